@@ -1,0 +1,66 @@
+# Everything a developer or an operator types. `make help` lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMPS := $(VENV)/.stamps
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+
+# Arguments for the command that a target runs: make demo ARGS="--port 8099"
+ARGS ?=
+# Test processes at once.
+WORKERS ?= 2
+
+.PHONY: help install setup-test demo check format test lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+install: $(STAMPS)/product ## Create .venv with the product in it (.venv/bin/tokenbooth)
+
+setup-test: $(STAMPS)/dev ## Install what tests and checks need into .venv
+
+demo: install ## Run everything on this machine: make demo ARGS="--port 8099"
+	@exec $(BIN)/tokenbooth demo $(ARGS)
+
+check: setup-test ## Formatting, lint, types and import rules
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+format: setup-test ## Format the code and apply safe lint fixes
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+test: setup-test ## Run the tests: make test ARGS="-k admission"
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+lock: ## Resolve the dependencies anew and write the lock files
+	@scripts/lock
+
+clean: ## Remove the virtual environment and everything generated
+	rm -rf $(VENV) build dist src/*.egg-info htmlcov .coverage .coverage.* coverage.xml
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# The stamps make a repeated install free: pip runs only after the lock or pyproject.toml changed.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tokenbooth needs Python 3.11 or newer")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(STAMPS)/product: requirements.lock pyproject.toml | $(BIN)/python
+	@echo "Installing Tokenbooth into $(VENV)"
+	@$(PIP) install --requirement requirements.lock
+	@$(PIP) install --no-deps --editable .
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/dev: requirements-dev.lock $(STAMPS)/product
+	@echo "Installing what tests and checks need into $(VENV)"
+	@$(PIP) install --requirement requirements-dev.lock
+	@mkdir -p $(STAMPS) && touch $@

@@ -1,0 +1,150 @@
+"""The composition root: from settings to a running application. Nothing else builds the parts.
+
+Only the command line, the demo and tests import this.
+"""
+
+import socket
+from importlib.metadata import version
+from typing import Final
+
+import structlog
+
+from tokenbooth.application import Application, Parts, Sandbox, data_dir
+from tokenbooth.catalog import Catalog, build_catalog
+from tokenbooth.clock import Clock, SystemClock
+from tokenbooth.dashboard import DashboardContext, create_dashboard
+from tokenbooth.database import open_database
+from tokenbooth.domain.windows import parse_duration
+from tokenbooth.gateway.app import Gateway
+from tokenbooth.jobs.inbox import InboxHandler
+from tokenbooth.jobs.runner import Job, Runner
+from tokenbooth.jobs.sweep import Sweep
+from tokenbooth.logs import configure_logging
+from tokenbooth.management.app import create_management_app
+from tokenbooth.management.context import ManagementContext
+from tokenbooth.metrics import Metrics
+from tokenbooth.payments.stripe_client import StripeGateway
+from tokenbooth.server import Listener, bind, port_of, run
+from tokenbooth.settings import Settings, SettingsError, StripeSettings
+from tokenbooth.store.engine import Store
+
+_INBOX_EVERY_S: Final = 5.0
+_SWEEP_EVERY_S: Final = 3_600.0
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
+
+
+def build_application(settings: Settings, *, clock: Clock | None = None, sandbox: Sandbox | None = None) -> Application:
+    """Everything, built but not started.
+
+    Args:
+        settings: the validated configuration; `server.port` as it really is.
+        clock: the time; the machine's if None.
+        sandbox: a payment sandbox to mount at `SANDBOX_PATH`; never beside a live key.
+
+    Raises:
+        SettingsError: the database's URL cannot be used, or a sandbox would stand beside a live key.
+    """
+    if sandbox is not None and (settings.stripe is None or settings.stripe.is_live()):
+        raise SettingsError("stripe.secret_key: no sandbox runs beside a live Stripe key")
+    clock = clock or SystemClock()
+    snapshot = build_catalog(settings)
+    store = open_database(settings)
+
+    def catalog() -> Catalog:
+        return snapshot
+
+    gateway = Gateway(
+        store=store,
+        clock=clock,
+        settings=settings.gateway,
+        max_body_bytes=settings.server.max_body_bytes,
+        catalog=catalog,
+        data_dir=data_dir(settings),
+        grace_us=parse_duration(settings.billing.renewal_grace),
+    )
+    stripe = None if settings.stripe is None else _stripe_gateway(settings.stripe)
+    inbox = None if stripe is None else InboxHandler(store, stripe, clock)
+    context = ManagementContext(
+        store=store,
+        clock=clock,
+        settings=settings,
+        catalog=catalog,
+        live=gateway,
+        stripe=stripe,
+        handle_event=_leave_alone if inbox is None else inbox.handle,
+    )
+    program_version = version("tokenbooth")
+    dashboard = DashboardContext(
+        catalog=catalog,
+        clock=clock,
+        base_url=settings.server.base_url(),
+        min_top_up_nano=settings.billing.min_top_up_usd,
+        version=program_version,
+    )
+    return Application(
+        Parts(
+            settings=settings,
+            store=store,
+            catalog=catalog,
+            gateway=gateway,
+            management=create_management_app(context),
+            dashboard=create_dashboard(dashboard),
+            runner=Runner(_jobs(store, clock, inbox)),
+            inbox=inbox,
+            stripe=stripe,
+            sandbox=sandbox,
+            metrics=Metrics(program_version),
+            clock=clock,
+        )
+    )
+
+
+def serve(settings: Settings) -> int:
+    """Run the server until SIGTERM; returns the exit code.
+
+    Raises:
+        SettingsError, ListenFailed, DataDirectoryLocked, SchemaMismatch, StoreUnavailable: it cannot start.
+    """
+    configure_logging(settings.server.log_format)
+    listening = bind(settings.server.host, settings.server.port)
+    settings = with_port(settings, port_of(listening))
+    application = build_application(settings)
+    listeners = [Listener(application, listening, settings.server.trusted_proxies)]
+    if settings.server.metrics_bind is not None:
+        listeners.append(Listener(application.serve_metrics, _bind_metrics(settings.server.metrics_bind)))
+    return run(
+        application,
+        listeners,
+        drain_s=settings.server.drain_s,
+        ready=lambda: _log.info("listening", url=settings.server.base_url(), version=version("tokenbooth")),
+    )
+
+
+def with_port(settings: Settings, port: int) -> Settings:
+    """The settings with the port that was really bound, so that links are right."""
+    return settings.model_copy(update={"server": settings.server.model_copy(update={"port": port})})
+
+
+async def _leave_alone(_row_id: str) -> None:
+    """What happens to events while no payment processor is configured."""
+
+
+def _stripe_gateway(settings: StripeSettings) -> StripeGateway:
+    return StripeGateway(
+        settings.secret_key.get_secret_value(), api_base=settings.api_base, timeout_s=settings.timeout_s
+    )
+
+
+def _jobs(store: Store, clock: Clock, inbox: InboxHandler | None) -> list[Job]:
+    jobs = [Job("sweep", _SWEEP_EVERY_S, Sweep(store, clock).run)]
+    if inbox is not None:
+        jobs.append(Job("inbox", _INBOX_EVERY_S, inbox.run_due))
+    return jobs
+
+
+def _bind_metrics(address: str) -> socket.socket:
+    host, separator, port = address.rpartition(":")
+    if not separator or not port.isdecimal():
+        raise SettingsError('server.metrics_bind: must be an address and a port, such as "10.0.0.5:9090"')
+    return bind(host.strip("[]"), int(port))

@@ -1,0 +1,215 @@
+"""The running application: one ASGI callable over all planes, with its start and its end.
+
+Requests are told apart by their path alone; the data plane gets its own without a detour, everything else is
+counted. It builds nothing, see `tokenbooth.app`; only that module and tests import it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from tokenbooth.catalog import Catalog
+from tokenbooth.clock import Clock
+from tokenbooth.errors import StoreUnavailable
+from tokenbooth.gateway.app import Gateway
+from tokenbooth.gateway.charge_log import DirectoryLock
+from tokenbooth.jobs.inbox import InboxHandler
+from tokenbooth.jobs.runner import Runner
+from tokenbooth.metrics import CONTENT_TYPE, Metrics
+from tokenbooth.payments.stripe_client import StripeGateway
+from tokenbooth.server import Asgi, Message, Receive, Send, is_loopback
+from tokenbooth.settings import Settings, SettingsError
+from tokenbooth.store.engine import Store
+from tokenbooth.store.migrate import migrate
+from tokenbooth.store.operator import figures, plans_in_use
+
+SANDBOX_PATH: Final = "/_sandbox/stripe"
+_MANAGEMENT_PATHS: Final = ("/openapi.json", "/healthz", "/readyz")
+_FORWARDING_HEADERS: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip"})
+
+
+class Sandbox(Protocol):
+    """A payment sandbox that is mounted at `SANDBOX_PATH`."""
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        ...
+
+    async def start(self) -> None:
+        """Go on where an earlier process stopped."""
+        ...
+
+    async def aclose(self) -> None:
+        """Stop."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an application is put together from.
+
+    Attributes:
+        settings: the configuration it was all built from.
+        store: the database; closed at the end.
+        catalog: gives the catalog that holds now.
+        gateway: the data plane.
+        management, dashboard: the ASGI applications of these planes.
+        runner: the periodic jobs.
+        inbox, stripe: None when no `[stripe]` is configured.
+        sandbox: a payment sandbox to mount at `SANDBOX_PATH`; None for none.
+        metrics: the figures.
+        clock: the time.
+    """
+
+    settings: Settings
+    store: Store
+    catalog: Callable[[], Catalog]
+    gateway: Gateway
+    management: Asgi
+    dashboard: Asgi
+    runner: Runner
+    inbox: InboxHandler | None
+    stripe: StripeGateway | None
+    sandbox: Sandbox | None
+    metrics: Metrics
+    clock: Clock
+
+
+class Application:
+    """The running program as one ASGI application; `start` and `stop` it, or let the lifespan do so."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._gateway = parts.gateway
+        self._gateway_runs = False
+
+    def __call__(self, scope: Message, receive: Receive, send: Send) -> Awaitable[None]:
+        """Answer a request. Not a coroutine itself, so that the data plane pays for no extra frame."""
+        if scope["type"] == "http":
+            path = str(scope["path"])
+            if path.startswith(("/v1/", "/anthropic/")):
+                return self._gateway(scope, receive, send)
+            return self._answer(path, scope, receive, send)
+        if scope["type"] == "lifespan":
+            return self._lifespan(receive, send)
+        return send({"type": "websocket.close", "code": 1003})
+
+    async def start(self) -> None:
+        """Bring the schema up to date, replay what an earlier run left, then be ready.
+
+        Raises:
+            DataDirectoryLocked: another server runs on this data directory.
+            SchemaMismatch: the database is of a later version.
+            SettingsError: a plan that has subscribers is gone.
+            StoreUnavailable: the database does not answer.
+        """
+        await asyncio.to_thread(self._prepare)
+        await self._gateway.start()
+        self._gateway_runs = True
+        if self._parts.sandbox is not None:
+            await self._parts.sandbox.start()
+        self._parts.runner.start()
+
+    async def stop(self, drain_s: float) -> None:
+        """Finish the jobs, settle what is under way within `drain_s` seconds, then close everything."""
+        await self._parts.runner.stop()
+        if self._parts.inbox is not None:
+            await self._parts.inbox.drained()
+        if self._gateway_runs:
+            self._gateway_runs = False
+            await self._gateway.stop(drain_s=drain_s)
+        if self._parts.sandbox is not None:
+            await self._parts.sandbox.aclose()
+        if self._parts.stripe is not None:
+            await self._parts.stripe.aclose()
+        await asyncio.to_thread(self._parts.store.close)
+
+    async def serve_metrics(self, scope: Message, receive: Receive, send: Send) -> None:
+        """The figures, at any path: the application of a listener that is for them alone."""
+        await _answer_whole(send, 200, CONTENT_TYPE, await self._figures())
+
+    def _prepare(self) -> None:
+        # Before the migration: it must not change the schema below a server that runs.
+        DirectoryLock(data_dir(self._parts.settings)).release()
+        migrate(self._parts.store.engine)
+        in_use = self._parts.store.read_now(plans_in_use, now_us=self._parts.clock.now_us())
+        _refuse_missing_plans(self._parts.catalog(), in_use)
+
+    async def _answer(self, path: str, scope: Message, receive: Receive, send: Send) -> None:
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                assert isinstance(status, int)
+                self._parts.metrics.answered(status)
+            await send(message)
+
+        if path.startswith("/api/") or path in _MANAGEMENT_PATHS:
+            await self._parts.management(scope, receive, counted)
+        elif path in ("/v1", "/anthropic"):
+            await self._gateway(scope, receive, counted)
+        elif path == "/metrics" and _asked_on_this_machine(scope):
+            await _answer_whole(counted, 200, CONTENT_TYPE, await self._figures())
+        elif self._parts.sandbox is not None and (path == SANDBOX_PATH or path.startswith(f"{SANDBOX_PATH}/")):
+            root_path = f"{scope.get('root_path', '')}{SANDBOX_PATH}"
+            await self._parts.sandbox({**scope, "root_path": root_path}, receive, counted)
+        else:
+            await self._parts.dashboard(scope, receive, counted)
+
+    async def _figures(self) -> bytes:
+        try:
+            shown = await self._parts.store.read(figures)
+        except StoreUnavailable:
+            self._parts.metrics.show_store(is_up=False)
+        else:
+            self._parts.metrics.show_store(is_up=True)
+            self._parts.metrics.show_inbox({"due": shown.inbox_due, "parked": shown.inbox_parked})
+            self._parts.metrics.show_usage(
+                requests=shown.requests,
+                charged_nano=shown.charged_nano,
+                uncollected_nano=shown.uncollected_nano,
+            )
+        return self._parts.metrics.render()
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self.start()
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self.stop(float(self._parts.settings.server.drain_s))
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+
+def data_dir(settings: Settings) -> Path:
+    """The directory of the charge log and its lock."""
+    return Path(settings.store.data_dir or ".")
+
+
+def _refuse_missing_plans(catalog: Catalog, subscribers_by_plan: dict[str, int]) -> None:
+    """A plan that is gone would leave its subscribers without limits to hold them to, and without access."""
+    missing = {slug: count for slug, count in subscribers_by_plan.items() if slug not in catalog.plans}
+    if missing:
+        named = ", ".join(f"[plans.{slug}] ({count} subscriptions)" for slug, count in missing.items())
+        raise SettingsError(f"plans: these still have subscribers but are gone from the configuration: {named}")
+
+
+def _asked_on_this_machine(scope: Message) -> bool:
+    """Whether a client on this machine asks for itself; a proxy on this machine asks for others."""
+    client = scope.get("client")
+    headers = scope["headers"]
+    assert isinstance(headers, list)
+    return (
+        isinstance(client, tuple)
+        and is_loopback(str(client[0]))
+        and not any(name in _FORWARDING_HEADERS for name, _ in headers)
+    )
+
+
+async def _answer_whole(send: Send, status: int, content_type: str, body: bytes) -> None:
+    headers = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

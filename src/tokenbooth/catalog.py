@@ -1,0 +1,164 @@
+"""The catalog: plans, models, prices and upstreams as one immutable snapshot, made from the settings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tokenbooth.domain.plans import Plan
+from tokenbooth.domain.pricing import Price, TokenRates, with_markup
+from tokenbooth.domain.windows import parse_duration
+from tokenbooth.settings import ModelSettings, PlanSettings, Settings, UpstreamSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A server that runs models.
+
+    Attributes:
+        name: its name in the configuration.
+        base_url: without a slash at its end; paths such as "/chat/completions" are appended.
+        api_key: our credential there; None for none.
+        bills_after_disconnect: whether it goes on (and bills) when we hang up.
+    """
+
+    name: str
+    base_url: str
+    api_key: str | None
+    bills_after_disconnect: bool
+
+    def __repr__(self) -> str:
+        return f"Upstream({self.name!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One way to run a model: an upstream, the model's name there, and its share of the traffic."""
+
+    upstream: Upstream
+    model: str
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model that customers may call.
+
+    Attributes:
+        name: its name for customers.
+        price: what customers pay, without a plan's markup.
+        upstream_price: what the operator pays.
+        routes: at least one.
+        context_tokens, max_output_tokens: the model's limits.
+        image_tokens_max: the most tokens that one image counts for.
+        reasoning: whether it thinks before it answers (a larger output floor).
+        output_limit_field: the field in which its upstreams expect a ceiling that the client did not name.
+        allowed_parameters: fields that are refused by default but priced or harmless for this model.
+    """
+
+    name: str
+    price: Price
+    upstream_price: Price
+    routes: tuple[Route, ...]
+    context_tokens: int
+    max_output_tokens: int
+    image_tokens_max: int
+    reasoning: bool
+    output_limit_field: str
+    allowed_parameters: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Everything that the operator offers."""
+
+    plans: Mapping[str, Plan]
+    models: Mapping[str, Model]
+
+    def price_for(self, model: Model, plan: Plan | None) -> Price:
+        """The price of a model for a customer of this plan (None: prepaid credit)."""
+        return model.price if plan is None else with_markup(model.price, plan.markup_basis_points)
+
+
+def build_catalog(settings: Settings) -> Catalog:
+    """The catalog of validated settings."""
+    upstreams = {name: _upstream(name, upstream) for name, upstream in settings.upstreams.items()}
+    return Catalog(
+        plans={slug: _plan(slug, plan) for slug, plan in settings.plans.items()},
+        models={name: _model(name, model, upstreams) for name, model in settings.models.items()},
+    )
+
+
+def _upstream(name: str, settings: UpstreamSettings) -> Upstream:
+    return Upstream(
+        name=name,
+        base_url=settings.base_url.rstrip("/"),
+        api_key=None if settings.api_key is None else settings.api_key.get_secret_value(),
+        bills_after_disconnect=settings.bills_after_disconnect,
+    )
+
+
+def _plan(slug: str, settings: PlanSettings) -> Plan:
+    return Plan(
+        slug=slug,
+        name=settings.name or slug.capitalize(),
+        price_nano=settings.price_usd,
+        interval=settings.interval,
+        rpm=settings.rpm,
+        tpm=settings.tpm,
+        budget_nano=settings.budget_usd,
+        window=settings.window,
+        window_us=parse_duration(settings.window),
+        markup_basis_points=_basis_points(settings.markup_percent),
+    )
+
+
+def _model(name: str, settings: ModelSettings, upstreams: Mapping[str, Upstream]) -> Model:
+    price = _customer_price(settings)
+    return Model(
+        name=name,
+        price=with_markup(price, _basis_points(settings.markup_percent)),
+        upstream_price=_upstream_price(settings, price),
+        routes=tuple(Route(upstreams[u.name], u.model or name, u.weight) for u in settings.upstreams),
+        context_tokens=settings.context_tokens,
+        max_output_tokens=settings.max_output_tokens,
+        image_tokens_max=settings.image_tokens_max,
+        reasoning=settings.reasoning,
+        output_limit_field=settings.output_limit_field,
+        allowed_parameters=frozenset(settings.allowed_parameters),
+    )
+
+
+def _customer_price(settings: ModelSettings) -> Price:
+    input_nano = settings.input_usd_per_million or 0
+    return Price(
+        rates=TokenRates(
+            input=input_nano,
+            output=settings.output_usd_per_million or 0,
+            cached_input=_or(settings.cached_input_usd_per_million, input_nano),
+            cache_write=_or(settings.cache_write_usd_per_million, input_nano),
+            reasoning=settings.reasoning_usd_per_million,
+        ),
+        per_request_nano=settings.per_request_usd,
+    )
+
+
+def _upstream_price(settings: ModelSettings, price: Price) -> Price:
+    """What the operator pays: as configured, else the price before the markup."""
+    rates = price.rates
+    input_nano = _or(settings.upstream_input_usd_per_million, rates.input)
+    return Price(
+        rates=TokenRates(
+            input=input_nano,
+            output=_or(settings.upstream_output_usd_per_million, rates.output),
+            cached_input=_or(settings.upstream_cached_input_usd_per_million, min(rates.cached_input, input_nano)),
+            cache_write=rates.cache_write,
+            reasoning=rates.reasoning,
+        )
+    )
+
+
+def _or(value: int | None, default: int) -> int:
+    return default if value is None else value
+
+
+def _basis_points(percent: float) -> int:
+    return round(percent * 100)

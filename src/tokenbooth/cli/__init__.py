@@ -1,0 +1,171 @@
+"""The command line. Commands import what they need when they run, so that `--help` answers at once.
+
+This module must never do a command's work itself; nothing imports it but the entry point and tests.
+"""
+
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tokenbooth.cli.failures import explain
+from tokenbooth.cli.output import print_failure
+
+Config = Annotated[Path, typer.Option("--config", metavar="FILE", help="The configuration.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of a text for people.")]
+Account = Annotated[str, typer.Option("--account", help="The account's id or email.")]
+Amount = Annotated[str, typer.Option("--amount", help="USD, at most nine decimals.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept with the transfer.")]
+Reference = Annotated[
+    str | None, typer.Option("--reference", help="Your own reference; repeated, it changes nothing.")
+]
+
+DEFAULT_CONFIG = Path("tokenbooth.toml")
+
+app = typer.Typer(
+    name="tokenbooth",
+    help="Sells access to language models: plans, prepaid credit and API keys.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+account_app = typer.Typer(help="Customers' accounts.", no_args_is_help=True)
+credit_app = typer.Typer(help="Credit given or taken by hand.", no_args_is_help=True)
+app.add_typer(account_app, name="account")
+app.add_typer(credit_app, name="credit")
+
+
+def main() -> None:
+    """Run the command line; an expected failure is one line on standard error."""
+    try:
+        app()
+    except Exception as failure:
+        explained = explain(failure)
+        if explained is None:
+            raise
+        message, exit_code = explained
+        print_failure(message)
+        sys.exit(exit_code)
+
+
+@app.callback()
+def _options(
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    if show_version:
+        typer.echo(f"tokenbooth {version('tokenbooth')}")
+        raise typer.Exit
+
+
+@app.command()
+def serve(config: Config = DEFAULT_CONFIG) -> None:
+    """Run the server until SIGTERM."""
+    from tokenbooth.app import serve as run
+    from tokenbooth.settings import load_settings
+
+    raise typer.Exit(run(load_settings(config)))
+
+
+@app.command()
+def demo(
+    host: Annotated[str | None, typer.Option(help="Where to listen.")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Where to listen; 8080 at first.", min=0, max=65535)
+    ] = None,
+    data_dir: Annotated[Path, typer.Option(metavar="DIR", help="Everything that is kept.")] = Path(
+        "tokenbooth-demo"
+    ),
+) -> None:
+    """Run everything on this machine: the server, a payment sandbox, a model, an account to try it with."""
+    from tokenbooth.demo import run_demo
+
+    raise typer.Exit(run_demo(data_dir, host=host, port=port))
+
+
+@app.command()
+def init(
+    config: Config = DEFAULT_CONFIG,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a commented configuration."""
+    from tokenbooth.cli.initialise import write_configuration
+    from tokenbooth.cli.output import print_json, print_line
+
+    write_configuration(config, force=force)
+    if as_json:
+        print_json({"config": str(config)})
+    else:
+        print_line(f"{config} is written. Look through it, then run `tokenbooth doctor`.")
+
+
+@app.command()
+def migrate(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Bring the database's schema up to date; `serve` does the same when it starts."""
+    from tokenbooth.cli.schema import run_migration
+
+    run_migration(config, as_json=as_json)
+
+
+@app.command()
+def doctor(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Check the configuration and everything that it names, and say what to do."""
+    from tokenbooth.cli.doctor import run_doctor
+
+    raise typer.Exit(run_doctor(config, as_json=as_json))
+
+
+@app.command()
+def audit(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Compute every balance again from the ledger; the exit code is 1 on any difference."""
+    from tokenbooth.cli.audit import run_audit
+
+    raise typer.Exit(run_audit(config, as_json=as_json))
+
+
+@account_app.command("create")
+def account_create(
+    email: Annotated[str, typer.Option("--email", help="The customer's email address.")],
+    password_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help='A file with the dashboard\'s password; "-" for standard input.'),
+    ] = None,
+    config: Config = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Create an account and print its first management key."""
+    from tokenbooth.cli.customers import create_account
+
+    create_account(config, email=email, password_file=password_file, as_json=as_json)
+
+
+@credit_app.command("grant")
+def credit_grant(
+    account: Account,
+    amount: Amount,
+    reason: Reason,
+    reference: Reference = None,
+    config: Config = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Give a customer credit that nobody paid for."""
+    from tokenbooth.cli.customers import grant
+
+    grant(config, account=account, amount=amount, reason=reason, reference=reference, as_json=as_json)
+
+
+@credit_app.command("adjust")
+def credit_adjust(
+    account: Account,
+    amount: Amount,
+    reason: Reason,
+    reference: Reference = None,
+    config: Config = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Correct a customer's credit; a negative amount takes it away."""
+    from tokenbooth.cli.customers import adjust
+
+    adjust(config, account=account, amount=amount, reason=reason, reference=reference, as_json=as_json)

@@ -1,0 +1,35 @@
+"""The one source of time. Everything else takes the time as an argument."""
+
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Wall time for what is written down, monotonic time for spans."""
+
+    def now_us(self) -> int:
+        """UTC microseconds since 1970."""
+        ...
+
+    def monotonic_us(self) -> int:
+        """Microseconds that only go forward."""
+        ...
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now_us(self) -> int:
+        """UTC microseconds since 1970."""
+        return time.time_ns() // 1_000
+
+    def monotonic_us(self) -> int:
+        """Microseconds that only go forward."""
+        return time.monotonic_ns() // 1_000
+
+
+def iso_ms(at_us: int) -> str:
+    """ISO 8601 UTC with milliseconds and `Z`, as every answer shows a time ("2026-03-05T10:00:00.000Z")."""
+    seconds, microseconds = divmod(at_us, 1_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{microseconds // 1_000:03d}Z"

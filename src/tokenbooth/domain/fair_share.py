@@ -1,0 +1,89 @@
+"""How much a call holds: its worst case, or a fair share of what is free when the worst case is far above need.
+
+A client that asks for a huge output ceiling would otherwise block everybody else's money for a call that costs a
+hundredth of it. So a hold is at most a share of what is free, and the ceiling sent upstream is lowered to what the
+hold pays; below a floor the call has to wait or is refused.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from tokenbooth.domain.money import divide_rounding_up
+from tokenbooth.domain.pricing import Price, affordable_output_tokens, worst_cost_nano
+
+_ONE_TOKEN_A_BYTE_BP: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a call may consume at most.
+
+    Attributes:
+        text_bytes: bytes of the request body, of which every token takes at least one.
+        extra_tokens: tokens beside the text: message overhead, images, other parts.
+        context_tokens: the model's context; no prompt is longer.
+        choices: how many answers are asked for.
+        output_ceiling: the most output tokens of one choice, as asked or as the model allows.
+        floor_tokens: the fewest output tokens of one choice that are worth starting for.
+    """
+
+    text_bytes: int
+    extra_tokens: int
+    context_tokens: int
+    choices: int
+    output_ceiling: int
+    floor_tokens: int
+
+    def prompt_tokens(self, tokens_per_byte_bp: int) -> int:
+        """The longest prompt at this ratio, in tokens; the ratio is in basis points (10,000 = one a byte)."""
+        from_text = divide_rounding_up(self.text_bytes * tokens_per_byte_bp, _ONE_TOKEN_A_BYTE_BP)
+        return min(self.context_tokens, from_text + self.extra_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What to hold (nano-USD), and the output ceiling per choice that it pays; None: the call's own stands."""
+
+    amount_nano: int
+    clamped_output_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TooLittle:
+    """Not even the floor fits; it needs `floor_nano`."""
+
+    floor_nano: int
+
+
+def share(
+    price: Price, demand: Demand, *, free_nano: int, hold_share_percent: int, tokens_per_byte_bp: int
+) -> Share | TooLittle:
+    """Decide the hold of a call.
+
+    Args:
+        price: the admitted price.
+        demand: what the call may consume.
+        free_nano: what is free on the tightest of the call's allowances.
+        hold_share_percent: the part of what is free that one call may hold.
+        tokens_per_byte_bp: the learned ratio, in basis points, for when one token a byte does not fit easily.
+    """
+    share_nano = max(free_nano, 0) * hold_share_percent // 100
+    output_tokens = demand.output_ceiling * demand.choices
+    surest_nano = worst_cost_nano(
+        price, prompt_tokens=demand.prompt_tokens(_ONE_TOKEN_A_BYTE_BP), output_tokens=output_tokens
+    )
+    if surest_nano <= share_nano:
+        return Share(surest_nano, clamped_output_tokens=None)
+    prompt_tokens = demand.prompt_tokens(tokens_per_byte_bp)
+    worst_nano = worst_cost_nano(price, prompt_tokens=prompt_tokens, output_tokens=output_tokens)
+    floor_output = min(demand.floor_tokens, demand.output_ceiling) * demand.choices
+    floor_nano = worst_cost_nano(price, prompt_tokens=prompt_tokens, output_tokens=floor_output)
+    if floor_nano > free_nano:
+        return TooLittle(floor_nano)
+    amount_nano = min(worst_nano, max(share_nano, floor_nano))
+    if amount_nano == worst_nano:
+        return Share(worst_nano, clamped_output_tokens=None)
+    affordable = affordable_output_tokens(price, prompt_tokens=prompt_tokens, budget_nano=amount_nano)
+    if affordable is None:
+        return Share(amount_nano, clamped_output_tokens=None)
+    return Share(amount_nano, clamped_output_tokens=affordable // demand.choices)

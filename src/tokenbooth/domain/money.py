@@ -1,0 +1,80 @@
+"""Money as 64-bit integers of nano-USD: reading it, writing it, never rounding it by accident.
+
+Floats never enter. Every amount is bounded before any arithmetic, so that no input can make an integer large.
+"""
+
+import re
+from decimal import Decimal
+from typing import Final
+
+NANO_PER_USD: Final = 1_000_000_000
+NANO_PER_CENT: Final = 10_000_000
+NANO_PER_MICRO_USD: Final = 1_000
+MAX_NANO: Final = 2**63 - 1
+"""The largest amount that a 64-bit column holds: about 9.2 billion USD."""
+
+# Twelve digits before the point stay far below MAX_NANO / NANO_PER_USD; nine after it are all that a nano-USD has.
+_DECIMAL_FORM: Final = re.compile(r"(-?)(\d{1,9})(?:\.(\d{1,9}))?", re.ASCII)
+_MAX_TEXT: Final = 40
+
+
+class InvalidAmount(ValueError):
+    """The text or number is no amount of money that we can hold exactly."""
+
+
+def parse_usd(value: int | str | Decimal, *, max_decimals: int = 9) -> int:
+    """Read a USD amount exactly.
+
+    Args:
+        value: an integer, a decimal string ("12.5") or a Decimal as a JSON reader gives it (exponents allowed there).
+        max_decimals: digits after the point that are accepted; zeros beyond them don't count.
+
+    Returns:
+        The amount in nano-USD.
+
+    Raises:
+        InvalidAmount: not a plain decimal number, out of range, or with too many decimals.
+    """
+    text = _plain_text(value)
+    match = _DECIMAL_FORM.fullmatch(text)
+    if match is None:
+        raise InvalidAmount("must be a decimal number of USD below one billion, with at most nine decimals")
+    sign, whole, fraction = match.group(1), match.group(2), (match.group(3) or "").rstrip("0")
+    if len(fraction) > max_decimals:
+        raise InvalidAmount(f"must have at most {max_decimals} decimals")
+    amount_nano = int(whole) * NANO_PER_USD + int(fraction.ljust(9, "0"))
+    return -amount_nano if sign else amount_nano
+
+
+def _plain_text(value: int | str | Decimal) -> str:
+    if isinstance(value, bool):
+        raise InvalidAmount("must be a number, not a boolean")
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        if abs(value) >= NANO_PER_USD:
+            raise InvalidAmount("must be below one billion USD")
+        return str(value)
+    if not value.is_finite():
+        raise InvalidAmount("must be a finite number")
+    _, digits, exponent = value.as_tuple()
+    # Bounded before formatting: "1e400" would otherwise become 400 digits.
+    if len(digits) > _MAX_TEXT or not isinstance(exponent, int) or not -_MAX_TEXT <= exponent <= 9:
+        raise InvalidAmount("has too many digits")
+    text = format(value, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return text
+
+
+def format_usd(amount_nano: int, *, min_decimals: int = 2) -> str:
+    """Write nano-USD as an exact decimal: at least `min_decimals` decimals, zeros beyond them cut ("25.00")."""
+    sign = "-" if amount_nano < 0 else ""
+    whole, fraction_nano = divmod(abs(amount_nano), NANO_PER_USD)
+    fraction = f"{fraction_nano:09d}".rstrip("0").ljust(min_decimals, "0")
+    return f"{sign}{whole}.{fraction}" if fraction else f"{sign}{whole}"
+
+
+def divide_rounding_up(numerator: int, denominator: int) -> int:
+    """Integer division towards plus infinity; `denominator` must be positive."""
+    return -(-numerator // denominator)

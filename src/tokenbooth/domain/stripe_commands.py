@@ -1,0 +1,97 @@
+"""What Stripe's objects ask the store to do, as plain values.
+
+The payment side translates Stripe's state into these commands; the store carries each one out in a
+transaction of its own. Nothing here may do I/O, read a clock or know Stripe's wire format. Anyone may
+import it.
+
+Amounts are nano-USD as far as `currency` is `usd`. For another currency the number is that currency's
+hundredths at the same scale, and a store that compares `currency` first never mistakes it for dollars.
+"""
+
+from dataclasses import dataclass
+
+from tokenbooth.domain.subscriptions import SubscriptionStatus
+
+
+@dataclass(frozen=True, slots=True)
+class UpsertSubscription:
+    """Bring our row of a subscription to what Stripe says now. It never grants a period by itself.
+
+    `cancel_at_period_end` is true whenever an end is scheduled, whichever way Stripe expresses it. `status`
+    is None for a status that this version does not know: keep the one you have. `incomplete` is a
+    subscription whose first invoice is not paid.
+    """
+
+    stripe_subscription_id: str
+    account_id: str
+    checkout_id: str | None
+    plan_slug: str
+    status: SubscriptionStatus | None
+    cancel_at_period_end: bool
+    cancel_at_us: int | None
+    ended_at_us: int | None
+    created_at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class GrantPeriod:
+    """The invoice is paid, so the subscription owns this period. Unique by `stripe_invoice_id`."""
+
+    stripe_subscription_id: str
+    stripe_invoice_id: str
+    period_start_us: int
+    period_end_us: int
+    amount_paid_nano: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class MarkPaymentFailed:
+    """A renewal could not be charged. `next_attempt_at_us` is None when Stripe will not try again."""
+
+    stripe_subscription_id: str
+    stripe_invoice_id: str
+    attempt_count: int
+    next_attempt_at_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CreditTopup:
+    """A top-up checkout is paid. Unique by `stripe_session_id`."""
+
+    stripe_session_id: str
+    checkout_id: str
+    account_id: str
+    payment_intent_id: str
+    amount_nano: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckoutExpired:
+    """The checkout ran out unpaid. It never undoes a credit."""
+
+    checkout_id: str
+    stripe_session_id: str
+    account_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckoutFailed:
+    """A delayed payment of a completed checkout failed. A later success of the same session still credits."""
+
+    checkout_id: str
+    stripe_session_id: str
+    account_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ignore:
+    """Nothing to do, with the reason for the inbox row."""
+
+    reason: str
+
+
+StripeCommand = (
+    UpsertSubscription | GrantPeriod | MarkPaymentFailed | CreditTopup | CheckoutExpired | CheckoutFailed | Ignore
+)

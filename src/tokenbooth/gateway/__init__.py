@@ -1,0 +1,1 @@
+"""The data plane: authenticate, admit, relay, meter, settle. It imports neither management nor the dashboard."""

@@ -1,0 +1,255 @@
+"""The one admission: account, subscription, rates, money, in this order; a refusal consumes nothing.
+
+Every route that can cost money comes through `Admission.admit`. What it returns holds money until `settle` or
+`release` of the settler ends it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from tokenbooth.catalog import Catalog
+from tokenbooth.clock import Clock, iso_ms
+from tokenbooth.domain.allowance import Allowance, Hold, free_nano, hold
+from tokenbooth.domain.charges import PoolKind
+from tokenbooth.domain.fair_share import Demand, TooLittle, share
+from tokenbooth.domain.plans import Plan
+from tokenbooth.domain.pricing import Price
+from tokenbooth.domain.rates import RequestRate, TokenEntry, TokenRate
+from tokenbooth.domain.subscriptions import access_ends_us
+from tokenbooth.domain.windows import Window, window_at
+from tokenbooth.errors import StoreUnavailable
+from tokenbooth.gateway.chat_request import ChatRequest
+from tokenbooth.gateway.prompt_ratio import PromptRatios
+from tokenbooth.gateway.refusals import (
+    Category,
+    Funds,
+    Refusal,
+    budget_exceeded,
+    budget_reserved,
+    insufficient_credits,
+    key_budget_exceeded,
+    rate_limited,
+    unavailable,
+)
+from tokenbooth.gateway.state import KeyState, SubscriptionState, Waiters
+from tokenbooth.store.admission import load_window_spent_nano
+from tokenbooth.store.engine import Store
+
+_BYTES_PER_TOKEN_AT_ADMISSION: Final = 4
+_OUTPUT_TOKENS_AT_ADMISSION: Final = 1_024
+
+
+@dataclass(slots=True)
+class Pool:
+    """What pays a request: a window's budget, or credit; with the key's cap on top, if it has one."""
+
+    kind: PoolKind
+    allowance: Allowance
+    cap: Allowance | None
+    waiters: Waiters
+    plan: Plan | None
+    window: Window | None
+
+    def allowances(self) -> tuple[Allowance, ...]:
+        """What a hold is taken on."""
+        return (self.allowance,) if self.cap is None else (self.allowance, self.cap)
+
+
+@dataclass(slots=True)
+class Admitted:
+    """A request that may run: its price, its hold, and what has to be corrected at the end."""
+
+    key: KeyState
+    request: ChatRequest
+    price: Price
+    pool: Pool
+    hold: Hold
+    clamped_output_tokens: int | None
+    requests: RequestRate | None
+    tokens: TokenRate | None
+    token_entry: TokenEntry | None
+
+
+class Admission:
+    """Decides about requests, in memory; the store is asked only for a window it has never seen."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        catalog: Callable[[], Catalog],
+        ratios: PromptRatios,
+        grace_us: int,
+        hold_share_percent: int,
+        hold_wait_s: float,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._catalog = catalog
+        self._ratios = ratios
+        self._grace_us = grace_us
+        self._hold_share_percent = hold_share_percent
+        self._hold_wait_s = hold_wait_s
+
+    def check_access(self, key: KeyState) -> None:
+        """Whether the key may call at all, before its body is looked at.
+
+        Raises:
+            Refusal: the account is suspended, or the subscription has ended.
+        """
+        if key.account.suspended:
+            raise Refusal(
+                403,
+                Category.PERMISSION,
+                "account_suspended",
+                "This account is suspended. Contact the operator.",
+            )
+        subscription = key.subscription
+        if subscription is not None and not self._is_open(subscription):
+            raise Refusal(
+                403,
+                Category.PERMISSION,
+                "subscription_inactive",
+                "The subscription of this key has ended or is unpaid. Renew it, or use a key of another subscription.",
+            )
+
+    async def admit(self, key: KeyState, request: ChatRequest) -> Admitted:
+        """Admit a request, waiting a moment for money that is only held.
+
+        Raises:
+            Refusal: a limit is reached, or the money does not suffice; nothing was consumed.
+        """
+        pool = await self.pool(key)
+        price = self._catalog().price_for(request.model, pool.plan)
+        demand = Demand(
+            text_bytes=request.text_bytes,
+            extra_tokens=request.extra_tokens,
+            context_tokens=request.model.context_tokens,
+            choices=request.choices,
+            output_ceiling=request.output_ceiling,
+            floor_tokens=request.floor_tokens,
+        )
+        give_up_at_us = self._clock.monotonic_us() + round(self._hold_wait_s * 1_000_000)
+        while True:
+            outcome = self._try(key, request, pool, price, demand)
+            if isinstance(outcome, Admitted):
+                return outcome
+            left_us = give_up_at_us - self._clock.monotonic_us()
+            if min(a.unspent_nano() for a in pool.allowances()) < outcome.floor_nano:
+                raise self._spent(pool, outcome.floor_nano)
+            if left_us <= 0 or not await pool.waiters.wait(left_us / 1_000_000):
+                raise budget_reserved(_funds(_tightest_free(pool), _scope(pool)))
+
+    def _try(
+        self, key: KeyState, request: ChatRequest, pool: Pool, price: Price, demand: Demand
+    ) -> Admitted | TooLittle:
+        """One try, without a pause: rates are asked, money is held, then the rates count it."""
+        now_us = self._clock.monotonic_us()
+        requests, tokens, scope = rates_of(key)
+        counted = _tokens_at_admission(request)
+        if requests is not None and (wait_us := requests.wait_us(now_us)):
+            raise rate_limited("requests", scope, requests.used(now_us), requests.limit, wait_us)
+        if tokens is not None and (wait := tokens.wait_us(now_us, counted)) != 0:
+            raise rate_limited("tokens", scope, tokens.used(now_us), tokens.limit, wait)
+        decided = share(
+            price,
+            demand,
+            free_nano=free_nano(pool.allowances()),
+            hold_share_percent=self._hold_share_percent,
+            tokens_per_byte_bp=self._ratios.basis_points(request.model.name),
+        )
+        if isinstance(decided, TooLittle):
+            return decided
+        held = hold(pool.allowances(), decided.amount_nano)
+        if held is None:
+            return TooLittle(decided.amount_nano)
+        if requests is not None:
+            requests.admit(now_us)
+        key.account.in_use += 1
+        return Admitted(
+            key=key,
+            request=request,
+            price=price,
+            pool=pool,
+            hold=held,
+            clamped_output_tokens=decided.clamped_output_tokens,
+            requests=requests,
+            tokens=tokens,
+            token_entry=None if tokens is None else tokens.admit(now_us, counted),
+        )
+
+    async def pool(self, key: KeyState) -> Pool:
+        """What pays the key's requests now.
+
+        Raises:
+            Refusal: the store is away and the window is not known.
+        """
+        subscription = key.subscription
+        if subscription is None:
+            return Pool(PoolKind.CREDIT, key.account.credit, key.cap, key.account.waiters, plan=None, window=None)
+        plan = self._catalog().plans.get(subscription.plan_slug)
+        if plan is None:
+            raise unavailable()
+        _follow_plan(subscription, plan)
+        window = window_at(self._clock.now_us(), plan.window_us)
+        allowance = subscription.known_window(window, plan.budget_nano)
+        if allowance is None:
+            try:
+                spent_nano = await self._store.read(
+                    load_window_spent_nano, subscription.subscription_id, window.start_us
+                )
+            except StoreUnavailable as failure:
+                raise unavailable() from failure
+            allowance = subscription.add_window(window.start_us, spent_nano=spent_nano)
+            allowance.limit_nano = plan.budget_nano
+        return Pool(PoolKind.WINDOW, allowance, key.cap, subscription.waiters, plan, window)
+
+    def _is_open(self, subscription: SubscriptionState) -> bool:
+        return self._clock.now_us() < access_ends_us(subscription.terms, self._grace_us)
+
+    def _spent(self, pool: Pool, floor_nano: int) -> Refusal:
+        """The refusal when the money is spent, not merely held."""
+        if pool.allowance.unspent_nano() >= floor_nano and pool.cap is not None:
+            return key_budget_exceeded(_funds(pool.cap, "key"))
+        funds = _funds(pool.allowance, _scope(pool))
+        if pool.window is None or pool.plan is None:
+            return insufficient_credits(funds, floor_nano)
+        wait_us = max(pool.window.end_us - self._clock.now_us(), 1)
+        return budget_exceeded(funds, pool.plan.window, iso_ms(pool.window.end_us), wait_us)
+
+
+def rates_of(key: KeyState) -> tuple[RequestRate | None, TokenRate | None, str]:
+    """The rates that count for a key: its subscription's, shared by all its keys, or its own."""
+    if key.subscription is not None:
+        return key.subscription.requests, key.subscription.tokens, "subscription"
+    return key.requests, key.tokens, "key"
+
+
+def _follow_plan(subscription: SubscriptionState, plan: Plan) -> None:
+    """The plan's limits of today hold from the next admission on."""
+    subscription.requests.limit = plan.rpm
+    if plan.tpm is None:
+        subscription.tokens = None
+    elif subscription.tokens is None:
+        subscription.tokens = TokenRate(plan.tpm)
+    else:
+        subscription.tokens.limit = plan.tpm
+
+
+def _tokens_at_admission(request: ChatRequest) -> int:
+    prompt = -(-request.text_bytes // _BYTES_PER_TOKEN_AT_ADMISSION)
+    return prompt + min(request.output_ceiling, _OUTPUT_TOKENS_AT_ADMISSION)
+
+
+def _tightest_free(pool: Pool) -> Allowance:
+    return min(pool.allowances(), key=lambda allowance: allowance.free_nano())
+
+
+def _scope(pool: Pool) -> str:
+    return "subscription's budget" if pool.kind is PoolKind.WINDOW else "account's credit"
+
+
+def _funds(allowance: Allowance, scope: str) -> Funds:
+    return Funds(scope, allowance.spent_nano, allowance.held_nano, allowance.limit_nano)

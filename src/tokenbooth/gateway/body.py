@@ -1,0 +1,78 @@
+"""From the bytes of a body to its top level: name to raw value. What we price is what we send on.
+
+The top level is decoded and always encoded again, so duplicate names collapse; values stay as they were written.
+"""
+
+import re
+from typing import Final
+
+import msgspec
+
+from tokenbooth.gateway.refusals import Refusal, invalid_request
+
+Fields = dict[str, msgspec.Raw]
+
+MAX_NUMBER_CHARACTERS: Final = 400
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_LONG_NUMBER: Final = re.compile(rb"[0-9.eE+-]{%d}" % MAX_NUMBER_CHARACTERS)
+_decode_fields = msgspec.json.Decoder(Fields).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def decode_fields(body: bytes, max_depth: int) -> Fields:
+    """The top level of a JSON object.
+
+    Raises:
+        Refusal: not UTF-8, not a JSON object, or nested deeper than `max_depth`.
+    """
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        raise invalid_request("invalid_json", "The body is not valid UTF-8.") from None
+    # Counting brackets is cheap and almost always enough; only a body with many of them is looked at closely.
+    if body.count(b"{") + body.count(b"[") > max_depth and _depth(body) > max_depth:
+        raise invalid_request("invalid_json", f"The body is nested deeper than {max_depth} levels.")
+    try:
+        return _decode_fields(body)
+    except (msgspec.DecodeError, RecursionError) as mistake:
+        raise _not_json(mistake) from None
+
+
+def encode_fields(fields: Fields) -> bytes:
+    """The object as it goes to the upstream."""
+    return _encode(fields)
+
+
+def raw(value: str | int | bool) -> msgspec.Raw:
+    """A value of ours among raw ones."""
+    return msgspec.Raw(_encode(value))
+
+
+def collapse_duplicates(value: msgspec.Raw, levels: int) -> msgspec.Raw:
+    """Decode and encode the first `levels` levels of objects and lists, so that duplicate names there collapse."""
+    if levels == 0 or not value:
+        return value
+    content = bytes(value)
+    first = content.lstrip()[:1]
+    if first == b"{":
+        fields = msgspec.json.decode(content, type=Fields)
+        return msgspec.Raw(_encode({name: collapse_duplicates(inner, levels - 1) for name, inner in fields.items()}))
+    if first == b"[":
+        items = msgspec.json.decode(content, type=list[msgspec.Raw])
+        return msgspec.Raw(_encode([collapse_duplicates(inner, levels - 1) for inner in items]))
+    return value
+
+
+def _depth(body: bytes) -> int:
+    deepest = depth = 0
+    for byte in _STRING.sub(b"", body):
+        if byte in b"{[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"}]":
+            depth -= 1
+    return deepest
+
+
+def _not_json(mistake: Exception) -> Refusal:
+    return invalid_request("invalid_json", f"The body is not a JSON object: {mistake}. Send one with a model in it.")

@@ -1,0 +1,121 @@
+"""Following the change sequence: what others committed becomes true in this process's memory, within 250 ms."""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from tokenbooth.clock import Clock
+from tokenbooth.errors import StoreUnavailable
+from tokenbooth.gateway.authenticate import Keyring
+from tokenbooth.gateway.state import States
+from tokenbooth.store import changes
+from tokenbooth.store.admission import load_account, load_key_row, load_subscription
+from tokenbooth.store.changes import Change, Topic
+from tokenbooth.store.engine import Store
+
+POLL_INTERVAL_S: Final = 0.25
+_PAGE: Final = 1_000
+_log = structlog.get_logger(__name__)
+
+
+class ChangeFeed:
+    """Reads the change sequence and applies it to the states; `sync` does it now, `run` every 250 ms."""
+
+    def __init__(self, store: Store, clock: Clock, states: States, keyring: Keyring) -> None:
+        self._store = store
+        self._clock = clock
+        self._states = states
+        self._keyring = keyring
+        self._lock = asyncio.Lock()
+        self.synced_at_us = clock.monotonic_us()
+
+    async def start(self) -> None:
+        """Begin at the last change; what is loaded later knows everything before it."""
+        self._states.applied_seq = await self._store.read(changes.last_seq)
+        self.synced_at_us = self._clock.monotonic_us()
+
+    async def run(self) -> None:
+        """Poll until cancelled; a store that is away is asked again."""
+        away = False
+        while True:
+            try:
+                await self.sync()
+                if away:
+                    _log.info("change_feed_back", note="The database answers again; caches are up to date.")
+                away = False
+            except StoreUnavailable as failure:
+                if not away:
+                    _log.warning(
+                        "change_feed_away",
+                        error=str(failure.__cause__),
+                        note="The database does not answer. Known keys go on for stale_key_ttl_s; check the database.",
+                    )
+                away = True
+            await asyncio.sleep(POLL_INTERVAL_S)
+
+    async def sync(self) -> None:
+        """Apply every change committed so far.
+
+        Raises:
+            StoreUnavailable: the store does not answer; nothing was skipped.
+        """
+        async with self._lock:
+            began_us = self._clock.monotonic_us()
+            while True:
+                page = await self._store.read(changes.since, self._states.applied_seq, _PAGE)
+                for change in page:
+                    await self._apply(change)
+                    self._states.applied_seq = change.seq
+                if len(page) < _PAGE:
+                    break
+            self.synced_at_us = began_us
+
+    async def _apply(self, change: Change) -> None:
+        match change.topic:
+            case Topic.CREDIT:
+                self._apply_credit(change)
+            case Topic.SUBSCRIPTION:
+                await self._reload_subscription(change.subject)
+            case Topic.API_KEY:
+                await self._reload_key(change.subject)
+            case Topic.API_KEY_CREATED:
+                self._keyring.forget_unknown()
+            case Topic.ACCOUNT:
+                await self._reload_account(change.subject)
+            case Topic.MANAGEMENT_KEY:
+                pass  # The gateway never sees management keys.
+
+    def _apply_credit(self, change: Change) -> None:
+        state = self._states.accounts.get(change.subject)
+        if state is not None and change.seq > state.seq:
+            state.credit.limit_nano += change.delta_nano
+            state.waiters.wake()
+
+    async def _reload_subscription(self, subscription_id: str) -> None:
+        state = self._states.subscriptions.get(subscription_id)
+        if state is None:
+            return
+        row = await self._store.read(load_subscription, subscription_id)
+        if row is not None:
+            state.refresh(row)
+            state.waiters.wake()
+
+    async def _reload_key(self, key_id: str) -> None:
+        state = self._states.keys.get(key_id)
+        if state is None:
+            return
+        row = await self._store.read(load_key_row, key_id)
+        if row is None:
+            self._states.forget_key(key_id)
+            self._keyring.refuse(state.digest)
+        else:
+            state.refresh(row)
+
+    async def _reload_account(self, account_id: str) -> None:
+        state = self._states.accounts.get(account_id)
+        if state is None:
+            return
+        row = await self._store.read(load_account, account_id)
+        if row is not None:
+            state.suspended = row.suspended

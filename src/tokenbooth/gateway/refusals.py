@@ -1,0 +1,194 @@
+"""Refusals of the data plane as values; the wire formats render them."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from tokenbooth.domain.money import format_usd
+
+Headers = list[tuple[bytes, bytes]]
+
+_LONGEST_HELPFUL_WAIT_US: Final = 60_000_000
+
+
+class Category(Enum):
+    """What kind of refusal it is; each wire format has its own word for it."""
+
+    AUTHENTICATION = "authentication"
+    PERMISSION = "permission"
+    INVALID = "invalid"
+    TOO_LARGE = "too_large"
+    NOT_FOUND = "not_found"
+    RATE = "rate"
+    BUDGET = "budget"
+    BILLING = "billing"
+    UPSTREAM = "upstream"
+    TIMEOUT = "timeout"
+    OVERLOADED = "overloaded"
+
+
+class Refusal(Exception):
+    """A request that is not served; it consumed nothing.
+
+    Args:
+        status: the HTTP status.
+        category: for the wire format's `type`.
+        code: stable, for programs.
+        message: what happened, and what to do.
+        param: the field that it is about.
+        retry_after_us: when it makes sense to try again, microseconds from now.
+        retry: what `x-should-retry` says; None leaves it out.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        category: Category,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_us: int | None = None,
+        retry: bool | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.category = category
+        self.code = code
+        self.message = message
+        self.param = param
+        self.retry_after_us = retry_after_us
+        self.retry = retry
+        self.headers: Headers = []
+
+    def all_headers(self) -> Headers:
+        """The headers of the refusal, with when and whether to retry."""
+        headers = list(self.headers)
+        if self.retry_after_us is not None:
+            milliseconds = -(-self.retry_after_us // 1_000)
+            seconds = -(-self.retry_after_us // 1_000_000)
+            headers.append((b"retry-after", b"%d" % seconds))
+            headers.append((b"retry-after-ms", b"%d" % milliseconds))
+        if self.retry is not None:
+            headers.append((b"x-should-retry", b"true" if self.retry else b"false"))
+        return headers
+
+
+def invalid_key(message: str) -> Refusal:
+    """401: no key, or none that we know."""
+    return Refusal(401, Category.AUTHENTICATION, "invalid_api_key", message)
+
+
+def invalid_request(code: str, message: str, param: str | None = None) -> Refusal:
+    """400: the body is wrong."""
+    return Refusal(400, Category.INVALID, code, message, param=param)
+
+
+def unsupported_parameter(name: str) -> Refusal:
+    """400: a field that would buy something that this service does not price."""
+    return invalid_request(
+        "unsupported_parameter",
+        f"The parameter '{name}' is not supported for this model here. Remove it.",
+        name,
+    )
+
+
+def unavailable() -> Refusal:
+    """503: our store is away, or too many charges wait for it."""
+    return Refusal(
+        503,
+        Category.OVERLOADED,
+        "temporarily_unavailable",
+        "The service cannot check this request right now. Try again in a few seconds.",
+        retry_after_us=2_000_000,
+    )
+
+
+def rate_limited(what: str, scope: str, used: int, limit: int, wait_us: int | None) -> Refusal:
+    """429: too many requests or tokens in the last minute; `wait_us` None: this request alone is above the limit."""
+    if wait_us is None:
+        return Refusal(
+            429,
+            Category.RATE,
+            "rate_limit_exceeded",
+            f"This request alone counts for more {what} than the limit of this {scope}: {limit} {what} per minute. "
+            "Send a shorter prompt or a smaller output limit.",
+            retry=False,
+        )
+    refusal = Refusal(
+        429,
+        Category.RATE,
+        "rate_limit_exceeded",
+        f"Rate limit reached for this {scope}: {used} of {limit} {what} per minute are used. "
+        f"Try again in {_seconds(wait_us)}.",
+        retry_after_us=wait_us,
+    )
+    if wait_us > _LONGEST_HELPFUL_WAIT_US:
+        refusal.retry = False
+    return refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Funds:
+    """What a money refusal tells: where, spent, held and limit, in nano-USD."""
+
+    scope: str
+    spent_nano: int
+    held_nano: int
+    limit_nano: int
+
+
+def budget_reserved(funds: Funds) -> Refusal:
+    """429: the money is there, but held for calls in flight."""
+    return Refusal(
+        429,
+        Category.BUDGET,
+        "budget_reserved",
+        f"The rest of this {funds.scope} is reserved by calls in flight: ${format_usd(funds.spent_nano)} spent and "
+        f"${format_usd(funds.held_nano)} reserved of ${format_usd(funds.limit_nano)}. Try again in a second.",
+        retry_after_us=1_000_000,
+        retry=True,
+    )
+
+
+def budget_exceeded(funds: Funds, window: str, resets_at: str, wait_us: int) -> Refusal:
+    """429: the window's budget is spent."""
+    return Refusal(
+        429,
+        Category.BUDGET,
+        "budget_exceeded",
+        f"Budget has been exceeded: this subscription has spent ${format_usd(funds.spent_nano)} of its "
+        f"${format_usd(funds.limit_nano)} per {window}, and what is left does not pay this request. "
+        f"The budget resets at {resets_at}.",
+        retry_after_us=wait_us,
+        retry=False,
+    )
+
+
+def key_budget_exceeded(funds: Funds) -> Refusal:
+    """402: the key's lifetime cap is spent."""
+    return Refusal(
+        402,
+        Category.BILLING,
+        "key_budget_exceeded",
+        f"This key has spent ${format_usd(funds.spent_nano)} of its maxBudget of ${format_usd(funds.limit_nano)}, "
+        "and what is left does not pay this request. Create a key with a larger maxBudget.",
+        retry=False,
+    )
+
+
+def insufficient_credits(funds: Funds, needed_nano: int) -> Refusal:
+    """402: the account's credit does not pay the request."""
+    left_nano = max(funds.limit_nano - funds.spent_nano, 0)
+    return Refusal(
+        402,
+        Category.BILLING,
+        "insufficient_credits",
+        f"The account's credit of ${format_usd(left_nano)} does not pay this request, which may cost "
+        f"${format_usd(needed_nano)}. Top up with POST /api/billing/topup.",
+        retry=False,
+    )
+
+
+def _seconds(wait_us: int) -> str:
+    return f"{-(-wait_us // 1_000) / 1_000:g}s"

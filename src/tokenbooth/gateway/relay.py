@@ -1,0 +1,243 @@
+"""The relay: an admitted request to an upstream and its answer back, settled before the answer ends.
+
+Whatever happens, the hold is ended exactly once: by a settlement, or by a release when nothing was delivered.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+import structlog
+
+from tokenbooth.catalog import Route
+from tokenbooth.domain.money import format_usd
+from tokenbooth.domain.pricing import cost_nano
+from tokenbooth.gateway.admission import Admitted
+from tokenbooth.gateway.body import encode_fields
+from tokenbooth.gateway.counting import count_answer, count_stream
+from tokenbooth.gateway.limit_headers import limit_headers
+from tokenbooth.gateway.meter import BrokenStream, StreamMeter, with_cost
+from tokenbooth.gateway.openai import error_event
+from tokenbooth.gateway.refusals import Headers
+from tokenbooth.gateway.routing import in_order
+from tokenbooth.gateway.settle import Settler
+from tokenbooth.gateway.upstream_errors import is_worth_another, refusal_of, refusal_of_status
+from tokenbooth.gateway.upstreams import (
+    UpstreamFailure,
+    UpstreamResponse,
+    Upstreams,
+    UpstreamUnreachable,
+)
+
+Message = MutableMapping[str, object]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+PATH: Final = "/chat/completions"
+_DONE_EVENT: Final = b"data: [DONE]\n\n"
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One admitted request on its way: whom to answer, and what is known so far."""
+
+    request_id: str
+    admitted: Admitted
+    receive: Receive
+    send: Send
+    monotonic_us: Callable[[], int]
+    upstream: str = ""
+    head_sent: bool = False
+    client_gone: bool = False
+
+    async def send_head(self, status: int, content_type: bytes, extra: Headers) -> None:
+        """Send the head of the answer, with the limits as they are now."""
+        headers = [
+            (b"content-type", content_type),
+            (b"x-request-id", self.request_id.encode()),
+            *limit_headers(self.admitted.key, self.admitted.pool, self.monotonic_us()),
+            *extra,
+        ]
+        clamped = self.admitted.clamped_output_tokens
+        if clamped is not None:
+            headers.append((b"x-max-tokens-clamped", b"%d" % clamped))
+        self.head_sent = True
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def send_body(self, body: bytes, *, more: bool) -> None:
+        """Send a part of the answer, unless nobody is there any more."""
+        if not self.client_gone:
+            await self.send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+class Relay:
+    """Runs exchanges."""
+
+    def __init__(self, upstreams: Upstreams, settler: Settler, rng: random.Random, max_draining: int) -> None:
+        self._upstreams = upstreams
+        self._settler = settler
+        self._rng = rng
+        self._max_draining = max_draining
+        self._draining = 0
+
+    async def run(self, exchange: Exchange) -> None:
+        """Forward the request and answer it.
+
+        Raises:
+            Refusal: no upstream answered, or it refused; nothing was sent to the client yet, nothing is charged.
+        """
+        try:
+            async with AsyncExitStack() as stack:
+                response, route = await self._open(exchange, stack)
+                exchange.upstream = route.upstream.name
+                if response.status != 200:
+                    raise refusal_of_status(response, await response.read())
+                content_type = response.header("content-type") or ""
+                if exchange.admitted.request.stream and content_type.startswith("text/event-stream"):
+                    await self._stream(exchange, response, route)
+                else:
+                    await self._whole(exchange, response)
+        except UpstreamFailure as failure:
+            _log.warning(
+                "upstream_failed",
+                request_id=exchange.request_id,
+                upstream=exchange.upstream,
+                kind=type(failure).__name__,
+                note="The call failed before its answer began; nothing was charged.",
+            )
+            raise refusal_of(failure) from failure
+        finally:
+            self._settler.release(exchange.admitted)
+
+    async def _open(self, exchange: Exchange, stack: AsyncExitStack) -> tuple[UpstreamResponse, Route]:
+        """The first upstream that takes the request."""
+        routes = list(in_order(exchange.admitted.request.model, self._rng))
+        for route in routes:
+            exchange.upstream = route.upstream.name
+            last = route is routes[-1]
+            fields = exchange.admitted.request.upstream_fields(route.model, exchange.admitted.clamped_output_tokens)
+            context = self._upstreams.post(
+                route.upstream, PATH, encode_fields(fields), stream=exchange.admitted.request.stream
+            )
+            try:
+                response = await context.__aenter__()
+            except UpstreamUnreachable:
+                if last:
+                    raise
+                continue
+            if not last and is_worth_another(response.status):
+                await context.__aexit__(None, None, None)
+                continue
+            stack.push_async_exit(context.__aexit__)
+            return response, route
+        raise UpstreamUnreachable("the model has no upstream")
+
+    async def _whole(self, exchange: Exchange, response: UpstreamResponse) -> None:
+        body = await response.read()
+        request = exchange.admitted.request
+        try:
+            counted = count_answer(request, body, request_id=exchange.request_id, upstream=exchange.upstream)
+        except msgspec.DecodeError as mistake:
+            raise UpstreamFailure("the answer is not JSON") from mistake
+        charged_nano = self._settler.settle(
+            exchange.admitted, counted, request_id=exchange.request_id, upstream=exchange.upstream
+        )
+        extra = [(b"content-length", b"%d" % len(body)), (b"x-cost-usd", format_usd(charged_nano).encode())]
+        await exchange.send_head(200, b"application/json", extra)
+        await exchange.send_body(body, more=False)
+
+    async def _stream(self, exchange: Exchange, response: UpstreamResponse, route: Route) -> None:
+        request, price = exchange.admitted.request, exchange.admitted.price
+        meter = StreamMeter((lambda usage: cost_nano(price, usage)) if request.wants_usage else None)
+        first = await response.next_chunk()
+        if first is None:
+            raise UpstreamFailure("the stream is empty")
+        task = asyncio.current_task()
+        watcher = asyncio.create_task(_watch(exchange, task))
+        try:
+            await self._pass_on(exchange, response, meter, first)
+        except asyncio.CancelledError:
+            if not exchange.client_gone or task is None:
+                self._settle_stream(exchange, meter)
+                raise
+            task.uncancel()
+            await self._after_hang_up(exchange, response, meter, route)
+        except (UpstreamFailure, BrokenStream) as failure:
+            await self._break_off(exchange, meter, failure)
+        else:
+            await self._end(exchange, meter)
+        finally:
+            watcher.cancel()
+
+    async def _pass_on(self, exchange: Exchange, response: UpstreamResponse, meter: StreamMeter, first: bytes) -> None:
+        """Pass events on until the end marker, or the end of the answer after the model has finished."""
+        await exchange.send_head(200, b"text/event-stream; charset=utf-8", [(b"cache-control", b"no-cache")])
+        chunk: bytes | None = first
+        while chunk is not None:
+            passing = meter.feed(chunk)
+            if passing:
+                await exchange.send_body(passing, more=True)
+            if meter.ended:
+                return
+            chunk = await response.next_chunk()
+        if not meter.finished() and meter.usage is None:
+            raise UpstreamFailure("the stream ended before its answer did")
+
+    async def _end(self, exchange: Exchange, meter: StreamMeter) -> None:
+        """The regular end: the charge on disk first, then the usage event and the end marker."""
+        charged_nano = self._settle_stream(exchange, meter)
+        tail = b""
+        if meter.usage_event is not None and exchange.admitted.request.wants_usage:
+            tail = b"data: " + with_cost(meter.usage_event, charged_nano) + b"\n\n"
+        await exchange.send_body(tail + _DONE_EVENT, more=False)
+
+    async def _break_off(self, exchange: Exchange, meter: StreamMeter, failure: Exception) -> None:
+        """The upstream failed in mid-stream: charge what was delivered, tell the client, never end cleanly."""
+        _log.warning(
+            "stream_broken",
+            request_id=exchange.request_id,
+            upstream=exchange.upstream,
+            kind=type(failure).__name__,
+            note="The upstream failed in mid-stream; what was delivered is charged.",
+        )
+        self._settle_stream(exchange, meter)
+        refusal = refusal_of(failure if isinstance(failure, UpstreamFailure) else UpstreamFailure(str(failure)))
+        await exchange.send_body(error_event(refusal), more=False)
+
+    async def _after_hang_up(
+        self, exchange: Exchange, response: UpstreamResponse, meter: StreamMeter, route: Route
+    ) -> None:
+        """The client went away: wait for the usage when it is due or billed anyway, else stop the upstream."""
+        due = meter.finished() or route.upstream.bills_after_disconnect
+        if due and self._draining < self._max_draining:
+            self._draining += 1
+            try:
+                while not meter.ended and (chunk := await response.next_chunk()) is not None:
+                    meter.feed(chunk)
+            except (UpstreamFailure, BrokenStream):
+                pass  # What came until here is what is charged below.
+            finally:
+                self._draining -= 1
+        self._settle_stream(exchange, meter)
+
+    def _settle_stream(self, exchange: Exchange, meter: StreamMeter) -> int:
+        counted = count_stream(
+            exchange.admitted.request, meter, request_id=exchange.request_id, upstream=exchange.upstream
+        )
+        return self._settler.settle(
+            exchange.admitted, counted, request_id=exchange.request_id, upstream=exchange.upstream
+        )
+
+
+async def _watch(exchange: Exchange, task: "asyncio.Task[object] | None") -> None:
+    """Notice that the client hung up, and wake the relay."""
+    while (await exchange.receive())["type"] != "http.disconnect":
+        pass
+    exchange.client_gone = True
+    if task is not None:
+        task.cancel()

@@ -1,0 +1,211 @@
+"""What the gateway knows in memory: keys, accounts, subscriptions, with their live allowances and rates.
+
+Each piece is loaded once with the number of the last change that it contains; later changes are applied on top, in
+order. Charges of this process are applied here first and reach the store later, so a piece with charges under way is
+never dropped and never loaded again.
+"""
+
+import asyncio
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from tokenbooth.domain.allowance import Allowance
+from tokenbooth.domain.rates import RequestRate, TokenRate
+from tokenbooth.domain.subscriptions import SubscriptionTerms
+from tokenbooth.domain.windows import Window
+from tokenbooth.store.admission import KeyRow, LoadedKey, SubscriptionRow
+
+_WINDOWS_KEPT: Final = 4
+
+
+class Waiters:
+    """Calls that wait for money of one pool to come free."""
+
+    __slots__ = ("_futures",)
+
+    def __init__(self) -> None:
+        self._futures: deque[asyncio.Future[None]] = deque()
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Wait for the next release; False when it took longer."""
+        future = asyncio.get_running_loop().create_future()
+        self._futures.append(future)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await future
+        except TimeoutError:
+            return False
+        return True
+
+    def wake(self) -> None:
+        """Let everyone look again."""
+        while self._futures:
+            future = self._futures.popleft()
+            if not future.done():
+                future.set_result(None)
+
+
+@dataclass(slots=True)
+class AccountState:
+    """A customer: the credit, and who waits for it.
+
+    Attributes:
+        seq: the last change that `credit` contains.
+        keys: how many keys in memory belong to it.
+        in_use: open requests plus charges that are not in the store yet.
+    """
+
+    account_id: str
+    seq: int
+    suspended: bool
+    credit: Allowance
+    waiters: Waiters = field(default_factory=Waiters)
+    keys: int = 0
+    in_use: int = 0
+
+
+@dataclass(slots=True)
+class SubscriptionState:
+    """A subscription: terms, the shared rates, and the windows that still matter."""
+
+    subscription_id: str
+    plan_slug: str
+    terms: SubscriptionTerms
+    requests: RequestRate
+    tokens: TokenRate | None
+    windows: "OrderedDict[int, Allowance]" = field(default_factory=OrderedDict)
+    waiters: Waiters = field(default_factory=Waiters)
+    keys: int = 0
+
+    def refresh(self, row: SubscriptionRow) -> None:
+        """Take over what the store says now."""
+        self.plan_slug = row.plan_slug
+        self.terms = row.terms
+
+    def known_window(self, window: Window, budget_nano: int) -> Allowance | None:
+        """The allowance of a window; a window later than all known ones has nothing spent yet. None: ask the store."""
+        allowance = self.windows.get(window.start_us)
+        if allowance is None:
+            if not self.windows or window.start_us < max(self.windows):
+                return None
+            allowance = self.add_window(window.start_us, spent_nano=0)
+        # The plan's limit of today holds for every admission, also after an upgrade in mid-window.
+        allowance.limit_nano = budget_nano
+        return allowance
+
+    def add_window(self, start_us: int, *, spent_nano: int) -> Allowance:
+        """Remember a window; one that was added meanwhile stays."""
+        allowance = self.windows.get(start_us)
+        if allowance is None:
+            allowance = self.windows[start_us] = Allowance(limit_nano=0, spent_nano=spent_nano)
+            while len(self.windows) > _WINDOWS_KEPT:
+                self.windows.popitem(last=False)
+        return allowance
+
+
+@dataclass(slots=True)
+class KeyState:
+    """An API key that may call, with its account and, for a subscription key, its subscription."""
+
+    key_id: str
+    digest: bytes
+    account: AccountState
+    subscription: SubscriptionState | None
+    cap: Allowance | None
+    requests: RequestRate | None
+    tokens: TokenRate | None
+
+    def refresh(self, row: KeyRow) -> None:
+        """Take over what the store says now."""
+        if self.cap is not None and row.max_budget_nano is not None:
+            self.cap.limit_nano = row.max_budget_nano
+        if self.requests is not None and row.rpm is not None:
+            self.requests.limit = row.rpm
+        if self.tokens is not None and row.tpm is not None:
+            self.tokens.limit = row.tpm
+
+
+class States:
+    """All keys, accounts and subscriptions in memory, bounded in number; `applied_seq` is the last change applied."""
+
+    def __init__(self, max_keys: int) -> None:
+        self._max_keys = max_keys
+        self.applied_seq = 0
+        self.by_digest: OrderedDict[bytes, KeyState] = OrderedDict()
+        self.keys: dict[str, KeyState] = {}
+        self.accounts: dict[str, AccountState] = {}
+        self.subscriptions: dict[str, SubscriptionState] = {}
+
+    def add(self, loaded: LoadedKey) -> KeyState:
+        """Take over a loaded key; parts that are here already stay, they know more."""
+        row = loaded.key
+        known = self.keys.get(row.key_id)
+        if known is not None:
+            self.by_digest[row.digest] = known
+            return known
+        state = KeyState(
+            key_id=row.key_id,
+            digest=row.digest,
+            account=self._account(loaded),
+            subscription=self._subscription(loaded),
+            cap=None if row.max_budget_nano is None else Allowance(row.max_budget_nano, loaded.spent_nano),
+            requests=None if row.rpm is None else RequestRate(row.rpm),
+            tokens=None if row.tpm is None else TokenRate(row.tpm),
+        )
+        state.account.keys += 1
+        if state.subscription is not None:
+            state.subscription.keys += 1
+        self.keys[row.key_id] = state
+        self.by_digest[row.digest] = state
+        self._make_room()
+        return state
+
+    def _account(self, loaded: LoadedKey) -> AccountState:
+        row = loaded.account
+        state = self.accounts.get(row.account_id)
+        if state is None:
+            state = AccountState(row.account_id, loaded.seq, row.suspended, credit=Allowance(row.balance_nano))
+            self.accounts[row.account_id] = state
+        return state
+
+    def _subscription(self, loaded: LoadedKey) -> SubscriptionState | None:
+        row = loaded.subscription
+        if row is None:
+            return None
+        state = self.subscriptions.get(row.subscription_id)
+        if state is None:
+            state = SubscriptionState(
+                row.subscription_id, row.plan_slug, row.terms, requests=RequestRate(0), tokens=None
+            )
+            self.subscriptions[row.subscription_id] = state
+        return state
+
+    def forget_key(self, key_id: str) -> KeyState | None:
+        """A key was deleted: no request finds it any more; what is in flight ends as it began."""
+        state = self.keys.get(key_id)
+        if state is not None:
+            self._drop(state)
+        return state
+
+    def _make_room(self) -> None:
+        """Drop the oldest key of an account with nothing under way, when there are too many."""
+        if len(self.by_digest) <= self._max_keys:
+            return
+        for state in self.by_digest.values():
+            if not state.account.in_use:
+                self._drop(state)
+                return
+
+    def _drop(self, state: KeyState) -> None:
+        del self.keys[state.key_id]
+        self.by_digest.pop(state.digest, None)
+        account, subscription = state.account, state.subscription
+        account.keys -= 1
+        # An account with charges under way knows more than the store; it stays until its last key is dropped idle.
+        if not account.keys and not account.in_use:
+            self.accounts.pop(account.account_id, None)
+        if subscription is not None:
+            subscription.keys -= 1
+            if not subscription.keys and not account.in_use:
+                self.subscriptions.pop(subscription.subscription_id, None)

@@ -1,0 +1,95 @@
+"""What a client is told when an upstream fails or refuses: our words, never the operator's secrets."""
+
+import re
+from typing import Final
+
+import msgspec
+
+from tokenbooth.gateway.refusals import Category, Refusal
+from tokenbooth.gateway.upstreams import UpstreamFailure, UpstreamResponse, UpstreamTimedOut
+
+_PASSED_STATUSES: Final = frozenset((400, 413, 422))
+_OVERLOADED_STATUSES: Final = frozenset((429, 503, 529))
+_MAX_MESSAGE: Final = 500
+_MAX_RETRY_AFTER_S: Final = 3_600
+# Addresses, keys and account ids of the operator have no place in a customer's error.
+_SECRETS: Final = re.compile(
+    r"https?://\S+|\b(?:sk|pk|rk|org|proj|req|acct|user)[-_][\w*.-]{4,}|\b[\w.+-]+@[\w-]+\.[\w.]+|\b\d{1,3}(?:\.\d{1,3}){3}\b"
+)
+
+
+class _Error(msgspec.Struct):
+    message: str = ""
+    code: str | int | None = None
+    param: str | None = None
+
+
+class _ErrorBody(msgspec.Struct):
+    error: _Error | str | None = None
+    message: str | None = None
+
+
+def is_worth_another(status: int) -> bool:
+    """Whether another upstream may succeed where one answered this."""
+    return status == 429 or status >= 500
+
+
+def refusal_of(failure: UpstreamFailure) -> Refusal:
+    """What to tell of an upstream that did not answer, or not to its end."""
+    if isinstance(failure, UpstreamTimedOut):
+        return Refusal(
+            504, Category.TIMEOUT, "upstream_timeout", "The model's server did not answer in time. Try again."
+        )
+    return _failed()
+
+
+def refusal_of_status(response: UpstreamResponse, body: bytes) -> Refusal:
+    """What to tell of an upstream that answered with an error."""
+    status = response.status
+    if status in _PASSED_STATUSES:
+        return _passed(status, body)
+    if status in _OVERLOADED_STATUSES:
+        return Refusal(
+            503,
+            Category.OVERLOADED,
+            "overloaded",
+            "The model's server is overloaded. Try again in a moment.",
+            retry_after_us=_retry_after_us(response.header("retry-after")),
+        )
+    return _failed()
+
+
+def _failed() -> Refusal:
+    return Refusal(502, Category.UPSTREAM, "upstream_error", "The model's server failed. Try again.")
+
+
+def _passed(status: int, body: bytes) -> Refusal:
+    message, code, param = "The model's server refused the request.", None, None
+    try:
+        decoded = msgspec.json.decode(body, type=_ErrorBody)
+    except msgspec.DecodeError:
+        decoded = _ErrorBody()
+    match decoded.error:
+        case _Error() as error:
+            message, code, param = error.message or message, error.code, error.param
+        case str() as text:
+            message = text
+        case None:
+            message = decoded.message or message
+    return Refusal(
+        status,
+        Category.TOO_LARGE if status == 413 else Category.INVALID,
+        code if isinstance(code, str) and code else "upstream_invalid_request",
+        _scrubbed(message),
+        param=param,
+    )
+
+
+def _scrubbed(message: str) -> str:
+    return _SECRETS.sub("[removed]", message)[:_MAX_MESSAGE]
+
+
+def _retry_after_us(header: str | None) -> int | None:
+    if header is None or not header.isascii() or not header.isdigit():
+        return None
+    return min(int(header[:6]), _MAX_RETRY_AFTER_S) * 1_000_000

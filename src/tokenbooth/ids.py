@@ -1,0 +1,38 @@
+"""Ids and keys: the only place that needs randomness.
+
+Ids are prefixed and sort by their time of creation; they are no secrets. Keys come from the system's entropy.
+"""
+
+import random
+import secrets
+from enum import StrEnum
+
+from tokenbooth.domain.keys import ALPHABET, RANDOM_LENGTH, KeyKind, assemble
+
+# Seeded from the system's entropy at import; ids need to be unlike each other, not unguessable.
+_random = random.Random(secrets.randbits(128))  # noqa: S311
+
+
+class IdPrefix(StrEnum):
+    """The kinds of ids."""
+
+    ACCOUNT = "acct"
+    SUBSCRIPTION = "sub"
+    API_KEY = "key"
+    MANAGEMENT_KEY = "mkey"
+    TOP_UP = "top"
+    CHECKOUT = "chk"
+    REQUEST = "req"
+    EVENT = "evt"
+    TRANSFER = "tr"
+    AUDIT = "aud"
+
+
+def new_id(prefix: IdPrefix, now_us: int) -> str:
+    """A new id; `now_us` (UTC microseconds) makes it sort by time."""
+    return f"{prefix}_{now_us:014x}{_random.getrandbits(48):012x}"
+
+
+def new_key(kind: KeyKind) -> str:
+    """A new key in the clear, to be shown once."""
+    return assemble(kind, "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_LENGTH)))

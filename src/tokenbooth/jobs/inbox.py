@@ -1,0 +1,172 @@
+"""The inbox job: turns a stored event into its effects, at once when it arrives and again until it succeeds.
+
+The event only names an object; the object is fetched fresh, translated, and applied in one transaction with
+the row's mark. It must never take an event's own word for money, and never drop a row. Imported by the
+composition root; `InboxHandler.handle` is what the webhook endpoint is given.
+"""
+
+import asyncio
+from typing import Final, Protocol
+
+import structlog
+
+from tokenbooth.clock import Clock
+from tokenbooth.errors import StoreUnavailable
+from tokenbooth.payments.stripe_client import PaymentProviderError
+from tokenbooth.payments.stripe_events import MissingObject, ObjectRef, needed, translate
+from tokenbooth.payments.stripe_inbox import from_payload
+from tokenbooth.payments.stripe_snapshots import Snapshot, UnexpectedShape
+from tokenbooth.payments.stripe_webhooks import WebhookEvent
+from tokenbooth.store import inbox, subscriptions
+from tokenbooth.store.engine import Store
+from tokenbooth.store.inbox import ClaimedRow, InboxStatus, Outcome
+
+_AT_ONCE: Final = 8
+_MAX_FETCHES: Final = 5
+
+_HOW_TO_MEND: Final = (
+    "A person has to look: compare the object in Stripe's dashboard with the account here, mend the cause, "
+    "then resend the event from Stripe's dashboard."
+)
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
+
+
+class StripeObjects(Protocol):
+    """Where fresh objects come from; `StripeGateway` is one."""
+
+    @property
+    def livemode(self) -> bool:
+        """Whether the configured key moves real money."""
+        ...
+
+    async def fetch(self, ref: ObjectRef) -> Snapshot:
+        """What `ref` names, as it is now."""
+        ...
+
+
+class KeepsChanging(Exception):
+    """A subscription changed here each time after it was fetched; later it will have come to rest."""
+
+
+class InboxHandler:
+    """Handles rows of the inbox, each by one task at a time in this process."""
+
+    def __init__(self, store: Store, stripe: StripeObjects, clock: Clock) -> None:
+        self._store = store
+        self._stripe = stripe
+        self._clock = clock
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    async def handle(self, row_id: str) -> None:
+        """Handle a row if it is due; who asks while that is under way waits for the same end.
+
+        Failures are written to the row and logged, not raised. A caller that is cancelled does not stop the
+        work.
+        """
+        task = self._running.get(row_id)
+        if task is None:
+            task = asyncio.create_task(self._handle(row_id), name=f"inbox {row_id}")
+            self._running[row_id] = task
+            task.add_done_callback(lambda _: self._running.pop(row_id))
+        await asyncio.shield(task)
+
+    async def run_due(self) -> None:
+        """Handle every row that is due; a periodic job."""
+        tried: set[str] = set()
+        while True:
+            due = await self._store.read(inbox.due, now_us=self._clock.now_us(), limit=_AT_ONCE)
+            # A row that is due again at once could not be claimed: the store takes no writes.
+            if not due or not tried.isdisjoint(due):
+                return
+            tried.update(due)
+            await asyncio.gather(*(self.handle(row_id) for row_id in due))
+
+    async def drained(self) -> None:
+        """Return when nothing is being handled; for a clean stop."""
+        while self._running:
+            await asyncio.wait(self._running.values())
+
+    async def _handle(self, row_id: str) -> None:
+        try:
+            row = await self._store.write(inbox.claim, row_id, now_us=self._clock.now_us())
+            if row is None:
+                return
+            try:
+                outcome = await self._carry_out(row)
+            except StoreUnavailable:
+                raise
+            except Exception as failure:
+                outcome = await self._note_failure(row, failure)
+        except StoreUnavailable:
+            # The row stays due; its claim runs out by itself.
+            _log.warning(
+                "inbox_store_unavailable", row_id=row_id, action="The row is tried again within minutes."
+            )
+            return
+        _tell(row, outcome)
+
+    async def _carry_out(self, row: ClaimedRow) -> Outcome:
+        event = from_payload(row.payload)
+        for _ in range(_MAX_FETCHES):
+            fetched, seen = await self._fetch(event)
+            commands = translate(event, fetched, livemode=self._stripe.livemode)
+            try:
+                return await self._store.write(
+                    inbox.carry_out, row.id, commands, seen=seen, now_us=self._clock.now_us()
+                )
+            except subscriptions.StaleSnapshot:
+                continue
+        raise KeepsChanging
+
+    async def _fetch(self, event: WebhookEvent) -> tuple[tuple[Snapshot, ...], dict[str, int | None]]:
+        """Everything that the event needs, and the version of each subscription from before it was
+        fetched."""
+        fetched: tuple[Snapshot, ...] = ()
+        seen: dict[str, int | None] = {}
+        while refs := needed(event, fetched, livemode=self._stripe.livemode):
+            for ref in refs:
+                if ref.kind == "subscription":
+                    seen[ref.object_id] = await self._store.read(subscriptions.version, ref.object_id)
+            fetched += tuple(await asyncio.gather(*(self._stripe.fetch(ref) for ref in refs)))
+        return fetched, seen
+
+    async def _note_failure(self, row: ClaimedRow, failure: Exception) -> Outcome:
+        error = _safe_text(failure)
+        # Unforeseen kinds come with their traceback, which is the only trace of their cause.
+        foreseen = isinstance(failure, PaymentProviderError | UnexpectedShape | MissingObject | KeepsChanging)
+        _log.warning(
+            "inbox_attempt_failed",
+            row_id=row.id,
+            event_type=row.type,
+            external_id=row.external_id,
+            attempt=row.attempts + 1,
+            error=error,
+            exc_info=None if foreseen else failure,
+        )
+        return await self._store.write(inbox.fail, row.id, error, now_us=self._clock.now_us())
+
+
+def _safe_text(failure: Exception) -> str:
+    """A failure's text for a stored row: only of kinds whose texts are ours, else the kind alone."""
+    match failure:
+        case PaymentProviderError():
+            return f"Stripe: {failure.message} ({failure.kind}, {failure.provider_code})"
+        case UnexpectedShape():
+            return f"Stripe's object has another shape: {failure}"
+        case _:
+            return type(failure).__name__
+
+
+def _tell(row: ClaimedRow, outcome: Outcome) -> None:
+    if outcome.status is InboxStatus.PARKED:
+        _log.error(
+            "inbox_event_parked",
+            row_id=row.id,
+            event_type=row.type,
+            external_id=row.external_id,
+            reason=outcome.reason,
+            action=_HOW_TO_MEND,
+        )
+    elif outcome.status is InboxStatus.HANDLED:
+        _log.info("inbox_event_handled", row_id=row.id, event_type=row.type, ignored=outcome.reason)

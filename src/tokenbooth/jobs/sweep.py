@@ -1,0 +1,29 @@
+"""The sweep: deletes what nobody needs any more. It must never touch money, keys or anything unhandled.
+
+Imported by the composition root only.
+"""
+
+from typing import Final
+
+from tokenbooth.clock import Clock
+from tokenbooth.store import changes, idempotency, inbox
+from tokenbooth.store.engine import Store
+
+_HOUR_US: Final = 3_600 * 1_000_000
+KEEP_CHANGES_US: Final = _HOUR_US
+KEEP_INBOX_US: Final = 90 * 24 * _HOUR_US
+
+
+class Sweep:
+    """Deletes old rows; `run` is a periodic job."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Delete idempotency records after a day, changes after an hour, handled inbox rows after 90 days."""
+        now_us = self._clock.now_us()
+        await self._store.write(idempotency.forget_before, now_us - idempotency.RETENTION_US)
+        await self._store.write(changes.forget_before, now_us - KEEP_CHANGES_US)
+        await self._store.write(inbox.forget_handled_before, now_us - KEEP_INBOX_US)

@@ -1,0 +1,56 @@
+"""The management plane as one ASGI application: `/api`, `/openapi.json`, `/healthz`, `/readyz`.
+
+It renders the errors that the routes raise. `tokenbooth.app` mounts it.
+"""
+
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from tokenbooth.errors import InvalidRequest, MethodNotAllowed, NotFound, TokenboothError
+from tokenbooth.management import billing, keys, management_keys, operations, plans, usage, webhooks
+from tokenbooth.management.context import ManagementContext
+from tokenbooth.management.envelope import respond_error
+from tokenbooth.management.requests import AroundRequests
+
+
+def create_management_app(context: ManagementContext) -> FastAPI:
+    """Build the plane from its dependencies."""
+    app = FastAPI(
+        title="Tokenbooth management API",
+        version=version("tokenbooth"),
+        docs_url=None,
+        redoc_url=None,
+        # A redirect would be built from the client's Host header.
+        redirect_slashes=False,
+        servers=[{"url": context.settings.server.base_url()}],
+    )
+    for module in (plans, management_keys, keys, usage, billing, webhooks, operations):
+        app.include_router(module.router(context))
+    app.add_exception_handler(TokenboothError, _render_error)
+    app.add_exception_handler(HTTPException, _render_http_error)
+    app.add_middleware(AroundRequests, clock=context.clock)
+    return app
+
+
+async def _render_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, TokenboothError)
+    return respond_error(error)
+
+
+async def _render_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    match error.status_code:
+        case 404:
+            return respond_error(NotFound("route_not_found", "There is nothing at this path."))
+        case 405:
+            response = respond_error(
+                MethodNotAllowed("method_not_allowed", f"This path does not take {request.method}.")
+            )
+            response.headers.update(error.headers or {})
+            return response
+        case _:
+            return respond_error(InvalidRequest("invalid_request", "The request cannot be read."))

@@ -1,0 +1,106 @@
+"""Who asks: the management key of a request, what it may do, and how often.
+
+A mistyped key is recognised by its checksum, without a look-up. No error and no log line shows a key.
+Only `management` imports this.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.requests import Request
+
+from tokenbooth.clock import iso_ms
+from tokenbooth.domain.keys import KeyKind, Scope, digest, is_well_formed, kind_of
+from tokenbooth.errors import Forbidden, Unauthenticated
+from tokenbooth.management.context import ManagementContext
+from tokenbooth.management.requests import notes_of
+from tokenbooth.store.management_keys import ManagementKey, find_management_key, touch_management_key
+
+_TOUCH_EVERY_US: Final = 60 * 1_000_000
+_READ_METHODS: Final = frozenset({"GET", "HEAD"})
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The account that asks, and the management key that it asks with.
+
+    Attributes:
+        account_id: the account.
+        key_id: the management key.
+        scopes: what the key may do.
+        expires_at_us: when the key ends, UTC microseconds; None for never.
+    """
+
+    account_id: str
+    key_id: str
+    scopes: frozenset[Scope]
+    expires_at_us: int | None
+
+
+async def authenticate(context: ManagementContext, request: Request, scope: Scope) -> Caller:
+    """Let a request in, or refuse it; called first by every route that needs a credential.
+
+    Args:
+        context: the plane's dependencies.
+        request: the request; a method other than GET or HEAD counts as a write.
+        scope: what the route does.
+
+    Raises:
+        Unauthenticated: no management key, or not a valid one.
+        RateLimited: the account asks too often.
+        Forbidden: the account is suspended and this is a write, or the key lacks the scope.
+    """
+    key = await _valid_key(context, request)
+    notes = notes_of(request)
+    notes.account_id, notes.key_id = key.account_id, key.id
+    _note_use(context, request, key)
+    context.rates.admit(
+        key.account_id,
+        limit=context.settings.management.requests_per_minute,
+        now_us=context.clock.monotonic_us(),
+    )
+    if key.account_suspended and request.method not in _READ_METHODS:
+        raise Forbidden("account_suspended", "This account is suspended. Contact the operator.")
+    if scope not in key.scopes:
+        raise Forbidden("insufficient_scope", f"This management key lacks the scope `{scope}`.")
+    return Caller(account_id=key.account_id, key_id=key.id, scopes=key.scopes, expires_at_us=key.expires_at_us)
+
+
+async def _valid_key(context: ManagementContext, request: Request) -> ManagementKey:
+    text = _bearer(request)
+    if kind_of(text) is KeyKind.API:
+        raise _refused("This is an API key (sk_live_). Management calls need a management key (mk_).")
+    if not is_well_formed(text, KeyKind.MANAGEMENT):
+        raise _refused("The management key is mistyped or incomplete. A management key begins with mk_.")
+    found = await context.store.read(find_management_key, digest(text))
+    if found is None:
+        raise _refused("There is no such management key; it may have been deleted.")
+    if found.expires_at_us is not None and context.clock.now_us() >= found.expires_at_us:
+        raise _refused(f"This management key expired at {iso_ms(found.expires_at_us)}. Create a new one.")
+    return found
+
+
+def _bearer(request: Request) -> str:
+    headers = request.headers.getlist("authorization")
+    if not headers:
+        raise _refused("No management key. Send `Authorization: Bearer mk_…`.")
+    scheme, _, text = headers[0].strip().partition(" ")
+    if len(headers) > 1 or scheme.lower() != "bearer" or not text.strip():
+        raise _refused("Send the management key as one header, `Authorization: Bearer mk_…`.")
+    return text.strip()
+
+
+def _note_use(context: ManagementContext, request: Request, key: ManagementKey) -> None:
+    """Write down that the key was used, after the answer and not more than about once a minute."""
+    now_us = context.clock.now_us()
+    if key.last_used_at_us is not None and now_us < key.last_used_at_us + _TOUCH_EVERY_US:
+        return
+
+    async def touch() -> None:
+        await context.store.write(touch_management_key, key.id, now_us=now_us)
+
+    notes_of(request).after_answer.append(touch)
+
+
+def _refused(message: str) -> Unauthenticated:
+    return Unauthenticated("invalid_management_key", message)

@@ -1,0 +1,168 @@
+"""The routes under /api/billing: checkouts, the status of subscriptions, cancelling, top-ups, credit.
+
+Only reads requests and writes answers; the work is in `checkout` and the store. `management.app` includes it.
+"""
+
+from typing import Final
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from tokenbooth.domain.keys import Scope
+from tokenbooth.domain.money import format_usd
+from tokenbooth.errors import InvalidRequest, Unavailable
+from tokenbooth.management import checkout
+from tokenbooth.management.auth import Caller, authenticate
+from tokenbooth.management.billing_schemas import (
+    CancelRequest,
+    CheckoutRequest,
+    CheckoutResponse,
+    CreditsResponse,
+    StatusResponse,
+    SubscriptionResponse,
+    TopupRequest,
+    VerifyTopupRequest,
+    request_body,
+)
+from tokenbooth.management.body import Fields, read_body
+from tokenbooth.management.context import ManagementContext
+from tokenbooth.management.envelope import respond, success
+from tokenbooth.management.idempotency import guarded, read_claim
+from tokenbooth.store import billing
+from tokenbooth.store.idempotency import Answer, Attempt, Claim
+
+STRIPE: Final = "stripe"
+USDC: Final = "usdc"
+METHODS: Final = (STRIPE, USDC)
+
+_STRIPE_DECIMALS: Final = 2
+_USDC_DECIMALS: Final = 6
+_ID_MAX: Final = 100
+
+
+def router(context: ManagementContext) -> APIRouter:
+    """The routes, for an application that answers `TokenboothError`."""
+    routes = APIRouter(prefix="/api/billing", tags=["billing"])
+
+    @routes.post("/checkout", response_model=CheckoutResponse, openapi_extra=request_body(CheckoutRequest))
+    async def begin_checkout(request: Request) -> Response:
+        """Start a subscription: open `sessionUrl` in a browser and pay; the subscription is then active."""
+        caller, claim, fields = await _posted(context, request, "planSlug")
+        plan = checkout.known_plan(context, fields.text("planSlug", max_length=_ID_MAX))
+        checkout.configured_stripe(context)
+
+        async def work(attempt: Attempt) -> Answer:
+            created = await checkout.sell_plan(context, caller.account_id, plan, attempt)
+            return checkout.checkout_answer(created)
+
+        return respond(await guarded(context, claim, work))
+
+    @routes.get("/status", response_model=StatusResponse)
+    async def status(request: Request) -> Response:
+        """The account's subscriptions, active ones first, and its credit."""
+        caller = await authenticate(context, request, Scope.BILLING_READ)
+        return respond(await _status(context, caller.account_id))
+
+    @routes.post("/cancel", response_model=SubscriptionResponse, openapi_extra=request_body(CancelRequest))
+    async def cancel(request: Request) -> Response:
+        """Let a subscription end with its paid period; until then it can be used as before."""
+        caller, claim, fields = await _posted(context, request, "subscriptionId")
+        subscription_id = fields.text("subscriptionId", max_length=_ID_MAX)
+        await context.live.settled()
+
+        async def work(attempt: Attempt) -> Answer:
+            view = await checkout.cancel(context, caller.account_id, subscription_id, attempt)
+            return success(checkout.subscription_json(view))
+
+        return respond(await guarded(context, claim, work))
+
+    @routes.post("/topup", response_model=CheckoutResponse, openapi_extra=request_body(TopupRequest))
+    async def top_up(request: Request) -> Response:
+        """Buy prepaid credit; with the method `stripe`, open `sessionUrl` in a browser and pay."""
+        caller, claim, fields = await _posted(context, request, "amount", "method")
+        amount_nano = _topup_amount_nano(context, fields)
+        checkout.configured_stripe(context)
+
+        async def work(attempt: Attempt) -> Answer:
+            created = await checkout.sell_credit(context, caller.account_id, amount_nano, attempt)
+            return checkout.checkout_answer(created)
+
+        return respond(await guarded(context, claim, work))
+
+    @routes.post("/verify-topup", openapi_extra=request_body(VerifyTopupRequest))
+    async def verify_topup(request: Request) -> Response:
+        """Have a USDC deposit looked up and credited."""
+        _, _, fields = await _posted(context, request, "txHash", "amount")
+        fields.text("txHash", max_length=_ID_MAX)
+        fields.amount_nano("amount", max_decimals=_USDC_DECIMALS)
+        raise _no_usdc()
+
+    @routes.get("/credits", response_model=CreditsResponse)
+    async def credit(request: Request) -> Response:
+        """The account's credit: what is left, what calls in flight hold, and the totals so far."""
+        caller = await authenticate(context, request, Scope.BILLING_READ)
+        return respond(await _credits(context, caller.account_id))
+
+    return routes
+
+
+async def _posted(
+    context: ManagementContext, request: Request, *names: str
+) -> tuple[Caller, Claim | None, Fields]:
+    """The caller, the claim and the fields of a request that writes."""
+    caller = await authenticate(context, request, Scope.BILLING_WRITE)
+    body = await read_body(request, max_bytes=context.settings.management.max_body_bytes)
+    return caller, read_claim(request, caller.account_id, body.raw), body.only(*names)
+
+
+def _topup_amount_nano(context: ManagementContext, fields: Fields) -> int:
+    """The credit that is asked for, when it can be sold by the method that is asked for."""
+    method = fields.text("method", max_length=_ID_MAX)
+    if method not in METHODS:
+        names = ", ".join(f"`{name}`" for name in METHODS)
+        raise InvalidRequest("unsupported_method", f"`method` must be one of: {names}.", param="method")
+    decimals = _STRIPE_DECIMALS if method == STRIPE else _USDC_DECIMALS
+    amount_nano = fields.amount_nano("amount", max_decimals=decimals)
+    limits = context.settings.billing
+    if not limits.min_top_up_usd <= amount_nano <= limits.max_top_up_usd:
+        least, most = format_usd(limits.min_top_up_usd), format_usd(limits.max_top_up_usd)
+        raise InvalidRequest(
+            "amount_out_of_range", f"`amount` must be from {least} to {most} USD.", param="amount"
+        )
+    if method == USDC:
+        raise _no_usdc()
+    return amount_nano
+
+
+def _no_usdc() -> Unavailable:
+    return Unavailable("usdc_not_configured", "USDC deposits are not available in this version.")
+
+
+async def _status(context: ManagementContext, account_id: str) -> Answer:
+    await context.live.settled()
+    status = await context.store.read(
+        billing.billing_status, account_id, context.catalog().plans, context.clock.now_us()
+    )
+    return success(
+        {
+            "subscriptions": [checkout.subscription_json(view) for view in status.subscriptions],
+            "creditBalance": format_usd(status.credit_nano),
+        }
+    )
+
+
+async def _credits(context: ManagementContext, account_id: str) -> Answer:
+    await context.live.settled()
+    view = await context.store.read(billing.credits_view, account_id)
+    held_nano = context.live.held_nano(account_id)
+    return success(
+        {
+            "balance": format_usd(view.balance_nano),
+            "held": format_usd(held_nano),
+            # A hold that was settled between the two reads is in neither or in both figures.
+            "available": format_usd(max(view.balance_nano - held_nano, 0)),
+            "totalTopUp": format_usd(view.total_topup_nano),
+            "totalSpent": format_usd(view.total_spent_nano),
+        }
+    )

@@ -1,0 +1,72 @@
+"""The form of every answer of this plane: the success envelope, the error envelope, and their headers.
+
+An answer never shows a stack trace, a key or a digest. `management` and the dashboard import this.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from starlette.responses import Response
+
+from tokenbooth.errors import Conflict, RateLimited, TokenboothError, Unauthenticated
+from tokenbooth.store.idempotency import Answer
+
+Json = None | bool | int | str | Sequence["Json"] | Mapping[str, "Json"]
+"""What an answer is made of; money and times are strings, so there are no floats."""
+
+_MEDIA_TYPE: Final = "application/json"
+_SERVER_ERROR: Final = 500
+
+
+def success(payload: Mapping[str, Json] | Sequence[Json], *, status: int = 200) -> Answer:
+    """The answer with this payload under `data`; the fields of an object stand at the top level, too."""
+    spread = payload if isinstance(payload, Mapping) else {}
+    return Answer(status=status, body=_compact({"success": True, **spread, "data": payload}))
+
+
+def refusal(error: TokenboothError, **details: Json) -> Answer:
+    """The answer that tells an error; `details` are further fields of the error object."""
+    return Answer(
+        status=error.status,
+        body=_compact(
+            {
+                "success": False,
+                "error": {
+                    "message": error.message,
+                    "type": error.type,
+                    "code": error.code,
+                    "param": error.param,
+                    **details,
+                },
+            }
+        ),
+    )
+
+
+def respond(answer: Answer, headers: Mapping[str, str] | None = None) -> Response:
+    """The HTTP response of an answer."""
+    response = Response(answer.body.encode(), status_code=answer.status, media_type=_MEDIA_TYPE, headers=headers)
+    if answer.status == Conflict.status:
+        response.headers["x-should-retry"] = "false"
+    if answer.status == Unauthenticated.status:
+        response.headers["www-authenticate"] = "Bearer"
+    return response
+
+
+def respond_error(error: TokenboothError) -> Response:
+    """The HTTP response of an error."""
+    headers = {}
+    if error.retry_after_s is not None:
+        headers["retry-after"] = str(max(math.ceil(error.retry_after_s), 1))
+    return respond(refusal(error), headers)
+
+
+def is_kept(error: TokenboothError) -> bool:
+    """Whether a repetition with the same Idempotency-Key gets this error again; else it is tried anew."""
+    return error.status < _SERVER_ERROR and error.status != RateLimited.status
+
+
+def _compact(value: Json) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,76 @@
+"""Figures for Prometheus, in a registry of their own; nothing is counted at the module's level.
+
+A figure must never name a customer, a key or a prompt. The composition root builds it.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_NANO_PER_USD: Final = 1e9
+
+
+class Metrics:
+    """The figures of one process, and of the store that it shares with others."""
+
+    def __init__(self, version: str) -> None:
+        """`version`: of the program, shown as a label."""
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        Info("tokenbooth_build", "The running program.", registry=self._registry).info({"version": version})
+        self._management = Counter(
+            "tokenbooth_management_responses",
+            "Answers outside the data plane, by the class of their status.",
+            ["status_class"],
+            registry=self._registry,
+        )
+        self._store_up = self._gauge("tokenbooth_store_up", "1 while the database answers.")
+        self._requests = self._gauge("tokenbooth_usage_requests", "Charged requests in the store, ever.")
+        self._charged = self._gauge("tokenbooth_usage_charged_usd", "Charged to customers, ever, in USD.")
+        self._uncollected = self._gauge(
+            "tokenbooth_uncollected_usd",
+            "Cost of answers above what their customers could pay, ever, in USD.",
+        )
+        self._inbox = Gauge(
+            "tokenbooth_inbox_rows",
+            "Events of payment processors that are not handled yet.",
+            ["status"],
+            registry=self._registry,
+        )
+
+    def answered(self, status: int) -> None:
+        """Count an answer outside the data plane."""
+        self._management.labels(f"{status // 100}xx").inc()
+
+    def show_usage(self, *, requests: int, charged_nano: int, uncollected_nano: int) -> None:
+        """Set the figures of usage; amounts in nano-USD. As floats: the books are kept elsewhere."""
+        self._requests.set(requests)
+        self._charged.set(charged_nano / _NANO_PER_USD)
+        self._uncollected.set(uncollected_nano / _NANO_PER_USD)
+
+    def show_inbox(self, rows_by_status: Mapping[str, int]) -> None:
+        """Set how many events wait, by status."""
+        for status, rows in rows_by_status.items():
+            self._inbox.labels(status).set(rows)
+
+    def show_store(self, *, is_up: bool) -> None:
+        """Set whether the database answered just now."""
+        self._store_up.set(1 if is_up else 0)
+
+    def render(self) -> bytes:
+        """The figures in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(name, text, registry=self._registry)

@@ -1,0 +1,269 @@
+"""Stripe's objects as we read them: each field at its exact place, or an error.
+
+Since Stripe's API of 2025-03-31 a subscription's period stands on its items and an invoice's subscription
+under `parent`. A field that is missing or of another type raises `UnexpectedShape`; nothing is guessed. No
+I/O. Imported by the Stripe client and the event translation only.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+US_PER_S = 1_000_000
+
+
+class UnexpectedShape(Exception):
+    """A Stripe object does not have a field where this API version has it. `path` names the place."""
+
+    code = "stripe_unexpected_shape"
+
+    def __init__(self, path: str, expected: str) -> None:
+        super().__init__(f"{path}: expected {expected}")
+        self.path = path
+
+
+class Fields:
+    """Typed access to one JSON object; every miss names its path."""
+
+    def __init__(self, value: object, path: str) -> None:
+        if not isinstance(value, Mapping):
+            raise UnexpectedShape(path, "an object")
+        self._value = value
+        self._path = path
+
+    def _get(self, name: str) -> object:
+        if name not in self._value:
+            raise UnexpectedShape(self._at(name), "a field")
+        field: object = self._value[name]
+        return field
+
+    def _at(self, name: str) -> str:
+        return f"{self._path}.{name}"
+
+    def has(self, name: str) -> bool:
+        """Whether the field is there at all, for objects that lack it by design."""
+        return name in self._value
+
+    def text(self, name: str) -> str:
+        value = self._get(name)
+        if not isinstance(value, str) or not value:
+            raise UnexpectedShape(self._at(name), "a text")
+        return value
+
+    def opt_text(self, name: str) -> str | None:
+        return None if self._get(name) is None else self.text(name)
+
+    def number(self, name: str) -> int:
+        value = self._get(name)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise UnexpectedShape(self._at(name), "an integer")
+        return value
+
+    def opt_number(self, name: str) -> int | None:
+        return None if self._get(name) is None else self.number(name)
+
+    def time_us(self, name: str) -> int:
+        """A Stripe time (whole UTC seconds) in microseconds."""
+        return self.number(name) * US_PER_S
+
+    def opt_time_us(self, name: str) -> int | None:
+        return None if self._get(name) is None else self.time_us(name)
+
+    def flag(self, name: str) -> bool:
+        value = self._get(name)
+        if not isinstance(value, bool):
+            raise UnexpectedShape(self._at(name), "true or false")
+        return value
+
+    def ref(self, name: str) -> str:
+        """The id of another object, whether Stripe wrote the id or, expanded, the whole object."""
+        value = self._get(name)
+        return Fields(value, self._at(name)).text("id") if isinstance(value, Mapping) else self.text(name)
+
+    def opt_ref(self, name: str) -> str | None:
+        return None if self._get(name) is None else self.ref(name)
+
+    def child(self, name: str) -> "Fields":
+        return Fields(self._get(name), self._at(name))
+
+    def opt_child(self, name: str) -> "Fields | None":
+        return None if self._get(name) is None else self.child(name)
+
+    def whole_list(self, name: str) -> list["Fields"]:
+        """The entries of a Stripe list object. A list that was cut off is an error: its rest would be
+        guessed."""
+        listing = self.child(name)
+        if listing.flag("has_more"):
+            raise UnexpectedShape(f"{self._at(name)}.has_more", "a complete list")
+        data = listing._get("data")
+        if not isinstance(data, list):
+            raise UnexpectedShape(f"{self._at(name)}.data", "a list")
+        return [Fields(entry, f"{self._at(name)}.data[{i}]") for i, entry in enumerate(data)]
+
+    def texts(self, name: str) -> dict[str, str]:
+        """A metadata map; absent values count as empty."""
+        if self._get(name) is None:
+            return {}
+        entries = self.child(name)
+        return {key: entries.text(key) for key in entries._value if entries._value[key] != ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """Our own marks in an object's metadata; None where the object does not carry them."""
+
+    account_id: str | None
+    checkout_id: str | None
+    plan_slug: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionSnapshot:
+    """A subscription as Stripe has it now. `period_*_us` are those of its one item."""
+
+    subscription_id: str
+    customer_id: str
+    livemode: bool
+    status: str
+    owner: Ownership
+    cancel_at_period_end: bool
+    cancel_at_us: int | None
+    ended_at_us: int | None
+    created_at_us: int
+    period_start_us: int
+    period_end_us: int
+    latest_invoice_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceSnapshot:
+    """An invoice as Stripe has it now.
+
+    `subscription_id` is None for an invoice that no subscription made. The period is that of its one kind
+    of ordinary (not prorated) line, None when it has prorations only. Amounts are in the currency's
+    smallest unit.
+    """
+
+    invoice_id: str
+    livemode: bool
+    status: str
+    subscription_id: str | None
+    amount_paid_cents: int
+    currency: str
+    period_start_us: int | None
+    period_end_us: int | None
+    attempt_count: int
+    next_attempt_at_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSnapshot:
+    """A checkout session as Stripe has it now. `amount_total_cents` is in the currency's smallest unit."""
+
+    session_id: str
+    livemode: bool
+    mode: str
+    status: str
+    payment_status: str
+    owner: Ownership
+    customer_id: str | None
+    subscription_id: str | None
+    invoice_id: str | None
+    payment_intent_id: str | None
+    amount_total_cents: int | None
+    currency: str | None
+    url: str | None
+    expires_at_us: int
+
+
+Snapshot = SubscriptionSnapshot | InvoiceSnapshot | SessionSnapshot
+SnapshotKind = Literal["subscription", "invoice", "session"]
+
+
+def _owner(metadata: Mapping[str, str]) -> Ownership:
+    return Ownership(metadata.get("account_id"), metadata.get("checkout_id"), metadata.get("plan_slug"))
+
+
+def parse_subscription(value: object) -> SubscriptionSnapshot:
+    """Read a subscription object. Raises `UnexpectedShape`."""
+    fields = Fields(value, "subscription")
+    items = fields.whole_list("items")
+    if len(items) != 1:
+        raise UnexpectedShape("subscription.items.data", "exactly one item")
+    return SubscriptionSnapshot(
+        subscription_id=fields.text("id"),
+        customer_id=fields.ref("customer"),
+        livemode=fields.flag("livemode"),
+        status=fields.text("status"),
+        owner=_owner(fields.texts("metadata")),
+        cancel_at_period_end=fields.flag("cancel_at_period_end"),
+        cancel_at_us=fields.opt_time_us("cancel_at"),
+        ended_at_us=fields.opt_time_us("ended_at"),
+        created_at_us=fields.time_us("created"),
+        period_start_us=items[0].time_us("current_period_start"),
+        period_end_us=items[0].time_us("current_period_end"),
+        latest_invoice_id=fields.opt_ref("latest_invoice"),
+    )
+
+
+def parse_invoice(value: object) -> InvoiceSnapshot:
+    """Read an invoice object. Raises `UnexpectedShape`."""
+    fields = Fields(value, "invoice")
+    subscription_id = _invoice_subscription(fields)
+    period = None if subscription_id is None else _line_period(fields)
+    return InvoiceSnapshot(
+        invoice_id=fields.text("id"),
+        livemode=fields.flag("livemode"),
+        status=fields.text("status"),
+        subscription_id=subscription_id,
+        amount_paid_cents=fields.number("amount_paid"),
+        currency=fields.text("currency"),
+        period_start_us=None if period is None else period[0],
+        period_end_us=None if period is None else period[1],
+        attempt_count=fields.number("attempt_count"),
+        next_attempt_at_us=fields.opt_time_us("next_payment_attempt"),
+    )
+
+
+def _invoice_subscription(invoice: Fields) -> str | None:
+    parent = invoice.opt_child("parent")
+    if parent is None or parent.text("type") != "subscription_details":
+        return None
+    return parent.child("subscription_details").ref("subscription")
+
+
+def _line_period(invoice: Fields) -> tuple[int, int] | None:
+    """The period of the ordinary subscription lines; prorations cover the past and grant nothing."""
+    periods: set[tuple[int, int]] = set()
+    for line in invoice.whole_list("lines"):
+        parent = line.opt_child("parent")
+        if parent is None or parent.text("type") != "subscription_item_details":
+            continue
+        if parent.child("subscription_item_details").flag("proration"):
+            continue
+        period = line.child("period")
+        periods.add((period.time_us("start"), period.time_us("end")))
+    if len(periods) > 1:
+        raise UnexpectedShape("invoice.lines.data[].period", "one period")
+    return next(iter(periods), None)
+
+
+def parse_session(value: object) -> SessionSnapshot:
+    """Read a checkout session object. Raises `UnexpectedShape`."""
+    fields = Fields(value, "session")
+    return SessionSnapshot(
+        session_id=fields.text("id"),
+        livemode=fields.flag("livemode"),
+        mode=fields.text("mode"),
+        status=fields.text("status"),
+        payment_status=fields.text("payment_status"),
+        owner=_owner(fields.texts("metadata")),
+        customer_id=fields.opt_ref("customer"),
+        subscription_id=fields.opt_ref("subscription"),
+        invoice_id=fields.opt_ref("invoice"),
+        payment_intent_id=fields.opt_ref("payment_intent"),
+        amount_total_cents=fields.opt_number("amount_total"),
+        currency=fields.opt_text("currency"),
+        url=fields.opt_text("url"),
+        expires_at_us=fields.time_us("expires_at"),
+    )

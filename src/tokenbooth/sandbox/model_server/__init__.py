@@ -1,0 +1,11 @@
+"""A small upstream that speaks OpenAI's chat API and does as it is told: for the demo and the tests.
+
+It answers at once, always the same, with honest token counts; directives in the prompt (see `directives`)
+make it slow, broken or dishonest. It must never keep or log a prompt unless a test asked it to record.
+The composition root and tests may import it; it imports nothing of ours.
+"""
+
+from tokenbooth.sandbox.model_server.recording import RecordedRequest
+from tokenbooth.sandbox.model_server.server import ModelServer, create_model_server
+
+__all__ = ["ModelServer", "RecordedRequest", "create_model_server"]

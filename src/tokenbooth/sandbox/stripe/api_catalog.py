@@ -1,0 +1,182 @@
+"""Handlers for customers, products, prices, saved cards and webhook endpoints. Imported by the routes."""
+
+from tokenbooth.sandbox.stripe.calls import Answer, Call, page
+from tokenbooth.sandbox.stripe.failure import StripeFailure
+from tokenbooth.sandbox.stripe.forms import Params
+from tokenbooth.sandbox.stripe.records import (
+    Customer,
+    PaymentMethod,
+    PortalSession,
+    Price,
+    Product,
+    WebhookEndpoint,
+)
+from tokenbooth.sandbox.stripe.world import World
+
+INTERVALS = ("day", "week", "month", "year")
+CURRENCIES = ("usd", "eur", "gbp")
+
+
+def create_customer(call: Call) -> Answer:
+    customer = Customer(
+        call.world.new_id("cus_"),
+        call.world.now(),
+        email=call.params.opt_text("email"),
+        name=call.params.opt_text("name"),
+        metadata=call.params.metadata(),
+    )
+    call.world.state.put(customer)
+    call.world.emit("customer.created", customer)
+    return call.world.render(customer)
+
+
+def retrieve_customer(call: Call) -> Answer:
+    return call.world.render(call.world.state.get(Customer, call.ids["id"]))
+
+
+def create_product(call: Call) -> Answer:
+    return call.world.render(_new_product(call.world, call.params))
+
+
+def _new_product(world: World, params: Params) -> Product:
+    return world.state.put(
+        Product(
+            world.new_id("prod_"),
+            world.now(),
+            name=params.text("name"),
+            description=params.opt_text("description"),
+            metadata=params.metadata(),
+        )
+    )
+
+
+def retrieve_product(call: Call) -> Answer:
+    return call.world.render(call.world.state.get(Product, call.ids["id"]))
+
+
+def list_products(call: Call) -> Answer:
+    return page(call, call.world.state.newest(Product))
+
+
+def create_price(call: Call) -> Answer:
+    price = read_price(call.world, call.params)
+    lookup_key = call.params.opt_text("lookup_key")
+    taken = lookup_key is not None and any(
+        known.lookup_key == lookup_key for known in call.world.state.newest(Price)
+    )
+    if taken:
+        message = f"A price with lookup key `{lookup_key}` already exists."
+        raise StripeFailure(message, code="resource_already_exists", param="lookup_key")
+    named = Price(
+        price.id,
+        price.created,
+        product=price.product,
+        currency=price.currency,
+        unit_amount=price.unit_amount,
+        interval=price.interval,
+        interval_count=price.interval_count,
+        lookup_key=lookup_key,
+        nickname=call.params.opt_text("nickname"),
+        metadata=call.params.metadata(),
+    )
+    return call.world.render(call.world.state.put(named))
+
+
+def read_price(world: World, params: Params) -> Price:
+    """A new price from `price_data`, or from the parameters of a price's own creation."""
+    currency = params.choice("currency", CURRENCIES)
+    amount = params.opt_int("unit_amount")
+    if amount is None:
+        path = params.name_of("unit_amount")
+        raise StripeFailure(f"Missing required param: {path}.", code="parameter_missing", param=path)
+    interval: str | None = None
+    count = 1
+    if params.has("recurring"):
+        recurring = params.child("recurring")
+        interval = recurring.choice("interval", INTERVALS)
+        count = recurring.opt_int("interval_count", low=1, high=36) or 1
+    if params.has("product_data"):
+        product = _new_product(world, params.child("product_data"))
+    else:
+        name = params.name_of("product")
+        product = world.state.get(Product, params.text("product"), param=name)
+    return world.state.put(
+        Price(
+            world.new_id("price_"),
+            world.now(),
+            product=product.id,
+            currency=currency,
+            unit_amount=amount,
+            interval=interval,
+            interval_count=count,
+            lookup_key=None,
+            nickname=None,
+            metadata={},
+        )
+    )
+
+
+def retrieve_price(call: Call) -> Answer:
+    return call.world.render(call.world.state.get(Price, call.ids["id"]))
+
+
+def list_prices(call: Call) -> Answer:
+    keys = call.params.texts("lookup_keys")
+    product, active = call.params.opt_text("product"), call.params.opt_flag("active")
+    return page(
+        call,
+        [
+            price
+            for price in call.world.state.newest(Price)
+            if (not keys or price.lookup_key in keys)
+            and (product is None or price.product == product)
+            and (active is None or price.active == active)
+        ],
+    )
+
+
+def retrieve_payment_method(call: Call) -> Answer:
+    return call.world.render(call.world.state.get(PaymentMethod, call.ids["id"], what="PaymentMethod"))
+
+
+def list_payment_methods(call: Call) -> Answer:
+    customer_id = call.params.text("customer")
+    return _cards_of(call, call.world.state.get(Customer, customer_id, param="customer"))
+
+
+def list_customer_payment_methods(call: Call) -> Answer:
+    return _cards_of(call, call.world.state.get(Customer, call.ids["id"]))
+
+
+def _cards_of(call: Call, customer: Customer) -> Answer:
+    call.params.opt_choice("type", ("card",))
+    cards = call.world.state.newest(PaymentMethod)
+    return page(call, [card for card in cards if card.customer == customer.id])
+
+
+def create_webhook_endpoint(call: Call) -> Answer:
+    """Only noted: deliveries go to the one URL that the sandbox was set up with."""
+    endpoint = WebhookEndpoint(
+        call.world.new_id("we_"),
+        call.world.now(),
+        url=call.params.text("url"),
+        enabled_events=tuple(call.params.texts("enabled_events")),
+        description=call.params.opt_text("description"),
+        metadata=call.params.metadata(),
+    )
+    if not endpoint.enabled_events:
+        message = "Missing required param: enabled_events."
+        raise StripeFailure(message, code="parameter_missing", param="enabled_events")
+    return call.world.render(call.world.state.put(endpoint))
+
+
+def list_webhook_endpoints(call: Call) -> Answer:
+    return page(call, call.world.state.newest(WebhookEndpoint))
+
+
+def create_portal_session(call: Call) -> Answer:
+    customer = call.world.state.get(Customer, call.params.text("customer"), param="customer")
+    session = PortalSession(
+        call.world.new_id("bps_"), call.world.now(), customer.id, call.params.opt_text("return_url")
+    )
+    return call.world.render(call.world.state.put(session))

@@ -1,0 +1,262 @@
+"""Subscriptions and their invoices: begun, changed, renewed, ended. Imported within the sandbox.
+
+A renewal goes as at Stripe: the period turns and a draft invoice is made, an hour later it is finalised and
+charged; a refused card is tried again after 3, 5 and 7 days, and then the subscription is canceled.
+"""
+
+from dataclasses import replace
+
+from tokenbooth.sandbox.stripe.failure import StripeFailure
+from tokenbooth.sandbox.stripe.json_types import JsonObject
+from tokenbooth.sandbox.stripe.money_flow import Payment, pay
+from tokenbooth.sandbox.stripe.periods import DAY_S, period_start
+from tokenbooth.sandbox.stripe.records import (
+    Customer,
+    Invoice,
+    InvoicePayment,
+    PaymentMethod,
+    Price,
+    Product,
+    Subscription,
+)
+from tokenbooth.sandbox.stripe.world import World
+
+DRAFT_S = 3_600
+_RETRY_AFTER_S = (3 * DAY_S, 5 * DAY_S, 7 * DAY_S)
+_ENDED = ("canceled", "incomplete_expired")
+
+
+def begin(
+    world: World,
+    *,
+    customer: str,
+    price: Price,
+    quantity: int,
+    metadata: dict[str, str],
+    method: PaymentMethod,
+    on_session: bool,
+) -> tuple[Subscription, Invoice]:
+    """Start a subscription and charge its first invoice; a refused card leaves it `incomplete`."""
+    if price.interval is None:
+        raise StripeFailure("The price specified is of type `one_time`.", param="items[0][price]")
+    now = world.now()
+    fresh = Subscription(
+        world.new_id("sub_"),
+        now,
+        customer=customer,
+        status="incomplete",
+        metadata=metadata,
+        item_id=world.new_id("si_"),
+        price=price.id,
+        quantity=quantity,
+        currency=price.currency,
+        anchor=now,
+        period_index=0,
+        period_start=now,
+        period_end=period_start(now, price.interval, price.interval_count, 1),
+        default_payment_method=method.id,
+    )
+    invoice = _new_invoice(world, fresh, price, "subscription_create", finalizes_at=None)
+    subscription = world.state.put(replace(fresh, latest_invoice=invoice.id))
+    world.emit("customer.subscription.created", subscription)
+    world.emit("invoice.created", invoice)
+    invoice = charge_invoice(world, _finalized(world, invoice), on_session=on_session)
+    return world.state.get(Subscription, subscription.id), invoice
+
+
+def _new_invoice(
+    world: World, subscription: Subscription, price: Price, reason: str, *, finalizes_at: int | None
+) -> Invoice:
+    product = world.state.get(Product, price.product)
+    return world.state.put(
+        Invoice(
+            world.new_id("in_"),
+            world.now(),
+            customer=subscription.customer,
+            subscription=subscription.id,
+            subscription_metadata=subscription.metadata,
+            item_id=subscription.item_id,
+            line_id=world.new_id("il_"),
+            price=price.id,
+            quantity=subscription.quantity,
+            description=f"{subscription.quantity} × {product.name}",
+            status="draft",
+            billing_reason="subscription_create" if reason == "subscription_create" else "subscription_cycle",
+            amount=price.unit_amount * subscription.quantity,
+            currency=price.currency,
+            period_start=subscription.period_start,
+            period_end=subscription.period_end,
+            finalizes_at=finalizes_at,
+        )
+    )
+
+
+def _finalized(world: World, invoice: Invoice) -> Invoice:
+    number = f"SANDBOX-{world.count('invoice'):04d}"
+    final = world.state.put(
+        replace(invoice, status="open", number=number, finalizes_at=None, finalized_at=world.now())
+    )
+    world.emit("invoice.finalized", final)
+    return final
+
+
+def charge_invoice(world: World, invoice: Invoice, *, on_session: bool) -> Invoice:
+    """Try to have an open invoice paid with the subscription's card."""
+    subscription = world.state.get(Subscription, invoice.subscription)
+    method = _method_of(world, subscription)
+    payment = Payment(
+        amount=invoice.amount,
+        currency=invoice.currency,
+        customer=invoice.customer,
+        method=method,
+        description=(
+            "Subscription creation"
+            if invoice.billing_reason == "subscription_create"
+            else "Subscription update"
+        ),
+        metadata={},
+    )
+    intent = pay(world, payment, on_session=on_session)
+    paid = intent.status == "succeeded"
+    invoice_payment = world.state.put(
+        InvoicePayment(
+            world.new_id("inpay_"),
+            world.now(),
+            invoice=invoice.id,
+            payment_intent=intent.id,
+            amount=invoice.amount,
+            currency=invoice.currency,
+            status="paid" if paid else "open",
+            paid_at=world.now() if paid else None,
+        )
+    )
+    attempted = replace(invoice, attempt_count=invoice.attempt_count + 1)
+    if not paid:
+        return _payment_failed(world, subscription, attempted)
+    settled = world.state.put(replace(attempted, status="paid", paid_at=world.now(), next_attempt_at=None))
+    _set_status(world, subscription, "active")
+    world.emit("invoice_payment.paid", invoice_payment)
+    world.emit("invoice.paid", settled)
+    world.emit("invoice.payment_succeeded", settled)
+    return settled
+
+
+def _method_of(world: World, subscription: Subscription) -> PaymentMethod:
+    method_id = subscription.default_payment_method
+    if method_id is None:
+        method_id = world.state.get(Customer, subscription.customer).default_payment_method
+    return world.state.get(PaymentMethod, method_id or "", param="default_payment_method")
+
+
+def _payment_failed(world: World, subscription: Subscription, invoice: Invoice) -> Invoice:
+    retries_used = invoice.attempt_count - 1
+    again = invoice.billing_reason == "subscription_cycle" and retries_used < len(_RETRY_AFTER_S)
+    next_attempt_at = world.now() + _RETRY_AFTER_S[retries_used] if again else None
+    failed = world.state.put(replace(invoice, next_attempt_at=next_attempt_at))
+    world.emit("invoice.payment_failed", failed)
+    if invoice.billing_reason == "subscription_cycle":
+        _set_status(world, subscription, "past_due")
+        if not again:
+            end(world, world.state.get(Subscription, subscription.id), "payment_failed")
+    return failed
+
+
+def _set_status(world: World, subscription: Subscription, status: str) -> None:
+    if subscription.status == status or subscription.status in _ENDED:
+        return
+    update(world, replace(subscription, status=status), {"status": subscription.status})
+
+
+def update(world: World, subscription: Subscription, previous: JsonObject) -> Subscription:
+    """Keep a changed subscription and tell of it."""
+    world.state.put(subscription)
+    world.emit("customer.subscription.updated", subscription, previous)
+    return subscription
+
+
+def set_cancel_at_period_end(world: World, subscription: Subscription, wanted: bool) -> Subscription:
+    """Let it end with its period, or take that back, as the API does it."""
+    _must_go_on(subscription)
+    if subscription.cancel_at_period_end == wanted and (wanted or subscription.cancel_at is None):
+        return subscription
+    changed = replace(
+        subscription,
+        cancel_at_period_end=wanted,
+        cancel_at=subscription.period_end if wanted else None,
+        canceled_at=world.now() if wanted else None,
+        cancel_reason="cancellation_requested" if wanted else None,
+    )
+    return update(world, changed, {"cancel_at_period_end": subscription.cancel_at_period_end})
+
+
+def set_portal_cancel(world: World, subscription: Subscription, wanted: bool) -> Subscription:
+    """The same from Stripe's own portal: in flexible billing mode a date alone, the flag stays false."""
+    _must_go_on(subscription)
+    changed = replace(
+        subscription,
+        cancel_at_period_end=False,
+        cancel_at=subscription.period_end if wanted else None,
+        canceled_at=world.now() if wanted else None,
+        cancel_reason="cancellation_requested" if wanted else None,
+    )
+    return update(world, changed, {"cancel_at": subscription.cancel_at})
+
+
+def _must_go_on(subscription: Subscription) -> None:
+    if subscription.status in _ENDED:
+        message = "A canceled subscription can only update its cancellation_details and metadata."
+        raise StripeFailure(message)
+
+
+def end(world: World, subscription: Subscription, reason: str = "cancellation_requested") -> Subscription:
+    """End it now; its unpaid invoices will not be tried again."""
+    now = world.now()
+    ended = world.state.put(
+        replace(
+            subscription,
+            status="canceled",
+            canceled_at=subscription.canceled_at or now,
+            ended_at=now,
+            cancel_reason=subscription.cancel_reason or reason,
+        )
+    )
+    for invoice in world.state.newest(Invoice):
+        if invoice.subscription == ended.id and invoice.status in ("draft", "open"):
+            world.state.put(replace(invoice, next_attempt_at=None, finalizes_at=None))
+    world.emit("customer.subscription.deleted", ended)
+    return ended
+
+
+def next_due(world: World, subscription: Subscription) -> int | None:
+    """When time alone changes this subscription next, UTC seconds; None once it has ended."""
+    if subscription.status in _ENDED:
+        return None
+    if subscription.cancel_at is not None:
+        return min(subscription.cancel_at, subscription.period_end)
+    # Paused and never paid subscriptions stand still.
+    return subscription.period_end if subscription.status in ("active", "past_due", "trialing") else None
+
+
+def turn_period(world: World, subscription: Subscription) -> None:
+    """The period is over: end the subscription, or begin the next period with a draft invoice."""
+    if subscription.cancel_at is not None and subscription.cancel_at <= world.now():
+        end(world, subscription)
+        return
+    price = world.state.get(Price, subscription.price)
+    index = subscription.period_index + 1
+    interval = price.interval or "month"
+    turned = replace(
+        subscription,
+        period_index=index,
+        period_start=subscription.period_end,
+        period_end=period_start(subscription.anchor, interval, price.interval_count, index + 1),
+    )
+    invoice = _new_invoice(world, turned, price, "subscription_cycle", finalizes_at=world.now() + DRAFT_S)
+    update(world, replace(turned, latest_invoice=invoice.id), {"latest_invoice": subscription.latest_invoice})
+    world.emit("invoice.created", invoice)
+
+
+def work_on_invoice(world: World, invoice: Invoice) -> None:
+    """The hour of a draft is over, or another attempt is due."""
+    final = _finalized(world, invoice) if invoice.status == "draft" else invoice
+    charge_invoice(world, final, on_session=False)

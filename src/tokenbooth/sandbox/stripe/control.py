@@ -1,0 +1,239 @@
+"""The sandbox's own control calls, JSON under `/_control/`: for tests, not Stripe's API. Imported by the
+application.
+
+| call | body | effect |
+|---|---|---|
+| `POST advance` | `{"seconds": n}` | the test clock goes forward; what falls due happens |
+| `POST delivery` | `{"mode": "normal"/"drop"/"hold", "copies": n}` | how webhooks go out from now on |
+| `POST release` | `{"order": [event ids]}` or `{}` | held webhooks go out, in that order |
+| `POST resend` | `{"event": id, "copies": n}` | a webhook goes out again, n times at once |
+| `POST wait` | `{}` | answers when no first delivery is under way |
+| `POST portal_cancel` | `{"subscription": id, "cancel": bool}` | a cancel in the portal, or its undoing |
+| `POST subscription_status` | `{"subscription": id, "status": s}` | any status, also one that nobody knows |
+| `POST card` | `{"payment_method": id, "behaviour": b}` | a saved card is `ok`, `fails_later` or `declines` |
+| `POST pay_invoice` | `{"invoice": id}` | another attempt to charge an open invoice |
+| `POST settle` | `{"session": id, "succeeds": bool}` | the bank answers for a delayed payment |
+| `POST fail_refund` | `{"refund": id}` | a refund bounces |
+| `GET deliveries` | | every attempt so far, and what is held |
+| `GET state` | | the clock and how many objects there are |
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
+
+import msgspec
+
+from tokenbooth.sandbox.stripe import billing, checkout, money_flow
+from tokenbooth.sandbox.stripe.delivery import Postman
+from tokenbooth.sandbox.stripe.failure import StripeFailure
+from tokenbooth.sandbox.stripe.json_types import JsonObject, JsonValue
+from tokenbooth.sandbox.stripe.passing_time import catch_up
+from tokenbooth.sandbox.stripe.records import (
+    KINDS,
+    CardBehaviour,
+    Invoice,
+    PaymentMethod,
+    Record,
+    Refund,
+    Session,
+    Subscription,
+)
+from tokenbooth.sandbox.stripe.world import World
+
+_TEN_YEARS_S = 10 * 366 * 86_400
+_MAX_COPIES = 100
+
+
+class Advance(msgspec.Struct, forbid_unknown_fields=True):
+    """`seconds` to go forward."""
+
+    seconds: int
+
+
+class Delivery(msgspec.Struct, forbid_unknown_fields=True):
+    """How webhooks go out."""
+
+    mode: Literal["normal", "drop", "hold"] = "normal"
+    copies: int = 1
+
+
+class Release(msgspec.Struct, forbid_unknown_fields=True):
+    """Held events to let go; None for all."""
+
+    order: list[str] | None = None
+
+
+class Resend(msgspec.Struct, forbid_unknown_fields=True):
+    """An event to send again."""
+
+    event: str
+    copies: int = 1
+
+
+class Wait(msgspec.Struct, forbid_unknown_fields=True):
+    """Nothing to say."""
+
+
+class PortalCancel(msgspec.Struct, forbid_unknown_fields=True):
+    """A cancel in the portal, or its undoing."""
+
+    subscription: str
+    cancel: bool = True
+
+
+class SubscriptionStatus(msgspec.Struct, forbid_unknown_fields=True):
+    """A status to put on a subscription."""
+
+    subscription: str
+    status: str
+
+
+class CardChange(msgspec.Struct, forbid_unknown_fields=True):
+    """How a saved card is to behave."""
+
+    payment_method: str
+    behaviour: CardBehaviour
+
+
+class PayInvoice(msgspec.Struct, forbid_unknown_fields=True):
+    """An invoice to try again."""
+
+    invoice: str
+
+
+class Settle(msgspec.Struct, forbid_unknown_fields=True):
+    """The bank's answer for a session's delayed payment."""
+
+    session: str
+    succeeds: bool
+
+
+class FailRefund(msgspec.Struct, forbid_unknown_fields=True):
+    """A refund to let bounce."""
+
+    refund: str
+
+
+_BODIES: dict[str, type[msgspec.Struct]] = {
+    "advance": Advance,
+    "delivery": Delivery,
+    "release": Release,
+    "resend": Resend,
+    "wait": Wait,
+    "portal_cancel": PortalCancel,
+    "subscription_status": SubscriptionStatus,
+    "card": CardChange,
+    "pay_invoice": PayInvoice,
+    "settle": Settle,
+    "fail_refund": FailRefund,
+}
+
+
+class Control:
+    """Answers the control calls of one sandbox."""
+
+    def __init__(self, world: World, postman: Postman) -> None:
+        self._world = world
+        self._postman = postman
+
+    async def handle(self, name: str, raw: bytes) -> JsonObject:
+        """Run one `POST` call; it answers after its webhooks were answered. Raises `StripeFailure`."""
+        kind = _BODIES.get(name)
+        if kind is None:
+            raise StripeFailure(f"No such control call: {name}", status=404)
+        try:
+            body = msgspec.json.decode(raw or b"{}", type=kind)
+        except msgspec.DecodeError as error:
+            raise StripeFailure(str(error)) from error
+        match body:
+            case Release():
+                await self._postman.release(body.order)
+            case Resend():
+                _bounded(body.copies, 1, _MAX_COPIES, "copies")
+                await self._postman.resend(body.event, body.copies)
+            case Wait():
+                await self._postman.idle()
+            case _:
+                await self._change(body)
+        return self.state()
+
+    async def _change(self, body: msgspec.Struct) -> None:
+        with self._world.transaction():
+            catch_up(self._world)
+            self._effect(body)()
+        await self._postman.deliver(self._world.take_events())
+
+    def _effect(self, body: msgspec.Struct) -> Callable[[], object]:
+        world, state = self._world, self._world.state
+        match body:
+            case Advance():
+                return lambda: self._advance(body)
+            case Delivery():
+                _bounded(body.copies, 1, _MAX_COPIES, "copies")
+                return lambda: state.put(replace(world.settings, delivery=body.mode, copies=body.copies))
+            case PortalCancel():
+                subscription = state.get(Subscription, body.subscription)
+                return lambda: billing.set_portal_cancel(world, subscription, body.cancel)
+            case SubscriptionStatus():
+                found = state.get(Subscription, body.subscription)
+                changed = replace(found, status=body.status)
+                return lambda: billing.update(world, changed, {"status": found.status})
+            case CardChange():
+                card = state.get(PaymentMethod, body.payment_method)
+                return lambda: state.put(replace(card, behaviour=body.behaviour))
+            case PayInvoice():
+                return lambda: self._pay_invoice(body.invoice)
+            case Settle():
+                session = state.get(Session, body.session)
+                return lambda: checkout.settle_delayed(world, session, succeeds=body.succeeds)
+            case FailRefund():
+                return lambda: money_flow.fail_refund(world, state.get(Refund, body.refund))
+            case _:
+                raise StripeFailure("No such control call.", status=404)
+
+    def _advance(self, body: Advance) -> None:
+        _bounded(body.seconds, 0, _TEN_YEARS_S, "seconds")
+        settings = self._world.settings
+        lead_s = settings.clock_lead_s + body.seconds
+        self._world.state.put(replace(settings, clock_lead_s=lead_s))
+        catch_up(self._world)
+
+    def _pay_invoice(self, invoice_id: str) -> None:
+        invoice = self._world.state.get(Invoice, invoice_id)
+        if invoice.status != "open":
+            raise StripeFailure(f"The invoice is {invoice.status}.", param="invoice")
+        billing.charge_invoice(self._world, invoice, on_session=False)
+
+    def state(self) -> JsonObject:
+        """The clock, the delivery mode, and how many objects of each kind there are."""
+        settings = self._world.settings
+        return {
+            "now": self._world.now(),
+            "delivery": settings.delivery,
+            "copies": settings.copies,
+            "held": [*self._postman.held],
+            "counts": {kind.__name__: self._count(kind) for kind in KINDS},
+        }
+
+    def _count(self, kind: type[Record]) -> int:
+        return len(self._world.state.newest(kind))
+
+    def deliveries(self) -> JsonObject:
+        """Every attempt so far, oldest first."""
+        attempts: list[JsonValue] = [
+            {
+                "event": attempt.event_id,
+                "type": attempt.type,
+                "attempt": attempt.number,
+                "outcome": attempt.outcome,
+                "status": attempt.status,
+            }
+            for attempt in self._postman.attempts
+        ]
+        return {"attempts": attempts, "held": [*self._postman.held]}
+
+
+def _bounded(value: int, low: int, high: int, name: str) -> None:
+    if not low <= value <= high:
+        raise StripeFailure(f"{name} must be between {low} and {high}.", param=name)

@@ -1,0 +1,283 @@
+"""What the sandbox remembers: one frozen record per object, in our own words.
+
+Records hold facts only; `render` writes them in Stripe's form. No card number is ever part of one. Imported
+within the sandbox. Amounts are in the currency's smallest unit, times are UTC seconds, as Stripe counts them.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+CardBehaviour = Literal["ok", "fails_later", "declines"]
+BookingType = Literal["charge", "refund", "refund_failure"]
+SessionMode = Literal["payment", "subscription", "setup"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Every record has its id and its time."""
+
+    id: str
+    created: int
+
+
+@dataclass(frozen=True, slots=True)
+class Customer(Record):
+    email: str | None
+    name: str | None
+    metadata: dict[str, str]
+    default_payment_method: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Product(Record):
+    name: str
+    description: str | None
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Price(Record):
+    """`interval` is None for a price that is paid once."""
+
+    product: str
+    currency: str
+    unit_amount: int
+    interval: str | None
+    interval_count: int
+    lookup_key: str | None
+    nickname: str | None
+    metadata: dict[str, str]
+    active: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LineItem:
+    id: str
+    price: str
+    quantity: int
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Session(Record):
+    mode: SessionMode
+    status: Literal["open", "complete", "expired"]
+    payment_status: Literal["unpaid", "paid", "no_payment_required"]
+    customer: str | None
+    customer_email: str | None
+    client_reference_id: str | None
+    success_url: str
+    cancel_url: str | None
+    expires_at: int
+    currency: str | None
+    amount_total: int | None
+    line_items: tuple[LineItem, ...]
+    metadata: dict[str, str]
+    subscription_metadata: dict[str, str]
+    intent_metadata: dict[str, str]
+    setup_future_usage: str | None
+    adaptive_pricing: bool
+    subscription: str | None = None
+    invoice: str | None = None
+    payment_intent: str | None = None
+    setup_intent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentMethod(Record):
+    """A card, known by its brand and last four digits and by how it behaves when charged."""
+
+    customer: str | None
+    brand: str
+    last4: str
+    exp_month: int
+    exp_year: int
+    behaviour: CardBehaviour
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentIntent(Record):
+    amount: int
+    currency: str
+    customer: str | None
+    status: Literal["processing", "succeeded", "requires_payment_method"]
+    payment_method: str | None
+    description: str | None
+    setup_future_usage: str | None
+    metadata: dict[str, str]
+    latest_charge: str | None = None
+    failure_code: str | None = None
+    failure_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SetupIntent(Record):
+    customer: str | None
+    payment_method: str
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Charge(Record):
+    amount: int
+    currency: str
+    customer: str | None
+    payment_intent: str
+    payment_method: str
+    status: Literal["succeeded", "failed"]
+    description: str | None
+    metadata: dict[str, str]
+    balance_transaction: str | None = None
+    amount_refunded: int = 0
+    failure_code: str | None = None
+    failure_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refund(Record):
+    amount: int
+    currency: str
+    charge: str
+    payment_intent: str
+    reason: str | None
+    status: Literal["succeeded", "failed"]
+    balance_transaction: str
+    metadata: dict[str, str]
+    failure_balance_transaction: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceTransaction(Record):
+    """`amount` is signed: money that leaves us is negative."""
+
+    amount: int
+    fee: int
+    currency: str
+    type: BookingType
+    source: str
+    description: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription(Record):
+    """`period_index` is the number of the present period, counted from `anchor`."""
+
+    customer: str
+    status: str
+    metadata: dict[str, str]
+    item_id: str
+    price: str
+    quantity: int
+    currency: str
+    anchor: int
+    period_index: int
+    period_start: int
+    period_end: int
+    default_payment_method: str | None
+    latest_invoice: str | None = None
+    cancel_at_period_end: bool = False
+    cancel_at: int | None = None
+    canceled_at: int | None = None
+    ended_at: int | None = None
+    cancel_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Invoice(Record):
+    """A subscription's invoice with its one line. `finalizes_at` is set while it is a draft."""
+
+    customer: str
+    subscription: str
+    subscription_metadata: dict[str, str]
+    item_id: str
+    line_id: str
+    price: str
+    quantity: int
+    description: str
+    status: Literal["draft", "open", "paid", "void", "uncollectible"]
+    billing_reason: Literal["subscription_create", "subscription_cycle"]
+    amount: int
+    currency: str
+    period_start: int
+    period_end: int
+    number: str | None = None
+    attempt_count: int = 0
+    finalizes_at: int | None = None
+    next_attempt_at: int | None = None
+    finalized_at: int | None = None
+    paid_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InvoicePayment(Record):
+    invoice: str
+    payment_intent: str
+    amount: int
+    currency: str
+    status: Literal["open", "paid"]
+    paid_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event(Record):
+    """`body` is the event's whole document as it was when it happened, JSON."""
+
+    type: str
+    body: str
+    pending: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookEndpoint(Record):
+    url: str
+    enabled_events: tuple[str, ...]
+    description: str | None
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class PortalSession(Record):
+    customer: str
+    return_url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer(Record):
+    """The answer of a call with an idempotency key; `id` is that key, `request` a digest of what was
+    asked."""
+
+    request: str
+    status: int
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings(Record):
+    """The test clock's lead over the real one in seconds, and how webhooks are delivered."""
+
+    clock_lead_s: int = 0
+    delivery: Literal["normal", "drop", "hold"] = "normal"
+    copies: int = 1
+    counters: dict[str, int] = field(default_factory=dict)
+
+
+KINDS: tuple[type[Record], ...] = (
+    Customer,
+    Product,
+    Price,
+    Session,
+    PaymentMethod,
+    PaymentIntent,
+    SetupIntent,
+    Charge,
+    Refund,
+    BalanceTransaction,
+    Subscription,
+    Invoice,
+    InvoicePayment,
+    Event,
+    WebhookEndpoint,
+    PortalSession,
+    KeptAnswer,
+    Settings,
+)

@@ -1,0 +1,133 @@
+"""Customers, products, prices and set-up in Stripe's form. Pure; for the world and `render_billing`."""
+
+from tokenbooth.sandbox.stripe.json_types import JsonObject
+from tokenbooth.sandbox.stripe.records import Customer, PortalSession, Price, Product, WebhookEndpoint
+from tokenbooth.sandbox.stripe.render_shared import copied, head
+
+
+def customer(record: Customer) -> JsonObject:
+    return {
+        **head(record, "customer"),
+        "address": None,
+        "balance": 0,
+        "currency": "usd",
+        "default_source": None,
+        "delinquent": False,
+        "description": None,
+        "discount": None,
+        "email": record.email,
+        "invoice_prefix": record.id[-8:].upper(),
+        "invoice_settings": {
+            "custom_fields": None,
+            "default_payment_method": record.default_payment_method,
+            "footer": None,
+            "rendering_options": None,
+        },
+        "metadata": copied(record.metadata),
+        "name": record.name,
+        "next_invoice_sequence": 1,
+        "phone": None,
+        "preferred_locales": [],
+        "shipping": None,
+        "tax_exempt": "none",
+        "test_clock": None,
+    }
+
+
+def product(record: Product) -> JsonObject:
+    return {
+        **head(record, "product"),
+        "active": True,
+        "default_price": None,
+        "description": record.description,
+        "images": [],
+        "marketing_features": [],
+        "metadata": copied(record.metadata),
+        "name": record.name,
+        "package_dimensions": None,
+        "shippable": None,
+        "statement_descriptor": None,
+        "tax_code": None,
+        "type": "service",
+        "unit_label": None,
+        "updated": record.created,
+        "url": None,
+    }
+
+
+def price(record: Price) -> JsonObject:
+    recurring: JsonObject | None = None
+    if record.interval is not None:
+        recurring = {
+            "interval": record.interval,
+            "interval_count": record.interval_count,
+            "meter": None,
+            "trial_period_days": None,
+            "usage_type": "licensed",
+        }
+    return {
+        **head(record, "price"),
+        "active": record.active,
+        "billing_scheme": "per_unit",
+        "currency": record.currency,
+        "custom_unit_amount": None,
+        "lookup_key": record.lookup_key,
+        "metadata": copied(record.metadata),
+        "nickname": record.nickname,
+        "product": record.product,
+        "recurring": recurring,
+        "tax_behavior": "unspecified",
+        "tiers_mode": None,
+        "transform_quantity": None,
+        "type": "one_time" if recurring is None else "recurring",
+        "unit_amount": record.unit_amount,
+        "unit_amount_decimal": str(record.unit_amount),
+    }
+
+
+def plan(record: Price) -> JsonObject:
+    """A recurring price in the older form that subscription items still carry."""
+    return {
+        **head(record, "plan"),
+        "active": record.active,
+        "amount": record.unit_amount,
+        "amount_decimal": str(record.unit_amount),
+        "billing_scheme": "per_unit",
+        "currency": record.currency,
+        "interval": record.interval,
+        "interval_count": record.interval_count,
+        "metadata": copied(record.metadata),
+        "meter": None,
+        "nickname": record.nickname,
+        "product": record.product,
+        "tiers_mode": None,
+        "transform_usage": None,
+        "trial_period_days": None,
+        "usage_type": "licensed",
+    }
+
+
+def webhook_endpoint(record: WebhookEndpoint) -> JsonObject:
+    return {
+        **head(record, "webhook_endpoint"),
+        "api_version": None,
+        "application": None,
+        "description": record.description,
+        "enabled_events": list(record.enabled_events),
+        "metadata": copied(record.metadata),
+        "status": "enabled",
+        "url": record.url,
+    }
+
+
+def portal_session(record: PortalSession, public_url: str) -> JsonObject:
+    return {
+        **head(record, "billing_portal.session"),
+        "configuration": "bpc_sandbox",
+        "customer": record.customer,
+        "flow": None,
+        "locale": None,
+        "on_behalf_of": None,
+        "return_url": record.return_url,
+        "url": f"{public_url}/p/session/{record.id}",
+    }

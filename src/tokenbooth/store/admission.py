@@ -1,0 +1,129 @@
+"""What the gateway reads to admit requests: a key with everything that decides about it, at one change number."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Row, Select, select
+
+from tokenbooth.domain.ledger import credit_of, key_spend, window_spend
+from tokenbooth.domain.subscriptions import SubscriptionStatus, SubscriptionTerms
+from tokenbooth.store.changes import last_seq
+from tokenbooth.store.ledger import balance_nano
+from tokenbooth.store.tables import accounts, api_keys, subscriptions
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """An API key that is not deleted."""
+
+    key_id: str
+    account_id: str
+    digest: bytes
+    subscription_id: str | None
+    max_budget_nano: int | None
+    rpm: int | None
+    tpm: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRow:
+    """A customer, with the credit balance in nano-USD."""
+
+    account_id: str
+    suspended: bool
+    balance_nano: int
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionRow:
+    """A subscription as admission needs it."""
+
+    subscription_id: str
+    plan_slug: str
+    terms: SubscriptionTerms
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedKey:
+    """A key and all that belongs to it, as of change number `seq`; `spent_nano` is the key's lifetime spend."""
+
+    seq: int
+    key: KeyRow
+    account: AccountRow
+    subscription: SubscriptionRow | None
+    spent_nano: int
+
+
+def load_key(conn: Connection, digest: bytes) -> tuple[int, LoadedKey | None]:
+    """The key with this digest (None when there is none any more), and the change number of this look-up."""
+    seq = last_seq(conn)
+    row = conn.execute(_select_key().where(api_keys.c.digest == digest)).one_or_none()
+    if row is None:
+        return seq, None
+    key = _key_row(row)
+    account = load_account(conn, key.account_id)
+    if account is None:
+        return seq, None
+    subscription = None if key.subscription_id is None else load_subscription(conn, key.subscription_id)
+    return seq, LoadedKey(seq, key, account, subscription, spent_nano=balance_nano(conn, key_spend(key.key_id)))
+
+
+def load_key_row(conn: Connection, key_id: str) -> KeyRow | None:
+    """The key with this id, or None when it is deleted."""
+    row = conn.execute(_select_key().where(api_keys.c.id == key_id)).one_or_none()
+    return None if row is None else _key_row(row)
+
+
+def load_account(conn: Connection, account_id: str) -> AccountRow | None:
+    """The account with its balance."""
+    row = conn.execute(select(accounts.c.suspended_at_us).where(accounts.c.id == account_id)).one_or_none()
+    if row is None:
+        return None
+    return AccountRow(account_id, row.suspended_at_us is not None, balance_nano(conn, credit_of(account_id)))
+
+
+def load_subscription(conn: Connection, subscription_id: str) -> SubscriptionRow | None:
+    """The subscription with what decides about access."""
+    columns = subscriptions.c
+    row = conn.execute(
+        select(
+            columns.plan_slug,
+            columns.status,
+            columns.paid_until_us,
+            columns.cancel_at_us,
+            columns.ended_at_us,
+        ).where(columns.id == subscription_id)
+    ).one_or_none()
+    if row is None:
+        return None
+    terms = SubscriptionTerms(SubscriptionStatus(row.status), row.paid_until_us, row.cancel_at_us, row.ended_at_us)
+    return SubscriptionRow(subscription_id, row.plan_slug, terms)
+
+
+def load_window_spent_nano(conn: Connection, subscription_id: str, window_start_us: int) -> int:
+    """What was charged in a window so far, in nano-USD."""
+    return balance_nano(conn, window_spend(subscription_id, window_start_us))
+
+
+def _select_key() -> Select[tuple[str, str, bytes, str | None, int | None, int | None, int | None]]:
+    columns = api_keys.c
+    return select(
+        columns.id,
+        columns.account_id,
+        columns.digest,
+        columns.subscription_id,
+        columns.max_budget_nano,
+        columns.rpm,
+        columns.tpm,
+    ).where(columns.deleted_at_us.is_(None))
+
+
+def _key_row(row: Row[tuple[str, str, bytes, str | None, int | None, int | None, int | None]]) -> KeyRow:
+    return KeyRow(
+        key_id=row.id,
+        account_id=row.account_id,
+        digest=bytes(row.digest),
+        subscription_id=row.subscription_id,
+        max_budget_nano=row.max_budget_nano,
+        rpm=row.rpm,
+        tpm=row.tpm,
+    )

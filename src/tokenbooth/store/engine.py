@@ -1,0 +1,287 @@
+"""The store's two ways in: `read` and `write` run a store function as one whole transaction, off the event loop.
+
+A store function is `def name(conn, …) -> result`; it never commits, sleeps or talks to anything but its connection.
+On SQLite one thread owns the only writing connection and commits the operations that have queued up meanwhile
+together (group commit); a failing one is rolled back to its savepoint, alone. On PostgreSQL every write is a
+serializable transaction of a small pool, repeated when the database says that it conflicted.
+"""
+
+import asyncio
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from tokenbooth.errors import StoreUnavailable
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_READ_THREADS: Final = 4
+_GROUP_MAX: Final = 256
+_BUSY_TIMEOUT_S: Final = 10
+_CONFLICT_RETRIES: Final = 40
+_CONFLICT_STATES: Final = frozenset({"40001", "40P01"})
+_CONFLICT_PAUSE_S: Final = 0.002
+
+
+class _Cursor(Protocol):
+    def execute(self, sql: str) -> object: ...
+
+    def close(self) -> None: ...
+
+
+class _DriverConnection(Protocol):
+    isolation_level: str | None
+
+    def cursor(self) -> _Cursor: ...
+
+
+class Store:
+    """A database, reached through store functions only. Close it when done."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.is_sqlite = engine.dialect.name == "sqlite"
+        self._readers = ThreadPoolExecutor(_READ_THREADS, thread_name_prefix="store-read")
+        self._writer: _Writer = _SqliteWriter(engine) if self.is_sqlite else _PostgresWriter(engine)
+
+    async def read(self, fn: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run `fn` on one consistent snapshot.
+
+        Raises:
+            StoreUnavailable: the database does not answer.
+        """
+        return await asyncio.wrap_future(self._readers.submit(self.read_now, fn, *args, **kwargs))
+
+    async def write(self, fn: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run `fn` as one transaction; when this returns, it is committed.
+
+        Raises:
+            StoreUnavailable: the database does not answer; then the work is not known to be done.
+        """
+        return await asyncio.wrap_future(self._writer.submit(lambda conn: fn(conn, *args, **kwargs)))
+
+    def read_now(self, fn: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """`read`, for a caller that has a thread to block."""
+        try:
+            with self.engine.connect() as conn, conn.begin():
+                return fn(conn, *args, **kwargs)
+        except (OperationalError, InterfaceError) as failure:
+            raise StoreUnavailable from failure
+
+    def write_now(self, fn: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """`write`, for a caller that has a thread to block."""
+        return self._writer.submit(lambda conn: fn(conn, *args, **kwargs)).result()
+
+    def close(self) -> None:
+        """Finish what is queued, then close every connection."""
+        self._writer.close()
+        self._readers.shutdown(wait=True)
+        self.engine.dispose()
+
+
+def open_store(url: str) -> Store:
+    """Open the database at `url` ("sqlite:////absolute/file.db" or "postgresql://…"); its schema is not touched."""
+    return Store(make_engine(url))
+
+
+def make_engine(url: str) -> Engine:
+    """An engine with the settings that the store relies on."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite_engine(parsed)
+    return create_engine(
+        parsed.set(drivername="postgresql+psycopg"),
+        isolation_level="SERIALIZABLE",
+        pool_size=_READ_THREADS + _PostgresWriter.THREADS,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": 5},
+    )
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    engine = create_engine(url, pool_size=_READ_THREADS + 1, connect_args={"timeout": _BUSY_TIMEOUT_S})
+
+    @event.listens_for(engine, "connect")
+    def _configure(driver_connection: _DriverConnection, _entry: ConnectionPoolEntry) -> None:
+        # The driver's own transaction handling begins too late and commits too early; we say BEGIN ourselves.
+        driver_connection.isolation_level = None
+        cursor = driver_connection.cursor()
+        for pragma in (
+            "journal_mode=WAL",
+            # The charge log is dropped when its charges are committed, so a commit has to survive a power loss.
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            f"busy_timeout={_BUSY_TIMEOUT_S * 1000}",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(conn: Connection) -> None:
+        # A transaction that reads first and then writes fails with "database is locked" whatever the time-out, so the
+        # writer takes the write lock at once.
+        immediate = conn.get_execution_options().get("tokenbooth_writer", False)
+        conn.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+    return engine
+
+
+class _Writer(Protocol):
+    def submit(self, work: Callable[[Connection], R]) -> "Future[R]": ...
+
+    def close(self) -> None: ...
+
+
+class _Operation:
+    """Work with the future that tells its outcome; the outcome is told only after the group's commit."""
+
+    __slots__ = ("_future", "_outcome", "_work")
+
+    def __init__(self, work: Callable[[Connection], R], future: "Future[R]") -> None:
+        self._work = work
+        self._future = future
+        self._outcome: Callable[[], None] = lambda: None
+
+    def run(self, conn: Connection) -> None:
+        """Do the work in a savepoint of its own.
+
+        Raises:
+            OperationalError, InterfaceError: the connection is lost; nothing of the group can be committed.
+        """
+        try:
+            with conn.begin_nested():
+                result = self._work(conn)
+        except (OperationalError, InterfaceError):
+            raise
+        except BaseException as failure:
+            self._outcome = lambda error=failure: self._future.set_exception(error)  # type: ignore[misc]
+        else:
+            self._outcome = lambda: self._future.set_result(result)
+
+    def tell(self) -> None:
+        """Tell the outcome; to be called after the commit."""
+        self._outcome()
+
+    def fail(self, failure: BaseException) -> None:
+        """Tell that nothing was done."""
+        if not self._future.done():
+            self._future.set_exception(failure)
+
+
+class _SqliteWriter:
+    """The one thread that writes to a SQLite file, with group commit."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine.execution_options(tokenbooth_writer=True)
+        self._queue: queue.SimpleQueue[_Operation | None] = queue.SimpleQueue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="store-write", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Callable[[Connection], R]) -> "Future[R]":
+        future: Future[R] = Future()
+        if self._closed:
+            future.set_exception(StoreUnavailable("The service is shutting down."))
+            return future
+        self._queue.put(_Operation(work, future))
+        return future
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            group, last = self._next_group()
+            if group:
+                self._commit_group(group)
+            if last:
+                return
+
+    def _next_group(self) -> tuple[list[_Operation], bool]:
+        """Wait for an operation, then take all that have queued up behind it."""
+        group: list[_Operation] = []
+        operation = self._queue.get()
+        while operation is not None:
+            group.append(operation)
+            if len(group) == _GROUP_MAX:
+                return group, False
+            try:
+                operation = self._queue.get_nowait()
+            except queue.Empty:
+                return group, False
+        return group, True
+
+    def _commit_group(self, group: list[_Operation]) -> None:
+        try:
+            with self._engine.connect() as conn, conn.begin():
+                for operation in group:
+                    operation.run(conn)
+        except BaseException as failure:
+            unavailable = StoreUnavailable()
+            unavailable.__cause__ = failure
+            for operation in group:
+                operation.fail(unavailable)
+            return
+        for operation in group:
+            operation.tell()
+
+
+@dataclass(frozen=True, slots=True)
+class _Pause:
+    """How long to wait before the next try of a conflicting transaction."""
+
+    attempt: int
+
+    def seconds(self) -> float:
+        # Jitter, so that two transactions that collided don't collide again.
+        return random.uniform(0, _CONFLICT_PAUSE_S * min(2**self.attempt, 64))  # noqa: S311
+
+
+class _PostgresWriter:
+    """Serializable transactions, repeated on conflict, in a small pool of threads."""
+
+    THREADS: Final = 4
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._threads = ThreadPoolExecutor(self.THREADS, thread_name_prefix="store-write")
+
+    def submit(self, work: Callable[[Connection], R]) -> "Future[R]":
+        return self._threads.submit(self._run, work)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=True)
+
+    def _run(self, work: Callable[[Connection], R]) -> R:
+        for attempt in range(_CONFLICT_RETRIES):
+            try:
+                with self._engine.connect() as conn, conn.begin():
+                    return work(conn)
+            except DBAPIError as failure:
+                if _is_conflict(failure):
+                    time.sleep(_Pause(attempt).seconds())
+                    continue
+                if isinstance(failure, OperationalError | InterfaceError):
+                    raise StoreUnavailable from failure
+                raise
+        raise StoreUnavailable("The service's database is too busy. Try again in a few seconds.")
+
+
+def _is_conflict(failure: DBAPIError) -> bool:
+    """Whether PostgreSQL rolled the transaction back only because of others (serialization failure, deadlock)."""
+    return getattr(failure.orig, "sqlstate", None) in _CONFLICT_STATES

@@ -1,0 +1,206 @@
+"""The inbox: every event that came from outside, once, and what became of it. Its rows are the queue.
+
+A row is due, handled, or parked for a person. The effects of an event and its row's mark are one transaction.
+A claim pushes the row's due time ahead, so that a row whose handler died comes up again. Imported by the
+webhook endpoint and the jobs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from sqlalchemy import Connection, delete, select, update
+
+from tokenbooth.domain.stripe_commands import Ignore, StripeCommand
+from tokenbooth.ids import IdPrefix, new_id
+from tokenbooth.store import billing
+from tokenbooth.store.dialect import insert_unless_there
+from tokenbooth.store.tables import inbox
+
+STRIPE: Final = "stripe"
+
+LEASE_US: Final = 60 * 1_000_000
+"""How long a claimed row is left to who claimed it."""
+
+_RETRY_AFTER_US: Final = (10_000_000, 60_000_000, 600_000_000, 3_600_000_000)
+MAX_ATTEMPTS: Final = len(_RETRY_AFTER_US) + 1
+_MAX_ERROR_CHARS: Final = 500
+
+
+class InboxStatus(StrEnum):
+    """Where a row stands."""
+
+    DUE = "due"
+    HANDLED = "handled"
+    PARKED = "parked"
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedRow:
+    """A row to be handled. `attempts` are those that failed before."""
+
+    id: str
+    type: str
+    external_id: str
+    payload: bytes
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Where a row stands after an attempt, and why, when that is not plain."""
+
+    status: InboxStatus
+    reason: str | None
+
+
+def insert(
+    conn: Connection,
+    *,
+    source: str,
+    external_id: str,
+    event_type: str,
+    payload: bytes,
+    now_us: int,
+) -> str:
+    """Store an event unless it is stored already; returns its row's id.
+
+    An event that is delivered again after it was parked becomes due again: that is how an operator repeats
+    it.
+    """
+    insert_unless_there(
+        conn,
+        inbox,
+        {
+            "id": new_id(IdPrefix.EVENT, now_us),
+            "source": source,
+            "external_id": external_id,
+            "type": event_type,
+            "payload": payload,
+            "status": InboxStatus.DUE,
+            "attempts": 0,
+            "due_at_us": now_us,
+            "received_at_us": now_us,
+        },
+    )
+    same = (inbox.c.source == source) & (inbox.c.external_id == external_id)
+    row = conn.execute(select(inbox.c.id, inbox.c.status).where(same)).one()
+    if row.status == InboxStatus.PARKED:
+        conn.execute(
+            update(inbox)
+            .where(inbox.c.id == row.id)
+            .values(status=InboxStatus.DUE, attempts=0, due_at_us=now_us)
+        )
+    return str(row.id)
+
+
+def due(conn: Connection, *, now_us: int, limit: int) -> list[str]:
+    """Ids of rows that are due at `now_us` (UTC microseconds), the longest waiting first."""
+    rows = conn.execute(
+        select(inbox.c.id)
+        .where(inbox.c.status == InboxStatus.DUE, inbox.c.due_at_us <= now_us)
+        .order_by(inbox.c.due_at_us, inbox.c.id)
+        .limit(limit)
+    )
+    return [row.id for row in rows]
+
+
+def claim(conn: Connection, row_id: str, *, now_us: int) -> ClaimedRow | None:
+    """Take a due row for `LEASE_US`; None when it is not due, or somebody else has it."""
+    claimed = conn.execute(
+        update(inbox)
+        .where(inbox.c.id == row_id, inbox.c.status == InboxStatus.DUE, inbox.c.due_at_us <= now_us)
+        .values(due_at_us=now_us + LEASE_US)
+        .returning(inbox.c.id, inbox.c.type, inbox.c.external_id, inbox.c.payload, inbox.c.attempts)
+    ).first()
+    if claimed is None:
+        return None
+    return ClaimedRow(
+        id=claimed.id,
+        type=claimed.type,
+        external_id=claimed.external_id,
+        payload=bytes(claimed.payload),
+        attempts=claimed.attempts,
+    )
+
+
+def carry_out(
+    conn: Connection,
+    row_id: str,
+    commands: Sequence[StripeCommand],
+    *,
+    seen: Mapping[str, int | None],
+    now_us: int,
+) -> Outcome:
+    """Apply an event's commands and mark its row, in one transaction; a row that is settled already is left
+    alone.
+
+    Args:
+        row_id: a claimed row.
+        commands: what the event's objects say.
+        seen: as in `billing.apply`.
+        now_us: UTC microseconds.
+
+    Raises:
+        StaleSnapshot: as in `billing.apply`; nothing was done.
+    """
+    before = _standing(conn, row_id)
+    if before.status is not InboxStatus.DUE:
+        return before
+    for command in commands:
+        reason = billing.apply(conn, command, seen=seen, now_us=now_us)
+        if reason is not None:
+            # What follows builds on this one (a period on its subscription), so the rest waits for the
+            # person, too.
+            return _mark(conn, row_id, Outcome(InboxStatus.PARKED, reason), now_us)
+    ignored = [command.reason for command in commands if isinstance(command, Ignore)]
+    return _mark(conn, row_id, Outcome(InboxStatus.HANDLED, " ".join(ignored) or None), now_us)
+
+
+def fail(conn: Connection, row_id: str, error: str, *, now_us: int) -> Outcome:
+    """Note a failed attempt: tried again later, parked after the last one. `error` must be safe to show."""
+    attempts = conn.execute(
+        update(inbox)
+        .where(inbox.c.id == row_id, inbox.c.status == InboxStatus.DUE)
+        .values(attempts=inbox.c.attempts + 1)
+        .returning(inbox.c.attempts)
+    ).scalar()
+    if attempts is None:
+        return _standing(conn, row_id)
+    if attempts >= MAX_ATTEMPTS:
+        return _mark(conn, row_id, Outcome(InboxStatus.PARKED, error), now_us)
+    conn.execute(
+        update(inbox)
+        .where(inbox.c.id == row_id)
+        .values(due_at_us=now_us + _RETRY_AFTER_US[attempts - 1], error=error[:_MAX_ERROR_CHARS])
+    )
+    return Outcome(InboxStatus.DUE, error)
+
+
+def forget_handled_before(conn: Connection, at_us: int) -> int:
+    """Delete rows handled before `at_us` (UTC microseconds); returns how many.
+
+    By then Stripe repeats an event no more, and what it did has its own business reference.
+    """
+    return conn.execute(
+        delete(inbox).where(inbox.c.status == InboxStatus.HANDLED, inbox.c.handled_at_us < at_us)
+    ).rowcount
+
+
+def _standing(conn: Connection, row_id: str) -> Outcome:
+    row = conn.execute(select(inbox.c.status, inbox.c.error).where(inbox.c.id == row_id)).one()
+    return Outcome(InboxStatus(row.status), row.error)
+
+
+def _mark(conn: Connection, row_id: str, outcome: Outcome, now_us: int) -> Outcome:
+    conn.execute(
+        update(inbox)
+        .where(inbox.c.id == row_id, inbox.c.status == InboxStatus.DUE)
+        .values(
+            status=outcome.status,
+            error=None if outcome.reason is None else outcome.reason[:_MAX_ERROR_CHARS],
+            handled_at_us=now_us,
+        )
+    )
+    return outcome

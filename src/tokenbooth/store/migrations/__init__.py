@@ -1,0 +1,1 @@
+"""The schema's history for Alembic; run by `tokenbooth.store.migrate` only, never edited after a release."""

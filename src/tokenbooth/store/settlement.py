@@ -1,0 +1,161 @@
+"""Charges into the store: usage events in bulk, one ledger transfer per pool and batch, hourly roll-ups.
+
+Applying a charge again changes nothing: the request id decides. It never fails on a floor: where money was taken back
+in the meantime, what is left is charged and the rest is booked as uncollected.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Final
+
+from sqlalchemy import Connection, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from tokenbooth.domain.charges import Charge, PoolKind
+from tokenbooth.domain.ledger import (
+    MEMO_CONTRA,
+    UNCOLLECTED,
+    USAGE_REVENUE,
+    Entry,
+    LedgerAccount,
+    Transfer,
+    TransferKind,
+    credit_of,
+    key_spend,
+    window_spend,
+)
+from tokenbooth.ids import IdPrefix, new_id
+from tokenbooth.store import ledger
+from tokenbooth.store.tables import api_keys, usage_events, usage_hours
+
+_HOUR_US: Final = 3_600_000_000
+_ID_CHUNK: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    kind: PoolKind
+    account: LedgerAccount
+
+
+def apply_charges(conn: Connection, charges: Sequence[Charge], *, now_us: int) -> int:
+    """Write those charges that are not in the store yet; returns how many that were."""
+    fresh = _not_applied(conn, charges)
+    for pool, pool_charges in _by_pool(fresh).items():
+        if pool.kind is PoolKind.CREDIT:
+            left_nano = ledger.balance_nano(conn, pool.account)
+            pool_charges = _within(pool_charges, left_nano)
+        transfer = _transfer(pool, pool_charges, now_us)
+        ledger.post(conn, transfer, now_us=now_us)
+        conn.execute(insert(usage_events), [{**asdict(charge), "transfer_id": transfer.id} for charge in pool_charges])
+        _roll_up(conn, pool_charges)
+    _touch_keys(conn, fresh)
+    return len(fresh)
+
+
+def _not_applied(conn: Connection, charges: Sequence[Charge]) -> list[Charge]:
+    by_id = {charge.request_id: charge for charge in charges}
+    ids = list(by_id)
+    known: set[str] = set()
+    for start in range(0, len(ids), _ID_CHUNK):
+        chunk = ids[start : start + _ID_CHUNK]
+        known.update(conn.scalars(select(usage_events.c.request_id).where(usage_events.c.request_id.in_(chunk))))
+    return [charge for request_id, charge in by_id.items() if request_id not in known]
+
+
+def _by_pool(charges: Iterable[Charge]) -> dict[_Pool, list[Charge]]:
+    pools: dict[_Pool, list[Charge]] = {}
+    for charge in charges:
+        pools.setdefault(_pool_of(charge), []).append(charge)
+    return pools
+
+
+def _pool_of(charge: Charge) -> _Pool:
+    match charge.pool:
+        case PoolKind.CREDIT:
+            return _Pool(PoolKind.CREDIT, credit_of(charge.account_id))
+        case PoolKind.WINDOW:
+            return _Pool(PoolKind.WINDOW, window_spend(charge.subscription_id, charge.window_start_us))
+
+
+def _within(charges: list[Charge], left_nano: int) -> list[Charge]:
+    """The same charges, cut to what is left where a refund or dispute took money back after they were admitted."""
+    fitted = []
+    for charge in charges:
+        paid_nano = min(charge.charged_nano, left_nano)
+        left_nano -= paid_nano
+        short_nano = charge.charged_nano - paid_nano
+        if short_nano:
+            charge = replace(charge, charged_nano=paid_nano, uncollected_nano=charge.uncollected_nano + short_nano)
+        fitted.append(charge)
+    return fitted
+
+
+def _transfer(pool: _Pool, charges: list[Charge], now_us: int) -> Transfer:
+    charged_nano = sum(charge.charged_nano for charge in charges)
+    uncollected_nano = sum(charge.uncollected_nano for charge in charges)
+    entries = _pool_entries(pool, charged_nano)
+    by_key: dict[str, int] = {}
+    for charge in charges:
+        by_key[charge.key_id] = by_key.get(charge.key_id, 0) + charge.charged_nano
+    entries += [Entry(key_spend(key_id), spent_nano) for key_id, spent_nano in by_key.items()]
+    if uncollected_nano:
+        entries.append(Entry(UNCOLLECTED, -uncollected_nano))
+    # Memo accounts stand against one contra account, so that every transfer sums to zero.
+    entries.append(Entry(MEMO_CONTRA, -sum(entry.amount_nano for entry in entries)))
+    transfer_id = new_id(IdPrefix.TRANSFER, now_us)
+    return Transfer(id=transfer_id, kind=TransferKind.USAGE, reference=f"usage:{transfer_id}", entries=tuple(entries))
+
+
+def _pool_entries(pool: _Pool, charged_nano: int) -> list[Entry]:
+    match pool.kind:
+        case PoolKind.CREDIT:
+            return [Entry(pool.account, -charged_nano), Entry(USAGE_REVENUE, charged_nano)]
+        case PoolKind.WINDOW:
+            return [Entry(pool.account, charged_nano)]
+
+
+@dataclass(slots=True)
+class _Hour:
+    requests: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    charged_nano: int = 0
+    uncollected_nano: int = 0
+    upstream_cost_nano: int = 0
+
+    def add(self, charge: Charge) -> None:
+        self.requests += 1
+        self.prompt_tokens += charge.prompt_tokens
+        self.cached_tokens += charge.cached_tokens
+        self.completion_tokens += charge.completion_tokens
+        self.charged_nano += charge.charged_nano
+        self.uncollected_nano += charge.uncollected_nano
+        self.upstream_cost_nano += charge.upstream_cost_nano
+
+
+def _roll_up(conn: Connection, charges: Iterable[Charge]) -> None:
+    hours: dict[tuple[str, int, str, str], _Hour] = {}
+    for charge in charges:
+        hour_us = charge.finished_at_us - charge.finished_at_us % _HOUR_US
+        hours.setdefault((charge.account_id, hour_us, charge.key_id, charge.model), _Hour()).add(charge)
+    upsert = (sqlite.insert if conn.dialect.name == "sqlite" else postgresql.insert)(usage_hours)
+    summed = [column for column in usage_hours.c if not column.primary_key]
+    statement = upsert.on_conflict_do_update(
+        index_elements=[column.name for column in usage_hours.primary_key],
+        set_={column.name: column + upsert.excluded[column.name] for column in summed},
+    )
+    rows = [
+        {"account_id": account_id, "hour_us": hour_us, "key_id": key_id, "model": model, **asdict(hour)}
+        for (account_id, hour_us, key_id, model), hour in sorted(hours.items(), key=lambda item: item[0])
+    ]
+    conn.execute(statement, rows)
+
+
+def _touch_keys(conn: Connection, charges: Iterable[Charge]) -> None:
+    last_used: dict[str, int] = {}
+    for charge in charges:
+        last_used[charge.key_id] = max(charge.finished_at_us, last_used.get(charge.key_id, 0))
+    for key_id, at_us in sorted(last_used.items()):
+        conn.execute(api_keys.update().where(api_keys.c.id == key_id).values(last_used_at_us=at_us))

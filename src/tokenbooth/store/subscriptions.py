@@ -1,0 +1,223 @@
+"""Subscriptions: our row of each, the periods that were paid, and how both follow what Stripe says.
+
+A paid invoice grants a period, nothing else does; canceled is final. A subscription's `updated_at_us` grows
+with every change of its row, so it is also the row's version: who fetches from Stripe notes it first, and
+what was fetched applies only while it still holds. Nothing here talks to Stripe. Imported by the faces, the
+jobs and `store.billing`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from tokenbooth.domain.ledger import STRIPE_CLEARING, SUBSCRIPTION_REVENUE, Entry, Transfer, TransferKind
+from tokenbooth.domain.stripe_commands import GrantPeriod, UpsertSubscription
+from tokenbooth.domain.subscriptions import SubscriptionStatus, SubscriptionTerms
+from tokenbooth.ids import IdPrefix, new_id
+from tokenbooth.store import changes, ledger
+from tokenbooth.store.checkouts import CURRENCY, CheckoutKind, CheckoutStatus, find, raise_status
+from tokenbooth.store.tables import subscription_periods, subscriptions
+
+AT_PERIOD_END_US: Final = 2**63 - 1
+"""`cancel_at_us` of a subscription that ends with its paid period, when Stripe named no date: the period may
+be paid before or after we hear of the cancellation, and both orders must end the same."""
+
+_Row = Row[tuple[object, ...]]
+
+
+class StaleSnapshot(Exception):
+    """The row changed after the subscription was fetched from Stripe: fetch it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnSubscription:
+    """A subscription of an account, with what is needed to act on it."""
+
+    id: str
+    stripe_subscription_id: str
+    terms: SubscriptionTerms
+
+
+def version(conn: Connection, stripe_subscription_id: str) -> int | None:
+    """The version of our row of a Stripe subscription; None while there is none."""
+    row = _by_stripe_id(conn, stripe_subscription_id)
+    return None if row is None else row.updated_at_us
+
+
+def find_own(conn: Connection, account_id: str, subscription_id: str) -> OwnSubscription | None:
+    """A subscription by our id; None when there is none, it is another account's, or it was never paid."""
+    row = conn.execute(
+        select(subscriptions).where(
+            subscriptions.c.id == subscription_id,
+            subscriptions.c.account_id == account_id,
+            subscriptions.c.paid_until_us.is_not(None),
+        )
+    ).first()
+    if row is None:
+        return None
+    return OwnSubscription(id=row.id, stripe_subscription_id=row.stripe_subscription_id, terms=terms_of(row))
+
+
+def terms_of(row: _Row) -> SubscriptionTerms:
+    """What decides about access, from a row with the columns of `subscriptions`."""
+    return SubscriptionTerms(
+        status=SubscriptionStatus(row.status),
+        paid_until_us=row.paid_until_us,
+        cancel_at_us=row.cancel_at_us,
+        ended_at_us=row.ended_at_us,
+    )
+
+
+def set_to_cancel(conn: Connection, subscription_id: str, cancel_at_us: int, *, now_us: int) -> None:
+    """Note that a subscription was set to end; `cancel_at_us` may be `AT_PERIOD_END_US`."""
+    row = conn.execute(select(subscriptions).where(subscriptions.c.id == subscription_id)).one()
+    _change(conn, row, {"cancel_at_us": cancel_at_us}, now_us)
+
+
+def upsert(
+    conn: Connection, command: UpsertSubscription, *, seen: Mapping[str, int | None], now_us: int
+) -> str | None:
+    """Bring our row to what Stripe says, making it from our own checkout if there is none.
+
+    Args:
+        command: what Stripe says.
+        seen: versions of rows, noted before the fetch; a subscription that is missing here is not compared.
+        now_us: UTC microseconds.
+
+    Returns:
+        Why a person has to look at it, or None.
+
+    Raises:
+        StaleSnapshot: the row has another version than in `seen`.
+    """
+    stripe_id = command.stripe_subscription_id
+    row = _by_stripe_id(conn, stripe_id)
+    if stripe_id in seen and seen[stripe_id] != (None if row is None else row.updated_at_us):
+        raise StaleSnapshot(stripe_id)
+    if row is None:
+        return _create(conn, command, now_us)
+    if row.account_id != command.account_id:
+        return "The subscription belongs to another account than Stripe says."
+    _change(conn, row, _followed(row, command), now_us)
+    return None
+
+
+def grant_period(conn: Connection, command: GrantPeriod, *, now_us: int) -> str | None:
+    """Grant the period of a paid invoice and book its payment, once per invoice; returns as `upsert`."""
+    row = _by_stripe_id(conn, command.stripe_subscription_id)
+    if row is None:
+        return "The paid invoice is of a subscription that is not known here."
+    if _is_granted(conn, command.stripe_invoice_id):
+        return None
+    if command.currency != CURRENCY or command.amount_paid_nano != row.price_nano:
+        raise_status(conn, row.checkout_id, CheckoutStatus.REVIEW, now_us=now_us)
+        return "The amount or the currency of the paid invoice differs from the subscription's price."
+    conn.execute(
+        insert(subscription_periods).values(
+            stripe_invoice_id=command.stripe_invoice_id,
+            subscription_id=row.id,
+            start_us=command.period_start_us,
+            end_us=command.period_end_us,
+            amount_nano=command.amount_paid_nano,
+            granted_at_us=now_us,
+        )
+    )
+    _book_payment(conn, row.id, command, now_us)
+    raise_status(conn, row.checkout_id, CheckoutStatus.PAID, now_us=now_us)
+    _change(conn, row, {"paid_until_us": max(row.paid_until_us or 0, command.period_end_us)}, now_us)
+    return None
+
+
+def _by_stripe_id(conn: Connection, stripe_subscription_id: str) -> _Row | None:
+    return conn.execute(
+        select(subscriptions).where(subscriptions.c.stripe_subscription_id == stripe_subscription_id)
+    ).first()
+
+
+def _create(conn: Connection, command: UpsertSubscription, now_us: int) -> str | None:
+    """Plan and price come from the checkout that we noted, never from what Stripe's object carries."""
+    checkout = None if command.checkout_id is None else find(conn, command.checkout_id)
+    if checkout is None or checkout.kind != CheckoutKind.SUBSCRIPTION:
+        return "The subscription names no checkout of a plan that is known here."
+    if checkout.account_id != command.account_id:
+        return "The subscription's checkout belongs to another account than Stripe says."
+    taken = select(subscriptions.c.id).where(subscriptions.c.checkout_id == checkout.id)
+    if conn.execute(taken).first() is not None:
+        return "The subscription's checkout has led to another subscription already."
+    subscription_id = new_id(IdPrefix.SUBSCRIPTION, now_us)
+    conn.execute(
+        insert(subscriptions).values(
+            id=subscription_id,
+            account_id=checkout.account_id,
+            plan_slug=checkout.plan_slug,
+            price_nano=checkout.amount_nano,
+            stripe_subscription_id=command.stripe_subscription_id,
+            checkout_id=checkout.id,
+            status=command.status or SubscriptionStatus.INCOMPLETE,
+            cancel_at_us=_cancel_at_us(command),
+            ended_at_us=command.ended_at_us,
+            created_at_us=command.created_at_us,
+            updated_at_us=now_us,
+        )
+    )
+    changes.record(conn, changes.Topic.SUBSCRIPTION, subscription_id, now_us=now_us)
+    return None
+
+
+def _followed(row: _Row, command: UpsertSubscription) -> dict[str, object]:
+    """The columns of a row that follow Stripe."""
+    if row.status == SubscriptionStatus.CANCELED:
+        # Final; a date of the end that came late is still taken.
+        return {"ended_at_us": row.ended_at_us or command.ended_at_us}
+    return {
+        "status": command.status or row.status,
+        "cancel_at_us": _cancel_at_us(command),
+        "ended_at_us": command.ended_at_us,
+    }
+
+
+def _cancel_at_us(command: UpsertSubscription) -> int | None:
+    if command.cancel_at_us is None and command.cancel_at_period_end:
+        return AT_PERIOD_END_US
+    return command.cancel_at_us
+
+
+def _change(conn: Connection, row: _Row, values: Mapping[str, object], now_us: int) -> None:
+    """Write what differs; a row that stays as it is keeps its version and is announced to nobody."""
+    held = row._mapping
+    if all(held[name] == value for name, value in values.items()):
+        return
+    conn.execute(
+        update(subscriptions)
+        .where(subscriptions.c.id == row.id)
+        .values(**values, updated_at_us=max(now_us, row.updated_at_us + 1))
+    )
+    changes.record(conn, changes.Topic.SUBSCRIPTION, row.id, now_us=now_us)
+
+
+def _is_granted(conn: Connection, stripe_invoice_id: str) -> bool:
+    found = select(subscription_periods.c.subscription_id).where(
+        subscription_periods.c.stripe_invoice_id == stripe_invoice_id
+    )
+    return conn.execute(found).first() is not None
+
+
+def _book_payment(conn: Connection, subscription_id: str, command: GrantPeriod, now_us: int) -> None:
+    if command.amount_paid_nano == 0:
+        return
+    ledger.post(
+        conn,
+        Transfer(
+            id=new_id(IdPrefix.TRANSFER, now_us),
+            kind=TransferKind.SUBSCRIPTION_PAYMENT,
+            reference=f"stripe:invoice:{command.stripe_invoice_id}",
+            entries=(
+                Entry(STRIPE_CLEARING, -command.amount_paid_nano),
+                Entry(SUBSCRIPTION_REVENUE, command.amount_paid_nano),
+            ),
+            note=f"Payment of {subscription_id}",
+        ),
+        now_us=now_us,
+    )

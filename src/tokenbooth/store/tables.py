@@ -1,0 +1,258 @@
+"""The tables. Times are UTC microseconds, money is nano-USD, ids are ours; floors are CHECK constraints.
+
+A change here needs a migration; a test compares the two.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("email", String, nullable=False, unique=True),
+    Column("password_hash", String),
+    Column("suspended_at_us", BigInteger),
+    Column("stripe_customer_id", String, unique=True),
+    Column("created_at_us", BigInteger, nullable=False),
+)
+
+management_keys = Table(
+    "management_keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("account_id", String, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("name", String, nullable=False),
+    Column("digest", LargeBinary(32), nullable=False, unique=True),
+    Column("prefix", String, nullable=False),
+    Column("scopes", String, nullable=False),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("expires_at_us", BigInteger),
+    Column("last_used_at_us", BigInteger),
+    Column("deleted_at_us", BigInteger),
+)
+
+checkouts = Table(
+    "checkouts",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("account_id", String, ForeignKey("accounts.id"), nullable=False),
+    Column("kind", String, nullable=False),
+    Column("plan_slug", String),
+    Column("amount_nano", BigInteger, nullable=False),
+    Column("stripe_session_id", String, unique=True),
+    Column("status", String, nullable=False),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("updated_at_us", BigInteger, nullable=False),
+    CheckConstraint("kind IN ('subscription', 'top_up')", name="kind"),
+    CheckConstraint("status IN ('pending', 'paid', 'expired', 'failed', 'review')", name="status"),
+    Index("ix_checkouts_account_id_status", "account_id", "status"),
+)
+
+subscriptions = Table(
+    "subscriptions",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("account_id", String, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("plan_slug", String, nullable=False),
+    Column("price_nano", BigInteger, nullable=False),
+    Column("stripe_subscription_id", String, nullable=False, unique=True),
+    Column("checkout_id", String, ForeignKey("checkouts.id"), unique=True),
+    Column("status", String, nullable=False),
+    Column("paid_until_us", BigInteger),
+    Column("cancel_at_us", BigInteger),
+    Column("ended_at_us", BigInteger),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("updated_at_us", BigInteger, nullable=False),
+)
+
+subscription_periods = Table(
+    "subscription_periods",
+    metadata,
+    Column("stripe_invoice_id", String, primary_key=True),
+    Column("subscription_id", String, ForeignKey("subscriptions.id"), nullable=False, index=True),
+    Column("start_us", BigInteger, nullable=False),
+    Column("end_us", BigInteger, nullable=False),
+    Column("amount_nano", BigInteger, nullable=False),
+    Column("granted_at_us", BigInteger, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("account_id", String, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("name", String, nullable=False),
+    Column("digest", LargeBinary(32), nullable=False, unique=True),
+    Column("prefix", String, nullable=False),
+    Column("subscription_id", String, ForeignKey("subscriptions.id"), index=True),
+    Column("max_budget_nano", BigInteger),
+    Column("rpm", Integer),
+    Column("tpm", Integer),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("last_used_at_us", BigInteger),
+    Column("deleted_at_us", BigInteger),
+    CheckConstraint("max_budget_nano > 0", name="max_budget"),
+)
+
+ledger_accounts = Table(
+    "ledger_accounts",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("balance_nano", BigInteger, nullable=False),
+    CheckConstraint("kind <> 'credit' OR balance_nano >= 0", name="credit_floor"),
+    CheckConstraint("kind <> 'debt' OR balance_nano <= 0", name="debt_ceiling"),
+)
+
+ledger_transfers = Table(
+    "ledger_transfers",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("reference", String, nullable=False, unique=True),
+    Column("note", Text, nullable=False),
+    Column("corrects", String, ForeignKey("ledger_transfers.id")),
+    Column("created_at_us", BigInteger, nullable=False),
+)
+
+ledger_entries = Table(
+    "ledger_entries",
+    metadata,
+    Column("transfer_id", String, ForeignKey("ledger_transfers.id"), primary_key=True),
+    Column("line", Integer, primary_key=True),
+    Column("account_id", String, ForeignKey("ledger_accounts.id"), nullable=False),
+    Column("amount_nano", BigInteger, nullable=False),
+    Index("ix_ledger_entries_account_id", "account_id", "transfer_id"),
+)
+
+usage_events = Table(
+    "usage_events",
+    metadata,
+    Column("request_id", String, primary_key=True),
+    Column("account_id", String, nullable=False),
+    Column("key_id", String, nullable=False),
+    Column("pool", String, nullable=False),
+    Column("subscription_id", String, nullable=False),
+    Column("window_start_us", BigInteger, nullable=False),
+    Column("model", String, nullable=False),
+    Column("endpoint", String, nullable=False),
+    Column("upstream", String, nullable=False),
+    Column("finished_at_us", BigInteger, nullable=False),
+    Column("prompt_tokens", Integer, nullable=False),
+    Column("cached_tokens", Integer, nullable=False),
+    Column("cache_write_tokens", Integer, nullable=False),
+    Column("completion_tokens", Integer, nullable=False),
+    Column("reasoning_tokens", Integer, nullable=False),
+    Column("input_price", BigInteger, nullable=False),
+    Column("cached_price", BigInteger, nullable=False),
+    Column("cache_write_price", BigInteger, nullable=False),
+    Column("output_price", BigInteger, nullable=False),
+    Column("per_request_nano", BigInteger, nullable=False),
+    Column("charged_nano", BigInteger, nullable=False),
+    Column("uncollected_nano", BigInteger, nullable=False),
+    Column("upstream_cost_nano", BigInteger, nullable=False),
+    Column("estimated", Boolean, nullable=False),
+    Column("transfer_id", String, nullable=False),
+    Index("ix_usage_events_account_id_finished_at_us", "account_id", "finished_at_us"),
+    Index("ix_usage_events_transfer_id", "transfer_id"),
+)
+
+usage_hours = Table(
+    "usage_hours",
+    metadata,
+    Column("account_id", String, primary_key=True),
+    Column("hour_us", BigInteger, primary_key=True),
+    Column("key_id", String, primary_key=True),
+    Column("model", String, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("charged_nano", BigInteger, nullable=False),
+    Column("uncollected_nano", BigInteger, nullable=False),
+    Column("upstream_cost_nano", BigInteger, nullable=False),
+)
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("source", String, nullable=False),
+    Column("external_id", String, nullable=False),
+    Column("type", String, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("status", String, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at_us", BigInteger, nullable=False),
+    Column("error", Text),
+    Column("received_at_us", BigInteger, nullable=False),
+    Column("handled_at_us", BigInteger),
+    CheckConstraint("status IN ('due', 'handled', 'parked')", name="status"),
+    UniqueConstraint("source", "external_id"),
+    Index("ix_inbox_status_due_at_us", "status", "due_at_us"),
+)
+
+idempotency_records = Table(
+    "idempotency_records",
+    metadata,
+    Column("account_id", String, primary_key=True),
+    Column("route", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("body_sha256", LargeBinary(32), nullable=False),
+    Column("status_code", Integer),
+    Column("response", Text),
+    Column("created_at_us", BigInteger, nullable=False, index=True),
+    Column("leased_at_us", BigInteger),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("at_us", BigInteger, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("account_id", String),
+    Column("detail", Text, nullable=False),
+)
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("topic", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("delta_nano", BigInteger, nullable=False),
+    Column("at_us", BigInteger, nullable=False, index=True),
+)
+
+change_counter = Table(
+    "change_counter",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, nullable=False),
+)

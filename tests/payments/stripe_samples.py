@@ -1,0 +1,75 @@
+"""Hand-written Stripe objects: only the fields that we read, at their places."""
+
+from tokenbooth.payments.stripe_webhooks import WebhookEvent
+
+START_S, END_S = 1_800_000_000, 1_802_678_400
+OURS = {"account_id": "acct_1", "checkout_id": "chk_1", "plan_slug": "standard"}
+
+
+def event(kind: str, object_id: str | None, *, livemode: bool = False) -> WebhookEvent:
+    """An event about an object."""
+    return WebhookEvent("evt_1", kind, livemode, START_S * 1_000_000, kind.rpartition(".")[0], object_id)
+
+
+def subscription(**changed: object) -> dict[str, object]:
+    """A subscription of ours."""
+    item = {"current_period_start": START_S, "current_period_end": END_S}
+    return {
+        "id": "sub_1",
+        "customer": "cus_1",
+        "livemode": False,
+        "status": "active",
+        "metadata": OURS,
+        "cancel_at_period_end": False,
+        "cancel_at": None,
+        "ended_at": None,
+        "created": START_S,
+        "items": {"object": "list", "has_more": False, "data": [item]},
+        "latest_invoice": "in_1",
+    } | changed
+
+
+def line(*, proration: bool = False, start_s: int = START_S, end_s: int = END_S) -> dict[str, object]:
+    """A line of a subscription's invoice."""
+    return {
+        "parent": {
+            "type": "subscription_item_details",
+            "subscription_item_details": {"proration": proration, "subscription": "sub_1"},
+        },
+        "period": {"start": start_s, "end": end_s},
+    }
+
+
+def invoice(*lines: dict[str, object], **changed: object) -> dict[str, object]:
+    """A paid invoice of that subscription."""
+    return {
+        "id": "in_1",
+        "livemode": False,
+        "status": "paid",
+        "parent": {"type": "subscription_details", "subscription_details": {"subscription": "sub_1"}},
+        "amount_paid": 2000,
+        "currency": "usd",
+        "attempt_count": 1,
+        "next_payment_attempt": None,
+        "lines": {"object": "list", "has_more": False, "data": list(lines) or [line()]},
+    } | changed
+
+
+def session(**changed: object) -> dict[str, object]:
+    """A paid top-up checkout of ours."""
+    return {
+        "id": "cs_1",
+        "livemode": False,
+        "mode": "payment",
+        "status": "complete",
+        "payment_status": "paid",
+        "metadata": {"account_id": "acct_1", "checkout_id": "chk_2"},
+        "customer": "cus_1",
+        "subscription": None,
+        "invoice": None,
+        "payment_intent": "pi_1",
+        "amount_total": 5000,
+        "currency": "usd",
+        "url": None,
+        "expires_at": END_S,
+    } | changed

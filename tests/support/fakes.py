@@ -1,0 +1,48 @@
+"""Fakes that tests hand to the code as arguments. Only tests import them."""
+
+from typing import Final
+
+MARCH_5_2026_US: Final = 1_772_704_800_000_000
+"""2026-03-05T10:00:00Z, a Thursday."""
+
+
+class FakeClock:
+    """A clock that a test moves by hand; both of its faces move together."""
+
+    def __init__(self, now_us: int = MARCH_5_2026_US) -> None:
+        self._now_us = now_us
+        self._monotonic_us = 1_000_000
+
+    def now_us(self) -> int:
+        """UTC microseconds since 1970."""
+        return self._now_us
+
+    def monotonic_us(self) -> int:
+        """Microseconds that only go forward."""
+        return self._monotonic_us
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self._now_us += round(seconds * 1_000_000)
+        self._monotonic_us += round(seconds * 1_000_000)
+
+
+class FakeLive:
+    """A gateway's live state that only remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.settled_calls = 0
+        self.changed_calls = 0
+        self.held: dict[str, int] = {}
+
+    async def settled(self) -> None:
+        """Count the call."""
+        self.settled_calls += 1
+
+    async def changed(self) -> None:
+        """Count the call."""
+        self.changed_calls += 1
+
+    def held_nano(self, account_id: str) -> int:
+        """What a test said is held, in nano-USD."""
+        return self.held.get(account_id, 0)

@@ -1,0 +1,50 @@
+"""The management plane over its ASGI application, with a real database and fakes beside it. Only tests import it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+from fastapi import FastAPI
+
+from tests.support.fakes import FakeClock, FakeLive
+from tokenbooth.catalog import build_catalog
+from tokenbooth.management.app import create_management_app
+from tokenbooth.management.context import ManagementContext
+from tokenbooth.settings import ManagementSettings, Settings
+from tokenbooth.store.engine import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """A management plane and what it was built from."""
+
+    client: httpx.AsyncClient
+    app: FastAPI
+    context: ManagementContext
+    clock: FakeClock
+    live: FakeLive
+
+
+@asynccontextmanager
+async def management_plane(store: Store, management: ManagementSettings | None = None) -> AsyncIterator[Plane]:
+    """Build the plane without Stripe; `management` are the settings to be tried."""
+    settings = Settings(management=management or ManagementSettings())
+    clock, live, catalog = FakeClock(), FakeLive(), build_catalog(settings)
+    context = ManagementContext(
+        store=store,
+        clock=clock,
+        settings=settings,
+        catalog=lambda: catalog,
+        live=live,
+        stripe=None,
+        handle_event=_no_events,
+    )
+    app = create_management_app(context)
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=True)
+    async with httpx.AsyncClient(transport=transport, base_url="http://booth.test") as client:
+        yield Plane(client=client, app=app, context=context, clock=clock, live=live)
+
+
+async def _no_events(_row_id: str) -> None:
+    raise AssertionError("no event was expected")

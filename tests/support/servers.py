@@ -1,0 +1,89 @@
+"""A real HTTP server around an ASGI application, for tests that must cross a socket.
+
+It binds to 127.0.0.1 on a port that the system picks, and to nothing else. Only tests import it.
+"""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Literal
+
+import uvicorn
+
+_START_TIMEOUT_S = 10.0
+_STOP_TIMEOUT_S = 10.0
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server that says when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, ready: "Future[None]") -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if not self.should_exit:
+            self._ready.set_result(None)
+
+
+@contextmanager
+def serve(
+    app: Callable[..., Awaitable[None]], *, lifespan: Literal["auto", "on", "off"] = "auto"
+) -> Iterator[str]:
+    """Serves `app` from a thread of its own while the block runs.
+
+    Connections that are still open when the block ends are cut after a second, so that a stream
+    which never ends cannot hold up a test. Stopping takes about 0.2 s: tests that can share a server should.
+
+    Args:
+        app: the ASGI application; it runs in an event loop of the server's thread.
+        lifespan: uvicorn's setting; `auto` runs the application's start-up and shutdown if it has them.
+
+    Yields:
+        The base URL, `http://127.0.0.1:<port>`, without a slash at the end.
+
+    Raises:
+        RuntimeError: the application did not start, or its server did not stop in time.
+    """
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.bind(("127.0.0.1", 0))
+    port = int(listener.getsockname()[1])
+    ready: Future[None] = Future()
+    config = uvicorn.Config(
+        app,
+        lifespan=lifespan,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
+    server = _Server(config, ready)
+    thread = threading.Thread(target=_run, args=(server, listener, ready), name=f"serve-{port}", daemon=True)
+    thread.start()
+    try:
+        ready.result(timeout=_START_TIMEOUT_S)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(_STOP_TIMEOUT_S)
+        listener.close()
+        if thread.is_alive():
+            raise RuntimeError(f"the server on port {port} did not stop within {_STOP_TIMEOUT_S} s")
+
+
+def _run(server: _Server, listener: socket.socket, ready: "Future[None]") -> None:
+    """Runs the server to its end in this thread; a start that failed is reported through `ready`."""
+    try:
+        with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+            runner.run(server.serve(sockets=[listener]))
+    except BaseException as failure:
+        if ready.done():
+            raise
+        ready.set_exception(failure)
+    else:
+        if not ready.done():
+            ready.set_exception(RuntimeError("the application did not start"))
