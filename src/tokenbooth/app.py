@@ -16,6 +16,7 @@ from tokenbooth.dashboard import DashboardContext, create_dashboard
 from tokenbooth.database import open_database
 from tokenbooth.domain.windows import parse_duration
 from tokenbooth.gateway.app import Gateway
+from tokenbooth.gateway.upstreams import PyreqwestUpstreams, Timeouts
 from tokenbooth.jobs.inbox import InboxHandler
 from tokenbooth.jobs.runner import Job, Runner
 from tokenbooth.jobs.sweep import Sweep
@@ -25,7 +26,7 @@ from tokenbooth.management.context import ManagementContext
 from tokenbooth.metrics import Metrics
 from tokenbooth.payments.stripe_client import StripeGateway
 from tokenbooth.server import Listener, bind, port_of, run
-from tokenbooth.settings import Settings, SettingsError, StripeSettings
+from tokenbooth.settings import GatewaySettings, Settings, SettingsError, StripeSettings
 from tokenbooth.store.engine import Store
 
 _INBOX_EVERY_S: Final = 5.0
@@ -62,6 +63,7 @@ def build_application(settings: Settings, *, clock: Clock | None = None, sandbox
         catalog=catalog,
         data_dir=data_dir(settings),
         grace_us=parse_duration(settings.billing.renewal_grace),
+        upstreams=_upstreams(settings.gateway),
     )
     stripe = None if settings.stripe is None else _stripe_gateway(settings.stripe)
     inbox = None if stripe is None else InboxHandler(store, stripe, clock)
@@ -124,6 +126,16 @@ def serve(settings: Settings) -> int:
 def with_port(settings: Settings, port: int) -> Settings:
     """The settings with the port that was really bound, so that links are right."""
     return settings.model_copy(update={"server": settings.server.model_copy(update={"port": port})})
+
+
+def _upstreams(settings: GatewaySettings) -> PyreqwestUpstreams:
+    return PyreqwestUpstreams(
+        Timeouts(
+            connect_s=settings.connect_timeout_s,
+            first_byte_s=settings.first_byte_timeout_s,
+            idle_s=settings.idle_timeout_s,
+        )
+    )
 
 
 async def _leave_alone(_row_id: str) -> None:

@@ -5,6 +5,7 @@ counted. It builds nothing, see `tokenbooth.app`; only that module and tests imp
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from tokenbooth.store.migrate import migrate
 from tokenbooth.store.operator import figures, plans_in_use
 
 SANDBOX_PATH: Final = "/_sandbox/stripe"
+_INBOX_PATIENCE_S: Final = 5.0
 _MANAGEMENT_PATHS: Final = ("/openapi.json", "/healthz", "/readyz")
 _FORWARDING_HEADERS: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip"})
 
@@ -81,6 +83,8 @@ class Application:
     """The running program as one ASGI application; `start` and `stop` it, or let the lifespan do so."""
 
     def __init__(self, parts: Parts) -> None:
+        self.settings = parts.settings
+        self.store = parts.store
         self._parts = parts
         self._gateway = parts.gateway
         self._gateway_runs = False
@@ -113,13 +117,18 @@ class Application:
         self._parts.runner.start()
 
     async def stop(self, drain_s: float) -> None:
-        """Finish the jobs, settle what is under way within `drain_s` seconds, then close everything."""
-        await self._parts.runner.stop()
-        if self._parts.inbox is not None:
-            await self._parts.inbox.drained()
+        """Settle what is under way within `drain_s` seconds, end the jobs, then close everything.
+
+        An event that is still being handled then is due again at the next start.
+        """
         if self._gateway_runs:
             self._gateway_runs = False
             await self._gateway.stop(drain_s=drain_s)
+        await self._parts.runner.stop()
+        if self._parts.inbox is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_INBOX_PATIENCE_S):
+                    await self._parts.inbox.drained()
         if self._parts.sandbox is not None:
             await self._parts.sandbox.aclose()
         if self._parts.stripe is not None:

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, select
 from tests.support.fakes import MARCH_5_2026_US as NOW_US
 from tests.support.store import Customer, new_customer
 from tests.support.stripe_state import PRO, TOP_UP, TOP_UP_NANO, new_checkout, paid_topup
-from tokenbooth.domain.ledger import TransferKind, credit_of
+from tokenbooth.domain.ledger import PROMOTION, TransferKind, credit_of
 from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.domain.stripe_commands import CheckoutExpired, CheckoutFailed
 from tokenbooth.errors import Conflict
@@ -28,7 +28,7 @@ def status_of(store: Store, checkout_id: str) -> str:
     """A checkout's stored status."""
 
     def read(conn: Connection) -> str:
-        return conn.execute(select(rows.c.status).where(rows.c.id == checkout_id)).scalar_one()
+        return str(conn.execute(select(rows.c.status).where(rows.c.id == checkout_id)).scalar_one())
 
     return store.read_now(read)
 
@@ -160,7 +160,7 @@ def test_credits_count_a_top_up_that_paid_a_debt_whole(store: Store, ada: Custom
     store.write_now(
         ledger.take_back,
         account_id=ada.account_id,
-        target=ledger.PROMOTION,
+        target=PROMOTION,
         amount_nano=5 * NANO_PER_USD,
         kind=TransferKind.REFUND,
         reference="refund:1",

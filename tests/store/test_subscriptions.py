@@ -86,7 +86,7 @@ def test_every_order_and_repetition_ends_the_same(store: Store) -> None:
         checkout_id = new_checkout(store, customer.account_id, PRO, now_us=NOW_US)
         made = upsert(customer.account_id, checkout_id, stripe_id=f"sub_{number}")
         paid = grant(f"in_{number}", NOW_US, stripe_id=f"sub_{number}")
-        events = [(made, paid), (made,), (made,), (made, paid)]
+        events: list[tuple[StripeCommand, ...]] = [(made, paid), (made,), (made,), (made, paid)]
         for index in (*order, *order):
             assert apply(store, *events[index]) == [None] * len(events[index])
         ends.add(terms_by_plan(store)[-1])
@@ -113,17 +113,13 @@ def test_a_cancellation_by_date_is_followed_and_undone(store: Store, ada: Custom
     assert terms_by_plan(store)[0][2].cancel_at_us is None
 
 
-def test_a_cancellation_without_a_date_is_at_the_periods_end(
-    store: Store, ada: Customer, checkout_id: str
-) -> None:
+def test_a_cancellation_without_a_date_is_at_the_periods_end(store: Store, ada: Customer, checkout_id: str) -> None:
     """The end is that of the paid period, whether that is known before or after."""
     apply(store, upsert(ada.account_id, checkout_id, cancel_at_period_end=True), grant("in_1", NOW_US))
     assert terms_by_plan(store)[0][2].cancel_at_us == AT_PERIOD_END_US
 
 
-def test_invoices_twice_and_late_grant_their_own_period_once(
-    store: Store, ada: Customer, checkout_id: str
-) -> None:
+def test_invoices_twice_and_late_grant_their_own_period_once(store: Store, ada: Customer, checkout_id: str) -> None:
     """16: the renewal's invoice twice and the first one late: one period each, access to the later end."""
     first, renewal = grant("in_1", NOW_US), grant("in_2", NOW_US + MONTH_US)
     apply(store, upsert(ada.account_id, checkout_id), renewal, renewal, first, first)
@@ -143,19 +139,15 @@ def test_invoices_twice_and_late_grant_their_own_period_once(
         grant("in_1", NOW_US, currency="eur"),
     ],
 )
-def test_another_price_grants_nothing(
-    store: Store, ada: Customer, checkout_id: str, paid: GrantPeriod
-) -> None:
+def test_another_price_grants_nothing(store: Store, ada: Customer, checkout_id: str, paid: GrantPeriod) -> None:
     """5: an invoice whose amount or currency is not the subscription's price is left to a person."""
     reasons = apply(store, upsert(ada.account_id, checkout_id), paid)
-    assert (
-        reasons[1] == "The amount or the currency of the paid invoice differs from the subscription's price."
-    )
+    assert reasons[1] == "The amount or the currency of the paid invoice differs from the subscription's price."
     assert periods(store) == []
     assert revenue_nano(store) == 0
 
     def status(conn: Connection) -> str:
-        return conn.execute(select(checkouts.c.status).where(checkouts.c.id == checkout_id)).scalar_one()
+        return str(conn.execute(select(checkouts.c.status).where(checkouts.c.id == checkout_id)).scalar_one())
 
     assert store.read_now(status) == "review"
 
@@ -197,10 +189,8 @@ def test_what_is_not_ours_is_left_to_a_person(store: Store, ada: Customer, check
     assert len(terms_by_plan(store)) == 1
 
 
-def test_a_failed_renewal_leaves_the_status_to_the_subscription(
-    store: Store, ada: Customer, checkout_id: str
-) -> None:
-    """17: past due when Stripe's subscription says so; an unknown status changes nothing; paid, it goes on."""
+def test_a_failed_renewal_leaves_the_status_to_the_subscription(store: Store, ada: Customer, checkout_id: str) -> None:
+    """17: past due when Stripe's subscription says so; an unknown one changes nothing; paid, it goes on."""
     failed = MarkPaymentFailed("sub_at_stripe", "in_2", attempt_count=1, next_attempt_at_us=None)
     past_due = upsert(ada.account_id, checkout_id, status=SubscriptionStatus.PAST_DUE)
     apply(store, upsert(ada.account_id, checkout_id), grant("in_1", NOW_US), past_due, failed)
@@ -211,9 +201,7 @@ def test_a_failed_renewal_leaves_the_status_to_the_subscription(
     assert terms_by_plan(store)[0][2].status is ACTIVE
 
 
-def test_what_was_fetched_before_a_change_does_not_apply(
-    store: Store, ada: Customer, checkout_id: str
-) -> None:
+def test_what_was_fetched_before_a_change_does_not_apply(store: Store, ada: Customer, checkout_id: str) -> None:
     """A snapshot from before another handler's change is refused, so that it is fetched again."""
     version = store.read_now(subscriptions.version, "sub_at_stripe")
     assert version is None
@@ -228,9 +216,7 @@ def test_what_was_fetched_before_a_change_does_not_apply(
     assert terms_by_plan(store)[0][2].status is ACTIVE
 
 
-def test_every_change_gets_a_new_version_even_in_one_microsecond(
-    store: Store, ada: Customer, checkout_id: str
-) -> None:
+def test_every_change_gets_a_new_version_even_in_one_microsecond(store: Store, ada: Customer, checkout_id: str) -> None:
     """Versions grow when the clock does not; a repetition that changes nothing keeps the version."""
     apply(store, upsert(ada.account_id, checkout_id))
     first = store.read_now(subscriptions.version, "sub_at_stripe")
@@ -242,12 +228,10 @@ def test_every_change_gets_a_new_version_even_in_one_microsecond(
     assert second == first + 1
 
 
-def test_caches_hear_of_every_change_and_of_no_repetition(
-    store: Store, ada: Customer, checkout_id: str
-) -> None:
+def test_caches_hear_of_every_change_and_of_no_repetition(store: Store, ada: Customer, checkout_id: str) -> None:
     """The subscription is announced when it is made, granted, or changed."""
     start = store.read_now(changes.last_seq)
-    commands = [upsert(ada.account_id, checkout_id), grant("in_1", NOW_US)]
+    commands: list[StripeCommand] = [upsert(ada.account_id, checkout_id), grant("in_1", NOW_US)]
     apply(store, *commands, *commands)
     heard = store.read_now(changes.since, start)
     assert [change.topic for change in heard] == [changes.Topic.SUBSCRIPTION] * 2
@@ -259,7 +243,7 @@ def test_only_its_own_paid_subscription_is_found(store: Store, ada: Customer, ch
     apply(store, upsert(ada.account_id, checkout_id))
 
     def own_id(conn: Connection) -> str:
-        return conn.execute(select(rows.c.id)).scalar_one()
+        return str(conn.execute(select(rows.c.id)).scalar_one())
 
     subscription_id = store.read_now(own_id)
     assert store.read_now(subscriptions.find_own, ada.account_id, subscription_id) is None

@@ -18,9 +18,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of
 Account = Annotated[str, typer.Option("--account", help="The account's id or email.")]
 Amount = Annotated[str, typer.Option("--amount", help="USD, at most nine decimals.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept with the transfer.")]
-Reference = Annotated[
-    str | None, typer.Option("--reference", help="Your own reference; repeated, it changes nothing.")
-]
+Reference = Annotated[str | None, typer.Option("--reference", help="Your own reference; repeated, it changes nothing.")]
 
 DEFAULT_CONFIG = Path("tokenbooth.toml")
 
@@ -71,12 +69,8 @@ def serve(config: Config = DEFAULT_CONFIG) -> None:
 @app.command()
 def demo(
     host: Annotated[str | None, typer.Option(help="Where to listen.")] = None,
-    port: Annotated[
-        int | None, typer.Option(help="Where to listen; 8080 at first.", min=0, max=65535)
-    ] = None,
-    data_dir: Annotated[Path, typer.Option(metavar="DIR", help="Everything that is kept.")] = Path(
-        "tokenbooth-demo"
-    ),
+    port: Annotated[int | None, typer.Option(help="Where to listen; 8080 at first.", min=0, max=65535)] = None,
+    data_dir: Annotated[Path, typer.Option(metavar="DIR", help="Everything that is kept.")] = Path("tokenbooth-demo"),
 ) -> None:
     """Run everything on this machine: the server, a payment sandbox, a model, an account to try it with."""
     from tokenbooth.demo import run_demo

@@ -41,8 +41,9 @@ def _as_json(row: AuditRow) -> Json:
 
 
 def _print_report(report: AuditReport) -> None:
-    looked_at = f"{report.ledger_accounts} ledger accounts, {report.transfers} transfers "
-        f"and {report.usage_events} usage events"
+    looked_at = (
+        f"{report.ledger_accounts} ledger accounts, {report.transfers} transfers and {report.usage_events} usage events"
+    )
     if report.clean:
         print_line(f"The audit is clean: {len(report.checks)} checks over {looked_at}.")
         return

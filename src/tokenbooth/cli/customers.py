@@ -27,21 +27,15 @@ def create_account(config: Path, *, email: str, password_file: Path | None, as_j
     print_line("The key is not shown again.")
 
 
-def grant(
-    config: Path, *, account: str, amount: str, reason: str, reference: str | None, as_json: bool
-) -> None:
+def grant(config: Path, *, account: str, amount: str, reason: str, reference: str | None, as_json: bool) -> None:
     """Give a customer credit that nobody paid for."""
     amount_nano = _amount_nano(amount)
     if amount_nano <= 0:
-        raise CommandFailed(
-            "--amount: must be above zero; `credit adjust` takes credit away", exit_code=CONFIGURATION
-        )
+        raise CommandFailed("--amount: must be above zero; `credit adjust` takes credit away", exit_code=CONFIGURATION)
     _change(config, TransferKind.GRANT, account, amount_nano, reason, reference, as_json=as_json)
 
 
-def adjust(
-    config: Path, *, account: str, amount: str, reason: str, reference: str | None, as_json: bool
-) -> None:
+def adjust(config: Path, *, account: str, amount: str, reason: str, reference: str | None, as_json: bool) -> None:
     """Correct a customer's credit by an amount, which may be negative."""
     amount_nano = _amount_nano(amount)
     if amount_nano == 0:
@@ -106,9 +100,7 @@ def _read_password(path: Path) -> str:
     try:
         text = sys.stdin.readline() if str(path) == "-" else path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as failure:
-        raise CommandFailed(
-            f"--password-file: {path} cannot be read: {failure}", exit_code=CONFIGURATION
-        ) from None
+        raise CommandFailed(f"--password-file: {path} cannot be read: {failure}", exit_code=CONFIGURATION) from None
     password = text.split("\n", 1)[0]
     if not password:
         raise CommandFailed("--password-file: the password is empty", exit_code=CONFIGURATION)

@@ -140,8 +140,7 @@ class _WithHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = new_id(IdPrefix.REQUEST, self._clock.now_us())
         added = [
-            (name.encode(), value.encode())
-            for name, value in {**_SECURITY_HEADERS, "x-request-id": request_id}.items()
+            (name.encode(), value.encode()) for name, value in {**_SECURITY_HEADERS, "x-request-id": request_id}.items()
         ]
 
         async def send_with_headers(message: Message) -> None:

@@ -100,9 +100,7 @@ class InboxHandler:
                 outcome = await self._note_failure(row, failure)
         except StoreUnavailable:
             # The row stays due; its claim runs out by itself.
-            _log.warning(
-                "inbox_store_unavailable", row_id=row_id, action="The row is tried again within minutes."
-            )
+            _log.warning("inbox_store_unavailable", row_id=row_id, action="The row is tried again within minutes.")
             return
         _tell(row, outcome)
 

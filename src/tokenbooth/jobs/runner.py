@@ -39,9 +39,7 @@ class Runner:
 
     def start(self) -> None:
         """Start every job; to be called once, on the running loop."""
-        self._tasks = tuple(
-            asyncio.create_task(self._repeat(job), name=f"job {job.name}") for job in self._jobs
-        )
+        self._tasks = tuple(asyncio.create_task(self._repeat(job), name=f"job {job.name}") for job in self._jobs)
 
     async def stop(self) -> None:
         """Start no more runs, let those under way end, cut off what takes too long."""
@@ -59,9 +57,7 @@ class Runner:
             try:
                 await job.run()
             except Exception:
-                _log.exception(
-                    "job_failed", job=job.name, action=f"It runs again in about {job.every_s:g} s."
-                )
+                _log.exception("job_failed", job=job.name, action=f"It runs again in about {job.every_s:g} s.")
             await self._pause(job.every_s)
 
     async def _pause(self, every_s: float) -> None:

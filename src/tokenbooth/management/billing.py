@@ -15,18 +15,19 @@ from tokenbooth.errors import InvalidRequest, Unavailable
 from tokenbooth.management import checkout
 from tokenbooth.management.auth import Caller, authenticate
 from tokenbooth.management.billing_schemas import (
-    CancelRequest,
-    CheckoutRequest,
-    CheckoutResponse,
-    CreditsResponse,
-    StatusResponse,
-    SubscriptionResponse,
-    TopupRequest,
-    VerifyTopupRequest,
-    request_body,
+    BillingStatusPayload,
+    Cancellation,
+    CheckoutPayload,
+    CreditsPayload,
+    DepositToVerify,
+    NewCheckout,
+    NewTopUp,
+    SubscriptionPayload,
+    VerifiedDeposit,
 )
 from tokenbooth.management.body import Fields, read_body
 from tokenbooth.management.context import ManagementContext
+from tokenbooth.management.describe import CREDENTIAL, Payload, Responses, json_body, object_answer
 from tokenbooth.management.envelope import respond, success
 from tokenbooth.management.idempotency import guarded, read_claim
 from tokenbooth.store import billing
@@ -43,9 +44,9 @@ _ID_MAX: Final = 100
 
 def router(context: ManagementContext) -> APIRouter:
     """The routes, for an application that answers `TokenboothError`."""
-    routes = APIRouter(prefix="/api/billing", tags=["billing"])
+    routes = APIRouter(prefix="/api/billing", tags=["billing"], dependencies=[CREDENTIAL])
 
-    @routes.post("/checkout", response_model=CheckoutResponse, openapi_extra=request_body(CheckoutRequest))
+    @routes.post("/checkout", responses=_of_stripe(CheckoutPayload, 404), openapi_extra=json_body(NewCheckout))
     async def begin_checkout(request: Request) -> Response:
         """Start a subscription: open `sessionUrl` in a browser and pay; the subscription is then active."""
         caller, claim, fields = await _posted(context, request, "planSlug")
@@ -58,13 +59,13 @@ def router(context: ManagementContext) -> APIRouter:
 
         return respond(await guarded(context, claim, work))
 
-    @routes.get("/status", response_model=StatusResponse)
+    @routes.get("/status", responses=object_answer(BillingStatusPayload))
     async def status(request: Request) -> Response:
         """The account's subscriptions, active ones first, and its credit."""
         caller = await authenticate(context, request, Scope.BILLING_READ)
         return respond(await _status(context, caller.account_id))
 
-    @routes.post("/cancel", response_model=SubscriptionResponse, openapi_extra=request_body(CancelRequest))
+    @routes.post("/cancel", responses=_of_stripe(SubscriptionPayload, 404), openapi_extra=json_body(Cancellation))
     async def cancel(request: Request) -> Response:
         """Let a subscription end with its paid period; until then it can be used as before."""
         caller, claim, fields = await _posted(context, request, "subscriptionId")
@@ -77,7 +78,7 @@ def router(context: ManagementContext) -> APIRouter:
 
         return respond(await guarded(context, claim, work))
 
-    @routes.post("/topup", response_model=CheckoutResponse, openapi_extra=request_body(TopupRequest))
+    @routes.post("/topup", responses=_of_stripe(CheckoutPayload), openapi_extra=json_body(NewTopUp))
     async def top_up(request: Request) -> Response:
         """Buy prepaid credit; with the method `stripe`, open `sessionUrl` in a browser and pay."""
         caller, claim, fields = await _posted(context, request, "amount", "method")
@@ -90,7 +91,9 @@ def router(context: ManagementContext) -> APIRouter:
 
         return respond(await guarded(context, claim, work))
 
-    @routes.post("/verify-topup", openapi_extra=request_body(VerifyTopupRequest))
+    @routes.post(
+        "/verify-topup", responses=object_answer(VerifiedDeposit, body=True), openapi_extra=json_body(DepositToVerify)
+    )
     async def verify_topup(request: Request) -> Response:
         """Have a USDC deposit looked up and credited."""
         _, _, fields = await _posted(context, request, "txHash", "amount")
@@ -98,7 +101,7 @@ def router(context: ManagementContext) -> APIRouter:
         fields.amount_nano("amount", max_decimals=_USDC_DECIMALS)
         raise _no_usdc()
 
-    @routes.get("/credits", response_model=CreditsResponse)
+    @routes.get("/credits", responses=object_answer(CreditsPayload))
     async def credit(request: Request) -> Response:
         """The account's credit: what is left, what calls in flight hold, and the totals so far."""
         caller = await authenticate(context, request, Scope.BILLING_READ)
@@ -107,9 +110,12 @@ def router(context: ManagementContext) -> APIRouter:
     return routes
 
 
-async def _posted(
-    context: ManagementContext, request: Request, *names: str
-) -> tuple[Caller, Claim | None, Fields]:
+def _of_stripe(payload: type[Payload], *errors: int) -> Responses:
+    """The documented responses of a route that asks Stripe."""
+    return object_answer(payload, *errors, 502, 504, body=True)
+
+
+async def _posted(context: ManagementContext, request: Request, *names: str) -> tuple[Caller, Claim | None, Fields]:
     """The caller, the claim and the fields of a request that writes."""
     caller = await authenticate(context, request, Scope.BILLING_WRITE)
     body = await read_body(request, max_bytes=context.settings.management.max_body_bytes)
@@ -127,9 +133,7 @@ def _topup_amount_nano(context: ManagementContext, fields: Fields) -> int:
     limits = context.settings.billing
     if not limits.min_top_up_usd <= amount_nano <= limits.max_top_up_usd:
         least, most = format_usd(limits.min_top_up_usd), format_usd(limits.max_top_up_usd)
-        raise InvalidRequest(
-            "amount_out_of_range", f"`amount` must be from {least} to {most} USD.", param="amount"
-        )
+        raise InvalidRequest("amount_out_of_range", f"`amount` must be from {least} to {most} USD.", param="amount")
     if method == USDC:
         raise _no_usdc()
     return amount_nano

@@ -1,78 +1,72 @@
-"""What the OpenAPI document says of billing's bodies and answers. Nothing is parsed or checked by these
-models.
+"""What the OpenAPI document says of billing's bodies and answers; nothing is parsed or checked by these models.
 
-Only `management.billing` imports this.
+Only `management.billing` and `management.webhooks` import this.
 """
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
-Usd = Annotated[str, Field(pattern=r"^-?[0-9]+\.[0-9]{2,9}$", examples=["25.00"])]
-Instant = Annotated[
-    str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-03-05T10:00:00.000Z"])
-]
+from tokenbooth.management.describe import Payload, RequestBody
+
+Usd = Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]{2,9}$", examples=["25.00"])]
+Instant = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-03-05T10:00:00.000Z"])]
 Amount = Annotated[
-    float | str,
-    Field(description="USD, as a number or a decimal string; above zero.", examples=[50, "50.00"]),
+    float | str, Field(description="USD above zero, as a number or a decimal string.", examples=[50, "50.00"])
 ]
+Id = Annotated[str, Field(min_length=1, max_length=100)]
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
-
-
-class CheckoutRequest(_Shape):
-    """Which plan to subscribe to."""
+class NewCheckout(RequestBody):
+    """The plan to subscribe to."""
 
     plan_slug: Annotated[str, Field(min_length=1, max_length=100, examples=["pro"])]
 
 
-class CancelRequest(_Shape):
-    """Which subscription to end with its period."""
+class Cancellation(RequestBody):
+    """The subscription that is to end with its period."""
 
-    subscription_id: Annotated[str, Field(min_length=1, max_length=100)]
+    subscription_id: Id
 
 
-class TopupRequest(_Shape):
+class NewTopUp(RequestBody):
     """How much credit to buy, and how it is paid."""
 
     amount: Amount
     method: Literal["stripe", "usdc"]
 
 
-class VerifyTopupRequest(_Shape):
-    """Which deposit to look up, and how much it was announced to be."""
+class DepositToVerify(RequestBody):
+    """The transaction of a deposit, and how much it was announced to be."""
 
-    tx_hash: Annotated[str, Field(min_length=1, max_length=100)]
+    tx_hash: Id
     amount: Amount
 
 
-class Checkout(_Shape):
+class CheckoutPayload(Payload):
     """A page on which to pay."""
 
     session_url: str
     session_id: str
 
 
-class Key(_Shape):
+class SubscriptionKey(Payload):
     """A key of a subscription."""
 
     id: str
     name: str
 
 
-class Budget(_Shape):
-    """The budget window that is open now."""
+class WindowBudget(Payload):
+    """The budget of the window that is open now."""
 
     limit: Usd
     spent: Usd
     resets_at: Instant
 
 
-class Subscription(_Shape):
-    """A subscription."""
+class SubscriptionPayload(Payload):
+    """A subscription; `budget` is null when its plan is no longer offered."""
 
     id: str
     plan_slug: str
@@ -80,18 +74,18 @@ class Subscription(_Shape):
     current_period_end: Instant
     cancel_at_period_end: bool
     key_count: int
-    keys: list[Key]
-    budget: Budget | None
+    keys: list[SubscriptionKey]
+    budget: WindowBudget | None
 
 
-class Status(_Shape):
+class BillingStatusPayload(Payload):
     """An account's subscriptions and credit."""
 
-    subscriptions: list[Subscription]
+    subscriptions: list[SubscriptionPayload]
     credit_balance: Usd
 
 
-class Credits(_Shape):
+class CreditsPayload(Payload):
     """An account's credit."""
 
     balance: Usd
@@ -101,39 +95,17 @@ class Credits(_Shape):
     total_spent: Usd
 
 
-class CheckoutResponse(Checkout):
-    """The page, in the envelope."""
+class VerifiedDeposit(Payload):
+    """A deposit that was credited."""
 
-    success: Literal[True]
-    data: Checkout
-
-
-class SubscriptionResponse(Subscription):
-    """The subscription, in the envelope."""
-
-    success: Literal[True]
-    data: Subscription
+    status: Literal["credited"]
+    credited: Usd
+    balance: Usd
+    tx_hash: str
+    amount_mismatch: bool
 
 
-class StatusResponse(Status):
-    """Subscriptions and credit, in the envelope."""
+class ReceivedPayload(Payload):
+    """The event is stored."""
 
-    success: Literal[True]
-    data: Status
-
-
-class CreditsResponse(Credits):
-    """The credit, in the envelope."""
-
-    success: Literal[True]
-    data: Credits
-
-
-def request_body(model: type[BaseModel]) -> dict[str, object]:
-    """The OpenAPI fields of a route that reads such a body by itself."""
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": model.model_json_schema()}},
-        }
-    }
+    received: bool

@@ -1,8 +1,8 @@
-"""Selling and cancelling: our record first, then Stripe, then both together. The API and the dashboard use
-it.
+"""Selling and cancelling: our record first, then Stripe, then both together.
 
-Nothing here grants or credits anything; only a paid invoice or session does, through the inbox. A repeated
-request makes the same calls with the same idempotency keys, so that Stripe makes one session of them.
+The API and the dashboard use it. Nothing here grants or credits anything; only a paid invoice or session
+does, through the inbox. A repeated request makes the same calls with the same idempotency keys, so that
+Stripe makes one session of them.
 """
 
 import asyncio
@@ -27,6 +27,7 @@ from tokenbooth.ids import IdPrefix
 from tokenbooth.management.context import ManagementContext
 from tokenbooth.management.envelope import Json, success
 from tokenbooth.payments.stripe_client import CheckoutCreated, PaymentProviderError, StripeGateway
+from tokenbooth.payments.stripe_snapshots import UnexpectedShape
 from tokenbooth.store import accounts, billing, checkouts, subscriptions
 from tokenbooth.store.billing import SubscriptionView
 from tokenbooth.store.checkouts import CheckoutKind, CheckoutStatus, Offer
@@ -60,9 +61,7 @@ def known_plan(context: ManagementContext, slug: str) -> Plan:
     return plan
 
 
-async def sell_plan(
-    context: ManagementContext, account_id: str, plan: Plan, attempt: Attempt
-) -> CheckoutCreated:
+async def sell_plan(context: ManagementContext, account_id: str, plan: Plan, attempt: Attempt) -> CheckoutCreated:
     """Open a checkout page for a subscription, and complete `attempt` with its answer.
 
     Raises:
@@ -178,9 +177,7 @@ def subscription_json(view: SubscriptionView) -> dict[str, Json]:
     }
 
 
-async def _note(
-    context: ManagementContext, account_id: str, offer: Offer, attempt: Attempt
-) -> tuple[str, Offer]:
+async def _note(context: ManagementContext, account_id: str, offer: Offer, attempt: Attempt) -> tuple[str, Offer]:
     checkout_id = attempt.derived_id(IdPrefix.CHECKOUT)
     noted = await context.store.write(
         checkouts.create_checkout,
@@ -207,9 +204,7 @@ async def _customer(context: ManagementContext, stripe: StripeGateway, account_i
     return customer_id
 
 
-async def _session(
-    context: ManagementContext, checkout_id: str, call: Awaitable[CheckoutCreated]
-) -> CheckoutCreated:
+async def _session(context: ManagementContext, checkout_id: str, call: Awaitable[CheckoutCreated]) -> CheckoutCreated:
     try:
         return await _asked(context, call)
     except ProviderFailed as failure:
@@ -235,11 +230,11 @@ async def _asked(context: ManagementContext, call: Awaitable[T]) -> T:
         ) from None
     except PaymentProviderError as failure:
         raise ProviderFailed("stripe_error", failure.message) from failure
+    except UnexpectedShape as failure:
+        raise ProviderFailed("stripe_error", "The payment provider's answer was not understood.") from failure
 
 
-async def _complete(
-    context: ManagementContext, attempt: Attempt, checkout_id: str, created: CheckoutCreated
-) -> None:
+async def _complete(context: ManagementContext, attempt: Attempt, checkout_id: str, created: CheckoutCreated) -> None:
     def finish(conn: Connection, now_us: int) -> None:
         checkouts.set_session(conn, checkout_id, created.session_id, now_us=now_us)
         complete(conn, attempt, checkout_answer(created))

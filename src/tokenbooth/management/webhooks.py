@@ -9,12 +9,15 @@ from typing import Final
 
 import structlog
 from fastapi import APIRouter
+from pydantic import JsonValue
 from starlette.requests import Request
 from starlette.responses import Response
 
 from tokenbooth.errors import Unavailable
+from tokenbooth.management.billing_schemas import ReceivedPayload
 from tokenbooth.management.body import read_raw
 from tokenbooth.management.context import ManagementContext
+from tokenbooth.management.describe import object_answer
 from tokenbooth.management.envelope import respond, success
 from tokenbooth.payments.stripe_inbox import to_payload
 from tokenbooth.payments.stripe_webhooks import WebhookVerifier
@@ -23,6 +26,14 @@ from tokenbooth.store import inbox
 MAX_BODY_BYTES: Final = 1024 * 1024
 HANDLE_WITHIN_S: Final = 2.0
 _US_PER_S: Final = 1_000_000
+
+_BODY: Final[dict[str, JsonValue]] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"type": "object", "description": "A Stripe event."}}},
+    },
+    "parameters": [{"name": "Stripe-Signature", "in": "header", "required": True, "schema": {"type": "string"}}],
+}
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
@@ -56,7 +67,7 @@ def router(context: ManagementContext, *, handle_within_s: float = HANDLE_WITHIN
     verifier = _verifier(context)
     handling = _Handling(context, handle_within_s)
 
-    @routes.post("/stripe", openapi_extra=_DOCUMENTED)
+    @routes.post("/stripe", responses=object_answer(ReceivedPayload, 400, 413, 503, public=True), openapi_extra=_BODY)
     async def stripe(request: Request) -> Response:
         """Stripe delivers its events here; any other sender is refused."""
         if verifier is None:
@@ -84,14 +95,3 @@ def _verifier(context: ManagementContext) -> WebhookVerifier | None:
     if stripe is None or context.stripe is None:
         return None
     return WebhookVerifier(tuple(secret.get_secret_value() for secret in stripe.webhook_secrets))
-
-
-_DOCUMENTED: Final[dict[str, object]] = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": {"type": "object", "description": "A Stripe event."}}},
-    },
-    "parameters": [
-        {"name": "Stripe-Signature", "in": "header", "required": True, "schema": {"type": "string"}}
-    ],
-}

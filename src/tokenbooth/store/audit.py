@@ -189,9 +189,7 @@ def _transfer_entries() -> _Query:
 
 def _events_without_transfer() -> _Query:
     """Every usage event names a usage transfer that exists."""
-    known = and_(
-        ledger_transfers.c.id == usage_events.c.transfer_id, ledger_transfers.c.kind == TransferKind.USAGE
-    )
+    known = and_(ledger_transfers.c.id == usage_events.c.transfer_id, ledger_transfers.c.kind == TransferKind.USAGE)
     return (
         select(usage_events.c.transfer_id, func.count(), literal(0))
         .outerjoin(ledger_transfers, known)
@@ -299,9 +297,7 @@ def _usage_hours(conn: Connection) -> Iterator[AuditRow]:
     )
     facts = union_all(of_events, of_hours).subquery()
     names = ("requests", *_HOURLY_SUMS)
-    sums = {
-        name: func.sum(facts.c[name]) for name in (f"{s}_{n}" for s in ("events", "hours") for n in names)
-    }
+    sums = {name: func.sum(facts.c[name]) for name in (f"{s}_{n}" for s in ("events", "hours") for n in names)}
     group = (facts.c.account_id, facts.c.hour_us, facts.c.key_id, facts.c.model)
     query = (
         select(*group, *(total.label(name) for name, total in sums.items()))

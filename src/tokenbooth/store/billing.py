@@ -116,9 +116,7 @@ def apply(
             return None
 
 
-def billing_status(
-    conn: Connection, account_id: str, plans: Mapping[str, Plan], now_us: int
-) -> BillingStatus:
+def billing_status(conn: Connection, account_id: str, plans: Mapping[str, Plan], now_us: int) -> BillingStatus:
     """An account's subscriptions and credit at `now_us` (UTC microseconds).
 
     Ended subscriptions are listed for 30 days, never paid ones not at all. Four statements, however many
@@ -211,9 +209,7 @@ def _keys(conn: Connection, subscription_ids: Sequence[str]) -> dict[str, list[K
     return keys
 
 
-def _budgets(
-    conn: Connection, rows: Sequence[_Row], plans: Mapping[str, Plan], now_us: int
-) -> dict[str, BudgetView]:
+def _budgets(conn: Connection, rows: Sequence[_Row], plans: Mapping[str, Plan], now_us: int) -> dict[str, BudgetView]:
     windows: dict[str, tuple[Plan, Window, LedgerAccount]] = {}
     for row in rows:
         plan = plans.get(row.plan_slug)

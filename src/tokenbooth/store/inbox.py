@@ -88,9 +88,7 @@ def insert(
     row = conn.execute(select(inbox.c.id, inbox.c.status).where(same)).one()
     if row.status == InboxStatus.PARKED:
         conn.execute(
-            update(inbox)
-            .where(inbox.c.id == row.id)
-            .values(status=InboxStatus.DUE, attempts=0, due_at_us=now_us)
+            update(inbox).where(inbox.c.id == row.id).values(status=InboxStatus.DUE, attempts=0, due_at_us=now_us)
         )
     return str(row.id)
 

@@ -53,9 +53,7 @@ def schema_version(conn: Connection) -> str | None:
     """The revision that the database is at; None when no migration ever ran on it."""
     if not inspect(conn).has_table(_VERSION_TABLE):
         return None
-    found: str | None = conn.execute(
-        select(column("version_num")).select_from(table(_VERSION_TABLE))
-    ).scalar()
+    found: str | None = conn.execute(select(column("version_num")).select_from(table(_VERSION_TABLE))).scalar()
     return found
 
 

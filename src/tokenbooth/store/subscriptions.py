@@ -76,9 +76,7 @@ def set_to_cancel(conn: Connection, subscription_id: str, cancel_at_us: int, *, 
     _change(conn, row, {"cancel_at_us": cancel_at_us}, now_us)
 
 
-def upsert(
-    conn: Connection, command: UpsertSubscription, *, seen: Mapping[str, int | None], now_us: int
-) -> str | None:
+def upsert(conn: Connection, command: UpsertSubscription, *, seen: Mapping[str, int | None], now_us: int) -> str | None:
     """Bring our row to what Stripe says, making it from our own checkout if there is none.
 
     Args:

@@ -125,12 +125,8 @@ def _create_ledger_accounts() -> None:
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("kind", sa.String(), nullable=False),
         sa.Column("balance_nano", sa.BigInteger(), nullable=False),
-        sa.CheckConstraint(
-            "kind <> 'credit' OR balance_nano >= 0", name=op.f("ck_ledger_accounts_credit_floor")
-        ),
-        sa.CheckConstraint(
-            "kind <> 'debt' OR balance_nano <= 0", name=op.f("ck_ledger_accounts_debt_ceiling")
-        ),
+        sa.CheckConstraint("kind <> 'credit' OR balance_nano >= 0", name=op.f("ck_ledger_accounts_credit_floor")),
+        sa.CheckConstraint("kind <> 'debt' OR balance_nano <= 0", name=op.f("ck_ledger_accounts_debt_ceiling")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_ledger_accounts")),
     )
 
@@ -144,9 +140,7 @@ def _create_ledger_transfers() -> None:
         sa.Column("note", sa.Text(), nullable=False),
         sa.Column("corrects", sa.String(), nullable=True),
         sa.Column("created_at_us", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["corrects"], ["ledger_transfers.id"], name=op.f("fk_ledger_transfers_corrects")
-        ),
+        sa.ForeignKeyConstraint(["corrects"], ["ledger_transfers.id"], name=op.f("fk_ledger_transfers_corrects")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_ledger_transfers")),
         sa.UniqueConstraint("reference", name=op.f("uq_ledger_transfers_reference")),
     )
@@ -239,17 +233,11 @@ def _create_ledger_entries() -> None:
         sa.Column("line", sa.Integer(), nullable=False),
         sa.Column("account_id", sa.String(), nullable=False),
         sa.Column("amount_nano", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["account_id"], ["ledger_accounts.id"], name=op.f("fk_ledger_entries_account_id")
-        ),
-        sa.ForeignKeyConstraint(
-            ["transfer_id"], ["ledger_transfers.id"], name=op.f("fk_ledger_entries_transfer_id")
-        ),
+        sa.ForeignKeyConstraint(["account_id"], ["ledger_accounts.id"], name=op.f("fk_ledger_entries_account_id")),
+        sa.ForeignKeyConstraint(["transfer_id"], ["ledger_transfers.id"], name=op.f("fk_ledger_entries_transfer_id")),
         sa.PrimaryKeyConstraint("transfer_id", "line", name=op.f("pk_ledger_entries")),
     )
-    op.create_index(
-        "ix_ledger_entries_account_id", "ledger_entries", ["account_id", "transfer_id"], unique=False
-    )
+    op.create_index("ix_ledger_entries_account_id", "ledger_entries", ["account_id", "transfer_id"], unique=False)
 
 
 def _create_management_keys() -> None:
@@ -313,9 +301,7 @@ def _create_api_keys() -> None:
         sa.Column("deleted_at_us", sa.BigInteger(), nullable=True),
         sa.CheckConstraint("max_budget_nano > 0", name=op.f("ck_api_keys_max_budget")),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_api_keys_account_id")),
-        sa.ForeignKeyConstraint(
-            ["subscription_id"], ["subscriptions.id"], name=op.f("fk_api_keys_subscription_id")
-        ),
+        sa.ForeignKeyConstraint(["subscription_id"], ["subscriptions.id"], name=op.f("fk_api_keys_subscription_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_api_keys")),
         sa.UniqueConstraint("digest", name=op.f("uq_api_keys_digest")),
     )

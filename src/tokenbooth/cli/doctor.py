@@ -1,0 +1,210 @@
+"""`tokenbooth doctor`: looks at everything that a server needs and says what to do about it.
+
+It must never change anything, and never show a secret.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, func, select
+
+from tokenbooth.application import data_dir
+from tokenbooth.cli.failures import CONFIGURATION, FAILURE
+from tokenbooth.cli.output import print_json, print_table
+from tokenbooth.cli.probe import Probe, probe_upstream
+from tokenbooth.clock import SystemClock, iso_ms
+from tokenbooth.database import open_database
+from tokenbooth.errors import StoreUnavailable
+from tokenbooth.gateway.charge_log import DataDirectoryLocked, DirectoryLock
+from tokenbooth.settings import Settings, SettingsError, StripeSettings, load_settings
+from tokenbooth.store.migrate import REVISIONS, SchemaState, schema_state, schema_version
+from tokenbooth.store.operator import plans_in_use
+from tokenbooth.store.tables import ledger_transfers
+
+_US_PER_S: Final = 1_000_000
+_EARLIEST_US: Final = 1_767_225_600 * _US_PER_S
+"""2026-01-01: a machine whose clock is before it has lost its time."""
+_TOLERATED_SKEW_S: Final = 60
+
+
+class Level(StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The outcome of one check; `advice` says what to do, empty when nothing is."""
+
+    check: str
+    level: Level
+    found: str
+    advice: str = ""
+
+
+def run_doctor(config: Path, *, as_json: bool) -> int:
+    """Run every check and print the findings; returns the exit code."""
+    try:
+        settings = load_settings(config)
+    except SettingsError as mistake:
+        _print([Finding("configuration", Level.FAILED, str(mistake), "correct the file")], as_json=as_json)
+        return CONFIGURATION
+    findings = list(examine(settings, config))
+    _print(findings, as_json=as_json)
+    return FAILURE if any(finding.level is Level.FAILED for finding in findings) else 0
+
+
+def examine(settings: Settings, config: Path) -> Iterator[Finding]:
+    """The findings for a configuration that is valid in itself."""
+    yield Finding(
+        "configuration",
+        Level.OK,
+        f"{config}: {len(settings.plans)} plans, {len(settings.models)} models, {len(settings.upstreams)} upstreams",
+    )
+    if not settings.models:
+        yield Finding("models", Level.WARNING, "none is configured", "add [upstreams.…] and [models.…]")
+    yield from _examine_database(settings)
+    yield _examine_data_dir(data_dir(settings))
+    yield _examine_clock()
+    yield from _examine_upstreams(settings)
+    yield from _examine_stripe(settings)
+
+
+def _examine_database(settings: Settings) -> Iterator[Finding]:
+    try:
+        store = open_database(settings)
+    except SettingsError as mistake:
+        yield Finding("database", Level.FAILED, str(mistake), "correct store.url")
+        return
+    try:
+        state, version = store.read_now(schema_state), store.read_now(schema_version)
+        yield _schema_finding(state, version)
+        if state is SchemaState.CURRENT:
+            yield _plans_finding(settings, store.read_now(plans_in_use, now_us=SystemClock().now_us()))
+            yield _latest_finding(store.read_now(_latest_transfer_us))
+    except StoreUnavailable:
+        yield Finding(
+            "database", Level.FAILED, "does not answer", "start it, or correct store.url and the file's permissions"
+        )
+    finally:
+        store.close()
+
+
+def _schema_finding(state: SchemaState, version: str | None) -> Finding:
+    match state:
+        case SchemaState.CURRENT:
+            return Finding("database", Level.OK, f"answers, schema {version}")
+        case SchemaState.EMPTY:
+            return Finding("database", Level.WARNING, "answers, empty", "nothing; the first start makes the schema")
+        case SchemaState.OLD:
+            advice = f"`tokenbooth migrate` brings it to {REVISIONS[-1]}; so does the next start"
+            return Finding("database", Level.WARNING, f"answers, schema {version} is old", advice)
+        case SchemaState.NEWER:
+            advice = "install the version of Tokenbooth that made it, or a later one"
+            return Finding("database", Level.FAILED, f"schema {version} is newer than this program", advice)
+        case SchemaState.FOREIGN:
+            advice = "point store.url at an empty database"
+            return Finding("database", Level.FAILED, "holds tables of something else", advice)
+
+
+def _plans_finding(settings: Settings, subscribers_by_plan: dict[str, int]) -> Finding:
+    gone = [slug for slug in subscribers_by_plan if slug not in settings.plans]
+    if gone:
+        advice = "put them back; the server does not start without"
+        return Finding("plans", Level.FAILED, f"gone, but with subscribers: {', '.join(gone)}", advice)
+    return Finding("plans", Level.OK, f"{sum(subscribers_by_plan.values())} subscriptions, all of known plans")
+
+
+def _latest_transfer_us(conn: Connection) -> int | None:
+    return conn.execute(select(func.max(ledger_transfers.c.created_at_us))).scalar_one()
+
+
+def _latest_finding(latest_us: int | None) -> Finding:
+    if latest_us is not None and latest_us > SystemClock().now_us() + _TOLERATED_SKEW_S * _US_PER_S:
+        advice = "set this machine's clock: it is behind the one that wrote to the database"
+        return Finding("ledger", Level.FAILED, f"the last transfer is of {iso_ms(latest_us)}, the future", advice)
+    return Finding("ledger", Level.OK, "empty" if latest_us is None else f"last transfer {iso_ms(latest_us)}")
+
+
+def _examine_data_dir(directory: Path) -> Finding:
+    try:
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as failure:
+        advice = "make the directory, writable for the user that runs the server"
+        return Finding("data directory", Level.FAILED, f"{directory}: {failure.strerror}", advice)
+    try:
+        DirectoryLock(directory).release()
+    except DataDirectoryLocked:
+        return Finding("data directory", Level.OK, f"{directory}: writable, a server is running on it")
+    return Finding("data directory", Level.OK, f"{directory}: writable, no server is running on it")
+
+
+def _examine_clock() -> Finding:
+    now_us = SystemClock().now_us()
+    if now_us < _EARLIEST_US:
+        return Finding("clock", Level.FAILED, f"it is {iso_ms(now_us)}", "set the clock, and keep it by NTP")
+    return Finding("clock", Level.OK, iso_ms(now_us))
+
+
+def _examine_upstreams(settings: Settings) -> Iterator[Finding]:
+    if not settings.upstreams:
+        return
+    with ThreadPoolExecutor(min(8, len(settings.upstreams))) as pool:
+        probes = pool.map(probe_upstream, settings.upstreams.values())
+        for name, probe in zip(settings.upstreams, probes, strict=True):
+            yield _upstream_finding(f"upstream {name}", probe)
+
+
+def _upstream_finding(check: str, probe: Probe) -> Finding:
+    if probe.status is None:
+        return Finding(check, Level.FAILED, f"{probe.url}: {probe.failure}", "check base_url, and the network")
+    if probe.status in (401, 403):
+        return Finding(check, Level.FAILED, f"{probe.url}: refuses our key", "check api_key_env or api_key_file")
+    if probe.clock_skew_s is not None and abs(probe.clock_skew_s) > _TOLERATED_SKEW_S:
+        found = f"{probe.url}: answers; our clock differs by {probe.clock_skew_s:.0f} s"
+        return Finding(check, Level.WARNING, found, "keep this machine's clock by NTP")
+    if probe.status >= 400:
+        found = f"{probe.url}: answers {probe.status}"
+        return Finding(check, Level.WARNING, found, "fine if it has no list of models; else check base_url")
+    return Finding(check, Level.OK, f"{probe.url}: answers")
+
+
+def _examine_stripe(settings: Settings) -> Iterator[Finding]:
+    stripe = settings.stripe
+    if stripe is None:
+        yield Finding("stripe", Level.WARNING, "not configured: no cards", "add [stripe] to take payments")
+        return
+    problems = list(_stripe_problems(stripe, settings.server.public_url))
+    mode = "live" if stripe.is_live() else "test"
+    if not problems:
+        yield Finding("stripe", Level.OK, f"{mode} mode")
+    for found, advice in problems:
+        yield Finding("stripe", Level.FAILED if stripe.is_live() else Level.WARNING, f"{mode} mode: {found}", advice)
+
+
+def _stripe_problems(stripe: StripeSettings, public_url: str | None) -> Iterator[tuple[str, str]]:
+    if not stripe.secret_key.get_secret_value().startswith(("sk_", "rk_")):
+        yield "the secret key begins with neither sk_ nor rk_", "copy it again from Stripe's dashboard"
+    if not all(secret.get_secret_value().startswith("whsec_") for secret in stripe.webhook_secrets):
+        yield "a webhook secret does not begin with whsec_", "copy the endpoint's signing secret again"
+    if stripe.api_base is not None:
+        yield "api_base points away from Stripe", "remove stripe.api_base, unless this is a sandbox"
+    if public_url is None or not public_url.startswith("https://"):
+        yield "server.public_url is not an https address", "set it: Stripe sends customers and webhooks there"
+
+
+def _print(findings: list[Finding], *, as_json: bool) -> None:
+    if as_json:
+        rows = [{"check": f.check, "level": f.level, "found": f.found, "advice": f.advice} for f in findings]
+        print_json({"ok": all(f.level is not Level.FAILED for f in findings), "findings": rows})
+        return
+    print_table(("check", "", "found", "what to do"), ((f.check, f.level, f.found, f.advice) for f in findings))
