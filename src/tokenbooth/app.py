@@ -25,7 +25,7 @@ from tokenbooth.management.app import create_management_app
 from tokenbooth.management.context import ManagementContext
 from tokenbooth.metrics import Metrics
 from tokenbooth.payments.stripe_client import StripeGateway
-from tokenbooth.server import Listener, bind, port_of, run
+from tokenbooth.server import Listener, address_of, bind, port_of, run
 from tokenbooth.settings import GatewaySettings, Settings, SettingsError, StripeSettings
 from tokenbooth.store.engine import Store
 
@@ -113,14 +113,16 @@ def serve(settings: Settings) -> int:
     settings = with_port(settings, port_of(listening))
     application = build_application(settings)
     listeners = [Listener(application, listening, settings.server.trusted_proxies)]
+    said = {"url": settings.server.base_url(), "version": version("tokenbooth")}
     if settings.server.metrics_bind is not None:
-        listeners.append(Listener(application.serve_metrics, _bind_metrics(settings.server.metrics_bind)))
-    return run(
-        application,
-        listeners,
-        drain_s=settings.server.drain_s,
-        ready=lambda: _log.info("listening", url=settings.server.base_url(), version=version("tokenbooth")),
+        figures_socket = _bind_metrics(settings.server.metrics_bind)
+        listeners.append(Listener(application.serve_metrics, figures_socket))
+        said["metrics_url"] = address_of(figures_socket)
+    exit_code = run(
+        application, listeners, drain_s=settings.server.drain_s, ready=lambda: _log.info("listening", **said)
     )
+    _log.info("stopped")
+    return exit_code
 
 
 def with_port(settings: Settings, port: int) -> Settings:

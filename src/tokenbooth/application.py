@@ -16,6 +16,7 @@ from tokenbooth.clock import Clock
 from tokenbooth.errors import StoreUnavailable
 from tokenbooth.gateway.app import Gateway
 from tokenbooth.gateway.charge_log import DirectoryLock
+from tokenbooth.ids import IdPrefix, new_id
 from tokenbooth.jobs.inbox import InboxHandler
 from tokenbooth.jobs.runner import Runner
 from tokenbooth.metrics import CONTENT_TYPE, Metrics
@@ -106,7 +107,7 @@ class Application:
         Raises:
             DataDirectoryLocked: another server runs on this data directory.
             SchemaMismatch: the database is of a later version.
-            SettingsError: a plan that has subscribers is gone.
+            SettingsError: the data directory cannot be used, or a plan that has subscribers is gone.
             StoreUnavailable: the database does not answer.
         """
         await asyncio.to_thread(self._prepare)
@@ -137,7 +138,7 @@ class Application:
 
     async def serve_metrics(self, scope: Message, receive: Receive, send: Send) -> None:
         """The figures, at any path: the application of a listener that is for them alone."""
-        await _answer_whole(send, 200, CONTENT_TYPE, await self._figures())
+        await self._answer_figures(send)
 
     def _prepare(self) -> None:
         # Before the migration: it must not change the schema below a server that runs.
@@ -159,12 +160,24 @@ class Application:
         elif path in ("/v1", "/anthropic"):
             await self._gateway(scope, receive, counted)
         elif path == "/metrics" and _asked_on_this_machine(scope):
-            await _answer_whole(counted, 200, CONTENT_TYPE, await self._figures())
+            await self._answer_figures(counted)
         elif self._parts.sandbox is not None and (path == SANDBOX_PATH or path.startswith(f"{SANDBOX_PATH}/")):
             root_path = f"{scope.get('root_path', '')}{SANDBOX_PATH}"
             await self._parts.sandbox({**scope, "root_path": root_path}, receive, counted)
         else:
             await self._parts.dashboard(scope, receive, counted)
+
+    async def _answer_figures(self, send: Send) -> None:
+        body = await self._figures()
+        headers = {
+            "content-type": CONTENT_TYPE,
+            "content-length": str(len(body)),
+            "cache-control": "no-store",
+            "x-request-id": new_id(IdPrefix.REQUEST, self._parts.clock.now_us()),
+        }
+        encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": 200, "headers": encoded})
+        await send({"type": "http.response.body", "body": body})
 
     async def _figures(self) -> bytes:
         try:
@@ -216,9 +229,3 @@ def _asked_on_this_machine(scope: Message) -> bool:
         and is_loopback(str(client[0]))
         and not any(name in _FORWARDING_HEADERS for name, _ in headers)
     )
-
-
-async def _answer_whole(send: Send, status: int, content_type: str, body: bytes) -> None:
-    headers = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -19,7 +19,7 @@ _BACKENDS: Final = ("sqlite", "postgresql")
 
 
 def open_database(settings: Settings) -> Store:
-    """The store of `settings`; the directory of a SQLite file is made when it is missing. Close it when done.
+    """The store of `settings`; a SQLite file is made when it is missing. Close it when done.
 
     Raises:
         SettingsError: `store.url` cannot be used.
@@ -32,7 +32,7 @@ def open_database(settings: Settings) -> Store:
     if backend not in _BACKENDS:
         raise SettingsError(f'store.url: "{backend}" is not supported; use sqlite or postgresql')
     if backend == "sqlite":
-        _make_directory(url.database)
+        _make_file(url.database)
     try:
         return open_store(settings.store.url)
     except ModuleNotFoundError:
@@ -60,11 +60,13 @@ def ready_database(settings: Settings) -> Iterator[Store]:
         store.close()
 
 
-def _make_directory(database: str | None) -> None:
+def _make_file(database: str | None) -> None:
+    """Make the file before SQLite does, so that nobody else may read it; its journal gets the same mode."""
     if database in (None, "", ":memory:"):
         raise SettingsError("store.url: name a file: a database in memory would lose every balance")
-    directory = Path(database).parent
+    path = Path(database)
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
     except OSError as failure:
-        raise SettingsError(f"store.url: cannot make the directory {directory}: {failure.strerror}") from None
+        raise SettingsError(f"store.url: {path} cannot be used: {failure.strerror}") from None

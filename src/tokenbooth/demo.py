@@ -34,7 +34,7 @@ EMAIL: Final = "demo@tokenbooth.invalid"
 UPSTREAM: Final = "demo"
 CONFIGURATION_NAME: Final = "tokenbooth.toml"
 ACCESS_NAME: Final = "demo.json"
-_SANDBOX_STATE_NAME: Final = "stripe-sandbox.json"
+_SANDBOX_STATE_NAME: Final = "stripe-sandbox.db"
 _LOOPBACK: Final = "127.0.0.1"
 
 

@@ -52,32 +52,33 @@ context_tokens = 65536
 max_output_tokens = 8192
 """
 
+# No comments in it: some shells take them for commands when they are pasted.
 _WALK_THROUGH: Final = """\
 API={base_url}
 MK={management_key}
 field() {{ sed -n "s/.*\\"$1\\":\\"\\([^\\"]*\\)\\".*/\\1/p"; }}
 
-# 1. Subscribe to Pro, and pay with the sandbox's card (or open the address in a browser)
+echo "1. Subscribe to Pro, and pay with the card of the sandbox"
 PAY=$(curl -s -X POST $API/api/billing/checkout \\
   -H "Authorization: Bearer $MK" -H "Content-Type: application/json" \\
   -d '{{"planSlug": "pro"}}' | field sessionUrl)
 curl -s -X POST "$PAY" -d card=4242424242424242; echo
 
-# 2. See the subscription
+echo "2. See the subscription"
 curl -s $API/api/billing/status -H "Authorization: Bearer $MK"; echo
 SUB=$(curl -s $API/api/billing/status -H "Authorization: Bearer $MK" | grep -o 'sub_[0-9a-f]*' | head -n 1)
 
-# 3. Create a key
+echo "3. Create a key"
 KEY=$(curl -s -X POST $API/api/keys/subscription \\
   -H "Authorization: Bearer $MK" -H "Content-Type: application/json" \\
   -d "{{\\"name\\": \\"my-app\\", \\"subscriptionId\\": \\"$SUB\\"}}" | field apiKey)
 
-# 4. Use it
+echo "4. Use it"
 curl -s $API/v1/chat/completions \\
   -H "Authorization: Bearer $KEY" -H "Content-Type: application/json" \\
   -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'; echo
 
-# 5. See what it cost
+echo "5. See what it cost"
 curl -s $API/api/usage -H "Authorization: Bearer $MK"; echo
 """
 

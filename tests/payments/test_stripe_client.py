@@ -253,6 +253,16 @@ async def test_stripe_away_is_unavailable() -> None:
     assert (raised.value.kind, API_KEY in str(raised.value)) == ("unavailable", False)
 
 
+async def test_sandbox_is_reached_past_a_proxy(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine with a proxy in its environment the sandbox on loopback still answers."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "")
+    gateway = rig.gateway()
+    page = await gateway.list_events(created_from_us=0)
+    await gateway.aclose()
+    assert page.events == ()
+
+
 async def test_unknown_object_is_invalid_with_stripes_code(gateway: StripeGateway) -> None:
     """An object that Stripe does not know is told apart by its code."""
     with pytest.raises(PaymentProviderError) as raised:

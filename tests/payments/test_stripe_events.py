@@ -126,6 +126,21 @@ def test_cancel_in_the_portal_counts_as_canceling() -> None:
     assert seen == [(True, samples.END_S * S), (False, None)]
 
 
+def test_pending_first_payment_is_no_failure() -> None:
+    """Scenario 3: a checkout whose invoice is still open upserts and says nothing more."""
+    session = parse_session(samples.session(**SUBSCRIPTION_SESSION, payment_status="unpaid"))
+    invoice = parse_invoice(samples.invoice(status="open", amount_paid=0))
+    fetched = (session, parse_subscription(samples.subscription()), invoice)
+    assert outcome("checkout.session.completed", "cs_1", *fetched) == (UPSERT,)
+
+
+def test_foreign_subscription_checkout_needs_nothing_more() -> None:
+    """Scenario 8: no call is spent on another product's objects."""
+    changed = SUBSCRIPTION_SESSION | {"metadata": {}}
+    session = parse_session(samples.session(**changed))
+    assert needed(samples.event("checkout.session.completed", "cs_1"), (session,), livemode=False) == ()
+
+
 def test_late_update_after_the_end_stays_canceled() -> None:
     """Scenario 13: an old `updated` event says what the subscription is now."""
     ended = parse_subscription(samples.subscription(status="canceled", ended_at=samples.END_S))

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 
+import httpx
 import pytest
 import stripe
 
 from tests.payments.stripe_rig import (
+    API_KEY,
     DAY_S,
     JANUARY_31,
     Rig,
@@ -31,10 +33,15 @@ def test_unbuilt_resource_is_stripes_404(rig: Rig) -> None:
     assert raised.value.http_status == 404
 
 
-@pytest.mark.parametrize("authorization", ["", "Bearer sk_test_other", "Basic c2tfdGVzdDo=", "Bearer"])
+@pytest.mark.parametrize("authorization", ["", "Bearer sk_test_other", "Basic c2tfdGVzdDo=", "Basic a", "Bearer"])
 def test_wrong_key_is_401(rig: Rig, authorization: str) -> None:
     """Only the configured key is let in."""
     assert rig.raw_call("GET", "/v1/balance", authorization=authorization).status_code == 401
+
+
+def test_key_may_come_as_a_basic_user(rig: Rig) -> None:
+    """`curl -u KEY:` is how Stripe's documents call the API."""
+    assert httpx.get(f"{rig.base_url}/v1/balance", auth=(API_KEY, "")).status_code == 200
 
 
 def test_every_answer_has_a_request_id(rig: Rig) -> None:
@@ -217,6 +224,28 @@ def test_card_is_kept_only_on_request(rig: Rig) -> None:
     customer_id = client.v1.checkout.sessions.retrieve(session.id).customer
     assert isinstance(customer_id, str)
     assert client.v1.customers.payment_methods.list(customer_id).data == []
+
+
+def test_session_without_a_customer_makes_one(rig: Rig) -> None:
+    """A checkout by e-mail address alone; its items are listed and can be included."""
+    client = rig.client
+    price = client.v1.prices.create({"currency": "usd", "unit_amount": 700, "product_data": {"name": "Once"}})
+    session = client.v1.checkout.sessions.create(
+        {
+            "mode": "payment",
+            "customer_email": "eve@example.com",
+            "line_items": [{"price": price.id, "quantity": 3}],
+            "success_url": "https://shop.example/",
+        }
+    )
+    rig.pay(url_of(session))
+    done = client.v1.checkout.sessions.retrieve(session.id, {"expand": ["customer", "line_items"]})
+    assert isinstance(done.customer, stripe.Customer)
+    assert done.line_items is not None
+    listed = client.v1.checkout.sessions.line_items.list(session.id).data
+    assert done.customer.email == "eve@example.com"
+    assert [item.amount_total for item in done.line_items.data] == [2100]
+    assert [item.id for item in listed] == [item.id for item in done.line_items.data]
 
 
 def test_session_can_be_expired_once(rig: Rig) -> None:

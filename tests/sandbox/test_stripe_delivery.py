@@ -23,6 +23,8 @@ from tests.payments.stripe_rig import (
     url_of,
 )
 from tokenbooth.sandbox.stripe import SandboxConfig, create_sandbox
+from tokenbooth.sandbox.stripe.records import Event
+from tokenbooth.sandbox.stripe.state import State
 
 
 @pytest.fixture
@@ -161,6 +163,18 @@ def test_restart_delivers_what_was_not_answered(tmp_path: Path) -> None:
         assert [received.id for received in second.webhooks] == held
 
 
+def test_answered_calls_are_on_disk_before_the_answer(tmp_path: Path) -> None:
+    """What another process finds in the file while this one runs is what it would find after `kill -9`."""
+    file = tmp_path / "stripe.db"
+    with running_sandbox(state_file=file) as rig:
+        paid_subscription(rig)
+        listed = [event.id for event in rig.client.v1.events.list({"limit": 100}).data]
+        survivor = State(file)
+        found = [event.id for event in survivor.newest(Event)]
+        survivor.close()
+    assert found == listed
+
+
 def test_no_card_number_is_kept(tmp_path: Path) -> None:
     """P12: neither memory nor disk holds a card number after a payment."""
     file = tmp_path / "stripe.db"
@@ -168,10 +182,10 @@ def test_no_card_number_is_kept(tmp_path: Path) -> None:
         paid_subscription(rig)
         rig.pay(url_of(open_subscription_checkout(rig)), "4000000000000002")
     connection = sqlite3.connect(file)
-    dump = "\n".join(connection.iterdump())
+    bodies = b"".join(row[0] for row in connection.execute("SELECT body FROM record"))
     connection.close()
-    assert "4242" in dump
-    assert [number in dump for number in (CARD, "4000000000000002")] == [False, False]
+    assert b'"last4":"4242"' in bodies
+    assert [number in bodies for number in (CARD.encode(), b"4000000000000002")] == [False, False]
     assert all(CARD.encode() not in received.raw for received in rig.webhooks)
 
 

@@ -100,6 +100,8 @@ def test_refused_card_is_tried_four_times_and_then_the_subscription_ends(rig: Ri
     assert (first, last.status) == ("past_due", "canceled")
     assert last.cancellation_details is not None
     assert last.cancellation_details.reason == "payment_failed"
+    payments = rig.client.v1.invoice_payments.list({"invoice": str(last.latest_invoice)}).data
+    assert [payment.status for payment in payments] == ["open"]
     assert rig.types().count("invoice.payment_failed") == 4
     assert rig.types()[-1] == "customer.subscription.deleted"
 

@@ -41,9 +41,7 @@ def engine(url: str) -> Engine:
 
 def _definitions(conn: Connection) -> dict[str, str]:
     """Every table and index as the database wrote it down, constraints included, white space apart."""
-    rows = conn.execute(
-        text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name <> 'alembic_version'")
-    )
+    rows = conn.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name <> 'alembic_version'"))
     return {row.name: _without_order(row.sql) for row in rows}
 
 
@@ -160,9 +158,7 @@ def test_several_processes_migrate_once(url: str) -> None:
         "print(migrate(make_engine(sys.argv[1])).changed)\n"
     )
     processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        subprocess.Popen([sys.executable, "-c", program, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(4)
     ]
     for process in processes:

@@ -18,7 +18,7 @@ from tokenbooth.domain.stripe_commands import (
 from tokenbooth.domain.subscriptions import SubscriptionStatus, SubscriptionTerms
 from tokenbooth.store import billing, changes, ledger, subscriptions
 from tokenbooth.store.engine import Store
-from tokenbooth.store.subscriptions import AT_PERIOD_END_US, StaleSnapshot
+from tokenbooth.store.subscriptions import StaleSnapshot
 from tokenbooth.store.tables import checkouts, subscription_periods
 from tokenbooth.store.tables import subscriptions as rows
 
@@ -113,10 +113,23 @@ def test_a_cancellation_by_date_is_followed_and_undone(store: Store, ada: Custom
     assert terms_by_plan(store)[0][2].cancel_at_us is None
 
 
-def test_a_cancellation_without_a_date_is_at_the_periods_end(store: Store, ada: Customer, checkout_id: str) -> None:
-    """The end is that of the paid period, whether that is known before or after."""
-    apply(store, upsert(ada.account_id, checkout_id, cancel_at_period_end=True), grant("in_1", NOW_US))
-    assert terms_by_plan(store)[0][2].cancel_at_us == AT_PERIOD_END_US
+def test_a_cancellation_without_a_date_is_at_the_periods_end(store: Store) -> None:
+    """The end is that of the last paid period, in whatever order the payments and the cancellation are heard of."""
+    ends = set()
+    for number, order in enumerate(permutations(range(3))):
+        customer = new_customer(store, now_us=NOW_US, email=f"ada{number}@example.com")
+        checkout_id = new_checkout(store, customer.account_id, PRO, now_us=NOW_US)
+        stripe_id = f"sub_{number}"
+        canceling = upsert(customer.account_id, checkout_id, stripe_id=stripe_id, cancel_at_period_end=True)
+        events: list[tuple[StripeCommand, ...]] = [
+            (canceling, grant(f"in_{number}_1", NOW_US, stripe_id=stripe_id)),
+            (canceling, grant(f"in_{number}_2", NOW_US + MONTH_US, stripe_id=stripe_id)),
+            (canceling,),
+        ]
+        for index in order:
+            apply(store, *events[index])
+        ends.add(terms_by_plan(store)[-1][2].cancel_at_us)
+    assert ends == {NOW_US + 2 * MONTH_US}
 
 
 def test_invoices_twice_and_late_grant_their_own_period_once(store: Store, ada: Customer, checkout_id: str) -> None:

@@ -34,15 +34,22 @@ class FakeLive:
         self.settled_calls = 0
         self.changed_calls = 0
         self.held: dict[str, int] = {}
+        self.fail_with: Exception | None = None
 
     async def settled(self) -> None:
-        """Count the call."""
+        """Count the call, or fail as a test said."""
         self.settled_calls += 1
+        self._fail()
 
     async def changed(self) -> None:
-        """Count the call."""
+        """Count the call, or fail as a test said."""
         self.changed_calls += 1
+        self._fail()
 
     def held_nano(self, account_id: str) -> int:
         """What a test said is held, in nano-USD."""
         return self.held.get(account_id, 0)
+
+    def _fail(self) -> None:
+        if self.fail_with is not None:
+            raise self.fail_with

@@ -3,45 +3,52 @@
 Only tests import it.
 """
 
+import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
+import httpx
+import msgspec
 from openai import AsyncOpenAI, OpenAI
-from sqlalchemy import insert
+from sqlalchemy import Connection, Engine, insert, select
 
+from tests.support.fakes import FakeClock
 from tests.support.servers import serve
-from tokenbooth.catalog import Catalog, build_catalog
+from tokenbooth.catalog import Catalog, Route, Upstream, build_catalog
 from tokenbooth.clock import Clock, SystemClock
+from tokenbooth.domain.charges import Charge
 from tokenbooth.domain.keys import KeyKind, digest, shown_prefix
 from tokenbooth.domain.money import parse_usd
+from tokenbooth.errors import StoreUnavailable
 from tokenbooth.gateway.app import Gateway
+from tokenbooth.gateway.reading import Scope
 from tokenbooth.gateway.upstreams import PyreqwestUpstreams, Timeouts
 from tokenbooth.ids import IdPrefix, new_id, new_key
 from tokenbooth.sandbox.model_server import ModelServer, create_model_server
 from tokenbooth.settings import GatewaySettings, Settings
 from tokenbooth.store.accounts import create_account
 from tokenbooth.store.audit import audit
-from tokenbooth.store.engine import Store
+from tokenbooth.store.engine import Store, make_engine
 from tokenbooth.store.keys import NewApiKey, create_api_key
 from tokenbooth.store.ledger import grant
-from tokenbooth.store.tables import subscriptions
+from tokenbooth.store.tables import change_counter, metadata, subscriptions, usage_events
 
 MODEL: Final = "deepseek/deepseek-chat-v3-0324"
 UPSTREAM_KEY: Final = "upstream-key-for-tests"
 GRACE_US: Final = 6 * 3_600_000_000
 DAY_US: Final = 86_400_000_000
+CHAT: Final = "/v1/chat/completions"
 
-Asgi = Callable[
-    [
-        MutableMapping[str, object],
-        Callable[[], Awaitable[MutableMapping[str, object]]],
-        Callable[[MutableMapping[str, object]], Awaitable[None]],
-    ],
-    Awaitable[None],
-]
+Message = MutableMapping[str, object]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def demo_settings(base_url: str, **plans: dict[str, object]) -> Settings:
@@ -64,6 +71,68 @@ def demo_settings(base_url: str, **plans: dict[str, object]) -> Settings:
     return Settings.model_validate(raw)
 
 
+class JumpingClock(FakeClock):
+    """A clock whose wall time a test can set without the monotonic one."""
+
+    def jump(self, seconds: float) -> None:
+        """Set the wall time forward, or back."""
+        self._now_us += round(seconds * 1_000_000)
+
+
+class MoodyStore(Store):
+    """A store that a test can send away, and that remembers which reads it was asked for."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self.reads: list[str] = []
+        self.away = False
+        self.lost_answers = 0
+        """How many of the next writes are done, but reported as failed."""
+
+    async def read(self, fn: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """See `Store.read`."""
+        self.reads.append(str(getattr(fn, "__name__", "")))
+        if self.away:
+            raise StoreUnavailable
+        return await super().read(fn, *args, **kwargs)
+
+    async def write(self, fn: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """See `Store.write`."""
+        if self.away:
+            raise StoreUnavailable
+        done = await super().write(fn, *args, **kwargs)
+        if self.lost_answers:
+            self.lost_answers -= 1
+            raise StoreUnavailable
+        return done
+
+
+def open_moody_store(path: Path) -> MoodyStore:
+    """An empty SQLite database with the whole schema."""
+    opened = MoodyStore(make_engine(f"sqlite:///{path}"))
+    metadata.create_all(opened.engine)
+    opened.write_now(lambda conn: conn.execute(insert(change_counter).values(id=1, seq=0)))
+    return opened
+
+
+def prompt(text: str, **fields: object) -> dict[str, object]:
+    """The body of a call with one user message."""
+    return {"model": MODEL, "messages": [{"role": "user", "content": text}], **fields}
+
+
+def eventually(is_so: Callable[[], bool], timeout_s: float = 10) -> None:
+    """Wait until something that happens on another thread has happened."""
+    give_up_s = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < give_up_s, "it did not happen in time"
+        time.sleep(0.005)
+
+
+def events_of(text: str) -> list[str]:
+    """The data of each server-sent event."""
+    return [event.removeprefix("data: ") for event in text.split("\n\n") if event]
+
+
 @dataclass(slots=True)
 class Rig:
     """What a test talks to."""
@@ -73,14 +142,57 @@ class Rig:
     base_url: str
     models: ModelServer
     clock: Clock
-    emails: int = field(default=0)
+    loop: asyncio.AbstractEventLoop
+    http: httpx.Client
+
+    def on_loop(self, work: Coroutine[object, object, R]) -> R:
+        """Run something on the gateway's event loop."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout=20)
+
+    def sync(self) -> None:
+        """Let the gateway know of every change, as the management plane does after one."""
+        self.on_loop(self.gateway.changed())
+
+    def post(self, key: str, body: Mapping[str, object], **headers: str) -> httpx.Response:
+        """A chat completion without the official client."""
+        return self.http.post(CHAT, json=body, headers={"authorization": f"Bearer {key}", **headers})
+
+    def charges(self, account_id: str) -> list[Charge]:
+        """What the account was charged for, in the order of settlement."""
+        self.on_loop(self.gateway.settled())
+        query = (
+            select(usage_events)
+            .where(usage_events.c.account_id == account_id)
+            .order_by(usage_events.c.finished_at_us, usage_events.c.request_id)
+        )
+
+        def read(conn: Connection) -> list[Charge]:
+            # `transfer_id` is the store's own; a charge has no such field.
+            rows = [{str(name): value for name, value in row.items()} for row in conn.execute(query).mappings()]
+            return [msgspec.convert(row, Charge) for row in rows]
+
+        return self.store.read_now(read)
+
+    def charged_nano(self, account_id: str) -> int:
+        """The sum of the account's charges, in nano-USD."""
+        return sum(charge.charged_nano for charge in self.charges(account_id))
+
+    def usage(self, key: str) -> dict[str, object]:
+        """What `GET /v1/usage` says of the key's pool."""
+        answer = self.http.get("/v1/usage", headers={"authorization": f"Bearer {key}"})
+        pool: dict[str, object] = answer.json()["pool"]
+        return pool
+
+    def upstream_body(self, position: int = -1) -> dict[str, object]:
+        """The body of a request as the model server got it."""
+        body: dict[str, object] = msgspec.json.decode(self.models.requests[position].body)
+        return body
 
     def account(self, credit_usd: str | None = None) -> str:
         """A new account, with credit if asked."""
-        self.emails += 1
         now_us = self.clock.now_us()
         account_id = new_id(IdPrefix.ACCOUNT, now_us)
-        self.store.write_now(create_account, account_id, f"c{self.emails}@example.com", None, now_us=now_us)
+        self.store.write_now(create_account, account_id, f"{account_id}@example.com", None, now_us=now_us)
         if credit_usd is not None:
             self.grant(account_id, credit_usd)
         return account_id
@@ -126,22 +238,30 @@ class Rig:
         self.store.write_now(create_api_key, new, max_keys=100_000, grace_us=GRACE_US, actor="test", now_us=now_us)
         return key
 
-    def subscription(self, account_id: str, plan: str = "standard") -> str:
-        """A subscription that is paid for a month."""
+    def subscription(
+        self,
+        account_id: str,
+        plan: str = "standard",
+        *,
+        paid_for_s: int = 30 * 86_400,
+        status: str = "active",
+        cancel_in_s: int | None = None,
+    ) -> str:
+        """A subscription that is paid for `paid_for_s` from now on, and set to end in `cancel_in_s` if given."""
         now_us = self.clock.now_us()
         subscription_id = new_id(IdPrefix.SUBSCRIPTION, now_us)
-        paid_until_us = now_us + 30 * DAY_US
 
-        def create(conn: object) -> None:
-            conn.execute(  # type: ignore[attr-defined]
+        def create(conn: Connection) -> None:
+            conn.execute(
                 insert(subscriptions).values(
                     id=subscription_id,
                     account_id=account_id,
                     plan_slug=plan,
                     price_nano=0,
                     stripe_subscription_id=f"sub_of_{subscription_id}",
-                    status="active",
-                    paid_until_us=paid_until_us,
+                    status=status,
+                    paid_until_us=now_us + paid_for_s * 1_000_000,
+                    cancel_at_us=None if cancel_in_s is None else now_us + cancel_in_s * 1_000_000,
                     created_at_us=now_us,
                     updated_at_us=now_us,
                 )
@@ -164,20 +284,35 @@ class _WithLife:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        self.loop: asyncio.AbstractEventLoop | None = None
 
-    async def __call__(self, scope, receive, send) -> None:  # type: ignore[no-untyped-def]
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             await self._gateway(scope, receive, send)
             return
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
+                self.loop = asyncio.get_running_loop()
                 await self._gateway.start()
                 await send({"type": "lifespan.startup.complete"})
             else:
                 await self._gateway.stop(drain_s=1)
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+def with_routes(catalog: Catalog, *base_urls: str, bills_after_disconnect: bool = False) -> Catalog:
+    """The same catalog with its model on these upstreams, of which an earlier one is all but surely tried first."""
+    routes = tuple(
+        Route(
+            Upstream(f"upstream-{position}", f"{url}/v1", UPSTREAM_KEY, bills_after_disconnect),
+            model=f"model-{position}",
+            weight=10 ** (12 * (len(base_urls) - position)),
+        )
+        for position, url in enumerate(base_urls)
+    )
+    return replace(catalog, models={name: replace(model, routes=routes) for name, model in catalog.models.items()})
 
 
 @contextlib.contextmanager
@@ -207,9 +342,9 @@ def run_rig(
             grace_us=GRACE_US,
             upstreams=PyreqwestUpstreams(timeouts or Timeouts(connect_s=5, first_byte_s=30, idle_s=30)),
         )
-        with serve(_WithLife(gateway), lifespan="on") as base_url:
-            yield Rig(store=store, gateway=gateway, base_url=base_url, models=models, clock=clock)
+        app = _WithLife(gateway)
+        with serve(app, lifespan="on") as base_url, httpx.Client(base_url=base_url, timeout=60) as http:
+            assert app.loop is not None
+            yield Rig(store, gateway, base_url, models, clock, app.loop, http)
     report = store.read_now(audit)
     assert not report.differences, report
-
-

@@ -1,4 +1,4 @@
-"""The management plane over its ASGI application, with a real database and fakes beside it. Only tests import it."""
+"""The management plane over a real database, with fakes beside it. Only tests import it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,6 +1,7 @@
 """`tokenbooth doctor`: looks at everything that a server needs and says what to do about it.
 
-It must never change anything, and never show a secret.
+It must never show a secret, and never change more than a start would that fails at once: the lock's file and, where
+there is none, an empty database file are made.
 """
 
 import tempfile
@@ -124,7 +125,8 @@ def _plans_finding(settings: Settings, subscribers_by_plan: dict[str, int]) -> F
 
 
 def _latest_transfer_us(conn: Connection) -> int | None:
-    return conn.execute(select(func.max(ledger_transfers.c.created_at_us))).scalar_one()
+    latest_us: int | None = conn.execute(select(func.max(ledger_transfers.c.created_at_us))).scalar_one()
+    return latest_us
 
 
 def _latest_finding(latest_us: int | None) -> Finding:

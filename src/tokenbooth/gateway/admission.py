@@ -99,6 +99,10 @@ class Admission:
         Raises:
             Refusal: the account is suspended, or the subscription has ended.
         """
+        subscription = key.subscription
+        if subscription is not None and (plan := self._catalog().plans.get(subscription.plan_slug)) is not None:
+            # Every refusal tells the limits, also one that comes before the first admission.
+            _follow_plan(subscription, plan)
         if key.account.suspended:
             raise Refusal(
                 403,
@@ -106,7 +110,6 @@ class Admission:
                 "account_suspended",
                 "This account is suspended. Contact the operator.",
             )
-        subscription = key.subscription
         if subscription is not None and not self._is_open(subscription):
             raise Refusal(
                 403,
@@ -140,7 +143,7 @@ class Admission:
             if min(a.unspent_nano() for a in pool.allowances()) < outcome.floor_nano:
                 raise self._spent(pool, outcome.floor_nano)
             if left_us <= 0 or not await pool.waiters.wait(left_us / 1_000_000):
-                raise budget_reserved(_funds(_tightest_free(pool), _scope(pool)))
+                raise budget_reserved(_tightest_funds(pool))
 
     def _try(
         self, key: KeyState, request: ChatRequest, pool: Pool, price: Price, demand: Demand
@@ -243,8 +246,9 @@ def _tokens_at_admission(request: ChatRequest) -> int:
     return prompt + min(request.output_ceiling, _OUTPUT_TOKENS_AT_ADMISSION)
 
 
-def _tightest_free(pool: Pool) -> Allowance:
-    return min(pool.allowances(), key=lambda allowance: allowance.free_nano())
+def _tightest_funds(pool: Pool) -> Funds:
+    tightest = min(pool.allowances(), key=lambda allowance: allowance.free_nano())
+    return _funds(tightest, "key's maxBudget" if tightest is pool.cap else _scope(pool))
 
 
 def _scope(pool: Pool) -> str:

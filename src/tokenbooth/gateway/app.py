@@ -7,9 +7,9 @@ admission.
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Final, Protocol, cast
 from urllib.parse import unquote
 
 import msgspec
@@ -26,7 +26,7 @@ from tokenbooth.gateway.chat_request import model_name, read_chat_request
 from tokenbooth.gateway.limit_headers import limit_headers
 from tokenbooth.gateway.openai import error_body, model_list, model_object
 from tokenbooth.gateway.prompt_ratio import PromptRatios
-from tokenbooth.gateway.reading import ClientGone, Receive, Scope, read_body
+from tokenbooth.gateway.reading import ClientGone, Message, Receive, Scope, read_body
 from tokenbooth.gateway.refusals import Category, Refusal, unavailable
 from tokenbooth.gateway.relay import Exchange, Relay
 from tokenbooth.gateway.settle import Settler
@@ -38,8 +38,9 @@ from tokenbooth.settings import GatewaySettings
 from tokenbooth.store.engine import Store
 from tokenbooth.store.settlement import apply_charges
 
-Send = Callable[[MutableMapping[str, object]], Awaitable[None]]
+Send = Callable[[Message], Awaitable[None]]
 
+_MODEL_PATH: Final = "/v1/models/"
 _REPLAY_BATCH: Final = 2_000
 _FLUSH_AT_STOP_S: Final = 10.0
 _log = structlog.get_logger(__name__)
@@ -56,9 +57,9 @@ class Call:
 
     __slots__ = ("key", "path", "pool", "receive", "request_id", "scope", "send")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
-        self.scope = scope
-        self.path: str = scope["path"]
+    def __init__(self, scope: Message, receive: Receive, send: Send, request_id: str) -> None:
+        self.scope = cast("Scope", scope)
+        self.path: str = self.scope["path"]
         self.receive = receive
         self.send = send
         self.request_id = request_id
@@ -182,7 +183,7 @@ class Gateway:
         account = self._states.accounts.get(account_id)
         return 0 if account is None else account.credit.held_nano
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
         call = Call(scope, receive, send, new_id(IdPrefix.REQUEST, self._clock.now_us()))
         self._open += 1
@@ -202,7 +203,7 @@ class Gateway:
         if self._stopping:
             raise unavailable()
         handler = self._routes.get((call.scope["method"], call.path))
-        if handler is None and call.scope["method"] == "GET" and call.path.startswith("/v1/models/"):
+        if handler is None and call.scope["method"] == "GET" and call.path.startswith(_MODEL_PATH):
             handler = self._model
         if handler is None:
             raise self._no_route(call)
@@ -219,8 +220,10 @@ class Gateway:
         return key
 
     async def _chat_completions(self, call: Call) -> None:
-        key = await self._authenticate(call)
+        await self._authenticate(call)
         body = await read_body(call.scope, call.receive, self._max_body_bytes)
+        # A body may take minutes to arrive, and the key may have ended meanwhile.
+        key = await self._authenticate(call)
         fields = decode_fields(body, self._settings.max_json_depth)
         name = model_name(fields)
         model = self._catalog().models.get(name)
@@ -248,7 +251,7 @@ class Gateway:
 
     async def _model(self, call: Call) -> None:
         await self._authenticate(call)
-        name = unquote(call.path.removeprefix("/v1/models/"))
+        name = unquote(call.path.removeprefix(_MODEL_PATH))
         model = self._catalog().models.get(name)
         if model is None:
             raise _unknown_model(name)
@@ -268,6 +271,8 @@ class Gateway:
 
     def _no_route(self, call: Call) -> Refusal:
         methods = sorted({method for method, path in self._routes if path == call.path})
+        if call.path.startswith(_MODEL_PATH):
+            methods = ["GET"]
         if methods:
             return Refusal(405, Category.INVALID, "method_not_allowed", f"{call.path} takes {', '.join(methods)} only.")
         return Refusal(404, Category.NOT_FOUND, "not_found", f"There is no {call.scope['method']} {call.path[:200]}.")

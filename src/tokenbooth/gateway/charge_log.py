@@ -24,7 +24,7 @@ from tokenbooth.domain.charges import Charge, PoolKind
 SEGMENT_BYTES: Final = 4 * 1024 * 1024
 SYNC_INTERVAL_S: Final = 0.05
 _LOCK_NAME: Final = "tokenbooth.lock"
-_DIRECTORY_NAME: Final = "charges"
+DIRECTORY_NAME: Final = "charges"
 _HEADER: Final = struct.Struct("<II")
 _MAX_RECORD_BYTES: Final = 64 * 1024
 _FIELD_NAMES: Final = tuple(field.name for field in fields(Charge))
@@ -75,7 +75,7 @@ class Replay:
 
 def read_back(data_dir: Path) -> Replay:
     """Read what an earlier run left in the data directory; call it with the directory locked."""
-    segments = tuple(sorted((data_dir / _DIRECTORY_NAME).glob("*.log")))
+    segments = tuple(sorted((data_dir / DIRECTORY_NAME).glob("*.log")))
     charges: list[Charge] = []
     torn_bytes = 0
     for segment in segments:
@@ -128,7 +128,7 @@ class ChargeLog:
         data_dir: the locked data directory.
         first_number: the number of the first segment; larger than any that still lies there.
         """
-        self._directory = data_dir / _DIRECTORY_NAME
+        self._directory = data_dir / DIRECTORY_NAME
         self._directory.mkdir(parents=True, exist_ok=True)
         self._number = first_number
         self._current = self._new_segment()
@@ -217,5 +217,5 @@ class ChargeLog:
 
 def next_number(data_dir: Path) -> int:
     """A segment number above all that lie in the data directory."""
-    numbers = [int(path.stem) for path in (data_dir / _DIRECTORY_NAME).glob("*.log")]
+    numbers = [int(path.stem) for path in (data_dir / DIRECTORY_NAME).glob("*.log")]
     return max(numbers, default=0) + 1

@@ -17,8 +17,9 @@ from pyreqwest.response import Response
 
 from tokenbooth.catalog import Upstream
 
-# At pyreqwest's default a stream costs half a megabyte.
-_READ_BUFFER_BYTES: Final = 16 * 1024
+# pyreqwest hands over nothing, not even the head, before this much has arrived or the answer has ended: a larger
+# number turns a stream of tokens into one piece at its end.
+_READ_BUFFER_BYTES: Final = 1
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 
 

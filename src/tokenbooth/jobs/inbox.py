@@ -12,6 +12,7 @@ import structlog
 
 from tokenbooth.clock import Clock
 from tokenbooth.errors import StoreUnavailable
+from tokenbooth.jobs.failures import where
 from tokenbooth.payments.stripe_client import PaymentProviderError
 from tokenbooth.payments.stripe_events import MissingObject, ObjectRef, needed, translate
 from tokenbooth.payments.stripe_inbox import from_payload
@@ -131,7 +132,6 @@ class InboxHandler:
 
     async def _note_failure(self, row: ClaimedRow, failure: Exception) -> Outcome:
         error = _safe_text(failure)
-        # Unforeseen kinds come with their traceback, which is the only trace of their cause.
         foreseen = isinstance(failure, PaymentProviderError | UnexpectedShape | MissingObject | KeepsChanging)
         _log.warning(
             "inbox_attempt_failed",
@@ -140,7 +140,7 @@ class InboxHandler:
             external_id=row.external_id,
             attempt=row.attempts + 1,
             error=error,
-            exc_info=None if foreseen else failure,
+            where=None if foreseen else where(failure),
         )
         return await self._store.write(inbox.fail, row.id, error, now_us=self._clock.now_us())
 

@@ -12,6 +12,8 @@ from typing import Final
 
 import structlog
 
+from tokenbooth.jobs.failures import where
+
 _JITTER: Final = 0.1
 _STOP_TIMEOUT_S: Final = 10.0
 
@@ -56,8 +58,14 @@ class Runner:
         while not self._stopping.is_set():
             try:
                 await job.run()
-            except Exception:
-                _log.exception("job_failed", job=job.name, action=f"It runs again in about {job.every_s:g} s.")
+            except Exception as failure:
+                _log.error(
+                    "job_failed",
+                    job=job.name,
+                    error=type(failure).__name__,
+                    where=where(failure),
+                    action=f"It runs again in about {job.every_s:g} s.",
+                )
             await self._pause(job.every_s)
 
     async def _pause(self, every_s: float) -> None:

@@ -28,6 +28,8 @@ INT32_MAX: Final = 2**31 - 1
 
 # A string, closed or not, is skipped in one step, so that the scan is linear whatever the bytes are.
 _STRING_OR_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
+# PostgreSQL takes no NUL in a text, and no id, slug or time has any of the others.
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _SHOWABLE_NAME: Final = re.compile(r"[A-Za-z0-9_.\-]{1,64}", re.ASCII)
 
 
@@ -41,13 +43,16 @@ class Fields:
         """A string that must be there.
 
         Raises:
-            InvalidRequest: it is missing, no string, empty, or longer than `max_length` characters.
+            InvalidRequest: it is missing, no string, empty, longer than `max_length` characters, or holds a
+                control character.
         """
         value = self._needed(name)
         if not isinstance(value, str):
             _wrong_type(name, "a string")
         if not 1 <= len(value) <= max_length:
             _wrong_value(name, f"must have 1 to {max_length} characters")
+        if _CONTROL.search(value):
+            _wrong_value(name, "must not hold control characters")
         return value
 
     def optional_text(self, name: str, *, max_length: int = _TEXT_MAX) -> str | None:

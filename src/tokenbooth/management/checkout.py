@@ -139,7 +139,7 @@ async def cancel(
     if cancel_at_us is None:
         stripe = configured_stripe(context)
         call = stripe.cancel_at_period_end(own.stripe_subscription_id, attempt.provider_key("cancel"))
-        cancel_at_us = (await _asked(context, call)).cancel_at_us or subscriptions.AT_PERIOD_END_US
+        cancel_at_us = (await _asked(context, call)).cancel_at_us or own.paid_until_us
     return await context.store.write(
         _note_cancel,
         context,

@@ -29,7 +29,17 @@ from tokenbooth.store.keys import ApiKeyView, NewApiKey, create_api_key, delete_
 
 _ID: Final = re.compile(r"[a-z]{2,8}_[0-9a-f]{26}", re.ASCII)
 
-Name = Annotated[str, Field(min_length=1, max_length=100)]
+Name = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=100,
+        pattern=r"^[^\x00-\x1f\x7f-\x9f\\]+$",
+        description="Printable characters, not only spaces, no backslash.",
+        examples=["prod-api"],
+    ),
+]
+Amount = Annotated[float, Field(gt=0, lt=1e9)] | Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?$")]
 PerMinute = Annotated[int, Field(ge=1, le=INT32_MAX)]
 
 
@@ -44,7 +54,7 @@ class NewCreditKey(RequestBody):
     """A key that spends prepaid credit; `maxBudget` (USD) caps what it may spend in its lifetime."""
 
     name: Name
-    max_budget: float | str | None = None
+    max_budget: Amount | None = Field(None, examples=[25, "25.00"])
     rpm: PerMinute | None = None
     tpm: PerMinute | None = None
 
@@ -160,6 +170,8 @@ async def create_key(
     )
 
     def effect(conn: Connection) -> Outcome:
+        if subscription_id is not None and not is_id(subscription_id):
+            raise NotFound("subscription_not_found", "There is no subscription with this id.", param="subscriptionId")
         create_api_key(
             conn,
             new,
@@ -211,8 +223,6 @@ def router(context: ManagementContext) -> APIRouter:
         body = await _body(request)
         fields = body.only("name", "subscriptionId")
         name, subscription_id = fields.label("name"), fields.text("subscriptionId")
-        if not is_id(subscription_id):
-            raise NotFound("subscription_not_found", "There is no subscription with this id.", param="subscriptionId")
         return respond(
             await create_key(
                 context,

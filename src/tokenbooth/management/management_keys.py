@@ -39,7 +39,11 @@ class NewKeyBody(RequestBody):
 
     name: Name
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))] | None = None
-    expires_at: str | None = Field(None, description="ISO 8601 with a zone, in the future.")
+    expires_at: str | None = Field(
+        None,
+        description="ISO 8601 with a zone, in the future.",
+        json_schema_extra={"format": "date-time"},
+    )
 
 
 class CreatedManagementKey(Payload):

@@ -12,9 +12,10 @@ _MAX_ACCOUNTS: Final = 10_000
 class AccountRates:
     """The rates of the accounts seen last; with too many, the one quiet the longest gives way."""
 
-    __slots__ = ("_rates",)
+    __slots__ = ("_max_accounts", "_rates")
 
-    def __init__(self) -> None:
+    def __init__(self, max_accounts: int = _MAX_ACCOUNTS) -> None:
+        self._max_accounts = max_accounts
         self._rates: OrderedDict[str, RequestRate] = OrderedDict()
 
     def admit(self, account_id: str, *, limit: int, now_us: int) -> None:
@@ -31,7 +32,7 @@ class AccountRates:
         rate = self._rates.get(account_id)
         if rate is None:
             rate = self._rates[account_id] = RequestRate(limit)
-            if len(self._rates) > _MAX_ACCOUNTS:
+            if len(self._rates) > self._max_accounts:
                 self._rates.popitem(last=False)
         self._rates.move_to_end(account_id)
         rate.limit = limit

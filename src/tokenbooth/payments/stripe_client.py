@@ -10,7 +10,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
+from urllib.parse import urlsplit
 
+import requests
 import stripe
 
 from tokenbooth.domain.money import NANO_PER_CENT
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 API_VERSION = "2026-10-28.endive"
 _THREADS = 8
 _EVENT_PAGE = 100
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 T = TypeVar("T")
 PlanInterval = Literal["day", "week", "month", "year"]
@@ -96,13 +99,12 @@ class StripeGateway:
         if not secret_key.strip():
             raise ValueError("the Stripe secret key must not be empty")
         self.livemode = key_is_live(secret_key)
-        self._http = stripe.RequestsClient(timeout=timeout_s)
         self._client = stripe.StripeClient(
             secret_key,
             stripe_version=API_VERSION,
             base_addresses={"api": api_base.rstrip("/")} if api_base else {},
             max_network_retries=max_network_retries,
-            http_client=self._http,
+            http_client=_http_client(api_base, timeout_s),
         )
         self._pool = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="stripe")
 
@@ -113,9 +115,7 @@ class StripeGateway:
     async def _call(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, _translated, work)
 
-    async def ensure_customer(
-        self, account_id: str, email: str, existing_id: str | None, idempotency_key: str
-    ) -> str:
+    async def ensure_customer(self, account_id: str, email: str, existing_id: str | None, idempotency_key: str) -> str:
         """The id of the account's Stripe customer; made when `existing_id` is None or was deleted at
         Stripe."""
 
@@ -242,15 +242,11 @@ class StripeGateway:
 
     async def fetch_invoice(self, invoice_id: str) -> InvoiceSnapshot:
         """The invoice as it is now."""
-        return await self._call(
-            lambda: parse_invoice(self._client.v1.invoices.retrieve(invoice_id).to_dict())
-        )
+        return await self._call(lambda: parse_invoice(self._client.v1.invoices.retrieve(invoice_id).to_dict()))
 
     async def fetch_session(self, session_id: str) -> SessionSnapshot:
         """The checkout session as it is now."""
-        return await self._call(
-            lambda: parse_session(self._client.v1.checkout.sessions.retrieve(session_id).to_dict())
-        )
+        return await self._call(lambda: parse_session(self._client.v1.checkout.sessions.retrieve(session_id).to_dict()))
 
     async def fetch(self, ref: ObjectRef) -> Snapshot:
         """Whatever `ref` names, as it is now."""
@@ -277,6 +273,15 @@ class StripeGateway:
             return EventPage(events, page.has_more, events[-1].event_id if events else None)
 
         return await self._call(work)
+
+
+def _http_client(api_base: str | None, timeout_s: float) -> stripe.RequestsClient:
+    """The SDK's HTTP client. A twin of Stripe on this machine is reached directly, past any configured proxy."""
+    if api_base is None or urlsplit(api_base).hostname not in _LOOPBACK:
+        return stripe.RequestsClient(timeout=timeout_s)
+    direct = requests.Session()
+    direct.trust_env = False
+    return stripe.RequestsClient(timeout=timeout_s, session=direct)
 
 
 def _cents(amount_nano: int) -> int:

@@ -90,7 +90,7 @@ def needed(event: WebhookEvent, fetched: tuple[Snapshot, ...], *, livemode: bool
     match subject:
         case None:
             return (first,)
-        case SessionSnapshot() if subject.mode == "subscription" and subject.status == "complete":
+        case SessionSnapshot() if _is_our_subscription(subject):
             wanted = [
                 ObjectRef("subscription", subject.subscription_id) if subject.subscription_id else None,
                 ObjectRef("invoice", subject.invoice_id) if subject.invoice_id else None,
@@ -102,9 +102,12 @@ def needed(event: WebhookEvent, fetched: tuple[Snapshot, ...], *, livemode: bool
     return tuple(ref for ref in wanted if ref is not None and _find(ref, fetched) is None)
 
 
-def translate(
-    event: WebhookEvent, fetched: tuple[Snapshot, ...], *, livemode: bool
-) -> tuple[StripeCommand, ...]:
+def _is_our_subscription(session: SessionSnapshot) -> bool:
+    paid_or_pending = session.mode == "subscription" and session.status == "complete"
+    return paid_or_pending and session.owner.account_id is not None
+
+
+def translate(event: WebhookEvent, fetched: tuple[Snapshot, ...], *, livemode: bool) -> tuple[StripeCommand, ...]:
     """The commands that bring our state to what `fetched` says; `(Ignore(...),)` when there is nothing to do.
 
     Raises `UnexpectedShape` when an object of ours lacks something that it must have, and `MissingObject`
@@ -191,31 +194,32 @@ def _from_invoice(invoice: InvoiceSnapshot, fetched: tuple[Snapshot, ...]) -> tu
 
 def _invoice_effect(invoice: InvoiceSnapshot, subscription_id: str) -> tuple[StripeCommand, ...]:
     """By the invoice's state, not by the event: a failed payment may have been made good since."""
-    match invoice.status:
-        case "paid":
-            if invoice.period_start_us is None or invoice.period_end_us is None:
-                return ()
-            return (
-                GrantPeriod(
-                    stripe_subscription_id=subscription_id,
-                    stripe_invoice_id=invoice.invoice_id,
-                    period_start_us=invoice.period_start_us,
-                    period_end_us=invoice.period_end_us,
-                    amount_paid_nano=invoice.amount_paid_cents * NANO_PER_CENT,
-                    currency=invoice.currency,
-                ),
-            )
-        case "open" | "uncollectible" if invoice.attempt_count > 0:
-            return (
-                MarkPaymentFailed(
-                    stripe_subscription_id=subscription_id,
-                    stripe_invoice_id=invoice.invoice_id,
-                    attempt_count=invoice.attempt_count,
-                    next_attempt_at_us=invoice.next_attempt_at_us,
-                ),
-            )
-        case _:
-            return ()
+    if invoice.status in ("open", "uncollectible") and invoice.attempt_count > 0:
+        return (
+            MarkPaymentFailed(
+                stripe_subscription_id=subscription_id,
+                stripe_invoice_id=invoice.invoice_id,
+                attempt_count=invoice.attempt_count,
+                next_attempt_at_us=invoice.next_attempt_at_us,
+            ),
+        )
+    return _granted(invoice, subscription_id)
+
+
+def _granted(invoice: InvoiceSnapshot, subscription_id: str) -> tuple[StripeCommand, ...]:
+    """The period of a paid invoice; nothing for any other, nor for one of prorations alone."""
+    if invoice.status != "paid" or invoice.period_start_us is None or invoice.period_end_us is None:
+        return ()
+    return (
+        GrantPeriod(
+            stripe_subscription_id=subscription_id,
+            stripe_invoice_id=invoice.invoice_id,
+            period_start_us=invoice.period_start_us,
+            period_end_us=invoice.period_end_us,
+            amount_paid_nano=invoice.amount_paid_cents * NANO_PER_CENT,
+            currency=invoice.currency,
+        ),
+    )
 
 
 def _from_session(
@@ -261,9 +265,7 @@ def _from_topup(
     return (Ignore(f"The checkout session is complete with payment {session.payment_status}."),)
 
 
-def _from_subscription_checkout(
-    session: SessionSnapshot, fetched: tuple[Snapshot, ...]
-) -> tuple[StripeCommand, ...]:
+def _from_subscription_checkout(session: SessionSnapshot, fetched: tuple[Snapshot, ...]) -> tuple[StripeCommand, ...]:
     if session.subscription_id is None:
         raise UnexpectedShape("session.subscription", "an id")
     subscription = _find(ObjectRef("subscription", session.subscription_id), fetched)
@@ -275,4 +277,5 @@ def _from_subscription_checkout(
     invoice = _find(ObjectRef("invoice", session.invoice_id), fetched)
     if not isinstance(invoice, InvoiceSnapshot):
         raise MissingObject("the invoice of the session was not fetched")
-    return (upsert, *_invoice_effect(invoice, session.subscription_id))
+    # An open invoice is not a failure here: a delayed payment may still be under way.
+    return (upsert, *_granted(invoice, session.subscription_id))

@@ -16,4 +16,6 @@ def insert_unless_there(conn: Connection, table: Table, values: Mapping[str, obj
     true.
     """
     insert = sqlite.insert if conn.dialect.name == "sqlite" else postgresql.insert
-    return conn.execute(insert(table).values(dict(values)).on_conflict_do_nothing()).rowcount == 1
+    statement = insert(table).values(dict(values)).on_conflict_do_nothing()
+    # Without the option an insert on PostgreSQL says -1.
+    return conn.execute(statement, execution_options={"preserve_rowcount": True}).rowcount == 1

@@ -4,6 +4,7 @@ A migration is one transaction that only one process runs at a time; the others 
 module must never touch data beyond what a revision says. The composition root and the command line import it.
 """
 
+import logging
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -109,6 +110,8 @@ def _migrate_locked(conn: Connection) -> Migration:
 
 
 def _run_alembic(conn: Connection) -> None:
+    # Its lines about itself are no news to an operator; a warning would be.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     # Imported here: it costs a tenth of a second, and most starts have nothing to migrate.
     from alembic import command
     from alembic.config import Config

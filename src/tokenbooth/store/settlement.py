@@ -5,7 +5,8 @@ in the meantime, what is left is charged and the rest is booked as uncollected.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 from typing import Final
 
 from sqlalchemy import Connection, insert, select
@@ -30,6 +31,9 @@ from tokenbooth.store.tables import api_keys, usage_events, usage_hours
 
 _HOUR_US: Final = 3_600_000_000
 _ID_CHUNK: Final = 500
+# dataclasses.asdict copies deeply, which costs more than the insert.
+_CHARGE_FIELDS: Final = tuple(field.name for field in fields(Charge))
+_values: Final = attrgetter(*_CHARGE_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +51,16 @@ def apply_charges(conn: Connection, charges: Sequence[Charge], *, now_us: int) -
             pool_charges = _within(pool_charges, left_nano)
         transfer = _transfer(pool, pool_charges, now_us)
         ledger.post(conn, transfer, now_us=now_us)
-        conn.execute(insert(usage_events), [{**asdict(charge), "transfer_id": transfer.id} for charge in pool_charges])
+        conn.execute(insert(usage_events), [_row(charge, transfer.id) for charge in pool_charges])
         _roll_up(conn, pool_charges)
     _touch_keys(conn, fresh)
     return len(fresh)
+
+
+def _row(charge: Charge, transfer_id: str) -> dict[str, object]:
+    row: dict[str, object] = dict(zip(_CHARGE_FIELDS, _values(charge), strict=True))
+    row["transfer_id"] = transfer_id
+    return row
 
 
 def _not_applied(conn: Connection, charges: Sequence[Charge]) -> list[Charge]:
@@ -135,6 +145,10 @@ class _Hour:
         self.upstream_cost_nano += charge.upstream_cost_nano
 
 
+_HOUR_FIELDS: Final = tuple(field.name for field in fields(_Hour))
+_hour_values: Final = attrgetter(*_HOUR_FIELDS)
+
+
 def _roll_up(conn: Connection, charges: Iterable[Charge]) -> None:
     hours: dict[tuple[str, int, str, str], _Hour] = {}
     for charge in charges:
@@ -147,7 +161,13 @@ def _roll_up(conn: Connection, charges: Iterable[Charge]) -> None:
         set_={column.name: column + upsert.excluded[column.name] for column in summed},
     )
     rows = [
-        {"account_id": account_id, "hour_us": hour_us, "key_id": key_id, "model": model, **asdict(hour)}
+        {
+            "account_id": account_id,
+            "hour_us": hour_us,
+            "key_id": key_id,
+            "model": model,
+            **dict(zip(_HOUR_FIELDS, _hour_values(hour), strict=True)),
+        }
         for (account_id, hour_us, key_id, model), hour in sorted(hours.items(), key=lambda item: item[0])
     ]
     conn.execute(statement, rows)

@@ -20,9 +20,8 @@ from tokenbooth.store import changes, ledger
 from tokenbooth.store.checkouts import CURRENCY, CheckoutKind, CheckoutStatus, find, raise_status
 from tokenbooth.store.tables import subscription_periods, subscriptions
 
-AT_PERIOD_END_US: Final = 2**63 - 1
-"""`cancel_at_us` of a subscription that ends with its paid period, when Stripe named no date: the period may
-be paid before or after we hear of the cancellation, and both orders must end the same."""
+_WITH_FIRST_PERIOD_US: Final = 2**63 - 1
+"""`cancel_at_us` of a subscription that is to end with its period before any is known; the grant puts the date."""
 
 _Row = Row[tuple[object, ...]]
 
@@ -37,6 +36,7 @@ class OwnSubscription:
 
     id: str
     stripe_subscription_id: str
+    paid_until_us: int
     terms: SubscriptionTerms
 
 
@@ -57,7 +57,12 @@ def find_own(conn: Connection, account_id: str, subscription_id: str) -> OwnSubs
     ).first()
     if row is None:
         return None
-    return OwnSubscription(id=row.id, stripe_subscription_id=row.stripe_subscription_id, terms=terms_of(row))
+    return OwnSubscription(
+        id=row.id,
+        stripe_subscription_id=row.stripe_subscription_id,
+        paid_until_us=row.paid_until_us,
+        terms=terms_of(row),
+    )
 
 
 def terms_of(row: _Row) -> SubscriptionTerms:
@@ -71,7 +76,7 @@ def terms_of(row: _Row) -> SubscriptionTerms:
 
 
 def set_to_cancel(conn: Connection, subscription_id: str, cancel_at_us: int, *, now_us: int) -> None:
-    """Note that a subscription was set to end; `cancel_at_us` may be `AT_PERIOD_END_US`."""
+    """Note that a subscription was set to end at `cancel_at_us`."""
     row = conn.execute(select(subscriptions).where(subscriptions.c.id == subscription_id)).one()
     _change(conn, row, {"cancel_at_us": cancel_at_us}, now_us)
 
@@ -124,7 +129,7 @@ def grant_period(conn: Connection, command: GrantPeriod, *, now_us: int) -> str 
     )
     _book_payment(conn, row.id, command, now_us)
     raise_status(conn, row.checkout_id, CheckoutStatus.PAID, now_us=now_us)
-    _change(conn, row, {"paid_until_us": max(row.paid_until_us or 0, command.period_end_us)}, now_us)
+    _change(conn, row, _paid_until(row, command.period_end_us), now_us)
     return None
 
 
@@ -154,7 +159,7 @@ def _create(conn: Connection, command: UpsertSubscription, now_us: int) -> str |
             stripe_subscription_id=command.stripe_subscription_id,
             checkout_id=checkout.id,
             status=command.status or SubscriptionStatus.INCOMPLETE,
-            cancel_at_us=_cancel_at_us(command),
+            cancel_at_us=_cancel_at_us(command, None),
             ended_at_us=command.ended_at_us,
             created_at_us=command.created_at_us,
             updated_at_us=now_us,
@@ -171,15 +176,24 @@ def _followed(row: _Row, command: UpsertSubscription) -> dict[str, object]:
         return {"ended_at_us": row.ended_at_us or command.ended_at_us}
     return {
         "status": command.status or row.status,
-        "cancel_at_us": _cancel_at_us(command),
+        "cancel_at_us": _cancel_at_us(command, row.paid_until_us),
         "ended_at_us": command.ended_at_us,
     }
 
 
-def _cancel_at_us(command: UpsertSubscription) -> int | None:
+def _cancel_at_us(command: UpsertSubscription, paid_until_us: int | None) -> int | None:
     if command.cancel_at_us is None and command.cancel_at_period_end:
-        return AT_PERIOD_END_US
+        return paid_until_us or _WITH_FIRST_PERIOD_US
     return command.cancel_at_us
+
+
+def _paid_until(row: _Row, period_end_us: int) -> dict[str, object]:
+    """The columns that a granted period moves: an end set to that of the paid period moves with it, so that it does
+    not matter whether the payment or the cancellation is heard of first."""
+    paid_until_us = max(row.paid_until_us or 0, period_end_us)
+    if row.cancel_at_us is not None and row.cancel_at_us in (_WITH_FIRST_PERIOD_US, row.paid_until_us):
+        return {"paid_until_us": paid_until_us, "cancel_at_us": paid_until_us}
+    return {"paid_until_us": paid_until_us}
 
 
 def _change(conn: Connection, row: _Row, values: Mapping[str, object], now_us: int) -> None:

@@ -137,6 +137,7 @@ ledger_transfers = Table(
     Column("note", Text, nullable=False),
     Column("corrects", String, ForeignKey("ledger_transfers.id")),
     Column("created_at_us", BigInteger, nullable=False),
+    Index("ix_ledger_transfers_kind_created_at_us", "kind", "created_at_us"),
 )
 
 ledger_entries = Table(
@@ -255,4 +256,11 @@ change_counter = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("seq", BigInteger, nullable=False),
+)
+
+retention = Table(
+    "retention",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("usage_pruned_until_us", BigInteger, nullable=False),
 )

@@ -130,8 +130,7 @@ class Api:
     def _check_key(self, request: Request) -> None:
         scheme, _, credential = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "basic":
-            decoded = base64.b64decode(credential + "==", validate=False).decode("utf-8", "replace")
-            credential = decoded.partition(":")[0]
+            credential = _basic_user(credential)
         if not credential:
             raise StripeFailure("You did not provide an API key.", status=401)
         if not hmac.compare_digest(credential.strip().encode(), self._api_key.encode()):
@@ -180,3 +179,11 @@ def _form(request: Request) -> str:
         return request.body.decode("utf-8")
     except UnicodeDecodeError as error:
         raise StripeFailure("Invalid request: the body is not UTF-8.") from error
+
+
+def _basic_user(credential: str) -> str:
+    """The user of HTTP Basic, which is where curl's `-u KEY:` puts a key; empty for anything malformed."""
+    try:
+        return base64.b64decode(credential, validate=True).decode("utf-8").partition(":")[0]
+    except ValueError:
+        return ""

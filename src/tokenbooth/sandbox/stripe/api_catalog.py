@@ -61,9 +61,7 @@ def list_products(call: Call) -> Answer:
 def create_price(call: Call) -> Answer:
     price = read_price(call.world, call.params)
     lookup_key = call.params.opt_text("lookup_key")
-    taken = lookup_key is not None and any(
-        known.lookup_key == lookup_key for known in call.world.state.newest(Price)
-    )
+    taken = lookup_key is not None and any(known.lookup_key == lookup_key for known in call.world.state.newest(Price))
     if taken:
         message = f"A price with lookup key `{lookup_key}` already exists."
         raise StripeFailure(message, code="resource_already_exists", param="lookup_key")

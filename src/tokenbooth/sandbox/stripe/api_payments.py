@@ -25,9 +25,7 @@ def create_payment_intent(call: Call) -> Answer:
         raise StripeFailure("Missing required param: amount.", code="parameter_missing", param="amount")
     currency = params.choice("currency", CURRENCIES)
     customer = world.state.get(Customer, params.text("customer"), param="customer")
-    method = world.state.get(
-        PaymentMethod, params.text("payment_method"), what="PaymentMethod", param="payment_method"
-    )
+    method = world.state.get(PaymentMethod, params.text("payment_method"), what="PaymentMethod", param="payment_method")
     params.texts("payment_method_types")
     if method.customer != customer.id:
         message = "The provided PaymentMethod does not belong to the Customer you supplied."
@@ -70,8 +68,7 @@ def list_charges(call: Call) -> Answer:
         [
             charge
             for charge in call.world.state.newest(Charge)
-            if (customer is None or charge.customer == customer)
-            and (intent is None or charge.payment_intent == intent)
+            if (customer is None or charge.customer == customer) and (intent is None or charge.payment_intent == intent)
         ],
     )
 
@@ -107,8 +104,7 @@ def list_refunds(call: Call) -> Answer:
         [
             refund
             for refund in call.world.state.newest(Refund)
-            if (charge is None or refund.charge == charge)
-            and (intent is None or refund.payment_intent == intent)
+            if (charge is None or refund.charge == charge) and (intent is None or refund.payment_intent == intent)
         ],
     )
 
@@ -126,9 +122,7 @@ def list_balance_transactions(call: Call) -> Answer:
 
 
 def retrieve_balance_transaction(call: Call) -> Answer:
-    return call.world.render(
-        call.world.state.get(BalanceTransaction, call.ids["id"], what="balance_transaction")
-    )
+    return call.world.render(call.world.state.get(BalanceTransaction, call.ids["id"], what="balance_transaction"))
 
 
 def retrieve_balance(call: Call) -> Answer:
@@ -150,6 +144,5 @@ def _by_currency(booked: list[BalanceTransaction]) -> list[JsonValue]:
     for entry in booked:
         sums[entry.currency] = sums.get(entry.currency, 0) + entry.amount - entry.fee
     return [
-        {"amount": amount, "currency": currency, "source_types": {"card": amount}}
-        for currency, amount in sums.items()
+        {"amount": amount, "currency": currency, "source_types": {"card": amount}} for currency, amount in sums.items()
     ]

@@ -11,9 +11,11 @@ from tokenbooth.sandbox.stripe.json_types import JsonObject
 from tokenbooth.sandbox.stripe.money_flow import Payment, pay
 from tokenbooth.sandbox.stripe.periods import DAY_S, period_start
 from tokenbooth.sandbox.stripe.records import (
+    BillingReason,
     Customer,
     Invoice,
     InvoicePayment,
+    PaymentIntent,
     PaymentMethod,
     Price,
     Product,
@@ -65,7 +67,7 @@ def begin(
 
 
 def _new_invoice(
-    world: World, subscription: Subscription, price: Price, reason: str, *, finalizes_at: int | None
+    world: World, subscription: Subscription, price: Price, reason: BillingReason, *, finalizes_at: int | None
 ) -> Invoice:
     product = world.state.get(Product, price.product)
     return world.state.put(
@@ -81,7 +83,7 @@ def _new_invoice(
             quantity=subscription.quantity,
             description=f"{subscription.quantity} × {product.name}",
             status="draft",
-            billing_reason="subscription_create" if reason == "subscription_create" else "subscription_cycle",
+            billing_reason=reason,
             amount=price.unit_amount * subscription.quantity,
             currency=price.currency,
             period_start=subscription.period_start,
@@ -93,9 +95,7 @@ def _new_invoice(
 
 def _finalized(world: World, invoice: Invoice) -> Invoice:
     number = f"SANDBOX-{world.count('invoice'):04d}"
-    final = world.state.put(
-        replace(invoice, status="open", number=number, finalizes_at=None, finalized_at=world.now())
-    )
+    final = world.state.put(replace(invoice, status="open", number=number, finalizes_at=None, finalized_at=world.now()))
     world.emit("invoice.finalized", final)
     return final
 
@@ -110,28 +110,14 @@ def charge_invoice(world: World, invoice: Invoice, *, on_session: bool) -> Invoi
         customer=invoice.customer,
         method=method,
         description=(
-            "Subscription creation"
-            if invoice.billing_reason == "subscription_create"
-            else "Subscription update"
+            "Subscription creation" if invoice.billing_reason == "subscription_create" else "Subscription update"
         ),
         metadata={},
     )
     intent = pay(world, payment, on_session=on_session)
-    paid = intent.status == "succeeded"
-    invoice_payment = world.state.put(
-        InvoicePayment(
-            world.new_id("inpay_"),
-            world.now(),
-            invoice=invoice.id,
-            payment_intent=intent.id,
-            amount=invoice.amount,
-            currency=invoice.currency,
-            status="paid" if paid else "open",
-            paid_at=world.now() if paid else None,
-        )
-    )
+    invoice_payment = _note_attempt(world, invoice, intent)
     attempted = replace(invoice, attempt_count=invoice.attempt_count + 1)
-    if not paid:
+    if intent.status != "succeeded":
         return _payment_failed(world, subscription, attempted)
     settled = world.state.put(replace(attempted, status="paid", paid_at=world.now(), next_attempt_at=None))
     _set_status(world, subscription, "active")
@@ -139,6 +125,29 @@ def charge_invoice(world: World, invoice: Invoice, *, on_session: bool) -> Invoi
     world.emit("invoice.paid", settled)
     world.emit("invoice.payment_succeeded", settled)
     return settled
+
+
+def _note_attempt(world: World, invoice: Invoice, intent: PaymentIntent) -> InvoicePayment:
+    """The invoice's one payment, which each attempt brings up to date."""
+    known = (made for made in world.state.newest(InvoicePayment) if made.invoice == invoice.id)
+    payment = next(known, None) or InvoicePayment(
+        world.new_id("inpay_"),
+        world.now(),
+        invoice=invoice.id,
+        payment_intent=intent.id,
+        amount=invoice.amount,
+        currency=invoice.currency,
+        status="open",
+    )
+    paid = intent.status == "succeeded"
+    return world.state.put(
+        replace(
+            payment,
+            payment_intent=intent.id,
+            status="paid" if paid else "open",
+            paid_at=world.now() if paid else None,
+        )
+    )
 
 
 def _method_of(world: World, subscription: Subscription) -> PaymentMethod:

@@ -115,9 +115,7 @@ def _included(world: World, node: JsonObject, name: str, path: str) -> JsonObjec
         case "invoice", "payments":
             invoice = world.state.get(Invoice, str(node["id"]))
             entries: list[JsonValue] = [
-                world.render(payment)
-                for payment in world.state.newest(InvoicePayment)
-                if payment.invoice == invoice.id
+                world.render(payment) for payment in world.state.newest(InvoicePayment) if payment.invoice == invoice.id
             ]
             return listing(entries, f"/v1/invoice_payments?invoice={invoice.id}")
         case "checkout.session", "line_items":

@@ -54,9 +54,7 @@ def _new_customer(world: World, session: Session) -> Customer:
     return fresh
 
 
-def _pay_subscription(
-    world: World, session: Session, customer: Customer, method: PaymentMethod, card: Card
-) -> Session:
+def _pay_subscription(world: World, session: Session, customer: Customer, method: PaymentMethod, card: Card) -> Session:
     if card.delayed:
         raise StripeFailure("The sandbox confirms delayed methods in payment mode only.", param="card")
     item = session.line_items[0]
@@ -73,9 +71,7 @@ def _pay_subscription(
     return _completed(world, done)
 
 
-def _pay_once(
-    world: World, session: Session, customer: Customer, method: PaymentMethod, card: Card
-) -> Session:
+def _pay_once(world: World, session: Session, customer: Customer, method: PaymentMethod, card: Card) -> Session:
     if session.amount_total is None or session.currency is None:
         raise StripeFailure("This checkout session has nothing to pay.")
     payment = money_flow.Payment(

@@ -193,8 +193,8 @@ class Control:
                 raise StripeFailure("No such control call.", status=404)
 
     def _advance(self, body: Advance) -> None:
-        _bounded(body.seconds, 0, _TEN_YEARS_S, "seconds")
         settings = self._world.settings
+        _bounded(body.seconds, 0, _TEN_YEARS_S - settings.clock_lead_s, "seconds")
         lead_s = settings.clock_lead_s + body.seconds
         self._world.state.put(replace(settings, clock_lead_s=lead_s))
         catch_up(self._world)

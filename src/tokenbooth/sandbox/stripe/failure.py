@@ -4,7 +4,7 @@ from typing import Literal
 
 from tokenbooth.sandbox.stripe.json_types import JsonObject
 
-FailureType = Literal["invalid_request_error", "idempotency_error", "card_error", "api_error"]
+FailureType = Literal["invalid_request_error", "idempotency_error", "card_error"]
 
 
 class StripeFailure(Exception):

@@ -24,9 +24,7 @@ def fee_of(amount: int) -> int:
     return (amount * _FEE_PER_MILLE + 500) // 1000 + _FEE_FIXED
 
 
-def attach_card(
-    world: World, card: Card, customer_id: str | None, *, exp_month: int, exp_year: int
-) -> PaymentMethod:
+def attach_card(world: World, card: Card, customer_id: str | None, *, exp_month: int, exp_year: int) -> PaymentMethod:
     """Make a payment method of a typed card; with a customer it is saved as the default one."""
     method = world.state.put(
         PaymentMethod(
@@ -78,9 +76,7 @@ def open_intent(world: World, payment: Payment) -> PaymentIntent:
     )
 
 
-def settle_intent(
-    world: World, intent: PaymentIntent, method: PaymentMethod, *, succeeds: bool
-) -> PaymentIntent:
+def settle_intent(world: World, intent: PaymentIntent, method: PaymentMethod, *, succeeds: bool) -> PaymentIntent:
     """Charge the method for an intent; the outcome stands in the intent that is returned."""
     charge = Charge(
         world.new_id("ch_"),
@@ -122,9 +118,7 @@ def pay(world: World, payment: Payment, *, on_session: bool) -> PaymentIntent:
     return settle_intent(world, open_intent(world, payment), payment.method, succeeds=succeeds)
 
 
-def _book(
-    world: World, amount: int, fee: int, currency: str, kind: BookingType, source: str
-) -> BalanceTransaction:
+def _book(world: World, amount: int, fee: int, currency: str, kind: BookingType, source: str) -> BalanceTransaction:
     return world.state.put(
         BalanceTransaction(
             world.new_id("txn_"),

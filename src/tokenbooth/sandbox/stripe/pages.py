@@ -52,16 +52,12 @@ def money(cents: int, currency: str) -> str:
 def checkout_page(session: Session, state: State, error: str | None = None) -> str:
     """The page of a session; a closed one says so."""
     if session.status == "complete":
-        return _closed(
-            session, "Payment complete", "This checkout has been paid. Nothing more is to be done."
-        )
+        return _closed(session, "Payment complete", "This checkout has been paid. Nothing more is to be done.")
     if session.status == "expired":
         return _closed(session, "Checkout expired", "This checkout has expired. Please start a new one.")
     title = ", ".join(item.description for item in session.line_items) or "Save a card"
     alert = f'<p class="error" role="alert">{escape(error)}</p>' if error else ""
-    label = (
-        "Save card" if session.mode == "setup" else "Subscribe" if session.mode == "subscription" else "Pay"
-    )
+    label = "Save card" if session.mode == "setup" else "Subscribe" if session.mode == "subscription" else "Pay"
     return _document(
         f"{label}: {title}",
         f"<h1>{escape(title)}</h1>{_sum(session, state)}{alert}"
@@ -91,16 +87,12 @@ def _sum(session: Session, state: State) -> str:
 def _back(session: Session) -> str:
     if session.cancel_url is None:
         return ""
-    return (
-        f'<p class="note"><a href="{escape(session.cancel_url)}" rel="noreferrer">Cancel and go back</a></p>'
-    )
+    return f'<p class="note"><a href="{escape(session.cancel_url)}" rel="noreferrer">Cancel and go back</a></p>'
 
 
 def _closed(session: Session, title: str, text: str) -> str:
     target = session.success_url if session.status == "complete" else session.cancel_url
-    link = (
-        f'<p><a href="{escape(filled(target, session))}" rel="noreferrer">Continue</a></p>' if target else ""
-    )
+    link = f'<p><a href="{escape(filled(target, session))}" rel="noreferrer">Continue</a></p>' if target else ""
     return _document(title, f'<h1>Checkout</h1><p class="sum">{escape(title)}</p><p>{escape(text)}</p>{link}')
 
 
@@ -117,11 +109,7 @@ def message_page(title: str, text: str) -> str:
 def portal_page(subscriptions: list[Subscription], state: State, return_url: str | None) -> str:
     """The customer's subscriptions, each with its button."""
     rows = "".join(_portal_row(subscription, state) for subscription in subscriptions)
-    back = (
-        f'<p class="note"><a href="{escape(return_url)}" rel="noreferrer">Go back</a></p>'
-        if return_url
-        else ""
-    )
+    back = f'<p class="note"><a href="{escape(return_url)}" rel="noreferrer">Go back</a></p>' if return_url else ""
     return _document("Your subscriptions", f"<h1>Your subscriptions</h1>{rows or '<p>None.</p>'}{back}")
 
 

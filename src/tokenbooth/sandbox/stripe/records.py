@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 CardBehaviour = Literal["ok", "fails_later", "declines"]
+BillingReason = Literal["subscription_create", "subscription_cycle"]
 BookingType = Literal["charge", "refund", "refund_failure"]
 SessionMode = Literal["payment", "subscription", "setup"]
 
@@ -195,7 +196,7 @@ class Invoice(Record):
     quantity: int
     description: str
     status: Literal["draft", "open", "paid", "void", "uncollectible"]
-    billing_reason: Literal["subscription_create", "subscription_cycle"]
+    billing_reason: BillingReason
     amount: int
     currency: str
     period_start: int

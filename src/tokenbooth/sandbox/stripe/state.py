@@ -43,9 +43,7 @@ class State:
 
     def _load(self) -> None:
         decoders = {kind.__name__: (kind, msgspec.json.Decoder(kind)) for kind in KINDS}
-        for name, record_id, body in self._connection.execute(
-            "SELECT kind, id, body FROM record ORDER BY seq"
-        ):
+        for name, record_id, body in self._connection.execute("SELECT kind, id, body FROM record ORDER BY seq"):
             kind, decoder = decoders[name]
             self._tables[kind][record_id] = decoder.decode(body)
 
@@ -120,9 +118,7 @@ class State:
             for kind, record_id in touched:
                 record = self._tables[kind].get(record_id)
                 if record is None:
-                    self._connection.execute(
-                        "DELETE FROM record WHERE kind = ? AND id = ?", (kind.__name__, record_id)
-                    )
+                    self._connection.execute("DELETE FROM record WHERE kind = ? AND id = ?", (kind.__name__, record_id))
                 else:
                     body = msgspec.json.encode(record)
                     self._connection.execute(_UPSERT, (kind.__name__, record_id, body))

@@ -149,9 +149,7 @@ class World:
             "request": {"id": self.origin.request_id, "idempotency_key": self.origin.idempotency_key},
             "type": event_type,
         }
-        self._fresh.append(
-            self.state.put(Event(event_id, created, event_type, json.dumps(body), pending=True))
-        )
+        self._fresh.append(self.state.put(Event(event_id, created, event_type, json.dumps(body), pending=True)))
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -19,6 +19,7 @@ def upgrade() -> None:
     _create_inbox()
     _create_ledger_accounts()
     _create_ledger_transfers()
+    _create_retention()
     _create_usage_events()
     _create_usage_hours()
     _create_checkouts()
@@ -91,6 +92,7 @@ def _create_idempotency_records() -> None:
         sa.Column("status_code", sa.Integer(), nullable=True),
         sa.Column("response", sa.Text(), nullable=True),
         sa.Column("created_at_us", sa.BigInteger(), nullable=False),
+        sa.Column("leased_at_us", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("account_id", "route", "key", name=op.f("pk_idempotency_records")),
     )
     op.create_index(
@@ -144,6 +146,18 @@ def _create_ledger_transfers() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_ledger_transfers")),
         sa.UniqueConstraint("reference", name=op.f("uq_ledger_transfers_reference")),
     )
+    op.create_index(
+        "ix_ledger_transfers_kind_created_at_us", "ledger_transfers", ["kind", "created_at_us"], unique=False
+    )
+
+
+def _create_retention() -> None:
+    op.create_table(
+        "retention",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("usage_pruned_until_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_retention")),
+    )
 
 
 def _create_usage_events() -> None:
@@ -177,10 +191,7 @@ def _create_usage_events() -> None:
         sa.PrimaryKeyConstraint("request_id", name=op.f("pk_usage_events")),
     )
     op.create_index(
-        "ix_usage_events_account_id_finished_at_us",
-        "usage_events",
-        ["account_id", "finished_at_us"],
-        unique=False,
+        "ix_usage_events_account_id_finished_at_us", "usage_events", ["account_id", "finished_at_us"], unique=False
     )
     op.create_index("ix_usage_events_transfer_id", "usage_events", ["transfer_id"], unique=False)
 
@@ -324,8 +335,5 @@ def _create_subscription_periods() -> None:
         sa.PrimaryKeyConstraint("stripe_invoice_id", name=op.f("pk_subscription_periods")),
     )
     op.create_index(
-        op.f("ix_subscription_periods_subscription_id"),
-        "subscription_periods",
-        ["subscription_id"],
-        unique=False,
+        op.f("ix_subscription_periods_subscription_id"), "subscription_periods", ["subscription_id"], unique=False
     )

@@ -1,0 +1,134 @@
+"""Backup of a running SQLite installation, and its restoration.
+
+A backup is one tar file: the charge log as it was, then a consistent copy of the database. In this order every charge
+that was finished before the backup began is in at least one of them, and a replay applies each once.
+"""
+
+import os
+import sqlite3
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tokenbooth.gateway.charge_log import DIRECTORY_NAME, DirectoryLock
+
+_DATABASE_MEMBER: Final = "tokenbooth.db"
+
+
+class BackupFailed(Exception):
+    """The backup or the restoration was not done; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a backup holds."""
+
+    database_bytes: int
+    charge_segments: int
+
+
+def back_up(database: Path, data_dir: Path, target: Path) -> Contents:
+    """Write a backup while the service may be running; the target appears whole or not at all.
+
+    Args:
+        database: the SQLite file.
+        data_dir: the directory with the charge log.
+        target: the file to write; one that exists is replaced.
+
+    Raises:
+        BackupFailed: there is no database, or the target cannot be written.
+    """
+    if not database.is_file():
+        raise BackupFailed(f"{database} does not exist; there is nothing to back up")
+    try:
+        with tempfile.TemporaryDirectory(dir=target.resolve().parent, prefix=".tokenbooth-backup-") as scratch:
+            return _write(database, data_dir, target, Path(scratch))
+    except OSError as failure:
+        raise BackupFailed(f"{target} cannot be written: {failure.strerror}") from failure
+
+
+def restore(source: Path, database: Path, data_dir: Path) -> Contents:
+    """Put a backup in place of an installation that is stopped and empty; the next start replays its charges.
+
+    Raises:
+        BackupFailed: the file is no backup, or there is a database already.
+        DataDirectoryLocked: the service is running.
+    """
+    lock = DirectoryLock(data_dir)
+    try:
+        if database.exists():
+            raise BackupFailed(f"{database} exists; move it away first, with its -wal and -shm files")
+        charges = data_dir / DIRECTORY_NAME
+        if any(charges.glob("*.log")):
+            raise BackupFailed(f"{charges} holds charges of another run; start that one once, or move them away")
+        return _extract(source, database, charges)
+    except (OSError, tarfile.TarError) as failure:
+        raise BackupFailed(f"{source} could not be restored: {failure}") from failure
+    finally:
+        lock.release()
+
+
+def _write(database: Path, data_dir: Path, target: Path, scratch: Path) -> Contents:
+    archive_path = scratch / "backup.tar"
+    segments = 0
+    with tarfile.open(archive_path, "w") as archive:
+        for segment in sorted((data_dir / DIRECTORY_NAME).glob("*.log")):
+            # A segment may be dropped at any moment, because its charges are in the database by then.
+            copied = scratch / segment.name
+            try:
+                copied.write_bytes(segment.read_bytes())
+            except FileNotFoundError:
+                continue
+            archive.add(copied, f"{DIRECTORY_NAME}/{segment.name}")
+            segments += 1
+        copy = scratch / _DATABASE_MEMBER
+        _copy_database(database, copy)
+        archive.add(copy, _DATABASE_MEMBER)
+    os.chmod(archive_path, 0o600)
+    os.replace(archive_path, target)
+    return Contents(database_bytes=copy.stat().st_size, charge_segments=segments)
+
+
+def _copy_database(database: Path, copy: Path) -> None:
+    source = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+    target = sqlite3.connect(copy)
+    try:
+        # In one step: a writer never waits for a reader in WAL mode, while a copy in several steps begins anew at every
+        # commit of the running service.
+        source.backup(target, pages=-1)
+    finally:
+        target.close()
+        source.close()
+
+
+def _extract(source: Path, database: Path, charges: Path) -> Contents:
+    segments = 0
+    with tarfile.open(source) as archive:
+        members = {member.name: member for member in archive.getmembers() if member.isfile()}
+        if _DATABASE_MEMBER not in members:
+            raise BackupFailed(f"{source} is no backup of Tokenbooth")
+        charges.mkdir(parents=True, exist_ok=True)
+        for name, member in members.items():
+            # Only the two kinds of names that a backup has; a path of somebody else's is not followed.
+            path = Path(name)
+            if path.parent == Path(DIRECTORY_NAME) and path.suffix == ".log":
+                _extract_member(archive, member, charges / path.name)
+                segments += 1
+        _extract_member(archive, members[_DATABASE_MEMBER], database)
+    return Contents(database_bytes=database.stat().st_size, charge_segments=segments)
+
+
+def _extract_member(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+    content = archive.extractfile(member)
+    if content is None:
+        raise BackupFailed(f"{member.name} in the backup is no file")
+    partial = target.with_suffix(".partial")
+    with content, partial.open("wb") as out:
+        os.fchmod(out.fileno(), 0o600)
+        while block := content.read(1024 * 1024):
+            out.write(block)
+        out.flush()
+        os.fsync(out.fileno())
+    os.replace(partial, target)

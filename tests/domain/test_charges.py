@@ -1,0 +1,38 @@
+"""A charge: its usage as one value."""
+
+from tokenbooth.domain.charges import Charge, PoolKind
+from tokenbooth.domain.usage import Usage
+
+
+def test_the_counts_are_one_usage() -> None:
+    """Every count stands in its place."""
+    charge = Charge(
+        request_id="req_1",
+        account_id="acct_1",
+        key_id="key_1",
+        pool=PoolKind.CREDIT,
+        subscription_id="",
+        window_start_us=0,
+        model="m",
+        endpoint="chat.completions",
+        upstream="u",
+        finished_at_us=1,
+        prompt_tokens=10,
+        cached_tokens=3,
+        cache_write_tokens=2,
+        completion_tokens=7,
+        reasoning_tokens=4,
+        input_price=1,
+        cached_price=1,
+        cache_write_price=1,
+        output_price=1,
+        per_request_nano=0,
+        charged_nano=1,
+        uncollected_nano=0,
+        upstream_cost_nano=1,
+        estimated=False,
+    )
+
+    assert charge.usage == Usage(
+        prompt_tokens=10, completion_tokens=7, cached_tokens=3, cache_write_tokens=2, reasoning_tokens=4
+    )

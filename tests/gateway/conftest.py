@@ -1,0 +1,48 @@
+"""A running gateway for the tests over HTTP: one of its own for a test, or one that a file's tests share."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.gateway_rig import JumpingClock, MoodyStore, Rig, open_moody_store, run_rig
+
+
+@pytest.fixture
+def moody(tmp_path: Path) -> Iterator[MoodyStore]:
+    """An empty database that can be sent away."""
+    opened = open_moody_store(tmp_path / "tokenbooth.db")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def rig(moody: MoodyStore, tmp_path: Path) -> Iterator[Rig]:
+    """A gateway that runs for one test."""
+    with run_rig(moody, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """A gateway that runs for all tests of a file; each takes an account of its own."""
+    directory = tmp_path_factory.mktemp("gateway")
+    opened = open_moody_store(directory / "tokenbooth.db")
+    try:
+        with run_rig(opened, directory) as running:
+            yield running
+    finally:
+        opened.close()
+
+
+@pytest.fixture
+def clock() -> JumpingClock:
+    """The time of `timed`."""
+    return JumpingClock()
+
+
+@pytest.fixture
+def timed(moody: MoodyStore, tmp_path: Path, clock: JumpingClock) -> Iterator[Rig]:
+    """A gateway whose time the test moves."""
+    with run_rig(moody, tmp_path, clock=clock) as running:
+        yield running

@@ -1,0 +1,236 @@
+"""The management plane and the Stripe sandbox on one real server, and what a test needs to drive both.
+
+The product reaches the sandbox over HTTP with the official SDK, the sandbox posts its webhooks to the product. Only
+tests import this.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+
+import httpx
+from pydantic import SecretStr
+from sqlalchemy import Connection, select
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tests.support.fakes import FakeClock, FakeLive
+from tests.support.servers import serve
+from tests.support.store import Customer, new_customer
+from tokenbooth.catalog import build_catalog
+from tokenbooth.jobs.inbox import InboxHandler
+from tokenbooth.management.app import create_management_app
+from tokenbooth.management.context import ManagementContext
+from tokenbooth.payments.stripe_client import StripeGateway
+from tokenbooth.sandbox.stripe import SandboxConfig, StripeSandbox, create_sandbox
+from tokenbooth.settings import Settings, StripeSettings
+from tokenbooth.store.engine import Store
+from tokenbooth.store.tables import inbox
+
+API_KEY = "sk_test_shop"
+OLD_SECRET, WEBHOOK_SECRET = "whsec_shop_old", "whsec_shop"
+PREFIX = "/_sandbox/stripe"
+CARD = "4242424242424242"
+DECLINED_CARD = "4000000000000002"
+FAILS_LATER_CARD = "4000000000000341"
+DELAYED_CARD = "000123456789"
+
+Json = dict[str, object]
+
+
+class _Late:
+    """An application that can only be made once its own address is known."""
+
+    def __init__(self) -> None:
+        self.app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert self.app is not None
+        await self.app(scope, receive, send)
+
+
+@dataclass(slots=True)
+class Shop:
+    """A running product with a customer.
+
+    Attributes:
+        origin: where both are served.
+        http: a client at `origin`, with the customer's management key.
+        bare: a client at `origin` without a credential.
+        store, clock, live: what the product was given.
+        ada: the customer.
+        inbox: what carries out the product's events.
+    """
+
+    origin: str
+    http: httpx.Client
+    bare: httpx.Client
+    store: Store
+    clock: FakeClock
+    live: FakeLive
+    ada: Customer
+    inbox: InboxHandler = field(repr=False)
+
+    def post(self, path: str, body: object, **headers: str) -> httpx.Response:
+        """Call the product."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.http.post(f"/api/billing/{path}", json=body, headers=sent)
+
+    def data(self, path: str) -> Json:
+        """The payload of a GET that must succeed."""
+        answer = self.http.get(f"/api/billing/{path}")
+        assert answer.status_code == 200, answer.text
+        payload: Json = answer.json()["data"]
+        return payload
+
+    def subscriptions(self) -> list[Json]:
+        """The customer's subscriptions."""
+        found = self.data("status")["subscriptions"]
+        assert isinstance(found, list)
+        return found
+
+    def open_page(self, path: str, body: object) -> tuple[str, str]:
+        """Open a checkout; its page and its session."""
+        answer = self.post(path, body)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["sessionUrl"]), str(answer.json()["sessionId"])
+
+    def pay(self, url: str, card: str = CARD) -> httpx.Response:
+        """Submit a checkout page as a script does."""
+        return self.bare.post(url, data={"card": card})
+
+    def subscribe(self, plan: str = "pro", card: str = CARD) -> Json:
+        """Buy a plan; the newest subscription."""
+        url, _ = self.open_page("checkout", {"planSlug": plan})
+        assert self.pay(url, card).status_code == 200
+        return self.subscriptions()[0]
+
+    def control(self, name: str, **body: object) -> Json:
+        """A control call of the sandbox, which answers after its webhooks were answered."""
+        answer = self.bare.post(f"{PREFIX}/_control/{name}", json=body)
+        assert answer.status_code == 200, answer.text
+        state: Json = answer.json()
+        return state
+
+    def advance(self, seconds: int) -> None:
+        """Let time pass in both worlds; returns when what fell due at Stripe was told here."""
+        self.clock.advance(seconds)
+        self.control("advance", seconds=0)
+
+    def stripe(self, path: str) -> Json:
+        """Read from the sandbox's API."""
+        answer = self.bare.get(f"{PREFIX}/v1/{path}", headers={"authorization": f"Bearer {API_KEY}"})
+        assert answer.status_code == 200, answer.text
+        found: Json = answer.json()
+        return found
+
+    def stripe_ids(self, path: str) -> list[str]:
+        """The ids of a list of the sandbox's API, newest first."""
+        data = self.stripe(path)["data"]
+        assert isinstance(data, list)
+        return [str(entry["id"]) for entry in data]
+
+    def event_ids(self, event_type: str) -> list[str]:
+        """The ids of the sandbox's events of a type, newest first."""
+        return self.stripe_ids(f"events?limit=100&type={event_type}")
+
+    def inbox_rows(self) -> list[tuple[str, str]]:
+        """Type and status of every stored event, oldest first."""
+
+        def read(conn: Connection) -> list[tuple[str, str]]:
+            rows = conn.execute(select(inbox.c.type, inbox.c.status).order_by(inbox.c.id))
+            return [(row.type, row.status) for row in rows]
+
+        return self.store.read_now(read)
+
+
+@contextmanager
+def running_shop(
+    store: Store,
+    clock: FakeClock | None = None,
+    *,
+    max_pending: int = 100,
+    stripe_timeout_s: float = 20,
+    around_stripe: Callable[[ASGIApp], ASGIApp] = lambda sandbox: sandbox,
+) -> Iterator[Shop]:
+    """A product with its sandbox and a customer, until the block ends.
+
+    Args:
+        store: an empty database.
+        clock: the time in both worlds.
+        max_pending: how many unpaid checkouts an account may have.
+        stripe_timeout_s: how long the product waits for Stripe, in seconds.
+        around_stripe: what stands between the product and the sandbox, to lose or delay answers.
+    """
+    clock = clock or FakeClock()
+    product, sandbox_at = _Late(), _Late()
+    made: list[StripeSandbox] = []
+    handlers: list[InboxHandler] = []
+    gateways: list[StripeGateway] = []
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        for sandbox in made:
+            await sandbox.aclose()
+        for handler in handlers:
+            await handler.drained()
+        for gateway in gateways:
+            await gateway.aclose()
+
+    host = Starlette(routes=[Mount(PREFIX, app=sandbox_at), Mount("", app=product)], lifespan=lifespan)
+    with serve(host) as origin:
+        sandbox = create_sandbox(_sandbox_config(origin, clock))
+        made.append(sandbox)
+        sandbox_at.app = around_stripe(sandbox)
+        settings = _settings(origin, max_pending, stripe_timeout_s)
+        gateway = StripeGateway(API_KEY, api_base=origin + PREFIX, max_network_retries=0)
+        gateways.append(gateway)
+        handler = InboxHandler(store, gateway, clock)
+        handlers.append(handler)
+        live = FakeLive()
+        catalog = build_catalog(settings)
+        product.app = create_management_app(
+            ManagementContext(
+                store=store,
+                clock=clock,
+                settings=settings,
+                catalog=lambda: catalog,
+                live=live,
+                stripe=gateway,
+                handle_event=handler.handle,
+            )
+        )
+        ada = new_customer(store, now_us=clock.now_us())
+        with httpx.Client(base_url=origin, timeout=60) as bare, httpx.Client(base_url=origin, timeout=60) as http:
+            http.headers.update(ada.headers)
+            yield Shop(origin, http, bare, store, clock, live, ada, handler)
+
+
+def _sandbox_config(origin: str, clock: FakeClock) -> SandboxConfig:
+    return SandboxConfig(
+        api_key=API_KEY,
+        webhook_secret=WEBHOOK_SECRET,
+        webhook_url=f"{origin}/api/webhooks/stripe",
+        public_url=origin + PREFIX,
+        clock=lambda: clock.now_us() / 1_000_000,
+        retry_delays_s=(0.01, 0.01),
+    )
+
+
+def _settings(origin: str, max_pending: int, timeout_s: float) -> Settings:
+    settings = Settings(
+        stripe=StripeSettings(
+            secret_key=SecretStr(API_KEY),
+            webhook_secrets=[SecretStr(OLD_SECRET), SecretStr(WEBHOOK_SECRET)],
+            api_base=origin + PREFIX,
+            timeout_s=timeout_s,
+        )
+    )
+    return settings.model_copy(
+        update={
+            "server": settings.server.model_copy(update={"public_url": origin}),
+            "management": settings.management.model_copy(update={"max_pending_checkouts": max_pending}),
+        }
+    )

@@ -1,0 +1,163 @@
+"""The demo as a process: it starts with nothing, can be played through, and goes on after a restart."""
+
+import json
+import re
+import signal
+import subprocess
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.command import Running, answer, running, tokenbooth
+from tokenbooth.demo_texts import MODEL
+
+# Made up here, and only as long as it must be to be taken for a live key.
+LIVE_KEY = "sk_" + "live_" + "x"
+
+
+def _url(output: str, _log: str) -> str | None:
+    if "Ctrl-C stops it" not in output:
+        return None
+    found = re.search(r"Address: +(\S+)", output)
+    return None if found is None else found.group(1)
+
+
+def _demo(cwd: Path, *arguments: str) -> AbstractContextManager[Running]:
+    return running("demo", "--port", "0", *arguments, cwd=cwd, find_url=_url)
+
+
+def _access(directory: Path) -> dict[str, str]:
+    read = json.loads((directory / "demo.json").read_text(encoding="utf-8"))
+    assert isinstance(read, dict)
+    return read
+
+
+def _walk_through(output: str) -> str:
+    """The commands that the demo printed."""
+    return output[output.index("API=") : output.index("Ctrl-C stops it")]
+
+
+def _bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+def test_the_walk_through_runs_as_printed(tmp_path: Path) -> None:
+    """Pasted into a shell, the walk-through subscribes, pays, makes a key, uses it and shows the cost."""
+    with _demo(tmp_path) as demo:
+        script = _walk_through(demo.output.read_text(encoding="utf-8"))
+        done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=60)
+        assert demo.stop(signal.SIGTERM) == 0
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    paid, status, completion, usage = lines
+    assert paid["status"] == "complete"
+    assert [subscription["status"] for subscription in status["subscriptions"]] == ["active"]
+    assert completion["usage"]["completion_tokens"] > 0
+    assert usage["total"]["requests"] == 1
+    assert answer("audit", "--config", "tokenbooth-demo/tokenbooth.toml", cwd=tmp_path)["clean"] is True
+
+
+def test_a_restart_goes_on_with_the_same_data(tmp_path: Path) -> None:
+    """Started again on its directory, killed or not, the demo has the same key, the same money, the same sandbox."""
+    with _demo(tmp_path) as demo:
+        key = _access(tmp_path / "tokenbooth-demo")["managementKey"]
+        topped = httpx.post(
+            f"{demo.base_url}/api/billing/topup",
+            headers=_bearer(key),
+            json={"amount": 50, "method": "stripe"},
+        ).json()
+        paid = httpx.post(topped["sessionUrl"].replace("localhost", "127.0.0.1"), data={"card": "4242424242424242"})
+        assert paid.status_code == 200
+        demo.process.kill()
+        demo.process.wait(30)
+    before = _access(tmp_path / "tokenbooth-demo")
+    with _demo(tmp_path) as demo:
+        after = _access(tmp_path / "tokenbooth-demo")
+        credit = httpx.get(f"{demo.base_url}/api/billing/credits", headers=_bearer(key)).json()
+        assert demo.stop() == 0
+    assert credit["balance"] == "50.00"
+    assert after == {**before, "baseUrl": demo.base_url}
+
+
+def test_what_is_kept_is_private(tmp_path: Path) -> None:
+    """The directory, the access and the configuration are readable by their owner only."""
+    with _demo(tmp_path, "--data-dir", "kept") as demo:
+        assert demo.stop() == 0
+    kept = tmp_path / "kept"
+    modes = {
+        name: (kept / name).stat().st_mode & 0o777 for name in (".", "demo.json", "tokenbooth.toml", "tokenbooth.db")
+    }
+    assert modes == {".": 0o700, "demo.json": 0o600, "tokenbooth.toml": 0o600, "tokenbooth.db": 0o600}
+    assert set(_access(kept)) == {"baseUrl", "managementKey", "email", "password"}
+
+
+def test_a_lost_access_file_is_made_again(tmp_path: Path) -> None:
+    """Without its access file the demo gives a new key to the same account."""
+    with _demo(tmp_path) as demo:
+        assert demo.stop() == 0
+    access_file = tmp_path / "tokenbooth-demo" / "demo.json"
+    old = _access(access_file.parent)
+    access_file.write_text("{", encoding="utf-8")
+    with _demo(tmp_path) as demo:
+        new = _access(access_file.parent)
+        status = httpx.get(f"{demo.base_url}/api/billing/status", headers=_bearer(new["managementKey"]))
+        assert demo.stop() == 0
+    assert status.status_code == 200
+    assert new["email"] == old["email"]
+    assert new["managementKey"] != old["managementKey"]
+
+
+def test_an_operators_changes_are_kept(tmp_path: Path) -> None:
+    """The configuration may be changed; the demo does not write over it, and uses it."""
+    with _demo(tmp_path) as demo:
+        assert demo.stop() == 0
+    path = tmp_path / "tokenbooth-demo" / "tokenbooth.toml"
+    path.write_text(path.read_text(encoding="utf-8").replace("rpm = 60", "rpm = 61"), encoding="utf-8")
+    with _demo(tmp_path) as demo:
+        plans = httpx.get(f"{demo.base_url}/api/plans").json()["data"]
+        assert demo.stop() == 0
+    assert [plan["rateLimits"]["rpm"] for plan in plans if plan["slug"] == "standard"] == [61]
+
+
+def test_no_demo_with_a_live_key(tmp_path: Path) -> None:
+    """A live Stripe key in the environment or the file stops the demo before anything is sent anywhere."""
+    done = tokenbooth("demo", "--port", "0", cwd=tmp_path, env={"TOKENBOOTH_STRIPE__SECRET_KEY": LIVE_KEY})
+    assert (done.returncode, "live Stripe key" in done.stderr) == (2, True)
+    assert not (tmp_path / "tokenbooth-demo" / "tokenbooth.db").exists()
+
+
+def test_one_demo_on_a_directory(tmp_path: Path) -> None:
+    """A second demo on the same directory is refused; the first goes on."""
+    with _demo(tmp_path) as demo:
+        done = tokenbooth("demo", "--port", "0", cwd=tmp_path)
+        assert (done.returncode, "in use by another tokenbooth process" in done.stderr) == (1, True)
+        assert httpx.get(f"{demo.base_url}/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("argument", ["/proc/none", "file"])
+def test_a_directory_that_cannot_be_used(tmp_path: Path, argument: str) -> None:
+    """A place where nothing can be kept is said in one line."""
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    done = tokenbooth("demo", "--port", "0", "--data-dir", argument, cwd=tmp_path)
+    assert (done.returncode, "--data-dir" in done.stderr) == (2, True)
+    assert "Traceback" not in done.stderr
+
+
+def test_the_demo_serves_its_model(tmp_path: Path) -> None:
+    """A credit key made in the demo gets an answer at the reference's price."""
+    with _demo(tmp_path) as demo:
+        key = _access(tmp_path / "tokenbooth-demo")["managementKey"]
+        account = _access(tmp_path / "tokenbooth-demo")["email"]
+        grant = ("credit", "grant", "--account", account, "--amount", "1", "--reason", "r")
+        answer(*grant, "--config", "tokenbooth-demo/tokenbooth.toml", cwd=tmp_path)
+        made = httpx.post(f"{demo.base_url}/api/keys/credit", headers=_bearer(key), json={"name": "k"}).json()
+        completion = httpx.post(
+            f"{demo.base_url}/v1/chat/completions",
+            headers=_bearer(made["apiKey"]),
+            json={"model": MODEL, "messages": [{"role": "user", "content": "Hello"}]},
+        )
+        assert demo.stop() == 0
+    usage = completion.json()["usage"]
+    cost_nano = -(-(usage["prompt_tokens"] * 270_000_000 + usage["completion_tokens"] * 1_100_000_000) // 1_000_000)
+    assert completion.headers["x-cost-usd"] == f"{cost_nano / 1e9:.9f}".rstrip("0")

@@ -1,0 +1,46 @@
+"""Figures for Prometheus."""
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tokenbooth.metrics import Metrics
+
+
+def _samples(metrics: Metrics) -> dict[str, float]:
+    families = text_string_to_metric_families(metrics.render().decode())
+    return {
+        sample.name + "".join(f" {value}" for value in sample.labels.values()): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def test_figures_are_rendered() -> None:
+    """What was shown and counted stands in the text, amounts in USD."""
+    metrics = Metrics("1.2.3")
+    metrics.show_store(is_up=True)
+    metrics.show_usage(requests=7, charged_nano=2_500_000_000, uncollected_nano=1)
+    metrics.show_inbox({"due": 2, "parked": 1})
+    metrics.answered(200)
+    metrics.answered(204)
+    metrics.answered(503)
+    samples = _samples(metrics)
+    expected = {
+        "tokenbooth_build_info 1.2.3": 1.0,
+        "tokenbooth_store_up": 1.0,
+        "tokenbooth_usage_requests": 7.0,
+        "tokenbooth_usage_charged_usd": 2.5,
+        "tokenbooth_uncollected_usd": 1e-09,
+        "tokenbooth_inbox_rows due": 2.0,
+        "tokenbooth_inbox_rows parked": 1.0,
+        "tokenbooth_management_responses_total 2xx": 2.0,
+        "tokenbooth_management_responses_total 5xx": 1.0,
+    }
+    assert {name: samples[name] for name in expected} == expected
+
+
+def test_two_programs_count_apart() -> None:
+    """Each has a registry of its own."""
+    one, other = Metrics("1"), Metrics("1")
+    one.answered(200)
+    assert "tokenbooth_management_responses_total 2xx" in _samples(one)
+    assert "tokenbooth_management_responses_total 2xx" not in _samples(other)
