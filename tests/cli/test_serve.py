@@ -98,15 +98,16 @@ def _ask(server: Running, key: str, content: str) -> httpx.Response:
 
 def test_the_planes_answer_on_one_port(server: Running) -> None:
     """Data plane, management, pages and figures are told apart by their paths, each with our request id."""
-    get = httpx.Client(base_url=server.base_url).get
-    statuses = {path: get(path).status_code for path in ("/", "/healthz", "/readyz", "/openapi.json", "/metrics")}
-    assert statuses == dict.fromkeys(statuses, 200)
-    assert (get("/v1/models").status_code, get("/v1").status_code) == (401, 404)
-    assert (get("/api/billing/status").status_code, get("/api/nothing").status_code) == (401, 404)
-    assert (get("/nothing").status_code, get("/_sandbox/stripe/v1/customers").status_code) == (404, 404)
-    for path in ("/", "/nothing", "/healthz", "/api/nothing", "/v1/models", "/v1", "/metrics"):
-        assert get(path).headers["x-request-id"].startswith("req_"), path
-    assert "server" not in get("/").headers
+    with httpx.Client(base_url=server.base_url) as client:
+        get = client.get
+        statuses = {path: get(path).status_code for path in ("/", "/healthz", "/readyz", "/openapi.json", "/metrics")}
+        assert statuses == dict.fromkeys(statuses, 200)
+        assert (get("/v1/models").status_code, get("/v1").status_code) == (401, 404)
+        assert (get("/api/billing/status").status_code, get("/api/nothing").status_code) == (401, 404)
+        assert (get("/nothing").status_code, get("/_sandbox/stripe/v1/customers").status_code) == (404, 404)
+        for path in ("/", "/nothing", "/healthz", "/api/nothing", "/v1/models", "/v1", "/metrics"):
+            assert get(path).headers["x-request-id"].startswith("req_"), path
+        assert "server" not in get("/").headers
 
 
 def test_sigterm_ends_with_exit_code_0(home: Path, server: Running) -> None:

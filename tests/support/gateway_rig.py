@@ -286,7 +286,7 @@ class _WithLife:
         self._gateway = gateway
         self.loop: asyncio.AbstractEventLoop | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             await self._gateway(scope, receive, send)
             return

@@ -51,7 +51,7 @@ class Postgres:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """A PostgreSQL server of this test process, stopped and deleted at the end."""
     # Without a user session there is no runtime directory, and the package warns of that when it is imported.
     with warnings.catch_warnings():
@@ -64,8 +64,8 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
 
 
 @pytest.fixture
-def postgres_url(postgres: Postgres) -> Iterator[str]:
+def postgres_url(postgres_server: Postgres) -> Iterator[str]:
     """An empty database of its own for one test, without a schema."""
-    url = postgres.new_database(empty=True)
+    url = postgres_server.new_database(empty=True)
     yield url
-    postgres.drop_database(url)
+    postgres_server.drop_database(url)
