@@ -142,7 +142,11 @@ class Application:
 
     def _prepare(self) -> None:
         # Before the migration: it must not change the schema below a server that runs.
-        DirectoryLock(data_dir(self._parts.settings)).release()
+        directory = data_dir(self._parts.settings)
+        try:
+            DirectoryLock(directory).release()
+        except OSError as failure:
+            raise SettingsError(f"store.data_dir: {directory} cannot be used: {failure.strerror}") from None
         migrate(self._parts.store.engine)
         in_use = self._parts.store.read_now(plans_in_use, now_us=self._parts.clock.now_us())
         _refuse_missing_plans(self._parts.catalog(), in_use)

@@ -64,11 +64,10 @@ class Service:
 
     def start(self) -> None:
         """Start it and wait until it is ready."""
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tokenbooth", "serve", "--config", str(self.config)],
-            stdout=subprocess.DEVNULL,
-            stderr=(self.config.parent / "serve.log").open("ab"),
-        )
+        with (self.config.parent / "serve.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tokenbooth", "serve", "--config", str(self.config)], stdout=log, stderr=log
+            )
         give_up = time.monotonic() + 30
         while time.monotonic() < give_up:
             assert self.process.poll() is None, (self.config.parent / "serve.log").read_text()

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.gateway_rig import JumpingClock, MoodyStore, Rig, open_moody_store, run_rig
+from tests.support.gateway_rig import JumpingClock, MoodyStore, Rig, open_moody_store, run_rig, with_routes
+from tests.support.scripted_upstream import ScriptedUpstream, serve_scripts
+from tokenbooth.gateway.upstreams import Timeouts
 
 
 @pytest.fixture
@@ -46,3 +48,27 @@ def timed(moody: MoodyStore, tmp_path: Path, clock: JumpingClock) -> Iterator[Ri
     """A gateway whose time the test moves."""
     with run_rig(moody, tmp_path, clock=clock) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def scripts() -> Iterator[tuple[ScriptedUpstream, str]]:
+    """An upstream that says what the tests of a file wrote down."""
+    with serve_scripts() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def scripted(scripts: tuple[ScriptedUpstream, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """A gateway in front of `scripts`, soon tired of silence."""
+    directory = tmp_path_factory.mktemp("scripted")
+    opened = open_moody_store(directory / "tokenbooth.db")
+    try:
+        with run_rig(
+            opened,
+            directory,
+            timeouts=Timeouts(connect_s=2, first_byte_s=0.5, idle_s=0.3),
+            change_catalog=lambda catalog: with_routes(catalog, scripts[1]),
+        ) as running:
+            yield running
+    finally:
+        opened.close()

@@ -108,6 +108,9 @@ def is_refused(url: str) -> bool:
         httpx.get(url, timeout=5)
     except httpx.ConnectError:
         return True
+    except httpx.TransportError:
+        # Accepted at the last moment, and dropped.
+        return False
     return False
 
 

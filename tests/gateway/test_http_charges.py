@@ -1,0 +1,276 @@
+"""What is charged when a call does not end well: the matrix of delivered × ending × usage, cell by cell."""
+
+import itertools
+from dataclasses import dataclass
+from typing import Literal
+
+import httpx
+import msgspec
+import pytest
+
+from tests.support.gateway_rig import CHAT, Rig, eventually, events_of, prompt
+from tests.support.scripted_upstream import DONE, Ending, Script, ScriptedUpstream, answer, chunk
+
+Delivered = Literal["none", "some", "all"]
+Trouble = Literal["client gone", "upstream error", "timeout"]
+Usage = Literal["present", "absent", "zero"]
+Scripts = tuple[ScriptedUpstream, str]
+
+INPUT_NANO, OUTPUT_NANO = 270, 1_100
+REPORTED = {"prompt_tokens": 100, "completion_tokens": 7}
+ZERO = {"prompt_tokens": 0, "completion_tokens": 0}
+REPORTED_NANO = 100 * INPUT_NANO + 7 * OUTPUT_NANO
+WORDS = ("abcd", "abcd", "abcd")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell of the matrix."""
+
+    delivered: Delivered
+    trouble: Trouble
+    usage: Usage
+
+    def pieces(self) -> tuple[bytes, ...]:
+        """What the upstream sends before the trouble; usage comes on its last event, or behind a finish."""
+        usage = {"present": REPORTED, "absent": None, "zero": ZERO}[self.usage]
+        match self.delivered:
+            case "none":
+                return (chunk(usage=usage),)
+            case "some":
+                return (chunk(), *map(chunk, WORDS[:2]), chunk(WORDS[2], usage=usage))
+            case "all":
+                behind = () if usage is None else (chunk(usage=usage, choices=False),)
+                return (chunk(), *map(chunk, WORDS), chunk(finish=True), *behind)
+
+    def expected_nano(self, body_bytes: int) -> int:
+        """What the customer pays."""
+        match self.usage:
+            case "present":
+                return REPORTED_NANO
+            case "zero":
+                return 0
+            case "absent":
+                words = 0 if self.delivered == "none" else len(WORDS)
+                return -(-body_bytes // 4) * INPUT_NANO + words * OUTPUT_NANO
+
+
+CELLS = [
+    Cell(delivered, trouble, usage)
+    for delivered, trouble, usage in itertools.product(
+        ("none", "some", "all"), ("client gone", "upstream error", "timeout"), ("present", "absent", "zero")
+    )
+]
+
+
+def encoded(text: str, **fields: object) -> bytes:
+    """A body as bytes, whose number decides about an estimate."""
+    return msgspec.json.encode(prompt(text, **fields))
+
+
+def bearer(rig: Rig, account: str) -> dict[str, str]:
+    """The headers of a key of the account."""
+    return {"authorization": f"Bearer {rig.credit_key(account)}", "content-type": "application/json"}
+
+
+def charge_once(rig: Rig, account: str) -> int:
+    """Wait for the account's one charge; returns it in nano-USD. Nothing stays held."""
+    eventually(lambda: len(rig.charges(account)) == 1)
+    assert rig.gateway.held_nano(account) == 0
+    return rig.charged_nano(account)
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"{cell.delivered}-{cell.trouble}-{cell.usage}")
+def test_the_charge_matrix_of_streams(scripted: Rig, scripts: Scripts, cell: Cell) -> None:
+    """A stream that ends in trouble after its first byte is charged once: by usage, else as counted (39, 40, 41)."""
+    ending: Ending = "cut" if cell.trouble == "upstream error" else "hang"
+    script = Script(cell.pieces(), ending)
+    account = scripted.account("5")
+    body = encoded(scripts[0].add(script), stream=True)
+    with scripted.http.stream("POST", CHAT, content=body, headers=bearer(scripted, account)) as response:
+        assert response.status_code == 200
+        pieces = response.iter_text()
+        read = next(pieces)
+        while cell.delivered != "none" and read.count("abcd") < len(WORDS):
+            read += next(pieces)
+        if cell.trouble != "client gone":
+            read += "".join(pieces)
+    if cell.trouble != "client gone":
+        code = {"upstream error": "upstream_error", "timeout": "upstream_timeout"}[cell.trouble]
+        assert msgspec.json.decode(events_of(read)[-1])["error"]["code"] == code
+        assert "[DONE]" not in read
+    assert charge_once(scripted, account) == cell.expected_nano(len(body))
+    assert scripted.charges(account)[0].estimated == (cell.usage == "absent")
+    if ending == "hang":
+        assert script.gone.wait(5)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    ("script", "status"),
+    [
+        (Script(ending="hang", headless=True), 504),
+        (Script(ending="cut", headless=True), 502),
+        (Script(status=500, pieces=(b"{}",)), 502),
+        (Script(status=503, pieces=(b"{}",)), 503),
+        (Script(status=400, pieces=(b"{}",)), 400),
+        (Script(), 502),
+    ],
+    ids=["silence", "cut", "500", "503", "400", "empty"],
+)
+def test_trouble_before_the_first_byte_costs_nothing(
+    scripted: Rig, scripts: Scripts, stream: bool, script: Script, status: int
+) -> None:
+    """Where no byte of an answer came, the client gets an error and the hold is let go (38)."""
+    account = scripted.account("5")
+    body = prompt(scripts[0].add(script), stream=stream)
+    response = scripted.http.post(CHAT, json=body, headers=bearer(scripted, account))
+    assert response.status_code == status
+    assert scripted.charges(account) == []
+    assert scripted.gateway.held_nano(account) == 0
+
+
+@pytest.mark.parametrize("ending", ["cut", "hang"])
+def test_half_an_answer_that_is_not_streamed_costs_nothing(scripted: Rig, scripts: Scripts, ending: Ending) -> None:
+    """A whole answer of which only a part came is never delivered and never charged."""
+    account = scripted.account("5")
+    half = answer(usage=REPORTED)[:40]
+    name = scripts[0].add(Script((half,), ending, content_type="application/json"))
+    response = scripted.http.post(CHAT, json=prompt(name), headers=bearer(scripted, account))
+    assert response.status_code == {"cut": 502, "hang": 504}[ending]
+    assert scripted.charges(account) == []
+    assert scripted.gateway.held_nano(account) == 0
+
+
+@pytest.mark.parametrize("usage", ["present", "absent", "zero"])
+def test_an_answer_that_is_not_streamed_is_charged_by_usage_or_counted(
+    scripted: Rig, scripts: Scripts, usage: Usage
+) -> None:
+    """Without a usage object the answer's text is counted and marked estimated (40)."""
+    account = scripted.account("5")
+    reported: dict[str, object] = {"present": {"usage": REPORTED}, "absent": {}, "zero": {"usage": ZERO}}[usage]
+    name = scripts[0].add(Script((answer(**reported),), content_type="application/json"))
+    body = encoded(name)
+    response = scripted.http.post(CHAT, content=body, headers=bearer(scripted, account))
+    assert response.status_code == 200
+    expected = Cell("all", "upstream error", usage).expected_nano(len(body))
+    assert charge_once(scripted, account) == expected
+    assert scripted.charges(account)[0].estimated == (usage == "absent")
+
+
+def test_a_client_that_leaves_before_a_whole_answer_still_pays(shared: Rig) -> None:
+    """A call that is not streamed ends and is charged, also when nobody waits for it any more."""
+    account = shared.account("5")
+    body = prompt("[[delay 0.4]] [[usage prompt=100 completion=7]]")
+    with pytest.raises(httpx.ReadTimeout):
+        shared.http.post(CHAT, json=body, headers=bearer(shared, account), timeout=0.1)
+    assert charge_once(shared, account) == REPORTED_NANO
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_leaves_before_the_first_byte_lets_go_of_its_hold(shared: Rig, stream: bool) -> None:
+    """Whatever is charged for it, a call whose client left early ends, once, and holds nothing."""
+    account = shared.account("5")
+    body = prompt("[[delay 0.3]] [[write 3]]", stream=stream)
+    with pytest.raises(httpx.ReadTimeout):
+        shared.http.post(CHAT, json=body, headers=bearer(shared, account), timeout=0.1)
+    assert 0 < charge_once(shared, account) < 100_000
+
+
+def test_hanging_up_in_mid_stream_stops_the_upstream(shared: Rig) -> None:
+    """The model server sees that its client went away and writes no more tokens (39)."""
+    account = shared.account("5")
+    body = encoded("[[write 2000]] [[token-delay 0.01]]", stream=True)
+    with shared.http.stream("POST", CHAT, content=body, headers=bearer(shared, account)) as response:
+        pieces = response.iter_text()
+        read = ""
+        while "token" not in read:
+            read += next(pieces)
+    eventually(lambda: shared.models.requests[-1].outcome == "client_gone")
+    sent = shared.models.requests[-1].tokens_sent
+    prompt_nano = -(-len(body) // 4) * INPUT_NANO
+    charged = charge_once(shared, account)
+    assert prompt_nano + 2 * OUTPUT_NANO <= charged <= prompt_nano + 2 * sent * OUTPUT_NANO
+    assert sent < 1_000
+
+
+def test_hanging_up_after_the_finish_waits_for_the_usage(scripted: Rig, scripts: Scripts) -> None:
+    """When only the usage can still come, it is awaited and charged (39)."""
+    pieces = (chunk(), chunk("abcd"), chunk(finish=True), chunk(usage=REPORTED, choices=False), DONE)
+    script = Script(pieces, pause_before=3)
+    account = scripted.account("5")
+    body = encoded(scripts[0].add(script), stream=True)
+    with scripted.http.stream("POST", CHAT, content=body, headers=bearer(scripted, account)) as response:
+        read = ""
+        for piece in response.iter_text():
+            read += piece
+            if '"stop"' in read:
+                break
+    script.proceed.set()
+    assert charge_once(scripted, account) == REPORTED_NANO
+    assert not scripted.charges(account)[0].estimated
+
+
+@pytest.mark.parametrize(
+    ("directives", "output"),
+    [("[[usage-twice]]", 5), ("[[cumulative-usage]]", 5), ("[[usage-in-last-choice]]", 5)],
+)
+def test_repeated_and_cumulative_usage_counts_once(shared: Rig, directives: str, output: int) -> None:
+    """However often the usage is told, the last word is charged, once (41)."""
+    account = shared.account("5")
+    shared.http.post(
+        CHAT, json=prompt(f"[[write 5]] {directives}", stream=True), headers=bearer(shared, account)
+    ).raise_for_status()
+    charge_once(shared, account)
+    assert [charge.completion_tokens for charge in shared.charges(account)] == [output]
+
+
+def test_a_price_change_in_mid_request_does_not_matter(shared: Rig) -> None:
+    """The charge has the unit prices that were admitted, and they multiply to what was charged (42)."""
+    account = shared.account("5")
+    shared.http.post(CHAT, json=prompt("[[write 5]]"), headers=bearer(shared, account)).raise_for_status()
+    charge_once(shared, account)
+    (charge,) = shared.charges(account)
+    assert (charge.input_price, charge.cached_price, charge.output_price) == (270_000_000, 70_000_000, 1_100_000_000)
+    assert charge.charged_nano == charge.prompt_tokens * INPUT_NANO + charge.completion_tokens * OUTPUT_NANO
+
+
+LIES: list[object] = [
+    {"prompt_tokens": -5, "completion_tokens": 3},
+    {"prompt_tokens": 5, "completion_tokens": -3},
+    {"prompt_tokens": 10**17, "completion_tokens": 1},
+    {"prompt_tokens": 2**70, "completion_tokens": 1},
+    {"completion_tokens": 3},
+    {"prompt_tokens": "5", "completion_tokens": 3},
+    {"prompt_tokens": 5.5, "completion_tokens": 3},
+    {"prompt_tokens": True, "completion_tokens": 3},
+    {"prompt_tokens": 5, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 6}},
+    {"prompt_tokens": 5, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": -6}},
+    {},
+]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("lie", LIES, ids=str)
+def test_a_lying_usage_is_not_believed(scripted: Rig, scripts: Scripts, lie: object, stream: bool) -> None:
+    """Negative, absurd, missing and malformed counts are replaced by a count of ours (44)."""
+    pieces = (answer(usage=lie),)
+    if stream:
+        pieces = (chunk(), *map(chunk, WORDS), chunk(finish=True), chunk(usage=lie, choices=False), DONE)
+    kind = "text/event-stream" if stream else "application/json"
+    account = scripted.account("5")
+    body = encoded(scripts[0].add(Script(pieces, content_type=kind)), stream=stream)
+    response = scripted.http.post(CHAT, content=body, headers=bearer(scripted, account))
+    assert response.status_code == 200
+    charged = charge_once(scripted, account)
+    counted = -(-len(body) // 4) * INPUT_NANO + len(WORDS) * OUTPUT_NANO
+    # An impossible count of cached tokens alone leaves the rest of the report believable.
+    assert charged in (counted, 5 * INPUT_NANO + 3 * OUTPUT_NANO)
+
+
+def test_a_usage_beyond_the_models_limits_is_cut_to_them(shared: Rig) -> None:
+    """A believable but impossible report is charged up to the model's context and ceiling (44)."""
+    account = shared.account("5")
+    body = prompt("[[usage prompt=90000000 completion=90000000]]")
+    shared.http.post(CHAT, json=body, headers=bearer(shared, account)).raise_for_status()
+    assert charge_once(shared, account) == 65_536 * INPUT_NANO + 8_192 * OUTPUT_NANO

@@ -1,0 +1,153 @@
+"""What a client is told when an upstream fails: our words, nothing of the operator's."""
+
+import msgspec
+import pytest
+
+from tokenbooth.gateway.refusals import Category
+from tokenbooth.gateway.upstream_errors import is_worth_another, refusal_of, refusal_of_status
+from tokenbooth.gateway.upstreams import UpstreamBroke, UpstreamTimedOut, UpstreamUnreachable
+
+
+class Answered:
+    """An upstream's answer that has a status and headers only."""
+
+    def __init__(self, status: int, **headers: str) -> None:
+        self.status = status
+        self._headers = headers
+
+    def header(self, name: str) -> str | None:
+        return self._headers.get(name.replace("-", "_"))
+
+    async def read(self) -> bytes:
+        return b""
+
+    async def next_chunk(self) -> bytes | None:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("status", "told", "code"),
+    [
+        (400, 400, "bad"),
+        (413, 413, "bad"),
+        (422, 422, "bad"),
+        (401, 502, "upstream_error"),
+        (402, 502, "upstream_error"),
+        (403, 502, "upstream_error"),
+        (404, 502, "upstream_error"),
+        (302, 502, "upstream_error"),
+        (500, 502, "upstream_error"),
+        (429, 503, "overloaded"),
+        (503, 503, "overloaded"),
+        (529, 503, "overloaded"),
+    ],
+)
+def test_statuses(status: int, told: int, code: str) -> None:
+    """The client's mistakes pass, the operator's problems don't."""
+    refusal = refusal_of_status(Answered(status), b'{"error":{"message":"secret sauce","code":"bad"}}')
+
+    assert (refusal.status, refusal.code) == (told, code)
+    assert ("secret sauce" in refusal.message) == (status in (400, 413, 422))
+
+
+def test_failures_without_an_answer() -> None:
+    """Time-outs are 504, everything else is 502."""
+    assert [refusal_of(f("x")).status for f in (UpstreamTimedOut, UpstreamBroke, UpstreamUnreachable)] == [
+        504,
+        502,
+        502,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "another"), [(200, False), (400, False), (401, False), (404, False), (429, True), (500, True), (529, True)]
+)
+def test_when_another_upstream_may_succeed(status: int, another: bool) -> None:
+    """Where the server is at fault."""
+    assert is_worth_another(status) is another
+
+
+@pytest.mark.parametrize(
+    ("header", "wait_us"),
+    [
+        ("7", 7_000_000),
+        ("0", 0),
+        ("99999999999999999999", 3_600_000_000),
+        ("-1", None),
+        ("1.5", None),
+        ("\u0665", None),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", None),
+        ("", None),
+    ],
+)
+def test_the_upstreams_wait_passes_bounded(header: str, wait_us: int | None) -> None:
+    """Seconds, at most an hour; what is no number is left out."""
+    assert refusal_of_status(Answered(429, retry_after=header), b"").retry_after_us == wait_us
+
+
+@pytest.mark.parametrize("status", [500, 502, 504])
+def test_the_upstreams_wait_passes_for_failures_too(status: int) -> None:
+    """A failing server that says when to come back is quoted."""
+    assert refusal_of_status(Answered(status, retry_after="7"), b"").retry_after_us == 7_000_000
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"error":{"message":"too long","param":"messages"}}', "too long"),
+        (b'{"error":"too long"}', "too long"),
+        (b'{"message":"too long"}', "too long"),
+        (b'{"error":{"message":""}}', "The model's server refused the request."),
+        (b"<html>", "The model's server refused the request."),
+        (b'{"error":5}', "The model's server refused the request."),
+        (b"{}", "The model's server refused the request."),
+    ],
+)
+def test_messages_of_refused_requests(body: bytes, message: str) -> None:
+    """Every form that servers write errors in."""
+    refusal = refusal_of_status(Answered(400), body)
+
+    assert (refusal.message, refusal.category) == (message, Category.INVALID)
+
+
+def test_a_body_too_large_keeps_its_category() -> None:
+    """413 is told as such, with a code of ours where the upstream has none."""
+    refusal = refusal_of_status(Answered(413), b'{"error":{"message":"m","code":413}}')
+
+    assert (refusal.category, refusal.code) == (Category.TOO_LARGE, "upstream_invalid_request")
+
+
+# Put together at run time, so that nobody takes them for real ones.
+SECRETS = [
+    "sk-proj-" + "a1B2" * 10,
+    "sk-or-v1-" + "ab12" * 10,
+    "sk-ant-api03-" + "aB1_" * 10,
+    "gsk_" + "aB12" * 10,
+    "xai-" + "aB12" * 10,
+    "AIza" + "aB12" * 8,
+    "hf_" + "aB12" * 8,
+    "org-" + "aB12" * 5,
+    "https://10.1.2.3:8000/v1/chat/completions?key=" + "aB12" * 5,
+    "http://vllm.internal:8000/v1",
+    "10.1.2.3",
+    "ops@example.com",
+    "Bearer " + "aB12" * 8,
+]
+
+
+@pytest.mark.parametrize("secret", SECRETS, ids=range(len(SECRETS)))
+@pytest.mark.parametrize("field", ["message", "code", "param"])
+def test_the_operators_secrets_never_pass(field: str, secret: str) -> None:
+    """Keys, addresses and account ids are removed, in whichever field of the error they stand (P12)."""
+    error = {"message": "m", field: f"The key {secret} is wrong."}
+    refusal = refusal_of_status(Answered(400), msgspec.json.encode({"error": error}))
+
+    assert secret.split()[-1] not in f"{refusal.message} {refusal.code} {refusal.param}"
+
+
+@pytest.mark.parametrize("field", ["message", "code", "param"])
+def test_no_field_is_endless(field: str) -> None:
+    """An upstream's error is cut, whatever its length."""
+    refusal = refusal_of_status(Answered(400), msgspec.json.encode({"error": {"message": "m", field: "x" * 10_000}}))
+
+    assert len(f"{refusal.message}{refusal.code}{refusal.param}") <= 1_000
