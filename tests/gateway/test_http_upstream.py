@@ -6,8 +6,19 @@ import httpx
 import msgspec
 import pytest
 
-from tests.support.gateway_rig import CHAT, UPSTREAM_KEY, MoodyStore, Rig, events_of, prompt, run_rig, with_routes
+from tests.support.gateway_rig import (
+    CHAT,
+    UPSTREAM_KEY,
+    MoodyStore,
+    Rig,
+    eventually,
+    events_of,
+    prompt,
+    run_rig,
+    with_routes,
+)
 from tests.support.scripted_upstream import DONE, Script, ScriptedUpstream, answer, chunk, serve_scripts
+from tokenbooth.gateway.upstreams import Timeouts
 
 Scripts = tuple[ScriptedUpstream, str]
 
@@ -221,8 +232,6 @@ class TestAnotherUpstream:
         self, moody: MoodyStore, tmp_path: Path, scripted: Rig, first: Script, status: int
     ) -> None:
         """After silence the first may have run and billed the call; a bad request is bad everywhere."""
-        from tokenbooth.gateway.upstreams import Timeouts
-
         second = Script((answer(usage=USAGE),), content_type="application/json")
         with serve_scripts() as (one, one_url), serve_scripts() as (two, two_url):
             one.add(first)
@@ -255,6 +264,5 @@ def test_an_upstream_that_bills_anyway_is_heard_to_its_end(
             pieces = response.iter_text()
             next(pieces)
         script.proceed.set()
-        while not rig.charges(account):
-            continue
+        eventually(lambda: len(rig.charges(account)) == 1)
         assert rig.charged_nano(account) == 100 * 270 + 7 * 1_100

@@ -41,6 +41,8 @@ class RequestRate:
         used = self.used(now_us)
         if used < self.limit:
             return 0
+        if self.limit <= 0:
+            return SPAN_US
         # With a limit lowered in the meantime more than one has to leave the span first.
         return self._admitted[used - self.limit] + SPAN_US - now_us
 

@@ -42,11 +42,14 @@ def access_ends_us(terms: SubscriptionTerms, grace_us: int) -> int:
         return 0
     if terms.ended_at_us is not None:
         return min(terms.paid_until_us, terms.ended_at_us)
-    if terms.cancel_at_us is not None:
-        return min(terms.paid_until_us, terms.cancel_at_us)
     if terms.status is SubscriptionStatus.CANCELED:
         return terms.paid_until_us
-    return terms.paid_until_us + grace_us
+    if terms.cancel_at_us is None:
+        return terms.paid_until_us + grace_us
+    if terms.cancel_at_us <= terms.paid_until_us:
+        return terms.cancel_at_us
+    # It ends in a later period: until then it renews like any other.
+    return min(terms.paid_until_us + grace_us, terms.cancel_at_us)
 
 
 def shown_status(terms: SubscriptionTerms, now_us: int) -> SubscriptionStatus:
@@ -55,7 +58,7 @@ def shown_status(terms: SubscriptionTerms, now_us: int) -> SubscriptionStatus:
         return SubscriptionStatus.INCOMPLETE
     if terms.ended_at_us is not None or terms.status is SubscriptionStatus.CANCELED:
         return SubscriptionStatus.CANCELED
-    if terms.cancel_at_us is not None and now_us >= min(terms.cancel_at_us, terms.paid_until_us):
+    if terms.cancel_at_us is not None and now_us >= terms.cancel_at_us:
         return SubscriptionStatus.CANCELED
     if terms.status is SubscriptionStatus.PAUSED:
         return SubscriptionStatus.PAUSED

@@ -34,6 +34,11 @@ class _UsageEvent(msgspec.Struct):
     choices: list[msgspec.Raw] = []
 
 
+class _ErrorEvent(msgspec.Struct):
+    error: msgspec.Raw = msgspec.Raw()
+
+
+_decode_error_event = msgspec.json.Decoder(_ErrorEvent).decode
 _decode_usage_event = msgspec.json.Decoder(_UsageEvent).decode
 _decode_event = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -58,6 +63,7 @@ class StreamMeter:
         "_tail",
         "_text_bytes",
         "ended",
+        "failed",
         "invalid_usage",
         "usage",
         "usage_event",
@@ -73,6 +79,7 @@ class StreamMeter:
         self.invalid_usage = False
         self.usage_event: bytes | None = None
         self.ended = False
+        self.failed = False
         self._tail = b""
         self._recent: list[bytes] = []
         self._recent_bytes = 0
@@ -80,7 +87,9 @@ class StreamMeter:
         self._text_bytes = 0
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take what arrived; returns what may leave now. Sets `ended` at the end marker, which does not leave.
+        """Take what arrived; returns what may leave now.
+
+        Sets `ended` at the end marker and `failed` at an error of the upstream; neither leaves, nor what follows.
 
         Raises:
             BrokenStream: an event is larger than any model writes.
@@ -96,7 +105,7 @@ class StreamMeter:
                 raise BrokenStream("an event is too large")
             if not chunk:
                 return b""
-        if b'"usage"' in chunk or _END in chunk:
+        if b'"usage"' in chunk or _END in chunk or b'"error"' in chunk:
             chunk = self._look_closely(chunk)
         self._remember(chunk)
         return chunk
@@ -133,6 +142,10 @@ class StreamMeter:
             if data == _END:
                 self.ended = True
                 break
+            if b'"error"' in event and _is_error(data):
+                # In the upstream's words, with the operator's secrets: the client is told in ours.
+                self.failed = True
+                break
             if _USAGE.search(event):
                 event = self._take_usage(data, event)
             passing.append(event)
@@ -157,6 +170,13 @@ class StreamMeter:
         if self._cost_nano is None:
             return event
         return b"data: " + with_cost(data, self._cost_nano(self.usage)) + b"\n\n"
+
+
+def _is_error(data: bytes) -> bool:
+    try:
+        return bytes(_decode_error_event(data).error) not in (b"", b"null")
+    except msgspec.DecodeError:
+        return False
 
 
 def with_cost(usage_event: bytes, cost_nano: int) -> bytes:
