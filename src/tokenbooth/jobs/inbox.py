@@ -18,7 +18,7 @@ from tokenbooth.payments.stripe_events import MissingObject, ObjectRef, needed, 
 from tokenbooth.payments.stripe_inbox import from_payload
 from tokenbooth.payments.stripe_snapshots import Snapshot, UnexpectedShape
 from tokenbooth.payments.stripe_webhooks import WebhookEvent
-from tokenbooth.store import inbox, subscriptions
+from tokenbooth.store import inbox, reversals, subscriptions
 from tokenbooth.store.engine import Store
 from tokenbooth.store.inbox import ClaimedRow, InboxStatus, Outcome
 
@@ -125,8 +125,13 @@ class InboxHandler:
         seen: dict[str, int | None] = {}
         while refs := needed(event, fetched, livemode=self._stripe.livemode):
             for ref in refs:
-                if ref.kind == "subscription":
-                    seen[ref.object_id] = await self._store.read(subscriptions.version, ref.object_id)
+                match ref.kind:
+                    case "subscription":
+                        seen[ref.object_id] = await self._store.read(subscriptions.version, ref.object_id)
+                    case "refund" | "dispute":
+                        seen[ref.object_id] = await self._store.read(reversals.version, ref.object_id)
+                    case _:
+                        pass
             fetched += tuple(await asyncio.gather(*(self._stripe.fetch(ref) for ref in refs)))
         return fetched, seen
 

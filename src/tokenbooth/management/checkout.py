@@ -26,7 +26,13 @@ from tokenbooth.errors import (
 from tokenbooth.ids import IdPrefix
 from tokenbooth.management.context import ManagementContext
 from tokenbooth.management.envelope import Json, success
-from tokenbooth.payments.stripe_client import CheckoutCreated, PaymentProviderError, StripeGateway
+from tokenbooth.payments.stripe_client import (
+    CheckoutCreated,
+    PaymentProviderError,
+    PlanInterval,
+    PlanPrice,
+    StripeGateway,
+)
 from tokenbooth.payments.stripe_snapshots import UnexpectedShape
 from tokenbooth.store import accounts, billing, checkouts, subscriptions
 from tokenbooth.store.billing import SubscriptionView
@@ -61,6 +67,12 @@ def known_plan(context: ManagementContext, slug: str) -> Plan:
     return plan
 
 
+def plan_price(plan: Plan, price_nano: int) -> PlanPrice:
+    """A plan's price at Stripe; `price_nano` is the one that was agreed on."""
+    interval: PlanInterval = "month" if plan.interval is Interval.MONTH else "year"
+    return PlanPrice(plan.slug, plan.name, price_nano, interval)
+
+
 async def sell_plan(context: ManagementContext, account_id: str, plan: Plan, attempt: Attempt) -> CheckoutCreated:
     """Open a checkout page for a subscription, and complete `attempt` with its answer.
 
@@ -78,10 +90,7 @@ async def sell_plan(context: ManagementContext, account_id: str, plan: Plan, att
         checkout_id,
         stripe.create_subscription_checkout(
             customer_id=customer_id,
-            plan_slug=plan.slug,
-            plan_name=plan.name,
-            price_nano=noted.amount_nano,
-            interval="month" if plan.interval is Interval.MONTH else "year",
+            price=plan_price(plan, noted.amount_nano),
             account_id=account_id,
             checkout_id=checkout_id,
             success_url=_return_url(context, "success"),
