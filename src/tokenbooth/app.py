@@ -17,11 +17,14 @@ from tokenbooth.database import open_database
 from tokenbooth.domain.windows import parse_duration
 from tokenbooth.gateway.app import Gateway
 from tokenbooth.gateway.upstreams import PyreqwestUpstreams, Timeouts
+from tokenbooth.jobs.auto_topup import AutoTopUp
 from tokenbooth.jobs.inbox import InboxHandler
+from tokenbooth.jobs.reconcile import Reconciler
 from tokenbooth.jobs.runner import Job, Runner
 from tokenbooth.jobs.sweep import Sweep
 from tokenbooth.logs import configure_logging
 from tokenbooth.management.app import create_management_app
+from tokenbooth.management.checkout import caps_of
 from tokenbooth.management.context import ManagementContext
 from tokenbooth.metrics import Metrics
 from tokenbooth.payments.stripe_client import StripeGateway
@@ -31,6 +34,8 @@ from tokenbooth.store.engine import Store
 
 _INBOX_EVERY_S: Final = 5.0
 _SWEEP_EVERY_S: Final = 3_600.0
+_AUTO_TOP_UP_EVERY_S: Final = 5.0
+_RECONCILE_EVERY_S: Final = 600.0
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
@@ -92,7 +97,7 @@ def build_application(settings: Settings, *, clock: Clock | None = None, sandbox
             gateway=gateway,
             management=create_management_app(context),
             dashboard=create_dashboard(dashboard),
-            runner=Runner(_jobs(store, clock, inbox)),
+            runner=Runner(_jobs(settings, store, clock, gateway, stripe, inbox)),
             inbox=inbox,
             stripe=stripe,
             sandbox=sandbox,
@@ -146,14 +151,30 @@ async def _leave_alone(_row_id: str) -> None:
 
 def _stripe_gateway(settings: StripeSettings) -> StripeGateway:
     return StripeGateway(
-        settings.secret_key.get_secret_value(), api_base=settings.api_base, timeout_s=settings.timeout_s
+        settings.secret_key.get_secret_value(),
+        api_base=settings.api_base,
+        timeout_s=settings.timeout_s,
+        collects_tax=settings.automatic_tax,
     )
 
 
-def _jobs(store: Store, clock: Clock, inbox: InboxHandler | None) -> list[Job]:
+def _jobs(
+    settings: Settings,
+    store: Store,
+    clock: Clock,
+    gateway: Gateway,
+    stripe: StripeGateway | None,
+    inbox: InboxHandler | None,
+) -> list[Job]:
     jobs = [Job("sweep", _SWEEP_EVERY_S, Sweep(store, clock).run)]
-    if inbox is not None:
-        jobs.append(Job("inbox", _INBOX_EVERY_S, inbox.run_due))
+    if inbox is not None and stripe is not None:
+        auto_topup = AutoTopUp(store, stripe, clock, caps_of(settings.billing), gateway.held_nano)
+        reconciler = Reconciler(store, stripe, clock, handle=inbox.handle, refresh=inbox.refresh)
+        jobs += [
+            Job("inbox", _INBOX_EVERY_S, inbox.run_due),
+            Job("auto_topup", _AUTO_TOP_UP_EVERY_S, auto_topup.run),
+            Job("reconcile", _RECONCILE_EVERY_S, reconciler.run),
+        ]
     return jobs
 
 

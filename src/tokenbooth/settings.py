@@ -104,6 +104,7 @@ class StripeSettings(Section):
     webhook_secrets: list[SecretStr] = Field(min_length=1)
     api_base: str | None = None
     timeout_s: float = Field(20, gt=0)
+    automatic_tax: bool = False
 
     @model_validator(mode="after")
     def _no_empty_secret(self) -> Self:
@@ -134,6 +135,9 @@ class BillingSettings(Section):
     min_top_up_usd: UsdNano = 10 * 10**9
     max_top_up_usd: UsdNano = 10_000 * 10**9
     renewal_grace: Duration = "6h"
+    young_account: Duration = "7d"
+    young_account_top_up_usd_per_day: UsdNano = 10_000 * 10**9
+    max_declined_cards_per_day: int = Field(5, ge=1)
 
 
 class GatewaySettings(Section):

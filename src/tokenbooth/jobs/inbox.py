@@ -88,6 +88,24 @@ class InboxHandler:
         while self._running:
             await asyncio.wait(self._running.values())
 
+    async def refresh(self, event: WebhookEvent) -> str | None:
+        """Bring our state to what the object of an event says, without a row; returns why a person has to look at
+        it, or None.
+
+        Raises:
+            PaymentProviderError, UnexpectedShape: Stripe does not answer, or not as it should.
+            KeepsChanging: the object's row here does not come to rest.
+            StoreUnavailable: the database does not answer.
+        """
+        for _ in range(_MAX_FETCHES):
+            fetched, seen = await self._fetch(event)
+            commands = translate(event, fetched, livemode=self._stripe.livemode)
+            try:
+                return await self._store.write(inbox.apply_all, commands, seen=seen, now_us=self._clock.now_us())
+            except subscriptions.StaleSnapshot:
+                continue
+        raise KeepsChanging
+
     async def _handle(self, row_id: str) -> None:
         try:
             row = await self._store.write(inbox.claim, row_id, now_us=self._clock.now_us())

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from tokenbooth.domain.keys import Scope
 from tokenbooth.domain.money import format_usd
 from tokenbooth.errors import InvalidRequest, Unavailable
-from tokenbooth.management import checkout
+from tokenbooth.management import checkout, saved_cards
 from tokenbooth.management.auth import Caller, authenticate
 from tokenbooth.management.billing_schemas import (
     BillingStatusPayload,
@@ -23,6 +23,7 @@ from tokenbooth.management.billing_schemas import (
     NewCheckout,
     NewTopUp,
     SubscriptionPayload,
+    TopUpPayload,
     VerifiedDeposit,
 )
 from tokenbooth.management.body import Fields, read_body
@@ -34,8 +35,9 @@ from tokenbooth.store import billing
 from tokenbooth.store.idempotency import Answer, Attempt, Claim
 
 STRIPE: Final = "stripe"
+STRIPE_DIRECT: Final = "stripe_direct"
 USDC: Final = "usdc"
-METHODS: Final = (STRIPE, USDC)
+METHODS: Final = (STRIPE, STRIPE_DIRECT, USDC)
 
 _STRIPE_DECIMALS: Final = 2
 _USDC_DECIMALS: Final = 6
@@ -46,10 +48,10 @@ def router(context: ManagementContext) -> APIRouter:
     """The routes, for an application that answers `TokenboothError`."""
     routes = APIRouter(prefix="/api/billing", tags=["billing"], dependencies=[CREDENTIAL])
 
-    @routes.post("/checkout", responses=_of_stripe(CheckoutPayload, 404), openapi_extra=json_body(NewCheckout))
+    @routes.post("/checkout", responses=of_stripe(CheckoutPayload, 404), openapi_extra=json_body(NewCheckout))
     async def begin_checkout(request: Request) -> Response:
         """Start a subscription: open `sessionUrl` in a browser and pay; the subscription is then active."""
-        caller, claim, fields = await _posted(context, request, "planSlug")
+        caller, claim, fields = await posted(context, request, "planSlug")
         plan = checkout.known_plan(context, fields.text("planSlug", max_length=_ID_MAX))
         checkout.configured_stripe(context)
 
@@ -65,10 +67,10 @@ def router(context: ManagementContext) -> APIRouter:
         caller = await authenticate(context, request, Scope.BILLING_READ)
         return respond(await _status(context, caller.account_id))
 
-    @routes.post("/cancel", responses=_of_stripe(SubscriptionPayload, 404), openapi_extra=json_body(Cancellation))
+    @routes.post("/cancel", responses=of_stripe(SubscriptionPayload, 404), openapi_extra=json_body(Cancellation))
     async def cancel(request: Request) -> Response:
         """Let a subscription end with its paid period; until then it can be used as before."""
-        caller, claim, fields = await _posted(context, request, "subscriptionId")
+        caller, claim, fields = await posted(context, request, "subscriptionId")
         subscription_id = fields.text("subscriptionId", max_length=_ID_MAX)
         await context.live.settled()
 
@@ -78,14 +80,17 @@ def router(context: ManagementContext) -> APIRouter:
 
         return respond(await guarded(context, claim, work))
 
-    @routes.post("/topup", responses=_of_stripe(CheckoutPayload), openapi_extra=json_body(NewTopUp))
+    @routes.post("/topup", responses=of_stripe(TopUpPayload, 402, 422), openapi_extra=json_body(NewTopUp))
     async def top_up(request: Request) -> Response:
-        """Buy prepaid credit; with the method `stripe`, open `sessionUrl` in a browser and pay."""
-        caller, claim, fields = await _posted(context, request, "amount", "method")
+        """Buy prepaid credit: with `stripe`, open `sessionUrl` in a browser and pay; `stripe_direct` charges
+        the saved card at once."""
+        caller, claim, fields = await posted(context, request, "amount", "method")
         amount_nano = _topup_amount_nano(context, fields)
         checkout.configured_stripe(context)
 
         async def work(attempt: Attempt) -> Answer:
+            if fields.text("method") == STRIPE_DIRECT:
+                return await saved_cards.top_up(context, caller.account_id, amount_nano, attempt)
             created = await checkout.sell_credit(context, caller.account_id, amount_nano, attempt)
             return checkout.checkout_answer(created)
 
@@ -96,7 +101,7 @@ def router(context: ManagementContext) -> APIRouter:
     )
     async def verify_topup(request: Request) -> Response:
         """Have a USDC deposit looked up and credited."""
-        _, _, fields = await _posted(context, request, "txHash", "amount")
+        _, _, fields = await posted(context, request, "txHash", "amount")
         fields.text("txHash", max_length=_ID_MAX)
         fields.amount_nano("amount", max_decimals=_USDC_DECIMALS)
         raise _no_usdc()
@@ -110,12 +115,12 @@ def router(context: ManagementContext) -> APIRouter:
     return routes
 
 
-def _of_stripe(payload: type[Payload], *errors: int) -> Responses:
+def of_stripe(payload: type[Payload], *errors: int) -> Responses:
     """The documented responses of a route that asks Stripe."""
     return object_answer(payload, *errors, 502, 504, body=True)
 
 
-async def _posted(context: ManagementContext, request: Request, *names: str) -> tuple[Caller, Claim | None, Fields]:
+async def posted(context: ManagementContext, request: Request, *names: str) -> tuple[Caller, Claim | None, Fields]:
     """The caller, the claim and the fields of a request that writes."""
     caller = await authenticate(context, request, Scope.BILLING_WRITE)
     body = await read_body(request, max_bytes=context.settings.management.max_body_bytes)
@@ -128,7 +133,7 @@ def _topup_amount_nano(context: ManagementContext, fields: Fields) -> int:
     if method not in METHODS:
         names = ", ".join(f"`{name}`" for name in METHODS)
         raise InvalidRequest("unsupported_method", f"`method` must be one of: {names}.", param="method")
-    decimals = _STRIPE_DECIMALS if method == STRIPE else _USDC_DECIMALS
+    decimals = _USDC_DECIMALS if method == USDC else _STRIPE_DECIMALS
     amount_nano = fields.amount_nano("amount", max_decimals=decimals)
     limits = context.settings.billing
     if not limits.min_top_up_usd <= amount_nano <= limits.max_top_up_usd:

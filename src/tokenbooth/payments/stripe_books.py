@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from tokenbooth.domain.money import NANO_PER_CENT
+from tokenbooth.domain.stripe_books import BookedEntry
 from tokenbooth.payments.stripe_calls import API_VERSION, StripeCalls
 from tokenbooth.payments.stripe_events import ENDPOINT_EVENTS
 from tokenbooth.payments.stripe_snapshots import US_PER_S, Fields, SubscriptionSnapshot, parse_subscription
@@ -27,20 +28,6 @@ class EventPage:
     events: tuple[WebhookEvent, ...]
     has_more: bool
     last_id: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class BookedEntry:
-    """A balance transaction: `amount_nano` and `fee_nano` in nano-USD; a payment's intent, where it has one."""
-
-    id: str
-    type: str
-    currency: str
-    source_id: str | None
-    payment_intent_id: str | None
-    amount_nano: int
-    fee_nano: int
-    created_at_us: int
 
 
 @dataclass(frozen=True, slots=True)

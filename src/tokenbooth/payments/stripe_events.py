@@ -212,6 +212,11 @@ def ref_of(snapshot: Snapshot) -> ObjectRef:
             return ObjectRef("dispute", snapshot.dispute_id)
 
 
+def status_of(snapshot: SubscriptionSnapshot) -> SubscriptionStatus | None:
+    """Our status for Stripe's; None for one that this version does not know."""
+    return _STATUSES.get(snapshot.status)
+
+
 def _upsert(snapshot: SubscriptionSnapshot) -> UpsertSubscription | Ignore:
     owner = snapshot.owner
     if owner.account_id is None:
@@ -223,7 +228,7 @@ def _upsert(snapshot: SubscriptionSnapshot) -> UpsertSubscription | Ignore:
         account_id=owner.account_id,
         checkout_id=owner.checkout_id,
         plan_slug=owner.plan_slug,
-        status=_STATUSES.get(snapshot.status),
+        status=status_of(snapshot),
         # A cancel in Stripe's portal arrives as a date alone in flexible billing mode.
         cancel_at_period_end=snapshot.cancel_at_period_end or snapshot.cancel_at_us is not None,
         cancel_at_us=snapshot.cancel_at_us,
@@ -238,10 +243,15 @@ def _from_invoice(invoice: InvoiceSnapshot, fetched: tuple[Snapshot, ...]) -> tu
     subscription = _find(ObjectRef("subscription", invoice.subscription_id), fetched)
     if not isinstance(subscription, SubscriptionSnapshot):
         raise MissingObject("the subscription of the invoice was not fetched")
+    return invoice_commands(invoice, subscription)
+
+
+def invoice_commands(invoice: InvoiceSnapshot, subscription: SubscriptionSnapshot) -> tuple[StripeCommand, ...]:
+    """What a subscription and one of its invoices lead to."""
     upsert = _upsert(subscription)
     if isinstance(upsert, Ignore):
         return (upsert,)
-    return (upsert, *_invoice_effect(invoice, invoice.subscription_id))
+    return (upsert, *_invoice_effect(invoice, subscription.subscription_id))
 
 
 def _invoice_effect(invoice: InvoiceSnapshot, subscription_id: str) -> tuple[StripeCommand, ...]:

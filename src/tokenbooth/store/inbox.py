@@ -146,14 +146,31 @@ def carry_out(
     before = _standing(conn, row_id)
     if before.status is not InboxStatus.DUE:
         return before
+    reason = apply_all(conn, commands, seen=seen, now_us=now_us)
+    if reason is not None:
+        return _mark(conn, row_id, Outcome(InboxStatus.PARKED, reason), now_us)
+    ignored = [command.reason for command in commands if isinstance(command, Ignore)]
+    return _mark(conn, row_id, Outcome(InboxStatus.HANDLED, " ".join(ignored) or None), now_us)
+
+
+def apply_all(
+    conn: Connection, commands: Sequence[StripeCommand], *, seen: Mapping[str, int | None], now_us: int
+) -> str | None:
+    """Apply commands in their order up to the first that needs a person; returns why it does, or None.
+
+    What follows builds on it (a period on its subscription), so the rest waits, too.
+    """
     for command in commands:
         reason = billing.apply(conn, command, seen=seen, now_us=now_us)
         if reason is not None:
-            # What follows builds on this one (a period on its subscription), so the rest waits for the
-            # person, too.
-            return _mark(conn, row_id, Outcome(InboxStatus.PARKED, reason), now_us)
-    ignored = [command.reason for command in commands if isinstance(command, Ignore)]
-    return _mark(conn, row_id, Outcome(InboxStatus.HANDLED, " ".join(ignored) or None), now_us)
+            return reason
+    return None
+
+
+def known(conn: Connection, source: str, external_ids: Sequence[str]) -> set[str]:
+    """Those of `external_ids` that are stored."""
+    found = select(inbox.c.external_id).where(inbox.c.source == source, inbox.c.external_id.in_(external_ids))
+    return set(conn.execute(found).scalars())
 
 
 def fail(conn: Connection, row_id: str, error: str, *, now_us: int) -> Outcome:

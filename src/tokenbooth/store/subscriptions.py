@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 from tokenbooth.domain.ledger import STRIPE_CLEARING, SUBSCRIPTION_REVENUE, Entry, Transfer, TransferKind
 from tokenbooth.domain.stripe_commands import BookProration, GrantPeriod, UpsertSubscription
 from tokenbooth.domain.subscriptions import SubscriptionStatus, SubscriptionTerms
+from tokenbooth.errors import NotFound
 from tokenbooth.ids import IdPrefix, new_id
 from tokenbooth.store import changes, ledger, payments
 from tokenbooth.store.checkouts import CURRENCY, CheckoutKind, CheckoutStatus, find, raise_status
@@ -42,6 +43,24 @@ class OwnSubscription:
     terms: SubscriptionTerms
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where our row of a subscription stands, for a comparison with Stripe."""
+
+    status: SubscriptionStatus
+    cancel_at_us: int | None
+    paid_until_us: int | None
+
+
+def standings(conn: Connection) -> dict[str, Standing]:
+    """Where every subscription stands, by Stripe's id."""
+    rows = conn.execute(select(subscriptions))
+    return {
+        row.stripe_subscription_id: Standing(SubscriptionStatus(row.status), row.cancel_at_us, row.paid_until_us)
+        for row in rows
+    }
+
+
 def version(conn: Connection, stripe_subscription_id: str) -> int | None:
     """The version of our row of a Stripe subscription; None while there is none."""
     row = _by_stripe_id(conn, stripe_subscription_id)
@@ -66,6 +85,18 @@ def find_own(conn: Connection, account_id: str, subscription_id: str) -> OwnSubs
         paid_until_us=row.paid_until_us,
         terms=terms_of(row),
     )
+
+
+def id_of(conn: Connection, stripe_subscription_id: str) -> str:
+    """Our id of a Stripe subscription.
+
+    Raises:
+        NotFound: it is not known here.
+    """
+    row = _by_stripe_id(conn, stripe_subscription_id)
+    if row is None:
+        raise NotFound("subscription_not_found", "There is no such subscription.")
+    return str(row.id)
 
 
 def terms_of(row: _Row) -> SubscriptionTerms:

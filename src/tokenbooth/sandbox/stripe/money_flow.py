@@ -12,6 +12,7 @@ from tokenbooth.sandbox.stripe.records import (
     Dispute,
     PaymentIntent,
     PaymentMethod,
+    Payout,
     Refund,
 )
 from tokenbooth.sandbox.stripe.world import World
@@ -167,7 +168,8 @@ def close_dispute(world: World, dispute: Dispute, *, won: bool) -> Dispute:
 
 def pay_out(world: World, amount: int) -> BalanceTransaction:
     """Money goes to the operator's bank; `amount` in cents."""
-    return _book(world, -amount, 0, "usd", "payout", world.new_id("po_"))
+    payout = world.state.put(Payout(world.new_id("po_"), world.now(), amount, "usd"))
+    return _book(world, -amount, 0, "usd", "payout", payout.id)
 
 
 def _book(world: World, amount: int, fee: int, currency: str, kind: BookingType, source: str) -> BalanceTransaction:

@@ -165,6 +165,12 @@ class Dispute(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Payout(Record):
+    amount: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
 class BalanceTransaction(Record):
     """`amount` is signed: money that leaves us is negative."""
 
@@ -320,6 +326,7 @@ KINDS: tuple[type[Record], ...] = (
     Charge,
     Refund,
     Dispute,
+    Payout,
     BalanceTransaction,
     Subscription,
     Invoice,

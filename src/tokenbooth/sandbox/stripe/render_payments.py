@@ -7,6 +7,7 @@ from tokenbooth.sandbox.stripe.records import (
     Dispute,
     PaymentIntent,
     PaymentMethod,
+    Payout,
     Refund,
     SetupIntent,
 )
@@ -212,6 +213,20 @@ def dispute(record: Dispute, state: State, now_s: int) -> JsonObject:
         },
         "reason": record.reason,
         "status": record.status,
+    }
+
+
+def payout(record: Payout) -> JsonObject:
+    return {
+        **head(record, "payout"),
+        "amount": record.amount,
+        "arrival_date": record.created,
+        "automatic": True,
+        "balance_transaction": None,
+        "currency": record.currency,
+        "method": "standard",
+        "status": "paid",
+        "type": "bank_account",
     }
 
 

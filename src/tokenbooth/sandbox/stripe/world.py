@@ -22,6 +22,7 @@ from tokenbooth.sandbox.stripe.records import (
     InvoicePayment,
     PaymentIntent,
     PaymentMethod,
+    Payout,
     PortalConfiguration,
     PortalSession,
     Price,
@@ -138,6 +139,8 @@ class World:
                 return render_payments.refund(record)
             case Dispute():
                 return render_payments.dispute(record, self.state, self.now())
+            case Payout():
+                return render_payments.payout(record)
             case BalanceTransaction():
                 return render_payments.balance_transaction(record, self.now())
             case _:
