@@ -174,9 +174,7 @@ class Shop:
 
     def stripe_post(self, path: str, **form: str) -> Json:
         """Call the sandbox's API as an operator does in Stripe's dashboard; webhooks go out at once."""
-        answer = self.bare.post(
-            f"{PREFIX}/v1/{path}", data=form, headers={"authorization": f"Bearer {API_KEY}"}
-        )
+        answer = self.bare.post(f"{PREFIX}/v1/{path}", data=form, headers={"authorization": f"Bearer {API_KEY}"})
         assert answer.status_code == 200, answer.text
         self.control("wait")
         found: Json = answer.json()
