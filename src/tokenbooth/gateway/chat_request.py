@@ -161,7 +161,7 @@ def _refuse_disguised(fields: Fields) -> None:
     for name in fields:
         if (
             name not in _MONEY_FIELDS
-            and name.lower() in _MONEY_FIELDS | _REFUSED_FIELDS
+            and name.casefold() in _MONEY_FIELDS | _REFUSED_FIELDS
             and name not in _REFUSED_FIELDS
         ):
             raise invalid_request("invalid_parameter", f"Unknown parameter '{name}'. Names are in lower case.", name)
@@ -190,8 +190,10 @@ def _refuse_hosted_tools(fields: Fields, model: Model) -> None:
         raise invalid_request("invalid_parameter", "'tools' must be a list.", "tools")
     for tool in decoded:
         kind = tool.get("type") if isinstance(tool, dict) else None
+        if not isinstance(kind, str):
+            raise unsupported_parameter("tools")
         if kind not in _FREE_TOOLS and f"tools.{kind}" not in model.allowed_parameters:
-            raise unsupported_parameter(f"tools.{kind}" if isinstance(kind, str) else "tools")
+            raise unsupported_parameter(f"tools.{kind}")
 
 
 def _read_messages(fields: Fields, model: Model) -> tuple[int, int]:
@@ -218,21 +220,25 @@ def _read_messages(fields: Fields, model: Model) -> tuple[int, int]:
 
 
 def _read_part(part: object, model: Model) -> tuple[int, int]:
-    kind = part.get("type") if isinstance(part, dict) else None
-    if not isinstance(part, dict) or kind in _TEXT_PARTS:
+    if not isinstance(part, dict):
+        return 0, 0
+    kind = part.get("type")
+    if not isinstance(kind, str):
+        raise unsupported_parameter("messages")
+    if kind in _TEXT_PARTS:
         return 0, 0
     if kind == "image_url":
         image = part.get("image_url")
         url = image.get("url") if isinstance(image, dict) else image
         return len(url) if isinstance(url, str) else 0, model.image_tokens_max
     if f"content.{kind}" not in model.allowed_parameters:
-        raise unsupported_parameter(f"content.{kind}" if isinstance(kind, str) else "messages")
+        raise unsupported_parameter(f"content.{kind}")
     # What we don't know may fill the whole context.
     return 0, model.context_tokens
 
 
 def _output_limit(fields: Fields) -> tuple[str | None, int | None]:
-    """The field and value of the client's ceiling; with both fields the smaller one counts and both are sent."""
+    """The field and value of the client's ceiling; with both fields only the smaller one is sent."""
     found: list[tuple[int, str]] = []
     for name in OUTPUT_LIMIT_FIELDS:
         value = _positive(fields, name, 2**31 - 1)
