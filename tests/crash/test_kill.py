@@ -33,7 +33,6 @@ from tokenbooth.store.engine import Store, open_store
 from tokenbooth.store.keys import NewApiKey, create_api_key
 from tokenbooth.store.tables import usage_events
 
-
 KILLS = int(os.environ.get("TOKENBOOTH_TEST_KILLS", "3"))
 CLIENTS = 8
 GRACE_US = 6 * 3_600_000_000

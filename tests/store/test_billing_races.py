@@ -17,7 +17,6 @@ from tokenbooth.store.audit import audit
 from tokenbooth.store.engine import Store, open_store
 from tokenbooth.store.migrate import migrate
 
-
 A = TypeVar("A")
 R = TypeVar("R")
 

@@ -18,7 +18,6 @@ from tokenbooth.store.migrate import SchemaState, migrate, schema_state
 from tokenbooth.store.operator import change_credit, figures, plans_in_use
 from tokenbooth.store.tables import metadata
 
-
 NOW_US = MARCH_5_2026_US
 
 
