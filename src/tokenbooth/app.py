@@ -4,6 +4,7 @@ Only the command line, the demo and tests import this.
 """
 
 import socket
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Final
 
@@ -20,6 +21,7 @@ from tokenbooth.gateway.upstreams import PyreqwestUpstreams, Timeouts
 from tokenbooth.jobs.auto_topup import AutoTopUp
 from tokenbooth.jobs.inbox import InboxHandler
 from tokenbooth.jobs.reconcile import Reconciler
+from tokenbooth.jobs.retention import UsageRetention
 from tokenbooth.jobs.runner import Job, Runner
 from tokenbooth.jobs.sweep import Sweep
 from tokenbooth.logs import configure_logging
@@ -54,7 +56,7 @@ def build_application(settings: Settings, *, clock: Clock | None = None, sandbox
     if sandbox is not None and (settings.stripe is None or settings.stripe.is_live()):
         raise SettingsError("stripe.secret_key: no sandbox runs beside a live Stripe key")
     clock = clock or SystemClock()
-    snapshot = build_catalog(settings)
+    snapshot = build_catalog(settings, today=datetime.fromtimestamp(clock.now_us() / 1_000_000, UTC).date())
     store = open_database(settings)
 
     def catalog() -> Catalog:
@@ -166,7 +168,10 @@ def _jobs(
     stripe: StripeGateway | None,
     inbox: InboxHandler | None,
 ) -> list[Job]:
-    jobs = [Job("sweep", _SWEEP_EVERY_S, Sweep(store, clock).run)]
+    jobs = [
+        Job("sweep", _SWEEP_EVERY_S, Sweep(store, clock).run),
+        Job("retention", _SWEEP_EVERY_S, UsageRetention(store, clock, settings.retention.usage_days).run),
+    ]
     if inbox is not None and stripe is not None:
         auto_topup = AutoTopUp(store, stripe, clock, caps_of(settings.billing), gateway.held_nano)
         reconciler = Reconciler(store, stripe, clock, handle=inbox.handle, refresh=inbox.refresh)

@@ -49,7 +49,7 @@ def assert_refused(rig: Rig, content: bytes | Iterator[bytes], status: int, code
         f'{{{M},{HI},"x":"\x00"}}',
         f'{{{M},{HI},"x":"\\x41"}}',
         f"{{{M},{HI},'x':1}}",
-        f"{{{M},{HI},/* x */\"x\":1}}",
+        f'{{{M},{HI},/* x */"x":1}}',
         f"\ufeff{{{M},{HI}}}",
     ],
 )
@@ -87,8 +87,10 @@ def test_brackets_in_a_text_are_no_nesting(shared: Rig) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["Max_tokens", "MAX_TOKENS", "Model", "STREAM", "N", "Stream_Options", "Max_Completion_Tokens", "Tools"]
-    + ["max_tokenſ", "ſtream", "max_to\u212aens", "meſſages", "Service_Tier", "ſtore", "Web_Search_Options"],
+    [
+        *("Max_tokens", "MAX_TOKENS", "Model", "STREAM", "N", "Stream_Options", "Max_Completion_Tokens", "Tools"),
+        *("max_tokenſ", "ſtream", "max_to\u212aens", "meſſages", "Service_Tier", "ſtore", "Web_Search_Options"),
+    ],
 )
 def test_a_money_bearing_name_in_other_letters_is_refused(shared: Rig, name: str) -> None:
     """Names that a lenient upstream would take for a priced field are refused, folded letters too (48b)."""
@@ -173,7 +175,6 @@ def test_money_bearing_values_are_checked(shared: Rig, field: str, code: str) ->
         '[{"role":"user","content":[{"type":"file","file":{"file_id":"x"}}]}]',
         '[{"role":"user","content":[{"type":"text","text":"a","type":"file","file":{"file_id":"x"}}]}]',
         '[{"role":"user","content":[{"\\u0074ype":"file","file":{"file_id":"x"}}]}]',
-        '[{"role":"user","content":[{"type":["text"]}]}]',
     ],
 )
 def test_unpriced_parts_of_a_message_are_refused(shared: Rig, messages: str) -> None:
@@ -214,7 +215,13 @@ def test_a_body_that_is_too_large_is_refused_in_both_framings(shared: Rig) -> No
     assert_refused(shared, (piece for _ in range(21)), 413, "request_too_large")
 
 
-@pytest.mark.parametrize("messages", ['"hi"', "5", "null", "{}", "[]", "[1]", '[{"type":1}]', '[[{"type":"x"}]]'])
+@pytest.mark.parametrize(
+    "messages",
+    [
+        *('"hi"', "5", "null", "{}", "[]", "[1]", '[{"type":1}]', '[[{"type":"x"}]]'),
+        *('[{"role":"user","content":[{"type":["text"]}]}]', '[{"role":"user","content":[{"type":{}}]}]'),
+    ],
+)
 def test_strange_messages_are_never_a_500(shared: Rig, messages: str) -> None:
     """Messages in a strange form are refused by us or by the upstream, and free."""
     account = shared.account("5")
@@ -226,9 +233,7 @@ def test_strange_messages_are_never_a_500(shared: Rig, messages: str) -> None:
 
 def test_every_route_that_posts_is_paid_and_goes_through_admission(shared: Rig) -> None:
     """Each POST route of the gateway is listed as paid, and with no credit nothing of it reaches an upstream (P15)."""
-    app = shared.http.get("/v1/models", headers={"authorization": f"Bearer {shared.credit_key(shared.account())}"})
-    assert app.status_code == 200
-    posting = {route for route in shared.gateway.routes() if route[0] != "GET"}
+    posting = {route for route in shared.gateway.routes if route[0] != "GET"}
     assert posting == Gateway.PAID_ROUTES
     before = len(shared.models.requests)
     for method, path in posting:

@@ -8,7 +8,6 @@ from sqlalchemy import Connection, select
 
 from tests.support.fakes import FakeClock
 from tests.support.shop import Shop, running_shop
-from tests.support.store import store as store  # noqa: PLC0414  # the fixture
 from tokenbooth.domain.ledger import TransferKind, credit_of, debt_of
 from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.store import ledger, reversals

@@ -12,7 +12,6 @@ from tests.support.shop import (
     running_shop,
 )
 from tests.support.store import new_customer, row_counts
-from tests.support.store import store as store  # noqa: PLC0414  # the fixture
 from tokenbooth.settings import BillingSettings
 from tokenbooth.store.audit import audit
 from tokenbooth.store.engine import Store

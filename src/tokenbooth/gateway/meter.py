@@ -7,6 +7,7 @@ and the end marker, before which the charge has to be on disk.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -18,11 +19,13 @@ MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
 _RECENT_BYTES: Final = 16 * 1024
 _USAGE: Final = re.compile(rb'"usage"\s*:\s*\{')
 _FINISH: Final = re.compile(rb'"finish_reason"\s*:\s*"')
-_TEXT: Final = re.compile(
+TEXT: Final = re.compile(
     rb'"(?:content|reasoning_content|reasoning|arguments|refusal)"\s*:\s*"((?:[^"\\]|\\.)*+)"', re.DOTALL
 )
 _END: Final = b"[DONE]"
-_BOUNDARIES: Final = (b"\n\n", b"\r\n\r\n")
+# The second also ends "\r\n\r\n"; servers mix both.
+_BOUNDARIES: Final = (b"\n\n", b"\n\r\n")
+_EVENT_END: Final = re.compile(rb"\n\r?\n")
 
 
 class BrokenStream(Exception):
@@ -31,7 +34,7 @@ class BrokenStream(Exception):
 
 class _UsageEvent(msgspec.Struct):
     usage: dict[str, object] | None = None
-    choices: list[msgspec.Raw] = []
+    choices: list[msgspec.Raw] | None = None
 
 
 class _ErrorEvent(msgspec.Struct):
@@ -128,7 +131,7 @@ class StreamMeter:
 
     def _count(self) -> None:
         for chunk in self._recent:
-            texts = [text for text in _TEXT.findall(chunk) if text]
+            texts = [text for text in TEXT.findall(chunk) if text]
             self._events += len(texts)
             self._text_bytes += sum(map(len, texts))
             self._finish_seen = self._finish_seen or _FINISH.search(chunk) is not None
@@ -195,8 +198,8 @@ def usd_number(amount_nano: int) -> bytes:
 
 
 def _split(events: bytes) -> list[bytes]:
-    separator = b"\r\n\r\n" if b"\r\n\r\n" in events else b"\n\n"
-    return [event + separator for event in events.split(separator) if event.strip()]
+    ends = [match.end() for match in _EVENT_END.finditer(events)]
+    return [events[start:end] for start, end in pairwise([0, *ends])]
 
 
 def _behind(chunk: bytes, boundary: bytes) -> int:
