@@ -72,7 +72,7 @@ def build_application(settings: Settings, *, clock: Clock | None = None, sandbox
         grace_us=parse_duration(settings.billing.renewal_grace),
         upstreams=_upstreams(settings.gateway),
     )
-    stripe = None if settings.stripe is None else _stripe_gateway(settings.stripe)
+    stripe = None if settings.stripe is None else stripe_gateway(settings.stripe)
     inbox = None if stripe is None else InboxHandler(store, stripe, clock)
     context = ManagementContext(
         store=store,
@@ -151,7 +151,8 @@ async def _leave_alone(_row_id: str) -> None:
     """What happens to events while no payment processor is configured."""
 
 
-def _stripe_gateway(settings: StripeSettings) -> StripeGateway:
+def stripe_gateway(settings: StripeSettings) -> StripeGateway:
+    """The configured way to Stripe; close it when done."""
     return StripeGateway(
         settings.secret_key.get_secret_value(),
         api_base=settings.api_base,

@@ -25,7 +25,7 @@ from tokenbooth.domain.money import NANO_PER_CENT, NANO_PER_USD, InvalidAmount, 
 from tokenbooth.domain.plans import Interval
 from tokenbooth.domain.windows import InvalidDuration, parse_duration
 from tokenbooth.settings_sources import SettingsError as SettingsError
-from tokenbooth.settings_sources import overlay_environment, read_toml, resolve_secrets
+from tokenbooth.settings_sources import overlay_environment, put_placeholder, read_toml, resolve_secrets
 
 
 def _nano(value: object) -> int:
@@ -274,8 +274,12 @@ class Settings(Section):
         return self
 
 
-def load_settings(path: Path | None) -> Settings:
+def load_settings(path: Path | None, *, webhook_secret_may_be_missing: bool = False) -> Settings:
     """Read the file (None: defaults only) and the environment.
+
+    Args:
+        path: the file.
+        webhook_secret_may_be_missing: for the command that has Stripe make that secret: a placeholder stands in.
 
     Raises:
         SettingsError: the file is missing or malformed, a value is wrong, or a secret's source is missing.
@@ -284,6 +288,8 @@ def load_settings(path: Path | None) -> Settings:
     base_dir = path.resolve().parent if path is not None else Path.cwd()
     raw.setdefault("plans", deepcopy(DEFAULT_PLANS))
     overlay_environment(raw, os.environ, Settings.model_fields)
+    if webhook_secret_may_be_missing:
+        put_placeholder(raw, os.environ, base_dir)
     resolve_secrets(raw, os.environ, base_dir)
     try:
         settings = Settings.model_validate(raw)

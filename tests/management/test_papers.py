@@ -75,7 +75,9 @@ def test_a_statement_leads_from_one_balance_to_the_next(shop: Shop) -> None:
         ("usage", "-0.000003"),
         ("refund", "-10.00"),
     ]
-    (paid,) = march["subscriptionPayments"]  # type: ignore[misc]  # JSON
+    payments = march["subscriptionPayments"]
+    assert isinstance(payments, list)
+    (paid,) = payments
     assert (paid["planSlug"], paid["amount"]) == ("standard", "20.00")
     shop.clock.advance(31 * DAY_S)
     shop.store.write_now(

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from tokenbooth.cli.billing_app import register
 from tokenbooth.cli.failures import explain
 from tokenbooth.cli.output import print_failure
 
@@ -33,6 +34,7 @@ account_app = typer.Typer(help="Customers' accounts.", no_args_is_help=True)
 credit_app = typer.Typer(help="Credit given or taken by hand.", no_args_is_help=True)
 app.add_typer(account_app, name="account")
 app.add_typer(credit_app, name="credit")
+register(app, account_app)
 
 
 def main() -> None:

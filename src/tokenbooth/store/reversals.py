@@ -9,7 +9,7 @@ Stripe. Imported by `store.billing`, the jobs and the operator's commands.
 from collections.abc import Mapping
 from typing import Final
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from tokenbooth.domain.ledger import (
     STRIPE_CLEARING,
@@ -35,6 +35,16 @@ def version(conn: Connection, reversal_id: str) -> int | None:
     """The version of our row of a refund or dispute; None while there is none."""
     found: int | None = conn.execute(select(reversals.c.updated_at_us).where(reversals.c.id == reversal_id)).scalar()
     return found
+
+
+def taken_nano(conn: Connection, payment_intent_id: str) -> int:
+    """What refunds and disputes hold of a payment, in nano-USD."""
+    total = conn.execute(
+        select(func.coalesce(func.sum(reversals.c.taken_nano), 0)).where(
+            reversals.c.stripe_payment_intent_id == payment_intent_id
+        )
+    ).scalar_one()
+    return int(total)
 
 
 def settle(conn: Connection, command: SettleReversal, *, seen: Mapping[str, int | None], now_us: int) -> str | None:

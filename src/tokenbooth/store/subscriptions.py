@@ -99,6 +99,20 @@ def id_of(conn: Connection, stripe_subscription_id: str) -> str:
     return str(row.id)
 
 
+def stripe_id_of(conn: Connection, subscription_id: str) -> str:
+    """Stripe's id of a subscription.
+
+    Raises:
+        NotFound: there is none with this id.
+    """
+    found: str | None = conn.execute(
+        select(subscriptions.c.stripe_subscription_id).where(subscriptions.c.id == subscription_id)
+    ).scalar()
+    if found is None:
+        raise NotFound("subscription_not_found", f"there is no subscription {subscription_id!r}")
+    return found
+
+
 def terms_of(row: _Row) -> SubscriptionTerms:
     """What decides about access, from a row with the columns of `subscriptions`."""
     return SubscriptionTerms(
