@@ -103,7 +103,7 @@ class BookCalls(StripeCalls):
             listing = self._client.v1.balance_transactions.list(
                 {"limit": _PAGE, "created": {"gte": created_from_us // US_PER_S}, "expand": ["data.source"]}
             )
-            return tuple(_booked(entry.to_dict()) for entry in listing.auto_paging_iter())[::-1]
+            return tuple(read_booked(entry.to_dict()) for entry in listing.auto_paging_iter())[::-1]
 
         return await self._call(work)
 
@@ -126,7 +126,7 @@ class BookCalls(StripeCalls):
                 if after_id
                 else {"customer": customer_id, "limit": limit}
             )
-            papers = (_paper(entry.to_dict()) for entry in page.data)
+            papers = (read_paper(entry.to_dict()) for entry in page.data)
             return tuple(paper for paper in papers if paper.status != "draft")
 
         return await self._call(work)
@@ -136,7 +136,7 @@ class BookCalls(StripeCalls):
 
         def work() -> tuple[Endpoint, ...]:
             listing = self._client.v1.webhook_endpoints.list({"limit": _PAGE})
-            return tuple(_endpoint(entry.to_dict()) for entry in listing.auto_paging_iter())
+            return tuple(read_endpoint(entry.to_dict()) for entry in listing.auto_paging_iter())
 
         return await self._call(work)
 
@@ -154,14 +154,14 @@ class BookCalls(StripeCalls):
                 "metadata": _MARK,
             },
         )
-        return await self._call(lambda: _endpoint(self._client.v1.webhook_endpoints.create(params).to_dict()))
+        return await self._call(lambda: read_endpoint(self._client.v1.webhook_endpoints.create(params).to_dict()))
 
     async def subscribe_endpoint(self, endpoint_id: str) -> Endpoint:
         """Let an endpoint that is there get everything that we handle."""
 
         params = cast("WebhookEndpointUpdateParams", {"enabled_events": list(ENDPOINT_EVENTS), "disabled": False})
         return await self._call(
-            lambda: _endpoint(self._client.v1.webhook_endpoints.update(endpoint_id, params).to_dict())
+            lambda: read_endpoint(self._client.v1.webhook_endpoints.update(endpoint_id, params).to_dict())
         )
 
     async def ensure_portal(self, return_url: str) -> tuple[str, bool]:
@@ -191,7 +191,8 @@ class BookCalls(StripeCalls):
         return await self._call(work)
 
 
-def _booked(value: object) -> BookedEntry:
+def read_booked(value: object) -> BookedEntry:
+    """Read a balance transaction whose source is expanded. Raises `UnexpectedShape`."""
     fields = Fields(value, "balance_transaction")
     source = fields.opt_child("source")
     named = source is not None and source.has("payment_intent")
@@ -207,7 +208,8 @@ def _booked(value: object) -> BookedEntry:
     )
 
 
-def _paper(value: object) -> InvoicePaper:
+def read_paper(value: object) -> InvoicePaper:
+    """Read an invoice for its customer. Raises `UnexpectedShape`."""
     fields = Fields(value, "invoice")
     return InvoicePaper(
         invoice_id=fields.text("id"),
@@ -222,7 +224,8 @@ def _paper(value: object) -> InvoicePaper:
     )
 
 
-def _endpoint(value: object) -> Endpoint:
+def read_endpoint(value: object) -> Endpoint:
+    """Read a webhook endpoint. Raises `UnexpectedShape`."""
     fields = Fields(value, "webhook_endpoint")
     return Endpoint(
         id=fields.text("id"),
