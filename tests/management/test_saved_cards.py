@@ -12,7 +12,7 @@ from tests.support.shop import (
     running_shop,
 )
 from tests.support.store import new_customer, row_counts
-from tokenbooth.settings import BillingSettings
+from tokenbooth.settings import BillingSettings, PlanSettings
 from tokenbooth.store.audit import audit
 from tokenbooth.store.engine import Store
 
@@ -225,3 +225,16 @@ def test_another_accounts_subscription_cannot_be_changed_or_resumed(shop: Shop) 
         )
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "subscription_not_found")
     assert shop.subscriptions()[0]["planSlug"] == "pro"
+
+
+def test_a_yearly_plan_is_paid_by_the_year(store: Store) -> None:
+    """A plan's interval is Stripe's: one payment, a period of a year; a monthly plan is no change away."""
+    yearly = PlanSettings.model_validate({"price_usd": "600", "interval": "year", "rpm": 200, "budget_usd": "0.42"})
+    with running_shop(store, plans={"pro-yearly": yearly}) as shop:
+        subscription = shop.subscribe("pro-yearly")
+        assert (subscription["status"], subscription["currentPeriodEnd"]) == ("active", "2027-03-05T10:00:00.000Z")
+        change = {"subscriptionId": subscription["id"], "planSlug": "pro"}
+        assert refused(shop, "change", change) == (422, "plan_not_comparable")
+        shop.advance(366 * DAY_S)
+        assert shop.subscriptions()[0]["currentPeriodEnd"] == "2028-03-05T10:00:00.000Z"
+        assert store.read_now(audit).differences == ()

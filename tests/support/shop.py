@@ -5,7 +5,7 @@ tests import this.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
@@ -30,7 +30,7 @@ from tokenbooth.management.checkout import caps_of
 from tokenbooth.management.context import ManagementContext
 from tokenbooth.payments.stripe_client import StripeGateway
 from tokenbooth.sandbox.stripe import SandboxConfig, StripeSandbox, create_sandbox
-from tokenbooth.settings import BillingSettings, Settings, StripeSettings
+from tokenbooth.settings import BillingSettings, PlanSettings, Settings, StripeSettings
 from tokenbooth.store.engine import Store
 from tokenbooth.store.tables import inbox
 
@@ -225,6 +225,7 @@ def running_shop(
     max_pending: int = 100,
     stripe_timeout_s: float = 20,
     billing: BillingSettings | None = None,
+    plans: Mapping[str, PlanSettings] | None = None,
     around_stripe: Callable[[ASGIApp], ASGIApp] = lambda sandbox: sandbox,
 ) -> Iterator[Shop]:
     """A product with its sandbox and a customer, until the block ends.
@@ -235,6 +236,7 @@ def running_shop(
         max_pending: how many unpaid checkouts an account may have.
         stripe_timeout_s: how long the product waits for Stripe, in seconds.
         billing: the rules of payments; the ordinary ones if None.
+        plans: further plans.
         around_stripe: what stands between the product and the sandbox, to lose or delay answers.
     """
     clock = clock or FakeClock()
@@ -258,7 +260,7 @@ def running_shop(
         sandbox = create_sandbox(_sandbox_config(origin, clock))
         made.append(sandbox)
         sandbox_at.app = around_stripe(sandbox)
-        settings = _settings(origin, max_pending, stripe_timeout_s, billing or BillingSettings())
+        settings = _settings(origin, max_pending, stripe_timeout_s, billing or BillingSettings(), plans or {})
         gateway = StripeGateway(API_KEY, api_base=origin + PREFIX, max_network_retries=0)
         gateways.append(gateway)
         handler = InboxHandler(store, gateway, clock)
@@ -293,7 +295,9 @@ def _sandbox_config(origin: str, clock: FakeClock) -> SandboxConfig:
     )
 
 
-def _settings(origin: str, max_pending: int, timeout_s: float, billing: BillingSettings) -> Settings:
+def _settings(
+    origin: str, max_pending: int, timeout_s: float, billing: BillingSettings, plans: Mapping[str, PlanSettings]
+) -> Settings:
     settings = Settings(
         stripe=StripeSettings(
             secret_key=SecretStr(API_KEY),
@@ -306,6 +310,7 @@ def _settings(origin: str, max_pending: int, timeout_s: float, billing: BillingS
         update={
             "server": settings.server.model_copy(update={"public_url": origin}),
             "billing": billing,
+            "plans": {**settings.plans, **plans},
             "management": settings.management.model_copy(update={"max_pending_checkouts": max_pending}),
         }
     )

@@ -16,7 +16,7 @@ from tokenbooth.clock import Clock
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.stripe_books import BookedEntry, EntryMeaning
 from tokenbooth.domain.windows import DAY_US
-from tokenbooth.payments.stripe_client import StripeGateway
+from tokenbooth.payments.stripe_client import PaymentProviderError, StripeGateway
 from tokenbooth.payments.stripe_events import HANDLED_TYPES, status_of
 from tokenbooth.payments.stripe_inbox import to_payload
 from tokenbooth.payments.stripe_snapshots import SubscriptionSnapshot
@@ -94,7 +94,11 @@ class Reconciler:
 
     async def run(self) -> None:
         """Reconcile, and log what differs; a difference that may only be under way is logged the second time."""
-        report = await self.reconcile()
+        try:
+            report = await self.reconcile()
+        except PaymentProviderError as failure:
+            _log.warning("reconcile_unanswered", error=failure.message, action="It runs again in a few minutes.")
+            return
         for difference in report.differences:
             if difference.repaired:
                 _log.warning("reconciled", kind=difference.kind, subject=difference.subject, was=difference.here)

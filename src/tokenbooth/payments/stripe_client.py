@@ -147,6 +147,10 @@ class StripeGateway(CardCalls, BookCalls):
         return await self._create_session(params, idempotency_key)
 
     async def _create_session(self, params: "SessionCreateParams", idempotency_key: str) -> CheckoutCreated:
+        if self.collects_tax:
+            # Stripe taxes by the customer's address, which it asks for on the page and has to keep.
+            params["customer_update"] = {"address": "auto", "name": "auto"}
+
         def work() -> CheckoutCreated:
             made = self._client.v1.checkout.sessions.create(params, {"idempotency_key": idempotency_key})
             session = parse_session(made.to_dict())
