@@ -127,8 +127,11 @@ class Shop:
 
     def advance(self, seconds: int) -> None:
         """Let time pass in both worlds; returns when what fell due at Stripe was told here."""
+        # What is still being told of the past must not be the call that makes the future happen, unwaited for.
+        self.control("wait")
         self.clock.advance(seconds)
         self.control("advance", seconds=0)
+        self.control("wait")
 
     def reconcile(self) -> Report:
         """Hold the product's books against Stripe's, as the job does."""
@@ -206,6 +209,15 @@ class Shop:
     def event_ids(self, event_type: str) -> list[str]:
         """The ids of the sandbox's events of a type, newest first."""
         return self.stripe_ids(f"events?limit=100&type={event_type}")
+
+    def inbox_errors(self) -> list[str]:
+        """Why stored events are not handled yet."""
+
+        def read(conn: Connection) -> list[str]:
+            rows = conn.execute(select(inbox).where(inbox.c.status != "handled"))
+            return [f"{row.type} {row.status} {row.attempts} {row.error}" for row in rows]
+
+        return self.store.read_now(read)
 
     def inbox_rows(self) -> list[tuple[str, str]]:
         """Type and status of every stored event, oldest first."""
