@@ -42,14 +42,12 @@ def access_ends_us(terms: SubscriptionTerms, grace_us: int) -> int:
         return 0
     if terms.ended_at_us is not None:
         return min(terms.paid_until_us, terms.ended_at_us)
-    if terms.status is SubscriptionStatus.CANCELED:
-        return terms.paid_until_us
-    if terms.cancel_at_us is None:
-        return terms.paid_until_us + grace_us
-    if terms.cancel_at_us <= terms.paid_until_us:
-        return terms.cancel_at_us
-    # It ends in a later period: until then it renews like any other.
-    return min(terms.paid_until_us + grace_us, terms.cancel_at_us)
+    renews = terms.status is not SubscriptionStatus.CANCELED and (
+        # Set to end in a later period, it renews like any other until then.
+        terms.cancel_at_us is None or terms.cancel_at_us > terms.paid_until_us
+    )
+    ends_us = terms.paid_until_us + grace_us if renews else terms.paid_until_us
+    return ends_us if terms.cancel_at_us is None else min(ends_us, terms.cancel_at_us)
 
 
 def shown_status(terms: SubscriptionTerms, now_us: int) -> SubscriptionStatus:

@@ -19,7 +19,6 @@ from tokenbooth.domain.rates import RequestRate, TokenEntry, TokenRate
 from tokenbooth.domain.subscriptions import access_ends_us
 from tokenbooth.domain.windows import Window, window_at
 from tokenbooth.errors import StoreUnavailable
-from tokenbooth.gateway.chat_request import ChatRequest
 from tokenbooth.gateway.prompt_ratio import PromptRatios
 from tokenbooth.gateway.refusals import (
     Category,
@@ -32,6 +31,7 @@ from tokenbooth.gateway.refusals import (
     rate_limited,
     unavailable,
 )
+from tokenbooth.gateway.speech import PricedRequest
 from tokenbooth.gateway.state import KeyState, SubscriptionState, Waiters
 from tokenbooth.store.admission import load_window_spent_nano
 from tokenbooth.store.engine import Store
@@ -61,7 +61,7 @@ class Admitted:
     """A request that may run: its price, its hold, and what has to be corrected at the end."""
 
     key: KeyState
-    request: ChatRequest
+    request: PricedRequest
     price: Price
     pool: Pool
     hold: Hold
@@ -118,7 +118,7 @@ class Admission:
                 "The subscription of this key has ended or is unpaid. Renew it, or use a key of another subscription.",
             )
 
-    async def admit(self, key: KeyState, request: ChatRequest) -> Admitted:
+    async def admit(self, key: KeyState, request: PricedRequest) -> Admitted:
         """Admit a request, waiting a moment for money that is only held.
 
         Raises:
@@ -129,7 +129,7 @@ class Admission:
         demand = Demand(
             text_bytes=request.text_bytes,
             extra_tokens=request.extra_tokens,
-            context_tokens=request.model.context_tokens,
+            context_tokens=request.most_prompt_tokens,
             choices=request.choices,
             output_ceiling=request.output_ceiling,
             floor_tokens=request.floor_tokens,
@@ -146,7 +146,7 @@ class Admission:
                 raise budget_reserved(_tightest_funds(pool))
 
     def _try(
-        self, key: KeyState, request: ChatRequest, pool: Pool, price: Price, demand: Demand
+        self, key: KeyState, request: PricedRequest, pool: Pool, price: Price, demand: Demand
     ) -> Admitted | TooLittle:
         """One try, without a pause: rates are asked, money is held, then the rates count it."""
         now_us = self._clock.monotonic_us()
@@ -197,17 +197,21 @@ class Admission:
             raise unavailable()
         _follow_plan(subscription, plan)
         window = window_at(self._clock.now_us(), plan.window_us)
+        if window.start_us not in subscription.windows:
+            await self._load_window(subscription, window)
         allowance = subscription.known_window(window, plan.budget_nano)
         if allowance is None:
-            try:
-                spent_nano = await self._store.read(
-                    load_window_spent_nano, subscription.subscription_id, window.start_us
-                )
-            except StoreUnavailable as failure:
-                raise unavailable() from failure
-            allowance = subscription.add_window(window.start_us, spent_nano=spent_nano)
-            allowance.limit_nano = plan.budget_nano
+            raise unavailable()
         return Pool(PoolKind.WINDOW, allowance, key.cap, subscription.waiters, plan, window)
+
+    async def _load_window(self, subscription: SubscriptionState, window: Window) -> None:
+        try:
+            spent_nano = await self._store.read(load_window_spent_nano, subscription.subscription_id, window.start_us)
+        except StoreUnavailable:
+            # A window that just began is taken for unspent then, so that known keys go on.
+            return
+        # Even a window that just began may be spent: by an earlier run whose clock was ahead.
+        subscription.add_window(window.start_us, spent_nano=spent_nano)
 
     def _is_open(self, subscription: SubscriptionState) -> bool:
         return self._clock.now_us() < access_ends_us(subscription.terms, self._grace_us)
@@ -241,7 +245,7 @@ def _follow_plan(subscription: SubscriptionState, plan: Plan) -> None:
         subscription.tokens.limit = plan.tpm
 
 
-def _tokens_at_admission(request: ChatRequest) -> int:
+def _tokens_at_admission(request: PricedRequest) -> int:
     prompt = -(-request.text_bytes // _BYTES_PER_TOKEN_AT_ADMISSION)
     return prompt + min(request.output_ceiling, _OUTPUT_TOKENS_AT_ADMISSION)
 
