@@ -427,4 +427,4 @@ def test_references_to_stored_things_are_refused(message: bytes) -> None:
 
 def test_messages_with_huge_numbers_are_a_clear_error() -> None:
     """A number that cannot be read is a 400."""
-    assert refusal_of(b'{"model":"m","messages":[{"type":1e400}]}').code == "invalid_json"
+    assert refusal_of(b'{"model":"m","messages":[{"content":[{"type":1e400}]}]}').status == 400

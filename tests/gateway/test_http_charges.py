@@ -10,6 +10,8 @@ import pytest
 
 from tests.support.gateway_rig import CHAT, Rig, events_of, eventually, prompt
 from tests.support.scripted_upstream import DONE, Ending, Script, ScriptedUpstream, answer, chunk
+from tokenbooth.domain.ledger import PROMOTION, TransferKind, credit_of
+from tokenbooth.store.ledger import balance_nano, take_back
 
 Delivered = Literal["none", "some", "all"]
 Trouble = Literal["client gone", "upstream error", "timeout"]
@@ -293,6 +295,35 @@ def test_a_lying_usage_is_not_believed(scripted: Rig, scripts: Scripts, lie: obj
 def test_a_usage_beyond_the_models_limits_is_cut_to_them(shared: Rig) -> None:
     """A believable but impossible report is charged up to the model's context and ceiling (44)."""
     account = shared.account("5")
-    body = prompt("[[usage prompt=90000000 completion=90000000]]")
+    body = prompt("[[usage prompt=9000000 completion=9000000]]")
     shared.http.post(CHAT, json=body, headers=bearer(shared, account)).raise_for_status()
     assert charge_once(shared, account) == 65_536 * INPUT_NANO + 8_192 * OUTPUT_NANO
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_money_taken_back_during_a_call_is_not_charged_below_zero(scripted: Rig, scripts: Scripts, told: bool) -> None:
+    """A refund while a call runs leaves nothing to charge: the cost is booked as uncollected, the balance stays 0."""
+    pieces = (chunk(), chunk("abcd"), chunk(finish=True), chunk(usage=REPORTED, choices=False), DONE)
+    script = Script(pieces, pause_before=1)
+    account = scripted.account("0.01")
+    body = prompt(scripts[0].add(script), stream=True)
+    with scripted.http.stream("POST", CHAT, json=body, headers=bearer(scripted, account)) as response:
+        rest = response.iter_text()
+        next(rest)
+        scripted.store.write_now(
+            take_back,
+            account_id=account,
+            target=PROMOTION,
+            amount_nano=10_000_000,
+            kind=TransferKind.ADJUSTMENT,
+            reference=f"refund-{account}",
+            note="test",
+            now_us=scripted.clock.now_us(),
+        )
+        if told:
+            scripted.sync()
+        script.proceed.set()
+        assert "[DONE]" in "".join(rest)
+    assert charge_once(scripted, account) == 0
+    assert [charge.uncollected_nano for charge in scripted.charges(account)] == [REPORTED_NANO]
+    assert scripted.store.read_now(balance_nano, credit_of(account)) == 0

@@ -142,7 +142,7 @@ def test_a_restart_after_a_clock_that_was_ahead_gives_no_second_budget(
 ) -> None:
     """A window that was spent while the clock was ahead is still spent when its time comes, after a restart (47)."""
     with run_rig(moody, tmp_path, clock=clock) as rig:
-        account, key = subscriber(rig)
+        _, key = subscriber(rig)
         clock.jump(5 * HOUR_S)
         spend_window(rig, key)
     clock.jump(-5 * HOUR_S)

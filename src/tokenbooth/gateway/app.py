@@ -253,19 +253,24 @@ class Gateway:
         refuse_unspoken(request)
         if not self._settler.accepts():
             raise unavailable()
-        call.pool = await self._admission.pool(key)
-        admitted = await self._admission.admit(key, request)
-        call.pool = admitted.pool
-        await self._relay.run(
-            Exchange(
-                request_id=call.request_id,
-                admitted=admitted,
-                receive=call.receive,
-                send=call.send,
-                endpoint=endpoint,
-                clock=self._clock,
+        # From here on the key's state must not be dropped from memory, also while the call waits for money.
+        key.account.in_use += 1
+        try:
+            call.pool = await self._admission.pool(key)
+            admitted = await self._admission.admit(key, request, call.pool)
+            call.pool = admitted.pool
+            await self._relay.run(
+                Exchange(
+                    request_id=call.request_id,
+                    admitted=admitted,
+                    receive=call.receive,
+                    send=call.send,
+                    endpoint=endpoint,
+                    clock=self._clock,
+                )
             )
-        )
+        finally:
+            key.account.in_use -= 1
 
     async def _count_tokens(self, call: Call) -> None:
         _, fields, model, body_bytes = await self._read(call)
@@ -313,7 +318,7 @@ class Gateway:
         applied = 0
         for start in range(0, len(left.charges), _REPLAY_BATCH):
             batch = left.charges[start : start + _REPLAY_BATCH]
-            applied += await self._store.write(apply_charges, batch, now_us=self._clock.now_us())
+            applied += (await self._store.write(apply_charges, batch, now_us=self._clock.now_us())).fresh
         left.discard()
         if left.charges or left.torn_bytes:
             _log.info(

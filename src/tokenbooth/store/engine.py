@@ -176,6 +176,9 @@ class _Operation:
         Raises:
             OperationalError, InterfaceError: the connection is lost; nothing of the group can be committed.
         """
+        # The caller may be gone by now; from here on it cannot cancel, and the outcome can always be told.
+        if not self._future.set_running_or_notify_cancel():
+            return
         try:
             with conn.begin_nested():
                 result = self._work(conn)
