@@ -72,7 +72,7 @@ class Call:
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
-            (b"x-request-id", self.request_id.encode()),
+            *face_of(self.path).id_headers(self.request_id),
             *extra,
         ]
         await self.send({"type": "http.response.start", "status": status, "headers": headers})

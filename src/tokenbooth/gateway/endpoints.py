@@ -34,10 +34,17 @@ class Face:
     Attributes:
         error: status and body of a refusal, given our request id.
         limits: the headers that tell a key its limits.
+        id_names: the headers that carry our request id.
     """
 
     error: Callable[[Refusal, str], tuple[int, bytes]]
     limits: Callable[[KeyState, Pool | None, Clock], Headers]
+    id_names: tuple[bytes, ...]
+
+    def id_headers(self, request_id: str) -> Headers:
+        """Our request id, under each name that the format's SDKs look for."""
+        value = request_id.encode()
+        return [(name, value) for name in self.id_names]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +107,8 @@ def _responses_error_event(refusal: Refusal) -> bytes:
     return b"event: error\ndata: " + msgspec.json.encode({**event, "error": error}) + b"\n\n"
 
 
-OPENAI: Final = Face(_openai_error, _openai_limits)
-ANTHROPIC: Final = Face(_anthropic_error, _anthropic_limits)
+OPENAI: Final = Face(_openai_error, _openai_limits, (b"x-request-id",))
+ANTHROPIC: Final = Face(_anthropic_error, _anthropic_limits, (b"x-request-id", b"request-id"))
 ENDPOINTS: Final[Mapping[str, Endpoint]] = {
     "/v1/chat/completions": Endpoint(
         lambda fields, model, size, _: read_chat_request(fields, model, size), OPENAI, openai.error_event

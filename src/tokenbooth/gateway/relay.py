@@ -62,7 +62,7 @@ class Exchange:
         """Send the head of the answer, with the limits as they are now."""
         headers = [
             (b"content-type", content_type),
-            (b"x-request-id", self.request_id.encode()),
+            *self.endpoint.face.id_headers(self.request_id),
             *self.endpoint.face.limits(self.admitted.key, self.admitted.pool, self.clock),
             *extra,
         ]
