@@ -15,12 +15,12 @@ _log = structlog.get_logger(__name__)
 
 def count_stream(request: PricedRequest, meter: Meter, *, request_id: str, upstream: str) -> Counted:
     """What a stream consumed: the usage that came, else a count of what was streamed."""
-    if meter.usage is not None:
+    if meter.usage is not None and not _is_nothing(meter.usage):
         return Counted(_bounded(request, meter.usage, request_id, upstream), estimated=False)
     if meter.invalid_usage:
         _tell_invalid(request_id, upstream)
     counted = estimate(request, meter.delivered())
-    if meter.prompt_usage is not None:
+    if meter.prompt_usage is not None and meter.prompt_usage.prompt_tokens:
         # The prompt was told before the answer; only the output has to be counted.
         counted = replace(
             _bounded(request, meter.prompt_usage, request_id, upstream),
@@ -41,7 +41,7 @@ def count_answer(speech: Speech, body: bytes, *, request_id: str, upstream: str)
     except InvalidUsage:
         reported = None
         _tell_invalid(request_id, upstream)
-    if reported is not None:
+    if reported is not None and not _is_nothing(reported):
         return Counted(_bounded(speech.request, reported, request_id, upstream), estimated=False)
     texts = speech.answer_text.findall(body)
     delivered = Delivered(events=0, text_bytes=sum(map(len, texts)))
@@ -57,6 +57,11 @@ def estimate(request: PricedRequest, delivered: Delivered) -> Usage:
         prompt_tokens=min(prompt, request.most_prompt_tokens),
         completion_tokens=min(output, request.model.max_output_tokens * request.choices),
     )
+
+
+def _is_nothing(usage: Usage) -> bool:
+    """No prompt has no tokens: an upstream that reports zeros has not counted."""
+    return usage.prompt_tokens == 0 and usage.completion_tokens == 0
 
 
 def _bounded(request: PricedRequest, usage: Usage, request_id: str, upstream: str) -> Usage:
