@@ -23,7 +23,7 @@ help: ## Show this list
 
 install: $(STAMPS)/product ## Create .venv with the product in it (.venv/bin/tokenbooth)
 
-setup-test: $(STAMPS)/dev ## Install what tests and checks need into .venv
+setup-test: $(STAMPS)/dev $(STAMPS)/clients ## Install what tests and checks need into .venv
 
 demo: install ## Run everything on this machine: make demo ARGS="--port 8099"
 	@exec $(BIN)/tokenbooth demo $(ARGS)
@@ -69,4 +69,13 @@ $(STAMPS)/product: requirements.lock pyproject.toml | $(BIN)/python
 $(STAMPS)/dev: requirements-dev.lock $(STAMPS)/product
 	@echo "Installing what tests and checks need into $(VENV)"
 	@$(PIP) install --requirement requirements-dev.lock
+	@mkdir -p $(STAMPS) && touch $@
+
+# Clients that cannot share an environment with the newest SDKs, and Node's where Node is.
+$(STAMPS)/clients: tests/clients/requirements.txt tests/clients/node/package.json $(STAMPS)/product
+	@echo "Installing the clients that tests run into $(VENV)/clients"
+	@$(PYTHON) -m venv $(VENV)/clients
+	@$(VENV)/clients/bin/python -m pip --disable-pip-version-check --no-input --quiet install \
+		--requirement tests/clients/requirements.txt
+	@! command -v npm >/dev/null || npm install --prefix tests/clients/node --no-package-lock --no-audit --no-fund --silent
 	@mkdir -p $(STAMPS) && touch $@
