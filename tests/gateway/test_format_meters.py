@@ -152,6 +152,17 @@ def test_a_message_without_its_last_event_may_end() -> None:
     assert [one["type"] for one in events_in(meter.tail(0))] == ["message_delta", "message_stop"]
 
 
+def test_the_cost_is_shown_where_usage_came_earlier() -> None:
+    """The last such event may have no usage of its own."""
+    early: Json = {"type": "message_delta", "delta": {}, "usage": {"output_tokens": 5}}
+    lasts: list[Json] = [{**LAST, "usage": None}, {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}]
+    for last in lasts:
+        meter = MessagesMeter()
+        meter.feed(stream(START, early, last, STOP))
+
+        assert events_in(meter.tail(7))[0]["usage"] == {"cost": 0.000000007}
+
+
 def test_a_message_without_any_usage_is_counted() -> None:
     """Nothing was reported, neither before nor after (40)."""
     meter = MessagesMeter()

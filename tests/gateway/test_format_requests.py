@@ -41,6 +41,12 @@ def test_prompts_of_completions_are_counted(prompt: str, prompts: int) -> None:
     assert request.most_prompt_tokens == prompts * 65_536
 
 
+@pytest.mark.parametrize(("prompt", "ids"), [("[1,2,3]", 3), ("[[1,2],[3]]", 3), ('["a",[1,2]]', 2), ('"Hi"', 0)])
+def test_token_ids_are_counted(prompt: str, ids: int) -> None:
+    """They are tokens already, so what was learned of the bytes of texts does not hold for them."""
+    assert read_completions(b'{"model":"m","prompt":%s}' % prompt.encode()).parts_tokens == ids
+
+
 def test_best_of_counts_as_answers() -> None:
     """What the server writes and throws away is paid all the same."""
     assert read_completions(b'{"model":"m","best_of":5,"n":2,"prompt":"Hi"}').choices == 5
@@ -171,6 +177,28 @@ def test_stored_and_unpriced_items_are_refused(item: str, param: str) -> None:
         "unsupported_parameter",
         param,
     )
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        '{"Type":"item_reference"}',
+        '{"role":"user","content":[{"type":"input_image","image_url":"u","File_Id":"f"}]}',
+    ],
+)
+def test_items_in_other_letters_are_refused(item: str) -> None:
+    """What some server would read as a name that we looked for (48b)."""
+    assert refusal_of(read_responses, b'{"model":"m","input":[%s]}' % item.encode())[:2] == (400, "invalid_parameter")
+
+
+def test_nested_duplicates_collapse() -> None:
+    """What was read is what is sent, also inside the settings for thinking (48b)."""
+    body = b'{"model":"m","max_tokens":9000,"messages":[{"role":"user","content":"Hi"}],"thinking":%s}'
+    thinking = b'{"type":"enabled","budget_tokens":1024,"budget_tokens":2000}'
+    request = read_messages(body % thinking)
+
+    assert request.floor_tokens == 3_024
+    assert bytes(request.upstream_fields("m", None)["thinking"]) == b'{"type":"enabled","budget_tokens":2000}'
 
 
 def test_images_of_responses_count_by_the_piece() -> None:

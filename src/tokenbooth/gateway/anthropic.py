@@ -32,12 +32,12 @@ _MODELS_CREATED_AT: Final = "2023-11-14T22:13:20Z"
 
 def error_status(refusal: Refusal) -> int:
     """The HTTP status of a refusal: an overloaded upstream has a status of its own in this format."""
-    return OVERLOADED_STATUS if refusal.code == _OVERLOADED else refusal.status
+    return OVERLOADED_STATUS if _is_overloaded(refusal) else refusal.status
 
 
 def error_body(refusal: Refusal, request_id: str | None = None) -> bytes:
     """The envelope of a refusal; our stable `code` stands beside the format's `type`."""
-    kind = "overloaded_error" if refusal.code == _OVERLOADED else _TYPES[refusal.category]
+    kind = "overloaded_error" if _is_overloaded(refusal) else _TYPES[refusal.category]
     envelope: dict[str, object] = {
         "type": "error",
         "error": {"type": kind, "message": refusal.message, "code": refusal.code, "param": refusal.param},
@@ -45,6 +45,11 @@ def error_body(refusal: Refusal, request_id: str | None = None) -> bytes:
     if request_id is not None:
         envelope["request_id"] = request_id
     return msgspec.json.encode(envelope)
+
+
+def _is_overloaded(refusal: Refusal) -> bool:
+    """Whether the upstream is; the words of an upstream's own refusal are not taken for ours."""
+    return refusal.category is Category.OVERLOADED and refusal.code == _OVERLOADED
 
 
 def error_event(refusal: Refusal) -> bytes:

@@ -64,42 +64,56 @@ def read_completions_request(fields: Fields, model: Model, body_bytes: int) -> C
     refuse_unpriced(fields, model, _REFUSED)
     stream = boolean(fields, "stream")
     answers = max(positive(fields, "n", MAX_CHOICES) or 1, positive(fields, "best_of", MAX_CHOICES) or 1)
-    prompts = count_inputs(fields, "prompt", MAX_PROMPTS)
+    inputs = read_inputs(fields, "prompt", MAX_PROMPTS)
     asked = positive(fields, "max_tokens", MAX_CEILING)
     return CompletionsRequest(
         model=model,
         fields=fields,
         stream=stream,
         text_bytes=body_bytes,
-        parts_tokens=0,
-        choices=prompts * answers,
+        parts_tokens=inputs.ids,
+        choices=inputs.count * answers,
         output_field=None if asked is None else "max_tokens",
         output_ceiling=min(asked, model.max_output_tokens) if asked else model.max_output_tokens,
         ceiling_lowered=asked is not None and asked > model.max_output_tokens,
         floor_tokens=REASONING_OUTPUT_FLOOR if model.reasoning else OUTPUT_FLOOR,
         wants_usage=stream and wants_usage(fields),
-        prompts=prompts,
+        prompts=inputs.count,
     )
 
 
-def count_inputs(fields: Fields, name: str, most: int) -> int:
-    """How many prompts a field holds: a text, a list of texts, a list of token ids, or a list of such lists.
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a field with texts or token ids holds.
+
+    Attributes:
+        count: how many prompts there are.
+        ids: how many token ids; they are tokens for sure, whatever was learned of the bytes of texts.
+    """
+
+    count: int
+    ids: int = 0
+
+
+def read_inputs(fields: Fields, name: str, most: int) -> Inputs:
+    """Read a text, a list of texts, a list of token ids, or a list of such lists.
 
     Raises:
         Refusal: it is missing, or something else.
     """
     value = value_of(fields, name)
     if isinstance(value, str):
-        return 1
+        return Inputs(1)
     if not isinstance(value, list) or not value:
         raise invalid_request(f"missing_{name}", f"'{name}' must be a text, or a list of texts or of token ids.", name)
     if _are_ids(value):
-        return 1
+        return Inputs(1, len(value))
     if len(value) > most:
         raise invalid_request("invalid_parameter", f"'{name}' has more than {most} entries. Send fewer.", name)
+    lists = [one for one in value if isinstance(one, list)]
     if not all(isinstance(one, str) or _are_ids(one) for one in value):
         raise invalid_request("invalid_parameter", f"'{name}' must hold texts or token ids only.", name)
-    return len(value)
+    return Inputs(len(value), sum(map(len, lists)))
 
 
 def _are_ids(value: object) -> bool:

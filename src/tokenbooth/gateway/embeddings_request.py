@@ -6,7 +6,7 @@ from typing import ClassVar, Final
 
 from tokenbooth.catalog import Model
 from tokenbooth.gateway.body import Fields
-from tokenbooth.gateway.completions_request import count_inputs
+from tokenbooth.gateway.completions_request import read_inputs
 from tokenbooth.gateway.fields import REFUSED_FIELDS, boolean, refuse_disguised, refuse_unpriced
 from tokenbooth.gateway.openai_request import OpenAIRequest
 from tokenbooth.gateway.refusals import invalid_request
@@ -43,17 +43,18 @@ def read_embeddings_request(fields: Fields, model: Model, body_bytes: int) -> Em
     refuse_unpriced(fields, model, _REFUSED)
     if boolean(fields, "stream"):
         raise invalid_request("invalid_parameter", "Embeddings cannot be streamed. Remove 'stream'.", "stream")
+    inputs = read_inputs(fields, "input", MAX_INPUTS)
     return EmbeddingsRequest(
         model=model,
         fields=fields,
         stream=False,
         text_bytes=body_bytes,
-        parts_tokens=0,
+        parts_tokens=inputs.ids,
         choices=1,
         output_field=None,
         output_ceiling=0,
         ceiling_lowered=False,
         floor_tokens=0,
         wants_usage=False,
-        prompts=count_inputs(fields, "input", MAX_INPUTS),
+        prompts=inputs.count,
     )

@@ -156,6 +156,17 @@ def positive(fields: Fields, name: str, most: int) -> int | None:
     return value
 
 
+def refuse_other_case(names: Mapping[str, object], known: frozenset[str], param: str) -> None:
+    """A nested name in other letters would be read by some upstream as the one that we looked for.
+
+    Raises:
+        Refusal: there is one.
+    """
+    for name in names:
+        if name not in known and name.casefold() in known:
+            raise invalid_request("invalid_parameter", f"Unknown field '{name}'. Names are in lower case.", param)
+
+
 def mapping(value: object) -> Mapping[str, object]:
     """A decoded object; empty when it is something else."""
     return value if isinstance(value, dict) else {}

@@ -5,7 +5,7 @@ from typing import Final
 
 from tokenbooth.catalog import Model
 from tokenbooth.gateway.chat_messages import Parts
-from tokenbooth.gateway.fields import mapping, type_of
+from tokenbooth.gateway.fields import mapping, refuse_other_case, type_of
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
 
 # Text, or told back by the client of an earlier turn.
@@ -30,7 +30,7 @@ def read_blocks(system: object, messages: list[object], model: Model) -> Parts:
     for message in messages:
         if not isinstance(message, dict):
             raise invalid_request("invalid_parameter", "Each message must be an object.", "messages")
-        _refuse_other_case(message)
+        refuse_other_case(message, _NAMES, "messages")
         for block in _blocks(message.get("content")):
             parts = _read_block(block, model)
             size_bytes += parts.size_bytes
@@ -61,7 +61,7 @@ def _blocks(content: object) -> Iterator[Mapping[str, object]]:
 
 
 def _read_block(block: Mapping[str, object], model: Model) -> Parts:
-    _refuse_other_case(block)
+    refuse_other_case(block, _NAMES, "messages")
     refuse_long_cache(block, model)
     kind = type_of(block)
     if kind == "tool_result":
@@ -70,7 +70,7 @@ def _read_block(block: Mapping[str, object], model: Model) -> Parts:
     if kind in _TEXT_BLOCKS:
         return Parts()
     source = mapping(block.get("source"))
-    _refuse_other_case(source)
+    refuse_other_case(source, _NAMES, "messages")
     if source.get("file_id") is not None or type_of(source) == "file":
         raise unsupported_parameter("file_id")
     if kind == "image":
@@ -87,9 +87,3 @@ def _read_block(block: Mapping[str, object], model: Model) -> Parts:
 def _document(source: Mapping[str, object], model: Model) -> Parts:
     data = source.get("data")
     return Parts(len(data) if isinstance(data, str) else 0, model.context_tokens)
-
-
-def _refuse_other_case(names: Mapping[str, object]) -> None:
-    for name in names:
-        if name not in _NAMES and name.casefold() in _NAMES:
-            raise invalid_request("invalid_parameter", f"Unknown field '{name}'. Names are in lower case.", "messages")

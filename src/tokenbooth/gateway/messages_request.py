@@ -79,7 +79,9 @@ _BETAS: Final = frozenset(
 )
 _VERSION: Final = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DEFAULT_VERSION: Final = "2023-06-01"
-_CONTENT_LEVELS: Final = 6
+# Down to the source of an image in the result of a tool.
+_CONTENT_LEVELS: Final = 8
+_NESTED: Final = ("messages", "system", "thinking", "output_config", "cache_control")
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -170,10 +172,10 @@ def read_messages_request(fields: Fields, model: Model, body_bytes: int, headers
     refuse_disguised(fields, _MONEY, _REFUSED)
     refuse_unpriced(fields, model, _REFUSED, _HARMLESS)
     _refuse_hosted_tools(fields, model)
-    refuse_long_cache({"cache_control": value_of(fields, "cache_control")}, model)
-    for name in ("messages", "system"):
+    for name in _NESTED:
         if name in fields:
             fields[name] = collapse_duplicates(fields[name], levels=_CONTENT_LEVELS)
+    refuse_long_cache({"cache_control": value_of(fields, "cache_control")}, model)
     asked = positive(fields, "max_tokens", MAX_CEILING)
     if asked is None:
         raise invalid_request("missing_max_tokens", "The body has no 'max_tokens'.", "max_tokens")

@@ -20,6 +20,7 @@ MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
 _RECENT_BYTES: Final = 16 * 1024
 _USAGE: Final = re.compile(rb'"usage"\s*:\s*\{')
 _END: Final = b"[DONE]"
+_NO_USAGE: Final = msgspec.Raw(b"{}")
 _DONE_EVENT: Final = b"data: [DONE]\n\n"
 # The second also ends "\r\n\r\n"; servers mix both.
 _BOUNDARIES: Final = (b"\n\n", b"\n\r\n")
@@ -202,7 +203,10 @@ def is_error(data: bytes) -> bool:
 def with_cost(usage_event: bytes, cost_nano: int) -> bytes:
     """A usage event's data with the exact cost in USD as `usage.cost`."""
     fields = _decode_event(usage_event)
-    fields["usage"] = usage_with_cost(fields["usage"], cost_nano)
+    usage = fields.get("usage")
+    # A format may have told the usage in an event before this one.
+    known = _NO_USAGE if usage is None or bytes(usage) == b"null" else usage
+    fields["usage"] = usage_with_cost(known, cost_nano)
     return msgspec.json.encode(fields)
 
 

@@ -26,6 +26,7 @@ from tokenbooth.gateway.fields import (
     object_of,
     positive,
     refuse_disguised,
+    refuse_other_case,
     refuse_unpriced,
     type_of,
     value_of,
@@ -64,6 +65,7 @@ _FREE_ITEMS: Final = frozenset(
     )
 )
 _TEXT_PARTS: Final = frozenset(("input_text", "output_text", "text", "refusal", "summary_text", "reasoning_text"))
+_NAMES: Final = frozenset(("type", "role", "content", "output", "image_url", "file_id", "file_data", "file_url", "id"))
 _INPUT_LEVELS: Final = 5
 
 
@@ -147,6 +149,8 @@ def read_responses_request(fields: Fields, model: Model, body_bytes: int) -> Res
     _refuse_hosted_tools(fields, model)
     object_of(fields, "stream_options")
     asked = positive(fields, "max_output_tokens", MAX_CEILING)
+    if "reasoning" in fields:
+        fields["reasoning"] = collapse_duplicates(fields["reasoning"], levels=1)
     thinks = model.reasoning or bool(object_of(fields, "reasoning"))
     parts_bytes, parts_tokens = _read_input(fields, model)
     return ResponsesRequest(
@@ -186,6 +190,7 @@ def _read_input(fields: Fields, model: Model) -> tuple[int, int]:
         raise invalid_request("invalid_parameter", "'input' must be a text or a list of items.", "input")
     not_text_bytes = tokens = 0
     for item in given:
+        refuse_other_case(mapping(item), _NAMES, "input")
         kind = type_of(item)
         if kind not in _FREE_ITEMS and f"input.{kind}" not in model.allowed_parameters:
             raise unsupported_parameter(f"input.{kind}")
@@ -199,6 +204,7 @@ def _read_input(fields: Fields, model: Model) -> tuple[int, int]:
 
 
 def _read_part(part: object, model: Model) -> tuple[int, int]:
+    refuse_other_case(mapping(part), _NAMES, "input")
     kind = type_of(part)
     if mapping(part).get("file_id") is not None:
         raise unsupported_parameter("file_id")
