@@ -72,6 +72,22 @@ def test_system_blocks_are_joined() -> None:
     ]
 
 
+def test_marks_of_a_long_cache_are_left_out_too() -> None:
+    """They cost nothing where there is no such cache, and coding agents set them."""
+    long = {"type": "ephemeral", "ttl": "1h"}
+    body = asked(
+        system=[{"type": "text", "text": "One", "cache_control": long}],
+        tools=[{"name": "look", "input_schema": {}, "cache_control": long}],
+        context_management={"edits": []},
+        metadata={"user_id": "u"},
+        thinking={"type": "adaptive"},
+        output_config={"effort": "high"},
+    )
+
+    assert sorted(body) == ["max_tokens", "messages", "model", "tools"]
+    assert "cache_control" not in msgspec.json.encode(body).decode()
+
+
 def test_images_are_data_urls() -> None:
     """Text and images stay in their order."""
     source = {"type": "base64", "media_type": "image/png", "data": "QUJD"}

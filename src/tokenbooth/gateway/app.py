@@ -7,10 +7,10 @@ all of them go through the one admission.
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from traceback import extract_tb
-from typing import ClassVar, Final, Protocol, cast
+from typing import ClassVar, Final, Protocol
 from urllib.parse import unquote
 
 import msgspec
@@ -19,18 +19,20 @@ import structlog
 from tokenbooth.catalog import Catalog, Model
 from tokenbooth.clock import Clock
 from tokenbooth.gateway import anthropic, openai
-from tokenbooth.gateway.admission import Admission, Pool
+from tokenbooth.gateway.admission import Admission
 from tokenbooth.gateway.authenticate import MAX_KEYS, Keyring, presented_key
 from tokenbooth.gateway.body import Fields, decode_fields
+from tokenbooth.gateway.call import Call
 from tokenbooth.gateway.changes import ChangeFeed
 from tokenbooth.gateway.charge_log import ChargeLog, DirectoryLock, next_number, read_back
 from tokenbooth.gateway.chat_request import model_name
 from tokenbooth.gateway.count_tokens import count_tokens
 from tokenbooth.gateway.endpoints import ANTHROPIC_PREFIX, ENDPOINTS, face_of, refuse_unspoken
+from tokenbooth.gateway.exchange import Exchange
 from tokenbooth.gateway.prompt_ratio import PromptRatios
-from tokenbooth.gateway.reading import ClientGone, Message, Receive, Scope, read_body
+from tokenbooth.gateway.reading import ClientGone, Message, Receive, Send, read_body
 from tokenbooth.gateway.refusals import Category, Refusal, unavailable
-from tokenbooth.gateway.relay import Exchange, Relay
+from tokenbooth.gateway.relay import Relay
 from tokenbooth.gateway.settle import Settler
 from tokenbooth.gateway.state import KeyState, States
 from tokenbooth.gateway.upstreams import Upstreams
@@ -39,8 +41,6 @@ from tokenbooth.ids import IdPrefix, new_id
 from tokenbooth.settings import GatewaySettings
 from tokenbooth.store.engine import Store
 from tokenbooth.store.settlement import apply_charges
-
-Send = Callable[[Message], Awaitable[None]]
 
 _MODEL_PATHS: Final = ("/v1/models/", "/anthropic/v1/models/")
 _REPLAY_BATCH: Final = 2_000
@@ -54,41 +54,7 @@ _log = structlog.get_logger(__name__)
 class Handler(Protocol):
     """A route of the data plane."""
 
-    async def __call__(self, call: "Call") -> None: ...
-
-
-class Call:
-    """One HTTP request with what the handlers need of it."""
-
-    __slots__ = ("answered", "exchange", "key", "path", "pool", "receive", "request_id", "scope", "send")
-
-    def __init__(self, scope: Message, receive: Receive, send: Send, request_id: str) -> None:
-        self.scope = cast("Scope", scope)
-        self.path: str = self.scope["path"]
-        self.receive = receive
-        self.send = send
-        self.request_id = request_id
-        self.answered = False
-        self.exchange: Exchange | None = None
-        self.key: KeyState | None = None
-        self.pool: Pool | None = None
-
-    @property
-    def began(self) -> bool:
-        """Whether an answer has begun, so that no other can be sent."""
-        return self.answered or (self.exchange is not None and self.exchange.head_sent)
-
-    async def answer(self, status: int, body: bytes, extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
-        """Send a whole JSON answer."""
-        self.answered = True
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-            *face_of(self.path).id_headers(self.request_id),
-            *extra,
-        ]
-        await self.send({"type": "http.response.start", "status": status, "headers": headers})
-        await self.send({"type": "http.response.body", "body": body})
+    async def __call__(self, call: Call) -> None: ...
 
 
 class Gateway:

@@ -5,7 +5,7 @@ For an upstream of this format it is its own speech; for one that only speaks Op
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final
 
 import msgspec
@@ -171,15 +171,16 @@ def read_messages_request(fields: Fields, model: Model, body_bytes: int, headers
     """
     refuse_disguised(fields, _MONEY, _REFUSED)
     refuse_unpriced(fields, model, _REFUSED, _HARMLESS)
-    _refuse_hosted_tools(fields, model)
+    terms = _terms_of(model)
+    _refuse_hosted_tools(fields, terms)
     for name in _NESTED:
         if name in fields:
             fields[name] = collapse_duplicates(fields[name], levels=_CONTENT_LEVELS)
-    refuse_long_cache({"cache_control": value_of(fields, "cache_control")}, model)
+    refuse_long_cache({"cache_control": value_of(fields, "cache_control")}, terms)
     asked = positive(fields, "max_tokens", MAX_CEILING)
     if asked is None:
         raise invalid_request("missing_max_tokens", "The body has no 'max_tokens'.", "max_tokens")
-    parts = read_blocks(value_of(fields, "system"), list_of(fields, "messages"), model)
+    parts = read_blocks(value_of(fields, "system"), list_of(fields, "messages"), terms)
     request = MessagesRequest(
         model=model,
         fields=fields,
@@ -201,6 +202,13 @@ def read_messages_request(fields: Fields, model: Model, body_bytes: int, headers
 def thinks(fields: Fields) -> bool:
     """Whether the client asked to see the model think."""
     return type_of(value_of(fields, "thinking")) not in ("", "disabled")
+
+
+def _terms_of(model: Model) -> Model:
+    """The model by whose terms the blocks are read: how long a cache lives is no matter where the mark is left out."""
+    if any("anthropic.messages" in route.upstream.formats for route in model.routes):
+        return model
+    return replace(model, allowed_parameters=model.allowed_parameters | {"cache_control.ttl"})
 
 
 def _translated_if_needed(request: MessagesRequest) -> MessagesRequest:

@@ -5,24 +5,20 @@ Whatever happens, the hold is ended exactly once: by a settlement, or by a relea
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
 
 import msgspec
 import structlog
 
 from tokenbooth.catalog import Route
-from tokenbooth.clock import Clock
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.pricing import cost_nano
-from tokenbooth.gateway.admission import Admitted
 from tokenbooth.gateway.body import encode_fields
 from tokenbooth.gateway.counting import count_answer, count_stream
-from tokenbooth.gateway.endpoints import Endpoint
+from tokenbooth.gateway.exchange import Exchange
 from tokenbooth.gateway.keep_alive import KeepAlive
 from tokenbooth.gateway.meter import BrokenStream, StreamMeter
-from tokenbooth.gateway.refusals import Headers
 from tokenbooth.gateway.routing import in_order
 from tokenbooth.gateway.settle import Settler
 from tokenbooth.gateway.speech import Meter, Speech
@@ -35,59 +31,7 @@ from tokenbooth.gateway.upstreams import (
     UpstreamUnreachable,
 )
 
-Message = MutableMapping[str, object]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class Exchange:
-    """One admitted request on its way: whom to answer, and what is known so far.
-
-    Attributes:
-        upstream: the name of the one that is asked, or answers.
-        head_sent: whether the answer has begun.
-        asked: whether an upstream works on it, and its prompt is to be paid.
-        client_gone: whether nobody is there to answer any more.
-    """
-
-    request_id: str
-    admitted: Admitted
-    receive: Receive
-    send: Send
-    endpoint: Endpoint
-    clock: Clock
-    upstream: str = ""
-    head_sent: bool = False
-    asked: bool = False
-    client_gone: bool = False
-    parts_sent: int = 0
-    sending: bool = False
-
-    async def send_head(self, status: int, content_type: bytes, extra: Headers) -> None:
-        """Send the head of the answer, with the limits as they are now."""
-        headers = [
-            (b"content-type", content_type),
-            *self.endpoint.face.id_headers(self.request_id),
-            *self.endpoint.face.limits(self.admitted.key, self.admitted.pool, self.clock),
-            *extra,
-        ]
-        clamped = self.admitted.clamped_output_tokens
-        if clamped is not None:
-            headers.append((b"x-max-tokens-clamped", b"%d" % clamped))
-        self.head_sent = True
-        await self.send({"type": "http.response.start", "status": status, "headers": headers})
-
-    async def send_body(self, body: bytes, *, more: bool) -> None:
-        """Send a part of the answer, unless nobody is there any more."""
-        if self.client_gone:
-            return
-        self.parts_sent += 1
-        self.sending = True
-        await self.send({"type": "http.response.body", "body": body, "more_body": more})
-        self.sending = False
 
 
 class Relay:
