@@ -191,6 +191,18 @@ def test_items_in_other_letters_are_refused(item: str) -> None:
     assert refusal_of(read_responses, b'{"model":"m","input":[%s]}' % item.encode())[:2] == (400, "invalid_parameter")
 
 
+@pytest.mark.parametrize(
+    ("read", "body"),
+    [
+        (read_responses, b'{"model":"m","input":"Hi","tools":[{"type":"function","Type":"web_search"}]}'),
+        (read_messages, messages_body(tools=[{"name": "a", "Type": "web_search_20250305"}])),
+    ],
+)
+def test_tools_in_other_letters_are_refused(read: Read, body: bytes) -> None:
+    """Some servers read names in any letters (48b)."""
+    assert refusal_of(read, body) == (400, "invalid_parameter", "tools")
+
+
 def test_nested_duplicates_collapse() -> None:
     """What was read is what is sent, also inside the settings for thinking (48b)."""
     body = b'{"model":"m","max_tokens":9000,"messages":[{"role":"user","content":"Hi"}],"thinking":%s}'
@@ -282,6 +294,13 @@ def test_what_costs_more_in_the_messages_format_is_refused(fields: dict[str, obj
         ({"type": "web_search_tool_result", "content": []}, "content.web_search_tool_result"),
         ({"type": "tool_result", "content": [{"type": "document", "source": {"type": "file"}}]}, "file_id"),
         ({"type": "text", "text": "a", "cache_control": {"ttl": "1h"}}, "cache_control.ttl"),
+        (
+            {
+                "type": "document",
+                "source": {"type": "content", "content": [{"type": "image", "source": {"type": "file"}}]},
+            },
+            "file_id",
+        ),
     ],
 )
 def test_blocks_that_nobody_priced_are_refused(block: dict[str, object], param: str) -> None:

@@ -18,6 +18,8 @@ REASONING_OUTPUT_FLOOR: Final = 4_096
 MAX_CHOICES: Final = 128
 MAX_CEILING: Final = 2**31 - 1
 
+TOOL_NAMES: Final = frozenset(("type", "name", "function", "cache_control"))
+
 # Buys something beside tokens, or reaches state in the operator's account, or belongs to another reseller's routing.
 REFUSED_FIELDS: Final = frozenset(
     (

@@ -65,8 +65,7 @@ def _read_block(block: Mapping[str, object], model: Model) -> Parts:
     refuse_long_cache(block, model)
     kind = type_of(block)
     if kind == "tool_result":
-        read = [_read_block(inner, model) for inner in _blocks(block.get("content"))]
-        return Parts(sum(parts.size_bytes for parts in read), sum(parts.tokens for parts in read))
+        return _read_all(block.get("content"), model)
     if kind in _TEXT_BLOCKS:
         return Parts()
     source = mapping(block.get("source"))
@@ -77,13 +76,24 @@ def _read_block(block: Mapping[str, object], model: Model) -> Parts:
         data = source.get("data")
         return Parts(len(data) if isinstance(data, str) else 0, model.image_tokens_max)
     if kind == "document":
-        # Plain text counts by its bytes; pages are text and images, and may fill the whole context.
-        return Parts() if type_of(source) == "text" else _document(source, model)
+        return _read_document(source, model)
     if f"content.{kind}" not in model.allowed_parameters:
         raise unsupported_parameter(f"content.{kind}" if kind else "messages")
     return Parts(tokens=model.context_tokens)
 
 
-def _document(source: Mapping[str, object], model: Model) -> Parts:
-    data = source.get("data")
-    return Parts(len(data) if isinstance(data, str) else 0, model.context_tokens)
+def _read_all(content: object, model: Model) -> Parts:
+    read = [_read_block(inner, model) for inner in _blocks(content)]
+    return Parts(sum(parts.size_bytes for parts in read), sum(parts.tokens for parts in read))
+
+
+def _read_document(source: Mapping[str, object], model: Model) -> Parts:
+    match type_of(source):
+        case "text":
+            return Parts()
+        case "content":
+            return _read_all(source.get("content"), model)
+        case _:
+            # Pages are text and images, and may fill the whole context.
+            data = source.get("data")
+            return Parts(len(data) if isinstance(data, str) else 0, model.context_tokens)

@@ -18,12 +18,14 @@ from tokenbooth.gateway.fields import (
     OUTPUT_FLOOR,
     REASONING_OUTPUT_FLOOR,
     REFUSED_FIELDS,
+    TOOL_NAMES,
     boolean,
     list_of,
     mapping,
     object_of,
     positive,
     refuse_disguised,
+    refuse_other_case,
     refuse_unpriced,
     type_of,
     value_of,
@@ -230,6 +232,7 @@ def _refuse_hosted_tools(fields: Fields, model: Model) -> None:
         return
     fields["tools"] = collapse_duplicates(fields["tools"], levels=3)
     for tool in list_of(fields, "tools"):
+        refuse_other_case(mapping(tool), TOOL_NAMES, "tools")
         kind = type_of(tool) or "custom"
         free = kind == "custom" or kind.startswith(_CLIENT_TOOLS)
         if not free and f"tools.{kind}" not in model.allowed_parameters:

@@ -20,6 +20,7 @@ from tokenbooth.gateway.fields import (
     OUTPUT_FLOOR,
     REASONING_OUTPUT_FLOOR,
     REFUSED_FIELDS,
+    TOOL_NAMES,
     boolean,
     list_of,
     mapping,
@@ -173,6 +174,7 @@ def _refuse_hosted_tools(fields: Fields, model: Model) -> None:
         return
     fields["tools"] = collapse_duplicates(fields["tools"], levels=2)
     for tool in list_of(fields, "tools"):
+        refuse_other_case(mapping(tool), TOOL_NAMES, "tools")
         kind = type_of(tool)
         if kind not in _FREE_TOOLS and f"tools.{kind}" not in model.allowed_parameters:
             raise unsupported_parameter(f"tools.{kind}" if kind else "tools")
