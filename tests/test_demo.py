@@ -50,11 +50,12 @@ def test_the_walk_through_runs_as_printed(tmp_path: Path) -> None:
         done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=60)
         assert demo.stop(signal.SIGTERM) == 0
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    paid, status, completion, usage = lines
+    paid, status, completion, usage, deposit = lines
     assert paid["status"] == "complete"
     assert [subscription["status"] for subscription in status["subscriptions"]] == ["active"]
     assert completion["usage"]["completion_tokens"] > 0
     assert usage["total"]["requests"] == 1
+    assert (deposit["status"], deposit["credited"], deposit["amountMismatch"]) == ("credited", "50.00", False)
     assert answer("audit", "--config", "tokenbooth-demo/tokenbooth.toml", cwd=tmp_path)["clean"] is True
 
 

@@ -52,6 +52,7 @@ class NodeTrouble(StrEnum):
     NONSENSE = "nonsense"
     """The answer does not have the form that it must have."""
     WRONG_CHAIN = "wrong_chain"
+    WRONG_TOKEN = "wrong_token"  # noqa: S105
 
 
 class NodeError(Exception):

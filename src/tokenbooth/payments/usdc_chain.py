@@ -37,6 +37,7 @@ class Sighting:
 
     tx_hash: str
     block_number: int
+    block_hash: str
 
 
 class ChainNode:
@@ -63,14 +64,14 @@ class ChainNode:
         """Make sure that the token's contract is there and counts in micro-USD.
 
         Raises:
-            NodeError: it is not (`REFUSED`), or the node does not answer.
+            NodeError: it is not (`WRONG_TOKEN`), or the node does not answer.
         """
         answer = await self._rpc.call("eth_call", [{"to": self.token, "data": _DECIMALS_CALL}, "latest"])
         if answer == _EMPTY:
-            raise NodeError(NodeTrouble.REFUSED, f"there is no contract at the token's address {self.token}")
+            raise NodeError(NodeTrouble.WRONG_TOKEN, f"there is no contract at the token's address {self.token}")
         found = _read("decimals", lambda: quantity({"decimals": answer}, "decimals"))
         if found != DECIMALS:
-            raise NodeError(NodeTrouble.REFUSED, f"the token has {found} decimals; USDC has {DECIMALS}")
+            raise NodeError(NodeTrouble.WRONG_TOKEN, f"the token has {found} decimals; USDC has {DECIMALS}")
 
     async def block(self, which: Tag | int) -> BlockRef | None:
         """A block by its tag or number; None when the node has none."""
@@ -132,6 +133,8 @@ class Standing(StrEnum):
     UNKNOWN = "unknown"
     POOLED = "pooled"
     """The node knows it, no block has it."""
+    MOVING = "moving"
+    """The node does not agree with itself on which block has it."""
     MINED = "mined"
     """In a block that may still be reorganised away."""
     SETTLED = "settled"
@@ -170,7 +173,7 @@ async def look(node: ChainNode, tx_hash: str, *, counts_at: Tag) -> Look:
     block = await node.block(receipt.block_number)
     # Asked for last: had the chain moved in between, the receipt would be of a block that is no longer in it.
     if block is None or block.hash != receipt.block_hash:
-        return Look(Standing.POOLED)
+        return Look(Standing.MOVING)
     standing = Standing.SETTLED if block.number <= counted.number else Standing.MINED
     return Look(standing, receipt, block, confirmations)
 
@@ -198,5 +201,5 @@ def _sightings(answer: Json, first: int, last: int) -> list[Sighting]:
         number = quantity(log, "blockNumber")
         if not first <= number <= last:
             raise MalformedAnswer("a log is of a block outside the range")
-        found.append(Sighting(word(log, "transactionHash"), number))
+        found.append(Sighting(word(log, "transactionHash"), number, word(log, "blockHash")))
     return found

@@ -85,9 +85,7 @@ def every_address(conn: Connection) -> list[str]:
 
 def of_account(conn: Connection, account_id: str) -> frozenset[str]:
     """The addresses of an account."""
-    return frozenset(
-        conn.execute(select(addresses.c.address).where(addresses.c.account_id == account_id)).scalars()
-    )
+    return frozenset(conn.execute(select(addresses.c.address).where(addresses.c.account_id == account_id)).scalars())
 
 
 def owners(conn: Connection, of: Collection[str]) -> dict[str, DepositAddress]:

@@ -22,6 +22,7 @@ from tokenbooth.store.tables import deposits, ledger_transfers
 
 _Row = Row[tuple[object, ...]]
 _IN_BOOKS: Final = ("credited", "final")
+_IN_AT_ONCE: Final = 500
 
 
 class DepositStatus(StrEnum):
@@ -91,7 +92,7 @@ def settle(
     """
     ours = deposit_addresses.owners(conn, {transfer.recipient for transfer in transfers})
     found = {transfer.position: transfer for transfer in transfers if transfer.recipient in ours}
-    rows = {row.position: row for row in conn.execute(select(deposits).where(_of(chain_id, tx_hash)))}
+    rows: dict[int, _Row] = {row.position: row for row in conn.execute(select(deposits).where(_of(chain_id, tx_hash)))}
     credited: list[Deposit] = []
     taken: list[Deposit] = []
     for position, row in rows.items():
@@ -100,13 +101,12 @@ def settle(
     if block is None:
         return Settled((), tuple(taken))
     for position, transfer in found.items():
-        row = rows.get(position)
-        owner = ours[transfer.recipient]
-        if row is not None and row.status in _IN_BOOKS and _is_same(row, transfer):
-            _move(conn, row, block, now_us)
-        else:
-            times = 1 if row is None else row.times_credited + 1
-            credited.append(_credit(conn, chain_id, tx_hash, transfer, owner, block, times, now_us))
+        known = rows.get(position)
+        if known is not None and known.status in _IN_BOOKS and _is_same(known, transfer):
+            _move(conn, known, block, now_us)
+            continue
+        owner, times = ours[transfer.recipient], 1 if known is None else known.times_credited + 1
+        credited.append(_credit(conn, chain_id, tx_hash, transfer, owner, block, times, now_us))
     conn.execute(delete(hints).where(hints.c.tx_hash == tx_hash))
     return Settled(tuple(credited), tuple(taken))
 
@@ -115,6 +115,22 @@ def of_transaction(conn: Connection, chain_id: int, tx_hash: str) -> list[Deposi
     """The deposits of a transaction (hash in lower case), also reversed ones."""
     rows = conn.execute(select(deposits).where(_of(chain_id, tx_hash)).order_by(deposits.c.position))
     return [_deposit(row) for row in rows]
+
+
+def blocks_of(conn: Connection, chain_id: int, tx_hashes: Collection[str]) -> dict[str, str]:
+    """The hashes of the blocks that have those of some transactions whose deposits are in the books."""
+    found: dict[str, str] = {}
+    hashes = list(tx_hashes)
+    for start in range(0, len(hashes), _IN_AT_ONCE):
+        rows = conn.execute(
+            select(deposits.c.tx_hash, deposits.c.block_hash).where(
+                deposits.c.chain_id == chain_id,
+                deposits.c.tx_hash.in_(hashes[start : start + _IN_AT_ONCE]),
+                deposits.c.status.in_(_IN_BOOKS),
+            )
+        )
+        found.update((row.tx_hash, row.block_hash) for row in rows)
+    return found
 
 
 def not_final(conn: Connection, chain_id: int, *, limit: int) -> list[Deposit]:
@@ -216,9 +232,7 @@ def _credit(
         conn.execute(insert(deposits).values(**key, **values, created_at_us=now_us))
     else:
         conn.execute(
-            update(deposits)
-            .where(_of(chain_id, tx_hash), deposits.c.position == transfer.position)
-            .values(**values)
+            update(deposits).where(_of(chain_id, tx_hash), deposits.c.position == transfer.position).values(**values)
         )
     posted = ledger.add_credit(
         conn,
@@ -246,9 +260,7 @@ def _credit(
 
 def _reverse(conn: Connection, row: _Row, now_us: int) -> Deposit:
     reference = credit_reference(row.chain_id, row.tx_hash, row.position, row.times_credited)
-    corrects = conn.execute(
-        select(ledger_transfers.c.id).where(ledger_transfers.c.reference == reference)
-    ).scalar_one()
+    corrects = conn.execute(select(ledger_transfers.c.id).where(ledger_transfers.c.reference == reference)).scalar_one()
     ledger.take_back(
         conn,
         account_id=row.account_id,
