@@ -237,18 +237,23 @@ class Gateway:
         request = read_chat_request(fields, model, len(body))
         if not self._settler.accepts():
             raise unavailable()
-        call.pool = await self._admission.pool(key)
-        admitted = await self._admission.admit(key, request)
-        call.pool = admitted.pool
-        await self._relay.run(
-            Exchange(
-                request_id=call.request_id,
-                admitted=admitted,
-                receive=call.receive,
-                send=call.send,
-                monotonic_us=self._clock.monotonic_us,
+        # From here on the key's state must not be dropped from memory, also while the call waits for money.
+        key.account.in_use += 1
+        try:
+            call.pool = await self._admission.pool(key)
+            admitted = await self._admission.admit(key, request, call.pool)
+            call.pool = admitted.pool
+            await self._relay.run(
+                Exchange(
+                    request_id=call.request_id,
+                    admitted=admitted,
+                    receive=call.receive,
+                    send=call.send,
+                    monotonic_us=self._clock.monotonic_us,
+                )
             )
-        )
+        finally:
+            key.account.in_use -= 1
 
     async def _models(self, call: Call) -> None:
         await self._authenticate(call)
@@ -287,7 +292,7 @@ class Gateway:
         applied = 0
         for start in range(0, len(left.charges), _REPLAY_BATCH):
             batch = left.charges[start : start + _REPLAY_BATCH]
-            applied += await self._store.write(apply_charges, batch, now_us=self._clock.now_us())
+            applied += (await self._store.write(apply_charges, batch, now_us=self._clock.now_us())).fresh
         left.discard()
         if left.charges or left.torn_bytes:
             _log.info(

@@ -15,9 +15,8 @@ from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.admission import Admitted
 from tokenbooth.gateway.charge_log import ChargeLog, ChargeLogFull, Segment
 from tokenbooth.gateway.prompt_ratio import PromptRatios
-from tokenbooth.gateway.state import AccountState
 from tokenbooth.store.engine import Store
-from tokenbooth.store.settlement import apply_charges
+from tokenbooth.store.settlement import Applied, apply_charges
 
 _BATCH_PAUSE_S: Final = 0.02
 _BATCH_MAX: Final = 2_000
@@ -38,7 +37,7 @@ class Counted:
 @dataclass(slots=True)
 class _Unflushed:
     charge: Charge
-    account: AccountState
+    admitted: Admitted
     segment: Segment | None
 
 
@@ -111,7 +110,7 @@ class Settler:
             upstream_cost_nano=cost_nano(request.model.upstream_price, usage),
             estimated=counted.estimated,
         )
-        self._record(charge, admitted.key.account)
+        self._record(charge, admitted)
         return settlement.charged_nano
 
     def release(self, admitted: Admitted) -> None:
@@ -160,7 +159,7 @@ class Settler:
         used = usage.prompt_tokens + usage.completion_tokens
         admitted.tokens.correct(admitted.token_entry, used, self._clock.monotonic_us())
 
-    def _record(self, charge: Charge, account: AccountState) -> None:
+    def _record(self, charge: Charge, admitted: Admitted) -> None:
         segment = None
         try:
             segment = self._charge_log.append(charge)
@@ -175,7 +174,7 @@ class Settler:
                     note="No new requests are admitted until the data directory can be written. Free disk space.",
                 )
             self._disk_full = True
-        self._queue.append(_Unflushed(charge, account, segment))
+        self._queue.append(_Unflushed(charge, admitted, segment))
         self._finished += 1
         self._wake.set()
 
@@ -193,7 +192,9 @@ class Settler:
         while self._queue:
             batch = [self._queue[i] for i in range(min(len(self._queue), _BATCH_MAX))]
             try:
-                await self._store.write(apply_charges, [item.charge for item in batch], now_us=self._clock.now_us())
+                applied = await self._store.write(
+                    apply_charges, [item.charge for item in batch], now_us=self._clock.now_us()
+                )
             except Exception as failure:
                 # Whatever it is, the charges must not be lost: they stay queued and in the log.
                 self._tell_away(failure)
@@ -201,14 +202,18 @@ class Settler:
                 retry_s = min(retry_s * 2, _RETRY_MOST_S)
                 continue
             self._tell_back()
-            self._committed(batch)
+            self._committed(batch, applied)
             retry_s = _RETRY_FIRST_S
 
-    def _committed(self, batch: list[_Unflushed]) -> None:
+    def _committed(self, batch: list[_Unflushed], applied: Applied) -> None:
         by_segment: dict[int, tuple[Segment, int]] = {}
         for item in batch:
             self._queue.popleft()
-            item.account.in_use -= 1
+            item.admitted.key.account.in_use -= 1
+            if short_nano := applied.short_nano.get(item.charge.request_id):
+                # The store charged less, so memory must not count it as spent either.
+                for allowance in item.admitted.hold.allowances:
+                    allowance.spent_nano -= short_nano
             if item.segment is not None:
                 segment, count = by_segment.get(id(item.segment), (item.segment, 0))
                 by_segment[id(segment)] = (segment, count + 1)
