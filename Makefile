@@ -23,7 +23,7 @@ help: ## Show this list
 
 install: $(STAMPS)/product ## Create .venv with the product in it (.venv/bin/tokenbooth)
 
-setup-test: $(STAMPS)/dev ## Install what tests and checks need into .venv
+setup-test: $(STAMPS)/dev $(STAMPS)/chain ## Install what tests and checks need (npm for the tests' chain)
 
 demo: install ## Run everything on this machine: make demo ARGS="--port 8099"
 	@exec $(BIN)/tokenbooth demo $(ARGS)
@@ -63,4 +63,9 @@ $(STAMPS)/product: requirements.lock pyproject.toml | $(BIN)/python
 $(STAMPS)/dev: requirements-dev.lock $(STAMPS)/product
 	@echo "Installing what tests and checks need into $(VENV)"
 	@$(PIP) install --requirement requirements-dev.lock
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/chain: tests/chain/package.json | $(BIN)/python
+	@echo "Installing the tests' chain into tests/chain/node_modules"
+	@npm install --prefix tests/chain --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel=error
 	@mkdir -p $(STAMPS) && touch $@

@@ -7,7 +7,7 @@ jobs and the command line.
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, select, update
 
 from tokenbooth.errors import Conflict
 from tokenbooth.store.dialect import insert_unless_there
@@ -54,16 +54,17 @@ def announce(
     ).scalar()
     index = 0 if highest is None else highest + 1
     address = derive(index)
-    conn.execute(
-        insert(addresses).values(
-            address=address,
-            account_id=account_id,
-            key_fingerprint=key_fingerprint,
-            child_index=index,
-            created_at_us=now_us,
-            **announced,
-        )
-    )
+    values: dict[str, object] = {
+        "address": address,
+        "account_id": account_id,
+        "key_fingerprint": key_fingerprint,
+        "child_index": index,
+        "created_at_us": now_us,
+        **announced,
+    }
+    # Another transaction that takes the same index meanwhile makes this one be repeated, not fail.
+    inserted = insert_unless_there(conn, addresses, values)
+    assert inserted, "the account had no address and the index was free"
     return address
 
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, select, update
 
 from tokenbooth.domain.deposits import BlockRef, TokenTransfer
 from tokenbooth.domain.ledger import USDC_CLEARING, TransferKind
 from tokenbooth.store import deposit_addresses, ledger
 from tokenbooth.store.deposit_addresses import DepositAddress
+from tokenbooth.store.dialect import insert_unless_there
 from tokenbooth.store.tables import deposit_addresses as addresses
 from tokenbooth.store.tables import deposit_hints as hints
 from tokenbooth.store.tables import deposits, ledger_transfers
@@ -229,7 +230,9 @@ def _credit(
     }
     key = {"chain_id": chain_id, "tx_hash": tx_hash, "position": transfer.position}
     if times == 1:
-        conn.execute(insert(deposits).values(**key, **values, created_at_us=now_us))
+        # Another transaction that credits it meanwhile makes this one be repeated, not fail.
+        inserted = insert_unless_there(conn, deposits, {**key, **values, "created_at_us": now_us})
+        assert inserted, "the deposit was not there when this transaction began"
     else:
         conn.execute(
             update(deposits).where(_of(chain_id, tx_hash), deposits.c.position == transfer.position).values(**values)
