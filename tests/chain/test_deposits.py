@@ -1,6 +1,7 @@
 """Deposits from the chain to the customer's credit: the scenarios, on both chains and both databases."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
@@ -8,6 +9,7 @@ from tests.support.chains import FAKE, FINAL_BLOCKS, SAFE_BLOCKS, USDBC, USDC
 from tests.support.deposit_rig import UNITS, USD, Booth
 from tokenbooth.domain.ledger import USDC_CLEARING, TransferKind, credit_of, debt_of
 from tokenbooth.payments.deposit_address import checksummed
+from tokenbooth.payments.json_rpc import Json
 from tokenbooth.store import deposits, ledger
 from tokenbooth.store.operator import change_credit
 
@@ -238,7 +240,7 @@ async def test_another_amount_than_announced(booth: Booth, sent: int, mismatch: 
 
 
 async def test_later_than_announced(booth: Booth) -> None:
-    """Scenario 29: a deposit that comes months later, to an address that is dormant by then, is credited all the same."""
+    """Scenario 29: a deposit that comes months later, to an address dormant by then, is credited all the same."""
     address = await booth.address(booth.ada)
     await booth.run_scan()
     booth.clock.advance(90 * 86_400)
@@ -275,12 +277,13 @@ async def test_letter_case_does_not_matter(booth: Booth) -> None:
 async def test_the_token_address_is_compared_in_any_case(booth: Booth) -> None:
     """Scenario 32: a node that answers with checksummed addresses is understood."""
 
-    def in_capitals(_: object, answer: object) -> object:
+    def in_capitals(_: Sequence[Json], answer: Json) -> Json:
         assert isinstance(answer, dict)
-        logs = [{**log, "address": checksummed(USDC)} for log in answer["logs"]]
-        return {**answer, "logs": logs}
+        logs = answer["logs"]
+        assert isinstance(logs, list)
+        return {**answer, "logs": [{**log, "address": checksummed(USDC)} for log in logs if isinstance(log, dict)]}
 
-    booth.node.answers["eth_getTransactionReceipt"] = in_capitals  # type: ignore[assignment]
+    booth.node.answers["eth_getTransactionReceipt"] = in_capitals
     tx_hash = booth.chain.pay(await booth.address(booth.ada), 50 * UNITS)
     booth.settle()
     assert await booth.told(booth.ada, tx_hash) == (200, "credited")

@@ -4,6 +4,7 @@ The product reaches the chain over HTTP as it reaches Base; between them stands 
 the node fail. Only tests import this.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -39,15 +40,19 @@ class Meddler:
         rpc: the node.
         answers: by method, what becomes of an answer, given the parameters and what the node really answered.
         asked: every call so far.
+        cancel_at: at the call with this number whoever asks is cancelled, as when the server stops.
     """
 
     rpc: HttpRpc
     answers: dict[str, Meddle] = field(default_factory=dict)
     asked: list[tuple[str, Sequence[Json]]] = field(default_factory=list)
+    cancel_at: int | None = None
 
     async def call(self, method: str, params: Sequence[Json]) -> Json:
         """Ask the node."""
         self.asked.append((method, params))
+        if self.cancel_at is not None and len(self.asked) >= self.cancel_at:
+            raise asyncio.CancelledError
         answer = await self.rpc.call(method, params)
         meddle = self.answers.get(method)
         return answer if meddle is None else meddle(params, answer)
