@@ -163,19 +163,14 @@ def _stripe_gateway(settings: StripeSettings) -> StripeGateway:
 
 
 def _chain(settings: UsdcSettings, store: Store, clock: Clock) -> Chain:
-    node = open_node(settings)
+    rpc = HttpRpc(settings.rpc_url.get_secret_value(), timeout_s=settings.timeout_s)
+    node = ChainNode(rpc, chain_id=settings.chain_id, token=settings.token_address())
     scan = ScanSettings(
         counts_at=settings.credit_at,
         max_range_blocks=settings.max_range_blocks,
         full_scan_s=settings.full_scan_s,
     )
     return Chain(node, ChainScan(store, node, clock, scan))
-
-
-def open_node(settings: UsdcSettings) -> ChainNode:
-    """The configured node of the chain; the command line uses it, too. Close it when done."""
-    rpc = HttpRpc(settings.rpc_url.get_secret_value(), timeout_s=settings.timeout_s)
-    return ChainNode(rpc, chain_id=settings.chain_id, token=settings.token_address())
 
 
 def _usdc_desk(settings: UsdcSettings, chain: Chain) -> UsdcDesk:

@@ -15,9 +15,9 @@ from typing import Final
 
 from sqlalchemy import Connection, func, select
 
-from tokenbooth.app import open_node
 from tokenbooth.application import data_dir
 from tokenbooth.cli.failures import CONFIGURATION, FAILURE
+from tokenbooth.cli.node import open_node
 from tokenbooth.cli.output import print_json, print_table
 from tokenbooth.cli.probe import Probe, probe_upstream
 from tokenbooth.clock import SystemClock, iso_ms

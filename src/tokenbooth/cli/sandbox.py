@@ -7,8 +7,9 @@ from typing import Final
 
 from tokenbooth.application import CHAIN_SANDBOX_PATH
 from tokenbooth.cli.failures import CommandFailed
+from tokenbooth.cli.node import PlainRpc
 from tokenbooth.cli.output import print_json, print_line
-from tokenbooth.payments.json_rpc import HttpRpc, NodeError, NodeTrouble
+from tokenbooth.payments.json_rpc import NodeError, NodeTrouble
 
 _DEMO_URL: Final = "http://127.0.0.1:8080"
 _ACCESS_NAME: Final = "demo.json"
@@ -26,7 +27,7 @@ def send_usdc(*, to: str, amount: str, data_dir: Path, node_url: str | None, as_
 
 
 async def _send(url: str, to: str, amount: str) -> str:
-    rpc = HttpRpc(url, timeout_s=_TIMEOUT_S)
+    rpc = PlainRpc(url, timeout_s=_TIMEOUT_S)
     try:
         return str(await rpc.call("sandbox_sendUsdc", [to, amount]))
     except NodeError as failure:

@@ -5,8 +5,8 @@ import csv
 import sys
 from pathlib import Path
 
-from tokenbooth.app import open_node
 from tokenbooth.cli.failures import CONFIGURATION, CommandFailed
+from tokenbooth.cli.node import open_node
 from tokenbooth.cli.output import Json, print_json, print_line, print_table
 from tokenbooth.clock import SystemClock
 from tokenbooth.database import ready_database

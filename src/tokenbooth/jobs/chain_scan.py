@@ -16,7 +16,7 @@ from tokenbooth.clock import Clock
 from tokenbooth.domain.deposits import BlockRef
 from tokenbooth.jobs.deposits import Books
 from tokenbooth.payments.json_rpc import NodeError, NodeTrouble
-from tokenbooth.payments.usdc_chain import ChainNode, Tag
+from tokenbooth.payments.usdc_chain import ChainNode, Heads, Tag, find_heads
 from tokenbooth.payments.usdc_logs import TransferFinder
 from tokenbooth.store import chain_cursors, deposit_addresses
 from tokenbooth.store.chain_cursors import Cursor, Pass
@@ -67,7 +67,7 @@ class ChainScan:
         self._node = node
         self._clock = clock
         self._settings = settings
-        self._books = Books(store, node, clock, counts_at=settings.counts_at)
+        self._books = Books(store, node, clock)
         self._finder = TransferFinder(node, max_range_blocks=settings.max_range_blocks)
         self._failures = 0
         self._not_before_us = 0
@@ -92,28 +92,27 @@ class ChainScan:
         Raises:
             NodeError: the node failed; everything up to the stored cursors is done.
         """
-        await self._node.check_chain()
-        counted, finalized = await self._node.head(self._settings.counts_at), await self._node.head("finalized")
-        latest = await self._node.head("latest")
+        heads = await find_heads(self._node, counts_at=self._settings.counts_at)
+        counted = heads.counted
         recent = await self._store.read(deposit_addresses.announced_since, self._clock.now_us() - _RECENT_US)
         seen = await self._standing(Pass.RECENT, counted)
-        moved_back = await self._step_back_if_gone(Pass.RECENT, seen, finalized)
-        await self._books.recheck(finalized, above=0 if moved_back is not None else seen.block_number)
+        moved_back = await self._step_back_if_gone(Pass.RECENT, seen, heads.finalized)
+        await self._books.recheck(heads, above=0 if moved_back is not None else seen.block_number)
         start = moved_back or seen
         self.figures = replace(self.figures, node_is_up=True, lag_blocks=max(counted.number - start.block_number, 0))
-        await self._follow(Pass.RECENT, start, counted, recent)
-        first = max(counted.number + 1, latest.number - self._finder.range_blocks)
-        pending = await self._finder.find(first, latest.number, recent)
+        await self._follow(Pass.RECENT, start, counted, recent, heads)
+        first = max(counted.number + 1, heads.latest.number - self._finder.range_blocks)
+        pending = await self._finder.find(first, heads.latest.number, recent)
         self.figures = replace(self.figures, deposits_pending=len({sighting.tx_hash for sighting in pending}))
         if self._clock.monotonic_us() >= self._full_scan_due_us:
-            await self._scan_all(finalized)
+            await self._scan_all(heads)
             self._full_scan_due_us = self._clock.monotonic_us() + round(self._settings.full_scan_s * _US_PER_S)
 
-    async def _scan_all(self, finalized: BlockRef) -> None:
+    async def _scan_all(self, heads: Heads) -> None:
         every = await self._store.read(deposit_addresses.every_address)
-        seen = await self._standing(Pass.ALL, finalized)
-        moved_back = await self._step_back_if_gone(Pass.ALL, seen, finalized)
-        await self._follow(Pass.ALL, moved_back or seen, finalized, every)
+        seen = await self._standing(Pass.ALL, heads.finalized)
+        moved_back = await self._step_back_if_gone(Pass.ALL, seen, heads.finalized)
+        await self._follow(Pass.ALL, moved_back or seen, heads.finalized, every, heads)
 
     async def _standing(self, which: Pass, head: BlockRef) -> Cursor:
         """Where a pass stands; at its first step, before anything that could have been paid to us."""
@@ -166,7 +165,7 @@ class ChainScan:
             return None
         return Cursor(block.number, block.hash)
 
-    async def _follow(self, which: Pass, seen: Cursor, head: BlockRef, addresses: Sequence[str]) -> None:
+    async def _follow(self, which: Pass, seen: Cursor, head: BlockRef, addresses: Sequence[str], heads: Heads) -> None:
         while seen.block_number < head.number:
             first = seen.block_number + 1
             # Without addresses there is nothing to ask, however long the way is.
@@ -176,7 +175,7 @@ class ChainScan:
             end = await self._node.block(last)
             if end is None:
                 raise NodeError(NodeTrouble.NONSENSE, f"the node does not have block {last}, which counts")
-            await self._books.settle_sighted(found)
+            await self._books.settle_sighted(found, heads)
             if not await self._advance(which, seen, end):
                 # Another process went on from here, or the operator set the pass back.
                 return

@@ -12,9 +12,9 @@ from typing import Final
 import structlog
 
 from tokenbooth.clock import Clock
-from tokenbooth.domain.deposits import BlockRef, Refusal
+from tokenbooth.domain.deposits import Refusal
 from tokenbooth.payments.json_rpc import NodeError, NodeTrouble
-from tokenbooth.payments.usdc_chain import ChainNode, Look, Sighting, Standing, Tag, look
+from tokenbooth.payments.usdc_chain import ChainNode, Heads, Look, Sighting, Standing, look
 from tokenbooth.store import deposit_addresses, deposits
 from tokenbooth.store.deposits import Deposit, Settled
 from tokenbooth.store.engine import Store
@@ -30,14 +30,12 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 class Books:
     """The deposits in the store, compared with the chain."""
 
-    def __init__(self, store: Store, node: ChainNode, clock: Clock, *, counts_at: Tag) -> None:
-        """`counts_at`: deposits count up to the block with this tag."""
+    def __init__(self, store: Store, node: ChainNode, clock: Clock) -> None:
         self._store = store
         self._node = node
         self._clock = clock
-        self._counts_at: Tag = counts_at
 
-    async def settle_sighted(self, sightings: Iterable[Sighting]) -> None:
+    async def settle_sighted(self, sightings: Iterable[Sighting], heads: Heads) -> None:
         """Credit what the transactions of these logs brought, each once.
 
         Raises:
@@ -47,14 +45,14 @@ class Books:
         known = await self._store.read(deposits.blocks_of, self._node.chain_id, list(by_hash))
         await _in_parallel(
             [
-                partial(self._settle_sighted, sighting)
+                partial(self._settle_sighted, sighting, heads)
                 for tx_hash, sighting in by_hash.items()
                 if known.get(tx_hash) != sighting.block_hash
             ]
         )
 
-    async def recheck(self, finalized: BlockRef, *, above: int) -> None:
-        """Look again at deposits that are not final: those in blocks up to `finalized`, and those above block `above`.
+    async def recheck(self, heads: Heads, *, above: int) -> None:
+        """Look again at deposits that are not final: those in blocks that are final by now, and those above `above`.
 
         One that left the chain is taken back; one that is in another block now is noted there.
 
@@ -64,34 +62,34 @@ class Books:
         waiting = await self._store.read(deposits.not_final, self._node.chain_id, limit=_RECHECKED_AT_ONCE)
         by_block: dict[tuple[int, str], set[str]] = {}
         for deposit in waiting:
-            if deposit.block_number <= finalized.number or deposit.block_number > above:
+            if deposit.block_number <= heads.finalized.number or deposit.block_number > above:
                 by_block.setdefault((deposit.block_number, deposit.block_hash), set()).add(deposit.tx_hash)
         await _in_parallel(
             [
-                partial(self._recheck_block, number, block_hash, sorted(tx_hashes), finalized)
+                partial(self._recheck_block, number, block_hash, sorted(tx_hashes), heads)
                 for (number, block_hash), tx_hashes in by_block.items()
             ]
         )
 
-    async def _settle_sighted(self, sighting: Sighting) -> None:
-        found = await look(self._node, sighting.tx_hash, counts_at=self._counts_at)
+    async def _settle_sighted(self, sighting: Sighting, heads: Heads) -> None:
+        found = await look(self._node, sighting.tx_hash, heads=heads)
         if found.standing is not Standing.SETTLED:
             raise NodeError(NodeTrouble.NONSENSE, "the node shows a log in a block that counts, but not its receipt")
         await self._settle(sighting.tx_hash, found)
 
-    async def _recheck_block(self, number: int, block_hash: str, tx_hashes: Sequence[str], finalized: BlockRef) -> None:
+    async def _recheck_block(self, number: int, block_hash: str, tx_hashes: Sequence[str], heads: Heads) -> None:
         block = await self._node.block(number)
         if block is None:
             # The node lags behind the one that we asked before.
             return
         if block.hash == block_hash:
-            if number <= finalized.number:
+            if number <= heads.finalized.number:
                 await self._store.write(
                     deposits.make_final, self._node.chain_id, [block_hash], now_us=self._clock.now_us()
                 )
             return
         for tx_hash in tx_hashes:
-            found = await look(self._node, tx_hash, counts_at=self._counts_at)
+            found = await look(self._node, tx_hash, heads=heads)
             # Mined again, above what counts: left as it is until that block counts, or is gone, too.
             if found.standing not in (Standing.MINED, Standing.MOVING):
                 await self._settle(tx_hash, found)

@@ -20,7 +20,7 @@ from tokenbooth.management.envelope import Json, success
 from tokenbooth.management.idempotency import Outcome, same
 from tokenbooth.payments.deposit_address import checksummed, normal_tx_hash
 from tokenbooth.payments.json_rpc import NodeError
-from tokenbooth.payments.usdc_chain import Look, Standing, look
+from tokenbooth.payments.usdc_chain import Look, Standing, find_heads, look
 from tokenbooth.payments.usdc_receipt import why_nothing
 from tokenbooth.store import deposit_addresses, deposits, ledger
 from tokenbooth.store.deposits import Deposit
@@ -110,7 +110,8 @@ async def verify(
         await context.store.write(complete, attempt, known)
         return known
     try:
-        found = await look(desk.node, said.tx_hash, counts_at=desk.counts_at)
+        heads = await find_heads(desk.node, counts_at=desk.counts_at)
+        found = await look(desk.node, said.tx_hash, heads=heads)
     except NodeError as failure:
         _log.warning("usdc_node_failed", trouble=failure.trouble, detail=failure.detail, action="It is tried again.")
         return await _pending(context, desk, said, attempt, None, "The chain's node does not answer now.")

@@ -1,7 +1,7 @@
 """JSON-RPC over HTTP: one request, one bounded answer, failures told apart by what may be done about them.
 
-The node's URL often holds a secret; it must never stand in an error or a log line. Only `usdc_chain` and tests
-import this.
+The node's URL often holds a secret; it must never stand in an error or a log line. Nothing above
+`payments` but the composition root and the command line builds one.
 """
 
 import asyncio
@@ -111,7 +111,7 @@ class HttpRpc:
         except PyreqwestError as failure:
             # The failure's text has the URL in it.
             raise NodeError(NodeTrouble.UNREACHABLE, f"{method}: {type(failure).__name__}") from None
-        return _result(method, sent_id, status, retry_after_s, raw)
+        return result_of(method, sent_id, status, retry_after_s, raw)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -131,7 +131,17 @@ class HttpRpc:
             return response.status, _seconds(response.get_header("retry-after")), b"".join(parts)
 
 
-def _result(method: str, sent_id: int, status: int, retry_after_s: float | None, raw: bytes) -> Json:
+def result_of(method: str, sent_id: int, status: int, retry_after_s: float | None, raw: bytes) -> Json:
+    """The result in an HTTP answer.
+
+    Args:
+        method, sent_id: of the request.
+        status, raw: the answer's status and body.
+        retry_after_s: what the answer said of that, in seconds.
+
+    Raises:
+        NodeError: there is none.
+    """
     if status == _TOO_MANY:
         raise NodeError(NodeTrouble.RATE_LIMITED, f"{method}: HTTP {status}", retry_after_s=retry_after_s)
     if status in _TOO_LARGE_STATUSES:

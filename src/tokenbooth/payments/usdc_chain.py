@@ -158,23 +158,42 @@ class Look:
     confirmations: int = 0
 
 
-async def look(node: ChainNode, tx_hash: str, *, counts_at: Tag) -> Look:
-    """Look at a transaction (hash in lower case); its block counts up to the one tagged `counts_at`.
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """How far the chain is: the latest block, the last one that counts, the last one that stays for ever."""
+
+    latest: BlockRef
+    counted: BlockRef
+    finalized: BlockRef
+
+
+async def find_heads(node: ChainNode, *, counts_at: Tag) -> Heads:
+    """The heads of the chain, which is made sure to be ours; blocks count up to the one tagged `counts_at`.
 
     Raises:
         NodeError: the node is on another chain, or does not answer properly.
     """
     await node.check_chain()
+    finalized = await node.head("finalized")
+    counted = finalized if counts_at == "finalized" else await node.head(counts_at)
+    return Heads(latest=await node.head("latest"), counted=counted, finalized=finalized)
+
+
+async def look(node: ChainNode, tx_hash: str, *, heads: Heads) -> Look:
+    """Look at a transaction (hash in lower case).
+
+    Raises:
+        NodeError: the node does not answer properly.
+    """
     receipt = await node.receipt(tx_hash)
     if receipt is None:
         return Look(Standing.POOLED if await node.is_known(tx_hash) else Standing.UNKNOWN)
-    latest, counted = await node.head("latest"), await node.head(counts_at)
-    confirmations = max(latest.number - receipt.block_number + 1, 0)
+    confirmations = max(heads.latest.number - receipt.block_number + 1, 0)
     block = await node.block(receipt.block_number)
     # Asked for last: had the chain moved in between, the receipt would be of a block that is no longer in it.
     if block is None or block.hash != receipt.block_hash:
         return Look(Standing.MOVING)
-    standing = Standing.SETTLED if block.number <= counted.number else Standing.MINED
+    standing = Standing.SETTLED if block.number <= heads.counted.number else Standing.MINED
     return Look(standing, receipt, block, confirmations)
 
 
