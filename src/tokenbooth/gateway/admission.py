@@ -150,8 +150,9 @@ class Admission:
             left_us = give_up_at_us - self._clock.monotonic_us()
             if min(a.unspent_nano() for a in pool.allowances()) < outcome.floor_nano:
                 raise self._spent(pool, outcome.floor_nano)
-            if left_us <= 0 or not await pool.waiters.wait(left_us / 1_000_000):
+            if left_us <= 0:
                 raise budget_reserved(_tightest_funds(pool))
+            await pool.waiters.wait(left_us / 1_000_000)
             # While it waited the key may have ended, or the window.
             self.check_access(key)
             pool = await self.pool(key)

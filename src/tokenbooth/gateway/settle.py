@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 import structlog
@@ -12,6 +13,7 @@ from tokenbooth.domain.allowance import release, settle
 from tokenbooth.domain.charges import Charge
 from tokenbooth.domain.pricing import cost_nano
 from tokenbooth.domain.usage import Usage
+from tokenbooth.errors import StoreUnavailable
 from tokenbooth.gateway.admission import Admitted
 from tokenbooth.gateway.charge_log import ChargeLog, ChargeLogFull, Segment
 from tokenbooth.gateway.prompt_ratio import PromptRatios
@@ -58,6 +60,7 @@ class Settler:
         self._barriers: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._disk_full = False
         self._store_away = False
+        self._batch_limit = _BATCH_MAX
 
     def accepts(self) -> bool:
         """Whether new requests may be admitted: the log can be written and the queue is not full."""
@@ -190,20 +193,23 @@ class Settler:
     async def _flush_all(self) -> None:
         retry_s = _RETRY_FIRST_S
         while self._queue:
-            batch = [self._queue[i] for i in range(min(len(self._queue), _BATCH_MAX))]
+            batch = list(islice(self._queue, self._batch_limit))
             try:
                 applied = await self._store.write(
                     apply_charges, [item.charge for item in batch], now_us=self._clock.now_us()
                 )
-            except Exception as failure:
-                # Whatever it is, the charges must not be lost: they stay queued and in the log.
+            except StoreUnavailable as failure:
                 self._tell_away(failure)
                 await asyncio.sleep(retry_s)
                 retry_s = min(retry_s * 2, _RETRY_MOST_S)
                 continue
+            except Exception as failure:
+                self._isolate(batch, failure)
+                continue
             self._tell_back()
             self._committed(batch, applied)
             retry_s = _RETRY_FIRST_S
+            self._batch_limit = _BATCH_MAX
 
     def _committed(self, batch: list[_Unflushed], applied: Applied) -> None:
         by_segment: dict[int, tuple[Segment, int]] = {}
@@ -227,7 +233,22 @@ class Settler:
             if not future.done():
                 future.set_result(None)
 
-    def _tell_away(self, failure: Exception) -> None:
+    def _isolate(self, batch: list[_Unflushed], failure: Exception) -> None:
+        """The store refuses a batch for what is in it: halve it until one charge is left, and set that one aside."""
+        if len(batch) > 1:
+            self._batch_limit = len(batch) // 2
+            return
+        path = self._charge_log.set_aside(batch[0].charge)
+        _log.error(
+            "charge_refused",
+            request_id=batch[0].charge.request_id,
+            error=type(failure).__name__,
+            kept_in=path.name,
+            note="The database refuses this charge; it is kept in a file beside the charge log. Report this as a bug.",
+        )
+        self._committed(batch, Applied(fresh=0, short_nano={}))
+
+    def _tell_away(self, failure: StoreUnavailable) -> None:
         if not self._store_away:
             _log.error(
                 "flush_failed",
