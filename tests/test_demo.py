@@ -162,3 +162,24 @@ def test_the_demo_serves_its_model(tmp_path: Path) -> None:
     usage = completion.json()["usage"]
     cost_nano = -(-(usage["prompt_tokens"] * 270_000_000 + usage["completion_tokens"] * 1_100_000_000) // 1_000_000)
     assert completion.headers["x-cost-usd"] == f"{cost_nano / 1e9:.9f}".rstrip("0")
+
+
+def test_a_deposit_in_the_demo(tmp_path: Path) -> None:
+    """An address, the faucet's command from the same directory, the hash verified; and all of it still there later."""
+    with _demo(tmp_path) as demo:
+        headers = _bearer(_access(tmp_path / "tokenbooth-demo")["managementKey"])
+        announced = {"amount": 50, "method": "usdc"}
+        told = httpx.post(f"{demo.base_url}/api/billing/topup", headers=headers, json=announced).json()
+        assert (told["chain"], told["amount"]) == ("base", "50")
+        sent = tokenbooth("sandbox", "send-usdc", "--to", told["address"], "--amount", "50", cwd=tmp_path)
+        assert sent.returncode == 0, sent.stderr
+        body = {"txHash": sent.stdout.strip(), "amount": 50}
+        first = httpx.post(f"{demo.base_url}/api/billing/verify-topup", headers=headers, json=body)
+        assert (first.status_code, first.json()["credited"]) == (200, "50.00")
+        demo.process.kill()
+        demo.process.wait(30)
+    with _demo(tmp_path) as demo:
+        again = httpx.post(f"{demo.base_url}/api/billing/verify-topup", headers=headers, json=body)
+        same_address = httpx.post(f"{demo.base_url}/api/billing/topup", headers=headers, json=announced).json()
+        assert demo.stop() == 0
+    assert (again.status_code, again.json(), same_address["address"]) == (200, first.json(), told["address"])

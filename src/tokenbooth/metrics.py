@@ -53,7 +53,7 @@ class Metrics:
             "tokenbooth_usdc_scan_lag_blocks", "Blocks that count and were not scanned for deposits yet."
         )
         self._deposits_pending = self._gauge(
-            "tokenbooth_usdc_deposits_pending", "Deposits seen on the chain in blocks that don't count yet."
+            "tokenbooth_usdc_deposits_pending", "Deposits to the addresses shown last, in blocks that don't count yet."
         )
         self._node_up = self._gauge("tokenbooth_usdc_node_up", "1 while the chain's node answers properly.")
 

@@ -254,3 +254,50 @@ def _span(params: Sequence[Json]) -> int:
     wanted = params[0]
     assert isinstance(wanted, dict)
     return int(str(wanted["toBlock"]), 16) - int(str(wanted["fromBlock"]), 16) + 1
+
+
+async def test_a_receipt_that_cannot_be_read_holds_up_nobody(booth: Booth) -> None:
+    """A transaction made too large to be read, by whoever, is skipped with an alarm; the others are credited."""
+    ada, bob = await booth.address(booth.ada), await booth.address(booth.bob)
+    monstrous = booth.chain.pay(ada, UNITS)
+    booth.chain.pay(bob, 2 * UNITS)
+    booth.settle()
+
+    def too_large(params: Sequence[Json], answer: Json) -> Json:
+        if params[0] == monstrous:
+            raise NodeError(NodeTrouble.TOO_LARGE, "a test said so")
+        return answer
+
+    booth.node.answers["eth_getTransactionReceipt"] = too_large
+    await booth.run_scan()
+    assert (await booth.balance(booth.ada), await booth.balance(booth.bob)) == ("0.00", "2.00")
+    assert _cursor(booth, Pass.RECENT) == booth.chain.head() - SAFE_BLOCKS
+
+
+async def test_a_node_without_old_blocks(booth: Booth) -> None:
+    """A first scan on a node that forgot the oldest blocks begins at the oldest that it has."""
+    address = await booth.address(booth.ada)
+    booth.chain.mine(6)
+    oldest = booth.chain.head() - 3
+    booth.chain.pay(address, UNITS)
+    booth.settle()
+
+    def forgotten(params: Sequence[Json], answer: Json) -> Json:
+        which = str(params[0])
+        return None if which.startswith("0x") and int(which, 16) < oldest else answer
+
+    booth.node.answers["eth_getBlockByNumber"] = forgotten
+    await booth.run_scan()
+    assert await booth.balance(booth.ada) == "1.00"
+
+
+async def test_a_long_outage_ends(booth: Booth) -> None:
+    """However often the node failed before, the scan goes on a minute after it is back."""
+    booth.chain.pay(await booth.address(booth.ada), UNITS)
+    booth.settle()
+    booth.node.fail("eth_chainId", times=1_500)
+    for _ in range(1_500):
+        booth.clock.advance(61)
+        await booth.scan.run()
+    await booth.run_scan()
+    assert await booth.balance(booth.ada) == "1.00"

@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from tests.support.servers import serve
-from tokenbooth.payments.json_rpc import MAX_ANSWER_BYTES, HttpRpc, NodeError, NodeTrouble
+from tokenbooth.payments.json_rpc import MAX_ANSWER_BYTES, HttpRpc, Json, NodeError, NodeTrouble
 
 SECRET = "a-key-in-the-path"
 
@@ -46,16 +46,16 @@ def origin() -> Iterator[str]:
         yield url
 
 
-async def _ask(origin: str, say: object, *, timeout_s: float = 5) -> object:
+async def _ask(origin: str, say: Json, *, timeout_s: float = 5) -> Json:
     rpc = HttpRpc(f"{origin}/{SECRET}", timeout_s=timeout_s)
     try:
-        return await rpc.call("eth_test", [say])  # type: ignore[list-item]
+        return await rpc.call("eth_test", [say])
     finally:
         await rpc.aclose()
 
 
 @pytest.mark.parametrize("result", [None, "0x1", [], {"a": [1]}])
-async def test_a_result_is_given(origin: str, result: object) -> None:
+async def test_a_result_is_given(origin: str, result: Json) -> None:
     """The result comes back as it is, also null."""
     assert await _ask(origin, {"kind": "result", "result": result}) == result
 
@@ -89,7 +89,7 @@ async def test_a_result_is_given(origin: str, result: object) -> None:
         ({"kind": "other id"}, NodeTrouble.NONSENSE),
     ],
 )
-async def test_trouble_is_told_apart(origin: str, say: object, trouble: NodeTrouble) -> None:
+async def test_trouble_is_told_apart(origin: str, say: Json, trouble: NodeTrouble) -> None:
     """What can be done about it decides what it is called; the node's URL is in no message."""
     with pytest.raises(NodeError) as told:
         await _ask(origin, say)

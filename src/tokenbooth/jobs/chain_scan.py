@@ -16,7 +16,7 @@ from tokenbooth.clock import Clock
 from tokenbooth.domain.deposits import BlockRef
 from tokenbooth.jobs.deposits import Books
 from tokenbooth.payments.json_rpc import NodeError, NodeTrouble
-from tokenbooth.payments.usdc_chain import ChainNode, Heads, Tag, find_heads
+from tokenbooth.payments.usdc_chain import MAX_ADDRESSES, ChainNode, Heads, Tag, find_heads
 from tokenbooth.payments.usdc_logs import TransferFinder
 from tokenbooth.store import chain_cursors, deposit_addresses
 from tokenbooth.store.chain_cursors import Cursor, Pass
@@ -29,6 +29,7 @@ _MARGIN_S: Final = 3_600
 """Clocks differ: the first scan begins this long before the first address was made."""
 _DEEP_STEP_BLOCKS: Final = 5_000
 _MAX_BACK_OFF_S: Final = 60.0
+_MAX_DOUBLINGS: Final = 8
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
@@ -102,7 +103,8 @@ class ChainScan:
         self.figures = replace(self.figures, node_is_up=True, lag_blocks=max(counted.number - start.block_number, 0))
         await self._follow(Pass.RECENT, start, counted, recent, heads)
         first = max(counted.number + 1, heads.latest.number - self._finder.range_blocks)
-        pending = await self._finder.find(first, heads.latest.number, recent)
+        # A figure for people; the addresses shown last are enough for it.
+        pending = await self._finder.find(first, heads.latest.number, recent[:MAX_ADDRESSES])
         self.figures = replace(self.figures, deposits_pending=len({sighting.tx_hash for sighting in pending}))
         if self._clock.monotonic_us() >= self._full_scan_due_us:
             await self._scan_all(heads)
@@ -127,17 +129,16 @@ class ChainScan:
 
     async def _block_before(self, at_s: int, head: BlockRef) -> BlockRef:
         """The last block made before `at_s` (UTC seconds), by halving; the oldest one when all are later."""
-        low, best = 0, head
-        high = head.number
+        low, high = 0, head.number
         while low < high:
             middle = (low + high + 1) // 2
             block = await self._node.block(middle)
             # A node that keeps no old blocks has none so far back.
             if block is None or block.timestamp_s < at_s:
-                low, best = middle, block or best
+                low = middle
             else:
                 high = middle - 1
-        return await self._node.block(low) or best
+        return await self._node.block(low) or await self._node.block(low + 1) or head
 
     async def _step_back_if_gone(self, which: Pass, seen: Cursor, finalized: BlockRef) -> Cursor | None:
         """Set a pass back to a block that is still there, when the one that it stands on is not; None when it is."""
@@ -196,7 +197,7 @@ class ChainScan:
         )
 
     def _back_off(self, failure: NodeError) -> None:
-        pause_s = min(self._settings.first_back_off_s * 2**self._failures, _MAX_BACK_OFF_S)
+        pause_s = min(self._settings.first_back_off_s * 2 ** min(self._failures, _MAX_DOUBLINGS), _MAX_BACK_OFF_S)
         pause_s = max(pause_s, min(failure.retry_after_s or 0, _MAX_BACK_OFF_S))
         self._failures += 1
         self._not_before_us = self._clock.monotonic_us() + round(pause_s * _US_PER_S)

@@ -72,7 +72,19 @@ class Books:
         )
 
     async def _settle_sighted(self, sighting: Sighting, heads: Heads) -> None:
-        found = await look(self._node, sighting.tx_hash, heads=heads)
+        try:
+            found = await look(self._node, sighting.tx_hash, heads=heads)
+        except NodeError as failure:
+            if failure.trouble is not NodeTrouble.TOO_LARGE:
+                raise
+            # Anybody can make such a transaction; it must not hold up everybody else's deposits.
+            _log.error(
+                "usdc_receipt_too_large",
+                tx_hash=sighting.tx_hash,
+                block=sighting.block_number,
+                action="It is skipped. Look at the transaction; what is really owed, grant by hand.",
+            )
+            return
         if found.standing is not Standing.SETTLED:
             raise NodeError(NodeTrouble.NONSENSE, "the node shows a log in a block that counts, but not its receipt")
         await self._settle(sighting.tx_hash, found)

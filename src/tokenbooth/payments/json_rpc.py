@@ -16,7 +16,8 @@ from pyreqwest.exceptions import PyreqwestError
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
-MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
+MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
+"""Reading a larger one would hold up everything else that the process does."""
 _TOO_MANY: Final = 429
 _TOO_LARGE_STATUSES: Final = (413,)
 _RATE_LIMIT_CODES: Final = (-32029, 429)

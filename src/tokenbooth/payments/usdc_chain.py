@@ -29,6 +29,7 @@ MAX_ADDRESSES: Final = 500
 _DECIMALS_CALL: Final = "0x313ce567"
 """The first four bytes of Keccak-256 of "decimals()"."""
 _EMPTY: Final = "0x"
+_NOTHING: Final = "0x" + 64 * "0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +216,8 @@ def _sightings(answer: Json, first: int, last: int) -> list[Sighting]:
     found = []
     for entry in answer:
         log = mapping(entry, "log")
-        if log.get("removed", False) is not False:
+        # Transfers of nothing cost their sender next to nothing, so they are not looked at any further.
+        if log.get("removed", False) is not False or log.get("data") == _NOTHING:
             continue
         number = quantity(log, "blockNumber")
         if not first <= number <= last:

@@ -22,7 +22,6 @@ _ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 _DATA: Final = re.compile(r"0x(?:[0-9a-fA-F]{2})*", re.ASCII)
 _PADDING: Final = "0x" + 24 * "0"
 _TRANSFER_TOPICS: Final = 3
-_MAX_LOGS: Final = 100_000
 
 
 class MalformedAnswer(ValueError):
@@ -156,7 +155,7 @@ def text(fields: Mapping[str, Json], name: str, form: re.Pattern[str]) -> str:
 
 def _list(fields: Mapping[str, Json], name: str) -> Sequence[Json]:
     value = fields.get(name)
-    if not isinstance(value, list) or len(value) > _MAX_LOGS:
+    if not isinstance(value, list):
         raise MalformedAnswer(name)
     return value
 

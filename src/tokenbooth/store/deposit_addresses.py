@@ -6,6 +6,7 @@ jobs and the command line.
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import Connection, func, select, update
 
@@ -13,6 +14,8 @@ from tokenbooth.errors import Conflict
 from tokenbooth.store.dialect import insert_unless_there
 from tokenbooth.store.tables import deposit_addresses as addresses
 from tokenbooth.store.tables import deposit_hints as hints
+
+_IN_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +94,17 @@ def of_account(conn: Connection, account_id: str) -> frozenset[str]:
 
 def owners(conn: Connection, of: Collection[str]) -> dict[str, DepositAddress]:
     """Those of some addresses (lower case) that are ours, by address."""
-    rows = conn.execute(
-        select(addresses.c.address, addresses.c.account_id, addresses.c.key_fingerprint, addresses.c.child_index).where(
-            addresses.c.address.in_(of)
+    found: dict[str, DepositAddress] = {}
+    wanted = list(of)
+    # A transaction may pay more addresses than a statement takes parameters.
+    for start in range(0, len(wanted), _IN_AT_ONCE):
+        rows = conn.execute(
+            select(
+                addresses.c.address, addresses.c.account_id, addresses.c.key_fingerprint, addresses.c.child_index
+            ).where(addresses.c.address.in_(wanted[start : start + _IN_AT_ONCE]))
         )
-    )
-    return {row.address: DepositAddress(*row) for row in rows}
+        found.update((row.address, DepositAddress(*row)) for row in rows)
+    return found
 
 
 def first_created_us(conn: Connection) -> int | None:
