@@ -149,6 +149,8 @@ class Application:
             self._gateway_runs = False
             await self._gateway.stop(drain_s=drain_s)
         await self._parts.runner.stop()
+        if self._parts.chain is not None:
+            await self._parts.chain.node.aclose()
         if self._parts.inbox is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_INBOX_PATIENCE_S):
@@ -157,8 +159,6 @@ class Application:
             await self._parts.sandbox.aclose()
         if self._parts.stripe is not None:
             await self._parts.stripe.aclose()
-        if self._parts.chain is not None:
-            await self._parts.chain.node.aclose()
         await asyncio.to_thread(self._parts.store.close)
 
     async def serve_metrics(self, scope: Message, receive: Receive, send: Send) -> None:

@@ -304,7 +304,7 @@ deposit_hints = Table(
     "deposit_hints",
     metadata,
     Column("account_id", String, ForeignKey("accounts.id"), primary_key=True),
-    Column("tx_hash", String, primary_key=True),
+    Column("tx_hash", String, primary_key=True, index=True),
     Column("first_asked_at_us", BigInteger, nullable=False, index=True),
 )
 

@@ -403,6 +403,7 @@ def _create_deposit_hints() -> None:
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_deposit_hints_account_id")),
         sa.PrimaryKeyConstraint("account_id", "tx_hash", name=op.f("pk_deposit_hints")),
     )
+    op.create_index(op.f("ix_deposit_hints_tx_hash"), "deposit_hints", ["tx_hash"], unique=False)
     op.create_index(op.f("ix_deposit_hints_first_asked_at_us"), "deposit_hints", ["first_asked_at_us"], unique=False)
 
 
