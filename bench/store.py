@@ -28,7 +28,7 @@ from tokenbooth.store.ledger import grant
 from tokenbooth.store.migrate import migrate
 from tokenbooth.store.settlement import apply_charges
 from tokenbooth.store.tables import usage_events
-from tokenbooth.store.usage_reports import Span, usage_by
+from tokenbooth.store.usage_reports import GroupBy, Span, usage_by
 
 BATCH: Final = 1_000
 KEYS: Final = 20
@@ -112,7 +112,7 @@ def _measure_growth(store: Store, rows: int) -> None:
     )
     count = store.read_now(lambda conn: conn.execute(select(func.count()).select_from(usage_events)).scalar_one())
     print(f"usage events in the file: {count:,}")
-    for group in ("day", "key", "model"):
+    for group in GroupBy:
         began = time.perf_counter()
         store.read_now(usage_by, account_id, Span(START_US, START_US + MONTH_US), group)
         print(f"usage of a month by {group}: {(time.perf_counter() - began) * 1e3:.1f} ms")
