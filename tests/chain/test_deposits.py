@@ -291,3 +291,50 @@ async def test_the_token_address_is_compared_in_any_case(booth: Booth) -> None:
 
 def _halves(found: list[str]) -> tuple[list[str], list[str]]:
     return found[: len(found) // 2], found[len(found) // 2 :]
+
+
+async def test_repetitions_with_an_idempotency_key(booth: Booth) -> None:
+    """A pending answer is not kept for its key, a final one is; the same key with another body is refused."""
+    address = await booth.address(booth.ada)
+    tx_hash = booth.chain.pay(address, 50 * UNITS)
+    key = {"Idempotency_Key": "one"}
+    assert (await booth.verify(booth.ada, tx_hash, **key)).status_code == 202
+    booth.settle()
+    credited = await booth.verify(booth.ada, tx_hash, **key)
+    booth.chain.pay(address, UNITS)
+    booth.settle()
+    await booth.run_scan()
+    again = await booth.verify(booth.ada, tx_hash, **key)
+    assert (credited.status_code, again.status_code, again.text) == (200, 200, credited.text)
+    other = await booth.verify(booth.ada, tx_hash, 51, **key)
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "idempotency_mismatch")
+    assert await booth.balance(booth.ada) == "51.00"
+
+
+async def test_bad_input_asks_the_chain_nothing(booth: Booth) -> None:
+    """P14: what is no hash or no amount is refused before anything is asked, and announces nothing."""
+    bad: tuple[tuple[str, dict[str, object], str], ...] = (
+        ("verify-topup", {"txHash": "0x1", "amount": 50}, "txHash"),
+        ("verify-topup", {"txHash": "0x" + "g" * 64, "amount": 50}, "txHash"),
+        ("verify-topup", {"txHash": "0x" + "1" * 64, "amount": 0}, "amount"),
+        ("verify-topup", {"txHash": "0x" + "1" * 64, "amount": "1.0000001"}, "amount"),
+        ("topup", {"amount": 9, "method": "usdc"}, "amount"),
+        ("topup", {"amount": "50.0000001", "method": "usdc"}, "amount"),
+    )
+    told = []
+    for path, body, _ in bad:
+        answer = await booth.post(booth.ada, path, body)
+        told.append((path, body, answer.json()["error"]["param"] if answer.status_code == 400 else answer.text))
+    assert told == list(bad)
+    assert booth.node.asked == []
+    assert booth.store.read_now(deposits.totals, 8453).addresses == 0
+
+
+async def test_too_many_unknown_hashes(booth: Booth) -> None:
+    """An account may ask about a hundred hashes that nobody knows, and no more; real deposits are not held up."""
+    statuses = [(await booth.told(booth.ada, f"0x{number:064x}"))[0] for number in range(101)]
+    assert statuses == [202] * 100 + [409]
+    tx_hash = booth.chain.pay(await booth.address(booth.ada), 50 * UNITS)
+    booth.settle()
+    assert await booth.told(booth.ada, tx_hash) == (200, "credited")
+    assert await booth.told(booth.bob, f"0x{7:064x}") == (202, "pending")
