@@ -57,6 +57,7 @@ def test_a_chain_goes_on_from_its_file(tmp_path: Path) -> None:
     """Started again on its file, the chain has the same blocks, transactions and forks."""
     config = ChainConfig(state_file=tmp_path / "chain.json")
     world = World(config)
+    assert World(config).block_hash(0) == world.block_hash(0)
     tx_hash = _send(world)
     world.mine(3)
     world.reorganise(2, {})

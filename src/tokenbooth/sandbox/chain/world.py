@@ -78,8 +78,12 @@ class World:
 
     def __init__(self, config: ChainConfig) -> None:
         self.config = config
-        self._state = _read(config.state_file) or _State(config.clock(), secrets.token_hex(16))
+        kept = _read(config.state_file)
+        self._state = kept or _State(config.clock(), secrets.token_hex(16))
         self._places: dict[str, int] = {tx.hash: number for number, block in self._state.blocks.items() for tx in block}
+        if kept is None:
+            # Also without any transaction: blocks that were scanned must have the same hashes after a restart.
+            self._save()
 
     def head(self) -> int:
         """The number of the latest block."""
