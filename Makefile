@@ -16,14 +16,14 @@ ARGS ?=
 # Test processes at once.
 WORKERS ?= 2
 
-.PHONY: help install setup-test demo check format test test-crash bench-store lock clean
+.PHONY: help install setup-test demo check format test test-crash bench-store bench-chain lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 install: $(STAMPS)/product ## Create .venv with the product in it (.venv/bin/tokenbooth)
 
-setup-test: $(STAMPS)/dev ## Install what tests and checks need into .venv
+setup-test: $(STAMPS)/dev $(STAMPS)/clients $(STAMPS)/chain ## Install what tests and checks need
 
 demo: install ## Run everything on this machine: make demo ARGS="--port 8099"
 	@exec $(BIN)/tokenbooth demo $(ARGS)
@@ -47,6 +47,9 @@ test-crash: setup-test ## Kill the service twenty times on each engine, under lo
 bench-store: setup-test ## Settlements a second per engine: make bench-store ARGS="--rows 10000000"
 	@$(BIN)/python bench/store.py $(ARGS)
 
+bench-chain: setup-test ## Blocks scanned a second, with 10,000 addresses: make bench-chain ARGS="--blocks 50000"
+	@PYTHONPATH=. $(BIN)/python bench/chain.py $(ARGS)
+
 lock: ## Resolve the dependencies anew and write the lock files
 	@scripts/lock
 
@@ -69,4 +72,18 @@ $(STAMPS)/product: requirements.lock pyproject.toml | $(BIN)/python
 $(STAMPS)/dev: requirements-dev.lock $(STAMPS)/product
 	@echo "Installing what tests and checks need into $(VENV)"
 	@$(PIP) install --requirement requirements-dev.lock
+	@mkdir -p $(STAMPS) && touch $@
+
+# Clients that cannot share an environment with the newest SDKs, and Node's where Node is.
+$(STAMPS)/clients: tests/clients/requirements.txt tests/clients/node/package.json $(STAMPS)/product
+	@echo "Installing the clients that tests run into $(VENV)/clients"
+	@$(PYTHON) -m venv $(VENV)/clients
+	@$(VENV)/clients/bin/python -m pip --disable-pip-version-check --no-input --quiet install \
+		--requirement tests/clients/requirements.txt
+	@! command -v npm >/dev/null || npm install --prefix tests/clients/node --no-package-lock --no-audit --no-fund --silent
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/chain: tests/chain/package.json | $(BIN)/python
+	@echo "Installing the tests' chain into tests/chain/node_modules"
+	@npm install --prefix tests/chain --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel=error
 	@mkdir -p $(STAMPS) && touch $@

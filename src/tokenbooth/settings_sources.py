@@ -77,6 +77,10 @@ def resolve_secrets(raw: Raw, environ: Mapping[str, str], base_dir: Path) -> Non
         if secret is not None:
             # During a rotation both secrets stand in one place, separated by a comma.
             stripe["webhook_secrets"] = [part.strip() for part in str(secret).split(",")]
+    usdc = raw.get("usdc")
+    if isinstance(usdc, dict):
+        _resolve(usdc, "usdc", "rpc_url", environ, base_dir)
+        _resolve(usdc, "usdc", "xpub", environ, base_dir)
     upstreams = raw.get("upstreams")
     if isinstance(upstreams, dict):
         for name, upstream in upstreams.items():

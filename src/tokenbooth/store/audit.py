@@ -22,6 +22,7 @@ from sqlalchemy import (
 from tokenbooth.domain.ledger import (
     STRIPE_CLEARING,
     SUBSCRIPTION_REVENUE,
+    USDC_CLEARING,
     AccountKind,
     TransferKind,
 )
@@ -31,6 +32,7 @@ from tokenbooth.store.audit_usage import Query
 from tokenbooth.store.retention import pruned_until_us
 from tokenbooth.store.tables import (
     balance_transactions,
+    deposits,
     ledger_accounts,
     ledger_entries,
     ledger_transfers,
@@ -96,6 +98,7 @@ def audit(conn: Connection) -> AuditReport:
         "subscription_payment": _subscription_payments(),
         "reversal": _reversals(),
         "processor_fee": _processor_fees(),
+        "usdc_deposits": _deposits(),
     }
     differences = [
         # PostgreSQL sums integers into decimals.
@@ -220,3 +223,18 @@ def _two_sums(which: ColumnElement[bool], total: ColumnElement[int]) -> Query:
     )
     expected = select(total).scalar_subquery()
     return select(literal(STRIPE_CLEARING.id), booked, expected).where(booked != expected)
+
+
+def _deposits() -> Query:
+    """What came in over the chain is the sum of the deposits that were not taken back."""
+    came_in = (
+        select(func.coalesce(-func.sum(ledger_entries.c.amount_nano), 0))
+        .where(ledger_entries.c.account_id == USDC_CLEARING.id)
+        .scalar_subquery()
+    )
+    deposited = (
+        select(func.coalesce(func.sum(deposits.c.amount_nano), 0))
+        .where(deposits.c.status != "reversed")
+        .scalar_subquery()
+    )
+    return select(literal(USDC_CLEARING.id), came_in, deposited).where(came_in != deposited)

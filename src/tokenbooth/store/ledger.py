@@ -133,7 +133,10 @@ def take_back(
     now_us: int,
     corrects: str | None = None,
 ) -> bool:
-    """Take money back from a customer, as a debt where the credit does not suffice. False: posted before."""
+    """Take money back from a customer, as a debt where the credit does not suffice. False: posted before.
+
+    `corrects` is the transfer that is undone by it.
+    """
     if is_posted(conn, reference):
         return False
     left_nano = balance_nano(conn, credit_of(account_id))
@@ -199,7 +202,7 @@ def _post_to_customer(
     note: str,
     entries: tuple[Entry, ...],
     now_us: int,
-    corrects: str | None,
+    corrects: str | None = None,
 ) -> None:
     transfer = Transfer(
         id=new_id(IdPrefix.TRANSFER, now_us),
