@@ -34,11 +34,11 @@ account_app = typer.Typer(help="Customers' accounts.", no_args_is_help=True)
 credit_app = typer.Typer(help="Credit given or taken by hand.", no_args_is_help=True)
 app.add_typer(account_app, name="account")
 app.add_typer(credit_app, name="credit")
-register(app, account_app)
 usdc_app = typer.Typer(help="Deposits of USDC.", no_args_is_help=True)
 sandbox_app = typer.Typer(help="What drives the demo's sandboxes.", no_args_is_help=True)
 app.add_typer(usdc_app, name="usdc")
 app.add_typer(sandbox_app, name="sandbox")
+register(app, account_app)
 
 
 def main() -> None:

@@ -86,6 +86,18 @@ def router(context: ManagementContext) -> APIRouter:
 
         return respond(await guarded(context, claim, work))
 
+    _add_topups(routes, context)
+
+    @routes.get("/credits", responses=object_answer(CreditsPayload))
+    async def credit(request: Request) -> Response:
+        """The account's credit: what is left, what calls in flight hold, and the totals so far."""
+        caller = await authenticate(context, request, Scope.BILLING_READ)
+        return respond(await _credits(context, caller.account_id))
+
+    return routes
+
+
+def _add_topups(routes: APIRouter, context: ManagementContext) -> None:
     @routes.post(
         "/topup",
         responses=either(of_stripe(TopUpPayload, 402, 422), object_answer(DepositAddressPayload)),
@@ -108,7 +120,10 @@ def router(context: ManagementContext) -> APIRouter:
         checkout.configured_stripe(context)
 
         async def work(attempt: Attempt) -> Answer:
-            return await _by_card(context, caller.account_id, method, amount_nano, attempt)
+            if fields.text("method") == STRIPE_DIRECT:
+                return await saved_cards.top_up(context, caller.account_id, amount_nano, attempt)
+            created = await checkout.sell_credit(context, caller.account_id, amount_nano, attempt)
+            return checkout.checkout_answer(created)
 
         return respond(await guarded(context, claim, work))
 
@@ -125,14 +140,6 @@ def router(context: ManagementContext) -> APIRouter:
             return await deposits.verify(context, desk, caller.account_id, said, attempt)
 
         return respond(await guarded(context, claim, work))
-
-    @routes.get("/credits", responses=object_answer(CreditsPayload))
-    async def credit(request: Request) -> Response:
-        """The account's credit: what is left, what calls in flight hold, and the totals so far."""
-        caller = await authenticate(context, request, Scope.BILLING_READ)
-        return respond(await _credits(context, caller.account_id))
-
-    return routes
 
 
 def of_stripe(payload: type[Payload], *errors: int) -> Responses:
@@ -160,15 +167,6 @@ def _topup_amount_nano(context: ManagementContext, fields: Fields) -> tuple[str,
         least, most = format_usd(limits.min_top_up_usd), format_usd(limits.max_top_up_usd)
         raise InvalidRequest("amount_out_of_range", f"`amount` must be from {least} to {most} USD.", param="amount")
     return method, amount_nano
-
-
-async def _by_card(
-    context: ManagementContext, account_id: str, method: str, amount_nano: int, attempt: Attempt
-) -> Answer:
-    """Credit bought with the saved card at once, or on a page."""
-    if method == STRIPE_DIRECT:
-        return await saved_cards.top_up(context, account_id, amount_nano, attempt)
-    return checkout.checkout_answer(await checkout.sell_credit(context, account_id, amount_nano, attempt))
 
 
 async def _status(context: ManagementContext, account_id: str) -> Answer:

@@ -50,6 +50,18 @@ class CheckoutPayload(Payload):
     session_id: str
 
 
+class DepositAddressPayload(Payload):
+    """Where to send USDC. `uri` opens a wallet (EIP-681)."""
+
+    address: Annotated[str, Field(pattern="^0x[0-9a-fA-F]{40}$")]
+    chain: Annotated[str, Field(examples=["base"])]
+    amount: Annotated[str, Field(examples=["50"])]
+    asset: Literal["USDC"]
+    chain_id: Annotated[int, Field(examples=[8453])]
+    token_address: Annotated[str, Field(pattern="^0x[0-9a-fA-F]{40}$")]
+    uri: str
+
+
 class TopUpPayload(Payload):
     """With `stripe` a page on which to pay; with `stripe_direct` what came of the charge."""
 
@@ -168,18 +180,6 @@ class StatementPayload(Payload):
     closing_balance: SignedUsd
     lines: list[StatementLine]
     subscription_payments: list[SubscriptionPayment]
-
-
-class DepositAddressPayload(Payload):
-    """Where to send USDC. `uri` opens a wallet (EIP-681)."""
-
-    address: Annotated[str, Field(pattern="^0x[0-9a-fA-F]{40}$")]
-    chain: Annotated[str, Field(examples=["base"])]
-    amount: Annotated[str, Field(examples=["50"])]
-    asset: Literal["USDC"]
-    chain_id: Annotated[int, Field(examples=[8453])]
-    token_address: Annotated[str, Field(pattern="^0x[0-9a-fA-F]{40}$")]
-    uri: str
 
 
 class SubscriptionKey(Payload):

@@ -202,7 +202,7 @@ def _post_to_customer(
     note: str,
     entries: tuple[Entry, ...],
     now_us: int,
-    corrects: str | None = None,
+    corrects: str | None,
 ) -> None:
     transfer = Transfer(
         id=new_id(IdPrefix.TRANSFER, now_us),
