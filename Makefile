@@ -23,7 +23,7 @@ help: ## Show this list
 
 install: $(STAMPS)/product ## Create .venv with the product in it (.venv/bin/tokenbooth)
 
-setup-test: $(STAMPS)/dev $(STAMPS)/chain ## Install what tests and checks need (npm for the tests' chain)
+setup-test: $(STAMPS)/dev $(STAMPS)/clients $(STAMPS)/chain ## Install what tests and checks need
 
 demo: install ## Run everything on this machine: make demo ARGS="--port 8099"
 	@exec $(BIN)/tokenbooth demo $(ARGS)
@@ -72,6 +72,15 @@ $(STAMPS)/product: requirements.lock pyproject.toml | $(BIN)/python
 $(STAMPS)/dev: requirements-dev.lock $(STAMPS)/product
 	@echo "Installing what tests and checks need into $(VENV)"
 	@$(PIP) install --requirement requirements-dev.lock
+	@mkdir -p $(STAMPS) && touch $@
+
+# Clients that cannot share an environment with the newest SDKs, and Node's where Node is.
+$(STAMPS)/clients: tests/clients/requirements.txt tests/clients/node/package.json $(STAMPS)/product
+	@echo "Installing the clients that tests run into $(VENV)/clients"
+	@$(PYTHON) -m venv $(VENV)/clients
+	@$(VENV)/clients/bin/python -m pip --disable-pip-version-check --no-input --quiet install \
+		--requirement tests/clients/requirements.txt
+	@! command -v npm >/dev/null || npm install --prefix tests/clients/node --no-package-lock --no-audit --no-fund --silent
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/chain: tests/chain/package.json | $(BIN)/python

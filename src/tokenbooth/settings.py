@@ -180,6 +180,7 @@ class GatewaySettings(Section):
     connect_timeout_s: float = Field(10, gt=0)
     first_byte_timeout_s: float = Field(300, gt=0)
     idle_timeout_s: float = Field(120, gt=0)
+    keep_alive_s: float = Field(10, gt=0)
     max_draining: int = Field(256, ge=0)
 
 
@@ -218,12 +219,18 @@ class PlanSettings(Section):
         return price_nano
 
 
+WireFormat = Literal["openai.chat", "openai.completions", "openai.embeddings", "openai.responses", "anthropic.messages"]
+
+
 class UpstreamSettings(Section):
-    """`[upstreams.<name>]`: a server that runs models."""
+    """`[upstreams.<name>]`: a server that runs models, and the wire formats that it speaks."""
 
     base_url: str = Field(pattern=r"^https?://[^\s?#]+$")
     api_key: SecretStr | None = Field(None, min_length=1)
     bills_after_disconnect: bool = False
+    formats: list[WireFormat] = Field(
+        ["openai.chat", "openai.completions", "openai.embeddings", "openai.responses"], min_length=1
+    )
 
 
 class ModelUpstreamSettings(Section):
