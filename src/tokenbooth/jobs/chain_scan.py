@@ -202,8 +202,7 @@ class ChainScan:
         self._failures += 1
         self._not_before_us = self._clock.monotonic_us() + round(pause_s * _US_PER_S)
         self.figures = replace(self.figures, node_is_up=False)
-        level = _log.error if failure.trouble is NodeTrouble.WRONG_CHAIN else _log.warning
-        level(
+        _log.warning(
             "usdc_node_failed",
             trouble=failure.trouble,
             detail=failure.detail,
