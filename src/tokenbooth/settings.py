@@ -158,6 +158,26 @@ class ManagementSettings(Section):
     max_pending_checkouts: int = Field(100, ge=1)
 
 
+class DashboardSettings(Section):
+    """`[dashboard]`: who may sign up, how long a log-in lasts, how often an address may try."""
+
+    registration: Literal["open", "invitation", "closed"] = "open"
+    session_days: int = Field(30, ge=1, le=365)
+    attempts_per_minute: int = Field(10, ge=1)
+
+
+class MailSettings(Section):
+    """`[mail]`: the server that takes our e-mails; without it, their links stand in the log."""
+
+    host: str = Field(min_length=1)
+    port: int = Field(587, ge=1, le=65535)
+    sender: str = Field(min_length=3)
+    username: str | None = None
+    password: SecretStr | None = None
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    timeout_s: float = Field(20, gt=0)
+
+
 class PlanSettings(Section):
     """`[plans.<slug>]`: what a subscription costs and allows."""
 
@@ -235,6 +255,8 @@ class Settings(BaseSettings):
     billing: BillingSettings = BillingSettings()
     gateway: GatewaySettings = GatewaySettings()
     management: ManagementSettings = ManagementSettings()
+    dashboard: DashboardSettings = DashboardSettings()
+    mail: MailSettings | None = None
     plans: dict[Slug, PlanSettings] = Field(default_factory=_default_plans)
     upstreams: dict[str, UpstreamSettings] = {}
     models: dict[str, ModelSettings] = {}
@@ -302,6 +324,9 @@ def _resolve_secrets(raw: dict[str, object], env: Mapping[str, str], base_dir: P
         if secret is not None:
             # During a rotation both secrets stand in one variable, separated by a comma.
             stripe["webhook_secrets"] = [part.strip() for part in str(secret).split(",")]
+    mail = raw.get("mail")
+    if isinstance(mail, dict):
+        _resolve_one(mail, "mail", "password", env, base_dir)
     upstreams = raw.get("upstreams")
     if isinstance(upstreams, dict):
         for name, upstream in upstreams.items():

@@ -28,6 +28,8 @@ def upgrade() -> None:
     _create_subscriptions()
     _create_api_keys()
     _create_subscription_periods()
+    _create_sessions()
+    _create_mail_links()
     counter = sa.table("change_counter", sa.column("id", sa.Integer), sa.column("seq", sa.BigInteger))
     op.bulk_insert(counter, [{"id": 1, "seq": 0}])
 
@@ -41,6 +43,7 @@ def _create_accounts() -> None:
         sa.Column("suspended_at_us", sa.BigInteger(), nullable=True),
         sa.Column("stripe_customer_id", sa.String(), nullable=True),
         sa.Column("created_at_us", sa.BigInteger(), nullable=False),
+        sa.Column("is_admin", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_accounts")),
         sa.UniqueConstraint("email", name=op.f("uq_accounts_email")),
         sa.UniqueConstraint("stripe_customer_id", name=op.f("uq_accounts_stripe_customer_id")),
@@ -58,6 +61,9 @@ def _create_audit_log() -> None:
         sa.Column("detail", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_log")),
     )
+    op.create_index("ix_audit_log_at_us", "audit_log", ["at_us"], unique=False)
+    op.create_index("ix_audit_log_account_id_at_us", "audit_log", ["account_id", "at_us"], unique=False)
+    op.create_index("ix_audit_log_action_at_us", "audit_log", ["action", "at_us"], unique=False)
 
 
 def _create_change_counter() -> None:
@@ -337,3 +343,37 @@ def _create_subscription_periods() -> None:
     op.create_index(
         op.f("ix_subscription_periods_subscription_id"), "subscription_periods", ["subscription_id"], unique=False
     )
+
+
+def _create_sessions() -> None:
+    op.create_table(
+        "sessions",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("account_id", sa.String(), nullable=False),
+        sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("created_at_us", sa.BigInteger(), nullable=False),
+        sa.Column("last_seen_at_us", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at_us", sa.BigInteger(), nullable=False),
+        sa.Column("address", sa.String(), nullable=False),
+        sa.Column("user_agent", sa.String(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_sessions_account_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sessions")),
+        sa.UniqueConstraint("digest", name=op.f("uq_sessions_digest")),
+    )
+    op.create_index(op.f("ix_sessions_account_id"), "sessions", ["account_id"], unique=False)
+    op.create_index(op.f("ix_sessions_expires_at_us"), "sessions", ["expires_at_us"], unique=False)
+
+
+def _create_mail_links() -> None:
+    op.create_table(
+        "mail_links",
+        sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("purpose", sa.String(), nullable=False),
+        sa.Column("email", sa.String(), nullable=False),
+        sa.Column("created_at_us", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at_us", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("purpose IN ('sign_up', 'reset')", name=op.f("ck_mail_links_purpose")),
+        sa.PrimaryKeyConstraint("digest", name=op.f("pk_mail_links")),
+    )
+    op.create_index(op.f("ix_mail_links_expires_at_us"), "mail_links", ["expires_at_us"], unique=False)
+    op.create_index("ix_mail_links_email_created_at_us", "mail_links", ["email", "created_at_us"], unique=False)
