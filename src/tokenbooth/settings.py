@@ -18,11 +18,12 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from tokenbooth.domain.money import InvalidAmount, parse_usd
+from tokenbooth.domain.money import NANO_PER_CENT, InvalidAmount, parse_usd
 from tokenbooth.domain.plans import Interval
 from tokenbooth.domain.windows import InvalidDuration, parse_duration
 
@@ -178,6 +179,12 @@ class MailSettings(Section):
     timeout_s: float = Field(20, gt=0)
 
 
+class RetentionSettings(Section):
+    """`[retention]`: how long single requests are kept; the hourly figures and the ledger stay for ever."""
+
+    usage_days: int = Field(400, ge=1)
+
+
 class PlanSettings(Section):
     """`[plans.<slug>]`: what a subscription costs and allows."""
 
@@ -189,6 +196,13 @@ class PlanSettings(Section):
     budget_usd: UsdNano = Field(gt=0)
     window: Duration = "5h"
     markup_percent: float = Field(0, ge=0, le=10_000)
+
+    @field_validator("price_usd")
+    @classmethod
+    def _whole_cents(cls, price_nano: int) -> int:
+        if price_nano % NANO_PER_CENT:
+            raise ValueError("must be whole cents, because a card is charged with it")
+        return price_nano
 
 
 class UpstreamSettings(Section):
@@ -257,6 +271,7 @@ class Settings(BaseSettings):
     management: ManagementSettings = ManagementSettings()
     dashboard: DashboardSettings = DashboardSettings()
     mail: MailSettings | None = None
+    retention: RetentionSettings = RetentionSettings()
     plans: dict[Slug, PlanSettings] = Field(default_factory=_default_plans)
     upstreams: dict[str, UpstreamSettings] = {}
     models: dict[str, ModelSettings] = {}

@@ -79,7 +79,7 @@ def test_commented_defaults_are_the_defaults() -> None:
     text = _with_comments_removed(template())
     read = tomllib.loads(text)
     defaults = Settings.model_validate({})
-    for section in ("gateway", "billing", "management"):
+    for section in ("gateway", "billing", "management", "retention"):
         assert getattr(Settings.model_validate({section: read[section]}), section) == getattr(defaults, section)
 
 

@@ -138,6 +138,8 @@ def test_a_call_under_way_ends_before_the_server_does(home: Path, server: Runnin
     assert server.process.wait(30) == 0
     caller.join()
     assert [call.status_code for call in answers] == [200]
+    log = server.log.read_text(encoding="utf-8")
+    assert ("charges_left" in log, "Traceback" in log) == (False, False)
     assert answer("audit", cwd=home)["usageEvents"] == 1
     assert answer("audit", cwd=home)["clean"] is True
 

@@ -132,3 +132,8 @@ def test_a_correction_that_comes_too_late_changes_nothing() -> None:
 
     assert rate.used(1_000 + SPAN_US) == 0
     assert rate.reset_us(1_000 + SPAN_US) == 0
+
+
+def test_a_limit_of_nothing_admits_nothing() -> None:
+    """A rate that admits nothing tells a wait instead of failing."""
+    assert RequestRate(0).wait_us(1_000) == SPAN_US

@@ -1,15 +1,17 @@
 """What is charged when a call does not end well: the matrix of delivered × ending × usage, cell by cell."""
 
-import itertools
+import asyncio
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import httpx
 import msgspec
 import pytest
 
-from tests.support.gateway_rig import CHAT, Rig, eventually, events_of, prompt
+from tests.support.gateway_rig import CHAT, Rig, events_of, eventually, prompt
 from tests.support.scripted_upstream import DONE, Ending, Script, ScriptedUpstream, answer, chunk
+from tokenbooth.domain.ledger import PROMOTION, TransferKind, credit_of
+from tokenbooth.store.ledger import balance_nano, take_back
 
 Delivered = Literal["none", "some", "all"]
 Trouble = Literal["client gone", "upstream error", "timeout"]
@@ -57,9 +59,9 @@ class Cell:
 
 CELLS = [
     Cell(delivered, trouble, usage)
-    for delivered, trouble, usage in itertools.product(
-        ("none", "some", "all"), ("client gone", "upstream error", "timeout"), ("present", "absent", "zero")
-    )
+    for delivered in get_args(Delivered)
+    for trouble in get_args(Trouble)
+    for usage in get_args(Usage)
 ]
 
 
@@ -148,8 +150,8 @@ def test_an_answer_that_is_not_streamed_is_charged_by_usage_or_counted(
 ) -> None:
     """Without a usage object the answer's text is counted and marked estimated (40)."""
     account = scripted.account("5")
-    reported: dict[str, object] = {"present": {"usage": REPORTED}, "absent": {}, "zero": {"usage": ZERO}}[usage]
-    name = scripts[0].add(Script((answer(**reported),), content_type="application/json"))
+    reported = {"present": REPORTED, "absent": None, "zero": ZERO}[usage]
+    name = scripts[0].add(Script((answer(usage=reported),), content_type="application/json"))
     body = encoded(name)
     response = scripted.http.post(CHAT, content=body, headers=bearer(scripted, account))
     assert response.status_code == 200
@@ -192,6 +194,28 @@ def test_hanging_up_in_mid_stream_stops_the_upstream(shared: Rig) -> None:
     charged = charge_once(shared, account)
     assert prompt_nano + 2 * OUTPUT_NANO <= charged <= prompt_nano + 2 * sent * OUTPUT_NANO
     assert sent < 1_000
+
+
+async def test_hang_ups_at_any_moment_leave_nothing_held(shared: Rig) -> None:
+    """Forty clients that hang up after any number of bytes are each charged once, and nothing stays held."""
+    account = shared.account("5")
+    headers = bearer(shared, account)
+    body = prompt("[[write 30]] [[token-delay 0.002]]", stream=True)
+
+    async def hang_up_after(http: httpx.AsyncClient, read_bytes: int) -> None:
+        async with http.stream("POST", CHAT, json=body, headers=headers) as response:
+            read = 0
+            async for piece in response.aiter_raw():
+                read += len(piece)
+                if read >= read_bytes:
+                    return
+
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(base_url=shared.base_url, timeout=30, limits=limits) as http:
+        await asyncio.gather(*(hang_up_after(http, 230 * number) for number in range(40)))
+    eventually(lambda: len(shared.charges(account)) == 40)
+    assert shared.gateway.held_nano(account) == 0
+    assert all(charge.charged_nano > 0 for charge in shared.charges(account))
 
 
 def test_hanging_up_after_the_finish_waits_for_the_usage(scripted: Rig, scripts: Scripts) -> None:
@@ -254,7 +278,7 @@ LIES: list[object] = [
 @pytest.mark.parametrize("lie", LIES, ids=str)
 def test_a_lying_usage_is_not_believed(scripted: Rig, scripts: Scripts, lie: object, stream: bool) -> None:
     """Negative, absurd, missing and malformed counts are replaced by a count of ours (44)."""
-    pieces = (answer(usage=lie),)
+    pieces: tuple[bytes, ...] = (answer(usage=lie),)
     if stream:
         pieces = (chunk(), *map(chunk, WORDS), chunk(finish=True), chunk(usage=lie, choices=False), DONE)
     kind = "text/event-stream" if stream else "application/json"
@@ -271,6 +295,35 @@ def test_a_lying_usage_is_not_believed(scripted: Rig, scripts: Scripts, lie: obj
 def test_a_usage_beyond_the_models_limits_is_cut_to_them(shared: Rig) -> None:
     """A believable but impossible report is charged up to the model's context and ceiling (44)."""
     account = shared.account("5")
-    body = prompt("[[usage prompt=90000000 completion=90000000]]")
+    body = prompt("[[usage prompt=9000000 completion=9000000]]")
     shared.http.post(CHAT, json=body, headers=bearer(shared, account)).raise_for_status()
     assert charge_once(shared, account) == 65_536 * INPUT_NANO + 8_192 * OUTPUT_NANO
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_money_taken_back_during_a_call_is_not_charged_below_zero(scripted: Rig, scripts: Scripts, told: bool) -> None:
+    """A refund while a call runs leaves nothing to charge: the cost is booked as uncollected, the balance stays 0."""
+    pieces = (chunk(), chunk("abcd"), chunk(finish=True), chunk(usage=REPORTED, choices=False), DONE)
+    script = Script(pieces, pause_before=1)
+    account = scripted.account("0.01")
+    body = prompt(scripts[0].add(script), stream=True)
+    with scripted.http.stream("POST", CHAT, json=body, headers=bearer(scripted, account)) as response:
+        rest = response.iter_text()
+        next(rest)
+        scripted.store.write_now(
+            take_back,
+            account_id=account,
+            target=PROMOTION,
+            amount_nano=10_000_000,
+            kind=TransferKind.ADJUSTMENT,
+            reference=f"refund-{account}",
+            note="test",
+            now_us=scripted.clock.now_us(),
+        )
+        if told:
+            scripted.sync()
+        script.proceed.set()
+        assert "[DONE]" in "".join(rest)
+    assert charge_once(scripted, account) == 0
+    assert [charge.uncollected_nano for charge in scripted.charges(account)] == [REPORTED_NANO]
+    assert scripted.store.read_now(balance_nano, credit_of(account)) == 0

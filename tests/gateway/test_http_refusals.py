@@ -152,11 +152,11 @@ def test_an_unpaid_renewal_has_its_grace_and_no_more(timed: Rig, clock: JumpingC
     assert code_of(timed, key) == (403, "subscription_inactive")
 
 
-@pytest.mark.parametrize(("cancel_in_s", "ends_s"), [(HOUR_S, HOUR_S), (2 * HOUR_S, HOUR_S), (600, 600)])
-def test_a_subscription_set_to_end_has_no_grace(
+@pytest.mark.parametrize(("cancel_in_s", "ends_s"), [(HOUR_S, HOUR_S), (2 * HOUR_S, 2 * HOUR_S), (600, 600)])
+def test_a_subscription_set_to_end_has_no_grace_beyond_it(
     timed: Rig, clock: JumpingClock, cancel_in_s: int, ends_s: int
 ) -> None:
-    """Access ends at the paid period's end, or earlier where it is set to end (P8)."""
+    """Access ends when it is set to end, in this period or a later one that is unpaid yet (P8)."""
     account = timed.account()
     key = timed.subscription_key(timed.subscription(account, paid_for_s=HOUR_S, cancel_in_s=cancel_in_s), account)
     clock.advance(ends_s - 1)

@@ -1,18 +1,16 @@
 """The official SDK against the gateway, with nothing changed but base URL and key."""
 
-from typing import Any
-
 import httpx
 import openai
 import pytest
-from openai.types.chat import ChatCompletionChunk
+from openai.types.chat import ChatCompletionChunk, ChatCompletionFunctionToolParam, ChatCompletionUserMessageParam
 
 from tests.support.gateway_rig import CHAT, MODEL, Rig, events_of, prompt
 from tokenbooth.domain.keys import KeyKind
 from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.ids import new_key
 
-HELLO: list[Any] = [{"role": "user", "content": "Hello [[write 5]]"}]
+HELLO: list[ChatCompletionUserMessageParam] = [{"role": "user", "content": "Hello [[write 5]]"}]
 
 
 def cost_of(chunk: ChatCompletionChunk) -> float:
@@ -114,9 +112,11 @@ def test_an_unpriced_parameter_raises_bad_request(shared: Rig) -> None:
 
 def test_empty_credit_raises_a_status_error(shared: Rig) -> None:
     """An account without credit gets 402, which the SDK does not retry."""
-    with shared.client(shared.credit_key(shared.account()), max_retries=2) as client:
-        with pytest.raises(openai.APIStatusError) as refused:
-            client.chat.completions.create(model=MODEL, messages=HELLO)
+    with (
+        shared.client(shared.credit_key(shared.account()), max_retries=2) as client,
+        pytest.raises(openai.APIStatusError) as refused,
+    ):
+        client.chat.completions.create(model=MODEL, messages=HELLO)
     assert (refused.value.status_code, refused.value.code) == (402, "insufficient_credits")
 
 
@@ -124,7 +124,9 @@ def test_an_error_in_mid_stream_raises_api_error(shared: Rig) -> None:
     """A stream that the upstream cuts raises APIError out of the iteration, never a clean end."""
     with shared.client(shared.credit_key(shared.account("5"))) as client:
         stream = client.chat.completions.create(
-            model=MODEL, messages=[{"role": "user", "content": "[[write 9]] [[stop-after 3]] [[token-delay 0.01]]"}], stream=True
+            model=MODEL,
+            messages=[{"role": "user", "content": "[[write 9]] [[stop-after 3]] [[token-delay 0.01]]"}],
+            stream=True,
         )
         with pytest.raises(openai.APIError) as broken:
             list(stream)
@@ -133,7 +135,10 @@ def test_an_error_in_mid_stream_raises_api_error(shared: Rig) -> None:
 
 def test_tool_calls_and_several_choices_pass(shared: Rig) -> None:
     """What the gateway does not price passes verbatim: tools go up, their calls and all choices come back."""
-    tool: Any = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+    tool: ChatCompletionFunctionToolParam = {
+        "type": "function",
+        "function": {"name": "look", "parameters": {"type": "object"}},
+    }
     with shared.client(shared.credit_key(shared.account("5"))) as client:
         answer = client.chat.completions.create(
             model=MODEL, messages=[{"role": "user", "content": "[[tool-call]]"}], tools=[tool], n=2

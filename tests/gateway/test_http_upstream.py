@@ -6,8 +6,19 @@ import httpx
 import msgspec
 import pytest
 
-from tests.support.gateway_rig import CHAT, UPSTREAM_KEY, MoodyStore, Rig, events_of, prompt, run_rig, with_routes
+from tests.support.gateway_rig import (
+    CHAT,
+    UPSTREAM_KEY,
+    MoodyStore,
+    Rig,
+    events_of,
+    eventually,
+    prompt,
+    run_rig,
+    with_routes,
+)
 from tests.support.scripted_upstream import DONE, Script, ScriptedUpstream, answer, chunk, serve_scripts
+from tokenbooth.gateway.upstreams import Timeouts
 
 Scripts = tuple[ScriptedUpstream, str]
 
@@ -86,9 +97,7 @@ def test_no_secret_of_an_upstreams_error_reaches_the_client(scripted: Rig, scrip
 
 
 @pytest.mark.parametrize("ending", [(), (DONE,)])
-def test_an_error_event_of_the_upstream_is_scrubbed(
-    scripted: Rig, scripts: Scripts, ending: tuple[bytes, ...]
-) -> None:
+def test_an_error_event_of_the_upstream_is_scrubbed(scripted: Rig, scripts: Scripts, ending: tuple[bytes, ...]) -> None:
     """An error that the upstream sends inside a stream becomes ours: no secret, no clean end, one error event."""
     error = b"data: " + msgspec.json.encode(LEAK) + b"\n\n"
     name = scripts[0].add(Script((chunk(), chunk("abcd"), error, *ending)))
@@ -167,7 +176,9 @@ def test_stream_options_never_go_up_without_a_stream(scripted: Rig, scripts: Scr
 def test_unknown_fields_and_values_pass_verbatim(scripted: Rig, scripts: Scripts) -> None:
     """What the gateway does not know goes up as it was written, number by number."""
     script = Script((answer(usage=USAGE),), content_type="application/json")
-    raw = b'{"model":"deepseek/deepseek-chat-v3-0324","messages":[{"role":"user","content":"NAME"}],"x":1.50e+2,"y":[ ]}'
+    raw = (
+        b'{"model":"deepseek/deepseek-chat-v3-0324","messages":[{"role":"user","content":"NAME"}],"x":1.50e+2,"y":[ ]}'
+    )
     raw = raw.replace(b"NAME", scripts[0].add(script).encode())
     headers = {"authorization": f"Bearer {scripted.credit_key(scripted.account('5'))}"}
     scripted.http.post(CHAT, content=raw, headers=headers).raise_for_status()
@@ -221,8 +232,6 @@ class TestAnotherUpstream:
         self, moody: MoodyStore, tmp_path: Path, scripted: Rig, first: Script, status: int
     ) -> None:
         """After silence the first may have run and billed the call; a bad request is bad everywhere."""
-        from tokenbooth.gateway.upstreams import Timeouts
-
         second = Script((answer(usage=USAGE),), content_type="application/json")
         with serve_scripts() as (one, one_url), serve_scripts() as (two, two_url):
             one.add(first)
@@ -237,9 +246,7 @@ class TestAnotherUpstream:
                 assert rig.charges(account) == []
 
 
-def test_an_upstream_that_bills_anyway_is_heard_to_its_end(
-    scripts: Scripts, moody: MoodyStore, tmp_path: Path
-) -> None:
+def test_an_upstream_that_bills_anyway_is_heard_to_its_end(scripts: Scripts, moody: MoodyStore, tmp_path: Path) -> None:
     """Where hanging up saves nothing, the rest of the answer is awaited and its usage charged."""
     script = Script(
         (chunk(), chunk("abcd"), chunk("abcd"), chunk(finish=True), chunk(usage=USAGE, choices=False), DONE),
@@ -255,6 +262,5 @@ def test_an_upstream_that_bills_anyway_is_heard_to_its_end(
             pieces = response.iter_text()
             next(pieces)
         script.proceed.set()
-        while not rig.charges(account):
-            continue
+        eventually(lambda: len(rig.charges(account)) == 1)
         assert rig.charged_nano(account) == 100 * 270 + 7 * 1_100

@@ -1,14 +1,15 @@
 """Windows and rates by the clock: nothing has to run for them to turn over."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 from tests.support.fakes import MARCH_5_2026_US
-from tests.support.gateway_rig import CHAT, JumpingClock, Rig, prompt
+from tests.support.gateway_rig import CHAT, JumpingClock, MoodyStore, Rig, prompt, run_rig
 from tokenbooth.domain.money import NANO_PER_USD
 
 HOUR_S = 3_600
 HOUR_US = HOUR_S * 1_000_000
-# 500,000 x 270 nano-dollars: all but five thousandths of the window's $0.14 at the model's context of 65,536 tokens.
+# 60,000 x 270 + 8,000 x 1,100 nano-dollars: six of them are more than the window's $0.14.
 SPEND = prompt("[[write 1]] [[usage prompt=60000 completion=8000]]")
 
 
@@ -134,3 +135,18 @@ def test_two_subscriptions_are_two_pools(timed: Rig) -> None:
     first, second = (timed.subscription_key(timed.subscription(account), account) for _ in range(2))
     spend_window(timed, first)
     assert timed.post(second, SPEND).status_code == 200
+
+
+def test_a_restart_after_a_clock_that_was_ahead_gives_no_second_budget(
+    moody: MoodyStore, tmp_path: Path, clock: JumpingClock
+) -> None:
+    """A window that was spent while the clock was ahead is still spent when its time comes, after a restart (47)."""
+    with run_rig(moody, tmp_path, clock=clock) as rig:
+        _, key = subscriber(rig)
+        clock.jump(5 * HOUR_S)
+        spend_window(rig, key)
+    clock.jump(-5 * HOUR_S)
+    with run_rig(moody, tmp_path, clock=clock) as rig:
+        assert rig.post(key, SPEND).status_code == 200
+        clock.jump(5 * HOUR_S)
+        assert rig.post(key, SPEND).status_code == 429

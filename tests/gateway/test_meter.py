@@ -1,5 +1,7 @@
 """The meter of a stream: the same output and usage however the bytes arrive, usage and end held back."""
 
+from itertools import pairwise
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -29,7 +31,7 @@ def feed(meter: StreamMeter, stream: bytes, cuts: list[int]) -> bytes:
     """Feed a stream cut at these offsets, as the relay does: nothing more after the end marker."""
     out = b""
     edges = [0, *sorted(cut % (len(stream) + 1) for cut in cuts), len(stream)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         if start < end and not meter.ended:
             out += meter.feed(stream[start:end])
     return out
@@ -146,6 +148,23 @@ def test_impossible_usage_is_marked_and_withheld() -> None:
     assert (meter.usage, meter.invalid_usage, meter.usage_event) == (None, True, None)
 
 
+def test_an_error_of_the_upstream_ends_the_stream() -> None:
+    """Neither the error, in the upstream's words, nor what follows it leaves."""
+    meter = StreamMeter(None)
+    out = meter.feed(events(delta("a"), '{"error":{"message":"account acct_1 is out of quota"}}', delta("b")))
+
+    assert (out, meter.failed, meter.ended) == (events(delta("a")), True, False)
+
+
+@pytest.mark.parametrize("data", [delta("a", error=None), delta('say "error": 1'), '{"x":{"error":1}}', '{"error":'])
+def test_what_only_looks_like_an_error_passes(data: str) -> None:
+    """An error of null, in a text, further inside, or in no JSON at all."""
+    meter = StreamMeter(None)
+
+    assert meter.feed(events(data)) == events(data)
+    assert not meter.failed
+
+
 def test_usage_that_is_no_object_of_ours_passes() -> None:
     """An event that only looks like one with usage is passed on, and nothing is read from it."""
     other = events('{"choices":[],"x":{"usage":{"prompt_tokens":1}}}', '{"choices":5,"usage":{"a":')
@@ -213,7 +232,11 @@ def test_any_bytes_are_metered(chunks: list[bytes]) -> None:
     assert len(out) <= sum(map(len, chunks)) + 4 * len(chunks)
 
 
-@given(st.lists(st.sampled_from((b'data: {"usage":{', b"[DONE]", b'"usage"', b"\n\n", b"\r\n\r\n", b"}", b"data:")), max_size=20))
+@given(
+    st.lists(
+        st.sampled_from((b'data: {"usage":{', b"[DONE]", b'"usage"', b"\n\n", b"\r\n\r\n", b"}", b"data:")), max_size=20
+    )
+)
 def test_broken_events_are_metered(pieces: list[bytes]) -> None:
     """Neither are events that only look like usage or the end."""
     meter = StreamMeter(None)

@@ -44,3 +44,11 @@ def test_images_do_not_teach_a_ratio_of_text() -> None:
     ratios.learn("m", text_bytes=10_000, prompt_tokens=0)
 
     assert ratios.basis_points("m") == 5_000
+
+
+def test_prompts_of_few_tokens_do_not_open_the_door_for_dense_ones() -> None:
+    """After a prompt of repeated text the next one is still assumed to have an ordinary number of tokens."""
+    ratios = PromptRatios()
+    ratios.learn("m", text_bytes=1_000_000, prompt_tokens=1_000)
+
+    assert ratios.basis_points("m") >= 2_500

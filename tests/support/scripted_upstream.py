@@ -117,8 +117,9 @@ def chunk(content: str | None = None, *, finish: bool = False, usage: object = N
     return b"data: " + msgspec.json.encode(fields) + b"\n\n"
 
 
-def answer(content: str = "abcdabcdabcd", **fields: object) -> bytes:
+def answer(content: str = "abcdabcdabcd", *, usage: object = None) -> bytes:
     """A whole answer that is not streamed."""
     message = {"role": "assistant", "content": content}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
-    return msgspec.json.encode({"id": "c", "object": "chat.completion", "choices": [choice], **fields})
+    fields = {"id": "c", "object": "chat.completion", "choices": [choice]}
+    return msgspec.json.encode(fields if usage is None else {**fields, "usage": usage})

@@ -83,7 +83,6 @@ def share(
     amount_nano = min(worst_nano, max(share_nano, floor_nano))
     if amount_nano == worst_nano:
         return Share(worst_nano, clamped_output_tokens=None)
+    # With free output the floor is the worst case, so here it costs something.
     affordable = affordable_output_tokens(price, prompt_tokens=prompt_tokens, budget_nano=amount_nano)
-    if affordable is None:
-        return Share(amount_nano, clamped_output_tokens=None)
     return Share(amount_nano, clamped_output_tokens=affordable // demand.choices)

@@ -13,8 +13,8 @@ NANO_PER_MICRO_USD: Final = 1_000
 MAX_NANO: Final = 2**63 - 1
 """The largest amount that a 64-bit column holds: about 9.2 billion USD."""
 
-# Twelve digits before the point stay far below MAX_NANO / NANO_PER_USD; nine after it are all that a nano-USD has.
-_DECIMAL_FORM: Final = re.compile(r"(-?)(\d{1,9})(?:\.(\d{1,9}))?", re.ASCII)
+# Nine digits before the point stay below MAX_NANO / NANO_PER_USD; zeros may follow the nine decimals of a nano-USD.
+_DECIMAL_FORM: Final = re.compile(r"(-?)(\d{1,9})(?:\.(\d{1,30}))?", re.ASCII)
 _MAX_TEXT: Final = 40
 
 
@@ -40,8 +40,8 @@ def parse_usd(value: int | str | Decimal, *, max_decimals: int = 9) -> int:
     if match is None:
         raise InvalidAmount("must be a decimal number of USD below one billion, with at most nine decimals")
     sign, whole, fraction = match.group(1), match.group(2), (match.group(3) or "").rstrip("0")
-    if len(fraction) > max_decimals:
-        raise InvalidAmount(f"must have at most {max_decimals} decimals")
+    if len(fraction) > min(max_decimals, 9):
+        raise InvalidAmount(f"must have at most {min(max_decimals, 9)} decimals")
     amount_nano = int(whole) * NANO_PER_USD + int(fraction.ljust(9, "0"))
     return -amount_nano if sign else amount_nano
 

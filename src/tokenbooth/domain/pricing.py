@@ -90,13 +90,10 @@ def worst_cost_nano(price: Price, *, prompt_tokens: int, output_tokens: int) -> 
     return price.per_request_nano + divide_rounding_up(total, TOKENS_PER_PRICE_UNIT)
 
 
-def affordable_output_tokens(price: Price, *, prompt_tokens: int, budget_nano: int) -> int | None:
-    """How many output tokens `budget_nano` pays after the prompt at its dearest; None when output costs nothing."""
-    rate = price.dearest_output()
-    if rate == 0:
-        return None
+def affordable_output_tokens(price: Price, *, prompt_tokens: int, budget_nano: int) -> int:
+    """How many output tokens `budget_nano` pays after the prompt at its dearest; output must cost something."""
     left = (budget_nano - price.per_request_nano) * TOKENS_PER_PRICE_UNIT - prompt_tokens * price.dearest_input()
-    return max(left // rate, 0)
+    return max(left // price.dearest_output(), 0)
 
 
 def with_markup(price: Price, markup_basis_points: int) -> Price:

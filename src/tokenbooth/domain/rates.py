@@ -6,6 +6,7 @@ count. Both are called without a pause between them, on one thread.
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final
 
 SPAN_US: Final = 60_000_000
@@ -41,6 +42,8 @@ class RequestRate:
         used = self.used(now_us)
         if used < self.limit:
             return 0
+        if self.limit <= 0:
+            return SPAN_US
         # With a limit lowered in the meantime more than one has to leave the span first.
         return self._admitted[used - self.limit] + SPAN_US - now_us
 
@@ -77,11 +80,8 @@ class TokenRate:
         excess = self.used(now_us) + tokens - self.limit
         if excess <= 0:
             return 0
-        for entry in self._entries:
-            excess -= entry.tokens
-            if excess <= 0:
-                return entry.at_us + SPAN_US - now_us
-        return 0
+        leaving = zip(self._entries, accumulate(entry.tokens for entry in self._entries), strict=True)
+        return next(entry.at_us for entry, freed in leaving if freed >= excess) + SPAN_US - now_us
 
     def admit(self, now_us: int, tokens: int) -> TokenEntry:
         """Count `tokens` at `now_us`; the entry is what `correct` takes."""

@@ -42,11 +42,12 @@ def access_ends_us(terms: SubscriptionTerms, grace_us: int) -> int:
         return 0
     if terms.ended_at_us is not None:
         return min(terms.paid_until_us, terms.ended_at_us)
-    if terms.cancel_at_us is not None:
-        return min(terms.paid_until_us, terms.cancel_at_us)
-    if terms.status is SubscriptionStatus.CANCELED:
-        return terms.paid_until_us
-    return terms.paid_until_us + grace_us
+    renews = terms.status is not SubscriptionStatus.CANCELED and (
+        # Set to end in a later period, it renews like any other until then.
+        terms.cancel_at_us is None or terms.cancel_at_us > terms.paid_until_us
+    )
+    ends_us = terms.paid_until_us + grace_us if renews else terms.paid_until_us
+    return ends_us if terms.cancel_at_us is None else min(ends_us, terms.cancel_at_us)
 
 
 def shown_status(terms: SubscriptionTerms, now_us: int) -> SubscriptionStatus:
@@ -55,7 +56,7 @@ def shown_status(terms: SubscriptionTerms, now_us: int) -> SubscriptionStatus:
         return SubscriptionStatus.INCOMPLETE
     if terms.ended_at_us is not None or terms.status is SubscriptionStatus.CANCELED:
         return SubscriptionStatus.CANCELED
-    if terms.cancel_at_us is not None and now_us >= min(terms.cancel_at_us, terms.paid_until_us):
+    if terms.cancel_at_us is not None and now_us >= terms.cancel_at_us:
         return SubscriptionStatus.CANCELED
     if terms.status is SubscriptionStatus.PAUSED:
         return SubscriptionStatus.PAUSED

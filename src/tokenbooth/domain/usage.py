@@ -53,6 +53,9 @@ def from_openai(reported: Mapping[str, object]) -> Usage:
         cached = _count(reported, "prompt_cache_hit_tokens", default=0)
     cache_write = _count(prompt_details, "cache_write_tokens", "cache_creation_tokens", default=0)
     reasoning = _count(completion_details, "reasoning_tokens", default=0)
+    # Thinking that some servers leave out of the completion shows in the total only.
+    total = _count(reported, "total_tokens", default=0)
+    completion = max(completion, total - prompt)
     if cached + cache_write > prompt:
         raise InvalidUsage("more cached tokens than prompt tokens")
     return Usage(

@@ -197,17 +197,21 @@ class Admission:
             raise unavailable()
         _follow_plan(subscription, plan)
         window = window_at(self._clock.now_us(), plan.window_us)
+        if window.start_us not in subscription.windows:
+            await self._load_window(subscription, window)
         allowance = subscription.known_window(window, plan.budget_nano)
         if allowance is None:
-            try:
-                spent_nano = await self._store.read(
-                    load_window_spent_nano, subscription.subscription_id, window.start_us
-                )
-            except StoreUnavailable as failure:
-                raise unavailable() from failure
-            allowance = subscription.add_window(window.start_us, spent_nano=spent_nano)
-            allowance.limit_nano = plan.budget_nano
+            raise unavailable()
         return Pool(PoolKind.WINDOW, allowance, key.cap, subscription.waiters, plan, window)
+
+    async def _load_window(self, subscription: SubscriptionState, window: Window) -> None:
+        try:
+            spent_nano = await self._store.read(load_window_spent_nano, subscription.subscription_id, window.start_us)
+        except StoreUnavailable:
+            # A window that just began is taken for unspent then, so that known keys go on.
+            return
+        # Even a window that just began may be spent: by an earlier run whose clock was ahead.
+        subscription.add_window(window.start_us, spent_nano=spent_nano)
 
     def _is_open(self, subscription: SubscriptionState) -> bool:
         return self._clock.now_us() < access_ends_us(subscription.terms, self._grace_us)

@@ -126,6 +126,11 @@ class Gateway:
             ("GET", "/v1/usage"): self._usage,
         }
 
+    @property
+    def routes(self) -> frozenset[tuple[str, str]]:
+        """The methods and paths that are served, beside `GET /v1/models/{id}`."""
+        return frozenset(self._routes)
+
     async def start(self) -> None:
         """Own the data directory, replay what an earlier run left, then be ready to admit.
 

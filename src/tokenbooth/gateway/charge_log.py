@@ -27,6 +27,8 @@ _LOCK_NAME: Final = "tokenbooth.lock"
 DIRECTORY_NAME: Final = "charges"
 _HEADER: Final = struct.Struct("<II")
 _MAX_RECORD_BYTES: Final = 64 * 1024
+# To be raised with every change of the fields of a charge.
+_FORMAT: Final = 1
 _FIELD_NAMES: Final = tuple(field.name for field in fields(Charge))
 _as_tuple = attrgetter(*_FIELD_NAMES)
 _encode = msgspec.msgpack.Encoder().encode
@@ -38,6 +40,10 @@ class DataDirectoryLocked(Exception):
 
 class ChargeLogFull(Exception):
     """A record could not be written: the disk is full or failing."""
+
+
+class UnknownChargeFormat(Exception):
+    """The log holds charges that this version cannot read; the message says what to do."""
 
 
 class DirectoryLock:
@@ -61,23 +67,35 @@ class DirectoryLock:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What the segments of an earlier run hold; `discard` deletes them once their charges are committed."""
+    """What the segments of an earlier run hold.
+
+    Attributes:
+        charges: those that could be read.
+        torn_bytes: what could not: a record that was being written, as a rule.
+        segments: the files.
+        damaged: those of them in which more than the last record is unreadable.
+    """
 
     charges: tuple[Charge, ...]
     torn_bytes: int
     segments: tuple[Path, ...]
+    damaged: tuple[Path, ...]
 
     def discard(self) -> None:
-        """Delete the segments."""
+        """Delete the segments once their charges are committed; a damaged one is kept aside for a person."""
         for segment in self.segments:
-            segment.unlink(missing_ok=True)
+            if segment in self.damaged:
+                segment.rename(segment.with_suffix(".damaged"))
+            else:
+                segment.unlink(missing_ok=True)
 
 
 def read_back(data_dir: Path) -> Replay:
     """Read what an earlier run left in the data directory; call it with the directory locked."""
-    segments = tuple(sorted((data_dir / DIRECTORY_NAME).glob("*.log")))
     charges: list[Charge] = []
+    damaged: list[Path] = []
     torn_bytes = 0
+    segments = _segments(data_dir)
     for segment in segments:
         content = segment.read_bytes()
         read = 0
@@ -85,7 +103,21 @@ def read_back(data_dir: Path) -> Replay:
             charges.append(charge)
             read = end
         torn_bytes += len(content) - read
-    return Replay(charges=tuple(charges), torn_bytes=torn_bytes, segments=segments)
+        if not _is_cut_off(content[read:]):
+            damaged.append(segment)
+    return Replay(tuple(charges), torn_bytes, segments, tuple(damaged))
+
+
+def _segments(data_dir: Path) -> tuple[Path, ...]:
+    return tuple(sorted(path for path in (data_dir / DIRECTORY_NAME).glob("*.log") if path.stem.isdigit()))
+
+
+def _is_cut_off(rest: bytes) -> bool:
+    """Whether unreadable bytes are what a crash leaves: nothing, the beginning of one record, or zeros."""
+    if len(rest) < _HEADER.size or not rest.strip(b"\0"):
+        return True
+    length: int = _HEADER.unpack_from(rest)[0]
+    return 0 < length <= _MAX_RECORD_BYTES and len(rest) < _HEADER.size + length
 
 
 def _records(content: bytes) -> Iterator[tuple[Charge, int]]:
@@ -94,21 +126,27 @@ def _records(content: bytes) -> Iterator[tuple[Charge, int]]:
     while at + _HEADER.size <= len(content):
         length, crc = _HEADER.unpack_from(content, at)
         payload = content[at + _HEADER.size : at + _HEADER.size + length]
-        if length > _MAX_RECORD_BYTES or len(payload) < length or zlib.crc32(payload) != crc:
+        # A length of nothing is what a file system leaves behind a crash: zeros.
+        if not 0 < length <= _MAX_RECORD_BYTES or len(payload) < length or zlib.crc32(payload) != crc:
             return
         at += _HEADER.size + length
         yield _charge(payload), at
 
 
 def _charge(payload: bytes) -> Charge:
-    values = dict(zip(_FIELD_NAMES, msgspec.msgpack.decode(payload, type=tuple[str | int | bool, ...]), strict=True))
-    values["pool"] = PoolKind(str(values["pool"]))
-    return msgspec.convert(values, Charge, strict=True)
+    version, *values = msgspec.msgpack.decode(payload, type=tuple[str | int | bool, ...])
+    if version != _FORMAT:
+        raise UnknownChargeFormat(
+            f"the charge log was written by another version (format {version}); start that version once, then this one"
+        )
+    named = dict(zip(_FIELD_NAMES, values, strict=True))
+    named["pool"] = PoolKind(str(named["pool"]))
+    return msgspec.convert(named, Charge, strict=True)
 
 
 def encode_record(charge: Charge) -> bytes:
     """A charge as it stands in a segment."""
-    payload = _encode(_as_tuple(charge))
+    payload = _encode((_FORMAT, *_as_tuple(charge)))
     return _HEADER.pack(len(payload), zlib.crc32(payload)) + payload
 
 
@@ -134,6 +172,7 @@ class ChargeLog:
         self._current = self._new_segment()
         self._dirty = threading.Event()
         self._closing = False
+        self._sync_failed = False
         self._io_lock = threading.Lock()
         self._syncer = threading.Thread(target=self._sync_loop, name="charge-log-sync", daemon=True)
         self._syncer.start()
@@ -145,17 +184,19 @@ class ChargeLog:
             ChargeLogFull: the record is not on disk, and no part of it either.
         """
         record = encode_record(charge)
-        if self._current.size_bytes + len(record) > SEGMENT_BYTES:
-            self._rotate()
-        segment = self._current
+        if self._sync_failed:
+            raise ChargeLogFull("the disk does not take what was written")
         try:
+            if self._current.size_bytes + len(record) > SEGMENT_BYTES:
+                self._rotate()
+            segment = self._current
             written = os.write(segment.fd, record)
+            if written != len(record):
+                # A part of a record would hide all that follow it, so it has to go.
+                os.ftruncate(segment.fd, segment.size_bytes)
+                raise ChargeLogFull("only a part of the record could be written")
         except OSError as failure:
             raise ChargeLogFull(str(failure)) from failure
-        if written != len(record):
-            # A part of a record would hide all that follow it, so it has to go.
-            os.ftruncate(segment.fd, segment.size_bytes)
-            raise ChargeLogFull("only a part of the record could be written")
         segment.size_bytes += written
         segment.uncommitted += 1
         self._dirty.set()
@@ -197,7 +238,14 @@ class ChargeLog:
         path = self._directory / f"{self._number:012d}.log"
         self._number += 1
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        return Segment(path=path, fd=os.open(path, flags, 0o600))
+        segment = Segment(path=path, fd=os.open(path, flags, 0o600))
+        # The name of a file is durable only when its directory is.
+        directory = os.open(self._directory, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+        return segment
 
     def _drop(self, segment: Segment) -> None:
         # The syncing thread may be using the descriptor right now.
@@ -210,12 +258,17 @@ class ChargeLog:
         while not self._closing:
             self._dirty.wait()
             self._dirty.clear()
-            with self._io_lock:
-                os.fsync(self._current.fd)
+            try:
+                with self._io_lock:
+                    os.fsync(self._current.fd)
+                self._sync_failed = False
+            except OSError:
+                # Told by the next append, on the loop, where admission is stopped; tried again meanwhile.
+                self._sync_failed = True
+                self._dirty.set()
             pause.wait(SYNC_INTERVAL_S)
 
 
 def next_number(data_dir: Path) -> int:
     """A segment number above all that lie in the data directory."""
-    numbers = [int(path.stem) for path in (data_dir / DIRECTORY_NAME).glob("*.log")]
-    return max(numbers, default=0) + 1
+    return max((int(path.stem) for path in _segments(data_dir)), default=0) + 1

@@ -11,6 +11,7 @@ import msgspec
 
 from tokenbooth.catalog import Model
 from tokenbooth.gateway.body import Fields, collapse_duplicates, raw
+from tokenbooth.gateway.chat_messages import read_messages
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
 
 ENDPOINT: Final = "chat.completions"
@@ -37,10 +38,18 @@ _MONEY_FIELDS: Final = frozenset(
 # Buys something beside tokens, or reaches state in the operator's account, or belongs to another reseller's routing.
 _REFUSED_FIELDS: Final = frozenset(
     (
+        "api_base",
+        "api_key",
         "audio",
         "background",
+        "base_url",
         "container",
         "conversation",
+        "custom_llm_provider",
+        "enable_search",
+        "extra_body",
+        "extra_headers",
+        "fallbacks",
         "file_id",
         "mcp_servers",
         "models",
@@ -51,6 +60,7 @@ _REFUSED_FIELDS: Final = frozenset(
         "provider",
         "route",
         "routing",
+        "search_parameters",
         "service_tier",
         "store",
         "transforms",
@@ -64,7 +74,6 @@ _HARMLESS_VALUES: Final = {
     "store": (b"null", b"false"),
     "background": (b"null", b"false"),
 }
-_TEXT_PARTS: Final = frozenset(("text", "refusal", "input_text", "output_text", "thinking"))
 _FREE_TOOLS: Final = frozenset(("function", "custom"))
 
 
@@ -75,9 +84,10 @@ class ChatRequest:
     Attributes:
         fields: the top level; what is sent upstream is made from it.
         text_bytes: bytes that may become prompt tokens.
-        extra_tokens: the most tokens that other parts and the message frame count for.
+        parts_tokens: the most tokens that other parts, such as images, count for.
         output_field: the field in which the client gave a ceiling; None when it gave none.
         output_ceiling: the most output tokens of one choice.
+        ceiling_lowered: whether the client asked for more than the model's limit; then the ceiling is what is sent.
         floor_tokens: the fewest output tokens of one choice that are worth starting for.
         wants_usage: whether the client asked for the usage event of a stream.
     """
@@ -86,20 +96,27 @@ class ChatRequest:
     fields: Fields
     stream: bool
     text_bytes: int
-    extra_tokens: int
+    parts_tokens: int
     choices: int
     output_field: str | None
     output_ceiling: int
+    ceiling_lowered: bool
     floor_tokens: int
     wants_usage: bool
     endpoint: str = ENDPOINT
+
+    @property
+    def extra_tokens(self) -> int:
+        """The most prompt tokens that do not come from the text: other parts, and the frame of the messages."""
+        return _MESSAGE_OVERHEAD_TOKENS + self.parts_tokens
 
     def upstream_fields(self, upstream_model: str, clamped_output_tokens: int | None) -> Fields:
         """The body for the upstream: its model name, the usage event asked for, and a lowered ceiling."""
         fields = dict(self.fields)
         fields["model"] = raw(upstream_model)
-        if clamped_output_tokens is not None:
-            fields[self.output_field or self.model.output_limit_field] = raw(clamped_output_tokens)
+        sent = self.output_ceiling if clamped_output_tokens is None and self.ceiling_lowered else clamped_output_tokens
+        if sent is not None:
+            fields[self.output_field or self.model.output_limit_field] = raw(sent)
         if self.stream:
             options = _object(self.fields.get("stream_options"))
             options["include_usage"] = raw(True)
@@ -137,20 +154,21 @@ def read_chat_request(fields: Fields, model: Model, body_bytes: int) -> ChatRequ
     _refuse_disguised(fields)
     _refuse_unpriced(fields, model)
     stream = _boolean(fields, "stream")
-    choices = _positive(fields, "n", MAX_CHOICES) or 1
+    choices = max(_positive(fields, "n", MAX_CHOICES) or 1, _positive(fields, "best_of", MAX_CHOICES) or 1)
     output_field, asked = _output_limit(fields)
     # Reasoning models need room to think before the first word.
     floor = _REASONING_OUTPUT_FLOOR if model.reasoning or "reasoning_effort" in fields else _OUTPUT_FLOOR
-    parts_bytes, parts_tokens = _read_messages(fields, model)
+    parts = read_messages(fields, model)
     return ChatRequest(
         model=model,
         fields=fields,
         stream=stream,
-        text_bytes=body_bytes - parts_bytes,
-        extra_tokens=_MESSAGE_OVERHEAD_TOKENS + parts_tokens,
+        text_bytes=max(body_bytes - parts.size_bytes, 0),
+        parts_tokens=parts.tokens,
         choices=choices,
         output_field=output_field,
         output_ceiling=min(asked, model.max_output_tokens) if asked else model.max_output_tokens,
+        ceiling_lowered=asked is not None and asked > model.max_output_tokens,
         floor_tokens=floor,
         wants_usage=stream and _wants_usage(fields),
     )
@@ -161,7 +179,7 @@ def _refuse_disguised(fields: Fields) -> None:
     for name in fields:
         if (
             name not in _MONEY_FIELDS
-            and name.lower() in _MONEY_FIELDS | _REFUSED_FIELDS
+            and name.casefold() in _MONEY_FIELDS | _REFUSED_FIELDS
             and name not in _REFUSED_FIELDS
         ):
             raise invalid_request("invalid_parameter", f"Unknown parameter '{name}'. Names are in lower case.", name)
@@ -190,49 +208,14 @@ def _refuse_hosted_tools(fields: Fields, model: Model) -> None:
         raise invalid_request("invalid_parameter", "'tools' must be a list.", "tools")
     for tool in decoded:
         kind = tool.get("type") if isinstance(tool, dict) else None
+        if not isinstance(kind, str):
+            raise unsupported_parameter("tools")
         if kind not in _FREE_TOOLS and f"tools.{kind}" not in model.allowed_parameters:
-            raise unsupported_parameter(f"tools.{kind}" if isinstance(kind, str) else "tools")
-
-
-def _read_messages(fields: Fields, model: Model) -> tuple[int, int]:
-    """Bytes of the messages that are no text, and the most tokens that they count for."""
-    messages = fields.get("messages")
-    if messages is None:
-        raise invalid_request("missing_messages", "The body has no 'messages'.", "messages")
-    content = bytes(messages)
-    # Plain strings are the common case; a part names its type, in letters or as an ASCII escape.
-    if b'"type"' not in content and b"\\u00" not in content:
-        return 0, 0
-    fields["messages"] = collapse_duplicates(messages, levels=4)
-    decoded = _value(fields, "messages")
-    if not isinstance(decoded, list):
-        raise invalid_request("invalid_parameter", "'messages' must be a list.", "messages")
-    not_text_bytes = tokens = 0
-    for message in decoded:
-        parts = message.get("content") if isinstance(message, dict) else None
-        for part in parts if isinstance(parts, list) else ():
-            size, count = _read_part(part, model)
-            not_text_bytes += size
-            tokens += count
-    return not_text_bytes, tokens
-
-
-def _read_part(part: object, model: Model) -> tuple[int, int]:
-    kind = part.get("type") if isinstance(part, dict) else None
-    if not isinstance(part, dict) or kind in _TEXT_PARTS:
-        return 0, 0
-    if kind == "image_url":
-        image = part.get("image_url")
-        url = image.get("url") if isinstance(image, dict) else image
-        return len(url) if isinstance(url, str) else 0, model.image_tokens_max
-    if f"content.{kind}" not in model.allowed_parameters:
-        raise unsupported_parameter(f"content.{kind}" if isinstance(kind, str) else "messages")
-    # What we don't know may fill the whole context.
-    return 0, model.context_tokens
+            raise unsupported_parameter(f"tools.{kind}")
 
 
 def _output_limit(fields: Fields) -> tuple[str | None, int | None]:
-    """The field and value of the client's ceiling; with both fields the smaller one counts and both are sent."""
+    """The field and value of the client's ceiling; with both fields only the smaller one is sent."""
     found: list[tuple[int, str]] = []
     for name in OUTPUT_LIMIT_FIELDS:
         value = _positive(fields, name, 2**31 - 1)

@@ -7,6 +7,7 @@ and the end marker, before which the charge has to be on disk.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -18,11 +19,13 @@ MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
 _RECENT_BYTES: Final = 16 * 1024
 _USAGE: Final = re.compile(rb'"usage"\s*:\s*\{')
 _FINISH: Final = re.compile(rb'"finish_reason"\s*:\s*"')
-_TEXT: Final = re.compile(
+TEXT: Final = re.compile(
     rb'"(?:content|reasoning_content|reasoning|arguments|refusal)"\s*:\s*"((?:[^"\\]|\\.)*+)"', re.DOTALL
 )
 _END: Final = b"[DONE]"
-_BOUNDARIES: Final = (b"\n\n", b"\r\n\r\n")
+# The second also ends "\r\n\r\n"; servers mix both.
+_BOUNDARIES: Final = (b"\n\n", b"\n\r\n")
+_EVENT_END: Final = re.compile(rb"\n\r?\n")
 
 
 class BrokenStream(Exception):
@@ -31,9 +34,14 @@ class BrokenStream(Exception):
 
 class _UsageEvent(msgspec.Struct):
     usage: dict[str, object] | None = None
-    choices: list[msgspec.Raw] = []
+    choices: list[msgspec.Raw] | None = None
 
 
+class _ErrorEvent(msgspec.Struct):
+    error: msgspec.Raw = msgspec.Raw()
+
+
+_decode_error_event = msgspec.json.Decoder(_ErrorEvent).decode
 _decode_usage_event = msgspec.json.Decoder(_UsageEvent).decode
 _decode_event = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -58,6 +66,7 @@ class StreamMeter:
         "_tail",
         "_text_bytes",
         "ended",
+        "failed",
         "invalid_usage",
         "usage",
         "usage_event",
@@ -73,6 +82,7 @@ class StreamMeter:
         self.invalid_usage = False
         self.usage_event: bytes | None = None
         self.ended = False
+        self.failed = False
         self._tail = b""
         self._recent: list[bytes] = []
         self._recent_bytes = 0
@@ -80,7 +90,9 @@ class StreamMeter:
         self._text_bytes = 0
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take what arrived; returns what may leave now. Sets `ended` at the end marker, which does not leave.
+        """Take what arrived; returns what may leave now.
+
+        Sets `ended` at the end marker and `failed` at an error of the upstream; neither leaves, nor what follows.
 
         Raises:
             BrokenStream: an event is larger than any model writes.
@@ -96,7 +108,7 @@ class StreamMeter:
                 raise BrokenStream("an event is too large")
             if not chunk:
                 return b""
-        if b'"usage"' in chunk or _END in chunk:
+        if b'"usage"' in chunk or _END in chunk or b'"error"' in chunk:
             chunk = self._look_closely(chunk)
         self._remember(chunk)
         return chunk
@@ -119,7 +131,7 @@ class StreamMeter:
 
     def _count(self) -> None:
         for chunk in self._recent:
-            texts = [text for text in _TEXT.findall(chunk) if text]
+            texts = [text for text in TEXT.findall(chunk) if text]
             self._events += len(texts)
             self._text_bytes += sum(map(len, texts))
             self._finish_seen = self._finish_seen or _FINISH.search(chunk) is not None
@@ -132,6 +144,10 @@ class StreamMeter:
             data = _data_of(event)
             if data == _END:
                 self.ended = True
+                break
+            if b'"error"' in event and _is_error(data):
+                # In the upstream's words, with the operator's secrets: the client is told in ours.
+                self.failed = True
                 break
             if _USAGE.search(event):
                 event = self._take_usage(data, event)
@@ -159,6 +175,13 @@ class StreamMeter:
         return b"data: " + with_cost(data, self._cost_nano(self.usage)) + b"\n\n"
 
 
+def _is_error(data: bytes) -> bool:
+    try:
+        return bytes(_decode_error_event(data).error) not in (b"", b"null")
+    except msgspec.DecodeError:
+        return False
+
+
 def with_cost(usage_event: bytes, cost_nano: int) -> bytes:
     """A usage event's data with the exact cost in USD as `usage.cost`."""
     fields = _decode_event(usage_event)
@@ -175,8 +198,8 @@ def usd_number(amount_nano: int) -> bytes:
 
 
 def _split(events: bytes) -> list[bytes]:
-    separator = b"\r\n\r\n" if b"\r\n\r\n" in events else b"\n\n"
-    return [event + separator for event in events.split(separator) if event.strip()]
+    ends = [match.end() for match in _EVENT_END.finditer(events)]
+    return [events[start:end] for start, end in pairwise([0, *ends])]
 
 
 def _behind(chunk: bytes, boundary: bytes) -> int:

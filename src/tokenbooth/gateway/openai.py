@@ -25,6 +25,7 @@ _MODELS_CREATED_S: Final = 1_700_000_000
 
 
 class _Answer(msgspec.Struct):
+    error: msgspec.Raw = msgspec.Raw()
     usage: dict[str, object] | None = None
     choices: list[msgspec.Raw] = []
 
@@ -65,6 +66,9 @@ def reported_usage(body: bytes) -> dict[str, object] | None:
     """The usage object of a whole answer; None when it has none.
 
     Raises:
-        msgspec.DecodeError: the answer is not JSON of the expected form.
+        msgspec.DecodeError: the answer is not JSON of the expected form, or an error in the place of one.
     """
-    return _decode_answer(body).usage
+    answer = _decode_answer(body)
+    if bytes(answer.error) not in (b"", b"null"):
+        raise msgspec.ValidationError("the answer is an error")
+    return answer.usage

@@ -4,6 +4,8 @@ from typing import Final
 
 _START_BP: Final = 5_000
 _MOST_BP: Final = 10_000
+# Repeated text makes a token of many bytes; a prompt like that must not teach that the next one is as cheap.
+_LEAST_BP: Final = 3_125
 _SAFETY_PERCENT: Final = 125
 _SMALLEST_SAMPLE_BYTES: Final = 2_000
 
@@ -17,7 +19,9 @@ class PromptRatios:
     def basis_points(self, model: str) -> int:
         """What to assume for the model's next prompt."""
         highest_bp = self._highest_bp.get(model)
-        return _START_BP if highest_bp is None else min(highest_bp * _SAFETY_PERCENT // 100, _MOST_BP)
+        if highest_bp is None:
+            return _START_BP
+        return max(_LEAST_BP, min(highest_bp * _SAFETY_PERCENT // 100, _MOST_BP))
 
     def learn(self, model: str, *, text_bytes: int, prompt_tokens: int) -> None:
         """Take a reported prompt into account; small ones are mostly frame and say little."""

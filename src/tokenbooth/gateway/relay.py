@@ -27,6 +27,7 @@ from tokenbooth.gateway.routing import in_order
 from tokenbooth.gateway.settle import Settler
 from tokenbooth.gateway.upstream_errors import is_worth_another, refusal_of, refusal_of_status
 from tokenbooth.gateway.upstreams import (
+    UpstreamBroke,
     UpstreamFailure,
     UpstreamResponse,
     Upstreams,
@@ -96,7 +97,8 @@ class Relay:
                 response, route = await self._open(exchange, stack)
                 exchange.upstream = route.upstream.name
                 if response.status != 200:
-                    raise refusal_of_status(response, await response.read())
+                    body = await response.read()
+                    raise refusal_of_status(response, body, api_key=route.upstream.api_key)
                 content_type = response.header("content-type") or ""
                 if exchange.admitted.request.stream and content_type.startswith("text/event-stream"):
                     await self._stream(exchange, response, route)
@@ -184,6 +186,8 @@ class Relay:
                 await exchange.send_body(passing, more=True)
             if meter.ended:
                 return
+            if meter.failed:
+                raise UpstreamBroke("the upstream reports an error")
             chunk = await response.next_chunk()
         if not meter.finished() and meter.usage is None:
             raise UpstreamFailure("the stream ended before its answer did")

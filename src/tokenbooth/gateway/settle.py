@@ -81,7 +81,8 @@ class Settler:
         admitted.pool.waiters.wake()
         request = admitted.request
         rates = admitted.price.rates_for(usage.prompt_tokens)
-        if not counted.estimated:
+        # Other parts bring tokens without bytes; such a prompt would teach a wrong ratio.
+        if not counted.estimated and not request.parts_tokens:
             self._ratios.learn(request.model.name, text_bytes=request.text_bytes, prompt_tokens=usage.prompt_tokens)
         subscription = admitted.key.subscription
         charge = Charge(

@@ -8,6 +8,7 @@ never dropped and never loaded again.
 import asyncio
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from tokenbooth.domain.allowance import Allowance
@@ -17,6 +18,7 @@ from tokenbooth.domain.windows import Window
 from tokenbooth.store.admission import KeyRow, LoadedKey, SubscriptionRow
 
 _WINDOWS_KEPT: Final = 4
+_LOOKED_AT: Final = 64
 
 
 class Waiters:
@@ -52,6 +54,7 @@ class AccountState:
 
     Attributes:
         seq: the last change that `credit` contains.
+        subscriptions: the ids of its subscriptions in memory.
         keys: how many keys in memory belong to it.
         in_use: open requests plus charges that are not in the store yet.
     """
@@ -61,6 +64,7 @@ class AccountState:
     suspended: bool
     credit: Allowance
     waiters: Waiters = field(default_factory=Waiters)
+    subscriptions: set[str] = field(default_factory=set)
     keys: int = 0
     in_use: int = 0
 
@@ -76,7 +80,6 @@ class SubscriptionState:
     tokens: TokenRate | None
     windows: "OrderedDict[int, Allowance]" = field(default_factory=OrderedDict)
     waiters: Waiters = field(default_factory=Waiters)
-    keys: int = 0
 
     def refresh(self, row: SubscriptionRow) -> None:
         """Take over what the store says now."""
@@ -115,6 +118,7 @@ class KeyState:
     cap: Allowance | None
     requests: RequestRate | None
     tokens: TokenRate | None
+    deleted: bool = False
 
     def refresh(self, row: KeyRow) -> None:
         """Take over what the store says now."""
@@ -131,10 +135,11 @@ class States:
 
     def __init__(self, max_keys: int) -> None:
         self._max_keys = max_keys
+        self._newest: KeyState | None = None
         self.applied_seq = 0
         self.by_digest: OrderedDict[bytes, KeyState] = OrderedDict()
         self.keys: dict[str, KeyState] = {}
-        self.accounts: dict[str, AccountState] = {}
+        self.accounts: OrderedDict[str, AccountState] = OrderedDict()
         self.subscriptions: dict[str, SubscriptionState] = {}
 
     def add(self, loaded: LoadedKey) -> KeyState:
@@ -144,18 +149,18 @@ class States:
         if known is not None:
             self.by_digest[row.digest] = known
             return known
+        account = self._account(loaded)
         state = KeyState(
             key_id=row.key_id,
             digest=row.digest,
-            account=self._account(loaded),
-            subscription=self._subscription(loaded),
+            account=account,
+            subscription=self._subscription(loaded, account),
             cap=None if row.max_budget_nano is None else Allowance(row.max_budget_nano, loaded.spent_nano),
             requests=None if row.rpm is None else RequestRate(row.rpm),
             tokens=None if row.tpm is None else TokenRate(row.tpm),
         )
+        self._newest = state
         state.account.keys += 1
-        if state.subscription is not None:
-            state.subscription.keys += 1
         self.keys[row.key_id] = state
         self.by_digest[row.digest] = state
         self._make_room()
@@ -169,7 +174,7 @@ class States:
             self.accounts[row.account_id] = state
         return state
 
-    def _subscription(self, loaded: LoadedKey) -> SubscriptionState | None:
+    def _subscription(self, loaded: LoadedKey, account: AccountState) -> SubscriptionState | None:
         row = loaded.subscription
         if row is None:
             return None
@@ -179,33 +184,40 @@ class States:
                 row.subscription_id, row.plan_slug, row.terms, requests=RequestRate(0), tokens=None
             )
             self.subscriptions[row.subscription_id] = state
+            account.subscriptions.add(row.subscription_id)
         return state
 
     def forget_key(self, key_id: str) -> KeyState | None:
         """A key was deleted: no request finds it any more; what is in flight ends as it began."""
         state = self.keys.get(key_id)
         if state is not None:
+            state.deleted = True
             self._drop(state)
         return state
 
     def _make_room(self) -> None:
-        """Drop the oldest key of an account with nothing under way, when there are too many."""
-        if len(self.by_digest) <= self._max_keys:
-            return
-        for state in self.by_digest.values():
-            if not state.account.in_use:
-                self._drop(state)
-                return
+        """Drop what has been idle for long, when there is too much of it; never what was added just now."""
+        if len(self.by_digest) > self._max_keys:
+            for state in list(islice(self.by_digest.values(), _LOOKED_AT)):
+                if not state.account.in_use and state is not self._newest:
+                    self._drop(state)
+                    break
+                self.by_digest.move_to_end(state.digest)
+        if len(self.accounts) > self._max_keys:
+            self._drop_idle_account()
 
     def _drop(self, state: KeyState) -> None:
+        # The account and the subscription stay: a deleted key must not take the rates of the others with it, nor
+        # charges that the store does not know yet.
         del self.keys[state.key_id]
         self.by_digest.pop(state.digest, None)
-        account, subscription = state.account, state.subscription
-        account.keys -= 1
-        # An account with charges under way knows more than the store; it stays until its last key is dropped idle.
-        if not account.keys and not account.in_use:
-            self.accounts.pop(account.account_id, None)
-        if subscription is not None:
-            subscription.keys -= 1
-            if not subscription.keys and not account.in_use:
-                self.subscriptions.pop(subscription.subscription_id, None)
+        state.account.keys -= 1
+
+    def _drop_idle_account(self) -> None:
+        for account in list(islice(self.accounts.values(), _LOOKED_AT)):
+            if not account.keys and not account.in_use:
+                del self.accounts[account.account_id]
+                for subscription_id in account.subscriptions:
+                    del self.subscriptions[subscription_id]
+                return
+            self.accounts.move_to_end(account.account_id)

@@ -14,7 +14,7 @@ _MAX_MESSAGE: Final = 500
 _MAX_RETRY_AFTER_S: Final = 3_600
 # Addresses, keys and account ids of the operator have no place in a customer's error.
 _SECRETS: Final = re.compile(
-    r"https?://\S+|\b(?:sk|pk|rk|org|proj|req|acct|user)[-_][\w*.-]{4,}|\b[\w.+-]+@[\w-]+\.[\w.]+|\b\d{1,3}(?:\.\d{1,3}){3}\b"
+    r"https?://\S+|\b(?:g?sk|pk|rk|org|proj|req|acct|user)[-_][\w*.-]{4,}|\b[\w.+-]+@[\w-]+\.[\w.]+|\b\d{1,3}(?:\.\d{1,3}){3}\b"
 )
 
 
@@ -43,11 +43,17 @@ def refusal_of(failure: UpstreamFailure) -> Refusal:
     return _failed()
 
 
-def refusal_of_status(response: UpstreamResponse, body: bytes) -> Refusal:
-    """What to tell of an upstream that answered with an error."""
+def refusal_of_status(response: UpstreamResponse, body: bytes, *, api_key: str | None = None) -> Refusal:
+    """What to tell of an upstream that answered with an error.
+
+    Args:
+        response: its head.
+        body: its body.
+        api_key: the operator's credential there, which it may have repeated.
+    """
     status = response.status
     if status in _PASSED_STATUSES:
-        return _passed(status, body)
+        return _passed(status, body, api_key)
     if status in _OVERLOADED_STATUSES:
         return Refusal(
             503,
@@ -56,14 +62,20 @@ def refusal_of_status(response: UpstreamResponse, body: bytes) -> Refusal:
             "The model's server is overloaded. Try again in a moment.",
             retry_after_us=_retry_after_us(response.header("retry-after")),
         )
-    return _failed()
+    return _failed(_retry_after_us(response.header("retry-after")))
 
 
-def _failed() -> Refusal:
-    return Refusal(502, Category.UPSTREAM, "upstream_error", "The model's server failed. Try again.")
+def _failed(retry_after_us: int | None = None) -> Refusal:
+    return Refusal(
+        502,
+        Category.UPSTREAM,
+        "upstream_error",
+        "The model's server failed. Try again.",
+        retry_after_us=retry_after_us,
+    )
 
 
-def _passed(status: int, body: bytes) -> Refusal:
+def _passed(status: int, body: bytes, api_key: str | None) -> Refusal:
     message, code, param = "The model's server refused the request.", None, None
     try:
         decoded = msgspec.json.decode(body, type=_ErrorBody)
@@ -79,14 +91,16 @@ def _passed(status: int, body: bytes) -> Refusal:
     return Refusal(
         status,
         Category.TOO_LARGE if status == 413 else Category.INVALID,
-        code if isinstance(code, str) and code else "upstream_invalid_request",
-        _scrubbed(message),
-        param=param,
+        code if isinstance(code, str) and code and _scrubbed(code, api_key) == code else "upstream_invalid_request",
+        _scrubbed(message, api_key),
+        param=None if param is None else _scrubbed(param, api_key),
     )
 
 
-def _scrubbed(message: str) -> str:
-    return _SECRETS.sub("[removed]", message)[:_MAX_MESSAGE]
+def _scrubbed(text: str, api_key: str | None) -> str:
+    if api_key:
+        text = text.replace(api_key, "[removed]")
+    return _SECRETS.sub("[removed]", text)[:_MAX_MESSAGE]
 
 
 def _retry_after_us(header: str | None) -> int | None:

@@ -105,7 +105,11 @@ class _PyreqwestResponse:
         return self._response.status
 
     def header(self, name: str) -> str | None:
-        return self._response.get_header(name)
+        try:
+            return self._response.get_header(name)
+        except ValueError:
+            # Not ASCII: nothing that we could make sense of.
+            return None
 
     async def read(self) -> bytes:
         parts: list[bytes] = []

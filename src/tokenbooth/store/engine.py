@@ -32,6 +32,9 @@ _BUSY_TIMEOUT_S: Final = 10
 _CONFLICT_RETRIES: Final = 40
 _CONFLICT_STATES: Final = frozenset({"40001", "40P01"})
 _CONFLICT_PAUSE_S: Final = 0.002
+_CLOSED: Final = "The service is shutting down."
+# One snapshot, as on SQLite, that never conflicts with anybody.
+_POSTGRES_READING: Final = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
 
 class _Cursor(Protocol):
@@ -52,6 +55,8 @@ class Store:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.is_sqlite = engine.dialect.name == "sqlite"
+        self._reading = engine if self.is_sqlite else engine.execution_options(**_POSTGRES_READING)
+        self._closed = False
         self._readers = ThreadPoolExecutor(_READ_THREADS, thread_name_prefix="store-read")
         self._writer: _Writer = _SqliteWriter(engine) if self.is_sqlite else _PostgresWriter(engine)
 
@@ -61,6 +66,8 @@ class Store:
         Raises:
             StoreUnavailable: the database does not answer.
         """
+        if self._closed:
+            raise StoreUnavailable(_CLOSED)
         return await asyncio.wrap_future(self._readers.submit(self.read_now, fn, *args, **kwargs))
 
     async def write(self, fn: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -69,25 +76,31 @@ class Store:
         Raises:
             StoreUnavailable: the database does not answer; then the work is not known to be done.
         """
-        return await asyncio.wrap_future(self._writer.submit(lambda conn: fn(conn, *args, **kwargs)))
+        return await asyncio.wrap_future(self._submit(lambda conn: fn(conn, *args, **kwargs)))
 
     def read_now(self, fn: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """`read`, for a caller that has a thread to block."""
         try:
-            with self.engine.connect() as conn, conn.begin():
+            with self._reading.connect() as conn, conn.begin():
                 return fn(conn, *args, **kwargs)
         except (OperationalError, InterfaceError) as failure:
             raise StoreUnavailable from failure
 
     def write_now(self, fn: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """`write`, for a caller that has a thread to block."""
-        return self._writer.submit(lambda conn: fn(conn, *args, **kwargs)).result()
+        return self._submit(lambda conn: fn(conn, *args, **kwargs)).result()
 
     def close(self) -> None:
-        """Finish what is queued, then close every connection."""
+        """Finish what is queued, then close every connection; calls after this are refused as unavailable."""
+        self._closed = True
         self._writer.close()
         self._readers.shutdown(wait=True)
         self.engine.dispose()
+
+    def _submit(self, work: Callable[[Connection], R]) -> "Future[R]":
+        if self._closed:
+            raise StoreUnavailable(_CLOSED)
+        return self._writer.submit(work)
 
 
 def open_store(url: str) -> Store:
@@ -103,6 +116,8 @@ def make_engine(url: str) -> Engine:
     return create_engine(
         parsed.set(drivername="postgresql+psycopg"),
         isolation_level="SERIALIZABLE",
+        # An error's text must not quote parameters: digests and addresses are among them.
+        hide_parameters=True,
         pool_size=_READ_THREADS + _PostgresWriter.THREADS,
         pool_pre_ping=True,
         connect_args={"connect_timeout": 5},
@@ -110,7 +125,9 @@ def make_engine(url: str) -> Engine:
 
 
 def _sqlite_engine(url: URL) -> Engine:
-    engine = create_engine(url, pool_size=_READ_THREADS + 1, connect_args={"timeout": _BUSY_TIMEOUT_S})
+    engine = create_engine(
+        url, pool_size=_READ_THREADS + 1, hide_parameters=True, connect_args={"timeout": _BUSY_TIMEOUT_S}
+    )
 
     @event.listens_for(engine, "connect")
     def _configure(driver_connection: _DriverConnection, _entry: ConnectionPoolEntry) -> None:
@@ -159,6 +176,9 @@ class _Operation:
         Raises:
             OperationalError, InterfaceError: the connection is lost; nothing of the group can be committed.
         """
+        # The caller may be gone by now; from here on it cannot cancel, and the outcome can always be told.
+        if not self._future.set_running_or_notify_cancel():
+            return
         try:
             with conn.begin_nested():
                 result = self._work(conn)
@@ -185,22 +205,15 @@ class _SqliteWriter:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine.execution_options(tokenbooth_writer=True)
         self._queue: queue.SimpleQueue[_Operation | None] = queue.SimpleQueue()
-        self._closed = False
         self._thread = threading.Thread(target=self._run, name="store-write", daemon=True)
         self._thread.start()
 
     def submit(self, work: Callable[[Connection], R]) -> "Future[R]":
         future: Future[R] = Future()
-        if self._closed:
-            future.set_exception(StoreUnavailable("The service is shutting down."))
-            return future
         self._queue.put(_Operation(work, future))
         return future
 
     def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
         self._queue.put(None)
         self._thread.join()
 

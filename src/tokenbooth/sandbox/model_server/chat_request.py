@@ -186,9 +186,7 @@ def _check(fields: _Body) -> None:
         message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
         raise ApiError(400, message, param="stream_options")
     if isinstance(fields.stop, list) and len(fields.stop) > 4:
-        raise ApiError(
-            400, "Invalid 'stop': at most 4 sequences.", param="stop", code="array_above_max_length"
-        )
+        raise ApiError(400, "Invalid 'stop': at most 4 sequences.", param="stop", code="array_above_max_length")
 
 
 def _below_minimum(param: str, value: int) -> ApiError:

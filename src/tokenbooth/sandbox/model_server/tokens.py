@@ -112,9 +112,7 @@ class Usage:
             completion_tokens=completion_tokens,
             total_tokens=prompt_tokens + completion_tokens,
             prompt_tokens_details=_PromptDetails(_first(reported.cached_tokens, self.cached_tokens)),
-            completion_tokens_details=_CompletionDetails(
-                _first(reported.reasoning_tokens, self.reasoning_tokens)
-            ),
+            completion_tokens_details=_CompletionDetails(_first(reported.reasoning_tokens, self.reasoning_tokens)),
         )
 
 

@@ -1,0 +1,100 @@
+"""The messages of a chat request: what in them is no text, and what must not be in them.
+
+Plain text needs no look: its bytes bound its tokens. Everything nested is decoded, so that an image or a reference to
+somebody's stored file is found whatever it is written like.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from tokenbooth.catalog import Model
+from tokenbooth.gateway.body import Fields, collapse_duplicates
+from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
+
+_TEXT_PARTS: Final = frozenset(("text", "refusal", "input_text", "output_text", "thinking"))
+_NAMES: Final = frozenset(("role", "content", "type", "text", "image_url", "audio", "tool_calls"))
+_IMAGE_FIELDS: Final = frozenset(("url", "detail"))
+_NESTED: Final = re.compile(rb":\s*[\[{]")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the messages hold beside text: its bytes, and the most prompt tokens that it counts for."""
+
+    size_bytes: int = 0
+    tokens: int = 0
+
+
+_NONE: Final = Parts()
+
+
+def read_messages(fields: Fields, model: Model) -> Parts:
+    """Read the messages, collapsing duplicate names in what is looked at.
+
+    Raises:
+        Refusal: they are malformed, or hold what is not priced.
+    """
+    messages = fields.get("messages")
+    if messages is None:
+        raise invalid_request("missing_messages", "The body has no 'messages'.", "messages")
+    content = bytes(messages)
+    # The common case is a flat list of strings by name; a text with ": [" in it only costs a closer look.
+    if content.lstrip()[:1] == b"[" and _NESTED.search(content) is None and b"\\u00" not in content:
+        return _NONE
+    fields["messages"] = collapse_duplicates(messages, levels=5)
+    try:
+        decoded = msgspec.json.decode(fields["messages"], type=list[dict[str, object]])
+    except (msgspec.DecodeError, RecursionError):
+        raise invalid_request("invalid_parameter", "'messages' must be a list of messages.", "messages") from None
+    read = [_read_message(message, model) for message in decoded]
+    return Parts(sum(parts.size_bytes for parts in read), sum(parts.tokens for parts in read))
+
+
+def _read_message(message: dict[str, object], model: Model) -> Parts:
+    _refuse_other_case(message)
+    if message.get("audio") is not None and "content.input_audio" not in model.allowed_parameters:
+        raise unsupported_parameter("messages.audio")
+    content = message.get("content")
+    if content is None or isinstance(content, str):
+        return _NONE
+    if not isinstance(content, list):
+        raise invalid_request("invalid_parameter", "A message's 'content' must be a string or a list.", "messages")
+    read = [_read_part(part, model) for part in content]
+    return Parts(sum(part.size_bytes for part in read), sum(part.tokens for part in read))
+
+
+def _read_part(part: object, model: Model) -> Parts:
+    if isinstance(part, str):
+        return _NONE
+    kind = part.get("type") if isinstance(part, dict) else None
+    if not isinstance(part, dict) or not isinstance(kind, str):
+        raise invalid_request(
+            "invalid_parameter", "Each part of a message must be an object with a 'type'.", "messages"
+        )
+    _refuse_other_case(part)
+    if kind in _TEXT_PARTS and "image_url" not in part:
+        return _NONE
+    if kind == "image_url":
+        return _read_image(part.get("image_url"), model)
+    if f"content.{kind}" not in model.allowed_parameters:
+        raise unsupported_parameter(f"content.{kind}")
+    # What we don't know may fill the whole context.
+    return Parts(tokens=model.context_tokens)
+
+
+def _read_image(image: object, model: Model) -> Parts:
+    if isinstance(image, dict):
+        for name in image:
+            if name not in _IMAGE_FIELDS:
+                raise unsupported_parameter(f"image_url.{name}")
+        image = image.get("url")
+    return Parts(len(image) if isinstance(image, str) else 0, model.image_tokens_max)
+
+
+def _refuse_other_case(names: dict[str, object]) -> None:
+    for name in names:
+        if name not in _NAMES and name.casefold() in _NAMES:
+            raise invalid_request("invalid_parameter", f"Unknown field '{name}'. Names are in lower case.", "messages")

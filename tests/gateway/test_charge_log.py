@@ -1,0 +1,266 @@
+"""The charge log: what was written is read back, what was torn is cut, and one process owns it."""
+
+import resource
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokenbooth.domain.charges import Charge, PoolKind
+from tokenbooth.gateway.charge_log import (
+    SEGMENT_BYTES,
+    ChargeLog,
+    ChargeLogFull,
+    DataDirectoryLocked,
+    DirectoryLock,
+    Segment,
+    encode_record,
+    next_number,
+    read_back,
+)
+
+CHARGE = Charge(
+    request_id="req_1",
+    account_id="acct_1",
+    key_id="key_1",
+    pool=PoolKind.WINDOW,
+    subscription_id="sub_1",
+    window_start_us=5,
+    model="deepseek/deepseek-chat-v3-0324",
+    endpoint="chat.completions",
+    upstream="demo",
+    finished_at_us=1_772_704_800_000_000,
+    prompt_tokens=10,
+    cached_tokens=3,
+    cache_write_tokens=2,
+    completion_tokens=7,
+    reasoning_tokens=4,
+    input_price=270_000_000,
+    cached_price=70_000_000,
+    cache_write_price=270_000_000,
+    output_price=1_100_000_000,
+    per_request_nano=0,
+    charged_nano=12_345,
+    uncollected_nano=1,
+    upstream_cost_nano=9,
+    estimated=False,
+)
+big = st.integers(min_value=0, max_value=2**63 - 1)
+charges = st.builds(
+    replace,
+    st.just(CHARGE),
+    request_id=st.text(max_size=40),
+    model=st.text(max_size=100),
+    pool=st.sampled_from(PoolKind),
+    prompt_tokens=big,
+    charged_nano=big,
+    uncollected_nano=big,
+    estimated=st.booleans(),
+)
+
+
+def numbered(number: int) -> Charge:
+    return replace(CHARGE, request_id=f"req_{number}")
+
+
+def segment_of(data_dir: Path, content: bytes, number: int = 1) -> Path:
+    """A segment as an earlier run left it."""
+    (data_dir / "charges").mkdir(exist_ok=True)
+    path = data_dir / "charges" / f"{number:012d}.log"
+    path.write_bytes(content)
+    return path
+
+
+def files(data_dir: Path) -> list[str]:
+    return sorted(path.name for path in (data_dir / "charges").iterdir())
+
+
+def test_what_is_appended_is_read_back(tmp_path: Path) -> None:
+    """Every field of every charge, in order, also after a regular end with charges left."""
+    log = ChargeLog(tmp_path, first_number=next_number(tmp_path))
+    written = [numbered(n) for n in range(5)]
+    for charge in written:
+        log.append(charge)
+    before = read_back(tmp_path)
+    log.close()
+
+    assert before.charges == read_back(tmp_path).charges == tuple(written)
+    assert before.torn_bytes == 0
+
+
+@given(st.lists(charges, max_size=4))
+def test_any_charge_survives(tmp_path_factory: pytest.TempPathFactory, written: list[Charge]) -> None:
+    """Whatever the texts and numbers of a charge are, they come back."""
+    data_dir = tmp_path_factory.mktemp("log")
+    segment_of(data_dir, b"".join(map(encode_record, written)))
+
+    assert read_back(data_dir).charges == tuple(written)
+
+
+def test_a_tail_torn_at_any_byte_is_cut(tmp_path: Path) -> None:
+    """A power loss in the middle of the last record costs that record only."""
+    whole = encode_record(numbered(1)) + encode_record(numbered(2))
+    last = encode_record(numbered(3))
+    for kept in range(len(last)):
+        segment_of(tmp_path, whole + last[:kept])
+        replay = read_back(tmp_path)
+        assert replay.charges == (numbered(1), numbered(2))
+        assert replay.torn_bytes == kept
+
+
+def test_a_corrupted_byte_is_noticed(tmp_path: Path) -> None:
+    """Whichever byte of the last record is wrong, the record is not taken for a charge."""
+    first, last = encode_record(numbered(1)), encode_record(numbered(2))
+    for at in range(len(last)):
+        wrong = last[:at] + bytes([last[at] ^ 0x40]) + last[at + 1 :]
+        segment_of(tmp_path, first + wrong)
+        assert read_back(tmp_path).charges == (numbered(1),)
+
+
+@pytest.mark.parametrize("zeros", [1, 7, 8, 9, 16, 4096])
+def test_a_tail_of_zeros_is_torn(tmp_path: Path, zeros: int) -> None:
+    """After a power loss a file system may leave zeros where data was to come; the start has to survive that."""
+    segment_of(tmp_path, encode_record(CHARGE) + bytes(zeros))
+    replay = read_back(tmp_path)
+
+    assert (replay.charges, replay.torn_bytes) == ((CHARGE,), zeros)
+
+
+def test_a_torn_segment_does_not_hide_the_next_one(tmp_path: Path) -> None:
+    """Segments are read in their order, each to its own first torn record."""
+    segment_of(tmp_path, encode_record(numbered(1)) + b"\x05", number=9)
+    segment_of(tmp_path, encode_record(numbered(2)), number=10)
+    replay = read_back(tmp_path)
+
+    assert replay.charges == (numbered(1), numbered(2))
+    assert next_number(tmp_path) == 11
+
+
+def test_charges_behind_a_corrupted_record_are_not_deleted(tmp_path: Path) -> None:
+    """What could not be read is kept for the operator: there may be charges in it (P10)."""
+    wrong = bytearray(encode_record(numbered(1)))
+    wrong[20] ^= 1
+    content = bytes(wrong) + encode_record(numbered(2))
+    segment_of(tmp_path, content)
+    read_back(tmp_path).discard()
+
+    assert [path.read_bytes() for path in (tmp_path / "charges").iterdir()] == [content]
+
+
+def test_discarded_segments_are_gone(tmp_path: Path) -> None:
+    """Once their charges are committed; again is no mistake."""
+    segment_of(tmp_path, encode_record(CHARGE))
+    replay = read_back(tmp_path)
+    replay.discard()
+    replay.discard()
+
+    assert (files(tmp_path), read_back(tmp_path).charges) == ([], ())
+
+
+def test_a_foreign_file_does_not_stop_the_start(tmp_path: Path) -> None:
+    """What an operator left in the directory is not a segment."""
+    segment_of(tmp_path, encode_record(CHARGE), number=3)
+    (tmp_path / "charges" / "copy.log").write_bytes(b"")
+
+    assert next_number(tmp_path) == 4
+
+
+def test_a_new_directory_begins_at_one(tmp_path: Path) -> None:
+    """Nothing there yet."""
+    assert next_number(tmp_path) == 1
+    assert read_back(tmp_path).charges == ()
+
+
+def test_committed_charges_are_forgotten(tmp_path: Path) -> None:
+    """The current segment starts over when all of it is committed, and goes on with what comes after."""
+    log = ChargeLog(tmp_path, first_number=1)
+    segment = log.append(numbered(1))
+    log.append(numbered(2))
+    log.committed(segment, 1)
+    assert len(read_back(tmp_path).charges) == 2
+    log.committed(segment, 1)
+    assert read_back(tmp_path).charges == ()
+    log.append(numbered(3))
+
+    assert read_back(tmp_path).charges == (numbered(3),)
+    log.committed(segment, 1)
+    log.close()
+    assert files(tmp_path) == []
+
+
+def fill_a_segment(log: ChargeLog) -> list[Segment]:
+    """Charges until the log rotates; the segment of each."""
+    large = replace(CHARGE, model="m" * 50_000)
+    return [log.append(large) for _ in range(SEGMENT_BYTES // len(encode_record(large)) + 1)]
+
+
+def test_a_full_segment_is_followed_by_a_new_one(tmp_path: Path) -> None:
+    """The old one is deleted when its last charge is committed, not before."""
+    log = ChargeLog(tmp_path, first_number=1)
+    segments = fill_a_segment(log)
+    old = segments[0]
+    assert files(tmp_path) == ["000000000001.log", "000000000002.log"]
+    assert len(read_back(tmp_path).charges) == len(segments)
+
+    log.committed(old, len(segments) - 2)
+    assert len(files(tmp_path)) == 2
+    log.committed(old, 1)
+    assert files(tmp_path) == ["000000000002.log"]
+    log.close()
+    assert len(read_back(tmp_path).charges) == 1
+
+
+def test_a_segment_that_cannot_be_made_is_a_full_log(tmp_path: Path) -> None:
+    """Rotation that fails (no space, no descriptors, no directory) is told like any other failure to write."""
+    log = ChargeLog(tmp_path, first_number=1)
+    (tmp_path / "charges").rename(tmp_path / "elsewhere")
+    with pytest.raises(ChargeLogFull):
+        fill_a_segment(log)
+    (tmp_path / "elsewhere").rename(tmp_path / "charges")
+
+    assert log.append(CHARGE).uncommitted >= 1
+    log.close()
+
+
+def test_a_second_owner_is_refused(tmp_path: Path) -> None:
+    """Within the process and from another one; after the release the directory is free."""
+    lock = DirectoryLock(tmp_path / "data")
+    script = (
+        "import sys; from pathlib import Path; from tokenbooth.gateway.charge_log import DirectoryLock; "
+        "DirectoryLock(Path(sys.argv[1]))"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "data")]
+    with pytest.raises(DataDirectoryLocked, match="in use by another"):
+        DirectoryLock(tmp_path / "data")
+    other = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    lock.release()
+
+    assert other.returncode == 1
+    assert "DataDirectoryLocked" in other.stderr
+    assert subprocess.run(command, timeout=60, check=False).returncode == 0
+    DirectoryLock(tmp_path / "data").release()
+
+
+def test_a_full_disk_leaves_no_part_of_a_record(tmp_path: Path) -> None:
+    """Where only a part fits, nothing stays; with space again the log goes on behind the last whole record."""
+    record = len(encode_record(CHARGE))
+    log = ChargeLog(tmp_path, first_number=1)
+    log.append(numbered(1))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        # The limit on file sizes stands in for a disk with room for one record and a half.
+        for room in (record + record // 2, record):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+            with pytest.raises(ChargeLogFull):
+                log.append(numbered(2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert read_back(tmp_path).torn_bytes == 0
+    log.append(numbered(3))
+    log.close()
+
+    assert read_back(tmp_path).charges == (numbered(1), numbered(3))
