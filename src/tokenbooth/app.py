@@ -13,6 +13,7 @@ from tokenbooth.application import Application, Parts, Sandbox, data_dir
 from tokenbooth.catalog import Catalog, build_catalog
 from tokenbooth.clock import Clock, SystemClock
 from tokenbooth.dashboard import DashboardContext, create_dashboard
+from tokenbooth.dashboard.mail import make_mailer
 from tokenbooth.database import open_database
 from tokenbooth.domain.windows import parse_duration
 from tokenbooth.gateway.app import Gateway
@@ -77,12 +78,12 @@ def build_application(settings: Settings, *, clock: Clock | None = None, sandbox
         handle_event=_leave_alone if inbox is None else inbox.handle,
     )
     program_version = version("tokenbooth")
+    management = create_management_app(context)
     dashboard = DashboardContext(
-        catalog=catalog,
-        clock=clock,
-        base_url=settings.server.base_url(),
-        min_top_up_nano=settings.billing.min_top_up_usd,
+        management=context,
+        mailer=make_mailer(settings.mail),
         version=program_version,
+        management_openapi=management.openapi,
     )
     return Application(
         Parts(
@@ -90,7 +91,7 @@ def build_application(settings: Settings, *, clock: Clock | None = None, sandbox
             store=store,
             catalog=catalog,
             gateway=gateway,
-            management=create_management_app(context),
+            management=management,
             dashboard=create_dashboard(dashboard),
             runner=Runner(_jobs(store, clock, inbox)),
             inbox=inbox,

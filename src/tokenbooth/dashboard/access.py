@@ -243,9 +243,7 @@ class Access:
         )
 
     def _look_in_mailbox(self, request: Request, email: str, task: BackgroundTask) -> Response:
-        response = self._web.page(
-            request, "mailbox.html", None, email=email, is_mailed=self._context.mailer.is_mailed
-        )
+        response = self._web.page(request, "mailbox.html", None, email=email, is_mailed=self._context.mailer.is_mailed)
         response.background = task
         return response
 
@@ -279,9 +277,7 @@ async def mail_sign_up(web: Web, email: str, *, life_us: int) -> bool:
     )  # fmt: skip
 
 
-def set_new_password(
-    conn: Connection, account_id: str, password_hash: str, *, now_us: int, keep: str | None
-) -> None:
+def set_new_password(conn: Connection, account_id: str, password_hash: str, *, now_us: int, keep: str | None) -> None:
     """Change a password, and end every log-in but `keep`."""
     accounts.set_password(conn, account_id, password_hash)
     sessions.end_sessions(conn, account_id, but=keep)
@@ -295,9 +291,7 @@ def set_new_password(
     )
 
 
-async def _mail_link(
-    web: Web, email: str, purpose: Purpose, life_us: int, path: str, subject: str, text: str
-) -> bool:
+async def _mail_link(web: Web, email: str, purpose: Purpose, life_us: int, path: str, subject: str, text: str) -> bool:
     management, secret = web.context.management, secrets.token_urlsafe(_SECRET_BYTES)
     now_us = management.clock.now_us()
     is_made = await management.store.write(

@@ -69,9 +69,7 @@ class AccountPages:
         return see_other("/dashboard/account?done=ended")
 
     async def end_others(self, _request: Request, visitor: Visitor, _: Form) -> Response:
-        await self._management.store.write(
-            sessions.end_sessions, visitor.account_id, but=visitor.owner.session_id
-        )
+        await self._management.store.write(sessions.end_sessions, visitor.account_id, but=visitor.owner.session_id)
         return see_other("/dashboard/account?done=ended")
 
     async def _page(

@@ -53,9 +53,7 @@ def explain(request: RequestView) -> Explanation:
         if count
     ]
     if request.per_request_nano:
-        parts.append(
-            Part("Request", 1, request.per_request_nano, False, Fraction(request.per_request_nano))
-        )
+        parts.append(Part("Request", 1, request.per_request_nano, False, Fraction(request.per_request_nano)))
     total = sum((part.cost for part in parts), Fraction(0))
     computed_nano = divide_rounding_up(total.numerator, total.denominator)
     return Explanation(tuple(parts), computed_nano, _note(request, computed_nano))
@@ -64,8 +62,6 @@ def explain(request: RequestView) -> Explanation:
 def _note(request: RequestView, computed_nano: int) -> str | None:
     if request.charged_nano < computed_nano:
         return "No more than this was free, so no more was charged."
-    if request.charged_nano > computed_nano and request.reasoning_tokens:
+    if request.charged_nano > computed_nano:
         return "Reasoning has a price of its own for this model."
-    if request.charged_nano != computed_nano:
-        return "This model's price changes with the length of the prompt."
     return None

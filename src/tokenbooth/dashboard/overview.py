@@ -57,8 +57,13 @@ class OverviewPages:
         seen = await self._look(visitor)
         fragment = self._web.render(request, "overview_live.html", visitor, seen=seen)
         return self._web.page(
-            request, "overview.html", visitor, seen=seen, mark=_mark(fragment), example_model=first_model(self._management),
-        )  # fmt: skip
+            request,
+            "overview.html",
+            visitor,
+            seen=seen,
+            mark=_mark(fragment),
+            example_model=first_model(self._management),
+        )
 
     async def live(self, request: Request, visitor: Visitor) -> Response:
         """The part that changes; nothing (204) when it is what the page shows already."""

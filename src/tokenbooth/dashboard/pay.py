@@ -48,7 +48,9 @@ class BillingPages:
     async def live(self, request: Request, visitor: Visitor) -> Response:
         """The subscriptions and the credit, for a page that waits for a payment."""
         status, held_nano = await self._look(visitor)
-        return self._web.page(request, "billing_live.html", visitor, status_view=status, held_nano=held_nano, waits=True)
+        return self._web.page(
+            request, "billing_live.html", visitor, status_view=status, held_nano=held_nano, waits=True
+        )
 
     async def subscribe(self, request: Request, visitor: Visitor, form: Form) -> Response:
         try:
@@ -62,7 +64,9 @@ class BillingPages:
                 )
 
             answer = await guarded(self._management, form.claim(request, visitor.account_id), work)
-            return self._to_payment(request, visitor, answer, f"{plan.name}, ${price(plan.price_nano)[1:]} a {plan.interval}")
+            return self._to_payment(
+                request, visitor, answer, f"{plan.name}, ${price(plan.price_nano)[1:]} a {plan.interval}"
+            )
         except TokenboothError as error:
             return await self._page(request, visitor, error=error)
 

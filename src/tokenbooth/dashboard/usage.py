@@ -156,9 +156,7 @@ def _look(conn: Connection, account_id: str, asked: Asked) -> _Seen:
     groups, names = _sums(conn, account_id, asked)
     is_used = any(sums.requests for sums in groups.values())
     requests = (
-        list_requests(
-            conn, account_id, limit=_PER_PAGE + 1, after=asked.after, span=asked.span, key_id=asked.key_id
-        )
+        list_requests(conn, account_id, limit=_PER_PAGE + 1, after=asked.after, span=asked.span, key_id=asked.key_id)
         if is_used
         else []
     )
@@ -190,13 +188,11 @@ def _csv_lines(asked: Asked, groups: Mapping[str, Sums], names: Mapping[str, str
     heads = ["key", "name"] if asked.group_by is GroupBy.KEY else [str(asked.group_by)]
     writer.writerow([*heads, "requests", "prompt_tokens", "cached_tokens", "completion_tokens", "cost_usd"])
     for name, sums in groups.items():
-        match asked.group_by:
-            case GroupBy.DAY:
-                first = [iso_day(int(name))]
-            case GroupBy.KEY:
-                first = [name, _harmless(names.get(name, ""))]
-            case GroupBy.MODEL:
-                first = [_harmless(name)]
+        first = [_harmless(name)]
+        if asked.group_by is GroupBy.DAY:
+            first = [iso_day(int(name))]
+        elif asked.group_by is GroupBy.KEY:
+            first = [name, _harmless(names.get(name, ""))]
         writer.writerow(
             [
                 *first,

@@ -225,6 +225,23 @@ usage_hours = Table(
     Column("upstream_cost_nano", BigInteger, nullable=False),
 )
 
+usage_days = Table(
+    "usage_days",
+    metadata,
+    Column("account_id", String, primary_key=True),
+    Column("dimension", String, primary_key=True),
+    Column("day_us", BigInteger, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("charged_nano", BigInteger, nullable=False),
+    Column("uncollected_nano", BigInteger, nullable=False),
+    Column("upstream_cost_nano", BigInteger, nullable=False),
+    CheckConstraint("dimension IN ('all', 'key', 'model', 'subscription')", name="dimension"),
+)
+
 inbox = Table(
     "inbox",
     metadata,

@@ -22,6 +22,7 @@ def upgrade() -> None:
     _create_retention()
     _create_usage_events()
     _create_usage_hours()
+    _create_usage_days()
     _create_checkouts()
     _create_ledger_entries()
     _create_management_keys()
@@ -377,3 +378,24 @@ def _create_mail_links() -> None:
     )
     op.create_index(op.f("ix_mail_links_expires_at_us"), "mail_links", ["expires_at_us"], unique=False)
     op.create_index("ix_mail_links_email_created_at_us", "mail_links", ["email", "created_at_us"], unique=False)
+
+
+def _create_usage_days() -> None:
+    op.create_table(
+        "usage_days",
+        sa.Column("account_id", sa.String(), nullable=False),
+        sa.Column("dimension", sa.String(), nullable=False),
+        sa.Column("day_us", sa.BigInteger(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("requests", sa.BigInteger(), nullable=False),
+        sa.Column("prompt_tokens", sa.BigInteger(), nullable=False),
+        sa.Column("cached_tokens", sa.BigInteger(), nullable=False),
+        sa.Column("completion_tokens", sa.BigInteger(), nullable=False),
+        sa.Column("charged_nano", sa.BigInteger(), nullable=False),
+        sa.Column("uncollected_nano", sa.BigInteger(), nullable=False),
+        sa.Column("upstream_cost_nano", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint(
+            "dimension IN ('all', 'key', 'model', 'subscription')", name=op.f("ck_usage_days_dimension")
+        ),
+        sa.PrimaryKeyConstraint("account_id", "dimension", "day_us", "name", name=op.f("pk_usage_days")),
+    )
