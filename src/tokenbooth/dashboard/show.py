@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from typing import Final
 
+from markupsafe import Markup, escape
+
 from tokenbooth.clock import iso_ms
 from tokenbooth.domain.money import NANO_PER_CENT, NANO_PER_USD, format_usd
 
@@ -90,7 +92,18 @@ def ago(at_us: int, now_us: int) -> str:
     return "just now" if now_us - at_us < _MINUTE_S * _SECOND_US else f"{span(now_us - at_us)} ago"
 
 
+def prose(text: str) -> Markup:
+    """A text in which `backticks` mark code."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return escape(text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if index % 2 else escape(part) for index, part in enumerate(parts)
+    )
+
+
 FILTERS: Final = {
+    "prose": prose,
     "usd": usd,
     "price": price,
     "about": about,
