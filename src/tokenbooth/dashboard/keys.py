@@ -1,7 +1,6 @@
 """API keys and management keys: create, see once, list, delete. Only `dashboard.app` imports this."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,11 +10,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tokenbooth.dashboard.overview import first_model
-from tokenbooth.dashboard.web import Form, Visitor, Web, labelled, see_other
+from tokenbooth.dashboard.web import Form, Visitor, Web, labelled, payload_of, see_other
 from tokenbooth.domain.keys import DEFAULT_SCOPES, Scope
 from tokenbooth.domain.subscriptions import SubscriptionStatus
 from tokenbooth.domain.windows import parse_duration
-from tokenbooth.errors import Conflict, InvalidRequest, NotFound, TokenboothError
+from tokenbooth.errors import InvalidRequest, NotFound, TokenboothError
 from tokenbooth.management import keys, management_keys
 from tokenbooth.management.body import Fields
 from tokenbooth.management.instants import read_end
@@ -85,11 +84,11 @@ class KeyPages:
 
     async def create(self, request: Request, visitor: Visitor, form: Form) -> Response:
         try:
-            answer = await self._create(request, visitor, form)
+            created = payload_of(await self._create(request, visitor, form))
         except TokenboothError as error:
             problem = labelled(error.message, _LABELS)
             return await self._page(request, visitor, status=error.status, problem=problem, given=form)
-        return self._shown_once(request, visitor, answer, "apiKey")
+        return self._shown_once(request, visitor, created, "apiKey")
 
     async def ask(self, request: Request, visitor: Visitor) -> Response:
         key = await self._own(visitor, str(request.path_params["key_id"]))
@@ -119,10 +118,11 @@ class KeyPages:
                 expires_at_us=_expires_at_us(fields, self._management.clock.now_us()),
                 claim=form.claim(request, visitor.account_id),
             )
+            created = payload_of(answer)
         except TokenboothError as error:
             problem = labelled(error.message, _LABELS)
             return await self._management_page(request, visitor, status=error.status, problem=problem, given=form)
-        return self._shown_once(request, visitor, answer, "managementKey")
+        return self._shown_once(request, visitor, created, "managementKey")
 
     async def ask_management(self, request: Request, visitor: Visitor) -> Response:
         key_id = str(request.path_params["key_id"])
@@ -169,11 +169,8 @@ class KeyPages:
             tpm=fields.optional_integer("tpm", at_least=1),
         )
 
-    def _shown_once(self, request: Request, visitor: Visitor, answer: Answer, field: str) -> Response:
-        created = json.loads(answer.body)
-        if answer.status != 200:
-            # The form was sent again, by a reload: the key that it made is not shown twice.
-            raise Conflict("key_already_created", "This key was created before, and a key is shown only once.")
+    def _shown_once(self, request: Request, visitor: Visitor, created: Mapping[str, object], field: str) -> Response:
+        """The one page on which the key stands."""
         return self._web.page(
             request,
             "key_created.html",

@@ -1,6 +1,5 @@
 """Billing: subscribe, cancel, top up; what is active and what is left. Only `dashboard.app` imports this."""
 
-import json
 from typing import Final
 
 from starlette.requests import Request
@@ -8,7 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tokenbooth.dashboard.show import price
-from tokenbooth.dashboard.web import Form, Visitor, Web, labelled, see_other
+from tokenbooth.dashboard.web import Form, Visitor, Web, labelled, payload_of, see_other
 from tokenbooth.domain.subscriptions import SubscriptionStatus
 from tokenbooth.errors import InvalidRequest, NotFound, ProviderFailed, TokenboothError
 from tokenbooth.management import checkout
@@ -105,7 +104,7 @@ class BillingPages:
             return success(checkout.subscription_json(view))
 
         try:
-            await guarded(self._management, form.claim(request, visitor.account_id), work)
+            payload_of(await guarded(self._management, form.claim(request, visitor.account_id), work))
         except NotFound:
             raise
         except TokenboothError as error:
@@ -123,8 +122,8 @@ class BillingPages:
     def _to_payment(self, request: Request, visitor: Visitor, answer: Answer, what: str) -> Response:
         """A page that goes on to the payment page by itself. A redirect would not do: the policy that keeps forms on
         this site holds for redirects, too, and where Stripe's page is, is Stripe's to say."""
-        url = json.loads(answer.body).get("sessionUrl")
-        if answer.status != 200 or not isinstance(url, str) or not url.startswith(("https://", "http://")):
+        url = payload_of(answer).get("sessionUrl")
+        if not isinstance(url, str) or not url.startswith(("https://", "http://")):
             raise ProviderFailed("stripe_error", "The payment page could not be made. Please try again.")
         response = self._web.page(request, "to_payment.html", visitor, url=url, what=what)
         response.headers["refresh"] = f"0; url={url}"

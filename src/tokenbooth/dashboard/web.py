@@ -6,6 +6,7 @@ things. Only the dashboard imports this.
 
 import hashlib
 import hmac
+import json
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,10 +21,19 @@ from starlette.responses import RedirectResponse, Response
 
 from tokenbooth.dashboard.context import DashboardContext
 from tokenbooth.dashboard.show import FILTERS
-from tokenbooth.errors import Forbidden, InvalidRequest, NotFound, TokenboothError, UnsupportedMedia
+from tokenbooth.errors import (
+    Conflict,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    PaymentRequired,
+    TokenboothError,
+    Unprocessable,
+    UnsupportedMedia,
+)
 from tokenbooth.management.body import Fields, JsonValue, read_raw
 from tokenbooth.management.session import cookie_secret, form_token, require_own_origin, session_owner
-from tokenbooth.store.idempotency import Claim
+from tokenbooth.store.idempotency import Answer, Claim
 from tokenbooth.store.sessions import SessionOwner, is_due_to_touch, touch_session
 
 STATIC_PATH: Final = "/dashboard/static"
@@ -33,6 +43,7 @@ _HERE: Final = Path(__file__).parent
 _MAX_FORM_BYTES: Final = 16 * 1024
 _MAX_FIELDS: Final = 50
 _ONCE_MAX: Final = 64
+_REFUSALS: Final = (InvalidRequest, PaymentRequired, Forbidden, NotFound, Conflict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,11 +250,30 @@ def client_address(request: Request) -> str:
     return "" if request.client is None else request.client.host
 
 
+def payload_of(answer: Answer) -> Mapping[str, object]:
+    """What an answer of the management plane says.
+
+    Raises:
+        TokenboothError: it is a refusal, perhaps one that was kept for this form.
+    """
+    said = json.loads(answer.body)
+    if answer.status < 400:
+        return _object(said)
+    error = _object(said["error"])
+    kind = next((kind for kind in _REFUSALS if kind.status == answer.status), Unprocessable)
+    raise kind(str(error["code"]), str(error["message"]))
+
+
 def labelled(message: str, labels: Mapping[str, str]) -> str:
     """A message of the API with the names of its fields as the page calls them."""
     for name, label in labels.items():
         message = message.replace(f"`{name}`", f"“{label}”")
     return message
+
+
+def _object(value: object) -> Mapping[str, object]:
+    assert isinstance(value, dict)
+    return value
 
 
 def _require_admin(visitor: Visitor) -> None:

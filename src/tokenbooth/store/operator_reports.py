@@ -294,7 +294,8 @@ def _sales_of_accounts(conn: Connection, ids: Collection[str], span: Span) -> di
 
 
 def _by_plan(conn: Connection, by_subscription: dict[str, Sale]) -> dict[str, Sale]:
-    plans = dict(conn.execute(select(subscriptions.c.id, subscriptions.c.plan_slug)).tuples().all())
+    rows = conn.execute(select(subscriptions.c.id, subscriptions.c.plan_slug))
+    plans = {row.id: row.plan_slug for row in rows}
     by_plan: dict[str, Sale] = {}
     for subscription_id, sale in by_subscription.items():
         plan = plans.get(subscription_id, subscription_id)
