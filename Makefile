@@ -16,14 +16,17 @@ ARGS ?=
 # Test processes at once.
 WORKERS ?= 2
 
-.PHONY: help install setup-test demo check format test lock clean
+.PHONY: help install setup-test screenshots demo check format test lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 install: $(STAMPS)/product ## Create .venv with the product in it (.venv/bin/tokenbooth)
 
-setup-test: $(STAMPS)/dev ## Install what tests and checks need into .venv
+setup-test: $(STAMPS)/dev $(STAMPS)/browser ## Install what tests and checks need: .venv, a browser, axe-core
+
+screenshots: setup-test ## Take the pictures of the dashboard anew: docs/images
+	@$(BIN)/python scripts/screenshots
 
 demo: install ## Run everything on this machine: make demo ARGS="--port 8099"
 	@exec $(BIN)/tokenbooth demo $(ARGS)
@@ -63,4 +66,13 @@ $(STAMPS)/product: requirements.lock pyproject.toml | $(BIN)/python
 $(STAMPS)/dev: requirements-dev.lock $(STAMPS)/product
 	@echo "Installing what tests and checks need into $(VENV)"
 	@$(PIP) install --requirement requirements-dev.lock
+	@mkdir -p $(STAMPS) && touch $@
+
+# The browser comes from Debian; without root it has to be there already.
+$(STAMPS)/browser: tests/browser/package.json | $(BIN)/python
+	@if [ ! -x /usr/bin/chromium ] && [ "$$(id -u)" = 0 ]; then \
+	  echo "Installing Chromium for the browser tests"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; \
+	fi
+	@cd tests/browser && npm install --silent --no-audit --no-fund
 	@mkdir -p $(STAMPS) && touch $@
