@@ -16,7 +16,7 @@ ARGS ?=
 # Test processes at once.
 WORKERS ?= 2
 
-.PHONY: help install setup-test screenshots demo check format test lock clean
+.PHONY: help install setup-test screenshots demo check format test test-crash bench-store lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,12 @@ format: setup-test ## Format the code and apply safe lint fixes
 
 test: setup-test ## Run the tests: make test ARGS="-k admission"
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+test-crash: setup-test ## Kill the service twenty times on each engine, under load
+	@TOKENBOOTH_TEST_KILLS=20 $(BIN)/python -m pytest tests/crash --timeout 900
+
+bench-store: setup-test ## Settlements a second per engine: make bench-store ARGS="--rows 10000000"
+	@$(BIN)/python bench/store.py $(ARGS)
 
 lock: ## Resolve the dependencies anew and write the lock files
 	@scripts/lock

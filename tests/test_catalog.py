@@ -1,12 +1,18 @@
 """The catalog: plans, models and prices as they follow from the settings."""
 
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
+import pytest
+
 from tokenbooth.catalog import Catalog, build_catalog
+from tokenbooth.default_prices import list_price
 from tokenbooth.domain.plans import Interval, Plan
 from tokenbooth.domain.pricing import TokenRates
-from tokenbooth.settings import load_settings
+from tokenbooth.settings import Settings, SettingsError, load_settings
 
+TODAY = date(2026, 11, 1)
 FILE = """
 [plans.standard]
 price_usd = "20"
@@ -155,3 +161,53 @@ def test_routes(tmp_path: Path) -> None:
 def test_free_models(tmp_path: Path) -> None:
     """Nothing costs anything."""
     assert catalog(tmp_path).models["free"].price.is_free()
+
+
+LISTED = """
+[upstreams.openai]
+base_url = "https://api.openai.com/v1"
+[models.cheap]
+upstreams = [{ name = "openai", model = "gpt-4o" }]
+context_tokens = 128000
+max_output_tokens = 16384
+"""
+
+
+def load_text(tmp_path: Path, text: str) -> Settings:
+    """The settings of a file with this text."""
+    path = tmp_path / "tokenbooth.toml"
+    path.write_text(text)
+    return load_settings(path)
+
+
+def test_a_model_without_a_price_takes_the_public_list_price(tmp_path: Path) -> None:
+    """The package's price of the upstream's model is the default; what the file names is above it."""
+    listed = build_catalog(load_text(tmp_path, LISTED), today=TODAY).models["cheap"].price
+    own = load_text(tmp_path, LISTED + 'output_usd_per_million = "99"')
+
+    assert listed == list_price("gpt-4o", "https://api.openai.com/v1", TODAY)
+    assert (listed.rates.input, listed.rates.output) > (0, 0)
+    assert build_catalog(own, today=TODAY).models["cheap"].price.rates == replace(listed.rates, output=99 * 10**9)
+
+
+@pytest.mark.parametrize(("base_url", "today"), [("http://127.0.0.1:9", TODAY), ("https://api.openai.com/v1", None)])
+def test_no_price_no_start(tmp_path: Path, base_url: str, today: date | None) -> None:
+    """A model that neither the file nor the list prices is a mistake that names it."""
+    settings = load_text(tmp_path, LISTED.replace("https://api.openai.com/v1", base_url))
+    with pytest.raises(SettingsError, match=r'models\."cheap" has no price'):
+        build_catalog(settings, today=today)
+
+
+def test_long_context_has_prices_of_its_own(tmp_path: Path) -> None:
+    """Prompts above the threshold are billed wholly at the other rates, cache reads at the input's by default."""
+    text = (
+        LISTED
+        + 'input_usd_per_million = "1"\noutput_usd_per_million = "2"\n'
+        + '[models.cheap.long_context]\nabove_tokens = 200\ninput_usd_per_million = "3"\noutput_usd_per_million = "4"'
+    )
+    price = build_catalog(load_text(tmp_path, text)).models["cheap"].price
+
+    assert price.rates_for(200).input == 10**9
+    assert price.rates_for(201) == TokenRates(
+        input=3 * 10**9, output=4 * 10**9, cached_input=3 * 10**9, cache_write=3 * 10**9
+    )

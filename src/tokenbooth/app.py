@@ -4,6 +4,7 @@ Only the command line, the demo and tests import this.
 """
 
 import socket
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Final
 
@@ -19,6 +20,7 @@ from tokenbooth.domain.windows import parse_duration
 from tokenbooth.gateway.app import Gateway
 from tokenbooth.gateway.upstreams import PyreqwestUpstreams, Timeouts
 from tokenbooth.jobs.inbox import InboxHandler
+from tokenbooth.jobs.retention import UsageRetention
 from tokenbooth.jobs.runner import Job, Runner
 from tokenbooth.jobs.sweep import Sweep
 from tokenbooth.logs import configure_logging
@@ -50,7 +52,7 @@ def build_application(settings: Settings, *, clock: Clock | None = None, sandbox
     if sandbox is not None and (settings.stripe is None or settings.stripe.is_live()):
         raise SettingsError("stripe.secret_key: no sandbox runs beside a live Stripe key")
     clock = clock or SystemClock()
-    snapshot = build_catalog(settings)
+    snapshot = build_catalog(settings, today=datetime.fromtimestamp(clock.now_us() / 1_000_000, UTC).date())
     store = open_database(settings)
 
     def catalog() -> Catalog:
@@ -93,7 +95,7 @@ def build_application(settings: Settings, *, clock: Clock | None = None, sandbox
             gateway=gateway,
             management=management,
             dashboard=create_dashboard(dashboard),
-            runner=Runner(_jobs(store, clock, inbox)),
+            runner=Runner(_jobs(settings, store, clock, inbox)),
             inbox=inbox,
             stripe=stripe,
             sandbox=sandbox,
@@ -151,8 +153,11 @@ def _stripe_gateway(settings: StripeSettings) -> StripeGateway:
     )
 
 
-def _jobs(store: Store, clock: Clock, inbox: InboxHandler | None) -> list[Job]:
-    jobs = [Job("sweep", _SWEEP_EVERY_S, Sweep(store, clock).run)]
+def _jobs(settings: Settings, store: Store, clock: Clock, inbox: InboxHandler | None) -> list[Job]:
+    jobs = [
+        Job("sweep", _SWEEP_EVERY_S, Sweep(store, clock).run),
+        Job("retention", _SWEEP_EVERY_S, UsageRetention(store, clock, settings.retention.usage_days).run),
+    ]
     if inbox is not None:
         jobs.append(Job("inbox", _INBOX_EVERY_S, inbox.run_due))
     return jobs

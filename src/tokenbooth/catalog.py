@@ -2,11 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
+from typing import Final
 
+from tokenbooth.default_prices import list_price
 from tokenbooth.domain.plans import Plan
 from tokenbooth.domain.pricing import Price, TokenRates, with_markup
 from tokenbooth.domain.windows import parse_duration
-from tokenbooth.settings import ModelSettings, PlanSettings, Settings, UpstreamSettings
+from tokenbooth.settings import LongContextSettings, ModelSettings, PlanSettings, Settings, UpstreamSettings
+from tokenbooth.settings_sources import SettingsError
+
+_FREE: Final = Price(TokenRates(input=0, output=0, cached_input=0, cache_write=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +84,20 @@ class Catalog:
         return model.price if plan is None else with_markup(model.price, plan.markup_basis_points)
 
 
-def build_catalog(settings: Settings) -> Catalog:
-    """The catalog of validated settings."""
+def build_catalog(settings: Settings, *, today: date | None = None) -> Catalog:
+    """The catalog of validated settings.
+
+    Args:
+        settings: the configuration.
+        today: the day whose public list prices fill in what a model's configuration leaves out; None: nothing does.
+
+    Raises:
+        SettingsError: a model has no price.
+    """
     upstreams = {name: _upstream(name, upstream) for name, upstream in settings.upstreams.items()}
     return Catalog(
         plans={slug: _plan(slug, plan) for slug, plan in settings.plans.items()},
-        models={name: _model(name, model, upstreams) for name, model in settings.models.items()},
+        models={name: _model(name, model, upstreams, today) for name, model in settings.models.items()},
     )
 
 
@@ -111,13 +125,14 @@ def _plan(slug: str, settings: PlanSettings) -> Plan:
     )
 
 
-def _model(name: str, settings: ModelSettings, upstreams: Mapping[str, Upstream]) -> Model:
-    price = _customer_price(settings)
+def _model(name: str, settings: ModelSettings, upstreams: Mapping[str, Upstream], today: date | None) -> Model:
+    routes = tuple(Route(upstreams[u.name], u.model or name, u.weight) for u in settings.upstreams)
+    price = _list_or_own_price(name, settings, routes, today)
     return Model(
         name=name,
         price=with_markup(price, _basis_points(settings.markup_percent)),
         upstream_price=_upstream_price(settings, price),
-        routes=tuple(Route(upstreams[u.name], u.model or name, u.weight) for u in settings.upstreams),
+        routes=routes,
         context_tokens=settings.context_tokens,
         max_output_tokens=settings.max_output_tokens,
         image_tokens_max=settings.image_tokens_max,
@@ -127,17 +142,58 @@ def _model(name: str, settings: ModelSettings, upstreams: Mapping[str, Upstream]
     )
 
 
-def _customer_price(settings: ModelSettings) -> Price:
-    input_nano = settings.input_usd_per_million or 0
+def _list_or_own_price(name: str, settings: ModelSettings, routes: tuple[Route, ...], today: date | None) -> Price:
+    """The configured price, each part of it above the list price of the first upstream that has one."""
+    if settings.free:
+        return _own_price(settings, _FREE)
+    listed = None
+    if today is not None and (settings.input_usd_per_million is None or settings.output_usd_per_million is None):
+        prices = (list_price(route.model, route.upstream.base_url, today) for route in routes)
+        listed = next((price for price in prices if price is not None), None)
+    if listed is not None:
+        return _own_price(settings, listed)
+    if settings.input_usd_per_million is None or settings.output_usd_per_million is None:
+        raise SettingsError(
+            f'models."{name}" has no price: set input_usd_per_million and output_usd_per_million, or free = true; '
+            "there is no public list price for this model at its upstreams either"
+        )
+    return _own_price(settings, _FREE)
+
+
+def _own_price(settings: ModelSettings, listed: Price) -> Price:
+    """The configuration on top of `listed`; a cache rate without a price of its own follows the input."""
+    rates = listed.rates
+    own_input = settings.input_usd_per_million is not None
+    input_nano = _or(settings.input_usd_per_million, rates.input)
+    long_context = settings.long_context
     return Price(
         rates=TokenRates(
             input=input_nano,
-            output=settings.output_usd_per_million or 0,
-            cached_input=_or(settings.cached_input_usd_per_million, input_nano),
-            cache_write=_or(settings.cache_write_usd_per_million, input_nano),
+            output=_or(settings.output_usd_per_million, rates.output),
+            cached_input=_or(settings.cached_input_usd_per_million, input_nano if own_input else rates.cached_input),
+            cache_write=_or(settings.cache_write_usd_per_million, input_nano if own_input else rates.cache_write),
             reasoning=settings.reasoning_usd_per_million,
         ),
         per_request_nano=settings.per_request_usd,
+        long_context=_long_rates(long_context) if long_context is not None else _listed_long(listed, own_input),
+        long_context_above_tokens=(
+            listed.long_context_above_tokens if long_context is None else long_context.above_tokens
+        ),
+    )
+
+
+def _listed_long(listed: Price, own_input: bool) -> TokenRates | None:
+    # A price of one's own is the price of every length, unless the configuration says otherwise.
+    return None if own_input else listed.long_context
+
+
+def _long_rates(settings: LongContextSettings) -> TokenRates:
+    input_nano = settings.input_usd_per_million
+    return TokenRates(
+        input=input_nano,
+        output=settings.output_usd_per_million,
+        cached_input=_or(settings.cached_input_usd_per_million, input_nano),
+        cache_write=_or(settings.cache_write_usd_per_million, input_nano),
     )
 
 
@@ -145,6 +201,7 @@ def _upstream_price(settings: ModelSettings, price: Price) -> Price:
     """What the operator pays: as configured, else the price before the markup."""
     rates = price.rates
     input_nano = _or(settings.upstream_input_usd_per_million, rates.input)
+    configured = settings.upstream_input_usd_per_million is not None
     return Price(
         rates=TokenRates(
             input=input_nano,
@@ -152,7 +209,10 @@ def _upstream_price(settings: ModelSettings, price: Price) -> Price:
             cached_input=_or(settings.upstream_cached_input_usd_per_million, min(rates.cached_input, input_nano)),
             cache_write=rates.cache_write,
             reasoning=rates.reasoning,
-        )
+        ),
+        per_request_nano=price.per_request_nano,
+        long_context=None if configured else price.long_context,
+        long_context_above_tokens=price.long_context_above_tokens,
     )
 
 

@@ -5,8 +5,7 @@ a mistake is a `SettingsError` whose message names the key.
 """
 
 import os
-import tomllib
-from collections.abc import Mapping
+from copy import deepcopy
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
@@ -21,17 +20,12 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from tokenbooth.domain.money import NANO_PER_CENT, InvalidAmount, parse_usd
+from tokenbooth.domain.money import NANO_PER_CENT, NANO_PER_USD, InvalidAmount, parse_usd
 from tokenbooth.domain.plans import Interval
 from tokenbooth.domain.windows import InvalidDuration, parse_duration
-
-ENV_PREFIX: Final = "TOKENBOOTH_"
-
-
-class SettingsError(Exception):
-    """The configuration cannot be used; the message names each key and what is wrong with it."""
+from tokenbooth.settings_sources import SettingsError as SettingsError
+from tokenbooth.settings_sources import overlay_environment, read_toml, resolve_secrets
 
 
 def _nano(value: object) -> int:
@@ -131,8 +125,8 @@ class UsdcSettings(Section):
 class BillingSettings(Section):
     """`[billing]`: rules of payments."""
 
-    min_top_up_usd: UsdNano = 10 * 10**9
-    max_top_up_usd: UsdNano = 10_000 * 10**9
+    min_top_up_usd: UsdNano = 10 * NANO_PER_USD
+    max_top_up_usd: UsdNano = 10_000 * NANO_PER_USD
     renewal_grace: Duration = "6h"
 
 
@@ -209,7 +203,7 @@ class UpstreamSettings(Section):
     """`[upstreams.<name>]`: a server that runs models."""
 
     base_url: str = Field(pattern=r"^https?://[^\s?#]+$")
-    api_key: SecretStr | None = None
+    api_key: SecretStr | None = Field(None, min_length=1)
     bills_after_disconnect: bool = False
 
 
@@ -219,6 +213,16 @@ class ModelUpstreamSettings(Section):
     name: str
     model: str | None = None
     weight: int = Field(1, ge=1)
+
+
+class LongContextSettings(Section):
+    """`[models."<name>".long_context]`: prices of a request whose prompt is longer than `above_tokens`."""
+
+    above_tokens: int = Field(ge=1)
+    input_usd_per_million: UsdNano
+    output_usd_per_million: UsdNano
+    cached_input_usd_per_million: UsdNano | None = None
+    cache_write_usd_per_million: UsdNano | None = None
 
 
 class ModelSettings(Section):
@@ -231,6 +235,7 @@ class ModelSettings(Section):
     cache_write_usd_per_million: UsdNano | None = None
     reasoning_usd_per_million: UsdNano | None = None
     per_request_usd: UsdNano = 0
+    long_context: LongContextSettings | None = None
     upstream_input_usd_per_million: UsdNano | None = None
     upstream_output_usd_per_million: UsdNano | None = None
     upstream_cached_input_usd_per_million: UsdNano | None = None
@@ -243,24 +248,26 @@ class ModelSettings(Section):
     output_limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     allowed_parameters: list[str] = []
 
+    @model_validator(mode="after")
+    def _free_is_free(self) -> Self:
+        prices = (self.input_usd_per_million, self.output_usd_per_million, self.long_context)
+        if self.free and any(price is not None for price in prices):
+            raise ValueError("free = true and a price are both set; keep one of them")
+        return self
+
+
+DEFAULT_PLANS: Final[dict[str, dict[str, object]]] = {
+    "standard": {"price_usd": "20", "rpm": 60, "budget_usd": "0.14", "window": "5h"},
+    "pro": {"price_usd": "60", "rpm": 200, "budget_usd": "0.42", "window": "5h"},
+}
+
 
 def _default_plans() -> dict[Slug, PlanSettings]:
-    return {
-        "standard": PlanSettings(price_usd="20", rpm=60, budget_usd="0.14", window="5h"),
-        "pro": PlanSettings(price_usd="60", rpm=200, budget_usd="0.42", window="5h"),
-    }
+    return {slug: PlanSettings.model_validate(plan) for slug, plan in DEFAULT_PLANS.items()}
 
 
-class Settings(BaseSettings):
+class Settings(Section):
     """The whole configuration."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX,
-        env_nested_delimiter="__",
-        extra="forbid",
-        frozen=True,
-        nested_model_default_partial_update=True,
-    )
 
     server: ServerSettings = ServerSettings()
     store: StoreSettings = StoreSettings()
@@ -276,28 +283,12 @@ class Settings(BaseSettings):
     upstreams: dict[str, UpstreamSettings] = {}
     models: dict[str, ModelSettings] = {}
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment is above the file, which arrives as init arguments."""
-        return env_settings, init_settings
-
     @model_validator(mode="after")
     def _models_name_known_upstreams(self) -> Self:
         for name, model in self.models.items():
             for upstream in model.upstreams:
                 if upstream.name not in self.upstreams:
                     raise ValueError(f'models."{name}".upstreams names "{upstream.name}", which is not in [upstreams]')
-            if not model.free and (model.input_usd_per_million is None or model.output_usd_per_million is None):
-                raise ValueError(
-                    f'models."{name}" has no price: set its input and output …_usd_per_million, or free = true'
-                )
         return self
 
 
@@ -307,59 +298,17 @@ def load_settings(path: Path | None) -> Settings:
     Raises:
         SettingsError: the file is missing or malformed, a value is wrong, or a secret's source is missing.
     """
-    raw = _read_toml(path) if path is not None else {}
+    raw = read_toml(path) if path is not None else {}
     base_dir = path.resolve().parent if path is not None else Path.cwd()
+    raw.setdefault("plans", deepcopy(DEFAULT_PLANS))
+    overlay_environment(raw, os.environ, Settings.model_fields)
+    resolve_secrets(raw, os.environ, base_dir)
     try:
-        _resolve_secrets(raw, os.environ, base_dir)
         settings = Settings.model_validate(raw)
     except ValidationError as mistakes:
-        lines = [
-            f"{'.'.join(str(part) for part in m['loc']) or 'configuration'}: {m['msg']}" for m in mistakes.errors()
-        ]
+        lines = [f"{'.'.join(map(str, m['loc'])) or 'configuration'}: {m['msg']}" for m in mistakes.errors()]
         raise SettingsError("\n".join(lines)) from None
     return _with_absolute_paths(settings, base_dir)
-
-
-def _read_toml(path: Path) -> dict[str, object]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SettingsError(f"{path}: there is no such file; `tokenbooth init` writes one") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as mistake:
-        raise SettingsError(f"{path}: {mistake}") from None
-
-
-def _resolve_secrets(raw: dict[str, object], env: Mapping[str, str], base_dir: Path) -> None:
-    """Replace `secret_key_env`, `webhook_secret_env`, `api_key_env` and their `_file` twins by the secrets."""
-    stripe = raw.get("stripe")
-    if isinstance(stripe, dict):
-        _resolve_one(stripe, "stripe", "secret_key", env, base_dir)
-        _resolve_one(stripe, "stripe", "webhook_secret", env, base_dir)
-        secret = stripe.pop("webhook_secret", None)
-        if secret is not None:
-            # During a rotation both secrets stand in one variable, separated by a comma.
-            stripe["webhook_secrets"] = [part.strip() for part in str(secret).split(",")]
-    mail = raw.get("mail")
-    if isinstance(mail, dict):
-        _resolve_one(mail, "mail", "password", env, base_dir)
-    upstreams = raw.get("upstreams")
-    if isinstance(upstreams, dict):
-        for name, upstream in upstreams.items():
-            if isinstance(upstream, dict):
-                _resolve_one(upstream, f"upstreams.{name}", "api_key", env, base_dir)
-
-
-def _resolve_one(table: dict[str, object], where: str, name: str, env: Mapping[str, str], base_dir: Path) -> None:
-    variable, file_name = table.pop(f"{name}_env", None), table.pop(f"{name}_file", None)
-    if variable is not None:
-        if str(variable) not in env:
-            raise SettingsError(f"{where}.{name}_env: the environment variable {variable} is not set")
-        table[name] = env[str(variable)]
-    elif file_name is not None:
-        try:
-            table[name] = (base_dir / str(file_name)).read_text(encoding="utf-8").strip()
-        except OSError as failure:
-            raise SettingsError(f"{where}.{name}_file: {file_name}: {failure.strerror}") from None
 
 
 def _with_absolute_paths(settings: Settings, base_dir: Path) -> Settings:

@@ -22,7 +22,7 @@ import pytest
 from sqlalchemy import Connection, select
 
 from tests.support.gateway_rig import MODEL, UPSTREAM_KEY
-from tests.support.postgres import Postgres, postgres_server
+from tests.support.postgres import Postgres
 from tests.support.servers import serve
 from tokenbooth.domain.keys import KeyKind, digest, shown_prefix
 from tokenbooth.domain.money import parse_usd
@@ -32,8 +32,6 @@ from tokenbooth.store.audit import audit
 from tokenbooth.store.engine import Store, open_store
 from tokenbooth.store.keys import NewApiKey, create_api_key
 from tokenbooth.store.tables import usage_events
-
-__all__ = ["postgres_server"]
 
 KILLS = int(os.environ.get("TOKENBOOTH_TEST_KILLS", "3"))
 CLIENTS = 8

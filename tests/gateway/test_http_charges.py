@@ -50,9 +50,7 @@ class Cell:
         match self.usage:
             case "present":
                 return REPORTED_NANO
-            case "zero":
-                return 0
-            case "absent":
+            case "absent" | "zero":
                 words = 0 if self.delivered == "none" else len(WORDS)
                 return -(-body_bytes // 4) * INPUT_NANO + words * OUTPUT_NANO
 
@@ -102,7 +100,7 @@ def test_the_charge_matrix_of_streams(scripted: Rig, scripts: Scripts, cell: Cel
         assert msgspec.json.decode(events_of(read)[-1])["error"]["code"] == code
         assert "[DONE]" not in read
     assert charge_once(scripted, account) == cell.expected_nano(len(body))
-    assert scripted.charges(account)[0].estimated == (cell.usage == "absent")
+    assert scripted.charges(account)[0].estimated == (cell.usage != "present")
     if ending == "hang":
         assert script.gone.wait(5)
 
@@ -157,7 +155,7 @@ def test_an_answer_that_is_not_streamed_is_charged_by_usage_or_counted(
     assert response.status_code == 200
     expected = Cell("all", "upstream error", usage).expected_nano(len(body))
     assert charge_once(scripted, account) == expected
-    assert scripted.charges(account)[0].estimated == (usage == "absent")
+    assert scripted.charges(account)[0].estimated == (usage != "present")
 
 
 def test_a_client_that_leaves_before_a_whole_answer_still_pays(shared: Rig) -> None:

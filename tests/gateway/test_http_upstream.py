@@ -228,9 +228,7 @@ class TestAnotherUpstream:
         [(Script(ending="hang", headless=True), 504), (Script(status=400, pieces=(b"{}",)), 400)],
         ids=["silence", "400"],
     )
-    def test_the_second_is_not_tried(
-        self, moody: MoodyStore, tmp_path: Path, scripted: Rig, first: Script, status: int
-    ) -> None:
+    def test_the_second_is_not_tried(self, moody: MoodyStore, tmp_path: Path, first: Script, status: int) -> None:
         """After silence the first may have run and billed the call; a bad request is bad everywhere."""
         second = Script((answer(usage=USAGE),), content_type="application/json")
         with serve_scripts() as (one, one_url), serve_scripts() as (two, two_url):

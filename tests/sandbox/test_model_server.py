@@ -91,9 +91,7 @@ def test_stream_writes_one_event_per_token(client: httpx.Client) -> None:
 
 def test_stream_ends_with_usage_when_asked(client: httpx.Client) -> None:
     """With `include_usage` every chunk says null and an event without choices carries the count."""
-    response = client.post(
-        CHAT, json=chat("[[write 3]]", stream=True, stream_options={"include_usage": True})
-    )
+    response = client.post(CHAT, json=chat("[[write 3]]", stream=True, stream_options={"include_usage": True}))
 
     *chunks, usage_event, done = sse(response)
     assert [chunk["usage"] for chunk in chunks if isinstance(chunk, dict)] == [None] * 5
@@ -191,9 +189,7 @@ def test_repeated_beginning_of_a_prompt_is_cached(client: httpx.Client) -> None:
         ),
     ],
 )
-def test_bad_body_is_refused_by_field(
-    client: httpx.Client, body: bytes, param: str | None, code: str | None
-) -> None:
+def test_bad_body_is_refused_by_field(client: httpx.Client, body: bytes, param: str | None, code: str | None) -> None:
     """A body that is not JSON or has a wrong field gets OpenAI's error object, never a 500."""
     response = client.post(CHAT, content=body)
 

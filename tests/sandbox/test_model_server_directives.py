@@ -116,9 +116,7 @@ def test_delay_holds_back_the_first_byte(client: httpx.Client) -> None:
 
 def test_token_delay_sends_tokens_one_by_one(client: httpx.Client, server: ModelServer) -> None:
     """Tokens arrive while later ones are not even written; a client that leaves ends the writing."""
-    with client.stream(
-        "POST", CHAT, json=chat("[[write 1000]] [[token-delay 0.02]]", stream=True)
-    ) as response:
+    with client.stream("POST", CHAT, json=chat("[[write 1000]] [[token-delay 0.02]]", stream=True)) as response:
         lines = response.iter_lines()
         seen = [line for line in (next(lines) for _ in range(6)) if line]
 

@@ -26,9 +26,7 @@ def sdk(base_url: str) -> Iterator[openai.OpenAI]:
 
 def test_sdk_reads_an_answer(sdk: openai.OpenAI) -> None:
     """The SDK parses text, finish reason and every usage number."""
-    answer = sdk.chat.completions.create(
-        model=MODEL, messages=[{"role": "user", "content": "[[think 2]] [[write 3]]"}]
-    )
+    answer = sdk.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "[[think 2]] [[write 3]]"}])
 
     assert answer.choices[0].message.content == "One token after"
     assert answer.choices[0].finish_reason == "stop"

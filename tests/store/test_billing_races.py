@@ -8,7 +8,6 @@ from typing import TypeVar
 import pytest
 
 from tests.support.fakes import MARCH_5_2026_US as NOW_US
-from tests.support.postgres import postgres_server, postgres_url
 from tests.support.store import Customer, new_customer, row_counts
 from tests.support.stripe_state import PRO, PRO_NANO, TOP_UP, TOP_UP_NANO, grant, new_checkout, paid_topup, upsert
 from tokenbooth.domain.ledger import SUBSCRIPTION_REVENUE, credit_of
@@ -17,8 +16,6 @@ from tokenbooth.store import billing, inbox, ledger
 from tokenbooth.store.audit import audit
 from tokenbooth.store.engine import Store, open_store
 from tokenbooth.store.migrate import migrate
-
-__all__ = ["postgres_server", "postgres_url"]
 
 A = TypeVar("A")
 R = TypeVar("R")

@@ -12,7 +12,6 @@ import pytest
 from sqlalchemy import Connection, select
 
 from tests.support.fakes import MARCH_5_2026_US
-from tests.support.postgres import postgres_server, postgres_url
 from tests.support.store import store
 from tokenbooth.domain.charges import Charge, PoolKind
 from tokenbooth.domain.ledger import (
@@ -31,7 +30,7 @@ from tokenbooth.store.migrate import migrate
 from tokenbooth.store.settlement import apply_charges
 from tokenbooth.store.tables import usage_events
 
-__all__ = ["postgres_server", "postgres_url", "store"]
+__all__ = ["store"]
 
 OPERATIONS = int(os.environ.get("TOKENBOOTH_TEST_OPERATIONS", "2000"))
 ACCOUNTS = ("acct_a", "acct_b", "acct_c")
@@ -129,7 +128,7 @@ def test_random_operations_end_where_the_model_says(database: Store, seed: int) 
 
 def _assert_applied(store: Store, batch: list[Charge], model: Model, now_us: int) -> None:
     fresh = {charge.request_id for charge in batch} - model.charges.keys()
-    assert store.write_now(apply_charges, batch, now_us=now_us) == len(fresh)
+    assert store.write_now(apply_charges, batch, now_us=now_us).fresh == len(fresh)
     for charge in batch:
         model.charge(charge)
 

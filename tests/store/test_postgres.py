@@ -10,7 +10,6 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Engine, text
 
 from tests.support.fakes import MARCH_5_2026_US
-from tests.support.postgres import postgres_server, postgres_url
 from tests.support.store import new_customer
 from tokenbooth.domain.ledger import TransferKind, credit_of
 from tokenbooth.store.audit import AuditRow, audit
@@ -18,8 +17,6 @@ from tokenbooth.store.engine import Store, make_engine, open_store
 from tokenbooth.store.migrate import SchemaState, migrate, schema_state
 from tokenbooth.store.operator import change_credit, figures, plans_in_use
 from tokenbooth.store.tables import metadata
-
-__all__ = ["postgres_server", "postgres_url"]
 
 NOW_US = MARCH_5_2026_US
 

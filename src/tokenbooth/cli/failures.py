@@ -17,8 +17,9 @@ class CommandFailed(Exception):
 def explain(failure: Exception) -> tuple[str, int] | None:
     """The line and the exit code for a failure; None when it is a defect of the program."""
     # Imported only now that something failed: `--help` must not wait for the whole program.
+    from tokenbooth.backup import BackupFailed
     from tokenbooth.errors import TokenboothError
-    from tokenbooth.gateway.charge_log import DataDirectoryLocked
+    from tokenbooth.gateway.charge_log import DataDirectoryLocked, UnknownChargeFormat
     from tokenbooth.server import ListenFailed
     from tokenbooth.settings import SettingsError
     from tokenbooth.store.migrate import SchemaMismatch
@@ -28,7 +29,14 @@ def explain(failure: Exception) -> tuple[str, int] | None:
             return str(failure), failure.exit_code
         case SettingsError():
             return str(failure), CONFIGURATION
-        case TokenboothError() | DataDirectoryLocked() | SchemaMismatch() | ListenFailed():
+        case (
+            TokenboothError()
+            | DataDirectoryLocked()
+            | UnknownChargeFormat()
+            | SchemaMismatch()
+            | ListenFailed()
+            | BackupFailed()
+        ):
             return str(failure), FAILURE
         case _:
             return None

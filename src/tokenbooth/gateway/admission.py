@@ -22,12 +22,14 @@ from tokenbooth.errors import StoreUnavailable
 from tokenbooth.gateway.chat_request import ChatRequest
 from tokenbooth.gateway.prompt_ratio import PromptRatios
 from tokenbooth.gateway.refusals import (
+    DELETED_KEY,
     Category,
     Funds,
     Refusal,
     budget_exceeded,
     budget_reserved,
     insufficient_credits,
+    invalid_key,
     key_budget_exceeded,
     rate_limited,
     unavailable,
@@ -97,8 +99,10 @@ class Admission:
         """Whether the key may call at all, before its body is looked at.
 
         Raises:
-            Refusal: the account is suspended, or the subscription has ended.
+            Refusal: the key was deleted, the account is suspended, or the subscription has ended.
         """
+        if key.deleted:
+            raise invalid_key(DELETED_KEY)
         subscription = key.subscription
         if subscription is not None and (plan := self._catalog().plans.get(subscription.plan_slug)) is not None:
             # Every refusal tells the limits, also one that comes before the first admission.
@@ -118,13 +122,17 @@ class Admission:
                 "The subscription of this key has ended or is unpaid. Renew it, or use a key of another subscription.",
             )
 
-    async def admit(self, key: KeyState, request: ChatRequest) -> Admitted:
+    async def admit(self, key: KeyState, request: ChatRequest, pool: Pool) -> Admitted:
         """Admit a request, waiting a moment for money that is only held.
+
+        Args:
+            key: who asks.
+            request: for what.
+            pool: what pays now; after a wait it is looked up again.
 
         Raises:
             Refusal: a limit is reached, or the money does not suffice; nothing was consumed.
         """
-        pool = await self.pool(key)
         price = self._catalog().price_for(request.model, pool.plan)
         demand = Demand(
             text_bytes=request.text_bytes,
@@ -142,8 +150,12 @@ class Admission:
             left_us = give_up_at_us - self._clock.monotonic_us()
             if min(a.unspent_nano() for a in pool.allowances()) < outcome.floor_nano:
                 raise self._spent(pool, outcome.floor_nano)
-            if left_us <= 0 or not await pool.waiters.wait(left_us / 1_000_000):
+            if left_us <= 0:
                 raise budget_reserved(_tightest_funds(pool))
+            await pool.waiters.wait(left_us / 1_000_000)
+            # While it waited the key may have ended, or the window.
+            self.check_access(key)
+            pool = await self.pool(key)
 
     def _try(
         self, key: KeyState, request: ChatRequest, pool: Pool, price: Price, demand: Demand

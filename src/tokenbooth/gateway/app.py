@@ -9,6 +9,7 @@ import contextlib
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from traceback import extract_tb
 from typing import ClassVar, Final, Protocol, cast
 from urllib.parse import unquote
 
@@ -43,6 +44,9 @@ Send = Callable[[Message], Awaitable[None]]
 _MODEL_PATH: Final = "/v1/models/"
 _REPLAY_BATCH: Final = 2_000
 _FLUSH_AT_STOP_S: Final = 10.0
+_FAILED: Final = Refusal(
+    500, Category.UPSTREAM, "internal_error", "Something went wrong here. Try again; if it stays, tell the operator."
+)
 _log = structlog.get_logger(__name__)
 
 
@@ -55,7 +59,7 @@ class Handler(Protocol):
 class Call:
     """One HTTP request with what the handlers need of it."""
 
-    __slots__ = ("key", "path", "pool", "receive", "request_id", "scope", "send")
+    __slots__ = ("answered", "exchange", "key", "path", "pool", "receive", "request_id", "scope", "send")
 
     def __init__(self, scope: Message, receive: Receive, send: Send, request_id: str) -> None:
         self.scope = cast("Scope", scope)
@@ -63,11 +67,19 @@ class Call:
         self.receive = receive
         self.send = send
         self.request_id = request_id
+        self.answered = False
+        self.exchange: Exchange | None = None
         self.key: KeyState | None = None
         self.pool: Pool | None = None
 
+    @property
+    def began(self) -> bool:
+        """Whether an answer has begun, so that no other can be sent."""
+        return self.answered or (self.exchange is not None and self.exchange.head_sent)
+
     async def answer(self, status: int, body: bytes, extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
         """Send a whole JSON answer."""
+        self.answered = True
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
@@ -199,6 +211,18 @@ class Gateway:
             await self._refuse(call, refusal)
         except ClientGone:
             return
+        except Exception as failure:
+            # The type alone: a message could quote what a customer sent.
+            _log.error(
+                "gateway_failed",
+                request_id=call.request_id,
+                path=call.path,
+                error=type(failure).__name__,
+                where=_where(failure),
+                note="A bug: report it with this line. The caller got a 500; the call's hold is released.",
+            )
+            if not call.began:
+                await self._refuse(call, _FAILED)
         finally:
             self._open -= 1
             if not self._open:
@@ -237,18 +261,22 @@ class Gateway:
         request = read_chat_request(fields, model, len(body))
         if not self._settler.accepts():
             raise unavailable()
-        call.pool = await self._admission.pool(key)
-        admitted = await self._admission.admit(key, request)
-        call.pool = admitted.pool
-        await self._relay.run(
-            Exchange(
+        # From here on the key's state must not be dropped from memory, also while the call waits for money.
+        key.account.in_use += 1
+        try:
+            call.pool = await self._admission.pool(key)
+            admitted = await self._admission.admit(key, request, call.pool)
+            call.pool = admitted.pool
+            call.exchange = Exchange(
                 request_id=call.request_id,
                 admitted=admitted,
                 receive=call.receive,
                 send=call.send,
                 monotonic_us=self._clock.monotonic_us,
             )
-        )
+            await self._relay.run(call.exchange)
+        finally:
+            key.account.in_use -= 1
 
     async def _models(self, call: Call) -> None:
         await self._authenticate(call)
@@ -287,7 +315,7 @@ class Gateway:
         applied = 0
         for start in range(0, len(left.charges), _REPLAY_BATCH):
             batch = left.charges[start : start + _REPLAY_BATCH]
-            applied += await self._store.write(apply_charges, batch, now_us=self._clock.now_us())
+            applied += (await self._store.write(apply_charges, batch, now_us=self._clock.now_us())).fresh
         left.discard()
         if left.charges or left.torn_bytes:
             _log.info(
@@ -297,6 +325,12 @@ class Gateway:
                 torn_bytes=left.torn_bytes,
                 note="The last run did not end regularly; its charges are in the store now.",
             )
+
+
+def _where(failure: BaseException) -> str:
+    """The innermost line of ours, for the log."""
+    frames = [frame for frame in extract_tb(failure.__traceback__) if "tokenbooth" in frame.filename]
+    return f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else ""
 
 
 def _unknown_model(name: str) -> Refusal:

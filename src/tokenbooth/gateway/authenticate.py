@@ -7,7 +7,7 @@ from typing import Final
 
 from tokenbooth.domain.keys import KeyKind, digest, is_well_formed, kind_of
 from tokenbooth.errors import StoreUnavailable
-from tokenbooth.gateway.refusals import invalid_key, unavailable
+from tokenbooth.gateway.refusals import DELETED_KEY, invalid_key, unavailable
 from tokenbooth.gateway.state import KeyState, States
 from tokenbooth.store.admission import LoadedKey, load_key
 from tokenbooth.store.engine import Store
@@ -18,7 +18,6 @@ _MAX_KEYS_BY_TEXT: Final = 20_000
 _LOAD_TRIES: Final = 5
 
 _MISSING: Final = "No API key. Send it as 'Authorization: Bearer sk_live_…'."
-_UNKNOWN: Final = "This API key does not exist or was deleted. Check the key, or create one with POST /api/keys/credit."
 
 
 class Keyring:
@@ -51,7 +50,7 @@ class Keyring:
         if state is None and key_digest not in self._unknown:
             state = await self._load_once(key_digest)
         if state is None:
-            raise invalid_key(_UNKNOWN)
+            raise invalid_key(DELETED_KEY)
         self._remember(presented, key_digest)
         return state
 

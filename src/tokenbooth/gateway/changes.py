@@ -6,7 +6,6 @@ from typing import Final
 import structlog
 
 from tokenbooth.clock import Clock
-from tokenbooth.errors import StoreUnavailable
 from tokenbooth.gateway.authenticate import Keyring
 from tokenbooth.gateway.state import States
 from tokenbooth.store import changes
@@ -44,11 +43,12 @@ class ChangeFeed:
                 if away:
                     _log.info("change_feed_back", note="The database answers again; caches are up to date.")
                 away = False
-            except StoreUnavailable as failure:
+            except Exception as failure:
+                # Whatever it is: a feed that ends would let keys go on for a while and then refuse everybody.
                 if not away:
                     _log.warning(
                         "change_feed_away",
-                        error=str(failure.__cause__),
+                        error=repr(failure.__cause__ or failure),
                         note="The database does not answer. Known keys go on for stale_key_ttl_s; check the database.",
                     )
                 away = True
@@ -83,8 +83,8 @@ class ChangeFeed:
                 self._keyring.forget_unknown()
             case Topic.ACCOUNT:
                 await self._reload_account(change.subject)
-            case Topic.MANAGEMENT_KEY:
-                pass  # The gateway never sees management keys.
+            case _:
+                pass  # Management keys, and topics of a newer version, concern nothing that is cached here.
 
     def _apply_credit(self, change: Change) -> None:
         state = self._states.accounts.get(change.subject)

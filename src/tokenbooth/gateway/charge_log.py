@@ -214,6 +214,12 @@ class ChargeLog:
             os.ftruncate(segment.fd, 0)
             segment.size_bytes = 0
 
+    def set_aside(self, charge: Charge) -> Path:
+        """Keep a charge that the store refuses in a file of its own, for a person; returns the file."""
+        path = self._directory / f"{charge.request_id}.refused"
+        path.write_bytes(encode_record(charge))
+        return path
+
     def close(self) -> None:
         """Stop syncing; a segment without uncommitted charges is deleted."""
         self._closing = True

@@ -69,11 +69,11 @@ def _read_message(message: dict[str, object], model: Model) -> Parts:
 def _read_part(part: object, model: Model) -> Parts:
     if isinstance(part, str):
         return _NONE
-    kind = part.get("type") if isinstance(part, dict) else None
-    if not isinstance(part, dict) or not isinstance(kind, str):
-        raise invalid_request(
-            "invalid_parameter", "Each part of a message must be an object with a 'type'.", "messages"
-        )
+    if not isinstance(part, dict):
+        raise invalid_request("invalid_parameter", "Each part of a message must be an object.", "messages")
+    kind = part.get("type")
+    if not isinstance(kind, str):
+        raise unsupported_parameter("messages")
     _refuse_other_case(part)
     if kind in _TEXT_PARTS and "image_url" not in part:
         return _NONE

@@ -16,7 +16,7 @@ _log = structlog.get_logger(__name__)
 
 def count_stream(request: ChatRequest, meter: StreamMeter, *, request_id: str, upstream: str) -> Counted:
     """What a stream consumed: the usage that came, else a count of what was streamed."""
-    if meter.usage is not None:
+    if meter.usage is not None and not _is_nothing(meter.usage):
         return Counted(_bounded(request, meter.usage, request_id, upstream), estimated=False)
     if meter.invalid_usage:
         _tell_invalid(request_id, upstream)
@@ -32,7 +32,9 @@ def count_answer(request: ChatRequest, body: bytes, *, request_id: str, upstream
     reported = reported_usage(body)
     if reported is not None:
         try:
-            return Counted(_bounded(request, from_openai(reported), request_id, upstream), estimated=False)
+            usage = from_openai(reported)
+            if not _is_nothing(usage):
+                return Counted(_bounded(request, usage, request_id, upstream), estimated=False)
         except InvalidUsage:
             _tell_invalid(request_id, upstream)
     texts = TEXT.findall(body)
@@ -49,6 +51,11 @@ def estimate(request: ChatRequest, delivered: Delivered) -> Usage:
         prompt_tokens=min(prompt, request.model.context_tokens),
         completion_tokens=min(output, request.model.max_output_tokens * request.choices),
     )
+
+
+def _is_nothing(usage: Usage) -> bool:
+    """No prompt has no tokens: an upstream that reports zeros has not counted."""
+    return usage.prompt_tokens == 0 and usage.completion_tokens == 0
 
 
 def _bounded(request: ChatRequest, usage: Usage, request_id: str, upstream: str) -> Usage:

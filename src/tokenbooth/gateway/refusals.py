@@ -11,6 +11,11 @@ Headers = list[tuple[bytes, bytes]]
 _LONGEST_HELPFUL_WAIT_US: Final = 60_000_000
 
 
+DELETED_KEY: Final = (
+    "This API key does not exist or was deleted. Check the key, or create one with POST /api/keys/credit."
+)
+
+
 class Category(Enum):
     """What kind of refusal it is; each wire format has its own word for it."""
 

@@ -5,8 +5,8 @@ Whatever happens, the hold is ended exactly once: by a settlement, or by a relea
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,7 +45,14 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Exchange:
-    """One admitted request on its way: whom to answer, and what is known so far."""
+    """One admitted request on its way: whom to answer, and what is known so far.
+
+    Attributes:
+        upstream: the name of the one that is asked, or answers.
+        head_sent: whether the answer has begun.
+        asked: whether an upstream works on it, and its prompt is to be paid.
+        client_gone: whether nobody is there to answer any more.
+    """
 
     request_id: str
     admitted: Admitted
@@ -54,6 +61,7 @@ class Exchange:
     monotonic_us: Callable[[], int]
     upstream: str = ""
     head_sent: bool = False
+    asked: bool = False
     client_gone: bool = False
 
     async def send_head(self, status: int, content_type: bytes, extra: Headers) -> None:
@@ -93,17 +101,8 @@ class Relay:
             Refusal: no upstream answered, or it refused; nothing was sent to the client yet, nothing is charged.
         """
         try:
-            async with AsyncExitStack() as stack:
-                response, route = await self._open(exchange, stack)
-                exchange.upstream = route.upstream.name
-                if response.status != 200:
-                    body = await response.read()
-                    raise refusal_of_status(response, body, api_key=route.upstream.api_key)
-                content_type = response.header("content-type") or ""
-                if exchange.admitted.request.stream and content_type.startswith("text/event-stream"):
-                    await self._stream(exchange, response, route)
-                else:
-                    await self._whole(exchange, response)
+            with _watching(exchange, from_the_start=True):
+                await self._exchange(exchange)
         except UpstreamFailure as failure:
             _log.warning(
                 "upstream_failed",
@@ -113,8 +112,27 @@ class Relay:
                 note="The call failed before its answer began; nothing was charged.",
             )
             raise refusal_of(failure) from failure
+        except asyncio.CancelledError:
+            # The client hung up before the answer began: the upstream has read the prompt by now.
+            if exchange.asked and exchange.admitted.request.stream:
+                self._settle_stream(exchange, StreamMeter(None))
+            if not _is_over(exchange):
+                raise
         finally:
             self._settler.release(exchange.admitted)
+
+    async def _exchange(self, exchange: Exchange) -> None:
+        async with AsyncExitStack() as stack:
+            response, route = await self._open(exchange, stack)
+            if response.status != 200:
+                exchange.asked = False
+                body = await response.read()
+                raise refusal_of_status(response, body, api_key=route.upstream.api_key)
+            content_type = response.header("content-type") or ""
+            if exchange.admitted.request.stream and content_type.startswith("text/event-stream"):
+                await self._stream(exchange, response, route)
+            else:
+                await self._whole(exchange, response)
 
     async def _open(self, exchange: Exchange, stack: AsyncExitStack) -> tuple[UpstreamResponse, Route]:
         """The first upstream that takes the request."""
@@ -126,13 +144,17 @@ class Relay:
             context = self._upstreams.post(
                 route.upstream, PATH, encode_fields(fields), stream=exchange.admitted.request.stream
             )
+            exchange.asked = True
             try:
                 response = await context.__aenter__()
-            except UpstreamUnreachable:
+            except (UpstreamUnreachable, UpstreamBroke):
+                # Nothing came, so nothing is billed; after silence (a time-out) it may be.
+                exchange.asked = False
                 if last:
                     raise
                 continue
             if not last and is_worth_another(response.status):
+                exchange.asked = False
                 await context.__aexit__(None, None, None)
                 continue
             stack.push_async_exit(context.__aexit__)
@@ -159,22 +181,19 @@ class Relay:
         first = await response.next_chunk()
         if first is None:
             raise UpstreamFailure("the stream is empty")
-        task = asyncio.current_task()
-        watcher = asyncio.create_task(_watch(exchange, task))
         try:
-            await self._pass_on(exchange, response, meter, first)
+            with _watching(exchange, from_the_start=False):
+                await self._pass_on(exchange, response, meter, first)
         except asyncio.CancelledError:
-            if not exchange.client_gone or task is None:
+            exchange.asked = False
+            if not _is_over(exchange):
                 self._settle_stream(exchange, meter)
                 raise
-            task.uncancel()
             await self._after_hang_up(exchange, response, meter, route)
         except (UpstreamFailure, BrokenStream) as failure:
             await self._break_off(exchange, meter, failure)
         else:
             await self._end(exchange, meter)
-        finally:
-            watcher.cancel()
 
     async def _pass_on(self, exchange: Exchange, response: UpstreamResponse, meter: StreamMeter, first: bytes) -> None:
         """Pass events on until the end marker, or the end of the answer after the model has finished."""
@@ -238,10 +257,36 @@ class Relay:
         )
 
 
-async def _watch(exchange: Exchange, task: "asyncio.Task[object] | None") -> None:
-    """Notice that the client hung up, and wake the relay."""
+@contextmanager
+def _watching(exchange: Exchange, *, from_the_start: bool) -> Iterator[None]:
+    """Cancel this task when the client of a stream hangs up; `_is_over` then tells it from other cancellations.
+
+    An upstream that bills after a hang-up is watched for only once its answer began: it has to be heard to the end.
+    """
+    request = exchange.admitted.request
+    billed_anyway = any(route.upstream.bills_after_disconnect for route in request.model.routes)
+    task = asyncio.current_task()
+    if not request.stream or billed_anyway is from_the_start or task is None:
+        yield
+        return
+    watcher = asyncio.create_task(_watch(exchange, task))
+    try:
+        yield
+    finally:
+        watcher.cancel()
+
+
+async def _watch(exchange: Exchange, task: "asyncio.Task[object]") -> None:
     while (await exchange.receive())["type"] != "http.disconnect":
         pass
     exchange.client_gone = True
-    if task is not None:
-        task.cancel()
+    task.cancel()
+
+
+def _is_over(exchange: Exchange) -> bool:
+    """Whether a cancellation means that the client hung up; then the task goes on."""
+    task = asyncio.current_task()
+    if not exchange.client_gone or task is None:
+        return False
+    task.uncancel()
+    return True

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 import structlog
@@ -12,12 +13,12 @@ from tokenbooth.domain.allowance import release, settle
 from tokenbooth.domain.charges import Charge
 from tokenbooth.domain.pricing import cost_nano
 from tokenbooth.domain.usage import Usage
+from tokenbooth.errors import StoreUnavailable
 from tokenbooth.gateway.admission import Admitted
 from tokenbooth.gateway.charge_log import ChargeLog, ChargeLogFull, Segment
 from tokenbooth.gateway.prompt_ratio import PromptRatios
-from tokenbooth.gateway.state import AccountState
 from tokenbooth.store.engine import Store
-from tokenbooth.store.settlement import apply_charges
+from tokenbooth.store.settlement import Applied, apply_charges
 
 _BATCH_PAUSE_S: Final = 0.02
 _BATCH_MAX: Final = 2_000
@@ -38,7 +39,7 @@ class Counted:
 @dataclass(slots=True)
 class _Unflushed:
     charge: Charge
-    account: AccountState
+    admitted: Admitted
     segment: Segment | None
 
 
@@ -59,6 +60,7 @@ class Settler:
         self._barriers: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._disk_full = False
         self._store_away = False
+        self._batch_limit = _BATCH_MAX
 
     def accepts(self) -> bool:
         """Whether new requests may be admitted: the log can be written and the queue is not full."""
@@ -111,7 +113,7 @@ class Settler:
             upstream_cost_nano=cost_nano(request.model.upstream_price, usage),
             estimated=counted.estimated,
         )
-        self._record(charge, admitted.key.account)
+        self._record(charge, admitted)
         return settlement.charged_nano
 
     def release(self, admitted: Admitted) -> None:
@@ -160,7 +162,7 @@ class Settler:
         used = usage.prompt_tokens + usage.completion_tokens
         admitted.tokens.correct(admitted.token_entry, used, self._clock.monotonic_us())
 
-    def _record(self, charge: Charge, account: AccountState) -> None:
+    def _record(self, charge: Charge, admitted: Admitted) -> None:
         segment = None
         try:
             segment = self._charge_log.append(charge)
@@ -175,7 +177,7 @@ class Settler:
                     note="No new requests are admitted until the data directory can be written. Free disk space.",
                 )
             self._disk_full = True
-        self._queue.append(_Unflushed(charge, account, segment))
+        self._queue.append(_Unflushed(charge, admitted, segment))
         self._finished += 1
         self._wake.set()
 
@@ -191,24 +193,33 @@ class Settler:
     async def _flush_all(self) -> None:
         retry_s = _RETRY_FIRST_S
         while self._queue:
-            batch = [self._queue[i] for i in range(min(len(self._queue), _BATCH_MAX))]
+            batch = list(islice(self._queue, self._batch_limit))
             try:
-                await self._store.write(apply_charges, [item.charge for item in batch], now_us=self._clock.now_us())
-            except Exception as failure:
-                # Whatever it is, the charges must not be lost: they stay queued and in the log.
+                applied = await self._store.write(
+                    apply_charges, [item.charge for item in batch], now_us=self._clock.now_us()
+                )
+            except StoreUnavailable as failure:
                 self._tell_away(failure)
                 await asyncio.sleep(retry_s)
                 retry_s = min(retry_s * 2, _RETRY_MOST_S)
                 continue
+            except Exception as failure:
+                self._isolate(batch, failure)
+                continue
             self._tell_back()
-            self._committed(batch)
+            self._committed(batch, applied)
             retry_s = _RETRY_FIRST_S
+            self._batch_limit = _BATCH_MAX
 
-    def _committed(self, batch: list[_Unflushed]) -> None:
+    def _committed(self, batch: list[_Unflushed], applied: Applied) -> None:
         by_segment: dict[int, tuple[Segment, int]] = {}
         for item in batch:
             self._queue.popleft()
-            item.account.in_use -= 1
+            item.admitted.key.account.in_use -= 1
+            if short_nano := applied.short_nano.get(item.charge.request_id):
+                # The store charged less, so memory must not count it as spent either.
+                for allowance in item.admitted.hold.allowances:
+                    allowance.spent_nano -= short_nano
             if item.segment is not None:
                 segment, count = by_segment.get(id(item.segment), (item.segment, 0))
                 by_segment[id(segment)] = (segment, count + 1)
@@ -222,7 +233,22 @@ class Settler:
             if not future.done():
                 future.set_result(None)
 
-    def _tell_away(self, failure: Exception) -> None:
+    def _isolate(self, batch: list[_Unflushed], failure: Exception) -> None:
+        """The store refuses a batch for what is in it: halve it until one charge is left, and set that one aside."""
+        if len(batch) > 1:
+            self._batch_limit = len(batch) // 2
+            return
+        path = self._charge_log.set_aside(batch[0].charge)
+        _log.error(
+            "charge_refused",
+            request_id=batch[0].charge.request_id,
+            error=type(failure).__name__,
+            kept_in=path.name,
+            note="The database refuses this charge; it is kept in a file beside the charge log. Report this as a bug.",
+        )
+        self._committed(batch, Applied(fresh=0, short_nano={}))
+
+    def _tell_away(self, failure: StoreUnavailable) -> None:
         if not self._store_away:
             _log.error(
                 "flush_failed",

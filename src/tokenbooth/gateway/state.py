@@ -19,6 +19,8 @@ from tokenbooth.store.admission import KeyRow, LoadedKey, SubscriptionRow
 
 _WINDOWS_KEPT: Final = 4
 _LOOKED_AT: Final = 64
+# With all of them at every settlement, n waiters would cost n looks for each of n settlements.
+_WOKEN_AT_ONCE: Final = 8
 
 
 class Waiters:
@@ -41,11 +43,13 @@ class Waiters:
         return True
 
     def wake(self) -> None:
-        """Let everyone look again."""
-        while self._futures:
+        """Let those who wait the longest look again; the others look when their time is up."""
+        woken = 0
+        while self._futures and woken < _WOKEN_AT_ONCE:
             future = self._futures.popleft()
             if not future.done():
                 future.set_result(None)
+                woken += 1
 
 
 @dataclass(slots=True)

@@ -29,10 +29,10 @@ class Topic(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change; `seq` only grows."""
+    """One change; `seq` only grows. A topic that is none of `Topic` is a newer version's."""
 
     seq: int
-    topic: Topic
+    topic: str
     subject: str
     delta_nano: int
 
@@ -62,7 +62,7 @@ def since(conn: Connection, seq: int, limit: int = 1_000) -> list[Change]:
         .order_by(changes.c.seq)
         .limit(limit)
     )
-    return [Change(seq=row.seq, topic=Topic(row.topic), subject=row.subject, delta_nano=row.delta_nano) for row in rows]
+    return [Change(seq=row.seq, topic=row.topic, subject=row.subject, delta_nano=row.delta_nano) for row in rows]
 
 
 def forget_before(conn: Connection, at_us: int) -> int:

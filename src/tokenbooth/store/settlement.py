@@ -4,7 +4,7 @@ Applying a charge again changes nothing: the request id decides. It never fails 
 in the meantime, what is left is charged and the rest is booked as uncollected.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import Final
@@ -43,19 +43,35 @@ class _Pool:
     account: LedgerAccount
 
 
-def apply_charges(conn: Connection, charges: Sequence[Charge], *, now_us: int) -> int:
-    """Write those charges that are not in the store yet; returns how many that were."""
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of a batch.
+
+    Attributes:
+        fresh: how many charges were not in the store yet.
+        short_nano: by request id, what of a charge was booked as uncollected because the credit was taken back.
+    """
+
+    fresh: int
+    short_nano: dict[str, int]
+
+
+def apply_charges(conn: Connection, charges: Sequence[Charge], *, now_us: int) -> Applied:
+    """Write those charges that are not in the store yet."""
     fresh = _not_applied(conn, charges)
+    short_nano: dict[str, int] = {}
     for pool, pool_charges in _by_pool(fresh).items():
         if pool.kind is PoolKind.CREDIT:
             left_nano = ledger.balance_nano(conn, pool.account)
-            pool_charges = _within(pool_charges, left_nano)
+            fitted = _within(pool_charges, left_nano)
+            short_nano.update(_shortfalls(pool_charges, fitted))
+            pool_charges = fitted
         transfer = _transfer(pool, pool_charges, now_us)
         ledger.post(conn, transfer, now_us=now_us)
         conn.execute(insert(usage_events), [_row(charge, transfer.id) for charge in pool_charges])
         _roll_up(conn, pool_charges)
     _touch_keys(conn, fresh)
-    return len(fresh)
+    return Applied(fresh=len(fresh), short_nano=short_nano)
 
 
 def _row(charge: Charge, transfer_id: str) -> dict[str, object]:
@@ -100,6 +116,12 @@ def _within(charges: list[Charge], left_nano: int) -> list[Charge]:
             charge = replace(charge, charged_nano=paid_nano, uncollected_nano=charge.uncollected_nano + short_nano)
         fitted.append(charge)
     return fitted
+
+
+def _shortfalls(charges: Iterable[Charge], fitted: Iterable[Charge]) -> Iterator[tuple[str, int]]:
+    for charge, cut in zip(charges, fitted, strict=True):
+        if cut.charged_nano < charge.charged_nano:
+            yield charge.request_id, charge.charged_nano - cut.charged_nano
 
 
 def _transfer(pool: _Pool, charges: list[Charge], now_us: int) -> Transfer:

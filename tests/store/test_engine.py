@@ -1,0 +1,143 @@
+"""The store's two ways in: group commit, cancelled callers, databases that are away or closed."""
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, insert, select, text
+
+from tests.support.store import store
+from tokenbooth.errors import StoreUnavailable
+from tokenbooth.store.engine import Store, open_store
+from tokenbooth.store.tables import retention
+
+__all__ = ["store"]
+
+
+def put(conn: Connection, number: int) -> int:
+    """Insert a row."""
+    conn.execute(insert(retention).values(id=number, usage_pruned_until_us=number))
+    return number
+
+
+def numbers(conn: Connection) -> list[int]:
+    """The rows."""
+    return list(conn.scalars(select(retention.c.id).order_by(retention.c.id)))
+
+
+def fail_after(conn: Connection, number: int) -> None:
+    """Insert a row, then fail."""
+    put(conn, number)
+    raise ValueError(number)
+
+
+async def test_a_failing_operation_is_rolled_back_alone(store: Store) -> None:
+    """Of operations committed together one that fails leaves nothing, and takes nothing with it."""
+    gate = threading.Event()
+    first = asyncio.create_task(store.write(lambda conn: gate.wait(10) and put(conn, 1)))
+    await asyncio.sleep(0)
+    rest = [asyncio.create_task(store.write(fail_after, 2)), asyncio.create_task(store.write(put, 3))]
+    await asyncio.sleep(0)
+    gate.set()
+    outcomes = await asyncio.gather(first, *rest, return_exceptions=True)
+
+    assert [outcomes[0], outcomes[2]] == [1, 3]
+    assert isinstance(outcomes[1], ValueError)
+    assert await store.read(numbers) == [1, 3]
+
+
+async def test_a_cancelled_caller_does_not_end_the_writer(store: Store) -> None:
+    """An operation whose caller went away while it ran is done; one that had not begun is not; others go on."""
+    running, gate = threading.Event(), threading.Event()
+
+    def slow(conn: Connection) -> int:
+        running.set()
+        gate.wait(10)
+        return put(conn, 1)
+
+    begun = asyncio.create_task(store.write(slow))
+    await asyncio.to_thread(running.wait, 10)
+    waiting = asyncio.create_task(store.write(put, 2))
+    await asyncio.sleep(0)
+    begun.cancel()
+    waiting.cancel()
+    await asyncio.gather(begun, waiting, return_exceptions=True)
+    gate.set()
+
+    assert await store.write(put, 3) == 3
+    assert await store.read(numbers) == [1, 3]
+
+
+async def test_a_database_that_breaks_is_unavailable_and_comes_back(store: Store) -> None:
+    """A statement that the database cannot run refuses the whole group; the next group is served."""
+    with pytest.raises(StoreUnavailable):
+        await store.write(lambda conn: conn.execute(text("SELECT * FROM no_such_table")))
+    with pytest.raises(StoreUnavailable):
+        await store.read(lambda conn: conn.execute(text("SELECT * FROM no_such_table")))
+
+    assert await store.write(put, 1) == 1
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+async def test_a_closed_store_refuses(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """After its end every call says that the service is shutting down."""
+    url = f"sqlite:///{tmp_path / 'x.db'}" if engine == "sqlite" else request.getfixturevalue("postgres_url")
+    opened = open_store(url)
+    opened.close()
+
+    for call in (opened.read(numbers), opened.write(put, 1)):
+        with pytest.raises(StoreUnavailable, match="shutting down"):
+            await call
+    with pytest.raises(StoreUnavailable, match="shutting down"):
+        opened.write_now(put, 1)
+
+
+async def test_an_unreachable_server_is_unavailable() -> None:
+    """Nobody listens there: both ways in say so instead of hanging."""
+    opened = open_store("postgresql://nobody@127.0.0.1:1/none")
+    for call in (opened.read(numbers), opened.write(put, 1)):
+        with pytest.raises(StoreUnavailable):
+            await call
+    opened.close()
+
+
+async def test_conflicting_transactions_are_repeated(postgres_url: str) -> None:
+    """Scenario 51: two serializable transactions that read what the other writes both end, one after the other."""
+    opened = open_store(postgres_url)
+    opened.write_now(lambda conn: retention.create(conn))
+    both_read = threading.Barrier(2, timeout=10)
+    tries = []
+
+    def count_and_put(conn: Connection, number: int) -> int:
+        seen = len(numbers(conn))
+        tries.append(number)
+        if len(tries) <= 2:
+            both_read.wait()
+        put(conn, number)
+        return seen
+
+    seen = await asyncio.gather(opened.write(count_and_put, 1), opened.write(count_and_put, 2))
+    rows = await opened.read(numbers)
+    opened.close()
+
+    assert sorted(seen) == [0, 1]
+    assert rows == [1, 2]
+    assert len(tries) == 3
+
+
+async def test_a_conflict_that_never_ends_is_unavailable(postgres_url: str) -> None:
+    """After so many tries the caller is told to come back."""
+    opened = open_store(postgres_url)
+    raising = text("DO $$ BEGIN RAISE EXCEPTION 'again' USING ERRCODE = '40001'; END $$")
+    with pytest.raises(StoreUnavailable, match="too busy"):
+        await opened.write(lambda conn: conn.execute(raising))
+    opened.close()
+
+
+async def test_other_failures_reach_the_caller_on_postgresql(postgres_url: str) -> None:
+    """Only conflicts are repeated: a broken rule is the caller's to know."""
+    opened = open_store(postgres_url)
+    with pytest.raises(ZeroDivisionError):
+        await opened.write(lambda _conn: 1 // 0)
+    opened.close()

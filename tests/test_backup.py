@@ -1,0 +1,114 @@
+"""A backup of a running installation restores to a state that replays and audits clean."""
+
+import sqlite3
+import tarfile
+from pathlib import Path
+
+import pytest
+from openai import OpenAI
+
+from tests.support.gateway_rig import MODEL, run_rig
+from tests.support.store import store
+from tokenbooth.backup import BackupFailed, back_up, restore
+from tokenbooth.gateway.charge_log import ChargeLog, DataDirectoryLocked, DirectoryLock, next_number, read_back
+from tokenbooth.store.audit import audit
+from tokenbooth.store.engine import Store, open_store
+from tokenbooth.store.settlement import apply_charges
+from tokenbooth.store.tables import usage_events
+
+__all__ = ["store"]
+
+
+def ask(client: OpenAI) -> None:
+    """One paid call."""
+    client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "Hello"}])
+
+
+def test_a_backup_under_way_restores_replays_and_audits(store: Store, tmp_path: Path) -> None:
+    """What was charged before the backup is in it, from the database or from the charge log, once."""
+    target = tmp_path / "backup.tar"
+    database = tmp_path / "tokenbooth.db"
+    with run_rig(store, tmp_path) as rig:
+        account = rig.account("5")
+        client = rig.client(rig.credit_key(account))
+        for _ in range(20):
+            ask(client)
+        # As a second log beside the running one: a charge whose commit is still to come.
+        rig.sync()
+        waiting = rig.charges(account)[0]
+        contents = back_up(database, tmp_path, target)
+        for _ in range(5):
+            ask(client)
+    assert contents.database_bytes > 0
+
+    home = tmp_path / "restored"
+    home.mkdir()
+    restored = restore(target, home / "tokenbooth.db", home)
+    assert restored == contents
+    opened = open_store(f"sqlite:///{home / 'tokenbooth.db'}")
+    log = ChargeLog(home, first_number=next_number(home))
+    log.append(waiting)
+    log.close()
+    replayed = opened.write_now(apply_charges, read_back(home).charges, now_us=waiting.finished_at_us)
+    events = opened.read_now(lambda conn: len(conn.execute(usage_events.select()).all()))
+    report = opened.read_now(audit)
+    opened.close()
+
+    assert (replayed.fresh, events) == (0, 20)
+    assert report.differences == ()
+
+
+def test_the_charge_log_is_part_of_it(store: Store, tmp_path: Path) -> None:
+    """Segments go into the backup as they are, torn tail or not."""
+    charges = tmp_path / "charges"
+    charges.mkdir()
+    (charges / "000000000007.log").write_bytes(b"\x01\x02")
+    target = tmp_path / "backup.tar"
+
+    assert back_up(tmp_path / "tokenbooth.db", tmp_path, target).charge_segments == 1
+    home = tmp_path / "restored"
+    home.mkdir()
+    restore(target, home / "tokenbooth.db", home)
+    assert (home / "charges" / "000000000007.log").read_bytes() == b"\x01\x02"
+    assert (home / "tokenbooth.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_nothing_is_overwritten(store: Store, tmp_path: Path) -> None:
+    """A restoration refuses an installation that runs, has a database, or has charges that nobody replayed."""
+    target = tmp_path / "backup.tar"
+    back_up(tmp_path / "tokenbooth.db", tmp_path, target)
+    with pytest.raises(BackupFailed, match="exists; move it away"):
+        restore(target, tmp_path / "tokenbooth.db", tmp_path)
+    home = tmp_path / "home"
+    (home / "charges").mkdir(parents=True)
+    (home / "charges" / "000000000001.log").touch()
+    with pytest.raises(BackupFailed, match="charges of another run"):
+        restore(target, home / "tokenbooth.db", home)
+    lock = DirectoryLock(home)
+    with pytest.raises(DataDirectoryLocked):
+        restore(target, home / "tokenbooth.db", home)
+    lock.release()
+
+
+def test_what_is_no_backup_is_refused(tmp_path: Path) -> None:
+    """Neither any file nor any tar file is taken for a backup, and no path in one leads outside."""
+    home = tmp_path / "home"
+    noise = tmp_path / "noise"
+    noise.write_bytes(b"no tar")
+    with pytest.raises(BackupFailed, match="could not be restored"):
+        restore(noise, home / "tokenbooth.db", home)
+    other = tmp_path / "other.tar"
+    with tarfile.open(other, "w") as archive:
+        archive.add(noise, "../../escaped.log")
+    with pytest.raises(BackupFailed, match="is no backup"):
+        restore(other, home / "tokenbooth.db", home)
+    assert not (tmp_path.parent / "escaped.log").exists()
+
+
+def test_a_backup_needs_a_database_and_a_place(store: Store, tmp_path: Path) -> None:
+    """Both failures say what is wrong, and leave nothing behind."""
+    with pytest.raises(BackupFailed, match="nothing to back up"):
+        back_up(tmp_path / "none.db", tmp_path, tmp_path / "b.tar")
+    with pytest.raises(BackupFailed, match="cannot be written"):
+        back_up(tmp_path / "tokenbooth.db", tmp_path, tmp_path / "no" / "b.tar")
+    assert sqlite3.connect(tmp_path / "tokenbooth.db").execute("PRAGMA integrity_check").fetchone() == ("ok",)
