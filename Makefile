@@ -16,7 +16,7 @@ ARGS ?=
 # Test processes at once.
 WORKERS ?= 2
 
-.PHONY: help install setup-test screenshots demo check format test test-crash bench-store lock clean
+.PHONY: help install setup-test screenshots demo check format test test-crash bench-store bench-dashboard lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +49,9 @@ test-crash: setup-test ## Kill the service twenty times on each engine, under lo
 
 bench-store: setup-test ## Settlements a second per engine: make bench-store ARGS="--rows 10000000"
 	@$(BIN)/python bench/store.py $(ARGS)
+
+bench-dashboard: setup-test ## Time every page with 1,000 keys and a million requests
+	@$(BIN)/python -m bench.dashboard $(ARGS)
 
 lock: ## Resolve the dependencies anew and write the lock files
 	@scripts/lock
