@@ -1,4 +1,7 @@
-"""One browser and one demo for all tests of this directory; each test has an account of its own."""
+"""A browser for each module, and one demo for all; each test has an account of its own.
+
+Playwright's loop runs on the thread that began it, so the browser is gone before tests with a loop of their own run.
+"""
 
 from collections.abc import Iterator
 
@@ -8,7 +11,7 @@ from playwright.sync_api import Browser
 from tests.support.chromium import Demo, chromium, running_demo
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium."""
     with chromium() as opened:

@@ -109,12 +109,22 @@ def add_usage(conn: Connection, *charges: Charge) -> None:
             "upstream_cost_nano": made.upstream_cost_nano,
         }
         hour_us = made.finished_at_us - made.finished_at_us % HOUR_US
-        hour = {"account_id": made.account_id, "hour_us": hour_us, "key_id": made.key_id, "model": made.model}
+        hour: dict[str, str | int] = {
+            "account_id": made.account_id,
+            "hour_us": hour_us,
+            "key_id": made.key_id,
+            "model": made.model,
+        }
         _add_up(conn, usage_hours, hour, sums)
         day_us = made.finished_at_us - made.finished_at_us % DAY_US
         names = {"all": "", "key": made.key_id, "model": made.model, "subscription": made.subscription_id}
         for dimension, name in names.items():
-            day = {"account_id": made.account_id, "dimension": dimension, "day_us": day_us, "name": name}
+            day: dict[str, str | int] = {
+                "account_id": made.account_id,
+                "dimension": dimension,
+                "day_us": day_us,
+                "name": name,
+            }
             _add_up(conn, usage_days, day, sums)
 
 
