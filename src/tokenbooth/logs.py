@@ -71,6 +71,8 @@ def configure_logging(log_format: LogFormat, *, level: int = logging.INFO, strea
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    # The SDK tells every call, and at lower levels its bodies with customers' addresses; failures are told by us.
+    logging.getLogger("stripe").setLevel(logging.WARNING)
 
 
 def _renderer(log_format: LogFormat, out: TextIO) -> structlog.typing.Processor:
