@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from tokenbooth.dashboard.address_rates import network_of
 from tokenbooth.dashboard.mail import Mail
 from tokenbooth.dashboard.passwords import checked_password
 from tokenbooth.dashboard.web import Form, Handler, Visitor, Web, client_address, safe_next, see_other
@@ -181,7 +182,7 @@ class Access:
             try:
                 form = await self._web.read_form(request)
                 self._context.rates.admit(
-                    client_address(request),
+                    network_of(client_address(request)),
                     limit=self._management.settings.dashboard.attempts_per_minute,
                     now_us=self._management.clock.monotonic_us(),
                 )

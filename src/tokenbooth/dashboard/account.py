@@ -41,7 +41,7 @@ class AccountPages:
         try:
             # A stolen log-in must not be able to try passwords without end either.
             self._context.rates.admit(
-                f"account {owner.account_id}",
+                owner.account_id,
                 limit=management.settings.dashboard.attempts_per_minute,
                 now_us=management.clock.monotonic_us(),
             )

@@ -23,18 +23,17 @@ class AddressRates:
         self._max_addresses = max_addresses
         self._rates: OrderedDict[str, RequestRate] = OrderedDict()
 
-    def admit(self, address: str, *, limit: int, now_us: int) -> None:
+    def admit(self, name: str, *, limit: int, now_us: int) -> None:
         """Count an attempt.
 
         Args:
-            address: the client's, as the nearest trusted proxy gave it.
+            name: who tries: `network_of` a client's address, or an account.
             limit: attempts per minute.
             now_us: monotonic microseconds.
 
         Raises:
-            RateLimited: the address has used its minute up; nothing was counted.
+            RateLimited: the minute is used up; nothing was counted.
         """
-        name = network_of(address)
         rate = self._rates.get(name)
         if rate is None:
             rate = self._rates[name] = RequestRate(limit)
@@ -45,7 +44,7 @@ class AddressRates:
         if wait_us:
             raise RateLimited(
                 "too_many_attempts",
-                "Too many attempts from this address. Wait a minute and try again.",
+                "Too many attempts. Wait a minute and try again.",
                 retry_after_s=wait_us / 1_000_000,
             )
         rate.admit(now_us)

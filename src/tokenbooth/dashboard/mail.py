@@ -63,7 +63,7 @@ class SmtpMailer:
         """Send one; a failure is logged, without the link."""
         try:
             await asyncio.to_thread(self._send, mail)
-        except (OSError, smtplib.SMTPException) as failure:
+        except (OSError, ValueError, smtplib.SMTPException) as failure:
             _log.error("mail_failed", subject=mail.subject, error=type(failure).__name__)
 
     def _send(self, mail: Mail) -> None:
