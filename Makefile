@@ -16,14 +16,14 @@ ARGS ?=
 # Test processes at once.
 WORKERS ?= 2
 
-.PHONY: help install setup-test screenshots demo check format test test-crash bench-store bench-dashboard lock clean
+.PHONY: help install setup-test screenshots demo check format test test-crash bench-store bench-dashboard bench-chain lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 install: $(STAMPS)/product ## Create .venv with the product in it (.venv/bin/tokenbooth)
 
-setup-test: $(STAMPS)/dev $(STAMPS)/browser ## Install what tests and checks need: .venv, a browser, axe-core
+setup-test: $(STAMPS)/dev $(STAMPS)/browser $(STAMPS)/clients $(STAMPS)/chain ## Install what tests and checks need
 
 screenshots: setup-test ## Take the pictures of the dashboard anew: docs/images
 	@$(BIN)/python scripts/screenshots
@@ -52,6 +52,9 @@ bench-store: setup-test ## Settlements a second per engine: make bench-store ARG
 
 bench-dashboard: setup-test ## Time every page with 1,000 keys and a million requests
 	@$(BIN)/python -m bench.dashboard $(ARGS)
+
+bench-chain: setup-test ## Blocks scanned a second, with 10,000 addresses: make bench-chain ARGS="--blocks 50000"
+	@PYTHONPATH=. $(BIN)/python bench/chain.py $(ARGS)
 
 lock: ## Resolve the dependencies anew and write the lock files
 	@scripts/lock
@@ -84,4 +87,18 @@ $(STAMPS)/browser: tests/browser/package.json | $(BIN)/python
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; \
 	fi
 	@cd tests/browser && npm install --silent --no-audit --no-fund
+	@mkdir -p $(STAMPS) && touch $@
+
+# Clients that cannot share an environment with the newest SDKs, and Node's where Node is.
+$(STAMPS)/clients: tests/clients/requirements.txt tests/clients/node/package.json $(STAMPS)/product
+	@echo "Installing the clients that tests run into $(VENV)/clients"
+	@$(PYTHON) -m venv $(VENV)/clients
+	@$(VENV)/clients/bin/python -m pip --disable-pip-version-check --no-input --quiet install \
+		--requirement tests/clients/requirements.txt
+	@! command -v npm >/dev/null || npm install --prefix tests/clients/node --no-package-lock --no-audit --no-fund --silent
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/chain: tests/chain/package.json | $(BIN)/python
+	@echo "Installing the tests' chain into tests/chain/node_modules"
+	@npm install --prefix tests/chain --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel=error
 	@mkdir -p $(STAMPS) && touch $@

@@ -50,11 +50,12 @@ def test_the_walk_through_runs_as_printed(tmp_path: Path) -> None:
         done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=60)
         assert demo.stop(signal.SIGTERM) == 0
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    paid, status, completion, usage = lines
+    paid, status, completion, usage, deposit = lines
     assert paid["status"] == "complete"
     assert [subscription["status"] for subscription in status["subscriptions"]] == ["active"]
     assert completion["usage"]["completion_tokens"] > 0
     assert usage["total"]["requests"] == 1
+    assert (deposit["status"], deposit["credited"], deposit["amountMismatch"]) == ("credited", "50.00", False)
     assert answer("audit", "--config", "tokenbooth-demo/tokenbooth.toml", cwd=tmp_path)["clean"] is True
 
 
@@ -161,3 +162,24 @@ def test_the_demo_serves_its_model(tmp_path: Path) -> None:
     usage = completion.json()["usage"]
     cost_nano = -(-(usage["prompt_tokens"] * 270_000_000 + usage["completion_tokens"] * 1_100_000_000) // 1_000_000)
     assert completion.headers["x-cost-usd"] == f"{cost_nano / 1e9:.9f}".rstrip("0")
+
+
+def test_a_deposit_in_the_demo(tmp_path: Path) -> None:
+    """An address, the faucet's command from the same directory, the hash verified; and all of it still there later."""
+    with _demo(tmp_path) as demo:
+        headers = _bearer(_access(tmp_path / "tokenbooth-demo")["managementKey"])
+        announced = {"amount": 50, "method": "usdc"}
+        told = httpx.post(f"{demo.base_url}/api/billing/topup", headers=headers, json=announced).json()
+        assert (told["chain"], told["amount"]) == ("base", "50")
+        sent = tokenbooth("sandbox", "send-usdc", "--to", told["address"], "--amount", "50", cwd=tmp_path)
+        assert sent.returncode == 0, sent.stderr
+        body = {"txHash": sent.stdout.strip(), "amount": 50}
+        first = httpx.post(f"{demo.base_url}/api/billing/verify-topup", headers=headers, json=body)
+        assert (first.status_code, first.json()["credited"]) == (200, "50.00")
+        demo.process.kill()
+        demo.process.wait(30)
+    with _demo(tmp_path) as demo:
+        again = httpx.post(f"{demo.base_url}/api/billing/verify-topup", headers=headers, json=body)
+        same_address = httpx.post(f"{demo.base_url}/api/billing/topup", headers=headers, json=announced).json()
+        assert demo.stop() == 0
+    assert (again.status_code, again.json(), same_address["address"]) == (200, first.json(), told["address"])

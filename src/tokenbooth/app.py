@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from tokenbooth.application import Application, Parts, Sandbox, data_dir
+from tokenbooth.application import Application, Chain, Parts, Sandbox, data_dir
 from tokenbooth.catalog import Catalog, build_catalog
 from tokenbooth.clock import Clock, SystemClock
 from tokenbooth.dashboard import DashboardContext, create_dashboard
@@ -19,17 +19,21 @@ from tokenbooth.database import open_database
 from tokenbooth.domain.windows import parse_duration
 from tokenbooth.gateway.app import Gateway
 from tokenbooth.gateway.upstreams import PyreqwestUpstreams, Timeouts
+from tokenbooth.jobs.chain_scan import ChainScan, ScanSettings
 from tokenbooth.jobs.inbox import InboxHandler
 from tokenbooth.jobs.retention import UsageRetention
 from tokenbooth.jobs.runner import Job, Runner
 from tokenbooth.jobs.sweep import Sweep
 from tokenbooth.logs import configure_logging
 from tokenbooth.management.app import create_management_app
-from tokenbooth.management.context import ManagementContext
+from tokenbooth.management.context import ManagementContext, UsdcDesk
 from tokenbooth.metrics import Metrics
+from tokenbooth.payments.deposit_address import AddressBook
+from tokenbooth.payments.json_rpc import HttpRpc
 from tokenbooth.payments.stripe_client import StripeGateway
-from tokenbooth.server import Listener, address_of, bind, port_of, run
-from tokenbooth.settings import GatewaySettings, Settings, SettingsError, StripeSettings
+from tokenbooth.payments.usdc_chain import ChainNode
+from tokenbooth.server import Asgi, Listener, address_of, bind, port_of, run
+from tokenbooth.settings import GatewaySettings, Settings, SettingsError, StripeSettings, UsdcSettings
 from tokenbooth.store.engine import Store
 
 _INBOX_EVERY_S: Final = 5.0
@@ -38,18 +42,22 @@ _SWEEP_EVERY_S: Final = 3_600.0
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 
-def build_application(settings: Settings, *, clock: Clock | None = None, sandbox: Sandbox | None = None) -> Application:
+def build_application(
+    settings: Settings, *, clock: Clock | None = None, sandbox: Sandbox | None = None, chain_sandbox: Asgi | None = None
+) -> Application:
     """Everything, built but not started.
 
     Args:
         settings: the validated configuration; `server.port` as it really is.
         clock: the time; the machine's if None.
         sandbox: a payment sandbox to mount at `SANDBOX_PATH`; never beside a live key.
+        chain_sandbox: a chain's sandbox to mount at `CHAIN_SANDBOX_PATH`; never beside a live key.
 
     Raises:
         SettingsError: the database's URL cannot be used, or a sandbox would stand beside a live key.
     """
-    if sandbox is not None and (settings.stripe is None or settings.stripe.is_live()):
+    is_live = settings.stripe is not None and settings.stripe.is_live()
+    if (sandbox is not None and (settings.stripe is None or is_live)) or (chain_sandbox is not None and is_live):
         raise SettingsError("stripe.secret_key: no sandbox runs beside a live Stripe key")
     clock = clock or SystemClock()
     snapshot = build_catalog(settings, today=datetime.fromtimestamp(clock.now_us() / 1_000_000, UTC).date())
@@ -70,6 +78,7 @@ def build_application(settings: Settings, *, clock: Clock | None = None, sandbox
     )
     stripe = None if settings.stripe is None else _stripe_gateway(settings.stripe)
     inbox = None if stripe is None else InboxHandler(store, stripe, clock)
+    chain = None if settings.usdc is None else _chain(settings.usdc, store, clock)
     context = ManagementContext(
         store=store,
         clock=clock,
@@ -78,6 +87,7 @@ def build_application(settings: Settings, *, clock: Clock | None = None, sandbox
         live=gateway,
         stripe=stripe,
         handle_event=_leave_alone if inbox is None else inbox.handle,
+        usdc=None if settings.usdc is None or chain is None else _usdc_desk(settings.usdc, chain),
     )
     program_version = version("tokenbooth")
     management = create_management_app(context)
@@ -95,12 +105,14 @@ def build_application(settings: Settings, *, clock: Clock | None = None, sandbox
             gateway=gateway,
             management=management,
             dashboard=create_dashboard(dashboard),
-            runner=Runner(_jobs(settings, store, clock, inbox)),
+            runner=Runner(_jobs(settings, store, clock, inbox, chain)),
             inbox=inbox,
             stripe=stripe,
             sandbox=sandbox,
             metrics=Metrics(program_version),
             clock=clock,
+            chain=chain,
+            chain_sandbox=chain_sandbox,
         )
     )
 
@@ -153,13 +165,30 @@ def _stripe_gateway(settings: StripeSettings) -> StripeGateway:
     )
 
 
-def _jobs(settings: Settings, store: Store, clock: Clock, inbox: InboxHandler | None) -> list[Job]:
+def _chain(settings: UsdcSettings, store: Store, clock: Clock) -> Chain:
+    rpc = HttpRpc(settings.rpc_url.get_secret_value(), timeout_s=settings.timeout_s)
+    node = ChainNode(rpc, chain_id=settings.chain_id, token=settings.token_address())
+    scan = ScanSettings(
+        counts_at=settings.credit_at,
+        max_range_blocks=settings.max_range_blocks,
+        full_scan_s=settings.full_scan_s,
+    )
+    return Chain(node, ChainScan(store, node, clock, scan))
+
+
+def _usdc_desk(settings: UsdcSettings, chain: Chain) -> UsdcDesk:
+    return UsdcDesk(node=chain.node, book=AddressBook(settings.xpub), counts_at=settings.credit_at)
+
+
+def _jobs(settings: Settings, store: Store, clock: Clock, inbox: InboxHandler | None, chain: Chain | None) -> list[Job]:
     jobs = [
         Job("sweep", _SWEEP_EVERY_S, Sweep(store, clock).run),
         Job("retention", _SWEEP_EVERY_S, UsageRetention(store, clock, settings.retention.usage_days).run),
     ]
     if inbox is not None:
         jobs.append(Job("inbox", _INBOX_EVERY_S, inbox.run_due))
+    if chain is not None and settings.usdc is not None:
+        jobs.append(Job("chain scan", settings.usdc.poll_s, chain.scan.run))
     return jobs
 
 

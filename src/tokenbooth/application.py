@@ -11,16 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+import structlog
+
 from tokenbooth.catalog import Catalog
 from tokenbooth.clock import Clock
 from tokenbooth.errors import StoreUnavailable
 from tokenbooth.gateway.app import Gateway
 from tokenbooth.gateway.charge_log import DirectoryLock
 from tokenbooth.ids import IdPrefix, new_id
+from tokenbooth.jobs.chain_scan import ChainScan
 from tokenbooth.jobs.inbox import InboxHandler
 from tokenbooth.jobs.runner import Runner
 from tokenbooth.metrics import CONTENT_TYPE, Metrics
+from tokenbooth.payments.json_rpc import NodeError, NodeTrouble
 from tokenbooth.payments.stripe_client import StripeGateway
+from tokenbooth.payments.usdc_chain import ChainNode
 from tokenbooth.server import Asgi, Message, Receive, Send, is_loopback
 from tokenbooth.settings import Settings, SettingsError
 from tokenbooth.store.engine import Store
@@ -28,9 +33,12 @@ from tokenbooth.store.migrate import migrate
 from tokenbooth.store.operator import figures, plans_in_use
 
 SANDBOX_PATH: Final = "/_sandbox/stripe"
+CHAIN_SANDBOX_PATH: Final = "/_sandbox/chain"
 _INBOX_PATIENCE_S: Final = 5.0
 _MANAGEMENT_PATHS: Final = ("/openapi.json", "/healthz", "/readyz")
 _FORWARDING_HEADERS: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip"})
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 
 class Sandbox(Protocol):
@@ -50,6 +58,14 @@ class Sandbox(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Chain:
+    """The way to the chain, and the job that scans it."""
+
+    node: ChainNode
+    scan: ChainScan
+
+
+@dataclass(frozen=True, slots=True)
 class Parts:
     """What an application is put together from.
 
@@ -61,6 +77,8 @@ class Parts:
         management, dashboard: the ASGI applications of these planes.
         runner: the periodic jobs.
         inbox, stripe: None when no `[stripe]` is configured.
+        chain: None when no `[usdc]` is configured.
+        chain_sandbox: a chain's sandbox to mount at `CHAIN_SANDBOX_PATH`; None for none.
         sandbox: a payment sandbox to mount at `SANDBOX_PATH`; None for none.
         metrics: the figures.
         clock: the time.
@@ -78,6 +96,8 @@ class Parts:
     sandbox: Sandbox | None
     metrics: Metrics
     clock: Clock
+    chain: Chain | None = None
+    chain_sandbox: Asgi | None = None
 
 
 class Application:
@@ -107,10 +127,13 @@ class Application:
         Raises:
             DataDirectoryLocked: another server runs on this data directory.
             SchemaMismatch: the database is of a later version.
-            SettingsError: the data directory cannot be used, or a plan that has subscribers is gone.
+            SettingsError: the data directory cannot be used, a plan that has subscribers is gone, or the node of
+                `[usdc]` is on another chain than the configuration says.
             StoreUnavailable: the database does not answer.
         """
         await asyncio.to_thread(self._prepare)
+        if self._parts.chain is not None:
+            await _check_chain(self._parts.chain.node)
         await self._gateway.start()
         self._gateway_runs = True
         if self._parts.sandbox is not None:
@@ -126,6 +149,8 @@ class Application:
             self._gateway_runs = False
             await self._gateway.stop(drain_s=drain_s)
         await self._parts.runner.stop()
+        if self._parts.chain is not None:
+            await self._parts.chain.node.aclose()
         if self._parts.inbox is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_INBOX_PATIENCE_S):
@@ -168,6 +193,8 @@ class Application:
         elif self._parts.sandbox is not None and (path == SANDBOX_PATH or path.startswith(f"{SANDBOX_PATH}/")):
             root_path = f"{scope.get('root_path', '')}{SANDBOX_PATH}"
             await self._parts.sandbox({**scope, "root_path": root_path}, receive, counted)
+        elif self._parts.chain_sandbox is not None and path == CHAIN_SANDBOX_PATH:
+            await self._parts.chain_sandbox(scope, receive, counted)
         else:
             await self._parts.dashboard(scope, receive, counted)
 
@@ -184,6 +211,11 @@ class Application:
         await send({"type": "http.response.body", "body": body})
 
     async def _figures(self) -> bytes:
+        if self._parts.chain is not None:
+            seen = self._parts.chain.scan.figures
+            self._parts.metrics.show_chain(
+                node_is_up=seen.node_is_up, lag_blocks=seen.lag_blocks, deposits_pending=seen.deposits_pending
+            )
         try:
             shown = await self._parts.store.read(figures)
         except StoreUnavailable:
@@ -213,6 +245,26 @@ class Application:
 def data_dir(settings: Settings) -> Path:
     """The directory of the charge log and its lock."""
     return Path(settings.store.data_dir or ".")
+
+
+async def _check_chain(node: ChainNode) -> None:
+    """Refuse to start on the wrong chain; a node that does not answer is only said to be away."""
+    try:
+        await node.check_chain()
+        await node.check_token()
+    except NodeError as failure:
+        match failure.trouble:
+            case NodeTrouble.WRONG_CHAIN:
+                raise SettingsError(f"usdc.chain_id: {failure.detail}") from None
+            case NodeTrouble.WRONG_TOKEN:
+                raise SettingsError(f"usdc.token: {failure.detail}") from None
+            case _:
+                _log.warning(
+                    "usdc_node_failed",
+                    trouble=failure.trouble,
+                    detail=failure.detail,
+                    action="Deposits are credited when it answers again; check usdc.rpc_url.",
+                )
 
 
 def _refuse_missing_plans(catalog: Catalog, subscribers_by_plan: dict[str, int]) -> None:

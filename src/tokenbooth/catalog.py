@@ -14,6 +14,8 @@ from tokenbooth.settings_sources import SettingsError
 
 _FREE: Final = Price(TokenRates(input=0, output=0, cached_input=0, cache_write=0))
 
+OPENAI_FORMATS: Final = frozenset(("openai.chat", "openai.completions", "openai.embeddings", "openai.responses"))
+
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
@@ -24,12 +26,14 @@ class Upstream:
         base_url: without a slash at its end; paths such as "/chat/completions" are appended.
         api_key: our credential there; None for none.
         bills_after_disconnect: whether it goes on (and bills) when we hang up.
+        formats: the wire formats that it speaks, as the configuration names them.
     """
 
     name: str
     base_url: str
     api_key: str | None
     bills_after_disconnect: bool
+    formats: frozenset[str] = OPENAI_FORMATS
 
     def __repr__(self) -> str:
         return f"Upstream({self.name!r})"
@@ -107,6 +111,7 @@ def _upstream(name: str, settings: UpstreamSettings) -> Upstream:
         base_url=settings.base_url.rstrip("/"),
         api_key=None if settings.api_key is None else settings.api_key.get_secret_value(),
         bills_after_disconnect=settings.bills_after_disconnect,
+        formats=frozenset(settings.formats),
     )
 
 

@@ -16,16 +16,18 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from tokenbooth.app import build_application, with_port
-from tokenbooth.application import SANDBOX_PATH, Application
+from tokenbooth.application import CHAIN_SANDBOX_PATH, SANDBOX_PATH, Application
 from tokenbooth.clock import Clock, SystemClock
 from tokenbooth.customers import add_management_key, create_customer, hash_password
 from tokenbooth.demo_texts import configuration, walk_through
 from tokenbooth.domain.keys import digest
 from tokenbooth.logs import configure_logging
+from tokenbooth.sandbox.chain import ChainConfig, ChainSandbox
+from tokenbooth.sandbox.chain.wallet import new_extended_public_key
 from tokenbooth.sandbox.model_server import create_model_server
 from tokenbooth.sandbox.stripe import SandboxConfig, StripeSandbox, create_sandbox
 from tokenbooth.server import Listener, bind, port_of, run
-from tokenbooth.settings import Settings, SettingsError, load_settings
+from tokenbooth.settings import Settings, SettingsError, UsdcSettings, load_settings
 from tokenbooth.store.accounts import find_account_by_email, set_password
 from tokenbooth.store.engine import Store
 from tokenbooth.store.management_keys import find_management_key
@@ -35,6 +37,10 @@ UPSTREAM: Final = "demo"
 CONFIGURATION_NAME: Final = "tokenbooth.toml"
 ACCESS_NAME: Final = "demo.json"
 _SANDBOX_STATE_NAME: Final = "stripe-sandbox.db"
+_CHAIN_STATE_NAME: Final = "chain-sandbox.json"
+_BLOCK_TIME_S: Final = 2.0
+_FINAL_BLOCKS: Final = 30
+_POLL_S: Final = 1.0
 _LOOPBACK: Final = "127.0.0.1"
 
 
@@ -70,7 +76,14 @@ def run_demo(directory: Path, *, host: str | None, port: int | None) -> int:
         settings = _with_model_server(settings, port_of(model_socket), model_key)
         listeners.append(Listener(create_model_server(model_key), model_socket))
     settings, sandbox = _with_sandbox(settings, directory)
-    application = build_application(settings, sandbox=sandbox)
+    chain_sandbox = None
+    if settings.usdc is not None and settings.usdc.rpc_url.get_secret_value().endswith(CHAIN_SANDBOX_PATH):
+        chain_sandbox = _chain_sandbox(settings.usdc, directory)
+        # A socket of its own, as the product asks the node before it listens itself.
+        chain_socket = bind(_LOOPBACK, 0)
+        settings = _with_node(settings, settings.usdc, port_of(chain_socket))
+        listeners.append(Listener(chain_sandbox, chain_socket))
+    application = build_application(settings, sandbox=sandbox, chain_sandbox=chain_sandbox)
     demo = _Demo(application, directory / ACCESS_NAME, SystemClock())
     return run(
         demo,
@@ -114,7 +127,12 @@ def _prepare(directory: Path) -> Path:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
             _write_private(
-                path, configuration(f"sk_test_demo{secrets.token_hex(16)}", f"whsec_demo{secrets.token_hex(16)}")
+                path,
+                configuration(
+                    f"sk_test_demo{secrets.token_hex(16)}",
+                    f"whsec_demo{secrets.token_hex(16)}",
+                    new_extended_public_key(),
+                ),
             )
     except OSError as failure:
         raise SettingsError(f"--data-dir: {directory} cannot be used: {failure.strerror}") from None
@@ -152,6 +170,24 @@ def _with_sandbox(settings: Settings, directory: Path) -> tuple[Settings, Stripe
     )
     ours = stripe.model_copy(update={"api_base": f"{local_url}{SANDBOX_PATH}"})
     return settings.model_copy(update={"stripe": ours}), sandbox
+
+
+def _chain_sandbox(usdc: UsdcSettings, directory: Path) -> ChainSandbox:
+    return ChainSandbox(
+        ChainConfig(
+            chain_id=usdc.chain_id,
+            token=usdc.token_address(),
+            block_time_s=_BLOCK_TIME_S,
+            final_blocks=_FINAL_BLOCKS,
+            settle_at_once=True,
+            state_file=directory / _CHAIN_STATE_NAME,
+        )
+    )
+
+
+def _with_node(settings: Settings, usdc: UsdcSettings, port: int) -> Settings:
+    ours = usdc.model_copy(update={"rpc_url": SecretStr(f"http://{_LOOPBACK}:{port}/"), "poll_s": _POLL_S})
+    return settings.model_copy(update={"usdc": ours})
 
 
 def _access_to_account(store: Store, known: Access | None, *, base_url: str, clock: Clock) -> Access:

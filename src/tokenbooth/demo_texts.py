@@ -7,10 +7,11 @@ MODEL: Final = "deepseek/deepseek-chat-v3-0324"
 _CONFIGURATION: Final = """\
 # The configuration of this demo. Change what you like and start the demo again; it is not overwritten.
 #
-# `tokenbooth demo` puts three things in place of what is written here: the upstream "demo" is its own model server,
-# [stripe] api_base is its own sandbox, as long as it ends with /_sandbox/stripe, and --host and --port win.
-# `tokenbooth serve --config` with this file serves the same data without these two. Before you do that, point the
-# upstream to a real server, and remove [stripe] or put a test key of Stripe there and remove api_base.
+# `tokenbooth demo` puts four things in place of what is written here: the upstream "demo" is its own model server,
+# [stripe] api_base is its own sandbox, as long as it ends with /_sandbox/stripe, [usdc] rpc_url is its own chain, as
+# long as it ends with /_sandbox/chain, and --host and --port win.
+# `tokenbooth serve --config` with this file serves the same data without these. Before you do that, point the upstream
+# to a real server, remove [stripe] or put a test key of Stripe there and remove api_base, and remove [usdc].
 # `tokenbooth init` writes a configuration that names every setting.
 
 [server]
@@ -25,6 +26,11 @@ url = "sqlite:///tokenbooth.db"
 secret_key = "{stripe_key}"
 webhook_secrets = ["{webhook_secret}"]
 api_base = "http://127.0.0.1:8080/_sandbox/stripe"
+
+# Deposits come in on a chain of the demo's own. The private key to this public one was thrown away.
+[usdc]
+rpc_url = "http://127.0.0.1:8080/_sandbox/chain"
+xpub = "{xpub}"
 
 [plans.standard]
 price_usd = "20"
@@ -80,12 +86,22 @@ curl -s $API/v1/chat/completions \\
 
 echo "5. See what it cost"
 curl -s $API/api/usage -H "Authorization: Bearer $MK"; echo
+
+echo "6. Top up with USDC on the sandbox's chain"
+TO=$(curl -s -X POST $API/api/billing/topup \\
+  -H "Authorization: Bearer $MK" -H "Content-Type: application/json" \\
+  -d '{{"amount": 50, "method": "usdc"}}' | field address)
+TX=$(curl -s $API/_sandbox/chain \\
+  -d "{{\\"id\\":1,\\"method\\":\\"sandbox_sendUsdc\\",\\"params\\":[\\"$TO\\",\\"50\\"]}}" | grep -o '0x[0-9a-f]*')
+curl -s -X POST $API/api/billing/verify-topup \\
+  -H "Authorization: Bearer $MK" -H "Content-Type: application/json" \\
+  -d "{{\\"txHash\\": \\"$TX\\", \\"amount\\": 50}}"; echo
 """
 
 
-def configuration(stripe_key: str, webhook_secret: str) -> str:
-    """The configuration of a new demo; the secrets are the sandbox's."""
-    return _CONFIGURATION.format(stripe_key=stripe_key, webhook_secret=webhook_secret, model=MODEL)
+def configuration(stripe_key: str, webhook_secret: str, xpub: str) -> str:
+    """The configuration of a new demo; the secrets are the sandbox's, `xpub` gives deposit addresses."""
+    return _CONFIGURATION.format(stripe_key=stripe_key, webhook_secret=webhook_secret, xpub=xpub, model=MODEL)
 
 
 def walk_through(base_url: str, management_key: str) -> str:

@@ -49,6 +49,20 @@ class Metrics:
             registry=self._registry,
         )
 
+        self._chain_lag = self._gauge(
+            "tokenbooth_usdc_scan_lag_blocks", "Blocks that count and were not scanned for deposits yet."
+        )
+        self._deposits_pending = self._gauge(
+            "tokenbooth_usdc_deposits_pending", "Deposits to the addresses shown last, in blocks that don't count yet."
+        )
+        self._node_up = self._gauge("tokenbooth_usdc_node_up", "1 while the chain's node answers properly.")
+
+    def show_chain(self, *, node_is_up: bool, lag_blocks: int, deposits_pending: int) -> None:
+        """Set the figures of the chain's scan."""
+        self._node_up.set(1 if node_is_up else 0)
+        self._chain_lag.set(lag_blocks)
+        self._deposits_pending.set(deposits_pending)
+
     def answered(self, status: int) -> None:
         """Count an answer outside the data plane."""
         self._management.labels(f"{status // 100}xx").inc()

@@ -21,9 +21,11 @@ from pydantic import (
     model_validator,
 )
 
+from tokenbooth.domain.deposits import BASE, BRIDGED_TOKEN, NATIVE_TOKENS
 from tokenbooth.domain.money import NANO_PER_CENT, NANO_PER_USD, InvalidAmount, parse_usd
 from tokenbooth.domain.plans import Interval
 from tokenbooth.domain.windows import InvalidDuration, parse_duration
+from tokenbooth.payments.deposit_address import AddressBook, InvalidAddress, InvalidExtendedKey, normal_address
 from tokenbooth.settings_sources import SettingsError as SettingsError
 from tokenbooth.settings_sources import overlay_environment, read_toml, resolve_secrets
 
@@ -112,14 +114,51 @@ class StripeSettings(Section):
         return "_live_" in self.secret_key.get_secret_value()
 
 
-class UsdcSettings(Section):
-    """`[usdc]`: deposits on Base."""
+def _token(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        token = normal_address(value)
+    except InvalidAddress as mistake:
+        raise ValueError(str(mistake)) from mistake
+    if token == BRIDGED_TOKEN:
+        raise ValueError("this is USDbC, bridged to Base by others; it is not USDC")
+    return token
 
-    rpc_url: str
-    chain_id: int = 8453
-    token: str
-    xpub: str
+
+def _xpub(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            AddressBook(value)
+        except InvalidExtendedKey as mistake:
+            raise ValueError(str(mistake)) from mistake
+    return value
+
+
+class UsdcSettings(Section):
+    """`[usdc]`: deposits on Base. The node's URL often holds a key, so it is never shown."""
+
+    rpc_url: SecretStr
+    chain_id: int = Field(BASE, ge=1, lt=2**53)
+    token: Annotated[str | None, BeforeValidator(_token)] = None
+    xpub: Annotated[str, BeforeValidator(_xpub)]
     credit_at: Literal["safe", "finalized"] = "safe"
+    poll_s: float = Field(4, gt=0, le=600)
+    timeout_s: float = Field(10, gt=0, le=120)
+    max_range_blocks: int = Field(2_000, ge=1, le=100_000)
+    full_scan_s: float = Field(600, ge=0)
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        if not self.rpc_url.get_secret_value().startswith(("http://", "https://")):
+            raise ValueError("rpc_url must begin with http:// or https://")
+        if self.token is None and self.chain_id not in NATIVE_TOKENS:
+            raise ValueError(f"token is missing: no address of USDC is known for chain {self.chain_id}")
+        return self
+
+    def token_address(self) -> str:
+        """The contract of USDC, in lower case."""
+        return self.token if self.token is not None else NATIVE_TOKENS[self.chain_id]
 
 
 class BillingSettings(Section):
@@ -141,6 +180,7 @@ class GatewaySettings(Section):
     connect_timeout_s: float = Field(10, gt=0)
     first_byte_timeout_s: float = Field(300, gt=0)
     idle_timeout_s: float = Field(120, gt=0)
+    keep_alive_s: float = Field(10, gt=0)
     max_draining: int = Field(256, ge=0)
 
 
@@ -199,12 +239,18 @@ class PlanSettings(Section):
         return price_nano
 
 
+WireFormat = Literal["openai.chat", "openai.completions", "openai.embeddings", "openai.responses", "anthropic.messages"]
+
+
 class UpstreamSettings(Section):
-    """`[upstreams.<name>]`: a server that runs models."""
+    """`[upstreams.<name>]`: a server that runs models, and the wire formats that it speaks."""
 
     base_url: str = Field(pattern=r"^https?://[^\s?#]+$")
     api_key: SecretStr | None = Field(None, min_length=1)
     bills_after_disconnect: bool = False
+    formats: list[WireFormat] = Field(
+        ["openai.chat", "openai.completions", "openai.embeddings", "openai.responses"], min_length=1
+    )
 
 
 class ModelUpstreamSettings(Section):

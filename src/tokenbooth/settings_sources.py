@@ -79,6 +79,10 @@ def resolve_secrets(raw: Raw, environ: Mapping[str, str], base_dir: Path) -> Non
     mail = raw.get("mail")
     if isinstance(mail, dict):
         _resolve(mail, "mail", "password", environ, base_dir)
+    usdc = raw.get("usdc")
+    if isinstance(usdc, dict):
+        _resolve(usdc, "usdc", "rpc_url", environ, base_dir)
+        _resolve(usdc, "usdc", "xpub", environ, base_dir)
     upstreams = raw.get("upstreams")
     if isinstance(upstreams, dict):
         for name, upstream in upstreams.items():

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from tokenbooth.cli.failures import CommandFailed
 from tokenbooth.cli.initialise import template, write_configuration
+from tokenbooth.sandbox.chain.wallet import new_extended_public_key
 from tokenbooth.settings import Settings, load_settings
 
 
@@ -67,6 +68,7 @@ def test_its_comments_are_valid_settings(tmp_path: Path) -> None:
     (tmp_path / "smtp-password").write_text("b", encoding="utf-8")
     (tmp_path / "stripe-webhook-secret").write_text("b, c", encoding="utf-8")
     (tmp_path / "deepseek-key").write_text("d", encoding="utf-8")
+    (tmp_path / "usdc-xpub").write_text(new_extended_public_key(), encoding="utf-8")
     settings = load_settings(path)
     assert list(settings.models) == ["deepseek/deepseek-chat-v3-0324"]
     assert settings.stripe is not None

@@ -9,8 +9,9 @@ from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.body import decode_fields
 from tokenbooth.gateway.chat_request import ChatRequest, read_chat_request
 from tokenbooth.gateway.counting import count_answer, count_stream, estimate
-from tokenbooth.gateway.meter import Delivered, StreamMeter
+from tokenbooth.gateway.meter import StreamMeter
 from tokenbooth.gateway.settle import Counted
+from tokenbooth.gateway.speech import Delivered
 
 
 def request_of(content: object = "Hello", **fields: object) -> ChatRequest:

@@ -67,7 +67,7 @@ class ScriptedUpstream:
             message = await receive()
             body += message.get("body", b"")
             more = message.get("more_body", False)
-        script = self._scripts[msgspec.json.decode(body)["messages"][-1]["content"]]
+        script = self._scripts[_prompt_of(body)]
         script.calls += 1
         script.body = body
         script.headers = tuple((name.decode(), value.decode("latin-1")) for name, value in scope["headers"])
@@ -85,6 +85,14 @@ class ScriptedUpstream:
                 transport = getattr(getattr(send, "__self__", None), "transport", None)
                 assert transport is not None
                 transport.close()
+
+
+def _prompt_of(body: bytes) -> str:
+    """The last thing that the user said, in any format."""
+    fields = msgspec.json.decode(body)
+    said = fields["messages"][-1]["content"] if "messages" in fields else fields.get("input", fields.get("prompt"))
+    assert isinstance(said, str)
+    return said
 
 
 async def _send(script: Script, send: Send) -> None:

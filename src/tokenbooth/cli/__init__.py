@@ -33,6 +33,10 @@ account_app = typer.Typer(help="Customers' accounts.", no_args_is_help=True)
 credit_app = typer.Typer(help="Credit given or taken by hand.", no_args_is_help=True)
 app.add_typer(account_app, name="account")
 app.add_typer(credit_app, name="credit")
+usdc_app = typer.Typer(help="Deposits of USDC.", no_args_is_help=True)
+sandbox_app = typer.Typer(help="What drives the demo's sandboxes.", no_args_is_help=True)
+app.add_typer(usdc_app, name="usdc")
+app.add_typer(sandbox_app, name="sandbox")
 
 
 def main() -> None:
@@ -195,3 +199,45 @@ def restore(
     from tokenbooth.cli.backups import restore_backup
 
     restore_backup(config, source, as_json=as_json)
+
+
+@usdc_app.command("status")
+def usdc_status(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """How far the chain is scanned, and what was found."""
+    from tokenbooth.cli.usdc import show_status
+
+    show_status(config, as_json=as_json)
+
+
+@usdc_app.command("rescan")
+def usdc_rescan(
+    from_block: Annotated[int, typer.Option("--from-block", help="The first block to look at again.", min=1)],
+    config: Config = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Scan again from a block on; no deposit is credited twice by it."""
+    from tokenbooth.cli.usdc import rescan
+
+    rescan(config, from_block=from_block, as_json=as_json)
+
+
+@usdc_app.command("sweep-list")
+def usdc_sweep_list(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Every address that received something, with its derivation path, as CSV."""
+    from tokenbooth.cli.usdc import sweep_list
+
+    sweep_list(config, as_json=as_json)
+
+
+@sandbox_app.command("send-usdc")
+def sandbox_send_usdc(
+    to: Annotated[str, typer.Option("--to", help="The address to pay.")],
+    amount: Annotated[str, typer.Option("--amount", help="USDC, at most six decimals.")],
+    data_dir: Annotated[Path, typer.Option(metavar="DIR", help="The demo's directory.")] = Path("tokenbooth-demo"),
+    node: Annotated[str | None, typer.Option(metavar="URL", help="The sandbox's node, instead of the demo's.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send made-up USDC on the demo's chain, and print the transaction's hash."""
+    from tokenbooth.cli.sandbox import send_usdc
+
+    send_usdc(to=to, amount=amount, data_dir=data_dir, node_url=node, as_json=as_json)

@@ -4,6 +4,7 @@ It must never show a secret, and never change more than a start would that fails
 there is none, an empty database file are made.
 """
 
+import asyncio
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,13 +17,16 @@ from sqlalchemy import Connection, func, select
 
 from tokenbooth.application import data_dir
 from tokenbooth.cli.failures import CONFIGURATION, FAILURE
+from tokenbooth.cli.node import open_node
 from tokenbooth.cli.output import print_json, print_table
 from tokenbooth.cli.probe import Probe, probe_upstream
 from tokenbooth.clock import SystemClock, iso_ms
 from tokenbooth.database import open_database
 from tokenbooth.errors import StoreUnavailable
 from tokenbooth.gateway.charge_log import DataDirectoryLocked, DirectoryLock
-from tokenbooth.settings import Settings, SettingsError, StripeSettings, load_settings
+from tokenbooth.payments.deposit_address import AddressBook, checksummed
+from tokenbooth.payments.json_rpc import NodeError, NodeTrouble
+from tokenbooth.settings import Settings, SettingsError, StripeSettings, UsdcSettings, load_settings
 from tokenbooth.store.migrate import REVISIONS, SchemaState, schema_state, schema_version
 from tokenbooth.store.operator import plans_in_use
 from tokenbooth.store.tables import ledger_transfers
@@ -77,6 +81,7 @@ def examine(settings: Settings, config: Path) -> Iterator[Finding]:
     yield _examine_clock()
     yield from _examine_upstreams(settings)
     yield from _examine_stripe(settings)
+    yield from _examine_usdc(settings.usdc)
 
 
 def _examine_database(settings: Settings) -> Iterator[Finding]:
@@ -178,6 +183,36 @@ def _upstream_finding(check: str, probe: Probe) -> Finding:
         found = f"{probe.url}: answers {probe.status}"
         return Finding(check, Level.WARNING, found, "fine if it has no list of models; else check base_url")
     return Finding(check, Level.OK, f"{probe.url}: answers")
+
+
+def _examine_usdc(usdc: UsdcSettings | None) -> Iterator[Finding]:
+    if usdc is None:
+        yield Finding("usdc", Level.WARNING, "not configured: no USDC", "add [usdc] to take deposits")
+        return
+    first = checksummed(AddressBook(usdc.xpub).address(0))
+    yield Finding("usdc.xpub", Level.OK, f"address 0 is {first}", "compare it with what your wallet shows as the first")
+    yield asyncio.run(_examine_node(usdc))
+
+
+async def _examine_node(usdc: UsdcSettings) -> Finding:
+    node = open_node(usdc)
+    try:
+        await node.check_chain()
+        await node.check_token()
+        counted = await node.head(usdc.credit_at)
+    except NodeError as failure:
+        match failure.trouble:
+            case NodeTrouble.WRONG_CHAIN:
+                advice = "point usdc.rpc_url to a node of the right chain, or correct usdc.chain_id"
+            case NodeTrouble.WRONG_TOKEN:
+                advice = "correct usdc.token"
+            case _:
+                advice = "check usdc.rpc_url, and the network"
+        return Finding("usdc node", Level.FAILED, failure.detail, advice)
+    finally:
+        await node.aclose()
+    found = f"chain {usdc.chain_id}, {usdc.credit_at} block {counted.number}, the token has 6 decimals"
+    return Finding("usdc node", Level.OK, found)
 
 
 def _examine_stripe(settings: Settings) -> Iterator[Finding]:

@@ -59,6 +59,12 @@ def data_plane_openapi(base_url: str, model: str, version: str) -> _Json:
         "security": [{"apiKey": []}],
         "paths": {
             "/v1/chat/completions": {"post": _chat(model)},
+            "/v1/responses": {"post": _responses(model)},
+            "/v1/completions": {"post": _completions(model)},
+            "/v1/embeddings": {"post": _embeddings(model)},
+            "/anthropic/v1/messages": {"post": _messages(model)},
+            "/anthropic/v1/messages/count_tokens": {"post": _count_tokens(model)},
+            "/anthropic/v1/models": {"get": _models()},
             "/v1/models": {"get": _models()},
             "/v1/models/{model}": {"get": _model(model)},
             "/v1/usage": {"get": _usage()},
@@ -106,6 +112,89 @@ def _chat(model: str) -> _Json:
         "are passed on. The answer's header `x-cost-usd` says what it cost, `x-budget-remaining` what is left."
     )
     return _operation("chat", text, answer, body=body)
+
+
+def _responses(model: str) -> _Json:
+    body = _body(model, input={"type": "string", "description": "A text, or a list of items as in OpenAI's API."})
+    body["properties"] = {
+        **_properties(body),
+        "stream": _STREAM,
+        "max_output_tokens": {"type": "integer", "description": "A ceiling for the answer."},
+    }
+    body["example"] = {"model": model, "input": "Hello!"}
+    answer: _Json = {
+        "type": "object",
+        "properties": {"id": {"type": "string"}, "output": {"type": "array", "items": {"type": "object"}}},
+    }
+    text = "Answer by OpenAI's newer interface. Nothing is kept here, so an answer cannot be continued by its id."
+    return _operation("responses", text, answer, body=body)
+
+
+def _completions(model: str) -> _Json:
+    body = _body(model, prompt={"type": "string", "description": "What to go on from."})
+    body["properties"] = {**_properties(body), "stream": _STREAM, "max_tokens": {"type": "integer"}}
+    body["example"] = {"model": model, "prompt": "Once upon a time"}
+    answer: _Json = {
+        "type": "object",
+        "properties": {"choices": {"type": "array", "items": {"type": "object"}}, "usage": _USAGE},
+    }
+    return _operation("completions", "Go on with a text.", answer, body=body)
+
+
+def _embeddings(model: str) -> _Json:
+    body = _body(model, input={"type": "string", "description": "A text, or a list of texts."})
+    body["example"] = {"model": model, "input": "Hello!"}
+    answer: _Json = {
+        "type": "object",
+        "properties": {"data": {"type": "array", "items": {"type": "object"}}, "usage": _USAGE},
+    }
+    return _operation("embeddings", "Turn texts into vectors.", answer, body=body)
+
+
+def _messages(model: str) -> _Json:
+    body = _body(
+        model,
+        max_tokens={"type": "integer", "description": "A ceiling for the answer."},
+        messages={"type": "array", "items": _MESSAGE},
+    )
+    body["properties"] = {**_properties(body), "system": {"type": "string"}, "stream": _STREAM}
+    body["example"] = {"model": model, "max_tokens": 256, "messages": [{"role": "user", "content": "Hello!"}]}
+    answer: _Json = {
+        "type": "object",
+        "properties": {
+            "id": {"type": "string"},
+            "content": {"type": "array", "items": {"type": "object"}},
+            "stop_reason": {"type": "string"},
+            "usage": {"type": "object"},
+        },
+    }
+    text = "Answer by Anthropic's interface, on any model. Its SDKs work with the base URL `…/anthropic`."
+    return _operation("messages", text, answer, body=body)
+
+
+def _count_tokens(model: str) -> _Json:
+    body = _body(model, messages={"type": "array", "items": _MESSAGE})
+    body["example"] = {"model": model, "messages": [{"role": "user", "content": "Hello!"}]}
+    answer: _Json = {"type": "object", "properties": {"input_tokens": {"type": "integer"}}}
+    return _operation("messages", "Count the tokens of a request; free.", answer, body=body)
+
+
+_STREAM: Final[_Json] = {"type": "boolean", "description": "Send the answer as it is made, as server-sent events."}
+
+
+def _body(model: str, **required: _Json) -> _Json:
+    return {
+        "type": "object",
+        "required": ["model", *required],
+        "properties": {"model": {"type": "string", "examples": [model]}, **required},
+        "additionalProperties": True,
+    }
+
+
+def _properties(body: _Json) -> _Json:
+    properties = body["properties"]
+    assert isinstance(properties, dict)
+    return properties
 
 
 def _models() -> _Json:

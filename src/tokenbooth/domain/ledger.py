@@ -89,6 +89,7 @@ class UnbalancedTransfer(ValueError):
 
 
 STRIPE_CLEARING: Final = LedgerAccount(AccountKind.CLEARING, "stripe")
+USDC_CLEARING: Final = LedgerAccount(AccountKind.CLEARING, "usdc")
 USAGE_REVENUE: Final = LedgerAccount(AccountKind.REVENUE, "usage")
 SUBSCRIPTION_REVENUE: Final = LedgerAccount(AccountKind.REVENUE, "subscriptions")
 PROMOTION: Final = LedgerAccount(AccountKind.PROMOTION, "grants")

@@ -79,11 +79,14 @@ def from_anthropic(reported: Mapping[str, object]) -> Usage:
     cached = _count(reported, "cache_read_input_tokens", default=0)
     cache_write = _count(reported, "cache_creation_input_tokens", default=0)
     fresh = _count(reported, "input_tokens", default=0)
+    completion = _count(reported, "output_tokens", default=0)
+    thinking = _count(_details(reported, "output_tokens_details"), "thinking_tokens", default=0)
     return Usage(
         prompt_tokens=fresh + cached + cache_write,
-        completion_tokens=_count(reported, "output_tokens", default=0),
+        completion_tokens=completion,
         cached_tokens=cached,
         cache_write_tokens=cache_write,
+        reasoning_tokens=min(thinking, completion),
     )
 
 

@@ -19,7 +19,6 @@ from tokenbooth.domain.rates import RequestRate, TokenEntry, TokenRate
 from tokenbooth.domain.subscriptions import access_ends_us
 from tokenbooth.domain.windows import Window, window_at
 from tokenbooth.errors import StoreUnavailable
-from tokenbooth.gateway.chat_request import ChatRequest
 from tokenbooth.gateway.prompt_ratio import PromptRatios
 from tokenbooth.gateway.refusals import (
     DELETED_KEY,
@@ -34,6 +33,7 @@ from tokenbooth.gateway.refusals import (
     rate_limited,
     unavailable,
 )
+from tokenbooth.gateway.speech import PricedRequest
 from tokenbooth.gateway.state import KeyState, SubscriptionState, Waiters
 from tokenbooth.store.admission import load_window_spent_nano
 from tokenbooth.store.engine import Store
@@ -63,7 +63,7 @@ class Admitted:
     """A request that may run: its price, its hold, and what has to be corrected at the end."""
 
     key: KeyState
-    request: ChatRequest
+    request: PricedRequest
     price: Price
     pool: Pool
     hold: Hold
@@ -122,7 +122,7 @@ class Admission:
                 "The subscription of this key has ended or is unpaid. Renew it, or use a key of another subscription.",
             )
 
-    async def admit(self, key: KeyState, request: ChatRequest, pool: Pool) -> Admitted:
+    async def admit(self, key: KeyState, request: PricedRequest, pool: Pool) -> Admitted:
         """Admit a request, waiting a moment for money that is only held.
 
         Args:
@@ -137,7 +137,7 @@ class Admission:
         demand = Demand(
             text_bytes=request.text_bytes,
             extra_tokens=request.extra_tokens,
-            context_tokens=request.model.context_tokens,
+            context_tokens=request.most_prompt_tokens,
             choices=request.choices,
             output_ceiling=request.output_ceiling,
             floor_tokens=request.floor_tokens,
@@ -158,7 +158,7 @@ class Admission:
             pool = await self.pool(key)
 
     def _try(
-        self, key: KeyState, request: ChatRequest, pool: Pool, price: Price, demand: Demand
+        self, key: KeyState, request: PricedRequest, pool: Pool, price: Price, demand: Demand
     ) -> Admitted | TooLittle:
         """One try, without a pause: rates are asked, money is held, then the rates count it."""
         now_us = self._clock.monotonic_us()
@@ -257,7 +257,7 @@ def _follow_plan(subscription: SubscriptionState, plan: Plan) -> None:
         subscription.tokens.limit = plan.tpm
 
 
-def _tokens_at_admission(request: ChatRequest) -> int:
+def _tokens_at_admission(request: PricedRequest) -> int:
     prompt = -(-request.text_bytes // _BYTES_PER_TOKEN_AT_ADMISSION)
     return prompt + min(request.output_ceiling, _OUTPUT_TOKENS_AT_ADMISSION)
 

@@ -1,35 +1,38 @@
 """The data plane as one ASGI application, with its life: lock, replay, admit, drain.
 
-Only `/v1/*` comes here. A route that can cost money is listed in `Gateway.PAID_ROUTES` and goes through the one
-admission.
+Only `/v1/*` and `/anthropic/*` come here. The routes that can cost money are those of `tokenbooth.gateway.endpoints`;
+all of them go through the one admission.
 """
 
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from traceback import extract_tb
-from typing import ClassVar, Final, Protocol, cast
+from typing import ClassVar, Final, Protocol
 from urllib.parse import unquote
 
 import msgspec
 import structlog
 
-from tokenbooth.catalog import Catalog
+from tokenbooth.catalog import Catalog, Model
 from tokenbooth.clock import Clock
-from tokenbooth.gateway.admission import Admission, Pool
+from tokenbooth.gateway import anthropic, openai
+from tokenbooth.gateway.admission import Admission
 from tokenbooth.gateway.authenticate import MAX_KEYS, Keyring, presented_key
-from tokenbooth.gateway.body import decode_fields
+from tokenbooth.gateway.body import Fields, decode_fields
+from tokenbooth.gateway.call import Call
 from tokenbooth.gateway.changes import ChangeFeed
 from tokenbooth.gateway.charge_log import ChargeLog, DirectoryLock, next_number, read_back
-from tokenbooth.gateway.chat_request import model_name, read_chat_request
-from tokenbooth.gateway.limit_headers import limit_headers
-from tokenbooth.gateway.openai import error_body, model_list, model_object
+from tokenbooth.gateway.chat_request import model_name
+from tokenbooth.gateway.count_tokens import count_tokens
+from tokenbooth.gateway.endpoints import ANTHROPIC_PREFIX, ENDPOINTS, face_of, refuse_unspoken
+from tokenbooth.gateway.exchange import Exchange
 from tokenbooth.gateway.prompt_ratio import PromptRatios
-from tokenbooth.gateway.reading import ClientGone, Message, Receive, Scope, read_body
+from tokenbooth.gateway.reading import ClientGone, Message, Receive, Send, read_body
 from tokenbooth.gateway.refusals import Category, Refusal, unavailable
-from tokenbooth.gateway.relay import Exchange, Relay
+from tokenbooth.gateway.relay import Relay
 from tokenbooth.gateway.settle import Settler
 from tokenbooth.gateway.state import KeyState, States
 from tokenbooth.gateway.upstreams import Upstreams
@@ -39,9 +42,7 @@ from tokenbooth.settings import GatewaySettings
 from tokenbooth.store.engine import Store
 from tokenbooth.store.settlement import apply_charges
 
-Send = Callable[[Message], Awaitable[None]]
-
-_MODEL_PATH: Final = "/v1/models/"
+_MODEL_PATHS: Final = ("/v1/models/", "/anthropic/v1/models/")
 _REPLAY_BATCH: Final = 2_000
 _FLUSH_AT_STOP_S: Final = 10.0
 _FAILED: Final = Refusal(
@@ -53,47 +54,13 @@ _log = structlog.get_logger(__name__)
 class Handler(Protocol):
     """A route of the data plane."""
 
-    async def __call__(self, call: "Call") -> None: ...
-
-
-class Call:
-    """One HTTP request with what the handlers need of it."""
-
-    __slots__ = ("answered", "exchange", "key", "path", "pool", "receive", "request_id", "scope", "send")
-
-    def __init__(self, scope: Message, receive: Receive, send: Send, request_id: str) -> None:
-        self.scope = cast("Scope", scope)
-        self.path: str = self.scope["path"]
-        self.receive = receive
-        self.send = send
-        self.request_id = request_id
-        self.answered = False
-        self.exchange: Exchange | None = None
-        self.key: KeyState | None = None
-        self.pool: Pool | None = None
-
-    @property
-    def began(self) -> bool:
-        """Whether an answer has begun, so that no other can be sent."""
-        return self.answered or (self.exchange is not None and self.exchange.head_sent)
-
-    async def answer(self, status: int, body: bytes, extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
-        """Send a whole JSON answer."""
-        self.answered = True
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-            (b"x-request-id", self.request_id.encode()),
-            *extra,
-        ]
-        await self.send({"type": "http.response.start", "status": status, "headers": headers})
-        await self.send({"type": "http.response.body", "body": body})
+    async def __call__(self, call: Call) -> None: ...
 
 
 class Gateway:
     """The data plane. `start` before the first request, `stop` after the last."""
 
-    PAID_ROUTES: ClassVar[frozenset[tuple[str, str]]] = frozenset((("POST", "/v1/chat/completions"),))
+    PAID_ROUTES: ClassVar[frozenset[tuple[str, str]]] = frozenset(("POST", path) for path in ENDPOINTS)
 
     def __init__(
         self,
@@ -133,8 +100,10 @@ class Gateway:
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self._routes: dict[tuple[str, str], Handler] = {
-            ("POST", "/v1/chat/completions"): self._chat_completions,
+            **dict.fromkeys(self.PAID_ROUTES, self._paid),
+            ("POST", "/anthropic/v1/messages/count_tokens"): self._count_tokens,
             ("GET", "/v1/models"): self._models,
+            ("GET", "/anthropic/v1/models"): self._models,
             ("GET", "/v1/usage"): self._usage,
         }
 
@@ -164,7 +133,13 @@ class Gateway:
             ratios=self._ratios,
             max_unflushed=self._settings.max_unflushed_charges,
         )
-        self._relay = Relay(self._upstreams, self._settler, self._rng, self._settings.max_draining)
+        self._relay = Relay(
+            self._upstreams,
+            self._settler,
+            self._rng,
+            max_draining=self._settings.max_draining,
+            keep_alive_s=self._settings.keep_alive_s,
+        )
         await self._feed.start()
         self._tasks = [
             asyncio.create_task(self._settler.run(), name="flusher"),
@@ -232,7 +207,7 @@ class Gateway:
         if self._stopping:
             raise unavailable()
         handler = self._routes.get((call.scope["method"], call.path))
-        if handler is None and call.scope["method"] == "GET" and call.path.startswith(_MODEL_PATH):
+        if handler is None and call.scope["method"] == "GET" and call.path.startswith(_MODEL_PATHS):
             handler = self._model
         if handler is None:
             raise self._no_route(call)
@@ -248,7 +223,8 @@ class Gateway:
         self._admission.check_access(key)
         return key
 
-    async def _chat_completions(self, call: Call) -> None:
+    async def _read(self, call: Call) -> tuple[KeyState, Fields, Model, int]:
+        """The key, the top level of the body, the model that it names, and the size of the body in bytes."""
         await self._authenticate(call)
         body = await read_body(call.scope, call.receive, self._max_body_bytes)
         # A body may take minutes to arrive, and the key may have ended meanwhile.
@@ -258,7 +234,13 @@ class Gateway:
         model = self._catalog().models.get(name)
         if model is None:
             raise _unknown_model(name)
-        request = read_chat_request(fields, model, len(body))
+        return key, fields, model, len(body)
+
+    async def _paid(self, call: Call) -> None:
+        key, fields, model, body_bytes = await self._read(call)
+        endpoint = ENDPOINTS[call.path]
+        request = endpoint.read(fields, model, body_bytes, call.scope["headers"])
+        refuse_unspoken(request)
         if not self._settler.accepts():
             raise unavailable()
         # From here on the key's state must not be dropped from memory, also while the call waits for money.
@@ -272,39 +254,49 @@ class Gateway:
                 admitted=admitted,
                 receive=call.receive,
                 send=call.send,
-                monotonic_us=self._clock.monotonic_us,
+                endpoint=endpoint,
+                clock=self._clock,
             )
             await self._relay.run(call.exchange)
         finally:
             key.account.in_use -= 1
 
+    async def _count_tokens(self, call: Call) -> None:
+        _, fields, model, body_bytes = await self._read(call)
+        await call.answer(200, count_tokens(fields, model, body_bytes, call.scope["headers"]))
+
     async def _models(self, call: Call) -> None:
         await self._authenticate(call)
-        await call.answer(200, model_list(self._catalog().models.values()))
+        models = self._catalog().models.values()
+        shown = anthropic.model_list(models) if call.path.startswith(ANTHROPIC_PREFIX) else openai.model_list(models)
+        await call.answer(200, shown)
 
     async def _model(self, call: Call) -> None:
         await self._authenticate(call)
-        name = unquote(call.path.removeprefix(_MODEL_PATH))
+        name = unquote(call.path.partition("/models/")[2])
         model = self._catalog().models.get(name)
         if model is None:
             raise _unknown_model(name)
-        await call.answer(200, msgspec.json.encode(model_object(model)))
+        shape = anthropic.model_object if call.path.startswith(ANTHROPIC_PREFIX) else openai.model_object
+        await call.answer(200, msgspec.json.encode(shape(model)))
 
     async def _usage(self, call: Call) -> None:
         key = await self._authenticate(call)
         pool = call.pool = await self._admission.pool(key)
         body = usage_answer(key, pool, self._clock.monotonic_us())
-        await call.answer(200, body, limit_headers(key, pool, self._clock.monotonic_us()))
+        await call.answer(200, body, face_of(call.path).limits(key, pool, self._clock))
 
     async def _refuse(self, call: Call, refusal: Refusal) -> None:
+        face = face_of(call.path)
         headers = refusal.all_headers()
         if call.key is not None:
-            headers += limit_headers(call.key, call.pool, self._clock.monotonic_us())
-        await call.answer(refusal.status, error_body(refusal), headers)
+            headers += face.limits(call.key, call.pool, self._clock)
+        status, body = face.error(refusal, call.request_id)
+        await call.answer(status, body, headers)
 
     def _no_route(self, call: Call) -> Refusal:
         methods = sorted({method for method, path in self._routes if path == call.path})
-        if call.path.startswith(_MODEL_PATH):
+        if call.path.startswith(_MODEL_PATHS):
             methods = ["GET"]
         if methods:
             return Refusal(405, Category.INVALID, "method_not_allowed", f"{call.path} takes {', '.join(methods)} only.")

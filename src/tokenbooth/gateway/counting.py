@@ -1,54 +1,60 @@
 """From what an upstream said (or did not say) to what is charged."""
 
+from dataclasses import replace
 from typing import Final
 
 import structlog
 
-from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai
-from tokenbooth.gateway.chat_request import ChatRequest
-from tokenbooth.gateway.meter import TEXT, Delivered, StreamMeter
-from tokenbooth.gateway.openai import reported_usage
+from tokenbooth.domain.usage import InvalidUsage, Usage
 from tokenbooth.gateway.settle import Counted
+from tokenbooth.gateway.speech import Delivered, Meter, PricedRequest, Speech
 
 _BYTES_PER_TOKEN: Final = 4
 _log = structlog.get_logger(__name__)
 
 
-def count_stream(request: ChatRequest, meter: StreamMeter, *, request_id: str, upstream: str) -> Counted:
+def count_stream(request: PricedRequest, meter: Meter, *, request_id: str, upstream: str) -> Counted:
     """What a stream consumed: the usage that came, else a count of what was streamed."""
     if meter.usage is not None and not _is_nothing(meter.usage):
         return Counted(_bounded(request, meter.usage, request_id, upstream), estimated=False)
     if meter.invalid_usage:
         _tell_invalid(request_id, upstream)
-    return Counted(estimate(request, meter.delivered()), estimated=True)
+    counted = estimate(request, meter.delivered())
+    if meter.prompt_usage is not None and meter.prompt_usage.prompt_tokens:
+        # The prompt was told before the answer; only the output has to be counted.
+        counted = replace(
+            _bounded(request, meter.prompt_usage, request_id, upstream),
+            completion_tokens=max(counted.completion_tokens, meter.prompt_usage.completion_tokens),
+        )
+    return Counted(counted, estimated=True)
 
 
-def count_answer(request: ChatRequest, body: bytes, *, request_id: str, upstream: str) -> Counted:
+def count_answer(speech: Speech, body: bytes, *, request_id: str, upstream: str) -> Counted:
     """What a whole answer consumed.
 
     Raises:
         msgspec.DecodeError: the body is no answer.
+        UpstreamFailure: the body says that there is no answer.
     """
-    reported = reported_usage(body)
-    if reported is not None:
-        try:
-            usage = from_openai(reported)
-            if not _is_nothing(usage):
-                return Counted(_bounded(request, usage, request_id, upstream), estimated=False)
-        except InvalidUsage:
-            _tell_invalid(request_id, upstream)
-    texts = TEXT.findall(body)
+    try:
+        reported = speech.reported_usage(body)
+    except InvalidUsage:
+        reported = None
+        _tell_invalid(request_id, upstream)
+    if reported is not None and not _is_nothing(reported):
+        return Counted(_bounded(speech.request, reported, request_id, upstream), estimated=False)
+    texts = speech.answer_text.findall(body)
     delivered = Delivered(events=0, text_bytes=sum(map(len, texts)))
-    return Counted(estimate(request, delivered), estimated=True)
+    return Counted(estimate(speech.request, delivered), estimated=True)
 
 
-def estimate(request: ChatRequest, delivered: Delivered) -> Usage:
+def estimate(request: PricedRequest, delivered: Delivered) -> Usage:
     """A count without the upstream's word: four bytes a token, and no fewer output tokens than events with text."""
     # An image counts for half of what it may at most: nobody measured it.
     prompt = -(-request.text_bytes // _BYTES_PER_TOKEN) + request.parts_tokens // 2
     output = max(delivered.events, -(-delivered.text_bytes // _BYTES_PER_TOKEN))
     return Usage(
-        prompt_tokens=min(prompt, request.model.context_tokens),
+        prompt_tokens=min(prompt, request.most_prompt_tokens),
         completion_tokens=min(output, request.model.max_output_tokens * request.choices),
     )
 
@@ -58,9 +64,9 @@ def _is_nothing(usage: Usage) -> bool:
     return usage.prompt_tokens == 0 and usage.completion_tokens == 0
 
 
-def _bounded(request: ChatRequest, usage: Usage, request_id: str, upstream: str) -> Usage:
+def _bounded(request: PricedRequest, usage: Usage, request_id: str, upstream: str) -> Usage:
     """The reported usage, cut to what the model can do at all."""
-    most_prompt = request.model.context_tokens
+    most_prompt = request.most_prompt_tokens
     most_output = request.model.max_output_tokens * request.choices
     if usage.prompt_tokens <= most_prompt and usage.completion_tokens <= most_output:
         return usage

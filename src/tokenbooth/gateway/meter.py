@@ -1,28 +1,27 @@
 """The meter of a stream: passes events on as they arrive and looks only into those that carry usage or the end.
 
-It holds back two things: a usage event without choices (shown with its cost, or not at all, when the call is settled)
-and the end marker, before which the charge has to be on disk.
+`EventMeter` is what every format shares: whole events, and a count of what left. `StreamMeter` is the meter of OpenAI's
+chat completions. It holds back two things: a usage event without choices (shown with its cost, or not at all, when the
+call is settled) and the end marker, before which the charge has to be on disk.
 """
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
 from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai
+from tokenbooth.gateway.speech import Delivered
 
 MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
 _RECENT_BYTES: Final = 16 * 1024
 _USAGE: Final = re.compile(rb'"usage"\s*:\s*\{')
-_FINISH: Final = re.compile(rb'"finish_reason"\s*:\s*"')
-TEXT: Final = re.compile(
-    rb'"(?:content|reasoning_content|reasoning|arguments|refusal)"\s*:\s*"((?:[^"\\]|\\.)*+)"', re.DOTALL
-)
 _END: Final = b"[DONE]"
+_NO_USAGE: Final = msgspec.Raw(b"{}")
+_DONE_EVENT: Final = b"data: [DONE]\n\n"
 # The second also ends "\r\n\r\n"; servers mix both.
 _BOUNDARIES: Final = (b"\n\n", b"\n\r\n")
 _EVENT_END: Final = re.compile(rb"\n\r?\n")
@@ -46,43 +45,21 @@ _decode_usage_event = msgspec.json.Decoder(_UsageEvent).decode
 _decode_event = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """What was streamed so far, for a count when no usage came."""
+class EventMeter:
+    """Cuts a stream into whole events, and counts the texts in what leaves.
 
-    events: int
-    text_bytes: int
+    A subclass says what leaves of the events, where their texts are, and by what a finished answer is known.
+    """
 
+    __slots__ = ("_events", "_finish_seen", "_recent", "_recent_bytes", "_tail", "_text_bytes", "ended", "failed")
 
-class StreamMeter:
-    """Meters one stream of chat completion chunks."""
+    TEXT: ClassVar[re.Pattern[bytes]]
+    FINISH: ClassVar[re.Pattern[bytes]]
 
-    __slots__ = (
-        "_cost_nano",
-        "_events",
-        "_finish_seen",
-        "_recent",
-        "_recent_bytes",
-        "_tail",
-        "_text_bytes",
-        "ended",
-        "failed",
-        "invalid_usage",
-        "usage",
-        "usage_event",
-    )
-
-    def __init__(self, cost_nano: Callable[[Usage], int] | None) -> None:
-        """Args:
-        cost_nano: what a usage costs, to show it in a usage event that also has choices; None to leave it as it is.
-        """
-        self._cost_nano = cost_nano
-        self._finish_seen = False
-        self.usage: Usage | None = None
-        self.invalid_usage = False
-        self.usage_event: bytes | None = None
+    def __init__(self) -> None:
         self.ended = False
         self.failed = False
+        self._finish_seen = False
         self._tail = b""
         self._recent: list[bytes] = []
         self._recent_bytes = 0
@@ -108,14 +85,17 @@ class StreamMeter:
                 raise BrokenStream("an event is too large")
             if not chunk:
                 return b""
-        if b'"usage"' in chunk or _END in chunk or b'"error"' in chunk:
-            chunk = self._look_closely(chunk)
+        chunk = self._let_pass(chunk)
         self._remember(chunk)
         return chunk
 
+    def _let_pass(self, events: bytes) -> bytes:
+        """What leaves of some whole events."""
+        raise NotImplementedError
+
     def finished(self) -> bool:
         """Whether the model has said why it stopped, so that only the usage can still come."""
-        return self.ended or self._finish_seen or any(map(_FINISH.search, self._recent))
+        return self.ended or self._finish_seen or any(map(self.FINISH.search, self._recent))
 
     def delivered(self) -> Delivered:
         """How much was streamed, counted from what left."""
@@ -131,21 +111,58 @@ class StreamMeter:
 
     def _count(self) -> None:
         for chunk in self._recent:
-            texts = [text for text in TEXT.findall(chunk) if text]
+            texts = [text for text in self.TEXT.findall(chunk) if text]
             self._events += len(texts)
             self._text_bytes += sum(map(len, texts))
-            self._finish_seen = self._finish_seen or _FINISH.search(chunk) is not None
+            self._finish_seen = self._finish_seen or self.FINISH.search(chunk) is not None
         self._recent.clear()
         self._recent_bytes = 0
 
+
+class StreamMeter(EventMeter):
+    """Meters one stream of chat completion chunks."""
+
+    __slots__ = ("_cost_nano", "invalid_usage", "prompt_usage", "usage", "usage_event")
+
+    TEXT: ClassVar[re.Pattern[bytes]] = re.compile(
+        rb'"(?:content|reasoning_content|reasoning|arguments|refusal)"\s*:\s*"((?:[^"\\]|\\.)*+)"', re.DOTALL
+    )
+    FINISH: ClassVar[re.Pattern[bytes]] = re.compile(rb'"finish_reason"\s*:\s*"')
+
+    def __init__(self, cost_nano: Callable[[Usage], int] | None) -> None:
+        """Args:
+        cost_nano: what a usage costs, to show it to a client that asked for usage; None for one that did not.
+        """
+        EventMeter.__init__(self)
+        self._cost_nano = cost_nano
+        self.usage: Usage | None = None
+        self.prompt_usage: Usage | None = None
+        self.invalid_usage = False
+        self.usage_event: bytes | None = None
+
+    def complete(self) -> bool:
+        """See `Meter.complete`: some servers leave the end marker out."""
+        return self.finished() or self.usage is not None
+
+    def tail(self, charged_nano: int) -> bytes:
+        """See `Meter.tail`: the usage event for a client that asked for it, and the end marker."""
+        if self.usage_event is None or self._cost_nano is None:
+            return _DONE_EVENT
+        return b"data: " + with_cost(self.usage_event, charged_nano) + b"\n\n" + _DONE_EVENT
+
+    def _let_pass(self, events: bytes) -> bytes:
+        if b'"usage"' in events or _END in events or b'"error"' in events:
+            return self._look_closely(events)
+        return events
+
     def _look_closely(self, events: bytes) -> bytes:
         passing: list[bytes] = []
-        for event in _split(events):
-            data = _data_of(event)
+        for event in split_events(events):
+            data = data_of(event)
             if data == _END:
                 self.ended = True
                 break
-            if b'"error"' in event and _is_error(data):
+            if b'"error"' in event and is_error(data):
                 # In the upstream's words, with the operator's secrets: the client is told in ours.
                 self.failed = True
                 break
@@ -175,7 +192,8 @@ class StreamMeter:
         return b"data: " + with_cost(data, self._cost_nano(self.usage)) + b"\n\n"
 
 
-def _is_error(data: bytes) -> bool:
+def is_error(data: bytes) -> bool:
+    """Whether an event's data reports an error."""
     try:
         return bytes(_decode_error_event(data).error) not in (b"", b"null")
     except msgspec.DecodeError:
@@ -185,10 +203,18 @@ def _is_error(data: bytes) -> bool:
 def with_cost(usage_event: bytes, cost_nano: int) -> bytes:
     """A usage event's data with the exact cost in USD as `usage.cost`."""
     fields = _decode_event(usage_event)
-    usage = msgspec.json.decode(fields["usage"], type=dict[str, msgspec.Raw])
-    usage["cost"] = msgspec.Raw(usd_number(cost_nano))
-    fields["usage"] = msgspec.Raw(msgspec.json.encode(usage))
+    usage = fields.get("usage")
+    # A format may have told the usage in an event before this one.
+    known = _NO_USAGE if usage is None or bytes(usage) == b"null" else usage
+    fields["usage"] = usage_with_cost(known, cost_nano)
     return msgspec.json.encode(fields)
+
+
+def usage_with_cost(usage: msgspec.Raw, cost_nano: int) -> msgspec.Raw:
+    """A usage object with the exact cost in USD as its `cost`."""
+    fields = _decode_event(usage)
+    fields["cost"] = msgspec.Raw(usd_number(cost_nano))
+    return msgspec.Raw(msgspec.json.encode(fields))
 
 
 def usd_number(amount_nano: int) -> bytes:
@@ -197,7 +223,8 @@ def usd_number(amount_nano: int) -> bytes:
     return b"%d.%09d" % (whole, fraction)
 
 
-def _split(events: bytes) -> list[bytes]:
+def split_events(events: bytes) -> list[bytes]:
+    """Whole events, each with its end."""
     ends = [match.end() for match in _EVENT_END.finditer(events)]
     return [events[start:end] for start, end in pairwise([0, *ends])]
 
@@ -207,6 +234,7 @@ def _behind(chunk: bytes, boundary: bytes) -> int:
     return 0 if at < 0 else at + len(boundary)
 
 
-def _data_of(event: bytes) -> bytes:
+def data_of(event: bytes) -> bytes:
+    """The data of one event."""
     lines = [line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")]
     return b"\n".join(lines)

@@ -7,6 +7,7 @@ from tokenbooth.gateway.refusals import Category, Refusal, invalid_request
 
 Message = MutableMapping[str, object]
 Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 
 
 class Scope(TypedDict):

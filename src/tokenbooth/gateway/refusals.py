@@ -74,8 +74,12 @@ class Refusal(Exception):
             seconds = -(-self.retry_after_us // 1_000_000)
             headers.append((b"retry-after", b"%d" % seconds))
             headers.append((b"retry-after-ms", b"%d" % milliseconds))
-        if self.retry is not None:
-            headers.append((b"x-should-retry", b"true" if self.retry else b"false"))
+        retry = self.retry
+        if retry is None and self.retry_after_us is not None and self.retry_after_us > _LONGEST_HELPFUL_WAIT_US:
+            # Some SDKs sleep for as long as they are told, however long it is.
+            retry = False
+        if retry is not None:
+            headers.append((b"x-should-retry", b"true" if retry else b"false"))
         return headers
 
 
@@ -120,7 +124,7 @@ def rate_limited(what: str, scope: str, used: int, limit: int, wait_us: int | No
             "Send a shorter prompt or a smaller output limit.",
             retry=False,
         )
-    refusal = Refusal(
+    return Refusal(
         429,
         Category.RATE,
         "rate_limit_exceeded",
@@ -128,9 +132,6 @@ def rate_limited(what: str, scope: str, used: int, limit: int, wait_us: int | No
         f"Try again in {_seconds(wait_us)}.",
         retry_after_us=wait_us,
     )
-    if wait_us > _LONGEST_HELPFUL_WAIT_US:
-        refusal.retry = False
-    return refusal
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,8 @@ Whatever happens, the hold is ended exactly once: by a settlement, or by a relea
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
-from typing import Final
 
 import msgspec
 import structlog
@@ -16,15 +14,14 @@ import structlog
 from tokenbooth.catalog import Route
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.pricing import cost_nano
-from tokenbooth.gateway.admission import Admitted
 from tokenbooth.gateway.body import encode_fields
 from tokenbooth.gateway.counting import count_answer, count_stream
-from tokenbooth.gateway.limit_headers import limit_headers
-from tokenbooth.gateway.meter import BrokenStream, StreamMeter, with_cost
-from tokenbooth.gateway.openai import error_event
-from tokenbooth.gateway.refusals import Headers
+from tokenbooth.gateway.exchange import Exchange
+from tokenbooth.gateway.keep_alive import KeepAlive
+from tokenbooth.gateway.meter import BrokenStream, StreamMeter
 from tokenbooth.gateway.routing import in_order
 from tokenbooth.gateway.settle import Settler
+from tokenbooth.gateway.speech import Meter, Speech
 from tokenbooth.gateway.upstream_errors import is_worth_another, refusal_of, refusal_of_status
 from tokenbooth.gateway.upstreams import (
     UpstreamBroke,
@@ -34,64 +31,20 @@ from tokenbooth.gateway.upstreams import (
     UpstreamUnreachable,
 )
 
-Message = MutableMapping[str, object]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-
-PATH: Final = "/chat/completions"
-_DONE_EVENT: Final = b"data: [DONE]\n\n"
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class Exchange:
-    """One admitted request on its way: whom to answer, and what is known so far.
-
-    Attributes:
-        upstream: the name of the one that is asked, or answers.
-        head_sent: whether the answer has begun.
-        asked: whether an upstream works on it, and its prompt is to be paid.
-        client_gone: whether nobody is there to answer any more.
-    """
-
-    request_id: str
-    admitted: Admitted
-    receive: Receive
-    send: Send
-    monotonic_us: Callable[[], int]
-    upstream: str = ""
-    head_sent: bool = False
-    asked: bool = False
-    client_gone: bool = False
-
-    async def send_head(self, status: int, content_type: bytes, extra: Headers) -> None:
-        """Send the head of the answer, with the limits as they are now."""
-        headers = [
-            (b"content-type", content_type),
-            (b"x-request-id", self.request_id.encode()),
-            *limit_headers(self.admitted.key, self.admitted.pool, self.monotonic_us()),
-            *extra,
-        ]
-        clamped = self.admitted.clamped_output_tokens
-        if clamped is not None:
-            headers.append((b"x-max-tokens-clamped", b"%d" % clamped))
-        self.head_sent = True
-        await self.send({"type": "http.response.start", "status": status, "headers": headers})
-
-    async def send_body(self, body: bytes, *, more: bool) -> None:
-        """Send a part of the answer, unless nobody is there any more."""
-        if not self.client_gone:
-            await self.send({"type": "http.response.body", "body": body, "more_body": more})
 
 
 class Relay:
     """Runs exchanges."""
 
-    def __init__(self, upstreams: Upstreams, settler: Settler, rng: random.Random, max_draining: int) -> None:
+    def __init__(
+        self, upstreams: Upstreams, settler: Settler, rng: random.Random, *, max_draining: int, keep_alive_s: float
+    ) -> None:
         self._upstreams = upstreams
         self._settler = settler
         self._rng = rng
         self._max_draining = max_draining
+        self._keep_alive_s = keep_alive_s
         self._draining = 0
 
     async def run(self, exchange: Exchange) -> None:
@@ -123,26 +76,36 @@ class Relay:
 
     async def _exchange(self, exchange: Exchange) -> None:
         async with AsyncExitStack() as stack:
-            response, route = await self._open(exchange, stack)
+            response, route, speech = await self._open(exchange, stack)
             if response.status != 200:
                 exchange.asked = False
                 body = await response.read()
                 raise refusal_of_status(response, body, api_key=route.upstream.api_key)
             content_type = response.header("content-type") or ""
             if exchange.admitted.request.stream and content_type.startswith("text/event-stream"):
-                await self._stream(exchange, response, route)
+                await self._stream(exchange, response, route, speech)
             else:
-                await self._whole(exchange, response)
+                await self._whole(exchange, response, speech)
 
-    async def _open(self, exchange: Exchange, stack: AsyncExitStack) -> tuple[UpstreamResponse, Route]:
-        """The first upstream that takes the request."""
-        routes = list(in_order(exchange.admitted.request.model, self._rng))
-        for route in routes:
+    async def _open(self, exchange: Exchange, stack: AsyncExitStack) -> tuple[UpstreamResponse, Route, Speech]:
+        """The first upstream that takes the request, and how it is spoken to."""
+        request = exchange.admitted.request
+        routes = [
+            (route, speech)
+            for route in in_order(request.model, self._rng)
+            if (speech := request.speech(route.upstream.formats)) is not None
+        ]
+        for position, (route, speech) in enumerate(routes, start=1):
             exchange.upstream = route.upstream.name
-            last = route is routes[-1]
-            fields = exchange.admitted.request.upstream_fields(route.model, exchange.admitted.clamped_output_tokens)
+            last = position == len(routes)
+            fields = speech.upstream_fields(route.model, exchange.admitted.clamped_output_tokens)
             context = self._upstreams.post(
-                route.upstream, PATH, encode_fields(fields), stream=exchange.admitted.request.stream
+                route.upstream,
+                speech.path,
+                encode_fields(fields),
+                stream=request.stream,
+                credential=speech.credential,
+                headers=speech.headers(),
             )
             exchange.asked = True
             try:
@@ -158,14 +121,14 @@ class Relay:
                 await context.__aexit__(None, None, None)
                 continue
             stack.push_async_exit(context.__aexit__)
-            return response, route
+            return response, route, speech
         raise UpstreamUnreachable("the model has no upstream")
 
-    async def _whole(self, exchange: Exchange, response: UpstreamResponse) -> None:
+    async def _whole(self, exchange: Exchange, response: UpstreamResponse, speech: Speech) -> None:
         body = await response.read()
-        request = exchange.admitted.request
         try:
-            counted = count_answer(request, body, request_id=exchange.request_id, upstream=exchange.upstream)
+            counted = count_answer(speech, body, request_id=exchange.request_id, upstream=exchange.upstream)
+            body = speech.client_answer(body, counted.usage)
         except msgspec.DecodeError as mistake:
             raise UpstreamFailure("the answer is not JSON") from mistake
         charged_nano = self._settler.settle(
@@ -175,15 +138,19 @@ class Relay:
         await exchange.send_head(200, b"application/json", extra)
         await exchange.send_body(body, more=False)
 
-    async def _stream(self, exchange: Exchange, response: UpstreamResponse, route: Route) -> None:
-        request, price = exchange.admitted.request, exchange.admitted.price
-        meter = StreamMeter((lambda usage: cost_nano(price, usage)) if request.wants_usage else None)
+    async def _stream(self, exchange: Exchange, response: UpstreamResponse, route: Route, speech: Speech) -> None:
+        price = exchange.admitted.price
+        meter = speech.meter(lambda usage: cost_nano(price, usage))
         first = await response.next_chunk()
         if first is None:
             raise UpstreamFailure("the stream is empty")
         try:
             with _watching(exchange, from_the_start=False):
-                await self._pass_on(exchange, response, meter, first)
+                keep_alive = KeepAlive(exchange, self._keep_alive_s)
+                try:
+                    await self._pass_on(exchange, response, meter, first)
+                finally:
+                    keep_alive.stop()
         except asyncio.CancelledError:
             exchange.asked = False
             if not _is_over(exchange):
@@ -195,7 +162,7 @@ class Relay:
         else:
             await self._end(exchange, meter)
 
-    async def _pass_on(self, exchange: Exchange, response: UpstreamResponse, meter: StreamMeter, first: bytes) -> None:
+    async def _pass_on(self, exchange: Exchange, response: UpstreamResponse, meter: Meter, first: bytes) -> None:
         """Pass events on until the end marker, or the end of the answer after the model has finished."""
         await exchange.send_head(200, b"text/event-stream; charset=utf-8", [(b"cache-control", b"no-cache")])
         chunk: bytes | None = first
@@ -208,18 +175,15 @@ class Relay:
             if meter.failed:
                 raise UpstreamBroke("the upstream reports an error")
             chunk = await response.next_chunk()
-        if not meter.finished() and meter.usage is None:
+        if not meter.complete():
             raise UpstreamFailure("the stream ended before its answer did")
 
-    async def _end(self, exchange: Exchange, meter: StreamMeter) -> None:
-        """The regular end: the charge on disk first, then the usage event and the end marker."""
+    async def _end(self, exchange: Exchange, meter: Meter) -> None:
+        """The regular end: the charge on disk first, then the event that ends the answer."""
         charged_nano = self._settle_stream(exchange, meter)
-        tail = b""
-        if meter.usage_event is not None and exchange.admitted.request.wants_usage:
-            tail = b"data: " + with_cost(meter.usage_event, charged_nano) + b"\n\n"
-        await exchange.send_body(tail + _DONE_EVENT, more=False)
+        await exchange.send_body(meter.tail(charged_nano), more=False)
 
-    async def _break_off(self, exchange: Exchange, meter: StreamMeter, failure: Exception) -> None:
+    async def _break_off(self, exchange: Exchange, meter: Meter, failure: Exception) -> None:
         """The upstream failed in mid-stream: charge what was delivered, tell the client, never end cleanly."""
         _log.warning(
             "stream_broken",
@@ -230,11 +194,9 @@ class Relay:
         )
         self._settle_stream(exchange, meter)
         refusal = refusal_of(failure if isinstance(failure, UpstreamFailure) else UpstreamFailure(str(failure)))
-        await exchange.send_body(error_event(refusal), more=False)
+        await exchange.send_body(exchange.endpoint.error_event(refusal), more=False)
 
-    async def _after_hang_up(
-        self, exchange: Exchange, response: UpstreamResponse, meter: StreamMeter, route: Route
-    ) -> None:
+    async def _after_hang_up(self, exchange: Exchange, response: UpstreamResponse, meter: Meter, route: Route) -> None:
         """The client went away: wait for the usage when it is due or billed anyway, else stop the upstream."""
         due = meter.finished() or route.upstream.bills_after_disconnect
         if due and self._draining < self._max_draining:
@@ -248,7 +210,7 @@ class Relay:
                 self._draining -= 1
         self._settle_stream(exchange, meter)
 
-    def _settle_stream(self, exchange: Exchange, meter: StreamMeter) -> int:
+    def _settle_stream(self, exchange: Exchange, meter: Meter) -> int:
         counted = count_stream(
             exchange.admitted.request, meter, request_id=exchange.request_id, upstream=exchange.upstream
         )

@@ -5,7 +5,7 @@ environment. It never follows redirects and never decompresses.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,6 +16,7 @@ from pyreqwest.exceptions import ConnectError, ConnectTimeoutError, PyreqwestErr
 from pyreqwest.response import Response
 
 from tokenbooth.catalog import Upstream
+from tokenbooth.gateway.speech import Credential
 
 # pyreqwest hands over nothing, not even the head, before this much has arrived or the answer has ended: a larger
 # number turns a stream of tokens into one piece at its end.
@@ -72,9 +73,24 @@ class Upstreams(Protocol):
     """Where requests are sent."""
 
     def post(
-        self, upstream: Upstream, path: str, body: bytes, *, stream: bool
+        self,
+        upstream: Upstream,
+        path: str,
+        body: bytes,
+        *,
+        stream: bool,
+        credential: Credential = "authorization",
+        headers: Mapping[str, str] | None = None,
     ) -> AbstractAsyncContextManager[UpstreamResponse]:
         """Send a request; entering the context waits for the head of the answer, leaving it ends the exchange.
+
+        Args:
+            upstream: where to.
+            path: behind its base URL.
+            body: a JSON object.
+            stream: whether an event stream is asked for.
+            credential: the header for our key there.
+            headers: further ones, of the wire format.
 
         Raises (on entering):
             UpstreamUnreachable, UpstreamTimedOut, UpstreamBroke
@@ -152,18 +168,26 @@ class PyreqwestUpstreams:
 
     @asynccontextmanager
     async def post(
-        self, upstream: Upstream, path: str, body: bytes, *, stream: bool
+        self,
+        upstream: Upstream,
+        path: str,
+        body: bytes,
+        *,
+        stream: bool,
+        credential: Credential = "authorization",
+        headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[UpstreamResponse]:
-        headers = {
+        sent = {
             "content-type": "application/json",
             "accept": "text/event-stream" if stream else "application/json",
             "accept-encoding": "identity",
+            **(headers or {}),
         }
         if upstream.api_key is not None:
-            headers["authorization"] = f"Bearer {upstream.api_key}"
+            sent[credential] = f"Bearer {upstream.api_key}" if credential == "authorization" else upstream.api_key
         request = (
             self._client.post(upstream.base_url + path)
-            .headers(headers)
+            .headers(sent)
             .body_bytes(body)
             .streamed_read_buffer_limit(_READ_BUFFER_BYTES)
             .build_streamed()

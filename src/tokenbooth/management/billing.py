@@ -3,6 +3,7 @@
 Only reads requests and writes answers; the work is in `checkout` and the store. `management.app` includes it.
 """
 
+from functools import partial
 from typing import Final
 
 from fastapi import APIRouter
@@ -11,25 +12,27 @@ from starlette.responses import Response
 
 from tokenbooth.domain.keys import Scope
 from tokenbooth.domain.money import format_usd
-from tokenbooth.errors import InvalidRequest, Unavailable
-from tokenbooth.management import checkout
+from tokenbooth.errors import InvalidRequest
+from tokenbooth.management import checkout, deposits
 from tokenbooth.management.auth import Caller, authenticate
 from tokenbooth.management.billing_schemas import (
     BillingStatusPayload,
     Cancellation,
     CheckoutPayload,
     CreditsPayload,
+    DepositAddressPayload,
     DepositToVerify,
     NewCheckout,
     NewTopUp,
+    PendingDeposit,
     SubscriptionPayload,
     VerifiedDeposit,
 )
 from tokenbooth.management.body import Fields, read_body
 from tokenbooth.management.context import ManagementContext
-from tokenbooth.management.describe import CREDENTIAL, Payload, Responses, json_body, object_answer
+from tokenbooth.management.describe import CREDENTIAL, Payload, Responses, either, json_body, object_answer, or_accepted
 from tokenbooth.management.envelope import respond, success
-from tokenbooth.management.idempotency import guarded, read_claim
+from tokenbooth.management.idempotency import guarded, once, read_claim
 from tokenbooth.store import billing
 from tokenbooth.store.idempotency import Answer, Attempt, Claim
 
@@ -40,6 +43,9 @@ METHODS: Final = (STRIPE, USDC)
 _STRIPE_DECIMALS: Final = 2
 _USDC_DECIMALS: Final = 6
 _ID_MAX: Final = 100
+_VERIFYING: Final = or_accepted(
+    object_answer(VerifiedDeposit, 404, 422, body=True), PendingDeposit, "Not in a block that counts yet."
+)
 
 
 def router(context: ManagementContext) -> APIRouter:
@@ -78,11 +84,25 @@ def router(context: ManagementContext) -> APIRouter:
 
         return respond(await guarded(context, claim, work))
 
-    @routes.post("/topup", responses=_of_stripe(CheckoutPayload), openapi_extra=json_body(NewTopUp))
+    @routes.post(
+        "/topup",
+        responses=either(_of_stripe(CheckoutPayload), object_answer(DepositAddressPayload)),
+        openapi_extra=json_body(NewTopUp),
+    )
     async def top_up(request: Request) -> Response:
-        """Buy prepaid credit; with the method `stripe`, open `sessionUrl` in a browser and pay."""
+        """Buy prepaid credit. With the method `stripe`, open `sessionUrl` in a browser and pay; with `usdc`, send USDC
+        on Base to `address`, which is this account's own."""
         caller, claim, fields = await _posted(context, request, "amount", "method")
-        amount_nano = _topup_amount_nano(context, fields)
+        method, amount_nano = _topup_amount_nano(context, fields)
+        if method == USDC:
+            effect = partial(
+                deposits.announce,
+                desk=deposits.configured(context),
+                account_id=caller.account_id,
+                amount_nano=amount_nano,
+                now_us=context.clock.now_us(),
+            )
+            return respond(await once(context, claim, effect))
         checkout.configured_stripe(context)
 
         async def work(attempt: Attempt) -> Answer:
@@ -91,15 +111,19 @@ def router(context: ManagementContext) -> APIRouter:
 
         return respond(await guarded(context, claim, work))
 
-    @routes.post(
-        "/verify-topup", responses=object_answer(VerifiedDeposit, body=True), openapi_extra=json_body(DepositToVerify)
-    )
+    @routes.post("/verify-topup", responses=_VERIFYING, openapi_extra=json_body(DepositToVerify))
     async def verify_topup(request: Request) -> Response:
-        """Have a USDC deposit looked up and credited."""
-        _, _, fields = await _posted(context, request, "txHash", "amount")
-        fields.text("txHash", max_length=_ID_MAX)
-        fields.amount_nano("amount", max_decimals=_USDC_DECIMALS)
-        raise _no_usdc()
+        """Have a USDC deposit looked up now. Deposits are credited without this, too, a little later."""
+        caller, claim, fields = await _posted(context, request, "txHash", "amount")
+        tx_hash = fields.text("txHash", max_length=_ID_MAX)
+        amount_nano = fields.amount_nano("amount", max_decimals=_USDC_DECIMALS)
+        desk = deposits.configured(context)
+        said = deposits.claimed(tx_hash, amount_nano)
+
+        async def work(attempt: Attempt) -> Answer:
+            return await deposits.verify(context, desk, caller.account_id, said, attempt)
+
+        return respond(await guarded(context, claim, work))
 
     @routes.get("/credits", responses=object_answer(CreditsPayload))
     async def credit(request: Request) -> Response:
@@ -122,8 +146,8 @@ async def _posted(context: ManagementContext, request: Request, *names: str) -> 
     return caller, read_claim(request, caller.account_id, body.raw), body.only(*names)
 
 
-def _topup_amount_nano(context: ManagementContext, fields: Fields) -> int:
-    """The credit that is asked for, when it can be sold by the method that is asked for."""
+def _topup_amount_nano(context: ManagementContext, fields: Fields) -> tuple[str, int]:
+    """The method, and the credit that is asked for, when that much can be bought by it."""
     method = fields.text("method", max_length=_ID_MAX)
     if method not in METHODS:
         names = ", ".join(f"`{name}`" for name in METHODS)
@@ -134,13 +158,7 @@ def _topup_amount_nano(context: ManagementContext, fields: Fields) -> int:
     if not limits.min_top_up_usd <= amount_nano <= limits.max_top_up_usd:
         least, most = format_usd(limits.min_top_up_usd), format_usd(limits.max_top_up_usd)
         raise InvalidRequest("amount_out_of_range", f"`amount` must be from {least} to {most} USD.", param="amount")
-    if method == USDC:
-        raise _no_usdc()
-    return amount_nano
-
-
-def _no_usdc() -> Unavailable:
-    return Unavailable("usdc_not_configured", "USDC deposits are not available in this version.")
+    return method, amount_nano
 
 
 async def _status(context: ManagementContext, account_id: str) -> Answer:

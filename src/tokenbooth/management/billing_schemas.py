@@ -50,6 +50,18 @@ class CheckoutPayload(Payload):
     session_id: str
 
 
+class DepositAddressPayload(Payload):
+    """Where to send USDC. `uri` opens a wallet (EIP-681)."""
+
+    address: Annotated[str, Field(pattern="^0x[0-9a-fA-F]{40}$")]
+    chain: Annotated[str, Field(examples=["base"])]
+    amount: Annotated[str, Field(examples=["50"])]
+    asset: Literal["USDC"]
+    chain_id: Annotated[int, Field(examples=[8453])]
+    token_address: Annotated[str, Field(pattern="^0x[0-9a-fA-F]{40}$")]
+    uri: str
+
+
 class SubscriptionKey(Payload):
     """A key of a subscription."""
 
@@ -103,6 +115,17 @@ class VerifiedDeposit(Payload):
     balance: Usd
     tx_hash: str
     amount_mismatch: bool
+
+
+class PendingDeposit(Payload):
+    """A deposit that does not count yet; it is credited by itself when it does."""
+
+    status: Literal["pending"]
+    confirmations: int
+    credited_at: Literal["safe", "finalized"]
+    expected_seconds: int
+    tx_hash: str
+    message: str
 
 
 class ReceivedPayload(Payload):

@@ -7,9 +7,26 @@ from tokenbooth.catalog import Catalog
 from tokenbooth.clock import Clock
 from tokenbooth.live import Live
 from tokenbooth.management.ratelimit import AccountRates
+from tokenbooth.payments.deposit_address import AddressBook
 from tokenbooth.payments.stripe_client import StripeGateway
+from tokenbooth.payments.usdc_chain import ChainNode, Tag
 from tokenbooth.settings import Settings
 from tokenbooth.store.engine import Store
+
+
+@dataclass(frozen=True, slots=True)
+class UsdcDesk:
+    """What deposits of USDC need.
+
+    Attributes:
+        node: the chain.
+        book: where addresses come from.
+        counts_at: deposits count up to the block with this tag.
+    """
+
+    node: ChainNode
+    book: AddressBook
+    counts_at: Tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +40,7 @@ class ManagementContext:
         catalog: gives the catalog that holds now.
         live: the gateway's live state.
         stripe: None when no `[stripe]` is configured.
+        usdc: None when no `[usdc]` is configured.
         handle_event: carries out the inbox row with this id.
         rates: the request rates of the accounts on this plane.
     """
@@ -34,4 +52,5 @@ class ManagementContext:
     live: Live
     stripe: StripeGateway | None
     handle_event: Callable[[str], Awaitable[None]]
+    usdc: UsdcDesk | None = None
     rates: AccountRates = field(default_factory=AccountRates)

@@ -5,7 +5,7 @@ The routes read their requests themselves; nothing in here checks anything. Only
 
 from collections.abc import Mapping
 from types import GenericAlias
-from typing import Final, Literal, cast
+from typing import Final, Literal, Union, cast
 
 from fastapi import Security
 from fastapi.security import HTTPBearer
@@ -85,6 +85,18 @@ def object_answer(payload: type[BaseModel], *errors: int, body: bool = False, pu
         f"{payload.__name__}Answer", __base__=payload, success=(Literal[True], ...), data=(payload, ...)
     )
     return _responses(model, errors, body=body, public=public)
+
+
+def either(one: Responses, other: Responses) -> Responses:
+    """The responses of a route whose success has one of two payloads."""
+    first, second = cast("type[BaseModel]", one[200]["model"]), cast("type[BaseModel]", other[200]["model"])
+    return {**other, **one, 200: {**one[200], "model": Union[first, second]}}  # noqa: UP007
+
+
+def or_accepted(responses: Responses, payload: type[BaseModel], description: str) -> Responses:
+    """The responses with 202 beside 200, for work that has not ended."""
+    accepted = object_answer(payload)[200]
+    return {**responses, 202: {**accepted, "description": description}}
 
 
 def list_answer(item: type[BaseModel], *errors: int, public: bool = False) -> Responses:

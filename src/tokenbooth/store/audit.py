@@ -18,11 +18,12 @@ from sqlalchemy import (
     union_all,
 )
 
-from tokenbooth.domain.ledger import SUBSCRIPTION_REVENUE, AccountKind, TransferKind
+from tokenbooth.domain.ledger import SUBSCRIPTION_REVENUE, USDC_CLEARING, AccountKind, TransferKind
 from tokenbooth.store import audit_usage
 from tokenbooth.store.audit_usage import Query
 from tokenbooth.store.retention import pruned_until_us
 from tokenbooth.store.tables import (
+    deposits,
     ledger_accounts,
     ledger_entries,
     ledger_transfers,
@@ -86,6 +87,7 @@ def audit(conn: Connection) -> AuditReport:
         "usage_total": audit_usage.usage_totals(),
         "usage_day": audit_usage.usage_days_of_hours(),
         "subscription_payment": _subscription_payments(),
+        "usdc_deposits": _deposits(),
     }
     differences = [
         # PostgreSQL sums integers into decimals.
@@ -185,3 +187,18 @@ def _subscription_payments() -> Query:
     facts = union_all(of_periods, of_payments).subquery()
     stored, computed = func.sum(facts.c.payment), func.sum(facts.c.period)
     return select(facts.c.reference, stored, computed).group_by(facts.c.reference).having(stored != computed)
+
+
+def _deposits() -> Query:
+    """What came in over the chain is the sum of the deposits that were not taken back."""
+    came_in = (
+        select(func.coalesce(-func.sum(ledger_entries.c.amount_nano), 0))
+        .where(ledger_entries.c.account_id == USDC_CLEARING.id)
+        .scalar_subquery()
+    )
+    deposited = (
+        select(func.coalesce(func.sum(deposits.c.amount_nano), 0))
+        .where(deposits.c.status != "reversed")
+        .scalar_subquery()
+    )
+    return select(literal(USDC_CLEARING.id), came_in, deposited).where(came_in != deposited)

@@ -119,8 +119,12 @@ def take_back(
     reference: str,
     note: str,
     now_us: int,
+    corrects: str | None = None,
 ) -> bool:
-    """Take money back from a customer, as a debt where the credit does not suffice. False: posted before."""
+    """Take money back from a customer, as a debt where the credit does not suffice. False: posted before.
+
+    `corrects` is the transfer that is undone by it.
+    """
     if is_posted(conn, reference):
         return False
     left_nano = balance_nano(conn, credit_of(account_id))
@@ -132,6 +136,7 @@ def take_back(
         note,
         take_back_entries(account_id, target, amount_nano, left_nano),
         now_us,
+        corrects,
     )
     return True
 
@@ -171,9 +176,15 @@ def _post_to_customer(
     note: str,
     entries: tuple[Entry, ...],
     now_us: int,
+    corrects: str | None = None,
 ) -> None:
     transfer = Transfer(
-        id=new_id(IdPrefix.TRANSFER, now_us), kind=kind, reference=reference, entries=entries, note=note
+        id=new_id(IdPrefix.TRANSFER, now_us),
+        kind=kind,
+        reference=reference,
+        entries=entries,
+        note=note,
+        corrects=corrects,
     )
     post(conn, transfer, now_us=now_us)
     credit_delta_nano = _sums(entries).get(credit_of(account_id).id, 0)

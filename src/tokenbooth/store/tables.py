@@ -311,3 +311,57 @@ retention = Table(
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("usage_pruned_until_us", BigInteger, nullable=False),
 )
+
+deposit_addresses = Table(
+    "deposit_addresses",
+    metadata,
+    Column("address", String, primary_key=True),
+    Column("account_id", String, ForeignKey("accounts.id"), nullable=False),
+    Column("key_fingerprint", String, nullable=False),
+    Column("child_index", Integer, nullable=False),
+    Column("announced_nano", BigInteger),
+    Column("announced_at_us", BigInteger, nullable=False, index=True),
+    Column("created_at_us", BigInteger, nullable=False),
+    UniqueConstraint("account_id", "key_fingerprint"),
+    UniqueConstraint("key_fingerprint", "child_index"),
+)
+
+deposits = Table(
+    "deposits",
+    metadata,
+    Column("chain_id", BigInteger, primary_key=True),
+    Column("tx_hash", String, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("address", String, ForeignKey("deposit_addresses.address"), nullable=False, index=True),
+    Column("account_id", String, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("amount_nano", BigInteger, nullable=False),
+    Column("announced_nano", BigInteger),
+    Column("block_number", BigInteger, nullable=False),
+    Column("block_hash", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("times_credited", Integer, nullable=False),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("updated_at_us", BigInteger, nullable=False),
+    CheckConstraint("status IN ('credited', 'final', 'reversed')", name="status"),
+    CheckConstraint("amount_nano > 0", name="amount"),
+    Index("ix_deposits_status_block_number", "status", "block_number"),
+)
+
+deposit_hints = Table(
+    "deposit_hints",
+    metadata,
+    Column("account_id", String, ForeignKey("accounts.id"), primary_key=True),
+    Column("tx_hash", String, primary_key=True, index=True),
+    Column("first_asked_at_us", BigInteger, nullable=False, index=True),
+)
+
+chain_cursors = Table(
+    "chain_cursors",
+    metadata,
+    Column("chain_id", BigInteger, primary_key=True),
+    Column("token", String, primary_key=True),
+    Column("pass", String, primary_key=True),
+    Column("block_number", BigInteger, nullable=False),
+    Column("block_hash", String, nullable=False),
+    Column("updated_at_us", BigInteger, nullable=False),
+)

@@ -13,17 +13,14 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from tokenbooth.sandbox.model_server.answer import compose
-from tokenbooth.sandbox.model_server.chat_request import ApiError, ChatRequest, parse_chat_request
+from tokenbooth.sandbox.model_server.chat_request import ApiError, ChatRequest
 from tokenbooth.sandbox.model_server.directives import Interruption
 from tokenbooth.sandbox.model_server.exchange import BodyTooLargeError, ClientGoneError, Exchange
+from tokenbooth.sandbox.model_server.forms import CHAT, COMPLETIONS, MESSAGES, RESPONSES, Form
+from tokenbooth.sandbox.model_server.other_replies import embeddings_body, message_error
+from tokenbooth.sandbox.model_server.other_requests import parse_embeddings
 from tokenbooth.sandbox.model_server.recording import RecordedRequest
-from tokenbooth.sandbox.model_server.reply import (
-    DONE,
-    Reply,
-    encode_completion,
-    encode_error_event,
-    stream_events,
-)
+from tokenbooth.sandbox.model_server.reply import Reply
 from tokenbooth.sandbox.model_server.tokens import PrefixCache, count_prompt_tokens
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -31,6 +28,12 @@ _MAX_RECORDED = 1_000
 _CACHED_BLOCKS = 65_536
 # A stream without pauses lets other requests run after this many tokens.
 _TOKENS_PER_TURN = 16
+_FORMS = {
+    "/v1/chat/completions": CHAT,
+    "/v1/completions": COMPLETIONS,
+    "/v1/messages": MESSAGES,
+    "/v1/responses": RESPONSES,
+}
 _TOLD_TO_FAIL = "The demo model server was told to fail."
 
 
@@ -98,7 +101,9 @@ class ModelServer:
         except BodyTooLargeError:
             await exchange.answer(413, ApiError(413, "The request's body is too large.").body())
         except ApiError as error:
-            await exchange.answer(error.status, error.body())
+            is_message = exchange.path == "/v1/messages"
+            body = message_error(error.status, error.message) if is_message else error.body()
+            await exchange.answer(error.status, body)
         except ClientGoneError:
             if record is not None:
                 record.outcome = "client_gone"
@@ -110,8 +115,12 @@ class ModelServer:
     async def _route(self, exchange: Exchange, record: RecordedRequest) -> None:
         self._authenticate(exchange)
         match exchange.method, exchange.path:
-            case "POST", "/v1/chat/completions":
-                await self._complete(exchange, record)
+            case "POST", path if path in _FORMS:
+                await self._complete(exchange, record, _FORMS[path])
+            case "POST", "/v1/embeddings":
+                request = parse_embeddings(record.body)
+                self._check_model(request.model)
+                await exchange.answer(200, embeddings_body(request))
             case "GET", "/v1/models":
                 models = [self._model(name) for name in self._models]
                 await exchange.answer(200, msgspec.json.encode({"object": "list", "data": models}))
@@ -121,7 +130,7 @@ class ModelServer:
                 name = path.removeprefix("/v1/models/")
                 self._check_model(name)
                 await exchange.answer(200, msgspec.json.encode(self._model(name)))
-            case _, "/v1/chat/completions" | "/v1/models":
+            case _, path if path in (*_FORMS, "/v1/embeddings", "/v1/models"):
                 message = f"Not allowed to {exchange.method} on {exchange.path}."
                 raise ApiError(405, message, code="method_not_supported")
             case _:
@@ -131,7 +140,7 @@ class ModelServer:
     def _authenticate(self, exchange: Exchange) -> None:
         if self._authorization is None:
             return
-        sent = (exchange.header("authorization") or "").encode("latin-1")
+        sent = (exchange.header("authorization") or f"Bearer {exchange.header('x-api-key')}").encode("latin-1")
         if not hmac.compare_digest(sent, self._authorization):
             raise ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
 
@@ -143,8 +152,8 @@ class ModelServer:
     def _model(self, name: str) -> dict[str, object]:
         return {"id": name, "object": "model", "created": int(self._now_s()), "owned_by": "demo-models"}
 
-    async def _complete(self, exchange: Exchange, record: RecordedRequest) -> None:
-        request = parse_chat_request(record.body)
+    async def _complete(self, exchange: Exchange, record: RecordedRequest, form: Form) -> None:
+        request = form.parse(record.body)
         self._check_model(request.model)
         directives = request.directives
         if directives.retry_after is not None:
@@ -154,13 +163,13 @@ class ModelServer:
         if directives.fail_status is not None:
             raise ApiError(directives.fail_status, _TOLD_TO_FAIL, error_type="server_error")
         if directives.interruption is not None and directives.interruption.before_first_byte:
-            await _break_off(exchange, record, directives.interruption)
+            await _break_off(exchange, record, directives.interruption, form)
             return
         reply = self._reply(request)
         if request.stream:
-            await _send_stream(exchange, record, reply)
+            await _send_stream(exchange, record, reply, form)
         else:
-            await _send_body(exchange, record, reply)
+            await _send_body(exchange, record, reply, form)
 
     def _reply(self, request: ChatRequest) -> Reply:
         return Reply(
@@ -173,14 +182,14 @@ class ModelServer:
         )
 
 
-async def _send_stream(exchange: Exchange, record: RecordedRequest, reply: Reply) -> None:
+async def _send_stream(exchange: Exchange, record: RecordedRequest, reply: Reply, form: Form) -> None:
     directives = reply.request.directives
     interruption = directives.interruption
     exchange.add_header("cache-control", "no-cache")
     await exchange.start(200, "text/event-stream; charset=utf-8")
-    for event in stream_events(reply):
+    for event in form.events(reply):
         if interruption is not None and record.tokens_sent >= interruption.after_tokens:
-            await _break_off(exchange, record, interruption)
+            await _break_off(exchange, record, interruption, form)
             return
         if event.tokens and record.tokens_sent and directives.token_delay_s:
             await exchange.pause(directives.token_delay_s)
@@ -188,11 +197,11 @@ async def _send_stream(exchange: Exchange, record: RecordedRequest, reply: Reply
             await exchange.pause(0)
         await exchange.write(event.data)
         record.tokens_sent += event.tokens
-    await exchange.write(DONE, more=False)
+    await exchange.write(form.done, more=False)
 
 
-async def _send_body(exchange: Exchange, record: RecordedRequest, reply: Reply) -> None:
-    body = encode_completion(reply)
+async def _send_body(exchange: Exchange, record: RecordedRequest, reply: Reply, form: Form) -> None:
+    body = form.body(reply)
     interruption = reply.request.directives.interruption
     tokens = reply.usage().completion_tokens
     if interruption is None or interruption.after_tokens > tokens:
@@ -205,10 +214,10 @@ async def _send_body(exchange: Exchange, record: RecordedRequest, reply: Reply) 
     announced = None if interruption.kind == "end" else len(body)
     await exchange.start(200, "application/json", announced)
     await exchange.write(body[: len(body) // 2])
-    await _break_off(exchange, record, interruption)
+    await _break_off(exchange, record, interruption, form)
 
 
-async def _break_off(exchange: Exchange, record: RecordedRequest, interruption: Interruption) -> None:
+async def _break_off(exchange: Exchange, record: RecordedRequest, interruption: Interruption, form: Form) -> None:
     match interruption.kind:
         case "stop":
             record.outcome = "interrupted"
@@ -220,7 +229,7 @@ async def _break_off(exchange: Exchange, record: RecordedRequest, interruption: 
             await exchange.write(b"", more=False)
         case "error":
             record.outcome = "interrupted"
-            await exchange.write(encode_error_event(_TOLD_TO_FAIL), more=False)
+            await exchange.write(form.error_event(_TOLD_TO_FAIL), more=False)
 
 
 def _shown(record: RecordedRequest) -> dict[str, object]:

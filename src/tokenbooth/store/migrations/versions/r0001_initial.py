@@ -31,6 +31,10 @@ def upgrade() -> None:
     _create_subscription_periods()
     _create_sessions()
     _create_mail_links()
+    _create_deposit_addresses()
+    _create_deposits()
+    _create_deposit_hints()
+    _create_chain_cursors()
     counter = sa.table("change_counter", sa.column("id", sa.Integer), sa.column("seq", sa.BigInteger))
     op.bulk_insert(counter, [{"id": 1, "seq": 0}])
 
@@ -398,4 +402,81 @@ def _create_usage_days() -> None:
             "dimension IN ('all', 'key', 'model', 'subscription')", name=op.f("ck_usage_days_dimension")
         ),
         sa.PrimaryKeyConstraint("account_id", "dimension", "day_us", "name", name=op.f("pk_usage_days")),
+    )
+
+
+def _create_deposit_addresses() -> None:
+    op.create_table(
+        "deposit_addresses",
+        sa.Column("address", sa.String(), nullable=False),
+        sa.Column("account_id", sa.String(), nullable=False),
+        sa.Column("key_fingerprint", sa.String(), nullable=False),
+        sa.Column("child_index", sa.Integer(), nullable=False),
+        sa.Column("announced_nano", sa.BigInteger(), nullable=True),
+        sa.Column("announced_at_us", sa.BigInteger(), nullable=False),
+        sa.Column("created_at_us", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_deposit_addresses_account_id")),
+        sa.PrimaryKeyConstraint("address", name=op.f("pk_deposit_addresses")),
+        sa.UniqueConstraint(
+            "account_id", "key_fingerprint", name=op.f("uq_deposit_addresses_account_id_key_fingerprint")
+        ),
+        sa.UniqueConstraint(
+            "key_fingerprint", "child_index", name=op.f("uq_deposit_addresses_key_fingerprint_child_index")
+        ),
+    )
+    op.create_index(
+        op.f("ix_deposit_addresses_announced_at_us"), "deposit_addresses", ["announced_at_us"], unique=False
+    )
+
+
+def _create_deposits() -> None:
+    op.create_table(
+        "deposits",
+        sa.Column("chain_id", sa.BigInteger(), nullable=False),
+        sa.Column("tx_hash", sa.String(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("address", sa.String(), nullable=False),
+        sa.Column("account_id", sa.String(), nullable=False),
+        sa.Column("amount_nano", sa.BigInteger(), nullable=False),
+        sa.Column("announced_nano", sa.BigInteger(), nullable=True),
+        sa.Column("block_number", sa.BigInteger(), nullable=False),
+        sa.Column("block_hash", sa.String(), nullable=False),
+        sa.Column("status", sa.String(), nullable=False),
+        sa.Column("times_credited", sa.Integer(), nullable=False),
+        sa.Column("created_at_us", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at_us", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("status IN ('credited', 'final', 'reversed')", name=op.f("ck_deposits_status")),
+        sa.CheckConstraint("amount_nano > 0", name=op.f("ck_deposits_amount")),
+        sa.ForeignKeyConstraint(["address"], ["deposit_addresses.address"], name=op.f("fk_deposits_address")),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_deposits_account_id")),
+        sa.PrimaryKeyConstraint("chain_id", "tx_hash", "position", name=op.f("pk_deposits")),
+    )
+    op.create_index(op.f("ix_deposits_account_id"), "deposits", ["account_id"], unique=False)
+    op.create_index(op.f("ix_deposits_address"), "deposits", ["address"], unique=False)
+    op.create_index("ix_deposits_status_block_number", "deposits", ["status", "block_number"], unique=False)
+
+
+def _create_deposit_hints() -> None:
+    op.create_table(
+        "deposit_hints",
+        sa.Column("account_id", sa.String(), nullable=False),
+        sa.Column("tx_hash", sa.String(), nullable=False),
+        sa.Column("first_asked_at_us", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_deposit_hints_account_id")),
+        sa.PrimaryKeyConstraint("account_id", "tx_hash", name=op.f("pk_deposit_hints")),
+    )
+    op.create_index(op.f("ix_deposit_hints_tx_hash"), "deposit_hints", ["tx_hash"], unique=False)
+    op.create_index(op.f("ix_deposit_hints_first_asked_at_us"), "deposit_hints", ["first_asked_at_us"], unique=False)
+
+
+def _create_chain_cursors() -> None:
+    op.create_table(
+        "chain_cursors",
+        sa.Column("chain_id", sa.BigInteger(), nullable=False),
+        sa.Column("token", sa.String(), nullable=False),
+        sa.Column("pass", sa.String(), nullable=False),
+        sa.Column("block_number", sa.BigInteger(), nullable=False),
+        sa.Column("block_hash", sa.String(), nullable=False),
+        sa.Column("updated_at_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("chain_id", "token", "pass", name=op.f("pk_chain_cursors")),
     )

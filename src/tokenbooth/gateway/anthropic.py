@@ -1,0 +1,99 @@
+"""Anthropic's wire format: its envelope of errors, its list of models, its headers of limits."""
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from tokenbooth.catalog import Model
+from tokenbooth.clock import iso_ms
+from tokenbooth.gateway.admission import Pool, rates_of
+from tokenbooth.gateway.limit_headers import limit_headers
+from tokenbooth.gateway.refusals import Category, Headers, Refusal
+from tokenbooth.gateway.state import KeyState
+
+OVERLOADED_STATUS: Final = 529
+_OVERLOADED: Final = "overloaded"
+_TYPES: Final = {
+    Category.AUTHENTICATION: "authentication_error",
+    Category.PERMISSION: "permission_error",
+    Category.INVALID: "invalid_request_error",
+    Category.TOO_LARGE: "request_too_large",
+    Category.NOT_FOUND: "not_found_error",
+    Category.RATE: "rate_limit_error",
+    Category.BUDGET: "rate_limit_error",
+    Category.BILLING: "billing_error",
+    Category.UPSTREAM: "api_error",
+    Category.TIMEOUT: "timeout_error",
+    Category.OVERLOADED: "api_error",
+}
+_MODELS_CREATED_AT: Final = "2023-11-14T22:13:20Z"
+
+
+def error_status(refusal: Refusal) -> int:
+    """The HTTP status of a refusal: an overloaded upstream has a status of its own in this format."""
+    return OVERLOADED_STATUS if _is_overloaded(refusal) else refusal.status
+
+
+def error_body(refusal: Refusal, request_id: str | None = None) -> bytes:
+    """The envelope of a refusal; our stable `code` stands beside the format's `type`."""
+    kind = "overloaded_error" if _is_overloaded(refusal) else _TYPES[refusal.category]
+    envelope: dict[str, object] = {
+        "type": "error",
+        "error": {"type": kind, "message": refusal.message, "code": refusal.code, "param": refusal.param},
+    }
+    if request_id is not None:
+        envelope["request_id"] = request_id
+    return msgspec.json.encode(envelope)
+
+
+def _is_overloaded(refusal: Refusal) -> bool:
+    """Whether the upstream is; the words of an upstream's own refusal are not taken for ours."""
+    return refusal.category is Category.OVERLOADED and refusal.code == _OVERLOADED
+
+
+def error_event(refusal: Refusal) -> bytes:
+    """The event that tells the SDKs of an error in mid-stream."""
+    return b"event: error\ndata: " + error_body(refusal) + b"\n\n"
+
+
+def model_object(model: Model) -> dict[str, object]:
+    """A model as `GET /anthropic/v1/models` shows it."""
+    return {
+        "type": "model",
+        "id": model.name,
+        "display_name": model.name,
+        "created_at": _MODELS_CREATED_AT,
+        "lifecycle": "active",
+        "max_input_tokens": model.context_tokens,
+        "max_tokens": model.max_output_tokens,
+    }
+
+
+def model_list(models: Iterable[Model]) -> bytes:
+    """The body of `GET /anthropic/v1/models`: one page with all of them."""
+    shown = [model_object(model) for model in models]
+    ids = [model["id"] for model in shown] or [None]
+    return msgspec.json.encode({"data": shown, "has_more": False, "first_id": ids[0], "last_id": ids[-1]})
+
+
+def all_limit_headers(key: KeyState, pool: Pool | None, monotonic_us: int, now_us: int) -> Headers:
+    """The headers of both formats; here resets are instants.
+
+    Args:
+        key: who asks.
+        pool: what pays, if that was looked up.
+        monotonic_us: the time that rates go by, microseconds.
+        now_us: UTC microseconds.
+    """
+    headers = limit_headers(key, pool, monotonic_us)
+    requests, tokens, _ = rates_of(key)
+    for rate, unit in ((requests, b"requests"), (tokens, b"tokens")):
+        if rate is None:
+            continue
+        prefix = b"anthropic-ratelimit-" + unit
+        left = max(rate.limit - rate.used(monotonic_us), 0)
+        headers.append((prefix + b"-limit", b"%d" % rate.limit))
+        headers.append((prefix + b"-remaining", b"%d" % left))
+        headers.append((prefix + b"-reset", iso_ms(now_us + rate.reset_us(monotonic_us)).encode()))
+    return headers

@@ -1,0 +1,60 @@
+"""Reading an embeddings request: inputs only, nothing is written and nothing is streamed."""
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from tokenbooth.catalog import Model
+from tokenbooth.gateway.body import Fields
+from tokenbooth.gateway.completions_request import read_inputs
+from tokenbooth.gateway.fields import REFUSED_FIELDS, boolean, refuse_disguised, refuse_unpriced
+from tokenbooth.gateway.openai_request import OpenAIRequest
+from tokenbooth.gateway.refusals import invalid_request
+
+MAX_INPUTS: Final = 2_048
+_MONEY: Final = frozenset(("model", "input", "stream"))
+# Inputs under other names would be read by some servers and counted by nobody.
+_REFUSED: Final = REFUSED_FIELDS | {"messages", "images"}
+_NO_TEXT: Final = re.compile(rb"(?!)")
+
+
+@dataclass(slots=True)
+class EmbeddingsRequest(OpenAIRequest):
+    """An embeddings request that may be priced."""
+
+    endpoint: ClassVar[str] = "embeddings"
+    wire: ClassVar[str] = "openai.embeddings"
+    path: ClassVar[str] = "/embeddings"
+    answer_text: ClassVar[re.Pattern[bytes]] = _NO_TEXT
+
+
+def read_embeddings_request(fields: Fields, model: Model, body_bytes: int) -> EmbeddingsRequest:
+    """Read what decides about the price.
+
+    Args:
+        fields: the decoded top level.
+        model: the model that it names.
+        body_bytes: the size of the body.
+
+    Raises:
+        Refusal: a field is malformed or not supported.
+    """
+    refuse_disguised(fields, _MONEY, _REFUSED)
+    refuse_unpriced(fields, model, _REFUSED)
+    if boolean(fields, "stream"):
+        raise invalid_request("invalid_parameter", "Embeddings cannot be streamed. Remove 'stream'.", "stream")
+    inputs = read_inputs(fields, "input", MAX_INPUTS)
+    return EmbeddingsRequest(
+        model=model,
+        fields=fields,
+        stream=False,
+        text_bytes=body_bytes,
+        parts_tokens=inputs.ids,
+        choices=1,
+        output_field=None,
+        output_ceiling=0,
+        ceiling_lowered=False,
+        floor_tokens=0,
+        wants_usage=False,
+        prompts=inputs.count,
+    )

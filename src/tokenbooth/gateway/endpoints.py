@@ -1,0 +1,126 @@
+"""The routes that cost money, each with its reader and with how it speaks of errors and limits.
+
+A new one is written down in `ENDPOINTS`; the gateway serves all of them through the one admission.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from tokenbooth.catalog import Model
+from tokenbooth.clock import Clock
+from tokenbooth.gateway import anthropic, openai
+from tokenbooth.gateway.admission import Pool
+from tokenbooth.gateway.body import Fields
+from tokenbooth.gateway.chat_request import read_chat_request
+from tokenbooth.gateway.completions_request import read_completions_request
+from tokenbooth.gateway.embeddings_request import read_embeddings_request
+from tokenbooth.gateway.limit_headers import limit_headers
+from tokenbooth.gateway.messages_request import RawHeaders, read_messages_request
+from tokenbooth.gateway.refusals import Headers, Refusal, invalid_request
+from tokenbooth.gateway.responses_request import read_responses_request
+from tokenbooth.gateway.speech import PricedRequest
+from tokenbooth.gateway.state import KeyState
+
+ANTHROPIC_PREFIX: Final = "/anthropic"
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """How errors and limits look on one side of the data plane.
+
+    Attributes:
+        error: status and body of a refusal, given our request id.
+        limits: the headers that tell a key its limits.
+        id_names: the headers that carry our request id.
+    """
+
+    error: Callable[[Refusal, str], tuple[int, bytes]]
+    limits: Callable[[KeyState, Pool | None, Clock], Headers]
+    id_names: tuple[bytes, ...]
+
+    def id_headers(self, request_id: str) -> Headers:
+        """Our request id, under each name that the format's SDKs look for."""
+        value = request_id.encode()
+        return [(name, value) for name in self.id_names]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One route that can cost money.
+
+    Attributes:
+        read: reads what decides about the price: top level, model, size of the body in bytes, the client's headers.
+        face: see there.
+        error_event: an error in mid-stream, as the format's SDKs understand it.
+    """
+
+    read: Callable[[Fields, Model, int, RawHeaders], PricedRequest]
+    face: Face
+    error_event: Callable[[Refusal], bytes]
+
+
+def face_of(path: str) -> Face:
+    """The side of the data plane that a path is on."""
+    return ANTHROPIC if path.startswith(ANTHROPIC_PREFIX) else OPENAI
+
+
+def refuse_unspoken(request: PricedRequest) -> None:
+    """Refuse a request that none of its model's upstreams can be asked.
+
+    Raises:
+        Refusal: so it is.
+    """
+    for route in request.model.routes:
+        if request.speech(route.upstream.formats) is not None:
+            return
+    raise invalid_request(
+        "unsupported_endpoint",
+        f"The model '{request.model.name}' is not served in this format ({request.endpoint}) here. "
+        "Use another endpoint, or another model.",
+        "model",
+    )
+
+
+def _openai_error(refusal: Refusal, request_id: str) -> tuple[int, bytes]:
+    return refusal.status, openai.error_body(refusal)
+
+
+def _openai_limits(key: KeyState, pool: Pool | None, clock: Clock) -> Headers:
+    return limit_headers(key, pool, clock.monotonic_us())
+
+
+def _anthropic_error(refusal: Refusal, request_id: str) -> tuple[int, bytes]:
+    return anthropic.error_status(refusal), anthropic.error_body(refusal, request_id)
+
+
+def _anthropic_limits(key: KeyState, pool: Pool | None, clock: Clock) -> Headers:
+    return anthropic.all_limit_headers(key, pool, clock.monotonic_us(), clock.now_us())
+
+
+def _responses_error_event(refusal: Refusal) -> bytes:
+    """The format's own event, with the error also where its SDK looks for one in any stream."""
+    error = msgspec.json.decode(openai.error_body(refusal), type=dict[str, dict[str, object]])["error"]
+    event = {"type": "error", "sequence_number": 0, **{name: error[name] for name in ("code", "message", "param")}}
+    return b"event: error\ndata: " + msgspec.json.encode({**event, "error": error}) + b"\n\n"
+
+
+OPENAI: Final = Face(_openai_error, _openai_limits, (b"x-request-id",))
+ANTHROPIC: Final = Face(_anthropic_error, _anthropic_limits, (b"x-request-id", b"request-id"))
+ENDPOINTS: Final[Mapping[str, Endpoint]] = {
+    "/v1/chat/completions": Endpoint(
+        lambda fields, model, size, _: read_chat_request(fields, model, size), OPENAI, openai.error_event
+    ),
+    "/v1/completions": Endpoint(
+        lambda fields, model, size, _: read_completions_request(fields, model, size), OPENAI, openai.error_event
+    ),
+    "/v1/embeddings": Endpoint(
+        lambda fields, model, size, _: read_embeddings_request(fields, model, size), OPENAI, openai.error_event
+    ),
+    "/v1/responses": Endpoint(
+        lambda fields, model, size, _: read_responses_request(fields, model, size), OPENAI, _responses_error_event
+    ),
+    "/anthropic/v1/messages": Endpoint(read_messages_request, ANTHROPIC, anthropic.error_event),
+}

@@ -1,0 +1,180 @@
+"""Reading single fields of a decoded body, and the rule of refusal that every wire format shares.
+
+A field that would buy something beside tokens, or reach state that belongs to the operator's account at the upstream,
+is refused by name unless the model's configuration allows it. Only the readers of requests import this.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from tokenbooth.catalog import Model
+from tokenbooth.gateway.body import Fields
+from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
+
+OUTPUT_FLOOR: Final = 256
+REASONING_OUTPUT_FLOOR: Final = 4_096
+MAX_CHOICES: Final = 128
+MAX_CEILING: Final = 2**31 - 1
+
+TOOL_NAMES: Final = frozenset(("type", "name", "function", "cache_control"))
+
+# Buys something beside tokens, or reaches state in the operator's account, or belongs to another reseller's routing.
+REFUSED_FIELDS: Final = frozenset(
+    (
+        "api_base",
+        "api_key",
+        "audio",
+        "background",
+        "base_url",
+        "container",
+        "conversation",
+        "custom_llm_provider",
+        "enable_search",
+        "extra_body",
+        "extra_headers",
+        "fallbacks",
+        "file_id",
+        "mcp_servers",
+        "models",
+        "plugins",
+        "preset",
+        "previous_response_id",
+        "prompt",
+        "provider",
+        "route",
+        "routing",
+        "search_parameters",
+        "service_tier",
+        "store",
+        "transforms",
+        "web_search",
+        "web_search_options",
+    )
+)
+# These values of a refused field are the default, which buys nothing.
+HARMLESS_VALUES: Final[Mapping[str, tuple[bytes, ...]]] = {
+    "service_tier": (b"null", b'"default"'),
+    "store": (b"null", b"false"),
+    "background": (b"null", b"false"),
+}
+
+
+def refuse_disguised(fields: Fields, money: frozenset[str], refused: frozenset[str]) -> None:
+    """A money-bearing name in other letters would be priced by us in one way and read by an upstream in another.
+
+    Raises:
+        Refusal: there is one.
+    """
+    for name in fields:
+        if name not in money and name not in refused and name.casefold() in money | refused:
+            raise invalid_request("invalid_parameter", f"Unknown parameter '{name}'. Names are in lower case.", name)
+
+
+def refuse_unpriced(
+    fields: Fields,
+    model: Model,
+    refused: frozenset[str] = REFUSED_FIELDS,
+    harmless: Mapping[str, tuple[bytes, ...]] = HARMLESS_VALUES,
+) -> None:
+    """Refuse fields that nobody priced.
+
+    Raises:
+        Refusal: there is one, with a value that is not harmless, and the model does not allow it.
+    """
+    for name in refused.intersection(fields):
+        if bytes(fields[name]).strip() not in harmless.get(name, (b"null",)) and name not in model.allowed_parameters:
+            raise unsupported_parameter(name)
+
+
+def object_of(fields: Fields, name: str) -> Fields:
+    """A field that is an object, to its first level; empty when it is absent or null.
+
+    Raises:
+        Refusal: it is something else.
+    """
+    value = fields.get(name)
+    if value is None or bytes(value).strip() == b"null":
+        return {}
+    try:
+        return msgspec.json.decode(value, type=Fields)
+    except msgspec.DecodeError:
+        raise invalid_request("invalid_parameter", f"'{name}' must be an object.", name) from None
+
+
+def value_of(fields: Fields, name: str) -> object:
+    """A field, decoded; None when it is absent or null.
+
+    Raises:
+        Refusal: it is not valid JSON.
+    """
+    value = fields.get(name)
+    if value is None:
+        return None
+    try:
+        return msgspec.json.decode(value, type=object)
+    except (msgspec.DecodeError, RecursionError):
+        raise invalid_request("invalid_json", f"'{name}' is not valid JSON.", name) from None
+
+
+def list_of(fields: Fields, name: str) -> list[object]:
+    """A field that is a list; empty when it is absent or null.
+
+    Raises:
+        Refusal: it is something else.
+    """
+    value = value_of(fields, name)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise invalid_request("invalid_parameter", f"'{name}' must be a list.", name)
+    return value
+
+
+def boolean(fields: Fields, name: str) -> bool:
+    """A field that is true or false; false when it is absent or null.
+
+    Raises:
+        Refusal: it is something else.
+    """
+    value = value_of(fields, name)
+    if value is not None and not isinstance(value, bool):
+        raise invalid_request("invalid_parameter", f"'{name}' must be true or false.", name)
+    return bool(value)
+
+
+def positive(fields: Fields, name: str, most: int) -> int | None:
+    """A field that is a whole number from 1 to `most`; None when it is absent or null.
+
+    Raises:
+        Refusal: it is something else.
+    """
+    value = value_of(fields, name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise invalid_request("invalid_parameter", f"'{name}' must be an integer from 1 to {most}.", name)
+    return value
+
+
+def refuse_other_case(names: Mapping[str, object], known: frozenset[str], param: str) -> None:
+    """A nested name in other letters would be read by some upstream as the one that we looked for.
+
+    Raises:
+        Refusal: there is one.
+    """
+    for name in names:
+        if name not in known and name.casefold() in known:
+            raise invalid_request("invalid_parameter", f"Unknown field '{name}'. Names are in lower case.", param)
+
+
+def mapping(value: object) -> Mapping[str, object]:
+    """A decoded object; empty when it is something else."""
+    return value if isinstance(value, dict) else {}
+
+
+def type_of(value: object) -> str:
+    """The `type` of a decoded part, tool or block; empty when it has none."""
+    kind = mapping(value).get("type")
+    return kind if isinstance(kind, str) else ""

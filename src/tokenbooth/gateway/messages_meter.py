@@ -1,0 +1,116 @@
+"""The meter of a stream in Anthropic's messages format.
+
+The prompt's usage comes first, the output's in the event before the last, cumulative. That event is held back, so that
+it can show the cost, and leaves with the one that ends the message. Only the messages format imports this.
+"""
+
+import re
+from typing import ClassVar, Final
+
+import msgspec
+
+from tokenbooth.domain.usage import InvalidUsage, Usage, from_anthropic
+from tokenbooth.gateway.meter import EventMeter, data_of, split_events, with_cost
+
+_OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:message_start|message_delta|message_stop|error)"')
+_STOP_EVENT: Final = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+
+
+class _Message(msgspec.Struct):
+    usage: dict[str, object] | None = None
+
+
+class _Delta(msgspec.Struct):
+    stop_reason: str | None = None
+
+
+class _Event(msgspec.Struct):
+    type: str = ""
+    message: _Message | None = None
+    delta: _Delta | None = None
+    usage: dict[str, object] | None = None
+
+
+_decode = msgspec.json.Decoder(_Event).decode
+
+
+class MessagesMeter(EventMeter):
+    """Meters one stream of message events."""
+
+    __slots__ = ("_held", "_reported", "_stopped", "invalid_usage", "prompt_usage", "usage")
+
+    TEXT: ClassVar[re.Pattern[bytes]] = re.compile(
+        rb'"(?:text|thinking|partial_json)"\s*:\s*"((?:[^"\\]|\\.)*+)"', re.DOTALL
+    )
+    FINISH: ClassVar[re.Pattern[bytes]] = re.compile(rb"(?!)")
+
+    def __init__(self) -> None:
+        EventMeter.__init__(self)
+        self.usage: Usage | None = None
+        self.prompt_usage: Usage | None = None
+        self.invalid_usage = False
+        self._reported: dict[str, object] = {}
+        self._stopped = False
+        self._held: list[bytes] = []
+
+    def finished(self) -> bool:
+        """See `Meter.finished`."""
+        return self.ended or self._stopped
+
+    def complete(self) -> bool:
+        """See `Meter.complete`."""
+        return self.finished()
+
+    def tail(self, charged_nano: int) -> bytes:
+        """See `Meter.tail`: what was held back, with the cost in its usage, and the event that ends the message."""
+        held = self._held
+        if held and self.usage is not None:
+            held = [b"event: message_delta\ndata: " + with_cost(data_of(held[0]), charged_nano) + b"\n\n", *held[1:]]
+        return b"".join(held) + _STOP_EVENT
+
+    def _let_pass(self, events: bytes) -> bytes:
+        if not self._held and _OF_INTEREST.search(events) is None:
+            return events
+        passing: list[bytes] = []
+        for event in split_events(events):
+            kind = self._look_into(event)
+            if self.ended or self.failed:
+                break
+            if kind == "message_delta":
+                passing += self._held
+                self._held = [event]
+            elif self._held:
+                # Whatever comes behind it must not overtake it.
+                self._held.append(event)
+            else:
+                passing.append(event)
+        return b"".join(passing)
+
+    def _look_into(self, event: bytes) -> str:
+        """Take what an event says of usage and end; returns its type if it is one of those that we know."""
+        if _OF_INTEREST.search(event) is None:
+            return ""
+        try:
+            decoded = _decode(data_of(event))
+        except msgspec.DecodeError:
+            return ""
+        match decoded.type:
+            case "message_start" if decoded.message is not None and decoded.message.usage is not None:
+                self.prompt_usage = self._read(decoded.message.usage)
+            case "message_delta" if decoded.usage is not None:
+                self._stopped = decoded.delta is not None and decoded.delta.stop_reason is not None
+                self.usage = self._read(decoded.usage)
+            case "message_stop":
+                self.ended = True
+            case "error":
+                self.failed = True
+        return decoded.type
+
+    def _read(self, reported: dict[str, object]) -> Usage | None:
+        """The usage so far: later counts are cumulative and replace earlier ones, those left out stand."""
+        self._reported.update({name: count for name, count in reported.items() if count is not None})
+        try:
+            return from_anthropic(self._reported)
+        except InvalidUsage:
+            self.invalid_usage = True
+            return None

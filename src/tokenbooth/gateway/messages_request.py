@@ -1,0 +1,266 @@
+"""Reading a request of Anthropic's messages format: what decides about its price, and what nobody priced.
+
+For an upstream of this format it is its own speech; for one that only speaks OpenAI's chat format it is translated.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Final
+
+import msgspec
+
+from tokenbooth.catalog import Model
+from tokenbooth.domain.usage import Usage, from_anthropic
+from tokenbooth.gateway.body import Fields, collapse_duplicates, raw
+from tokenbooth.gateway.fields import (
+    MAX_CEILING,
+    OUTPUT_FLOOR,
+    REASONING_OUTPUT_FLOOR,
+    REFUSED_FIELDS,
+    TOOL_NAMES,
+    boolean,
+    list_of,
+    mapping,
+    object_of,
+    positive,
+    refuse_disguised,
+    refuse_other_case,
+    refuse_unpriced,
+    type_of,
+    value_of,
+)
+from tokenbooth.gateway.messages_blocks import read_blocks, refuse_long_cache
+from tokenbooth.gateway.messages_meter import MessagesMeter
+from tokenbooth.gateway.refusals import Refusal, invalid_request, unsupported_parameter
+from tokenbooth.gateway.speech import CostNano, Credential, Meter, PricedRequest, Speech
+from tokenbooth.gateway.translate_request import chat_fields
+from tokenbooth.gateway.translated_messages import TranslatedMessages
+
+_THINKING_ROOM: Final = 1_024
+_MONEY: Final = frozenset(
+    ("model", "stream", "max_tokens", "messages", "system", "tools", "thinking", "output_config", "cache_control")
+)
+_REFUSED: Final = (REFUSED_FIELDS - {"prompt"}) | {
+    "billing_policy",
+    "compaction",
+    "diagnostics",
+    "fallback_credit_token",
+    "inference_geo",
+    "speed",
+    "thread",
+    "user_profile_id",
+    "workspace_id",
+}
+_HARMLESS: Final[Mapping[str, tuple[bytes, ...]]] = {
+    "service_tier": (b"null", b'"auto"', b'"standard_only"'),
+    "speed": (b"null", b'"standard"'),
+    "store": (b"null", b"false"),
+}
+# The client runs these; for us they are text.
+_CLIENT_TOOLS: Final = ("bash_", "text_editor_", "computer_", "memory_", "browser_")
+# Betas that change neither the price of a token nor whose state is read.
+_BETAS: Final = frozenset(
+    (
+        "claude-code-20250219",
+        "computer-use-2024-10-22",
+        "computer-use-2025-01-24",
+        "computer-use-2025-11-24",
+        "context-management-2025-06-27",
+        "effort-2025-11-24",
+        "fine-grained-tool-streaming-2025-05-14",
+        "interleaved-thinking-2025-05-14",
+        "model-context-window-exceeded-2025-08-26",
+        "output-128k-2025-02-19",
+        "pdfs-2024-09-25",
+        "prompt-caching-2024-07-31",
+        "structured-outputs-2025-11-13",
+        "thinking-token-count-2026-05-13",
+        "token-efficient-tools-2025-02-19",
+    )
+)
+_VERSION: Final = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_DEFAULT_VERSION: Final = "2023-06-01"
+# Down to the source of an image in the result of a tool.
+_CONTENT_LEVELS: Final = 8
+_NESTED: Final = ("messages", "system", "thinking", "output_config", "cache_control")
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+
+class _Answer(msgspec.Struct):
+    usage: dict[str, object] | None = None
+
+
+_decode_answer = msgspec.json.Decoder(_Answer).decode
+
+
+@dataclass(slots=True)
+class MessagesRequest(PricedRequest):
+    """A messages request that may be priced.
+
+    Attributes:
+        version: the version of the format that the client speaks.
+        betas: what of its `anthropic-beta` may pass.
+        chat: the body in OpenAI's chat format; None when no upstream of the model needs it, or it has no such form.
+    """
+
+    endpoint: ClassVar[str] = "messages"
+    path: ClassVar[str] = "/messages"
+    credential: ClassVar[Credential] = "x-api-key"
+    answer_text: ClassVar[re.Pattern[bytes]] = re.compile(
+        rb'"(?:text|thinking|partial_json)"\s*:\s*"((?:[^"\\]|\\.)*+)"', re.DOTALL
+    )
+
+    version: str = _DEFAULT_VERSION
+    betas: list[str] = field(default_factory=list)
+    chat: Fields | None = None
+
+    @property
+    def request(self) -> PricedRequest:
+        """See `Speech.request`."""
+        return self
+
+    def speech(self, formats: frozenset[str]) -> Speech | None:
+        """See `PricedRequest.speech`."""
+        if "anthropic.messages" in formats:
+            return self
+        if self.chat is None or "openai.chat" not in formats:
+            return None
+        return TranslatedMessages(self, self.chat, shows_thinking=thinks(self.fields))
+
+    def headers(self) -> Mapping[str, str]:
+        """See `Speech.headers`."""
+        headers = {"anthropic-version": self.version}
+        if self.betas:
+            headers["anthropic-beta"] = ",".join(self.betas)
+        return headers
+
+    def upstream_fields(self, upstream_model: str, clamped_output_tokens: int | None) -> Fields:
+        """See `Speech.upstream_fields`."""
+        fields = dict(self.fields)
+        fields["model"] = raw(upstream_model)
+        ceiling = self.sent_ceiling(clamped_output_tokens)
+        if ceiling is not None:
+            fields["max_tokens"] = raw(ceiling)
+        return fields
+
+    def meter(self, cost_nano: CostNano) -> Meter:
+        """See `Speech.meter`."""
+        return MessagesMeter()
+
+    def reported_usage(self, body: bytes) -> Usage | None:
+        """See `Speech.reported_usage`."""
+        reported = _decode_answer(body).usage
+        return None if reported is None else from_anthropic(reported)
+
+    def client_answer(self, body: bytes, usage: Usage) -> bytes:
+        """See `Speech.client_answer`: as it came."""
+        return body
+
+
+def read_messages_request(fields: Fields, model: Model, body_bytes: int, headers: RawHeaders) -> MessagesRequest:
+    """Read what decides about the price.
+
+    Args:
+        fields: the decoded top level.
+        model: the model that it names.
+        body_bytes: the size of the body.
+        headers: the client's.
+
+    Raises:
+        Refusal: a field is malformed or not supported, or no upstream of the model can be asked this.
+    """
+    refuse_disguised(fields, _MONEY, _REFUSED)
+    refuse_unpriced(fields, model, _REFUSED, _HARMLESS)
+    terms = _terms_of(model)
+    _refuse_hosted_tools(fields, terms)
+    for name in _NESTED:
+        if name in fields:
+            fields[name] = collapse_duplicates(fields[name], levels=_CONTENT_LEVELS)
+    refuse_long_cache({"cache_control": value_of(fields, "cache_control")}, terms)
+    asked = positive(fields, "max_tokens", MAX_CEILING)
+    if asked is None:
+        raise invalid_request("missing_max_tokens", "The body has no 'max_tokens'.", "max_tokens")
+    parts = read_blocks(value_of(fields, "system"), list_of(fields, "messages"), terms)
+    request = MessagesRequest(
+        model=model,
+        fields=fields,
+        stream=boolean(fields, "stream"),
+        text_bytes=max(body_bytes - parts.size_bytes, 0),
+        parts_tokens=parts.tokens,
+        choices=1,
+        output_field="max_tokens",
+        output_ceiling=min(asked, model.max_output_tokens),
+        ceiling_lowered=asked > model.max_output_tokens,
+        floor_tokens=_floor(fields, model),
+        wants_usage=True,
+        version=_version(headers),
+        betas=_betas(headers, model),
+    )
+    return _translated_if_needed(request)
+
+
+def thinks(fields: Fields) -> bool:
+    """Whether the client asked to see the model think."""
+    return type_of(value_of(fields, "thinking")) not in ("", "disabled")
+
+
+def _terms_of(model: Model) -> Model:
+    """The model by whose terms the blocks are read: how long a cache lives is no matter where the mark is left out."""
+    if any("anthropic.messages" in route.upstream.formats for route in model.routes):
+        return model
+    return replace(model, allowed_parameters=model.allowed_parameters | {"cache_control.ttl"})
+
+
+def _translated_if_needed(request: MessagesRequest) -> MessagesRequest:
+    formats = [route.upstream.formats for route in request.model.routes]
+    native = ["anthropic.messages" in spoken for spoken in formats]
+    if all(native) or not any("openai.chat" in spoken for spoken in formats):
+        return request
+    try:
+        request.chat = chat_fields(request.fields, request.model, request.output_ceiling)
+    except Refusal:
+        # What has no form in the other format is only said to those upstreams that need no other.
+        if not any(native):
+            raise
+    return request
+
+
+def _refuse_hosted_tools(fields: Fields, model: Model) -> None:
+    if fields.get("tools") is None:
+        return
+    fields["tools"] = collapse_duplicates(fields["tools"], levels=3)
+    for tool in list_of(fields, "tools"):
+        refuse_other_case(mapping(tool), TOOL_NAMES, "tools")
+        kind = type_of(tool) or "custom"
+        free = kind == "custom" or kind.startswith(_CLIENT_TOOLS)
+        if not free and f"tools.{kind}" not in model.allowed_parameters:
+            raise unsupported_parameter(f"tools.{kind}")
+        refuse_long_cache(mapping(tool), model)
+
+
+def _floor(fields: Fields, model: Model) -> int:
+    """Thinking comes before the first word, and its budget is part of the ceiling."""
+    if type_of(value_of(fields, "thinking")) == "enabled":
+        budget = positive(object_of(fields, "thinking"), "budget_tokens", MAX_CEILING)
+        if budget is not None:
+            return budget + _THINKING_ROOM
+    return REASONING_OUTPUT_FLOOR if model.reasoning or thinks(fields) else OUTPUT_FLOOR
+
+
+def _version(headers: RawHeaders) -> str:
+    for name, value in headers:
+        if name == b"anthropic-version" and _VERSION.fullmatch(value):
+            return value.decode()
+    return _DEFAULT_VERSION
+
+
+def _betas(headers: RawHeaders, model: Model) -> list[str]:
+    asked = [
+        beta.strip().decode("latin-1")
+        for name, value in headers
+        if name == b"anthropic-beta"
+        for beta in value.split(b",")
+    ]
+    return [beta for beta in asked if beta in _BETAS or f"anthropic-beta.{beta}" in model.allowed_parameters]

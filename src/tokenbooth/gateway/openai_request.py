@@ -1,0 +1,83 @@
+"""What OpenAI's three older formats (chat completions, completions, embeddings) have in common, as requests to speak.
+
+The answer passes as it is. Only the readers of these formats import this.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import msgspec
+
+from tokenbooth.domain.usage import Usage, from_openai
+from tokenbooth.gateway.body import Fields, raw
+from tokenbooth.gateway.fields import object_of
+from tokenbooth.gateway.meter import StreamMeter
+from tokenbooth.gateway.openai import reported_usage
+from tokenbooth.gateway.speech import CostNano, Credential, Meter, PricedRequest, Speech
+
+
+@dataclass(slots=True)
+class OpenAIRequest(PricedRequest):
+    """A request that is its own speech for an upstream of the same format."""
+
+    wire: ClassVar[str]
+    path: ClassVar[str]
+    answer_text: ClassVar[re.Pattern[bytes]]
+    meter_class: ClassVar[type[StreamMeter]] = StreamMeter
+    credential: ClassVar[Credential] = "authorization"
+
+    @property
+    def request(self) -> PricedRequest:
+        """See `Speech.request`."""
+        return self
+
+    def speech(self, formats: frozenset[str]) -> Speech | None:
+        """See `PricedRequest.speech`."""
+        return self if self.wire in formats else None
+
+    def headers(self) -> Mapping[str, str]:
+        """See `Speech.headers`."""
+        return {}
+
+    def upstream_fields(self, upstream_model: str, clamped_output_tokens: int | None) -> Fields:
+        """See `Speech.upstream_fields`."""
+        fields = dict(self.fields)
+        fields["model"] = raw(upstream_model)
+        ceiling = self.sent_ceiling(clamped_output_tokens)
+        if ceiling is not None:
+            fields[self.output_field or self.unnamed_output_field()] = raw(ceiling)
+        if self.stream:
+            options = object_of(self.fields, "stream_options")
+            options["include_usage"] = raw(True)
+            fields["stream_options"] = msgspec.Raw(msgspec.json.encode(options))
+        else:
+            fields.pop("stream_options", None)
+        return fields
+
+    def unnamed_output_field(self) -> str:
+        """The field for a ceiling that the client did not give."""
+        return "max_tokens"
+
+    def meter(self, cost_nano: CostNano) -> Meter:
+        """See `Speech.meter`; the cost is shown to a client that asked for usage."""
+        return self.meter_class(cost_nano if self.wants_usage else None)
+
+    def reported_usage(self, body: bytes) -> Usage | None:
+        """See `Speech.reported_usage`."""
+        reported = reported_usage(body)
+        return None if reported is None else from_openai(reported)
+
+    def client_answer(self, body: bytes, usage: Usage) -> bytes:
+        """See `Speech.client_answer`: as it came."""
+        return body
+
+
+def wants_usage(fields: Fields) -> bool:
+    """Whether the client of a stream asked for the usage event.
+
+    Raises:
+        Refusal: `stream_options` is no object.
+    """
+    return object_of(fields, "stream_options").get("include_usage") == msgspec.Raw(b"true")

@@ -1,0 +1,94 @@
+"""The meter of a stream in the responses format: the event that completes the response carries its usage and ends it.
+
+Only the responses format imports this.
+"""
+
+import re
+from typing import ClassVar, Final
+
+import msgspec
+
+from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai
+from tokenbooth.gateway.meter import EventMeter, data_of, split_events, usage_with_cost
+
+_OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed|cancelled)|error)"')
+_ENDINGS: Final = frozenset(("response.completed", "response.incomplete"))
+_FAILURES: Final = frozenset(("response.failed", "response.cancelled", "error"))
+
+
+class _Response(msgspec.Struct):
+    usage: dict[str, object] | None = None
+
+
+class _Event(msgspec.Struct):
+    type: str = ""
+    response: _Response | None = None
+
+
+_decode = msgspec.json.Decoder(_Event).decode
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class ResponsesMeter(EventMeter):
+    """Meters one stream of response events."""
+
+    __slots__ = ("_last_event", "_last_type", "invalid_usage", "prompt_usage", "usage")
+
+    TEXT: ClassVar[re.Pattern[bytes]] = re.compile(rb'"delta"\s*:\s*"((?:[^"\\]|\\.)*+)"', re.DOTALL)
+    # Nothing before the last event says that the model has finished.
+    FINISH: ClassVar[re.Pattern[bytes]] = re.compile(rb"(?!)")
+
+    def __init__(self) -> None:
+        EventMeter.__init__(self)
+        self.usage: Usage | None = None
+        self.prompt_usage: Usage | None = None
+        self.invalid_usage = False
+        self._last_type = ""
+        self._last_event = b""
+
+    def complete(self) -> bool:
+        """See `Meter.complete`."""
+        return self.ended
+
+    def tail(self, charged_nano: int) -> bytes:
+        """See `Meter.tail`: the last event, with the cost in its usage."""
+        data = self._last_event if self.usage is None else _with_cost(self._last_event, charged_nano)
+        return b"event: " + self._last_type.encode() + b"\ndata: " + data + b"\n\n"
+
+    def _let_pass(self, events: bytes) -> bytes:
+        if _OF_INTEREST.search(events) is None:
+            return events
+        passing: list[bytes] = []
+        for event in split_events(events):
+            self._look_into(event)
+            if self.ended or self.failed:
+                break
+            passing.append(event)
+        return b"".join(passing)
+
+    def _look_into(self, event: bytes) -> None:
+        data = data_of(event)
+        try:
+            decoded = _decode(data)
+        except msgspec.DecodeError:
+            return
+        if decoded.type in _FAILURES:
+            self.failed = True
+        if decoded.type not in _ENDINGS:
+            return
+        self.ended = True
+        self._last_type, self._last_event = decoded.type, data
+        if decoded.response is None or decoded.response.usage is None:
+            return
+        try:
+            self.usage = from_openai(decoded.response.usage)
+        except InvalidUsage:
+            self.invalid_usage = True
+
+
+def _with_cost(event: bytes, cost_nano: int) -> bytes:
+    fields = _decode_fields(event)
+    response = _decode_fields(fields["response"])
+    response["usage"] = usage_with_cost(response["usage"], cost_nano)
+    fields["response"] = msgspec.Raw(msgspec.json.encode(response))
+    return msgspec.json.encode(fields)

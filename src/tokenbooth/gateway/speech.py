@@ -1,0 +1,179 @@
+"""What the relay asks of a request: how it is spoken to an upstream, and how the answer is metered and passed on.
+
+A request is read once, from the client's format. Its `Speech` is its form in a format that an upstream understands:
+the request itself where the formats are the same, a translation where they are not. Nothing here does I/O.
+"""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Final, Literal, Protocol
+
+from tokenbooth.catalog import Model
+from tokenbooth.domain.usage import Usage
+from tokenbooth.gateway.body import Fields
+
+_MESSAGE_OVERHEAD_TOKENS: Final = 64
+Credential = Literal["authorization", "x-api-key"]
+CostNano = Callable[[Usage], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What was streamed so far, for a count when no usage came."""
+
+    events: int
+    text_bytes: int
+
+
+class Meter(Protocol):
+    """Meters one stream: passes events on, reads usage, holds back what may only leave after settlement.
+
+    Attributes:
+        usage: what the upstream reported for the whole answer so far.
+        prompt_usage: what it reported before the answer, in a format that tells the prompt first.
+        invalid_usage: it reported something impossible.
+        ended: the event that ends the answer has come; it is in the tail.
+        failed: the upstream reported an error; it does not leave, nor what follows.
+    """
+
+    usage: Usage | None
+    prompt_usage: Usage | None
+    invalid_usage: bool
+    ended: bool
+    failed: bool
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take what arrived; returns what may leave now.
+
+        Raises:
+            BrokenStream: this is no event stream.
+        """
+        ...
+
+    def finished(self) -> bool:
+        """Whether the model has said why it stopped, so that only the usage can still come."""
+        ...
+
+    def complete(self) -> bool:
+        """Whether the answer may end here, although the event that ends it did not come."""
+        ...
+
+    def delivered(self) -> Delivered:
+        """How much was streamed, counted from what left."""
+        ...
+
+    def tail(self, charged_nano: int) -> bytes:
+        """The rest of the answer, to be written once the charge (nano-USD) is on disk."""
+        ...
+
+
+class Speech(Protocol):
+    """A request as an upstream is asked it."""
+
+    @property
+    def request(self) -> "PricedRequest":
+        """What was priced."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """Where the upstream takes it, behind its base URL."""
+        ...
+
+    @property
+    def credential(self) -> Credential:
+        """The header in which the upstream expects our key."""
+        ...
+
+    @property
+    def answer_text(self) -> re.Pattern[bytes]:
+        """Finds the texts of a whole answer, for a count when it has no usage."""
+        ...
+
+    def headers(self) -> Mapping[str, str]:
+        """Headers that the format needs beside the usual ones."""
+        ...
+
+    def upstream_fields(self, upstream_model: str, clamped_output_tokens: int | None) -> Fields:
+        """The body: the upstream's model name, the usage asked for, and the ceiling as lowered, if it was."""
+        ...
+
+    def meter(self, cost_nano: CostNano) -> Meter:
+        """A meter for the stream that answers it.
+
+        Args:
+            cost_nano: what a usage costs, in nano-USD.
+        """
+        ...
+
+    def reported_usage(self, body: bytes) -> Usage | None:
+        """What a whole answer says of its usage; None when it says nothing.
+
+        Raises:
+            msgspec.DecodeError: the body is no answer.
+            InvalidUsage: it says something impossible.
+        """
+        ...
+
+    def client_answer(self, body: bytes, usage: Usage) -> bytes:
+        """A whole answer as the client gets it.
+
+        Raises:
+            msgspec.DecodeError: the body is no answer.
+        """
+        ...
+
+
+@dataclass(slots=True)
+class PricedRequest(ABC):
+    """A request that may be priced.
+
+    Attributes:
+        fields: the top level; what is sent upstream is made from it.
+        text_bytes: bytes that may become prompt tokens.
+        parts_tokens: the most tokens that other parts, such as images, count for.
+        choices: how many answers are asked for, over all prompts.
+        output_field: the field in which the client gave a ceiling; None when it gave none.
+        output_ceiling: the most output tokens of one choice.
+        ceiling_lowered: whether the client asked for more than the model's limit; then the ceiling is what is sent.
+        floor_tokens: the fewest output tokens of one choice that are worth starting for.
+        wants_usage: whether the client asked for the usage event of a stream.
+        prompts: how many prompts there are, each as long as the context at most.
+    """
+
+    endpoint: ClassVar[str]
+
+    model: Model
+    fields: Fields
+    stream: bool
+    text_bytes: int
+    parts_tokens: int
+    choices: int
+    output_field: str | None
+    output_ceiling: int
+    ceiling_lowered: bool
+    floor_tokens: int
+    wants_usage: bool
+    prompts: int = 1
+
+    @property
+    def extra_tokens(self) -> int:
+        """The most prompt tokens that do not come from the text: other parts, and the frame of the messages."""
+        return _MESSAGE_OVERHEAD_TOKENS + self.parts_tokens
+
+    def sent_ceiling(self, clamped_output_tokens: int | None) -> int | None:
+        """The output ceiling to put in place of the client's; None to leave that as it is."""
+        if clamped_output_tokens is None and self.ceiling_lowered:
+            return self.output_ceiling
+        return clamped_output_tokens
+
+    @property
+    def most_prompt_tokens(self) -> int:
+        """The longest input that the model can read for this request, in tokens."""
+        return self.model.context_tokens * self.prompts
+
+    @abstractmethod
+    def speech(self, formats: frozenset[str]) -> Speech | None:
+        """The request for an upstream that speaks `formats`; None when it cannot be said in any of them."""

@@ -1,0 +1,94 @@
+"""A messages request as it is spoken to an upstream that only knows OpenAI's chat format, and the answer's way back.
+
+Only the messages format imports this.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import ClassVar, Final
+
+import msgspec
+
+from tokenbooth.domain.usage import Usage, from_openai
+from tokenbooth.gateway.body import Fields, raw
+from tokenbooth.gateway.meter import StreamMeter
+from tokenbooth.gateway.openai import reported_usage
+from tokenbooth.gateway.speech import CostNano, Credential, Delivered, Meter, PricedRequest
+from tokenbooth.gateway.translate_answer import AnswerStream, whole_answer
+
+_USAGE_WANTED: Final = msgspec.Raw(b'{"include_usage":true}')
+
+
+class TranslatedMessages:
+    """See `tokenbooth.gateway.speech.Speech`."""
+
+    __slots__ = ("_chat", "_request", "_shows_thinking")
+
+    path: ClassVar[str] = "/chat/completions"
+    credential: ClassVar[Credential] = "authorization"
+    answer_text: ClassVar[re.Pattern[bytes]] = StreamMeter.TEXT
+
+    def __init__(self, request: PricedRequest, chat: Fields, *, shows_thinking: bool) -> None:
+        """Args:
+        request: the messages request.
+        chat: the body of the chat completion that asks the same.
+        shows_thinking: whether the client asked to see the model think.
+        """
+        self._request = request
+        self._chat = chat
+        self._shows_thinking = shows_thinking
+
+    @property
+    def request(self) -> PricedRequest:
+        """See `Speech.request`."""
+        return self._request
+
+    def headers(self) -> Mapping[str, str]:
+        """See `Speech.headers`."""
+        return {}
+
+    def upstream_fields(self, upstream_model: str, clamped_output_tokens: int | None) -> Fields:
+        """See `Speech.upstream_fields`."""
+        fields = dict(self._chat)
+        fields["model"] = raw(upstream_model)
+        if clamped_output_tokens is not None:
+            fields[self._request.model.output_limit_field] = raw(clamped_output_tokens)
+        if self._request.stream:
+            fields["stream_options"] = _USAGE_WANTED
+        return fields
+
+    def meter(self, cost_nano: CostNano) -> Meter:
+        """See `Speech.meter`."""
+        return TranslatingMeter(AnswerStream(model=self._request.model.name, shows_thinking=self._shows_thinking))
+
+    def reported_usage(self, body: bytes) -> Usage | None:
+        """See `Speech.reported_usage`."""
+        reported = reported_usage(body)
+        return None if reported is None else from_openai(reported)
+
+    def client_answer(self, body: bytes, usage: Usage) -> bytes:
+        """See `Speech.client_answer`."""
+        return whole_answer(body, usage, model=self._request.model.name, shows_thinking=self._shows_thinking)
+
+
+class TranslatingMeter(StreamMeter):
+    """Meters a stream of chat completion chunks, and passes it on as the events of a message."""
+
+    __slots__ = ("_answer",)
+
+    def __init__(self, answer: AnswerStream) -> None:
+        StreamMeter.__init__(self, None)
+        self._answer = answer
+
+    def feed(self, chunk: bytes) -> bytes:
+        """See `Meter.feed`."""
+        return self._answer.feed(StreamMeter.feed(self, chunk))
+
+    def tail(self, charged_nano: int) -> bytes:
+        """See `Meter.tail`."""
+        return self._answer.end(self.usage or self._counted(), charged_nano)
+
+    def _counted(self) -> Usage:
+        """What a client is told when the upstream did not say: the output, as counted."""
+        delivered: Delivered = self.delivered()
+        return Usage(0, max(delivered.events, -(-delivered.text_bytes // 4)))

@@ -1,0 +1,139 @@
+"""Requests and streams of every format, made up at random: each is read or refused, and never an error of ours.
+
+`FUZZ_EXAMPLES=200000` makes a long run of it.
+"""
+
+import os
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.catalog_samples import sample_model
+from tests.support.formats import CHAT, messages_body, read_messages, speaking
+from tokenbooth.domain.usage import InvalidUsage, Usage
+from tokenbooth.gateway.body import decode_fields, encode_fields
+from tokenbooth.gateway.chat_request import model_name
+from tokenbooth.gateway.count_tokens import count_tokens
+from tokenbooth.gateway.endpoints import ENDPOINTS, refuse_unspoken
+from tokenbooth.gateway.messages_meter import MessagesMeter
+from tokenbooth.gateway.meter import StreamMeter
+from tokenbooth.gateway.refusals import Refusal
+from tokenbooth.gateway.responses_meter import ResponsesMeter
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
+NAMES = (
+    *("model", "messages", "input", "prompt", "system", "role", "content", "type", "text", "source", "data", "url"),
+    *("image_url", "tools", "tool_choice", "name", "input_schema", "function", "max_tokens", "max_output_tokens", "n"),
+    *("stream", "stream_options", "thinking", "budget_tokens", "output_config", "effort", "format", "stop_sequences"),
+    *("cache_control", "ttl", "file_id", "store", "reasoning", "tool_use_id", "is_error", "output", "id", "arguments"),
+    *("delta", "choices", "usage", "finish_reason", "tool_calls", "index", "message", "response", "stop_reason"),
+    *("input_tokens", "output_tokens", "prompt_tokens", "completion_tokens", "error", "reasoning_content"),
+)
+WORDS = (
+    *("user", "assistant", "system", "text", "image", "image_url", "input_image", "input_text", "tool_use", "document"),
+    *(
+        "tool_result",
+        "base64",
+        "file",
+        "function",
+        "custom",
+        "enabled",
+        "disabled",
+        "auto",
+        "any",
+        "tool",
+        "json_schema",
+    ),
+    *("message_start", "message_delta", "message_stop", "response.completed", "response.failed", "stop", "\ud7ff", ""),
+)
+leaves = (
+    st.none() | st.booleans() | st.integers(-5, 10**12) | st.floats() | st.sampled_from(WORDS) | st.text(max_size=8)
+)
+values = st.recursive(
+    leaves,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=6),
+    max_leaves=25,
+)
+bodies = st.dictionaries(st.sampled_from(NAMES), values, max_size=10)
+model = speaking(sample_model(), "openai.chat", "openai.completions", "openai.embeddings", "openai.responses")
+chat_only = speaking(sample_model(reasoning=True), "openai.chat")
+
+
+def usage_at_no_cost(usage: Usage) -> int:
+    return 0
+
+
+def _told(refusal: Refusal) -> None:
+    assert (refusal.status, bool(refusal.code), bool(refusal.message)) == (400, True, True)
+
+
+def encoded(body: object) -> bytes:
+    return msgspec.json.encode(body)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(bodies, st.sampled_from(sorted(ENDPOINTS)), st.sampled_from((model, chat_only)))
+def test_any_body_is_read_or_refused(body: dict[str, object], path: str, asked: object) -> None:
+    """By every reader, and what was read can be sent in each format that it has a form in (P14)."""
+    content = encoded({"model": "m", **body})
+    served = chat_only if asked is chat_only else model
+    try:
+        fields = decode_fields(content, 128)
+        model_name(fields)
+        request = ENDPOINTS[path].read(fields, served, len(content), [])
+        refuse_unspoken(request)
+    except Refusal as refused:
+        _told(refused)
+        return
+    assert request.text_bytes >= 0
+    assert request.output_ceiling <= served.max_output_tokens
+    for route in served.routes:
+        speech = request.speech(route.upstream.formats)
+        if speech is not None:
+            encode_fields(speech.upstream_fields("m", 5))
+            speech.headers()
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(bodies)
+def test_any_body_is_counted_or_refused(body: dict[str, object]) -> None:
+    """Also where nothing is asked of a model."""
+    content = encoded({"model": "m", "messages": [{"role": "user", "content": "Hi"}], **body})
+    try:
+        count_tokens(decode_fields(content, 128), model, len(content), [])
+    except Refusal as refused:
+        _told(refused)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(st.lists(bodies, max_size=6), st.integers(1, 60))
+def test_any_stream_is_metered(events: list[dict[str, object]], step: int) -> None:
+    """By every meter, cut anywhere; what an upstream makes up never becomes an error of ours."""
+    stream = b"".join(b"data: " + encoded(one) + b"\n\n" for one in events)
+    translated = read_messages(messages_body(stream=True), chat_only).speech(CHAT)
+    assert translated is not None
+    for meter in (ResponsesMeter(), MessagesMeter(), StreamMeter(None), translated.meter(usage_at_no_cost)):
+        for at in range(0, len(stream), step):
+            if not meter.ended and not meter.failed:
+                meter.feed(stream[at : at + step])
+        meter.delivered()
+        meter.finished()
+        if meter.complete():
+            meter.tail(5)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(bodies, bodies, bodies)
+def test_any_answer_is_translated_or_no_answer(
+    answer: dict[str, object], choice: dict[str, object], message: object
+) -> None:
+    """A whole answer that has no form is a failure of the upstream."""
+    speech = read_messages(messages_body(), chat_only).speech(CHAT)
+    assert speech is not None
+    body = encoded({**answer, "choices": [{**choice, "message": message}]})
+    try:
+        usage = speech.reported_usage(body) or Usage(1, 1)
+        speech.client_answer(body, usage)
+    except (msgspec.DecodeError, InvalidUsage):
+        return

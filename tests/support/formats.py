@@ -1,0 +1,77 @@
+"""Requests of every wire format as the gateway reads them, for tests of its pure parts. Only tests import this."""
+
+from dataclasses import replace
+
+import msgspec
+
+from tests.support.catalog_samples import sample_model
+from tokenbooth.catalog import Model
+from tokenbooth.gateway.body import decode_fields, encode_fields
+from tokenbooth.gateway.chat_request import ChatRequest, read_chat_request
+from tokenbooth.gateway.completions_request import CompletionsRequest, read_completions_request
+from tokenbooth.gateway.embeddings_request import EmbeddingsRequest, read_embeddings_request
+from tokenbooth.gateway.messages_request import MessagesRequest, RawHeaders, read_messages_request
+from tokenbooth.gateway.responses_request import ResponsesRequest, read_responses_request
+from tokenbooth.gateway.speech import Speech
+
+ANTHROPIC = frozenset(("anthropic.messages",))
+CHAT = frozenset(("openai.chat",))
+
+Json = dict[str, object]
+
+
+def speaking(model: Model, *formats: str) -> Model:
+    """The model with one upstream for each of these formats."""
+    (route,) = model.routes
+    routes = tuple(replace(route, upstream=replace(route.upstream, formats=frozenset((one,)))) for one in formats)
+    return replace(model, routes=routes)
+
+
+def messages_model(*allowed: str, reasoning: bool = False) -> Model:
+    """A model whose upstream speaks Anthropic's format."""
+    return speaking(sample_model(*allowed, reasoning=reasoning), "anthropic.messages")
+
+
+def read_chat(**fields: object) -> ChatRequest:
+    """A chat request with one message, unless the fields say otherwise."""
+    body = msgspec.json.encode({"model": "m", "messages": [{"role": "user", "content": "Hi"}], **fields})
+    return read_chat_request(decode_fields(body, 128), sample_model(), len(body))
+
+
+def read_completions(body: bytes, model: Model | None = None) -> CompletionsRequest:
+    """A completions request."""
+    return read_completions_request(decode_fields(body, 128), model or sample_model(), len(body))
+
+
+def read_embeddings(body: bytes, model: Model | None = None) -> EmbeddingsRequest:
+    """An embeddings request."""
+    return read_embeddings_request(decode_fields(body, 128), model or sample_model(), len(body))
+
+
+def read_responses(body: bytes, model: Model | None = None) -> ResponsesRequest:
+    """A responses request."""
+    return read_responses_request(decode_fields(body, 128), model or sample_model(), len(body))
+
+
+def read_messages(body: bytes, model: Model | None = None, headers: RawHeaders | None = None) -> MessagesRequest:
+    """A messages request."""
+    return read_messages_request(decode_fields(body, 128), model or messages_model(), len(body), headers or [])
+
+
+def messages_body(**fields: object) -> bytes:
+    """The body of a messages request with one message, unless the fields say otherwise."""
+    return msgspec.json.encode(
+        {"model": "m", "max_tokens": 1_000, "messages": [{"role": "user", "content": "Hi"}], **fields}
+    )
+
+
+def sent(speech: Speech, clamped: int | None = None) -> Json:
+    """What the upstream gets."""
+    decoded: Json = msgspec.json.decode(encode_fields(speech.upstream_fields("upstream-name", clamped)))
+    return decoded
+
+
+def events_in(stream: bytes) -> list[Json]:
+    """The data of each event of a stream, decoded."""
+    lines = [line.removeprefix(b"data: ") for line in stream.splitlines() if line.startswith(b"data: ")]
+    return [msgspec.json.decode(line) for line in lines if line != b"[DONE]"]
