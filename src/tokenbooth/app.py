@@ -19,13 +19,16 @@ from tokenbooth.database import open_database
 from tokenbooth.domain.windows import parse_duration
 from tokenbooth.gateway.app import Gateway
 from tokenbooth.gateway.upstreams import PyreqwestUpstreams, Timeouts
+from tokenbooth.jobs.auto_topup import AutoTopUp
 from tokenbooth.jobs.chain_scan import ChainScan, ScanSettings
 from tokenbooth.jobs.inbox import InboxHandler
+from tokenbooth.jobs.reconcile import Reconciler
 from tokenbooth.jobs.retention import UsageRetention
 from tokenbooth.jobs.runner import Job, Runner
 from tokenbooth.jobs.sweep import Sweep
 from tokenbooth.logs import configure_logging
 from tokenbooth.management.app import create_management_app
+from tokenbooth.management.checkout import caps_of
 from tokenbooth.management.context import ManagementContext, UsdcDesk
 from tokenbooth.metrics import Metrics
 from tokenbooth.payments.deposit_address import AddressBook
@@ -38,6 +41,8 @@ from tokenbooth.store.engine import Store
 
 _INBOX_EVERY_S: Final = 5.0
 _SWEEP_EVERY_S: Final = 3_600.0
+_AUTO_TOP_UP_EVERY_S: Final = 5.0
+_RECONCILE_EVERY_S: Final = 600.0
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
@@ -76,7 +81,7 @@ def build_application(
         grace_us=parse_duration(settings.billing.renewal_grace),
         upstreams=_upstreams(settings.gateway),
     )
-    stripe = None if settings.stripe is None else _stripe_gateway(settings.stripe)
+    stripe = None if settings.stripe is None else stripe_gateway(settings.stripe)
     inbox = None if stripe is None else InboxHandler(store, stripe, clock)
     chain = None if settings.usdc is None else _chain(settings.usdc, store, clock)
     context = ManagementContext(
@@ -105,7 +110,7 @@ def build_application(
             gateway=gateway,
             management=management,
             dashboard=create_dashboard(dashboard),
-            runner=Runner(_jobs(settings, store, clock, inbox, chain)),
+            runner=Runner(_jobs(settings, store, clock, gateway, stripe, inbox, chain)),
             inbox=inbox,
             stripe=stripe,
             sandbox=sandbox,
@@ -159,9 +164,13 @@ async def _leave_alone(_row_id: str) -> None:
     """What happens to events while no payment processor is configured."""
 
 
-def _stripe_gateway(settings: StripeSettings) -> StripeGateway:
+def stripe_gateway(settings: StripeSettings) -> StripeGateway:
+    """The configured way to Stripe; close it when done."""
     return StripeGateway(
-        settings.secret_key.get_secret_value(), api_base=settings.api_base, timeout_s=settings.timeout_s
+        settings.secret_key.get_secret_value(),
+        api_base=settings.api_base,
+        timeout_s=settings.timeout_s,
+        collects_tax=settings.automatic_tax,
     )
 
 
@@ -180,13 +189,27 @@ def _usdc_desk(settings: UsdcSettings, chain: Chain) -> UsdcDesk:
     return UsdcDesk(node=chain.node, book=AddressBook(settings.xpub), counts_at=settings.credit_at)
 
 
-def _jobs(settings: Settings, store: Store, clock: Clock, inbox: InboxHandler | None, chain: Chain | None) -> list[Job]:
+def _jobs(
+    settings: Settings,
+    store: Store,
+    clock: Clock,
+    gateway: Gateway,
+    stripe: StripeGateway | None,
+    inbox: InboxHandler | None,
+    chain: Chain | None,
+) -> list[Job]:
     jobs = [
         Job("sweep", _SWEEP_EVERY_S, Sweep(store, clock).run),
         Job("retention", _SWEEP_EVERY_S, UsageRetention(store, clock, settings.retention.usage_days).run),
     ]
-    if inbox is not None:
-        jobs.append(Job("inbox", _INBOX_EVERY_S, inbox.run_due))
+    if inbox is not None and stripe is not None:
+        auto_topup = AutoTopUp(store, stripe, clock, caps_of(settings.billing), gateway.held_nano)
+        reconciler = Reconciler(store, stripe, clock, handle=inbox.handle, refresh=inbox.refresh)
+        jobs += [
+            Job("inbox", _INBOX_EVERY_S, inbox.run_due),
+            Job("auto_topup", _AUTO_TOP_UP_EVERY_S, auto_topup.run),
+            Job("reconcile", _RECONCILE_EVERY_S, reconciler.run),
+        ]
     if chain is not None and settings.usdc is not None:
         jobs.append(Job("chain scan", settings.usdc.poll_s, chain.scan.run))
     return jobs

@@ -27,7 +27,7 @@ from tokenbooth.domain.plans import Interval
 from tokenbooth.domain.windows import InvalidDuration, parse_duration
 from tokenbooth.payments.deposit_address import AddressBook, InvalidAddress, InvalidExtendedKey, normal_address
 from tokenbooth.settings_sources import SettingsError as SettingsError
-from tokenbooth.settings_sources import overlay_environment, read_toml, resolve_secrets
+from tokenbooth.settings_sources import overlay_environment, put_placeholder, read_toml, resolve_secrets
 
 
 def _nano(value: object) -> int:
@@ -100,6 +100,7 @@ class StripeSettings(Section):
     webhook_secrets: list[SecretStr] = Field(min_length=1)
     api_base: str | None = None
     timeout_s: float = Field(20, gt=0)
+    automatic_tax: bool = False
 
     @model_validator(mode="after")
     def _no_empty_secret(self) -> Self:
@@ -167,6 +168,9 @@ class BillingSettings(Section):
     min_top_up_usd: UsdNano = 10 * NANO_PER_USD
     max_top_up_usd: UsdNano = 10_000 * NANO_PER_USD
     renewal_grace: Duration = "6h"
+    young_account: Duration = "7d"
+    young_account_top_up_usd_per_day: UsdNano = 10_000 * 10**9
+    max_declined_cards_per_day: int = Field(5, ge=1)
 
 
 class GatewaySettings(Section):
@@ -338,8 +342,12 @@ class Settings(Section):
         return self
 
 
-def load_settings(path: Path | None) -> Settings:
+def load_settings(path: Path | None, *, webhook_secret_may_be_missing: bool = False) -> Settings:
     """Read the file (None: defaults only) and the environment.
+
+    Args:
+        path: the file.
+        webhook_secret_may_be_missing: for the command that has Stripe make that secret: a placeholder stands in.
 
     Raises:
         SettingsError: the file is missing or malformed, a value is wrong, or a secret's source is missing.
@@ -348,6 +356,8 @@ def load_settings(path: Path | None) -> Settings:
     base_dir = path.resolve().parent if path is not None else Path.cwd()
     raw.setdefault("plans", deepcopy(DEFAULT_PLANS))
     overlay_environment(raw, os.environ, Settings.model_fields)
+    if webhook_secret_may_be_missing:
+        put_placeholder(raw, os.environ, base_dir)
     resolve_secrets(raw, os.environ, base_dir)
     try:
         settings = Settings.model_validate(raw)

@@ -10,9 +10,9 @@ from tokenbooth.domain.stripe_commands import GrantPeriod, Ignore, StripeCommand
 
 def test_commands_are_values() -> None:
     """Equal by content, and fixed once made."""
-    grant = GrantPeriod("sub_x", "in_x", 1, 2, 20_000_000_000, "usd")
+    grant = GrantPeriod("sub_x", "in_x", 1, 2, 20_000_000_000, 20_000_000_000, 0, "usd", "pi_x")
 
-    assert grant == GrantPeriod("sub_x", "in_x", 1, 2, 20_000_000_000, "usd")
+    assert grant == GrantPeriod("sub_x", "in_x", 1, 2, 20_000_000_000, 20_000_000_000, 0, "usd", "pi_x")
     with pytest.raises(FrozenInstanceError):
         grant.amount_paid_nano = 0  # type: ignore[misc]  # the assignment is what must fail
 
@@ -22,4 +22,4 @@ def test_every_command_has_one_meaning() -> None:
     kinds = get_args(StripeCommand)
 
     assert Ignore in kinds
-    assert len(set(kinds)) == len(kinds) == 7
+    assert len(set(kinds)) == len(kinds) == 11

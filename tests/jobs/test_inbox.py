@@ -60,6 +60,7 @@ class HandmadeStripe:
             period_start_us=NOW_US,
             period_end_us=NOW_US + MONTH_US,
             latest_invoice_id="in_1",
+            item_id="si_1",
         )
 
     def put_invoice(self, status: str = "paid") -> None:
@@ -75,6 +76,9 @@ class HandmadeStripe:
             period_end_us=NOW_US + MONTH_US,
             attempt_count=1,
             next_attempt_at_us=None,
+            list_cents=6_000,
+            tax_cents=0,
+            payment_intent_id="pi_1",
         )
 
 

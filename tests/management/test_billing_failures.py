@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.support.management import Plane
 from tests.support.shop import Shop, running_shop
 from tests.support.store import Customer, row_counts
+from tokenbooth.store.audit import audit
 from tokenbooth.store.engine import Store
 from tokenbooth.store.tables import checkouts
 
@@ -106,6 +107,73 @@ def test_a_session_whose_answer_was_lost_can_still_be_paid(store: Store) -> None
         (session_id,) = shop.stripe_ids("checkout/sessions")
         shop.pay(str(shop.stripe(f"checkout/sessions/{session_id}")["url"]))
         assert shop.data("credits")["balance"] == "20.00"
+
+
+def test_a_lost_answer_of_a_charge_is_credited_once(store: Store) -> None:
+    """The card was charged but we never heard: the same request again, the webhook and the reconciler agree on one
+    credit."""
+    stripe = Unreliable("/v1/payment_intents")
+    with running_shop(store, around_stripe=stripe) as shop:
+        shop.top_up(20)
+        stripe.losing = "answers"
+        body = {"amount": 30, "method": "stripe_direct"}
+        assert error_of(shop.post("topup", body, idempotency_key="d1"))[:2] == (502, "stripe_error")
+        shop.control("wait")
+        stripe.losing = "nothing"
+        assert shop.post("topup", body, idempotency_key="d1").json()["data"]["balance"] == "50.00"
+        shop.clock.advance(3_600)
+        assert shop.reconcile().differences == []
+        assert (shop.credit(), len(shop.stripe_ids("charges"))) == ("50.00", 2)
+        assert store.read_now(audit).differences == ()
+
+
+def test_a_lost_charge_that_nothing_tells_of_is_read_back(store: Store) -> None:
+    """Neither answer nor event: what became of the charge is read back by our mark in its metadata."""
+    stripe = Unreliable("/v1/payment_intents")
+    with running_shop(store, around_stripe=stripe) as shop:
+        shop.top_up(20)
+        shop.lose_webhooks()
+        stripe.losing = "answers"
+        assert shop.post("topup", {"amount": 30, "method": "stripe_direct"}).status_code == 502
+        assert shop.credit() == "20.00"
+        shop.clock.advance(31 * 86_400)
+        assert [(found.kind, found.repaired) for found in shop.reconcile().differences] == [("charge", True)]
+        assert (shop.credit(), len(shop.stripe_ids("charges"))) == ("50.00", 2)
+
+
+def test_an_automatic_top_up_waits_for_a_lost_answer(store: Store) -> None:
+    """While nobody knows what came of a charge, no other one begins; the reconciler finds out."""
+    stripe = Unreliable("/v1/payment_intents")
+    with running_shop(store, around_stripe=stripe) as shop:
+        shop.top_up(20)
+        rule = {"enabled": True, "threshold": 100, "amount": 25, "monthlyLimit": 1000}
+        assert shop.http.put("/api/billing/auto-topup", json=rule).status_code == 200
+        shop.lose_webhooks()
+        stripe.losing = "answers"
+        shop.top_up_automatically()
+        stripe.losing = "nothing"
+        shop.top_up_automatically()
+        assert (shop.credit(), len(shop.stripe_ids("charges"))) == ("20.00", 2)
+        shop.clock.advance(120)
+        shop.reconcile()
+        assert shop.credit() == "45.00"
+        shop.top_up_automatically()
+        assert shop.credit() == "70.00"
+
+
+def test_a_lost_answer_of_a_direct_subscription_makes_one(store: Store) -> None:
+    """The same request again finds the subscription that Stripe began, and brings the key."""
+    stripe = Unreliable("/v1/subscriptions")
+    with running_shop(store, around_stripe=stripe) as shop:
+        shop.top_up(20)
+        stripe.losing = "answers"
+        body = {"planSlug": "pro", "createKey": True}
+        assert shop.post("subscribe", body, idempotency_key="s1").status_code == 502
+        stripe.losing = "nothing"
+        answer = shop.post("subscribe", body, idempotency_key="s1")
+        assert answer.json()["data"]["key"]["apiKey"].startswith("sk_live_")
+        assert [entry["keyCount"] for entry in shop.subscriptions()] == [1]
+        assert len(shop.stripe_ids("subscriptions")) == 1
 
 
 def test_an_answer_that_does_not_come_is_504(store: Store) -> None:

@@ -6,6 +6,7 @@ import hmac
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -25,7 +26,9 @@ from tokenbooth.management.context import ManagementContext
 from tokenbooth.management.envelope import respond_error
 from tokenbooth.payments.stripe_client import StripeGateway
 from tokenbooth.settings import Settings, StripeSettings
-from tokenbooth.store.engine import Store
+from tokenbooth.store.audit import audit
+from tokenbooth.store.engine import Store, open_store
+from tokenbooth.store.migrate import migrate
 from tokenbooth.store.tables import checkouts, inbox
 
 PATH = "/api/webhooks/stripe"
@@ -267,6 +270,28 @@ def test_twenty_deliveries_at_once_have_one_effect(shop: Shop) -> None:
     attempts = shop.bare.get("/_sandbox/stripe/_control/deliveries").json()["attempts"]
     delivered = [attempt["status"] for attempt in attempts if attempt["outcome"] != "held"]
     assert delivered == [200] * 20
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_a_hundred_deliveries_at_once_credit_once(
+    request: pytest.FixtureRequest, tmp_path: Path, database: str
+) -> None:
+    """P5: one event, a hundred times in parallel, on both databases: one credit, every answer 2xx."""
+    url = request.getfixturevalue("postgres_url") if database == "postgresql" else f"sqlite:///{tmp_path / 'a.db'}"
+    store = open_store(url)
+    migrate(store.engine)
+    with running_shop(store) as shop:
+        shop.lose_webhooks()
+        shop.top_up(40)
+        (event_id,) = shop.event_ids("checkout.session.completed")
+        shop.send_webhooks()
+        shop.control("resend", event=event_id, copies=100)
+        assert shop.credit() == "40.00"
+        attempts = shop.bare.get("/_sandbox/stripe/_control/deliveries").json()["attempts"]
+        assert [attempt["status"] for attempt in attempts if attempt["event"] == event_id][-100:] == [200] * 100
+        assert row_counts(store)["payments"] == 1
+        assert store.read_now(audit).differences == ()
+    store.close()
 
 
 def test_every_event_of_a_purchase_many_times_at_once(shop: Shop) -> None:

@@ -13,7 +13,7 @@ def event(kind: str, object_id: str | None, *, livemode: bool = False) -> Webhoo
 
 def subscription(**changed: object) -> dict[str, object]:
     """A subscription of ours."""
-    item = {"current_period_start": START_S, "current_period_end": END_S}
+    item = {"id": "si_1", "current_period_start": START_S, "current_period_end": END_S}
     return {
         "id": "sub_1",
         "customer": "cus_1",
@@ -29,9 +29,12 @@ def subscription(**changed: object) -> dict[str, object]:
     } | changed
 
 
-def line(*, proration: bool = False, start_s: int = START_S, end_s: int = END_S) -> dict[str, object]:
+def line(
+    *, proration: bool = False, start_s: int = START_S, end_s: int = END_S, cents: int = 2000
+) -> dict[str, object]:
     """A line of a subscription's invoice."""
     return {
+        "amount": cents,
         "parent": {
             "type": "subscription_item_details",
             "subscription_item_details": {"proration": proration, "subscription": "sub_1"},
@@ -48,10 +51,17 @@ def invoice(*lines: dict[str, object], **changed: object) -> dict[str, object]:
         "status": "paid",
         "parent": {"type": "subscription_details", "subscription_details": {"subscription": "sub_1"}},
         "amount_paid": 2000,
+        "total": 2000,
+        "total_excluding_tax": 2000,
         "currency": "usd",
         "attempt_count": 1,
         "next_payment_attempt": None,
         "lines": {"object": "list", "has_more": False, "data": list(lines) or [line()]},
+        "payments": {
+            "object": "list",
+            "has_more": False,
+            "data": [{"status": "paid", "payment": {"type": "payment_intent", "payment_intent": "pi_2"}}],
+        },
     } | changed
 
 
@@ -68,6 +78,7 @@ def session(**changed: object) -> dict[str, object]:
         "subscription": None,
         "invoice": None,
         "payment_intent": "pi_1",
+        "amount_subtotal": 5000,
         "amount_total": 5000,
         "currency": "usd",
         "url": None,

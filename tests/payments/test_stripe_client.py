@@ -27,6 +27,7 @@ from tokenbooth.payments.stripe_client import (
     API_VERSION,
     CheckoutCreated,
     PaymentProviderError,
+    PlanPrice,
     StripeGateway,
 )
 from tokenbooth.payments.stripe_events import needed, translate
@@ -59,10 +60,7 @@ async def subscribe(gateway: StripeGateway, key: str = "key-1") -> CheckoutCreat
     customer_id = await gateway.ensure_customer("acct_1", "ada@example.com", None, "key-customer")
     return await gateway.create_subscription_checkout(
         customer_id=customer_id,
-        plan_slug="standard",
-        plan_name="Standard",
-        price_nano=20_000_000_000,
-        interval="month",
+        price=PlanPrice("standard", "Standard", 20_000_000_000, "month"),
         account_id="acct_1",
         checkout_id="chk_1",
         success_url="https://shop.example/done",
@@ -125,8 +123,11 @@ async def test_subscription_from_checkout_to_commands(rig: Rig, gateway: StripeG
             stripe_invoice_id=done.invoice_id or "",
             period_start_us=JANUARY_31 * S,
             period_end_us=FEBRUARY_28 * S,
+            list_nano=20_000_000_000,
             amount_paid_nano=20_000_000_000,
+            tax_nano=0,
             currency="usd",
+            payment_intent_id=(await gateway.fetch_invoice(done.invoice_id or "")).payment_intent_id,
         ),
     ]
 
@@ -143,6 +144,7 @@ async def test_topup_from_checkout_to_credit(rig: Rig, gateway: StripeGateway) -
             account_id="acct_1",
             payment_intent_id=done.payment_intent_id or "",
             amount_nano=50_000_000_000,
+            tax_nano=0,
             currency="usd",
         )
     ]
@@ -275,10 +277,7 @@ async def test_price_of_a_fraction_of_a_cent_is_refused(gateway: StripeGateway) 
     with pytest.raises(ValueError, match="whole cents"):
         await gateway.create_subscription_checkout(
             customer_id="cus_1",
-            plan_slug="odd",
-            plan_name="Odd",
-            price_nano=20_000_000_001,
-            interval="month",
+            price=PlanPrice("odd", "Odd", 20_000_000_001, "month"),
             account_id="acct_1",
             checkout_id="chk_1",
             success_url="https://shop.example/done",

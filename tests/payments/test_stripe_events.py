@@ -47,8 +47,11 @@ GRANT = GrantPeriod(
     stripe_invoice_id="in_1",
     period_start_us=samples.START_S * S,
     period_end_us=samples.END_S * S,
+    list_nano=20_000_000_000,
     amount_paid_nano=20_000_000_000,
+    tax_nano=0,
     currency="usd",
+    payment_intent_id="pi_2",
 )
 CREDIT = CreditTopup(
     stripe_session_id="cs_1",
@@ -56,6 +59,7 @@ CREDIT = CreditTopup(
     account_id="acct_1",
     payment_intent_id="pi_1",
     amount_nano=50_000_000_000,
+    tax_nano=0,
     currency="usd",
 )
 SUBSCRIPTION_SESSION: dict[str, object] = {

@@ -33,6 +33,9 @@ def test_subscription_of_an_invoice_is_read_from_its_parent() -> None:
         period_end_us=samples.END_S * 1_000_000,
         attempt_count=1,
         next_attempt_at_us=None,
+        list_cents=2000,
+        tax_cents=0,
+        payment_intent_id="pi_2",
     )
 
 

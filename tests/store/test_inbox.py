@@ -1,10 +1,13 @@
 """The inbox's rows: stored once, claimed by one, tried again, parked."""
 
+import pytest
+
 from tests.support.fakes import MARCH_5_2026_US as NOW_US
 from tests.support.store import new_customer, row_counts
 from tests.support.stripe_state import TOP_UP, TOP_UP_NANO, new_checkout, paid_topup
 from tokenbooth.domain.ledger import credit_of
 from tokenbooth.domain.stripe_commands import Ignore, StripeCommand
+from tokenbooth.errors import Conflict, NotFound
 from tokenbooth.store import inbox, ledger
 from tokenbooth.store.engine import Store
 from tokenbooth.store.inbox import LEASE_US, MAX_ATTEMPTS, InboxStatus, Outcome
@@ -115,3 +118,21 @@ def test_only_handled_rows_are_forgotten(store: Store) -> None:
     assert store.write_now(inbox.forget_handled_before, NOW_US) == 0
     assert store.write_now(inbox.forget_handled_before, NOW_US + 1) == 1
     assert row_counts(store)["inbox"] == 2
+
+
+def test_a_parked_row_is_listed_and_retried(store: Store) -> None:
+    """P6: what waits for a person is found with its reason, and tried again when the person says so."""
+    ada = new_customer(store, now_us=NOW_US)
+    row_id = receive(store)
+    carry_out(store, row_id, paid_topup(ada.account_id, "chk_unknown"))
+    (parked,) = store.read_now(inbox.list_rows, [InboxStatus.PARKED], limit=10)
+    assert (parked.id, parked.external_id, parked.error) == (row_id, "evt_1", "There is no such checkout here.")
+    checkout_id = new_checkout(store, ada.account_id, TOP_UP, now_us=NOW_US)
+    retried = store.write_now(inbox.retry, "evt_1", now_us=NOW_US)
+    assert (retried.status, retried.attempts) == (InboxStatus.DUE, 0)
+    assert store.read_now(inbox.due, now_us=NOW_US, limit=10) == [row_id]
+    carry_out(store, row_id, paid_topup(ada.account_id, checkout_id))
+    with pytest.raises(Conflict):
+        store.write_now(inbox.retry, row_id, now_us=NOW_US)
+    with pytest.raises(NotFound):
+        store.read_now(inbox.find_row, "evt_2")

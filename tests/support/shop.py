@@ -4,9 +4,11 @@ The product reaches the sandbox over HTTP with the official SDK, the sandbox pos
 tests import this.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar, cast
 
 import httpx
 from pydantic import SecretStr
@@ -19,12 +21,16 @@ from tests.support.fakes import FakeClock, FakeLive
 from tests.support.servers import serve
 from tests.support.store import Customer, new_customer
 from tokenbooth.catalog import build_catalog
+from tokenbooth.domain.money import NANO_PER_CENT
+from tokenbooth.jobs.auto_topup import AutoTopUp
 from tokenbooth.jobs.inbox import InboxHandler
+from tokenbooth.jobs.reconcile import Reconciler, Report
 from tokenbooth.management.app import create_management_app
+from tokenbooth.management.checkout import caps_of
 from tokenbooth.management.context import ManagementContext
 from tokenbooth.payments.stripe_client import StripeGateway
 from tokenbooth.sandbox.stripe import SandboxConfig, StripeSandbox, create_sandbox
-from tokenbooth.settings import Settings, StripeSettings
+from tokenbooth.settings import BillingSettings, PlanSettings, Settings, StripeSettings
 from tokenbooth.store.engine import Store
 from tokenbooth.store.tables import inbox
 
@@ -36,7 +42,11 @@ DECLINED_CARD = "4000000000000002"
 FAILS_LATER_CARD = "4000000000000341"
 DELAYED_CARD = "000123456789"
 
+AUTHENTICATED_CARD = "4000002500003155"
+DISPUTED_CARD = "4000000000000259"
+
 Json = dict[str, object]
+T = TypeVar("T")
 
 
 class _Late:
@@ -61,6 +71,7 @@ class Shop:
         store, clock, live: what the product was given.
         ada: the customer.
         inbox: what carries out the product's events.
+        settings: what the product was built from.
     """
 
     origin: str
@@ -71,6 +82,7 @@ class Shop:
     live: FakeLive
     ada: Customer
     inbox: InboxHandler = field(repr=False)
+    settings: Settings = field(repr=False)
 
     def post(self, path: str, body: object, **headers: str) -> httpx.Response:
         """Call the product."""
@@ -118,6 +130,66 @@ class Shop:
         self.clock.advance(seconds)
         self.control("advance", seconds=0)
 
+    def reconcile(self) -> Report:
+        """Hold the product's books against Stripe's, as the job does."""
+        return asyncio.run(self._with_gateway(self._reconcile))
+
+    def top_up_automatically(self) -> None:
+        """Run the job of automatic top-ups once."""
+        asyncio.run(self._with_gateway(self._top_up))
+
+    async def _with_gateway(self, work: Callable[[StripeGateway], Awaitable[T]]) -> T:
+        gateway = StripeGateway(API_KEY, api_base=self.origin + PREFIX, max_network_retries=0)
+        try:
+            return await work(gateway)
+        finally:
+            await gateway.aclose()
+
+    async def _reconcile(self, gateway: StripeGateway) -> Report:
+        handler = InboxHandler(self.store, gateway, self.clock)
+        reconciler = Reconciler(self.store, gateway, self.clock, handle=handler.handle, refresh=handler.refresh)
+        return await reconciler.reconcile()
+
+    async def _top_up(self, gateway: StripeGateway) -> None:
+        caps = caps_of(self.settings.billing)
+        await AutoTopUp(self.store, gateway, self.clock, caps, self.live.held_nano).run()
+
+    def lose_webhooks(self) -> None:
+        """Let Stripe's webhooks go nowhere from now on."""
+        self.control("delivery", mode="drop")
+
+    def send_webhooks(self) -> None:
+        """Let them arrive again."""
+        self.control("delivery", mode="normal")
+
+    def balance_nano(self) -> int:
+        """What Stripe holds, by the sandbox's balance."""
+        shown = self.stripe("balance")
+        parts = [*cast("list[Json]", shown["available"]), *cast("list[Json]", shown["pending"])]
+        return sum(cast("int", part["amount"]) for part in parts) * NANO_PER_CENT
+
+    def paid_intent(self) -> str:
+        """The newest payment at Stripe."""
+        return self.stripe_ids("payment_intents")[0]
+
+    def stripe_post(self, path: str, **form: str) -> Json:
+        """Call the sandbox's API as an operator does in Stripe's dashboard; webhooks go out at once."""
+        answer = self.bare.post(f"{PREFIX}/v1/{path}", data=form, headers={"authorization": f"Bearer {API_KEY}"})
+        assert answer.status_code == 200, answer.text
+        self.control("wait")
+        found: Json = answer.json()
+        return found
+
+    def credit(self) -> str:
+        """The customer's credit."""
+        return str(self.data("credits")["balance"])
+
+    def top_up(self, amount: int = 50, card: str = CARD) -> str:
+        """Buy credit on a page, which saves the card; the payment."""
+        url, _ = self.open_page("topup", {"amount": amount, "method": "stripe"})
+        assert self.pay(url, card).status_code == 200
+        return self.paid_intent()
+
     def stripe(self, path: str) -> Json:
         """Read from the sandbox's API."""
         answer = self.bare.get(f"{PREFIX}/v1/{path}", headers={"authorization": f"Bearer {API_KEY}"})
@@ -152,6 +224,8 @@ def running_shop(
     *,
     max_pending: int = 100,
     stripe_timeout_s: float = 20,
+    billing: BillingSettings | None = None,
+    plans: Mapping[str, PlanSettings] | None = None,
     around_stripe: Callable[[ASGIApp], ASGIApp] = lambda sandbox: sandbox,
 ) -> Iterator[Shop]:
     """A product with its sandbox and a customer, until the block ends.
@@ -161,6 +235,8 @@ def running_shop(
         clock: the time in both worlds.
         max_pending: how many unpaid checkouts an account may have.
         stripe_timeout_s: how long the product waits for Stripe, in seconds.
+        billing: the rules of payments; the ordinary ones if None.
+        plans: further plans.
         around_stripe: what stands between the product and the sandbox, to lose or delay answers.
     """
     clock = clock or FakeClock()
@@ -184,7 +260,7 @@ def running_shop(
         sandbox = create_sandbox(_sandbox_config(origin, clock))
         made.append(sandbox)
         sandbox_at.app = around_stripe(sandbox)
-        settings = _settings(origin, max_pending, stripe_timeout_s)
+        settings = _settings(origin, max_pending, stripe_timeout_s, billing or BillingSettings(), plans or {})
         gateway = StripeGateway(API_KEY, api_base=origin + PREFIX, max_network_retries=0)
         gateways.append(gateway)
         handler = InboxHandler(store, gateway, clock)
@@ -205,7 +281,7 @@ def running_shop(
         ada = new_customer(store, now_us=clock.now_us())
         with httpx.Client(base_url=origin, timeout=60) as bare, httpx.Client(base_url=origin, timeout=60) as http:
             http.headers.update(ada.headers)
-            yield Shop(origin, http, bare, store, clock, live, ada, handler)
+            yield Shop(origin, http, bare, store, clock, live, ada, handler, settings)
 
 
 def _sandbox_config(origin: str, clock: FakeClock) -> SandboxConfig:
@@ -219,7 +295,9 @@ def _sandbox_config(origin: str, clock: FakeClock) -> SandboxConfig:
     )
 
 
-def _settings(origin: str, max_pending: int, timeout_s: float) -> Settings:
+def _settings(
+    origin: str, max_pending: int, timeout_s: float, billing: BillingSettings, plans: Mapping[str, PlanSettings]
+) -> Settings:
     settings = Settings(
         stripe=StripeSettings(
             secret_key=SecretStr(API_KEY),
@@ -231,6 +309,8 @@ def _settings(origin: str, max_pending: int, timeout_s: float) -> Settings:
     return settings.model_copy(
         update={
             "server": settings.server.model_copy(update={"public_url": origin}),
+            "billing": billing,
+            "plans": {**settings.plans, **plans},
             "management": settings.management.model_copy(update={"max_pending_checkouts": max_pending}),
         }
     )

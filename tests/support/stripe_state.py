@@ -70,8 +70,11 @@ def grant(
         stripe_invoice_id=invoice,
         period_start_us=start_us,
         period_end_us=start_us + MONTH_US,
+        list_nano=amount_nano,
         amount_paid_nano=amount_nano,
+        tax_nano=0,
         currency=currency,
+        payment_intent_id=f"pi_of_{invoice}",
     )
 
 
@@ -88,7 +91,8 @@ def paid_topup(
         stripe_session_id=session_id,
         checkout_id=checkout_id,
         account_id=account_id,
-        payment_intent_id="pi_at_stripe",
+        payment_intent_id=f"pi_of_{session_id}",
         amount_nano=amount_nano,
+        tax_nano=0,
         currency=currency,
     )

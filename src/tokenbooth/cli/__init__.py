@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from tokenbooth.cli.billing_app import register
 from tokenbooth.cli.failures import explain
 from tokenbooth.cli.output import print_failure
 
@@ -37,6 +38,7 @@ usdc_app = typer.Typer(help="Deposits of USDC.", no_args_is_help=True)
 sandbox_app = typer.Typer(help="What drives the demo's sandboxes.", no_args_is_help=True)
 app.add_typer(usdc_app, name="usdc")
 app.add_typer(sandbox_app, name="sandbox")
+register(app, account_app)
 
 
 def main() -> None:

@@ -8,15 +8,15 @@ import asyncio
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection, func, select
 
 from tokenbooth.application import data_dir
+from tokenbooth.cli.doctor_stripe import examine_stripe
 from tokenbooth.cli.failures import CONFIGURATION, FAILURE
+from tokenbooth.cli.findings import Finding, Level
 from tokenbooth.cli.node import open_node
 from tokenbooth.cli.output import print_json, print_table
 from tokenbooth.cli.probe import Probe, probe_upstream
@@ -26,7 +26,7 @@ from tokenbooth.errors import StoreUnavailable
 from tokenbooth.gateway.charge_log import DataDirectoryLocked, DirectoryLock
 from tokenbooth.payments.deposit_address import AddressBook, checksummed
 from tokenbooth.payments.json_rpc import NodeError, NodeTrouble
-from tokenbooth.settings import Settings, SettingsError, StripeSettings, UsdcSettings, load_settings
+from tokenbooth.settings import Settings, SettingsError, UsdcSettings, load_settings
 from tokenbooth.store.migrate import REVISIONS, SchemaState, schema_state, schema_version
 from tokenbooth.store.operator import plans_in_use
 from tokenbooth.store.tables import ledger_transfers
@@ -35,24 +35,6 @@ _US_PER_S: Final = 1_000_000
 _EARLIEST_US: Final = 1_767_225_600 * _US_PER_S
 """2026-01-01: a machine whose clock is before it has lost its time."""
 _TOLERATED_SKEW_S: Final = 60
-
-
-class Level(StrEnum):
-    """How a check ended."""
-
-    OK = "ok"
-    WARNING = "warning"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The outcome of one check; `advice` says what to do, empty when nothing is."""
-
-    check: str
-    level: Level
-    found: str
-    advice: str = ""
 
 
 def run_doctor(config: Path, *, as_json: bool) -> int:
@@ -80,7 +62,7 @@ def examine(settings: Settings, config: Path) -> Iterator[Finding]:
     yield _examine_data_dir(data_dir(settings))
     yield _examine_clock()
     yield from _examine_upstreams(settings)
-    yield from _examine_stripe(settings)
+    yield from examine_stripe(settings)
     yield from _examine_usdc(settings.usdc)
 
 
@@ -213,30 +195,6 @@ async def _examine_node(usdc: UsdcSettings) -> Finding:
         await node.aclose()
     found = f"chain {usdc.chain_id}, {usdc.credit_at} block {counted.number}, the token has 6 decimals"
     return Finding("usdc node", Level.OK, found)
-
-
-def _examine_stripe(settings: Settings) -> Iterator[Finding]:
-    stripe = settings.stripe
-    if stripe is None:
-        yield Finding("stripe", Level.WARNING, "not configured: no cards", "add [stripe] to take payments")
-        return
-    problems = list(_stripe_problems(stripe, settings.server.public_url))
-    mode = "live" if stripe.is_live() else "test"
-    if not problems:
-        yield Finding("stripe", Level.OK, f"{mode} mode")
-    for found, advice in problems:
-        yield Finding("stripe", Level.FAILED if stripe.is_live() else Level.WARNING, f"{mode} mode: {found}", advice)
-
-
-def _stripe_problems(stripe: StripeSettings, public_url: str | None) -> Iterator[tuple[str, str]]:
-    if not stripe.secret_key.get_secret_value().startswith(("sk_", "rk_")):
-        yield "the secret key begins with neither sk_ nor rk_", "copy it again from Stripe's dashboard"
-    if not all(secret.get_secret_value().startswith("whsec_") for secret in stripe.webhook_secrets):
-        yield "a webhook secret does not begin with whsec_", "copy the endpoint's signing secret again"
-    if stripe.api_base is not None:
-        yield "api_base points away from Stripe", "remove stripe.api_base, unless this is a sandbox"
-    if public_url is None or not public_url.startswith("https://"):
-        yield "server.public_url is not an https address", "set it: Stripe sends customers and webhooks there"
 
 
 def _print(findings: list[Finding], *, as_json: bool) -> None:

@@ -22,6 +22,9 @@ class AccountKind(StrEnum):
     KEY_SPEND = "key_spend"
     UNCOLLECTED = "uncollected"
     MEMO_CONTRA = "memo_contra"
+    EXPENSE = "expense"
+    TAX = "tax"
+    EXTERNAL = "external"
 
 
 class TransferKind(StrEnum):
@@ -34,6 +37,11 @@ class TransferKind(StrEnum):
     USAGE = "usage"
     REFUND = "refund"
     REVERSAL = "reversal"
+    DISPUTE = "dispute"
+    PRORATION = "proration"
+    TAX = "tax"
+    PROCESSOR_FEE = "processor_fee"
+    PROCESSOR_OTHER = "processor_other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +102,10 @@ USAGE_REVENUE: Final = LedgerAccount(AccountKind.REVENUE, "usage")
 SUBSCRIPTION_REVENUE: Final = LedgerAccount(AccountKind.REVENUE, "subscriptions")
 PROMOTION: Final = LedgerAccount(AccountKind.PROMOTION, "grants")
 UNCOLLECTED: Final = LedgerAccount(AccountKind.UNCOLLECTED, "all")
+STRIPE_FEES: Final = LedgerAccount(AccountKind.EXPENSE, "stripe")
+STRIPE_OTHER: Final = LedgerAccount(AccountKind.EXTERNAL, "stripe")
+"""Payouts to the bank, and whatever else moves at Stripe without a customer."""
+TAX_DUE: Final = LedgerAccount(AccountKind.TAX, "stripe")
 MEMO_CONTRA: Final = LedgerAccount(AccountKind.MEMO_CONTRA, "all")
 
 

@@ -9,6 +9,7 @@ hundredths at the same scale, and a store that compares `currency` first never m
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from tokenbooth.domain.subscriptions import SubscriptionStatus
 
@@ -35,14 +36,33 @@ class UpsertSubscription:
 
 @dataclass(frozen=True, slots=True)
 class GrantPeriod:
-    """The invoice is paid, so the subscription owns this period. Unique by `stripe_invoice_id`."""
+    """The invoice is paid, so the subscription owns this period. Unique by `stripe_invoice_id`.
+
+    `list_nano` is what the period costs, before prorations, credit of the customer's and tax;
+    `amount_paid_nano` is what was paid in the end, of which `tax_nano` is the state's.
+    """
 
     stripe_subscription_id: str
     stripe_invoice_id: str
     period_start_us: int
     period_end_us: int
+    list_nano: int
     amount_paid_nano: int
+    tax_nano: int
     currency: str
+    payment_intent_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BookProration:
+    """An invoice for the difference between two plans is paid; it grants nothing by itself."""
+
+    stripe_subscription_id: str
+    stripe_invoice_id: str
+    amount_paid_nano: int
+    tax_nano: int
+    currency: str
+    payment_intent_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +77,54 @@ class MarkPaymentFailed:
 
 @dataclass(frozen=True, slots=True)
 class CreditTopup:
-    """A top-up checkout is paid. Unique by `stripe_session_id`."""
+    """A top-up checkout is paid. Unique by `stripe_session_id`; `amount_nano` is without `tax_nano`."""
 
     stripe_session_id: str
     checkout_id: str
     account_id: str
     payment_intent_id: str
     amount_nano: int
+    tax_nano: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreditDirect:
+    """A saved card was charged for a top-up. Unique by `payment_intent_id`."""
+
+    checkout_id: str
+    account_id: str
+    payment_intent_id: str
+    amount_nano: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class DirectFailed:
+    """A saved card could not be charged. It never undoes a credit."""
+
+    checkout_id: str
+    account_id: str
+    payment_intent_id: str | None
+    reason: str
+
+
+class ReversalKind(StrEnum):
+    """How a payment is taken back."""
+
+    REFUND = "refund"
+    DISPUTE = "dispute"
+
+
+@dataclass(frozen=True, slots=True)
+class SettleReversal:
+    """A refund or dispute holds `taken_nano` of a payment now; 0 once it failed or was won. Unique by
+    `reversal_id`."""
+
+    reversal_id: str
+    kind: ReversalKind
+    payment_intent_id: str
+    taken_nano: int
     currency: str
 
 
@@ -93,5 +154,15 @@ class Ignore:
 
 
 StripeCommand = (
-    UpsertSubscription | GrantPeriod | MarkPaymentFailed | CreditTopup | CheckoutExpired | CheckoutFailed | Ignore
+    UpsertSubscription
+    | GrantPeriod
+    | BookProration
+    | MarkPaymentFailed
+    | CreditTopup
+    | CreditDirect
+    | DirectFailed
+    | SettleReversal
+    | CheckoutExpired
+    | CheckoutFailed
+    | Ignore
 )

@@ -18,7 +18,7 @@ from tokenbooth.payments.stripe_events import MissingObject, ObjectRef, needed, 
 from tokenbooth.payments.stripe_inbox import from_payload
 from tokenbooth.payments.stripe_snapshots import Snapshot, UnexpectedShape
 from tokenbooth.payments.stripe_webhooks import WebhookEvent
-from tokenbooth.store import inbox, subscriptions
+from tokenbooth.store import inbox, reversals, subscriptions
 from tokenbooth.store.engine import Store
 from tokenbooth.store.inbox import ClaimedRow, InboxStatus, Outcome
 
@@ -88,6 +88,24 @@ class InboxHandler:
         while self._running:
             await asyncio.wait(self._running.values())
 
+    async def refresh(self, event: WebhookEvent) -> str | None:
+        """Bring our state to what the object of an event says, without a row; returns why a person has to look at
+        it, or None.
+
+        Raises:
+            PaymentProviderError, UnexpectedShape: Stripe does not answer, or not as it should.
+            KeepsChanging: the object's row here does not come to rest.
+            StoreUnavailable: the database does not answer.
+        """
+        for _ in range(_MAX_FETCHES):
+            fetched, seen = await self._fetch(event)
+            commands = translate(event, fetched, livemode=self._stripe.livemode)
+            try:
+                return await self._store.write(inbox.apply_all, commands, seen=seen, now_us=self._clock.now_us())
+            except subscriptions.StaleSnapshot:
+                continue
+        raise KeepsChanging
+
     async def _handle(self, row_id: str) -> None:
         try:
             row = await self._store.write(inbox.claim, row_id, now_us=self._clock.now_us())
@@ -125,8 +143,13 @@ class InboxHandler:
         seen: dict[str, int | None] = {}
         while refs := needed(event, fetched, livemode=self._stripe.livemode):
             for ref in refs:
-                if ref.kind == "subscription":
-                    seen[ref.object_id] = await self._store.read(subscriptions.version, ref.object_id)
+                match ref.kind:
+                    case "subscription":
+                        seen[ref.object_id] = await self._store.read(subscriptions.version, ref.object_id)
+                    case "refund" | "dispute":
+                        seen[ref.object_id] = await self._store.read(reversals.version, ref.object_id)
+                    case _:
+                        pass
             fetched += tuple(await asyncio.gather(*(self._stripe.fetch(ref) for ref in refs)))
         return fetched, seen
 

@@ -11,7 +11,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tokenbooth.errors import InvalidRequest, MethodNotAllowed, NotFound, TokenboothError
-from tokenbooth.management import billing, keys, management_keys, operations, plans, usage, webhooks
+from tokenbooth.management import (
+    auto_topup,
+    billing,
+    billing_cards,
+    keys,
+    management_keys,
+    operations,
+    papers,
+    plans,
+    usage,
+    webhooks,
+)
 from tokenbooth.management.context import ManagementContext
 from tokenbooth.management.envelope import respond_error
 from tokenbooth.management.requests import AroundRequests
@@ -28,7 +39,19 @@ def create_management_app(context: ManagementContext) -> FastAPI:
         redirect_slashes=False,
         servers=[{"url": context.settings.server.base_url()}],
     )
-    for module in (plans, management_keys, keys, usage, billing, webhooks, operations):
+    modules = (
+        plans,
+        management_keys,
+        keys,
+        usage,
+        billing,
+        billing_cards,
+        auto_topup,
+        papers,
+        webhooks,
+        operations,
+    )
+    for module in modules:
         app.include_router(module.router(context))
     app.add_exception_handler(TokenboothError, _render_error)
     app.add_exception_handler(HTTPException, _render_http_error)

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from tokenbooth.domain.keys import Scope
 from tokenbooth.domain.money import format_usd
 from tokenbooth.errors import InvalidRequest
-from tokenbooth.management import checkout, deposits
+from tokenbooth.management import checkout, deposits, saved_cards
 from tokenbooth.management.auth import Caller, authenticate
 from tokenbooth.management.billing_schemas import (
     BillingStatusPayload,
@@ -26,6 +26,7 @@ from tokenbooth.management.billing_schemas import (
     NewTopUp,
     PendingDeposit,
     SubscriptionPayload,
+    TopUpPayload,
     VerifiedDeposit,
 )
 from tokenbooth.management.body import Fields, read_body
@@ -37,8 +38,9 @@ from tokenbooth.store import billing
 from tokenbooth.store.idempotency import Answer, Attempt, Claim
 
 STRIPE: Final = "stripe"
+STRIPE_DIRECT: Final = "stripe_direct"
 USDC: Final = "usdc"
-METHODS: Final = (STRIPE, USDC)
+METHODS: Final = (STRIPE, STRIPE_DIRECT, USDC)
 
 _STRIPE_DECIMALS: Final = 2
 _USDC_DECIMALS: Final = 6
@@ -52,10 +54,10 @@ def router(context: ManagementContext) -> APIRouter:
     """The routes, for an application that answers `TokenboothError`."""
     routes = APIRouter(prefix="/api/billing", tags=["billing"], dependencies=[CREDENTIAL])
 
-    @routes.post("/checkout", responses=_of_stripe(CheckoutPayload, 404), openapi_extra=json_body(NewCheckout))
+    @routes.post("/checkout", responses=of_stripe(CheckoutPayload, 404), openapi_extra=json_body(NewCheckout))
     async def begin_checkout(request: Request) -> Response:
         """Start a subscription: open `sessionUrl` in a browser and pay; the subscription is then active."""
-        caller, claim, fields = await _posted(context, request, "planSlug")
+        caller, claim, fields = await posted(context, request, "planSlug")
         plan = checkout.known_plan(context, fields.text("planSlug", max_length=_ID_MAX))
         checkout.configured_stripe(context)
 
@@ -71,10 +73,10 @@ def router(context: ManagementContext) -> APIRouter:
         caller = await authenticate(context, request, Scope.BILLING_READ)
         return respond(await _status(context, caller.account_id))
 
-    @routes.post("/cancel", responses=_of_stripe(SubscriptionPayload, 404), openapi_extra=json_body(Cancellation))
+    @routes.post("/cancel", responses=of_stripe(SubscriptionPayload, 404), openapi_extra=json_body(Cancellation))
     async def cancel(request: Request) -> Response:
         """Let a subscription end with its paid period; until then it can be used as before."""
-        caller, claim, fields = await _posted(context, request, "subscriptionId")
+        caller, claim, fields = await posted(context, request, "subscriptionId")
         subscription_id = fields.text("subscriptionId", max_length=_ID_MAX)
         await context.live.settled()
 
@@ -84,15 +86,27 @@ def router(context: ManagementContext) -> APIRouter:
 
         return respond(await guarded(context, claim, work))
 
+    _add_topups(routes, context)
+
+    @routes.get("/credits", responses=object_answer(CreditsPayload))
+    async def credit(request: Request) -> Response:
+        """The account's credit: what is left, what calls in flight hold, and the totals so far."""
+        caller = await authenticate(context, request, Scope.BILLING_READ)
+        return respond(await _credits(context, caller.account_id))
+
+    return routes
+
+
+def _add_topups(routes: APIRouter, context: ManagementContext) -> None:
     @routes.post(
         "/topup",
-        responses=either(_of_stripe(CheckoutPayload), object_answer(DepositAddressPayload)),
+        responses=either(of_stripe(TopUpPayload, 402, 422), object_answer(DepositAddressPayload)),
         openapi_extra=json_body(NewTopUp),
     )
     async def top_up(request: Request) -> Response:
-        """Buy prepaid credit. With the method `stripe`, open `sessionUrl` in a browser and pay; with `usdc`, send USDC
-        on Base to `address`, which is this account's own."""
-        caller, claim, fields = await _posted(context, request, "amount", "method")
+        """Buy prepaid credit: with `stripe`, open `sessionUrl` in a browser and pay; `stripe_direct` charges the saved
+        card at once; with `usdc`, send USDC on Base to `address`, which is this account's own."""
+        caller, claim, fields = await posted(context, request, "amount", "method")
         method, amount_nano = _topup_amount_nano(context, fields)
         if method == USDC:
             effect = partial(
@@ -106,6 +120,8 @@ def router(context: ManagementContext) -> APIRouter:
         checkout.configured_stripe(context)
 
         async def work(attempt: Attempt) -> Answer:
+            if fields.text("method") == STRIPE_DIRECT:
+                return await saved_cards.top_up(context, caller.account_id, amount_nano, attempt)
             created = await checkout.sell_credit(context, caller.account_id, amount_nano, attempt)
             return checkout.checkout_answer(created)
 
@@ -114,7 +130,7 @@ def router(context: ManagementContext) -> APIRouter:
     @routes.post("/verify-topup", responses=_VERIFYING, openapi_extra=json_body(DepositToVerify))
     async def verify_topup(request: Request) -> Response:
         """Have a USDC deposit looked up now. Deposits are credited without this, too, a little later."""
-        caller, claim, fields = await _posted(context, request, "txHash", "amount")
+        caller, claim, fields = await posted(context, request, "txHash", "amount")
         tx_hash = fields.text("txHash", max_length=_ID_MAX)
         amount_nano = fields.amount_nano("amount", max_decimals=_USDC_DECIMALS)
         desk = deposits.configured(context)
@@ -125,21 +141,13 @@ def router(context: ManagementContext) -> APIRouter:
 
         return respond(await guarded(context, claim, work))
 
-    @routes.get("/credits", responses=object_answer(CreditsPayload))
-    async def credit(request: Request) -> Response:
-        """The account's credit: what is left, what calls in flight hold, and the totals so far."""
-        caller = await authenticate(context, request, Scope.BILLING_READ)
-        return respond(await _credits(context, caller.account_id))
 
-    return routes
-
-
-def _of_stripe(payload: type[Payload], *errors: int) -> Responses:
+def of_stripe(payload: type[Payload], *errors: int) -> Responses:
     """The documented responses of a route that asks Stripe."""
     return object_answer(payload, *errors, 502, 504, body=True)
 
 
-async def _posted(context: ManagementContext, request: Request, *names: str) -> tuple[Caller, Claim | None, Fields]:
+async def posted(context: ManagementContext, request: Request, *names: str) -> tuple[Caller, Claim | None, Fields]:
     """The caller, the claim and the fields of a request that writes."""
     caller = await authenticate(context, request, Scope.BILLING_WRITE)
     body = await read_body(request, max_bytes=context.settings.management.max_body_bytes)
@@ -152,7 +160,7 @@ def _topup_amount_nano(context: ManagementContext, fields: Fields) -> tuple[str,
     if method not in METHODS:
         names = ", ".join(f"`{name}`" for name in METHODS)
         raise InvalidRequest("unsupported_method", f"`method` must be one of: {names}.", param="method")
-    decimals = _STRIPE_DECIMALS if method == STRIPE else _USDC_DECIMALS
+    decimals = _USDC_DECIMALS if method == USDC else _STRIPE_DECIMALS
     amount_nano = fields.amount_nano("amount", max_decimals=decimals)
     limits = context.settings.billing
     if not limits.min_top_up_usd <= amount_nano <= limits.max_top_up_usd:

@@ -101,6 +101,13 @@ class Fields:
         """An amount of USD, or None when it is missing or null; returned in nano-USD."""
         return None if self.values.get(name) is None else self.amount_nano(name, max_decimals=max_decimals)
 
+    def optional_flag(self, name: str) -> bool | None:
+        """True or false, or None when it is missing or null."""
+        value = self.values.get(name)
+        if value is not None and not isinstance(value, bool):
+            _wrong_type(name, "true or false")
+        return value
+
     def optional_texts(self, name: str, *, max_items: int) -> list[str] | None:
         """A list of strings, or None when it is missing or null."""
         value = self.values.get(name)

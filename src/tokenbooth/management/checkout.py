@@ -15,9 +15,11 @@ from tokenbooth.clock import iso_ms
 from tokenbooth.domain.money import NANO_PER_CENT, format_usd
 from tokenbooth.domain.plans import Interval, Plan
 from tokenbooth.domain.subscriptions import SubscriptionStatus, shown_status
+from tokenbooth.domain.windows import parse_duration
 from tokenbooth.errors import (
     Conflict,
     NotFound,
+    PaymentRequired,
     ProviderFailed,
     ProviderTimeout,
     Unauthenticated,
@@ -26,11 +28,18 @@ from tokenbooth.errors import (
 from tokenbooth.ids import IdPrefix
 from tokenbooth.management.context import ManagementContext
 from tokenbooth.management.envelope import Json, success
-from tokenbooth.payments.stripe_client import CheckoutCreated, PaymentProviderError, StripeGateway
+from tokenbooth.payments.stripe_client import (
+    CheckoutCreated,
+    PaymentProviderError,
+    PlanInterval,
+    PlanPrice,
+    StripeGateway,
+)
 from tokenbooth.payments.stripe_snapshots import UnexpectedShape
+from tokenbooth.settings import BillingSettings
 from tokenbooth.store import accounts, billing, checkouts, subscriptions
 from tokenbooth.store.billing import SubscriptionView
-from tokenbooth.store.checkouts import CheckoutKind, CheckoutStatus, Offer
+from tokenbooth.store.checkouts import CheckoutKind, CheckoutStatus, Offer, TopUpCaps
 from tokenbooth.store.idempotency import Answer, Attempt, complete
 
 T = TypeVar("T")
@@ -61,6 +70,12 @@ def known_plan(context: ManagementContext, slug: str) -> Plan:
     return plan
 
 
+def plan_price(plan: Plan, price_nano: int) -> PlanPrice:
+    """A plan's price at Stripe; `price_nano` is the one that was agreed on."""
+    interval: PlanInterval = "month" if plan.interval is Interval.MONTH else "year"
+    return PlanPrice(plan.slug, plan.name, price_nano, interval)
+
+
 async def sell_plan(context: ManagementContext, account_id: str, plan: Plan, attempt: Attempt) -> CheckoutCreated:
     """Open a checkout page for a subscription, and complete `attempt` with its answer.
 
@@ -71,21 +86,18 @@ async def sell_plan(context: ManagementContext, account_id: str, plan: Plan, att
     """
     stripe = configured_stripe(context)
     offer = Offer(CheckoutKind.SUBSCRIPTION, plan.slug, plan.price_nano)
-    checkout_id, noted = await _note(context, account_id, offer, attempt)
-    customer_id = await _customer(context, stripe, account_id)
+    checkout_id, noted = await note(context, account_id, offer, attempt)
+    customer_id = await customer(context, stripe, account_id)
     created = await _session(
         context,
         checkout_id,
         stripe.create_subscription_checkout(
             customer_id=customer_id,
-            plan_slug=plan.slug,
-            plan_name=plan.name,
-            price_nano=noted.amount_nano,
-            interval="month" if plan.interval is Interval.MONTH else "year",
+            price=plan_price(plan, noted.amount_nano),
             account_id=account_id,
             checkout_id=checkout_id,
-            success_url=_return_url(context, "success"),
-            cancel_url=_return_url(context, "cancelled"),
+            success_url=return_url(context, "success"),
+            cancel_url=return_url(context, "cancelled"),
             idempotency_key=attempt.provider_key("session"),
         ),
     )
@@ -99,8 +111,8 @@ async def sell_credit(
     """Open a checkout page for prepaid credit of `amount_nano`, whole cents; else as `sell_plan`."""
     stripe = configured_stripe(context)
     offer = Offer(CheckoutKind.TOP_UP, None, amount_nano)
-    checkout_id, noted = await _note(context, account_id, offer, attempt)
-    customer_id = await _customer(context, stripe, account_id)
+    checkout_id, noted = await note(context, account_id, offer, attempt)
+    customer_id = await customer(context, stripe, account_id)
     created = await _session(
         context,
         checkout_id,
@@ -109,8 +121,8 @@ async def sell_credit(
             amount_cents=noted.amount_nano // NANO_PER_CENT,
             account_id=account_id,
             checkout_id=checkout_id,
-            success_url=_return_url(context, "success"),
-            cancel_url=_return_url(context, "cancelled"),
+            success_url=return_url(context, "success"),
+            cancel_url=return_url(context, "cancelled"),
             idempotency_key=attempt.provider_key("session"),
         ),
     )
@@ -132,22 +144,38 @@ async def cancel(
     """
     own = await context.store.read(subscriptions.find_own, account_id, subscription_id)
     if own is None:
-        raise _no_subscription()
+        raise no_subscription()
     if shown_status(own.terms, context.clock.now_us()) is SubscriptionStatus.CANCELED:
         raise Conflict("subscription_ended", "The subscription has ended already.", param="subscriptionId")
     cancel_at_us = own.terms.cancel_at_us
     if cancel_at_us is None:
         stripe = configured_stripe(context)
         call = stripe.cancel_at_period_end(own.stripe_subscription_id, attempt.provider_key("cancel"))
-        cancel_at_us = (await _asked(context, call)).cancel_at_us or own.paid_until_us
+        cancel_at_us = (await asked(context, call)).cancel_at_us or own.paid_until_us
     return await context.store.write(
-        _note_cancel,
+        note_end,
         context,
         account_id,
         subscription_id,
         cancel_at_us,
         attempt,
         now_us=context.clock.now_us(),
+    )
+
+
+def declined(reason: str | None) -> PaymentRequired:
+    """The refusal of a saved card, which says what to do instead."""
+    if reason is not None and "requires_action" in reason:
+        reason = "authentication_required"
+    if reason == "authentication_required":
+        return PaymentRequired(
+            "authentication_required",
+            "The card's bank wants to ask its owner first. Pay on a page instead: POST /api/billing/checkout for a "
+            'plan, POST /api/billing/topup with the method "stripe" for credit.',
+        )
+    return PaymentRequired(
+        "card_declined",
+        "The saved card was declined. Save another in the portal (POST /api/billing/portal), or pay on a page.",
     )
 
 
@@ -177,7 +205,22 @@ def subscription_json(view: SubscriptionView) -> dict[str, Json]:
     }
 
 
-async def _note(context: ManagementContext, account_id: str, offer: Offer, attempt: Attempt) -> tuple[str, Offer]:
+def caps_of(settings: BillingSettings) -> TopUpCaps:
+    """The bounds on top-ups."""
+    return TopUpCaps(
+        young_us=parse_duration(settings.young_account),
+        young_daily_nano=settings.young_account_top_up_usd_per_day,
+        max_declined=settings.max_declined_cards_per_day,
+    )
+
+
+async def note(context: ManagementContext, account_id: str, offer: Offer, attempt: Attempt) -> tuple[str, Offer]:
+    """Note what is to be sold before Stripe is asked; its id, and what the record says.
+
+    Raises:
+        Conflict: too many unpaid checkouts.
+        Unprocessable, RateLimited: the bounds on top-ups.
+    """
     checkout_id = attempt.derived_id(IdPrefix.CHECKOUT)
     noted = await context.store.write(
         checkouts.create_checkout,
@@ -185,12 +228,13 @@ async def _note(context: ManagementContext, account_id: str, offer: Offer, attem
         account_id=account_id,
         offer=offer,
         max_pending=context.settings.management.max_pending_checkouts,
+        caps=caps_of(context.settings.billing),
         now_us=context.clock.now_us(),
     )
     return checkout_id, noted
 
 
-async def _customer(context: ManagementContext, stripe: StripeGateway, account_id: str) -> str:
+async def customer(context: ManagementContext, stripe: StripeGateway, account_id: str) -> str:
     """The account's customer at Stripe, made at the first checkout."""
     account = await context.store.read(accounts.find_account, account_id)
     if account is None:
@@ -198,7 +242,7 @@ async def _customer(context: ManagementContext, stripe: StripeGateway, account_i
     known_id = account.stripe_customer_id
     # By account, not by request: two first checkouts at once make one customer.
     key = f"customer-{account_id}-{known_id or 'first'}"
-    customer_id = await _asked(context, stripe.ensure_customer(account_id, account.email, known_id, key))
+    customer_id = await asked(context, stripe.ensure_customer(account_id, account.email, known_id, key))
     if customer_id != known_id:
         await context.store.write(accounts.set_stripe_customer, account_id, customer_id)
     return customer_id
@@ -206,7 +250,7 @@ async def _customer(context: ManagementContext, stripe: StripeGateway, account_i
 
 async def _session(context: ManagementContext, checkout_id: str, call: Awaitable[CheckoutCreated]) -> CheckoutCreated:
     try:
-        return await _asked(context, call)
+        return await asked(context, call)
     except ProviderFailed as failure:
         cause = failure.__cause__
         if isinstance(cause, PaymentProviderError) and cause.kind == "invalid":
@@ -217,8 +261,13 @@ async def _session(context: ManagementContext, checkout_id: str, call: Awaitable
         raise
 
 
-async def _asked(context: ManagementContext, call: Awaitable[T]) -> T:
-    """What Stripe answers, with its failures as ours."""
+async def asked(context: ManagementContext, call: Awaitable[T]) -> T:
+    """What Stripe answers, with its failures as ours.
+
+    Raises:
+        PaymentRequired: a saved card was refused.
+        ProviderFailed, ProviderTimeout: Stripe failed, or did not answer in time.
+    """
     settings = context.settings.stripe
     try:
         # The client tries again by itself, longer than a caller waits.
@@ -229,6 +278,8 @@ async def _asked(context: ManagementContext, call: Awaitable[T]) -> T:
             "stripe_timeout", "The payment provider did not answer in time. Please try again."
         ) from None
     except PaymentProviderError as failure:
+        if failure.kind == "declined":
+            raise declined(failure.provider_code) from failure
         raise ProviderFailed("stripe_error", failure.message) from failure
     except UnexpectedShape as failure:
         raise ProviderFailed("stripe_error", "The payment provider's answer was not understood.") from failure
@@ -242,28 +293,31 @@ async def _complete(context: ManagementContext, attempt: Attempt, checkout_id: s
     await context.store.write(finish, context.clock.now_us())
 
 
-def _note_cancel(
+def note_end(
     conn: Connection,
     context: ManagementContext,
     account_id: str,
     subscription_id: str,
-    cancel_at_us: int,
+    cancel_at_us: int | None,
     attempt: Attempt,
     *,
     now_us: int,
 ) -> SubscriptionView:
+    """Note when a subscription is to end (None: it goes on), and complete `attempt` with it."""
     subscriptions.set_to_cancel(conn, subscription_id, cancel_at_us, now_us=now_us)
     plans = context.catalog().plans
     view = billing.subscription_view(conn, account_id, subscription_id, plans, now_us)
     if view is None:
-        raise _no_subscription()
+        raise no_subscription()
     complete(conn, attempt, success(subscription_json(view)))
     return view
 
 
-def _no_subscription() -> NotFound:
+def no_subscription() -> NotFound:
+    """The refusal of an id that is no subscription of the account."""
     return NotFound("subscription_not_found", "There is no such subscription.", param="subscriptionId")
 
 
-def _return_url(context: ManagementContext, outcome: str) -> str:
+def return_url(context: ManagementContext, outcome: str) -> str:
+    """Where Stripe's pages send the customer back to."""
     return f"{context.settings.server.base_url()}/?checkout={outcome}"

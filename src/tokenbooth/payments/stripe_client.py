@@ -1,68 +1,49 @@
 """Our side of Stripe's API: the few calls we make, answered in our own values.
 
-The official SDK runs in a small thread pool of its own, so that a slow Stripe never blocks the event loop.
-No Stripe object and no Stripe exception leaves this module, and no error text carries a key. Built once by
-the composition root; imported by it, by the management plane and by the jobs.
+Customers, checkout pages and fetching are here; what concerns saved cards, and the operator's books, is in the
+two classes that this one is made of. Built once by the composition root; imported by it, by the management plane
+and by the jobs.
 """
 
-import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
-import requests
 import stripe
 
-from tokenbooth.domain.money import NANO_PER_CENT
-from tokenbooth.payments.stripe_events import ObjectRef, key_is_live
+from tokenbooth.payments.stripe_books import BookCalls, EventPage
+from tokenbooth.payments.stripe_calls import API_VERSION, PaymentProviderError
+from tokenbooth.payments.stripe_cards import CardCalls, PlanInterval, PlanPrice
+from tokenbooth.payments.stripe_events import ObjectRef
 from tokenbooth.payments.stripe_snapshots import (
-    US_PER_S,
+    DisputeSnapshot,
     InvoiceSnapshot,
+    OriginSnapshot,
+    PaymentSnapshot,
+    RefundSnapshot,
     SessionSnapshot,
     Snapshot,
     SubscriptionSnapshot,
     UnexpectedShape,
+    parse_dispute,
     parse_invoice,
+    parse_payment,
+    parse_refund,
     parse_session,
     parse_subscription,
 )
-from tokenbooth.payments.stripe_webhooks import WebhookEvent, parse_event
 
 if TYPE_CHECKING:
     from stripe.params.checkout import SessionCreateParams
 
-API_VERSION = "2026-10-28.endive"
-_THREADS = 8
-_EVENT_PAGE = 100
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-T = TypeVar("T")
-PlanInterval = Literal["day", "week", "month", "year"]
-
-
-class PaymentProviderError(Exception):
-    """Stripe did not do what was asked. `message` is safe to show to a customer.
-
-    `unavailable`: Stripe (or our access to it) is away, try later. `declined`: the card was refused.
-    `invalid`: Stripe does not accept the call. `provider_code` is Stripe's own code, such as
-    `resource_missing`, if it gave one.
-    """
-
-    def __init__(
-        self,
-        kind: Literal["unavailable", "declined", "invalid"],
-        message: str,
-        *,
-        provider_code: str | None = None,
-        request_id: str | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.kind = kind
-        self.message = message
-        self.provider_code = provider_code
-        self.request_id = request_id
+__all__ = [
+    "API_VERSION",
+    "CheckoutCreated",
+    "EventPage",
+    "PaymentProviderError",
+    "PlanInterval",
+    "PlanPrice",
+    "StripeGateway",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,46 +55,8 @@ class CheckoutCreated:
     expires_at_us: int
 
 
-@dataclass(frozen=True, slots=True)
-class EventPage:
-    """One page of Stripe's event list, newest first. `last_id` continues it; None when it is empty."""
-
-    events: tuple[WebhookEvent, ...]
-    has_more: bool
-    last_id: str | None
-
-
-class StripeGateway:
+class StripeGateway(CardCalls, BookCalls):
     """The calls to Stripe. Close it when done."""
-
-    def __init__(
-        self,
-        secret_key: str,
-        *,
-        api_base: str | None = None,
-        timeout_s: float = 20.0,
-        max_network_retries: int = 2,
-    ) -> None:
-        """`api_base`: None for Stripe itself, else where a twin of its API stands. `timeout_s` is per
-        attempt, in seconds. Raises ValueError for an empty key."""
-        if not secret_key.strip():
-            raise ValueError("the Stripe secret key must not be empty")
-        self.livemode = key_is_live(secret_key)
-        self._client = stripe.StripeClient(
-            secret_key,
-            stripe_version=API_VERSION,
-            base_addresses={"api": api_base.rstrip("/")} if api_base else {},
-            max_network_retries=max_network_retries,
-            http_client=_http_client(api_base, timeout_s),
-        )
-        self._pool = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="stripe")
-
-    async def aclose(self) -> None:
-        """Let running calls end and release the threads."""
-        await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
-
-    async def _call(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, _translated, work)
 
     async def ensure_customer(self, account_id: str, email: str, existing_id: str | None, idempotency_key: str) -> str:
         """The id of the account's Stripe customer; made when `existing_id` is None or was deleted at
@@ -142,37 +85,26 @@ class StripeGateway:
         self,
         *,
         customer_id: str,
-        plan_slug: str,
-        plan_name: str,
-        price_nano: int,
-        interval: PlanInterval,
+        price: PlanPrice,
         account_id: str,
         checkout_id: str,
         success_url: str,
         cancel_url: str,
         idempotency_key: str,
     ) -> CheckoutCreated:
-        """A checkout page for a plan at `price_nano` nano-USD per interval, a whole number of cents."""
-        marks = {"account_id": account_id, "plan_slug": plan_slug, "checkout_id": checkout_id}
+        """A checkout page for a plan at its price."""
+        price_id = await self.ensure_price(price)
+        marks = {"account_id": account_id, "plan_slug": price.plan_slug, "checkout_id": checkout_id}
         params: SessionCreateParams = {
             "mode": "subscription",
             "customer": customer_id,
             "client_reference_id": checkout_id,
-            "line_items": [
-                {
-                    "quantity": 1,
-                    "price_data": {
-                        "currency": "usd",
-                        "unit_amount": _cents(price_nano),
-                        "recurring": {"interval": interval},
-                        "product_data": {"name": plan_name, "metadata": {"plan_slug": plan_slug}},
-                    },
-                }
-            ],
+            "line_items": [{"quantity": 1, "price": price_id}],
             "metadata": marks,
             "subscription_data": {"metadata": marks},
             # In another currency the amount would differ from what our record says.
             "adaptive_pricing": {"enabled": False},
+            "automatic_tax": {"enabled": self.collects_tax},
             "success_url": success_url,
             "cancel_url": cancel_url,
         }
@@ -208,29 +140,23 @@ class StripeGateway:
             "metadata": marks,
             "payment_intent_data": {"metadata": marks, "setup_future_usage": "off_session"},
             "adaptive_pricing": {"enabled": False},
+            "automatic_tax": {"enabled": self.collects_tax},
             "success_url": success_url,
             "cancel_url": cancel_url,
         }
         return await self._create_session(params, idempotency_key)
 
     async def _create_session(self, params: "SessionCreateParams", idempotency_key: str) -> CheckoutCreated:
+        if self.collects_tax:
+            # Stripe taxes by the customer's address, which it asks for on the page and has to keep.
+            params["customer_update"] = {"address": "auto", "name": "auto"}
+
         def work() -> CheckoutCreated:
             made = self._client.v1.checkout.sessions.create(params, {"idempotency_key": idempotency_key})
             session = parse_session(made.to_dict())
             if session.url is None:
                 raise UnexpectedShape("session.url", "a text")
             return CheckoutCreated(session.session_id, session.url, session.expires_at_us)
-
-        return await self._call(work)
-
-    async def cancel_at_period_end(self, subscription_id: str, idempotency_key: str) -> SubscriptionSnapshot:
-        """Let the subscription end with its period; asked again, the same."""
-
-        def work() -> SubscriptionSnapshot:
-            updated = self._client.v1.subscriptions.update(
-                subscription_id, {"cancel_at_period_end": True}, {"idempotency_key": idempotency_key}
-            )
-            return parse_subscription(updated.to_dict())
 
         return await self._call(work)
 
@@ -242,11 +168,43 @@ class StripeGateway:
 
     async def fetch_invoice(self, invoice_id: str) -> InvoiceSnapshot:
         """The invoice as it is now."""
-        return await self._call(lambda: parse_invoice(self._client.v1.invoices.retrieve(invoice_id).to_dict()))
+        return await self._call(
+            lambda: parse_invoice(self._client.v1.invoices.retrieve(invoice_id, {"expand": ["payments"]}).to_dict())
+        )
 
     async def fetch_session(self, session_id: str) -> SessionSnapshot:
         """The checkout session as it is now."""
         return await self._call(lambda: parse_session(self._client.v1.checkout.sessions.retrieve(session_id).to_dict()))
+
+    async def fetch_payment(self, payment_intent_id: str) -> PaymentSnapshot:
+        """The payment intent as it is now."""
+        return await self._call(
+            lambda: parse_payment(self._client.v1.payment_intents.retrieve(payment_intent_id).to_dict())
+        )
+
+    async def fetch_origin(self, payment_intent_id: str) -> OriginSnapshot:
+        """The invoice or the checkout session that a payment paid; payments name neither themselves."""
+
+        def work() -> OriginSnapshot:
+            of_payment = self._client.v1.invoice_payments.list(
+                {"payment": {"type": "payment_intent", "payment_intent": payment_intent_id}, "limit": 1}
+            )
+            for entry in of_payment.data:
+                invoice = entry.invoice
+                return OriginSnapshot(payment_intent_id, invoice if isinstance(invoice, str) else invoice.id, None)
+            sessions = self._client.v1.checkout.sessions.list({"payment_intent": payment_intent_id, "limit": 1})
+            session_id = next((session.id for session in sessions.data), None)
+            return OriginSnapshot(payment_intent_id, None, session_id)
+
+        return await self._call(work)
+
+    async def fetch_refund(self, refund_id: str) -> RefundSnapshot:
+        """The refund as it is now."""
+        return await self._call(lambda: parse_refund(self._client.v1.refunds.retrieve(refund_id).to_dict()))
+
+    async def fetch_dispute(self, dispute_id: str) -> DisputeSnapshot:
+        """The dispute as it is now."""
+        return await self._call(lambda: parse_dispute(self._client.v1.disputes.retrieve(dispute_id).to_dict()))
 
     async def fetch(self, ref: ObjectRef) -> Snapshot:
         """Whatever `ref` names, as it is now."""
@@ -257,54 +215,11 @@ class StripeGateway:
                 return await self.fetch_invoice(ref.object_id)
             case "session":
                 return await self.fetch_session(ref.object_id)
-
-    async def list_events(self, *, created_from_us: int, after_id: str | None = None) -> EventPage:
-        """A page of the events since `created_from_us` (UTC microseconds), newest first, older than
-        `after_id`."""
-
-        def work() -> EventPage:
-            since_s = created_from_us // US_PER_S
-            page = self._client.v1.events.list(
-                {"limit": _EVENT_PAGE, "created": {"gte": since_s}, "starting_after": after_id}
-                if after_id
-                else {"limit": _EVENT_PAGE, "created": {"gte": since_s}}
-            )
-            events = tuple(parse_event(entry.to_dict()) for entry in page.data)
-            return EventPage(events, page.has_more, events[-1].event_id if events else None)
-
-        return await self._call(work)
-
-
-def _http_client(api_base: str | None, timeout_s: float) -> stripe.RequestsClient:
-    """The SDK's HTTP client. A twin of Stripe on this machine is reached directly, past any configured proxy."""
-    if api_base is None or urlsplit(api_base).hostname not in _LOOPBACK:
-        return stripe.RequestsClient(timeout=timeout_s)
-    direct = requests.Session()
-    direct.trust_env = False
-    return stripe.RequestsClient(timeout=timeout_s, session=direct)
-
-
-def _cents(amount_nano: int) -> int:
-    cents, rest = divmod(amount_nano, NANO_PER_CENT)
-    if rest:
-        raise ValueError("Stripe charges whole cents only")
-    return cents
-
-
-def _translated(work: Callable[[], T]) -> T:
-    """Run `work`, turning the SDK's errors into ours. Their chain is cut: the SDK's texts may quote a key."""
-    try:
-        return work()
-    except stripe.CardError as error:
-        failure = _failure("declined", error.user_message or "The card was declined.", error)
-    except (stripe.InvalidRequestError, stripe.IdempotencyError) as error:
-        failure = _failure("invalid", "The payment provider did not accept the request.", error)
-    except stripe.StripeError as error:
-        failure = _failure("unavailable", "The payment provider cannot be reached. Please try again.", error)
-    raise failure
-
-
-def _failure(
-    kind: Literal["unavailable", "declined", "invalid"], message: str, error: stripe.StripeError
-) -> PaymentProviderError:
-    return PaymentProviderError(kind, message, provider_code=error.code, request_id=error.request_id)
+            case "payment":
+                return await self.fetch_payment(ref.object_id)
+            case "origin":
+                return await self.fetch_origin(ref.object_id)
+            case "refund":
+                return await self.fetch_refund(ref.object_id)
+            case "dispute":
+                return await self.fetch_dispute(ref.object_id)

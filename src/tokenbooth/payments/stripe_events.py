@@ -12,18 +12,27 @@ from dataclasses import dataclass
 
 from tokenbooth.domain.money import NANO_PER_CENT
 from tokenbooth.domain.stripe_commands import (
+    BookProration,
     CheckoutExpired,
     CheckoutFailed,
+    CreditDirect,
     CreditTopup,
+    DirectFailed,
     GrantPeriod,
     Ignore,
     MarkPaymentFailed,
+    ReversalKind,
+    SettleReversal,
     StripeCommand,
     UpsertSubscription,
 )
 from tokenbooth.domain.subscriptions import SubscriptionStatus
 from tokenbooth.payments.stripe_snapshots import (
+    DisputeSnapshot,
     InvoiceSnapshot,
+    OriginSnapshot,
+    PaymentSnapshot,
+    RefundSnapshot,
     SessionSnapshot,
     Snapshot,
     SnapshotKind,
@@ -44,7 +53,26 @@ HANDLED_TYPES: dict[str, SnapshotKind] = {
     "customer.subscription.resumed": "subscription",
     "invoice.paid": "invoice",
     "invoice.payment_failed": "invoice",
+    "payment_intent.succeeded": "payment",
+    "payment_intent.payment_failed": "payment",
+    "refund.created": "refund",
+    "refund.updated": "refund",
+    "refund.failed": "refund",
+    "charge.dispute.created": "dispute",
+    "charge.dispute.updated": "dispute",
+    "charge.dispute.funds_withdrawn": "dispute",
+    "charge.dispute.funds_reinstated": "dispute",
+    "charge.dispute.closed": "dispute",
 }
+
+ENDPOINT_EVENTS = (*HANDLED_TYPES, "invoice.created")
+"""What the webhook endpoint subscribes to. Stripe waits for an answer to `invoice.created` before it charges a
+renewal, for up to three days, so that one is wanted although it has no effect here."""
+
+DIRECT = "direct_top_up"
+"""The purpose in the metadata of a payment that we made with a saved card."""
+
+_REFUND_HOLDS = {"pending": True, "requires_action": True, "succeeded": True, "failed": False, "canceled": False}
 
 _STATUSES: dict[str, SubscriptionStatus] = {
     "trialing": SubscriptionStatus.ACTIVE,
@@ -81,25 +109,37 @@ def needed(event: WebhookEvent, fetched: tuple[Snapshot, ...], *, livemode: bool
     """What is still to be fetched before `translate` can answer; empty when nothing is.
 
     `livemode` is the mode of the configured key. One object can name the next, so ask again after each round
-    (three at most: session, its subscription and invoice).
+    (six at most: a dispute, its payment, where that came from, the session, its invoice, its subscription).
     """
     if _not_ours(event, livemode) is not None:
         return ()
-    first = ObjectRef(HANDLED_TYPES[event.type], _subject(event))
-    subject = _find(first, fetched)
-    match subject:
-        case None:
-            return (first,)
-        case SessionSnapshot() if _is_our_subscription(subject):
-            wanted = [
-                ObjectRef("subscription", subject.subscription_id) if subject.subscription_id else None,
-                ObjectRef("invoice", subject.invoice_id) if subject.invoice_id else None,
-            ]
-        case InvoiceSnapshot() if subject.subscription_id is not None:
-            wanted = [ObjectRef("subscription", subject.subscription_id)]
+    known = {ref_of(snapshot) for snapshot in fetched}
+    wanted = [ObjectRef(HANDLED_TYPES[event.type], _subject(event))]
+    reversing = wanted[0].kind in ("refund", "dispute")
+    for snapshot in fetched:
+        wanted += _named_by(snapshot, reversing=reversing)
+    return tuple(dict.fromkeys(ref for ref in wanted if ref not in known))
+
+
+def _named_by(snapshot: Snapshot, *, reversing: bool) -> list[ObjectRef]:
+    """What has to be known beside an object; for a refund or dispute everything that its payment paid for."""
+    match snapshot:
+        case SessionSnapshot() if _is_our_subscription(snapshot):
+            return _refs(("subscription", snapshot.subscription_id), ("invoice", snapshot.invoice_id))
+        case InvoiceSnapshot():
+            return _refs(("subscription", snapshot.subscription_id))
+        case RefundSnapshot() | DisputeSnapshot():
+            return _refs(("payment", snapshot.payment_intent_id))
+        case PaymentSnapshot() if reversing and snapshot.owner.purpose != DIRECT:
+            return _refs(("origin", snapshot.payment_intent_id))
+        case OriginSnapshot():
+            return _refs(("session", snapshot.session_id), ("invoice", snapshot.invoice_id))
         case _:
-            wanted = []
-    return tuple(ref for ref in wanted if ref is not None and _find(ref, fetched) is None)
+            return []
+
+
+def _refs(*named: tuple[SnapshotKind, str | None]) -> list[ObjectRef]:
+    return [ObjectRef(kind, object_id) for kind, object_id in named if object_id is not None]
 
 
 def _is_our_subscription(session: SessionSnapshot) -> bool:
@@ -127,6 +167,10 @@ def translate(event: WebhookEvent, fetched: tuple[Snapshot, ...], *, livemode: b
             return (_upsert(subject),)
         case InvoiceSnapshot():
             return _from_invoice(subject, fetched)
+        case PaymentSnapshot():
+            return (_from_payment(subject),)
+        case RefundSnapshot() | DisputeSnapshot():
+            return _from_reversal(event, subject, fetched)
         case _:
             raise MissingObject(f"the object of {event.type} was not fetched")
 
@@ -158,6 +202,19 @@ def ref_of(snapshot: Snapshot) -> ObjectRef:
             return ObjectRef("subscription", snapshot.subscription_id)
         case InvoiceSnapshot():
             return ObjectRef("invoice", snapshot.invoice_id)
+        case PaymentSnapshot():
+            return ObjectRef("payment", snapshot.payment_intent_id)
+        case OriginSnapshot():
+            return ObjectRef("origin", snapshot.payment_intent_id)
+        case RefundSnapshot():
+            return ObjectRef("refund", snapshot.refund_id)
+        case DisputeSnapshot():
+            return ObjectRef("dispute", snapshot.dispute_id)
+
+
+def status_of(snapshot: SubscriptionSnapshot) -> SubscriptionStatus | None:
+    """Our status for Stripe's; None for one that this version does not know."""
+    return _STATUSES.get(snapshot.status)
 
 
 def _upsert(snapshot: SubscriptionSnapshot) -> UpsertSubscription | Ignore:
@@ -171,7 +228,7 @@ def _upsert(snapshot: SubscriptionSnapshot) -> UpsertSubscription | Ignore:
         account_id=owner.account_id,
         checkout_id=owner.checkout_id,
         plan_slug=owner.plan_slug,
-        status=_STATUSES.get(snapshot.status),
+        status=status_of(snapshot),
         # A cancel in Stripe's portal arrives as a date alone in flexible billing mode.
         cancel_at_period_end=snapshot.cancel_at_period_end or snapshot.cancel_at_us is not None,
         cancel_at_us=snapshot.cancel_at_us,
@@ -186,10 +243,15 @@ def _from_invoice(invoice: InvoiceSnapshot, fetched: tuple[Snapshot, ...]) -> tu
     subscription = _find(ObjectRef("subscription", invoice.subscription_id), fetched)
     if not isinstance(subscription, SubscriptionSnapshot):
         raise MissingObject("the subscription of the invoice was not fetched")
+    return invoice_commands(invoice, subscription)
+
+
+def invoice_commands(invoice: InvoiceSnapshot, subscription: SubscriptionSnapshot) -> tuple[StripeCommand, ...]:
+    """What a subscription and one of its invoices lead to."""
     upsert = _upsert(subscription)
     if isinstance(upsert, Ignore):
         return (upsert,)
-    return (upsert, *_invoice_effect(invoice, invoice.subscription_id))
+    return (upsert, *_invoice_effect(invoice, subscription.subscription_id))
 
 
 def _invoice_effect(invoice: InvoiceSnapshot, subscription_id: str) -> tuple[StripeCommand, ...]:
@@ -207,19 +269,107 @@ def _invoice_effect(invoice: InvoiceSnapshot, subscription_id: str) -> tuple[Str
 
 
 def _granted(invoice: InvoiceSnapshot, subscription_id: str) -> tuple[StripeCommand, ...]:
-    """The period of a paid invoice; nothing for any other, nor for one of prorations alone."""
-    if invoice.status != "paid" or invoice.period_start_us is None or invoice.period_end_us is None:
+    """The period of a paid invoice, or the payment of one of prorations alone; nothing for any other."""
+    if invoice.status != "paid":
         return ()
+    if invoice.period_start_us is None or invoice.period_end_us is None:
+        return (
+            BookProration(
+                stripe_subscription_id=subscription_id,
+                stripe_invoice_id=invoice.invoice_id,
+                amount_paid_nano=invoice.amount_paid_cents * NANO_PER_CENT,
+                tax_nano=_tax_nano(invoice),
+                currency=invoice.currency,
+                payment_intent_id=invoice.payment_intent_id,
+            ),
+        )
     return (
         GrantPeriod(
             stripe_subscription_id=subscription_id,
             stripe_invoice_id=invoice.invoice_id,
             period_start_us=invoice.period_start_us,
             period_end_us=invoice.period_end_us,
+            list_nano=invoice.list_cents * NANO_PER_CENT,
             amount_paid_nano=invoice.amount_paid_cents * NANO_PER_CENT,
+            tax_nano=_tax_nano(invoice),
             currency=invoice.currency,
+            payment_intent_id=invoice.payment_intent_id,
         ),
     )
+
+
+def _tax_nano(invoice: InvoiceSnapshot) -> int:
+    """The tax in what was paid; the customer's credit may have paid all or a part of it."""
+    return min(invoice.tax_cents, invoice.amount_paid_cents) * NANO_PER_CENT
+
+
+def _from_payment(payment: PaymentSnapshot) -> StripeCommand:
+    """Only of payments that we made with a saved card; others are told of by their session or invoice."""
+    owner = payment.owner
+    if owner.purpose != DIRECT or owner.account_id is None:
+        return Ignore("The payment is told of by its session or invoice, or is not one of ours.")
+    if owner.checkout_id is None:
+        raise UnexpectedShape("payment_intent.metadata.checkout_id", "a text")
+    match payment.status:
+        case "succeeded":
+            return CreditDirect(
+                checkout_id=owner.checkout_id,
+                account_id=owner.account_id,
+                payment_intent_id=payment.payment_intent_id,
+                amount_nano=payment.amount_received_cents * NANO_PER_CENT,
+                currency=payment.currency,
+            )
+        case "requires_payment_method" | "requires_action" | "canceled":
+            reason = payment.failure_code or payment.status
+            return DirectFailed(owner.checkout_id, owner.account_id, payment.payment_intent_id, reason)
+        case _:
+            return Ignore(f"The payment is {payment.status}.")
+
+
+def _from_reversal(
+    event: WebhookEvent, reversal: RefundSnapshot | DisputeSnapshot, fetched: tuple[Snapshot, ...]
+) -> tuple[StripeCommand, ...]:
+    """What the payment brought, then what is taken back of it: so a refund cannot come before its credit."""
+    payment_intent_id = reversal.payment_intent_id
+    payment = _find(ObjectRef("payment", payment_intent_id or ""), fetched)
+    if payment_intent_id is None or not isinstance(payment, PaymentSnapshot):
+        return (Ignore("What is taken back was not paid by a payment intent."),)
+    brought = _brought(event, payment, fetched)
+    if any(isinstance(command, Ignore) for command in brought):
+        return brought
+    if isinstance(reversal, RefundSnapshot):
+        if reversal.status not in _REFUND_HOLDS:
+            raise UnexpectedShape("refund.status", "a status of this API version")
+        holds = _REFUND_HOLDS[reversal.status]
+        kind, reversal_id = ReversalKind.REFUND, reversal.refund_id
+        taken_cents = reversal.amount_cents if holds else 0
+    else:
+        kind, reversal_id, taken_cents = ReversalKind.DISPUTE, reversal.dispute_id, reversal.withdrawn_cents
+    settle = SettleReversal(
+        reversal_id=reversal_id,
+        kind=kind,
+        payment_intent_id=payment_intent_id,
+        taken_nano=max(taken_cents, 0) * NANO_PER_CENT,
+        currency=reversal.currency,
+    )
+    return (*brought, settle)
+
+
+def _brought(event: WebhookEvent, payment: PaymentSnapshot, fetched: tuple[Snapshot, ...]) -> tuple[StripeCommand, ...]:
+    if payment.owner.purpose == DIRECT:
+        return (_from_payment(payment),)
+    origin = _find(ObjectRef("origin", payment.payment_intent_id), fetched)
+    if not isinstance(origin, OriginSnapshot):
+        raise MissingObject("what the payment paid for was not fetched")
+    for ref in _refs(("invoice", origin.invoice_id), ("session", origin.session_id)):
+        match _find(ref, fetched):
+            case InvoiceSnapshot() as invoice:
+                return _from_invoice(invoice, fetched)
+            case SessionSnapshot() as session:
+                return _from_session(event, session, fetched)
+            case _:
+                raise MissingObject(f"the {ref.kind} of the payment was not fetched")
+    return (Ignore("What is taken back was not paid for anything of ours."),)
 
 
 def _from_session(
@@ -245,7 +395,8 @@ def _from_topup(
     event: WebhookEvent, session: SessionSnapshot, account_id: str, checkout_id: str
 ) -> tuple[StripeCommand, ...]:
     if session.payment_status == "paid":
-        if session.amount_total_cents is None or session.currency is None:
+        subtotal_cents, total_cents = session.amount_subtotal_cents, session.amount_total_cents
+        if subtotal_cents is None or total_cents is None or session.currency is None:
             raise UnexpectedShape("session.amount_total", "an amount and a currency")
         if session.payment_intent_id is None:
             raise UnexpectedShape("session.payment_intent", "an id")
@@ -255,7 +406,8 @@ def _from_topup(
                 checkout_id=checkout_id,
                 account_id=account_id,
                 payment_intent_id=session.payment_intent_id,
-                amount_nano=session.amount_total_cents * NANO_PER_CENT,
+                amount_nano=subtotal_cents * NANO_PER_CENT,
+                tax_nano=(total_cents - subtotal_cents) * NANO_PER_CENT,
                 currency=session.currency,
             ),
         )

@@ -5,7 +5,7 @@ under `parent`. A field that is missing or of another type raises `UnexpectedSha
 I/O. Imported by the Stripe client and the event translation only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -100,6 +100,20 @@ class Fields:
             raise UnexpectedShape(f"{self._at(name)}.data", "a list")
         return [Fields(entry, f"{self._at(name)}.data[{i}]") for i, entry in enumerate(data)]
 
+    def plain_list(self, name: str) -> list["Fields"]:
+        """The entries of a field that is a bare list of objects."""
+        entries = self._get(name)
+        if not isinstance(entries, list):
+            raise UnexpectedShape(self._at(name), "a list")
+        return [Fields(entry, f"{self._at(name)}[{i}]") for i, entry in enumerate(entries)]
+
+    def plain_texts(self, name: str) -> list[str]:
+        """The entries of a field that is a bare list of texts."""
+        entries = self._get(name)
+        if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
+            raise UnexpectedShape(self._at(name), "a list of texts")
+        return [str(entry) for entry in entries]
+
     def texts(self, name: str) -> dict[str, str]:
         """A metadata map; absent values count as empty."""
         if self._get(name) is None:
@@ -115,6 +129,7 @@ class Ownership:
     account_id: str | None
     checkout_id: str | None
     plan_slug: str | None
+    purpose: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +148,7 @@ class SubscriptionSnapshot:
     period_start_us: int
     period_end_us: int
     latest_invoice_id: str | None
+    item_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +156,9 @@ class InvoiceSnapshot:
     """An invoice as Stripe has it now.
 
     `subscription_id` is None for an invoice that no subscription made. The period is that of its one kind
-    of ordinary (not prorated) line, None when it has prorations only. Amounts are in the currency's
-    smallest unit.
+    of ordinary (not prorated) line, None when it has prorations only; `list_cents` is what those lines come
+    to. Amounts are in the currency's smallest unit. `payment_intent_id` is of the payment that paid it, None
+    when nothing had to be paid.
     """
 
     invoice_id: str
@@ -154,6 +171,9 @@ class InvoiceSnapshot:
     period_end_us: int | None
     attempt_count: int
     next_attempt_at_us: int | None
+    list_cents: int
+    tax_cents: int
+    payment_intent_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,18 +190,75 @@ class SessionSnapshot:
     subscription_id: str | None
     invoice_id: str | None
     payment_intent_id: str | None
+    amount_subtotal_cents: int | None
     amount_total_cents: int | None
     currency: str | None
     url: str | None
     expires_at_us: int
 
 
-Snapshot = SubscriptionSnapshot | InvoiceSnapshot | SessionSnapshot
-SnapshotKind = Literal["subscription", "invoice", "session"]
+@dataclass(frozen=True, slots=True)
+class PaymentSnapshot:
+    """A payment intent as Stripe has it now. `failure_code` is why the last attempt failed, if it did."""
+
+    payment_intent_id: str
+    livemode: bool
+    status: str
+    amount_received_cents: int
+    currency: str
+    owner: Ownership
+    failure_code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OriginSnapshot:
+    """What a payment paid for: an invoice, a checkout session, or neither of them."""
+
+    payment_intent_id: str
+    invoice_id: str | None
+    session_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RefundSnapshot:
+    """A refund as Stripe has it now. `payment_intent_id` is None for payments that are older than intents."""
+
+    refund_id: str
+    status: str
+    amount_cents: int
+    currency: str
+    payment_intent_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DisputeSnapshot:
+    """A dispute as Stripe has it now. `withdrawn_cents` is what it holds of our balance at present, without
+    its fee."""
+
+    dispute_id: str
+    livemode: bool
+    status: str
+    withdrawn_cents: int
+    currency: str
+    payment_intent_id: str | None
+
+
+Snapshot = (
+    SubscriptionSnapshot
+    | InvoiceSnapshot
+    | SessionSnapshot
+    | PaymentSnapshot
+    | OriginSnapshot
+    | RefundSnapshot
+    | DisputeSnapshot
+)
+SnapshotKind = Literal["subscription", "invoice", "session", "payment", "origin", "refund", "dispute"]
 
 
 def _owner(metadata: Mapping[str, str]) -> Ownership:
-    return Ownership(metadata.get("account_id"), metadata.get("checkout_id"), metadata.get("plan_slug"))
+    return Ownership(
+        metadata.get("account_id"), metadata.get("checkout_id"), metadata.get("plan_slug"), metadata.get("purpose")
+    )
 
 
 def parse_subscription(value: object) -> SubscriptionSnapshot:
@@ -203,6 +280,7 @@ def parse_subscription(value: object) -> SubscriptionSnapshot:
         period_start_us=items[0].time_us("current_period_start"),
         period_end_us=items[0].time_us("current_period_end"),
         latest_invoice_id=fields.opt_ref("latest_invoice"),
+        item_id=items[0].text("id"),
     )
 
 
@@ -210,7 +288,8 @@ def parse_invoice(value: object) -> InvoiceSnapshot:
     """Read an invoice object. Raises `UnexpectedShape`."""
     fields = Fields(value, "invoice")
     subscription_id = _invoice_subscription(fields)
-    period = None if subscription_id is None else _line_period(fields)
+    ordinary = [] if subscription_id is None else _ordinary_lines(fields)
+    period = _one_period(ordinary)
     return InvoiceSnapshot(
         invoice_id=fields.text("id"),
         livemode=fields.flag("livemode"),
@@ -222,6 +301,9 @@ def parse_invoice(value: object) -> InvoiceSnapshot:
         period_end_us=None if period is None else period[1],
         attempt_count=fields.number("attempt_count"),
         next_attempt_at_us=fields.opt_time_us("next_payment_attempt"),
+        list_cents=sum(line.number("amount") for line in ordinary),
+        tax_cents=_tax_cents(fields),
+        payment_intent_id=_paid_by(fields),
     )
 
 
@@ -232,20 +314,40 @@ def _invoice_subscription(invoice: Fields) -> str | None:
     return parent.child("subscription_details").ref("subscription")
 
 
-def _line_period(invoice: Fields) -> tuple[int, int] | None:
-    """The period of the ordinary subscription lines; prorations cover the past and grant nothing."""
-    periods: set[tuple[int, int]] = set()
+def _ordinary_lines(invoice: Fields) -> list[Fields]:
+    """The ordinary subscription lines; prorations cover the past and grant nothing."""
+    lines = []
     for line in invoice.whole_list("lines"):
         parent = line.opt_child("parent")
         if parent is None or parent.text("type") != "subscription_item_details":
             continue
-        if parent.child("subscription_item_details").flag("proration"):
-            continue
-        period = line.child("period")
-        periods.add((period.time_us("start"), period.time_us("end")))
+        if not parent.child("subscription_item_details").flag("proration"):
+            lines.append(line)
+    return lines
+
+
+def _one_period(lines: Sequence[Fields]) -> tuple[int, int] | None:
+    periods = {(line.child("period").time_us("start"), line.child("period").time_us("end")) for line in lines}
     if len(periods) > 1:
         raise UnexpectedShape("invoice.lines.data[].period", "one period")
     return next(iter(periods), None)
+
+
+def _tax_cents(invoice: Fields) -> int:
+    without_tax = invoice.opt_number("total_excluding_tax")
+    return 0 if without_tax is None else invoice.number("total") - without_tax
+
+
+def _paid_by(invoice: Fields) -> str | None:
+    """The payment intent of the payment that succeeded; an invoice has no such field of its own any more."""
+    paid = [entry for entry in invoice.whole_list("payments") if entry.text("status") == "paid"]
+    if len(paid) > 1:
+        raise UnexpectedShape("invoice.payments.data", "one payment that succeeded")
+    for entry in paid:
+        payment = entry.child("payment")
+        if payment.text("type") == "payment_intent":
+            return payment.ref("payment_intent")
+    return None
 
 
 def parse_session(value: object) -> SessionSnapshot:
@@ -262,8 +364,50 @@ def parse_session(value: object) -> SessionSnapshot:
         subscription_id=fields.opt_ref("subscription"),
         invoice_id=fields.opt_ref("invoice"),
         payment_intent_id=fields.opt_ref("payment_intent"),
+        amount_subtotal_cents=fields.opt_number("amount_subtotal"),
         amount_total_cents=fields.opt_number("amount_total"),
         currency=fields.opt_text("currency"),
         url=fields.opt_text("url"),
         expires_at_us=fields.time_us("expires_at"),
+    )
+
+
+def parse_payment(value: object) -> PaymentSnapshot:
+    """Read a payment intent object. Raises `UnexpectedShape`."""
+    fields = Fields(value, "payment_intent")
+    failure = fields.opt_child("last_payment_error")
+    return PaymentSnapshot(
+        payment_intent_id=fields.text("id"),
+        livemode=fields.flag("livemode"),
+        status=fields.text("status"),
+        amount_received_cents=fields.number("amount_received"),
+        currency=fields.text("currency"),
+        owner=_owner(fields.texts("metadata")),
+        failure_code=None if failure is None or not failure.has("code") else failure.opt_text("code"),
+    )
+
+
+def parse_refund(value: object) -> RefundSnapshot:
+    """Read a refund object. Raises `UnexpectedShape`."""
+    fields = Fields(value, "refund")
+    return RefundSnapshot(
+        refund_id=fields.text("id"),
+        status=fields.text("status"),
+        amount_cents=fields.number("amount"),
+        currency=fields.text("currency"),
+        payment_intent_id=fields.opt_ref("payment_intent"),
+    )
+
+
+def parse_dispute(value: object) -> DisputeSnapshot:
+    """Read a dispute object. Raises `UnexpectedShape`."""
+    fields = Fields(value, "dispute")
+    booked = fields.plain_list("balance_transactions")
+    return DisputeSnapshot(
+        dispute_id=fields.text("id"),
+        livemode=fields.flag("livemode"),
+        status=fields.text("status"),
+        withdrawn_cents=-sum(entry.number("amount") for entry in booked),
+        currency=fields.text("currency"),
+        payment_intent_id=fields.opt_ref("payment_intent"),
     )

@@ -75,10 +75,15 @@ def load_key_row(conn: Connection, key_id: str) -> KeyRow | None:
 
 def load_account(conn: Connection, account_id: str) -> AccountRow | None:
     """The account with its balance."""
-    row = conn.execute(select(accounts.c.suspended_at_us).where(accounts.c.id == account_id)).one_or_none()
+    columns = accounts.c
+    row = conn.execute(
+        select(columns.suspended_at_us, columns.disputed_at_us).where(columns.id == account_id)
+    ).one_or_none()
     if row is None:
         return None
-    return AccountRow(account_id, row.suspended_at_us is not None, balance_nano(conn, credit_of(account_id)))
+    # A payment that its bank took back pauses the keys; the account itself can go on managing and paying.
+    stopped = row.suspended_at_us is not None or row.disputed_at_us is not None
+    return AccountRow(account_id, stopped, balance_nano(conn, credit_of(account_id)))
 
 
 def load_subscription(conn: Connection, subscription_id: str) -> SubscriptionRow | None:

@@ -4,10 +4,12 @@ Every check is one statement over whole tables, so that it works on a large data
 never change anything. The command line runs it in production, the tests after whatever they wrote.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     String,
     and_,
@@ -18,15 +20,24 @@ from sqlalchemy import (
     union_all,
 )
 
-from tokenbooth.domain.ledger import SUBSCRIPTION_REVENUE, USDC_CLEARING, AccountKind, TransferKind
+from tokenbooth.domain.ledger import (
+    STRIPE_CLEARING,
+    SUBSCRIPTION_REVENUE,
+    USDC_CLEARING,
+    AccountKind,
+    LedgerAccount,
+    TransferKind,
+)
 from tokenbooth.store import audit_usage
 from tokenbooth.store.audit_usage import Query
 from tokenbooth.store.retention import pruned_until_us
 from tokenbooth.store.tables import (
+    balance_transactions,
     deposits,
     ledger_accounts,
     ledger_entries,
     ledger_transfers,
+    reversals,
     subscription_periods,
     usage_events,
 )
@@ -88,6 +99,8 @@ def audit(conn: Connection) -> AuditReport:
         "usage_day": audit_usage.usage_days_of_hours(),
         "subscription_payment": _subscription_payments(),
         "usdc_deposits": _deposits(),
+        "reversal": _reversals(),
+        "processor_fee": _processor_fees(),
     }
     differences = [
         # PostgreSQL sums integers into decimals.
@@ -202,3 +215,27 @@ def _deposits() -> Query:
         .scalar_subquery()
     )
     return select(literal(USDC_CLEARING.id), came_in, deposited).where(came_in != deposited)
+
+
+def _reversals() -> Query:
+    """What refunds and disputes hold is what the ledger took back to Stripe's clearing account for them."""
+    kinds = [TransferKind.REFUND, TransferKind.DISPUTE, TransferKind.REVERSAL]
+    return _two_sums(STRIPE_CLEARING, kinds, func.coalesce(func.sum(reversals.c.taken_nano), 0))
+
+
+def _processor_fees() -> Query:
+    """Every fee in Stripe's balance is booked, and nothing else is booked as one."""
+    fees = func.coalesce(func.sum(balance_transactions.c.fee_nano), 0)
+    return _two_sums(STRIPE_CLEARING, [TransferKind.PROCESSOR_FEE], fees)
+
+
+def _two_sums(account: LedgerAccount, kinds: Sequence[TransferKind], total: ColumnElement[int]) -> Query:
+    """Where an account's entries of some kinds differ from a total over another table."""
+    booked = (
+        select(func.coalesce(func.sum(ledger_entries.c.amount_nano), 0))
+        .join(ledger_transfers, ledger_transfers.c.id == ledger_entries.c.transfer_id)
+        .where(ledger_entries.c.account_id == account.id, ledger_transfers.c.kind.in_(kinds))
+        .scalar_subquery()
+    )
+    expected = select(total).scalar_subquery()
+    return select(literal(account.id), booked, expected).where(booked != expected)

@@ -13,18 +13,22 @@ from sqlalchemy import Connection, Row, Select, or_, select
 from tokenbooth.domain.ledger import LedgerAccount, TransferKind, credit_of, debt_of, window_spend
 from tokenbooth.domain.plans import Plan
 from tokenbooth.domain.stripe_commands import (
+    BookProration,
     CheckoutExpired,
     CheckoutFailed,
+    CreditDirect,
     CreditTopup,
+    DirectFailed,
     GrantPeriod,
     Ignore,
     MarkPaymentFailed,
+    SettleReversal,
     StripeCommand,
     UpsertSubscription,
 )
 from tokenbooth.domain.subscriptions import SubscriptionStatus, access_ends_us, shown_status
 from tokenbooth.domain.windows import DAY_US, Window, window_at
-from tokenbooth.store import checkouts, ledger, subscriptions
+from tokenbooth.store import checkouts, ledger, reversals, subscriptions
 from tokenbooth.store import tables as t
 
 SHOW_ENDED_US: Final = 30 * DAY_US
@@ -92,7 +96,8 @@ def apply(
 
     Args:
         command: what Stripe's objects say.
-        seen: versions of subscriptions, noted before they were fetched (`subscriptions.version`).
+        seen: versions of subscriptions, refunds and disputes, noted before they were fetched
+            (`subscriptions.version`, `reversals.version`).
         now_us: UTC microseconds.
 
     Returns:
@@ -106,8 +111,16 @@ def apply(
             return subscriptions.upsert(conn, command, seen=seen, now_us=now_us)
         case GrantPeriod():
             return subscriptions.grant_period(conn, command, now_us=now_us)
+        case BookProration():
+            return subscriptions.book_proration(conn, command, now_us=now_us)
         case CreditTopup():
             return checkouts.credit_topup(conn, command, now_us=now_us)
+        case CreditDirect():
+            return checkouts.credit_direct(conn, command, now_us=now_us)
+        case DirectFailed():
+            return checkouts.fail_direct(conn, command, now_us=now_us)
+        case SettleReversal():
+            return reversals.settle(conn, command, seen=seen, now_us=now_us)
         case CheckoutExpired() | CheckoutFailed():
             return checkouts.close_unpaid(conn, command, now_us=now_us)
         case MarkPaymentFailed() | Ignore():

@@ -12,15 +12,25 @@ from typing import Final
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from tokenbooth.domain.ledger import STRIPE_CLEARING, TransferKind
-from tokenbooth.domain.stripe_commands import CheckoutExpired, CheckoutFailed, CreditTopup
-from tokenbooth.errors import Conflict
-from tokenbooth.store import ledger
-from tokenbooth.store.tables import checkouts
+from tokenbooth.domain.money import format_usd
+from tokenbooth.domain.stripe_commands import (
+    CheckoutExpired,
+    CheckoutFailed,
+    CreditDirect,
+    CreditTopup,
+    DirectFailed,
+)
+from tokenbooth.domain.windows import DAY_US
+from tokenbooth.errors import Conflict, RateLimited, Unprocessable
+from tokenbooth.store import ledger, payments
+from tokenbooth.store.payments import Payment, PaymentKind
+from tokenbooth.store.tables import accounts, auto_topups, checkouts
 
 CURRENCY: Final = "usd"
 
 # Stripe closes an unpaid checkout after 24 hours.
-_SESSION_LIFE_US: Final = 24 * 3_600 * 1_000_000
+_SESSION_LIFE_US: Final = DAY_US
+_MAX_FAILURE: Final = 100
 
 
 class CheckoutKind(StrEnum):
@@ -28,6 +38,11 @@ class CheckoutKind(StrEnum):
 
     SUBSCRIPTION = "subscription"
     TOP_UP = "top_up"
+    DIRECT_TOP_UP = "direct_top_up"
+    """Paid at once with the saved card, asked for by the customer."""
+    AUTO_TOP_UP = "auto_top_up"
+    """The same, asked for by the account's rule."""
+    PLAN_CHANGE = "plan_change"
 
 
 class CheckoutStatus(StrEnum):
@@ -41,56 +56,178 @@ class CheckoutStatus(StrEnum):
     PAID = "paid"
 
 
+TOP_UPS: Final = (CheckoutKind.TOP_UP, CheckoutKind.DIRECT_TOP_UP, CheckoutKind.AUTO_TOP_UP)
+CHARGES: Final = (CheckoutKind.DIRECT_TOP_UP, CheckoutKind.AUTO_TOP_UP)
+"""Top-ups for which we charge a saved card."""
+
 _LOWER: Final = {status: list(CheckoutStatus)[:rank] for rank, status in enumerate(CheckoutStatus)}
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
     """What is sold. `plan_slug` is None for a top-up; `amount_nano` is the price or the credit, in nano-
-    USD."""
+    USD. `card_id` is Stripe's id of the saved card that is charged, `subscription_id` that of a changed one.
+    """
 
     kind: CheckoutKind
     plan_slug: str | None
     amount_nano: int
+    card_id: str | None = None
+    subscription_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TopUpCaps:
+    """Bounds on what an account may top up, against stolen cards.
+
+    Attributes:
+        young_us: until this age, in microseconds, an account counts as young.
+        young_daily_nano: what a young account may top up in 24 hours, unpaid pages included.
+        max_declined: after so many refused cards in 24 hours no saved card is charged any more.
+    """
+
+    young_us: int
+    young_daily_nano: int
+    max_declined: int
+
+
+@dataclass(frozen=True, slots=True)
+class PendingCharge:
+    """A charge whose outcome is not known here."""
+
+    checkout_id: str
+    account_id: str
+    created_at_us: int
 
 
 def create_checkout(
-    conn: Connection, *, checkout_id: str, account_id: str, offer: Offer, max_pending: int, now_us: int
+    conn: Connection,
+    *,
+    checkout_id: str,
+    account_id: str,
+    offer: Offer,
+    max_pending: int,
+    now_us: int,
+    caps: TopUpCaps | None = None,
 ) -> Offer:
     """Note a checkout before Stripe is asked for it.
 
     Args:
         checkout_id: ours; the same for a repetition of the same request, which finds what the first one
         noted. account_id: whose. offer: what is sold. max_pending: how many unpaid checkouts of the last day
-        an account may have. now_us: UTC microseconds.
+        an account may have. now_us: UTC microseconds. caps: the bounds on top-ups; None for none.
 
     Returns:
         What the record says is sold: `offer`, or that of the first request.
 
     Raises:
         Conflict: `too_many_pending_checkouts`.
+        Unprocessable, RateLimited: as `check_caps`.
     """
     noted = find(conn, checkout_id)
     if noted is not None:
-        return Offer(CheckoutKind(noted.kind), noted.plan_slug, noted.amount_nano)
+        return Offer(
+            CheckoutKind(noted.kind),
+            noted.plan_slug,
+            noted.amount_nano,
+            noted.stripe_payment_method_id,
+            noted.subscription_id,
+        )
     if _pending_count(conn, account_id, now_us) >= max_pending:
         raise Conflict(
             "too_many_pending_checkouts",
             f"There are {max_pending} unpaid checkouts already. Pay one, or wait: each ends after 24 hours.",
         )
-    conn.execute(
-        insert(checkouts).values(
-            id=checkout_id,
-            account_id=account_id,
-            kind=offer.kind,
-            plan_slug=offer.plan_slug,
-            amount_nano=offer.amount_nano,
-            status=CheckoutStatus.PENDING,
-            created_at_us=now_us,
-            updated_at_us=now_us,
+    if caps is not None:
+        check_caps(conn, account_id, offer, caps, now_us=now_us)
+    conn.execute(insert(checkouts).values(**row_of(checkout_id, account_id, offer, now_us)))
+    return offer
+
+
+def row_of(checkout_id: str, account_id: str, offer: Offer, now_us: int) -> dict[str, object]:
+    """The row of a new checkout."""
+    return {
+        "id": checkout_id,
+        "account_id": account_id,
+        "kind": offer.kind,
+        "plan_slug": offer.plan_slug,
+        "amount_nano": offer.amount_nano,
+        "stripe_payment_method_id": offer.card_id,
+        "subscription_id": offer.subscription_id,
+        "status": CheckoutStatus.PENDING,
+        "created_at_us": now_us,
+        "updated_at_us": now_us,
+    }
+
+
+def check_caps(conn: Connection, account_id: str, offer: Offer, caps: TopUpCaps, *, now_us: int) -> None:
+    """Refuse what looks like stolen cards being tried.
+
+    Raises:
+        Unprocessable: `top_up_cap_exceeded`, for a young account.
+        RateLimited: `too_many_declined_cards`.
+    """
+    yesterday_us = now_us - DAY_US
+    if offer.card_id is not None and _declined_since(conn, account_id, yesterday_us) >= caps.max_declined:
+        raise RateLimited(
+            "too_many_declined_cards",
+            "Too many cards were declined today. Pay on a checkout page, or try again tomorrow.",
+            retry_after_s=DAY_US / 1_000_000,
+        )
+    born_us = conn.execute(select(accounts.c.created_at_us).where(accounts.c.id == account_id)).scalar()
+    if offer.kind not in TOP_UPS or born_us is None or born_us <= now_us - caps.young_us:
+        return
+    asked_nano = conn.execute(
+        select(func.coalesce(func.sum(checkouts.c.amount_nano), 0)).where(
+            checkouts.c.account_id == account_id,
+            checkouts.c.kind.in_(TOP_UPS),
+            checkouts.c.status.in_([CheckoutStatus.PENDING, CheckoutStatus.PAID, CheckoutStatus.REVIEW]),
+            checkouts.c.created_at_us > yesterday_us,
+        )
+    ).scalar_one()
+    if int(asked_nano) + offer.amount_nano > caps.young_daily_nano:
+        raise Unprocessable(
+            "top_up_cap_exceeded",
+            f"A new account may top up {format_usd(caps.young_daily_nano)} USD in 24 hours, unpaid pages included. "
+            "Try a smaller amount, or again tomorrow.",
+            param="amount",
+        )
+
+
+def pending_charges(conn: Connection, *, before_us: int) -> list[PendingCharge]:
+    """Charges noted before `before_us` (UTC microseconds) whose outcome is not known here, oldest first."""
+    rows = conn.execute(
+        select(checkouts.c.id, checkouts.c.account_id, checkouts.c.created_at_us)
+        .where(
+            checkouts.c.kind.in_(CHARGES),
+            checkouts.c.status == CheckoutStatus.PENDING,
+            checkouts.c.created_at_us < before_us,
+        )
+        .order_by(checkouts.c.created_at_us)
+    )
+    return [PendingCharge(row.id, row.account_id, row.created_at_us) for row in rows]
+
+
+def pending_sessions(conn: Connection, *, before_us: int, since_us: int) -> list[tuple[str, str]]:
+    """Checkouts of a span of time that are unpaid as far as we know: their ids and those of their sessions."""
+    rows = conn.execute(
+        select(checkouts.c.id, checkouts.c.stripe_session_id).where(
+            checkouts.c.status == CheckoutStatus.PENDING,
+            checkouts.c.stripe_session_id.is_not(None),
+            checkouts.c.created_at_us < before_us,
+            checkouts.c.created_at_us >= since_us,
         )
     )
-    return offer
+    return [(row.id, row.stripe_session_id) for row in rows]
+
+
+def refuse(conn: Connection, checkout_id: str, reason: str, *, now_us: int) -> None:
+    """Note that the card for a checkout was refused."""
+    conn.execute(
+        update(checkouts)
+        .where(checkouts.c.id == checkout_id, checkouts.c.status.in_(_LOWER[CheckoutStatus.FAILED]))
+        .values(status=CheckoutStatus.FAILED, failure=reason[:_MAX_FAILURE], updated_at_us=now_us)
+    )
 
 
 def set_session(conn: Connection, checkout_id: str, stripe_session_id: str, *, now_us: int) -> None:
@@ -120,20 +257,85 @@ def credit_topup(conn: Connection, command: CreditTopup, *, now_us: int) -> str 
     if command.currency != CURRENCY or command.amount_nano != checkout.amount_nano:
         raise_status(conn, checkout.id, CheckoutStatus.REVIEW, now_us=now_us)
         return "The amount or the currency that was paid differs from what the checkout asked for."
-    ledger.add_credit(
+    if checkout.stripe_session_id is None:
+        set_session(conn, checkout.id, command.stripe_session_id, now_us=now_us)
+    _credit(
+        conn,
+        checkout,
+        f"stripe:session:{command.stripe_session_id}",
+        command.payment_intent_id,
+        command.tax_nano,
+        now_us,
+    )
+    return None
+
+
+def credit_direct(conn: Connection, command: CreditDirect, *, now_us: int) -> str | None:
+    """Credit a top-up for which a saved card was charged, once for its payment; returns as `credit_topup`."""
+    checkout = find(conn, command.checkout_id)
+    reason = _direct_mismatch(checkout, command.account_id, command.payment_intent_id)
+    if reason is not None or checkout is None:
+        return reason
+    if command.currency != CURRENCY or command.amount_nano != checkout.amount_nano:
+        raise_status(conn, checkout.id, CheckoutStatus.REVIEW, now_us=now_us)
+        return "The amount or the currency that was charged differs from what the top-up asked for."
+    _credit(conn, checkout, f"stripe:payment:{command.payment_intent_id}", command.payment_intent_id, 0, now_us)
+    return None
+
+
+def fail_direct(conn: Connection, command: DirectFailed, *, now_us: int) -> str | None:
+    """Note that a saved card could not be charged; a credit stays. An account's rule is switched off by it."""
+    checkout = find(conn, command.checkout_id)
+    reason = _direct_mismatch(checkout, command.account_id, command.payment_intent_id)
+    if reason is not None or checkout is None:
+        return reason
+    failed = conn.execute(
+        update(checkouts)
+        .where(checkouts.c.id == checkout.id, checkouts.c.status.in_(_LOWER[CheckoutStatus.FAILED]))
+        .values(status=CheckoutStatus.FAILED, failure=command.reason[:_MAX_FAILURE], updated_at_us=now_us)
+    ).rowcount
+    if failed and checkout.kind == CheckoutKind.AUTO_TOP_UP:
+        conn.execute(
+            update(auto_topups)
+            .where(auto_topups.c.account_id == checkout.account_id)
+            .values(enabled=False, failure=command.reason[:_MAX_FAILURE], failed_at_us=now_us)
+        )
+    return None
+
+
+def _credit(
+    conn: Connection, checkout: Row[tuple[object, ...]], reference: str, intent_id: str, tax_nano: int, now_us: int
+) -> None:
+    """Book a paid top-up: the credit, the tax on top of it, and the payment that both came from."""
+    fresh = ledger.add_credit(
         conn,
         account_id=checkout.account_id,
         source=STRIPE_CLEARING,
         amount_nano=checkout.amount_nano,
         kind=TransferKind.TOP_UP,
-        reference=f"stripe:session:{command.stripe_session_id}",
-        note=f"Top-up by card, payment {command.payment_intent_id}",
+        reference=reference,
+        note=f"Top-up by card, payment {intent_id}",
         now_us=now_us,
     )
-    if checkout.stripe_session_id is None:
-        set_session(conn, checkout.id, command.stripe_session_id, now_us=now_us)
+    if fresh:
+        ledger.add_tax(conn, reference=reference, tax_nano=tax_nano, now_us=now_us)
+        payments.note(
+            conn,
+            Payment(
+                stripe_payment_intent_id=intent_id,
+                account_id=checkout.account_id,
+                kind=PaymentKind.TOP_UP,
+                reference=reference,
+                paid_nano=checkout.amount_nano + tax_nano,
+                credited_nano=checkout.amount_nano,
+                checkout_id=checkout.id,
+                subscription_id=None,
+                stripe_invoice_id=None,
+                created_at_us=now_us,
+            ),
+        )
+    conn.execute(update(checkouts).where(checkouts.c.id == checkout.id).values(stripe_payment_intent_id=intent_id))
     raise_status(conn, checkout.id, CheckoutStatus.PAID, now_us=now_us)
-    return None
 
 
 def close_unpaid(conn: Connection, command: CheckoutExpired | CheckoutFailed, *, now_us: int) -> str | None:
@@ -168,6 +370,31 @@ def _mismatch(
     return None
 
 
+def _direct_mismatch(
+    checkout: Row[tuple[object, ...]] | None, account_id: str, payment_intent_id: str | None
+) -> str | None:
+    if checkout is None:
+        return "There is no such top-up here."
+    if checkout.account_id != account_id or checkout.kind not in CHARGES:
+        return "The top-up belongs to another account or is of another kind than the payment says."
+    if payment_intent_id is not None and checkout.stripe_payment_intent_id not in (None, payment_intent_id):
+        return "The top-up belongs to another payment than this one."
+    return None
+
+
+def _declined_since(conn: Connection, account_id: str, since_us: int) -> int:
+    return conn.execute(
+        select(func.count())
+        .select_from(checkouts)
+        .where(
+            checkouts.c.account_id == account_id,
+            checkouts.c.status == CheckoutStatus.FAILED,
+            checkouts.c.failure.is_not(None),
+            checkouts.c.updated_at_us > since_us,
+        )
+    ).scalar_one()
+
+
 def _pending_count(conn: Connection, account_id: str, now_us: int) -> int:
     # By age as well: an account must not stay blocked when Stripe's word of an expiry was lost.
     return conn.execute(
@@ -176,6 +403,7 @@ def _pending_count(conn: Connection, account_id: str, now_us: int) -> int:
         .where(
             checkouts.c.account_id == account_id,
             checkouts.c.status == CheckoutStatus.PENDING,
+            checkouts.c.kind != CheckoutKind.AUTO_TOP_UP,
             checkouts.c.created_at_us > now_us - _SESSION_LIFE_US,
         )
     ).scalar_one()

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, Row, delete, or_, select, update
 
 from tokenbooth.domain.stripe_commands import Ignore, StripeCommand
+from tokenbooth.errors import Conflict, NotFound
 from tokenbooth.ids import IdPrefix, new_id
 from tokenbooth.store import billing
 from tokenbooth.store.dialect import insert_unless_there
@@ -93,6 +94,64 @@ def insert(
     return str(row.id)
 
 
+@dataclass(frozen=True, slots=True)
+class InboxRow:
+    """A row as the operator sees it. Times are UTC microseconds; `payload` names the object, nothing more."""
+
+    id: str
+    source: str
+    external_id: str
+    type: str
+    status: InboxStatus
+    attempts: int
+    error: str | None
+    payload: bytes
+    received_at_us: int
+    due_at_us: int
+    handled_at_us: int | None
+
+
+def list_rows(conn: Connection, statuses: Sequence[InboxStatus], *, limit: int) -> list[InboxRow]:
+    """The newest rows of these statuses."""
+    rows = conn.execute(
+        select(inbox)
+        .where(inbox.c.status.in_(statuses))
+        .order_by(inbox.c.received_at_us.desc(), inbox.c.id.desc())
+        .limit(limit)
+    )
+    return [_row(row) for row in rows]
+
+
+def find_row(conn: Connection, name: str) -> InboxRow:
+    """The row with this id, or of the event with this id at its source.
+
+    Raises:
+        NotFound: there is none.
+    """
+    row = conn.execute(select(inbox).where(or_(inbox.c.id == name, inbox.c.external_id == name))).first()
+    if row is None:
+        raise NotFound("event_not_found", f"there is no event {name!r}")
+    return _row(row)
+
+
+def retry(conn: Connection, name: str, *, now_us: int) -> InboxRow:
+    """Make a parked row due again.
+
+    Raises:
+        NotFound: there is no such row.
+        Conflict: it is handled already.
+    """
+    row = find_row(conn, name)
+    if row.status is InboxStatus.HANDLED:
+        raise Conflict("event_handled", f"{row.id} was handled; there is nothing to retry")
+    conn.execute(
+        update(inbox)
+        .where(inbox.c.id == row.id, inbox.c.status != InboxStatus.HANDLED)
+        .values(status=InboxStatus.DUE, attempts=0, due_at_us=now_us)
+    )
+    return find_row(conn, row.id)
+
+
 def due(conn: Connection, *, now_us: int, limit: int) -> list[str]:
     """Ids of rows that are due at `now_us` (UTC microseconds), the longest waiting first."""
     rows = conn.execute(
@@ -146,14 +205,31 @@ def carry_out(
     before = _standing(conn, row_id)
     if before.status is not InboxStatus.DUE:
         return before
+    reason = apply_all(conn, commands, seen=seen, now_us=now_us)
+    if reason is not None:
+        return _mark(conn, row_id, Outcome(InboxStatus.PARKED, reason), now_us)
+    ignored = [command.reason for command in commands if isinstance(command, Ignore)]
+    return _mark(conn, row_id, Outcome(InboxStatus.HANDLED, " ".join(ignored) or None), now_us)
+
+
+def apply_all(
+    conn: Connection, commands: Sequence[StripeCommand], *, seen: Mapping[str, int | None], now_us: int
+) -> str | None:
+    """Apply commands in their order up to the first that needs a person; returns why it does, or None.
+
+    What follows builds on it (a period on its subscription), so the rest waits, too.
+    """
     for command in commands:
         reason = billing.apply(conn, command, seen=seen, now_us=now_us)
         if reason is not None:
-            # What follows builds on this one (a period on its subscription), so the rest waits for the
-            # person, too.
-            return _mark(conn, row_id, Outcome(InboxStatus.PARKED, reason), now_us)
-    ignored = [command.reason for command in commands if isinstance(command, Ignore)]
-    return _mark(conn, row_id, Outcome(InboxStatus.HANDLED, " ".join(ignored) or None), now_us)
+            return reason
+    return None
+
+
+def known(conn: Connection, source: str, external_ids: Sequence[str]) -> set[str]:
+    """Those of `external_ids` that are stored."""
+    found = select(inbox.c.external_id).where(inbox.c.source == source, inbox.c.external_id.in_(external_ids))
+    return set(conn.execute(found).scalars())
 
 
 def fail(conn: Connection, row_id: str, error: str, *, now_us: int) -> Outcome:
@@ -184,6 +260,22 @@ def forget_handled_before(conn: Connection, at_us: int) -> int:
     return conn.execute(
         delete(inbox).where(inbox.c.status == InboxStatus.HANDLED, inbox.c.handled_at_us < at_us)
     ).rowcount
+
+
+def _row(row: Row[tuple[object, ...]]) -> InboxRow:
+    return InboxRow(
+        id=row.id,
+        source=row.source,
+        external_id=row.external_id,
+        type=row.type,
+        status=InboxStatus(row.status),
+        attempts=row.attempts,
+        error=row.error,
+        payload=bytes(row.payload),
+        received_at_us=row.received_at_us,
+        due_at_us=row.due_at_us,
+        handled_at_us=row.handled_at_us,
+    )
 
 
 def _standing(conn: Connection, row_id: str) -> Outcome:

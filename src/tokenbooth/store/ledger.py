@@ -7,6 +7,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from tokenbooth.domain.ledger import (
     PROMOTION,
+    STRIPE_CLEARING,
+    TAX_DUE,
     Entry,
     LedgerAccount,
     Transfer,
@@ -66,6 +68,14 @@ def is_posted(conn: Connection, reference: str) -> bool:
     )
 
 
+def find_transfer_id(conn: Connection, reference: str) -> str | None:
+    """The id of the transfer with this business reference."""
+    found: str | None = conn.execute(
+        select(ledger_transfers.c.id).where(ledger_transfers.c.reference == reference)
+    ).scalar()
+    return found
+
+
 def balance_nano(conn: Connection, account: LedgerAccount) -> int:
     """The balance of an account; 0 when nothing was ever posted to it."""
     found = conn.execute(select(ledger_accounts.c.balance_nano).where(ledger_accounts.c.id == account.id)).scalar()
@@ -92,6 +102,7 @@ def add_credit(
     reference: str,
     note: str,
     now_us: int,
+    corrects: str | None = None,
 ) -> bool:
     """Credit a customer, whose open debt is paid first. Returns False when the reference was posted before."""
     if is_posted(conn, reference):
@@ -105,6 +116,7 @@ def add_credit(
         note,
         credit_entries(account_id, source, amount_nano, owed_nano),
         now_us,
+        corrects,
     )
     return True
 
@@ -139,6 +151,20 @@ def take_back(
         corrects,
     )
     return True
+
+
+def add_tax(conn: Connection, *, reference: str, tax_nano: int, now_us: int) -> None:
+    """Book the tax that came in beside the payment with this business reference; nothing when there is none."""
+    if tax_nano == 0:
+        return
+    transfer = Transfer(
+        id=new_id(IdPrefix.TRANSFER, now_us),
+        kind=TransferKind.TAX,
+        reference=f"{reference}:tax",
+        entries=(Entry(STRIPE_CLEARING, -tax_nano), Entry(TAX_DUE, tax_nano)),
+        note="Tax",
+    )
+    post(conn, transfer, now_us=now_us)
 
 
 def grant(conn: Connection, *, account_id: str, amount_nano: int, reference: str, reason: str, now_us: int) -> bool:
@@ -176,7 +202,7 @@ def _post_to_customer(
     note: str,
     entries: tuple[Entry, ...],
     now_us: int,
-    corrects: str | None = None,
+    corrects: str | None,
 ) -> None:
     transfer = Transfer(
         id=new_id(IdPrefix.TRANSFER, now_us),

@@ -13,12 +13,14 @@ from typing import Final
 from sqlalchemy import Connection, Row, insert, select, update
 
 from tokenbooth.domain.ledger import STRIPE_CLEARING, SUBSCRIPTION_REVENUE, Entry, Transfer, TransferKind
-from tokenbooth.domain.stripe_commands import GrantPeriod, UpsertSubscription
+from tokenbooth.domain.stripe_commands import BookProration, GrantPeriod, UpsertSubscription
 from tokenbooth.domain.subscriptions import SubscriptionStatus, SubscriptionTerms
+from tokenbooth.errors import NotFound
 from tokenbooth.ids import IdPrefix, new_id
-from tokenbooth.store import changes, ledger
+from tokenbooth.store import changes, ledger, payments
 from tokenbooth.store.checkouts import CURRENCY, CheckoutKind, CheckoutStatus, find, raise_status
-from tokenbooth.store.tables import subscription_periods, subscriptions
+from tokenbooth.store.payments import Payment, PaymentKind
+from tokenbooth.store.tables import checkouts, subscription_periods, subscriptions
 
 _WITH_FIRST_PERIOD_US: Final = 2**63 - 1
 """`cancel_at_us` of a subscription that is to end with its period before any is known; the grant puts the date."""
@@ -36,8 +38,27 @@ class OwnSubscription:
 
     id: str
     stripe_subscription_id: str
+    plan_slug: str
     paid_until_us: int
     terms: SubscriptionTerms
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where our row of a subscription stands, for a comparison with Stripe."""
+
+    status: SubscriptionStatus
+    cancel_at_us: int | None
+    paid_until_us: int | None
+
+
+def standings(conn: Connection) -> dict[str, Standing]:
+    """Where every subscription stands, by Stripe's id."""
+    rows = conn.execute(select(subscriptions))
+    return {
+        row.stripe_subscription_id: Standing(SubscriptionStatus(row.status), row.cancel_at_us, row.paid_until_us)
+        for row in rows
+    }
 
 
 def version(conn: Connection, stripe_subscription_id: str) -> int | None:
@@ -60,9 +81,36 @@ def find_own(conn: Connection, account_id: str, subscription_id: str) -> OwnSubs
     return OwnSubscription(
         id=row.id,
         stripe_subscription_id=row.stripe_subscription_id,
+        plan_slug=row.plan_slug,
         paid_until_us=row.paid_until_us,
         terms=terms_of(row),
     )
+
+
+def id_of(conn: Connection, stripe_subscription_id: str) -> str:
+    """Our id of a Stripe subscription.
+
+    Raises:
+        NotFound: it is not known here.
+    """
+    row = _by_stripe_id(conn, stripe_subscription_id)
+    if row is None:
+        raise NotFound("subscription_not_found", "There is no such subscription.")
+    return str(row.id)
+
+
+def stripe_id_of(conn: Connection, subscription_id: str) -> str:
+    """Stripe's id of a subscription.
+
+    Raises:
+        NotFound: there is none with this id.
+    """
+    found: str | None = conn.execute(
+        select(subscriptions.c.stripe_subscription_id).where(subscriptions.c.id == subscription_id)
+    ).scalar()
+    if found is None:
+        raise NotFound("subscription_not_found", f"there is no subscription {subscription_id!r}")
+    return found
 
 
 def terms_of(row: _Row) -> SubscriptionTerms:
@@ -75,8 +123,8 @@ def terms_of(row: _Row) -> SubscriptionTerms:
     )
 
 
-def set_to_cancel(conn: Connection, subscription_id: str, cancel_at_us: int, *, now_us: int) -> None:
-    """Note that a subscription was set to end at `cancel_at_us`."""
+def set_to_cancel(conn: Connection, subscription_id: str, cancel_at_us: int | None, *, now_us: int) -> None:
+    """Note that a subscription was set to end at `cancel_at_us`; None: to go on."""
     row = conn.execute(select(subscriptions).where(subscriptions.c.id == subscription_id)).one()
     _change(conn, row, {"cancel_at_us": cancel_at_us}, now_us)
 
@@ -103,7 +151,7 @@ def upsert(conn: Connection, command: UpsertSubscription, *, seen: Mapping[str, 
         return _create(conn, command, now_us)
     if row.account_id != command.account_id:
         return "The subscription belongs to another account than Stripe says."
-    _change(conn, row, _followed(row, command), now_us)
+    _change(conn, row, _followed(row, command) | _agreed_change(conn, row, command, now_us), now_us)
     return None
 
 
@@ -114,7 +162,7 @@ def grant_period(conn: Connection, command: GrantPeriod, *, now_us: int) -> str 
         return "The paid invoice is of a subscription that is not known here."
     if _is_granted(conn, command.stripe_invoice_id):
         return None
-    if command.currency != CURRENCY or command.amount_paid_nano != row.price_nano:
+    if command.currency != CURRENCY or command.list_nano not in _agreed_prices_nano(conn, row):
         raise_status(conn, row.checkout_id, CheckoutStatus.REVIEW, now_us=now_us)
         return "The amount or the currency of the paid invoice differs from the subscription's price."
     conn.execute(
@@ -123,13 +171,25 @@ def grant_period(conn: Connection, command: GrantPeriod, *, now_us: int) -> str 
             subscription_id=row.id,
             start_us=command.period_start_us,
             end_us=command.period_end_us,
-            amount_nano=command.amount_paid_nano,
+            amount_nano=command.amount_paid_nano - command.tax_nano,
             granted_at_us=now_us,
         )
     )
-    _book_payment(conn, row.id, command, now_us)
+    _book_payment(conn, row, command, TransferKind.SUBSCRIPTION_PAYMENT, now_us)
     raise_status(conn, row.checkout_id, CheckoutStatus.PAID, now_us=now_us)
     _change(conn, row, _paid_until(row, command.period_end_us), now_us)
+    return None
+
+
+def book_proration(conn: Connection, command: BookProration, *, now_us: int) -> str | None:
+    """Book what the change to another plan cost, once per invoice; returns as `upsert`."""
+    row = _by_stripe_id(conn, command.stripe_subscription_id)
+    if row is None:
+        return "The paid invoice is of a subscription that is not known here."
+    if command.currency != CURRENCY:
+        return "The invoice was paid in another currency than ours."
+    if not ledger.is_posted(conn, _reference(command)):
+        _book_payment(conn, row, command, TransferKind.PRORATION, now_us)
     return None
 
 
@@ -216,20 +276,64 @@ def _is_granted(conn: Connection, stripe_invoice_id: str) -> bool:
     return conn.execute(found).first() is not None
 
 
-def _book_payment(conn: Connection, subscription_id: str, command: GrantPeriod, now_us: int) -> None:
-    if command.amount_paid_nano == 0:
-        return
-    ledger.post(
-        conn,
-        Transfer(
-            id=new_id(IdPrefix.TRANSFER, now_us),
-            kind=TransferKind.SUBSCRIPTION_PAYMENT,
-            reference=f"stripe:invoice:{command.stripe_invoice_id}",
-            entries=(
-                Entry(STRIPE_CLEARING, -command.amount_paid_nano),
-                Entry(SUBSCRIPTION_REVENUE, command.amount_paid_nano),
+def _reference(command: GrantPeriod | BookProration) -> str:
+    return f"stripe:invoice:{command.stripe_invoice_id}"
+
+
+def _book_payment(
+    conn: Connection, row: _Row, command: GrantPeriod | BookProration, kind: TransferKind, now_us: int
+) -> None:
+    reference, earned_nano = _reference(command), command.amount_paid_nano - command.tax_nano
+    if earned_nano:
+        ledger.post(
+            conn,
+            Transfer(
+                id=new_id(IdPrefix.TRANSFER, now_us),
+                kind=kind,
+                reference=reference,
+                entries=(Entry(STRIPE_CLEARING, -earned_nano), Entry(SUBSCRIPTION_REVENUE, earned_nano)),
+                note=f"Payment of {row.id}",
             ),
-            note=f"Payment of {subscription_id}",
-        ),
-        now_us=now_us,
-    )
+            now_us=now_us,
+        )
+    ledger.add_tax(conn, reference=reference, tax_nano=command.tax_nano, now_us=now_us)
+    if command.payment_intent_id is not None:
+        payments.note(
+            conn,
+            Payment(
+                stripe_payment_intent_id=command.payment_intent_id,
+                account_id=row.account_id,
+                kind=PaymentKind.SUBSCRIPTION,
+                reference=reference,
+                paid_nano=command.amount_paid_nano,
+                credited_nano=earned_nano,
+                checkout_id=None,
+                subscription_id=row.id,
+                stripe_invoice_id=command.stripe_invoice_id,
+                created_at_us=now_us,
+            ),
+        )
+
+
+def _agreed_prices_nano(conn: Connection, row: _Row) -> set[int]:
+    """Every price that this subscription was sold at: a renewal's draft may be older than a change."""
+    changed = conn.execute(
+        select(checkouts.c.amount_nano).where(
+            checkouts.c.subscription_id == row.id,
+            checkouts.c.kind == CheckoutKind.PLAN_CHANGE,
+            checkouts.c.status != CheckoutStatus.FAILED,
+        )
+    ).scalars()
+    first = None if row.checkout_id is None else find(conn, row.checkout_id)
+    return {row.price_nano, *changed, *(() if first is None else (first.amount_nano,))}
+
+
+def _agreed_change(conn: Connection, row: _Row, command: UpsertSubscription, now_us: int) -> dict[str, object]:
+    """The plan and price of a change that we noted before Stripe was asked for it, once Stripe names it."""
+    if command.checkout_id is None or command.checkout_id == row.checkout_id:
+        return {}
+    change = find(conn, command.checkout_id)
+    if change is None or change.kind != CheckoutKind.PLAN_CHANGE or change.subscription_id != row.id:
+        return {}
+    raise_status(conn, change.id, CheckoutStatus.PAID, now_us=now_us)
+    return {"plan_slug": change.plan_slug, "price_nano": change.amount_nano}

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    text,
 )
 
 metadata = MetaData(
@@ -38,6 +39,7 @@ accounts = Table(
     Column("password_hash", String),
     Column("suspended_at_us", BigInteger),
     Column("stripe_customer_id", String, unique=True),
+    Column("disputed_at_us", BigInteger),
     Column("created_at_us", BigInteger, nullable=False),
     Column("is_admin", Boolean, nullable=False, server_default=false()),
 )
@@ -91,12 +93,92 @@ checkouts = Table(
     Column("plan_slug", String),
     Column("amount_nano", BigInteger, nullable=False),
     Column("stripe_session_id", String, unique=True),
+    Column("stripe_payment_method_id", String),
+    Column("stripe_payment_intent_id", String, unique=True),
+    Column("subscription_id", String),
+    Column("failure", String),
     Column("status", String, nullable=False),
     Column("created_at_us", BigInteger, nullable=False),
     Column("updated_at_us", BigInteger, nullable=False),
-    CheckConstraint("kind IN ('subscription', 'top_up')", name="kind"),
+    CheckConstraint(
+        "kind IN ('subscription', 'top_up', 'direct_top_up', 'auto_top_up', 'plan_change')",
+        name="kind",
+    ),
     CheckConstraint("status IN ('pending', 'paid', 'expired', 'failed', 'review')", name="status"),
     Index("ix_checkouts_account_id_status", "account_id", "status"),
+    # Never two automatic charges of an account at once, whatever the processes do.
+    Index(
+        "uq_checkouts_one_auto_top_up",
+        "account_id",
+        unique=True,
+        sqlite_where=text("kind = 'auto_top_up' AND status = 'pending'"),
+        postgresql_where=text("kind = 'auto_top_up' AND status = 'pending'"),
+    ),
+)
+
+auto_topups = Table(
+    "auto_topups",
+    metadata,
+    Column("account_id", String, ForeignKey("accounts.id"), primary_key=True),
+    Column("enabled", Boolean, nullable=False),
+    Column("threshold_nano", BigInteger, nullable=False),
+    Column("amount_nano", BigInteger, nullable=False),
+    Column("monthly_limit_nano", BigInteger, nullable=False),
+    Column("failure", String),
+    Column("failed_at_us", BigInteger),
+    Column("updated_at_us", BigInteger, nullable=False),
+)
+
+payments = Table(
+    "payments",
+    metadata,
+    Column("stripe_payment_intent_id", String, primary_key=True),
+    Column("account_id", String, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("kind", String, nullable=False),
+    Column("reference", String, nullable=False, unique=True),
+    Column("paid_nano", BigInteger, nullable=False),
+    Column("credited_nano", BigInteger, nullable=False),
+    Column("checkout_id", String),
+    Column("subscription_id", String),
+    Column("stripe_invoice_id", String, unique=True),
+    Column("created_at_us", BigInteger, nullable=False),
+    CheckConstraint("kind IN ('top_up', 'subscription')", name="kind"),
+)
+
+reversals = Table(
+    "reversals",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("stripe_payment_intent_id", String, nullable=False, index=True),
+    Column("account_id", String, ForeignKey("accounts.id"), nullable=False),
+    Column("taken_nano", BigInteger, nullable=False),
+    Column("moves", Integer, nullable=False),
+    Column("pauses", Boolean, nullable=False),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("updated_at_us", BigInteger, nullable=False),
+    CheckConstraint("kind IN ('refund', 'dispute')", name="kind"),
+    CheckConstraint("taken_nano >= 0", name="taken_floor"),
+    Index("ix_reversals_account_id_kind", "account_id", "kind"),
+)
+
+balance_transactions = Table(
+    "balance_transactions",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("type", String, nullable=False),
+    Column("source_id", String),
+    Column("stripe_payment_intent_id", String),
+    Column("amount_nano", BigInteger, nullable=False),
+    Column("fee_nano", BigInteger, nullable=False),
+    Column("created_at_us", BigInteger, nullable=False, index=True),
+)
+
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("position_us", BigInteger, nullable=False),
 )
 
 subscriptions = Table(
@@ -124,6 +206,7 @@ subscription_periods = Table(
     Column("start_us", BigInteger, nullable=False),
     Column("end_us", BigInteger, nullable=False),
     Column("amount_nano", BigInteger, nullable=False),
+    Column("refunded_nano", BigInteger, nullable=False, default=0),
     Column("granted_at_us", BigInteger, nullable=False),
 )
 

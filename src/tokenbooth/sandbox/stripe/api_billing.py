@@ -5,6 +5,7 @@ from dataclasses import replace
 from tokenbooth.sandbox.stripe import billing
 from tokenbooth.sandbox.stripe.api_catalog import read_price
 from tokenbooth.sandbox.stripe.calls import Answer, Call, page
+from tokenbooth.sandbox.stripe.cards import declined
 from tokenbooth.sandbox.stripe.failure import StripeFailure, no_such
 from tokenbooth.sandbox.stripe.forms import Params
 from tokenbooth.sandbox.stripe.records import (
@@ -27,6 +28,8 @@ def create_subscription(call: Call) -> Answer:
         raise StripeFailure("The sandbox's subscriptions have exactly one item.", param="items")
     price, quantity = _read_price(world, items[0]), items[0].opt_int("quantity", low=1, high=999_999) or 1
     params.opt_flag("off_session")
+    params.child("automatic_tax").opt_flag("enabled")
+    strict = params.opt_choice("payment_behavior", ("allow_incomplete", "error_if_incomplete")) == "error_if_incomplete"
     params.child("billing_mode").opt_choice("type", ("flexible",))
     method_id = params.opt_text("default_payment_method") or customer.default_payment_method
     if method_id is None:
@@ -36,7 +39,7 @@ def create_subscription(call: Call) -> Answer:
     if method.customer != customer.id:
         message = "The payment method must be attached to the customer."
         raise StripeFailure(message, param="default_payment_method")
-    subscription, _ = billing.begin(
+    subscription, invoice = billing.begin(
         world,
         customer=customer.id,
         price=price,
@@ -45,6 +48,8 @@ def create_subscription(call: Call) -> Answer:
         method=method,
         on_session=False,
     )
+    if strict and invoice.status != "paid":
+        raise declined("authentication_required" if method.behaviour == "authenticate" else None)
     return world.render(subscription)
 
 
@@ -69,6 +74,10 @@ def update_subscription(call: Call) -> Answer:
         if merged != former:
             changed = replace(subscription, metadata=merged)
             subscription = billing.update(world, changed, {"metadata": {**former}})
+    if params.has("cancel_at"):
+        if params.opt_text("cancel_at") is not None:
+            raise StripeFailure("The sandbox clears cancel_at, it does not set it.", param="cancel_at")
+        subscription = billing.set_portal_cancel(world, subscription, False)
     wanted = params.opt_flag("cancel_at_period_end")
     if wanted is not None:
         subscription = billing.set_cancel_at_period_end(world, subscription, wanted)
@@ -76,18 +85,14 @@ def update_subscription(call: Call) -> Answer:
 
 
 def _change_price(world: World, subscription: Subscription, params: Params) -> Subscription:
-    """Another price from the next period on. Prorations are not built, so they are refused, not faked."""
-    if params.opt_text("proration_behavior") != "none":
-        message = "The sandbox changes a price without prorations: pass proration_behavior=none."
-        raise StripeFailure(message, param="proration_behavior")
+    """Another price from now on, with its prorations charged at once or without any."""
+    behaviour = params.choice("proration_behavior", ("none", "always_invoice"))
+    params.opt_choice("payment_behavior", ("error_if_incomplete",))
     items = params.children("items")
     if len(items) != 1 or items[0].text("id") != subscription.item_id:
         raise StripeFailure("The sandbox's subscriptions have exactly one item.", param="items")
     price = _read_price(world, items[0])
-    former = world.state.get(Price, subscription.price)
-    if (price.interval, price.interval_count) != (former.interval, former.interval_count):
-        raise StripeFailure("The sandbox keeps a subscription's interval.", param="items[0][price]")
-    return billing.update(world, replace(subscription, price=price.id), {"items": {"data": []}})
+    return billing.change_price(world, subscription, price, prorates=behaviour == "always_invoice")
 
 
 def cancel_subscription(call: Call) -> Answer:

@@ -1,11 +1,14 @@
 """Handlers for customers, products, prices, saved cards and webhook endpoints. Imported by the routes."""
 
+from dataclasses import replace
+
 from tokenbooth.sandbox.stripe.calls import Answer, Call, page
 from tokenbooth.sandbox.stripe.failure import StripeFailure
 from tokenbooth.sandbox.stripe.forms import Params
 from tokenbooth.sandbox.stripe.records import (
     Customer,
     PaymentMethod,
+    PortalConfiguration,
     PortalSession,
     Price,
     Product,
@@ -15,6 +18,13 @@ from tokenbooth.sandbox.stripe.world import World
 
 INTERVALS = ("day", "week", "month", "year")
 CURRENCIES = ("usd", "eur", "gbp")
+_PORTAL_FEATURES = (
+    "customer_update",
+    "invoice_history",
+    "payment_method_update",
+    "subscription_cancel",
+    "subscription_update",
+)
 
 
 def create_customer(call: Call) -> Answer:
@@ -161,11 +171,43 @@ def create_webhook_endpoint(call: Call) -> Answer:
         enabled_events=tuple(call.params.texts("enabled_events")),
         description=call.params.opt_text("description"),
         metadata=call.params.metadata(),
+        api_version=call.params.opt_text("api_version"),
     )
     if not endpoint.enabled_events:
         message = "Missing required param: enabled_events."
         raise StripeFailure(message, code="parameter_missing", param="enabled_events")
-    return call.world.render(call.world.state.put(endpoint))
+    # Told this once, as Stripe does; deliveries are signed with the secret that the sandbox was set up with.
+    return call.world.render(call.world.state.put(endpoint)) | {"secret": "whsec_sandbox_endpoint"}
+
+
+def update_webhook_endpoint(call: Call) -> Answer:
+    endpoint = call.world.state.get(WebhookEndpoint, call.ids["id"])
+    events = tuple(call.params.texts("enabled_events")) or endpoint.enabled_events
+    disabled = call.params.opt_flag("disabled")
+    changed = replace(endpoint, enabled_events=events, disabled=endpoint.disabled if disabled is None else disabled)
+    return call.world.render(call.world.state.put(changed))
+
+
+def create_portal_configuration(call: Call) -> Answer:
+    wanted = call.params.child("features")
+    features = {}
+    for name in _PORTAL_FEATURES:
+        feature = wanted.child(name)
+        features[name] = feature.opt_flag("enabled") is True
+        feature.opt_choice("mode", ("at_period_end", "immediately"))
+    configuration = PortalConfiguration(
+        call.world.new_id("bpc_"),
+        call.world.now(),
+        default_return_url=call.params.opt_text("default_return_url"),
+        features=features,
+        metadata=call.params.metadata(),
+    )
+    return call.world.render(call.world.state.put(configuration))
+
+
+def list_portal_configurations(call: Call) -> Answer:
+    call.params.opt_flag("active")
+    return page(call, call.world.state.newest(PortalConfiguration))
 
 
 def list_webhook_endpoints(call: Call) -> Answer:
@@ -174,7 +216,10 @@ def list_webhook_endpoints(call: Call) -> Answer:
 
 def create_portal_session(call: Call) -> Answer:
     customer = call.world.state.get(Customer, call.params.text("customer"), param="customer")
+    configuration = call.params.opt_text("configuration")
+    if configuration is not None:
+        call.world.state.get(PortalConfiguration, configuration, param="configuration")
     session = PortalSession(
-        call.world.new_id("bps_"), call.world.now(), customer.id, call.params.opt_text("return_url")
+        call.world.new_id("bps_"), call.world.now(), customer.id, call.params.opt_text("return_url"), configuration
     )
     return call.world.render(call.world.state.put(session))

@@ -70,6 +70,10 @@ def _accept_without_effect(params: Params) -> None:
     params.opt_choice("customer_creation", ("always", "if_required"))
     params.opt_choice("ui_mode", ("hosted", "hosted_page"))
     params.opt_text("locale")
+    params.child("automatic_tax").opt_flag("enabled")
+    kept = params.child("customer_update")
+    for name in ("address", "name"):
+        kept.opt_choice(name, ("auto", "never"))
 
 
 def _data_for(params: Params, name: str, mode: SessionMode, belongs_to: SessionMode) -> Params:

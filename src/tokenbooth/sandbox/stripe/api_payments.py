@@ -10,6 +10,7 @@ from tokenbooth.sandbox.stripe.records import (
     BalanceTransaction,
     Charge,
     Customer,
+    Dispute,
     PaymentIntent,
     PaymentMethod,
     Refund,
@@ -43,7 +44,8 @@ def create_payment_intent(call: Call) -> Answer:
     )
     intent = money_flow.pay(world, payment, on_session=False)
     if intent.status != "succeeded":
-        return Refused(declined(None), world.render(intent))
+        why = "authentication_required" if intent.failure_code == "authentication_required" else None
+        return Refused(declined(why), world.render(intent))
     return world.render(intent)
 
 
@@ -105,6 +107,22 @@ def list_refunds(call: Call) -> Answer:
             refund
             for refund in call.world.state.newest(Refund)
             if (charge is None or refund.charge == charge) and (intent is None or refund.payment_intent == intent)
+        ],
+    )
+
+
+def retrieve_dispute(call: Call) -> Answer:
+    return call.world.render(call.world.state.get(Dispute, call.ids["id"]))
+
+
+def list_disputes(call: Call) -> Answer:
+    charge, intent = call.params.opt_text("charge"), call.params.opt_text("payment_intent")
+    return page(
+        call,
+        [
+            dispute
+            for dispute in call.world.state.newest(Dispute)
+            if (charge is None or dispute.charge == charge) and (intent is None or dispute.payment_intent == intent)
         ],
     )
 

@@ -6,6 +6,7 @@ charged; a refused card is tried again after 3, 5 and 7 days, and then the subsc
 
 from dataclasses import replace
 
+from tokenbooth.sandbox.stripe.cards import declined
 from tokenbooth.sandbox.stripe.failure import StripeFailure
 from tokenbooth.sandbox.stripe.json_types import JsonObject
 from tokenbooth.sandbox.stripe.money_flow import Payment, pay
@@ -19,6 +20,7 @@ from tokenbooth.sandbox.stripe.records import (
     PaymentMethod,
     Price,
     Product,
+    ProrationLine,
     Subscription,
 )
 from tokenbooth.sandbox.stripe.world import World
@@ -94,8 +96,21 @@ def _new_invoice(
 
 
 def _finalized(world: World, invoice: Invoice) -> Invoice:
+    """From a draft to an open invoice; the customer's credit pays what it can of it, a negative one adds to it."""
     number = f"SANDBOX-{world.count('invoice'):04d}"
-    final = world.state.put(replace(invoice, status="open", number=number, finalizes_at=None, finalized_at=world.now()))
+    owner = world.state.get(Customer, invoice.customer)
+    applied = min(max(-owner.balance, 0), max(invoice.amount, 0))
+    world.state.put(replace(owner, balance=owner.balance + applied + min(invoice.amount, 0)))
+    final = world.state.put(
+        replace(
+            invoice,
+            status="open",
+            number=number,
+            finalizes_at=None,
+            finalized_at=world.now(),
+            applied=applied,
+        )
+    )
     world.emit("invoice.finalized", final)
     return final
 
@@ -103,9 +118,11 @@ def _finalized(world: World, invoice: Invoice) -> Invoice:
 def charge_invoice(world: World, invoice: Invoice, *, on_session: bool) -> Invoice:
     """Try to have an open invoice paid with the subscription's card."""
     subscription = world.state.get(Subscription, invoice.subscription)
+    if invoice.amount_due == 0:
+        return _settled(world, subscription, replace(invoice, attempt_count=invoice.attempt_count + 1), None)
     method = _method_of(world, subscription)
     payment = Payment(
-        amount=invoice.amount,
+        amount=invoice.amount_due,
         currency=invoice.currency,
         customer=invoice.customer,
         method=method,
@@ -119,9 +136,14 @@ def charge_invoice(world: World, invoice: Invoice, *, on_session: bool) -> Invoi
     attempted = replace(invoice, attempt_count=invoice.attempt_count + 1)
     if intent.status != "succeeded":
         return _payment_failed(world, subscription, attempted)
-    settled = world.state.put(replace(attempted, status="paid", paid_at=world.now(), next_attempt_at=None))
+    return _settled(world, subscription, attempted, invoice_payment)
+
+
+def _settled(world: World, subscription: Subscription, invoice: Invoice, payment: InvoicePayment | None) -> Invoice:
+    settled = world.state.put(replace(invoice, status="paid", paid_at=world.now(), next_attempt_at=None))
     _set_status(world, subscription, "active")
-    world.emit("invoice_payment.paid", invoice_payment)
+    if payment is not None:
+        world.emit("invoice_payment.paid", payment)
     world.emit("invoice.paid", settled)
     world.emit("invoice.payment_succeeded", settled)
     return settled
@@ -135,7 +157,7 @@ def _note_attempt(world: World, invoice: Invoice, intent: PaymentIntent) -> Invo
         world.now(),
         invoice=invoice.id,
         payment_intent=intent.id,
-        amount=invoice.amount,
+        amount=invoice.amount_due,
         currency=invoice.currency,
         status="open",
     )
@@ -181,6 +203,41 @@ def update(world: World, subscription: Subscription, previous: JsonObject) -> Su
     world.state.put(subscription)
     world.emit("customer.subscription.updated", subscription, previous)
     return subscription
+
+
+def change_price(world: World, subscription: Subscription, price: Price, *, prorates: bool) -> Subscription:
+    """Another price from now on. With `prorates` the difference for the rest of the period is invoiced and
+    charged at once; a card that is refused leaves everything as it was. Raises `StripeFailure`."""
+    _must_go_on(subscription)
+    if price.id == subscription.price:
+        return subscription
+    former = world.state.get(Price, subscription.price)
+    if (price.interval, price.interval_count) != (former.interval, former.interval_count):
+        raise StripeFailure("The sandbox keeps a subscription's interval.", param="items[0][price]")
+    changed = update(world, replace(subscription, price=price.id), {"items": {"data": []}})
+    if not prorates:
+        return changed
+    invoice = charge_invoice(world, _finalized(world, _proration(world, changed, former, price)), on_session=False)
+    if invoice.status != "paid":
+        raise declined(None)
+    return world.state.put(replace(world.state.get(Subscription, changed.id), latest_invoice=invoice.id))
+
+
+def _proration(world: World, subscription: Subscription, former: Price, price: Price) -> Invoice:
+    now, end = world.now(), subscription.period_end
+    span = end - subscription.period_start
+    unused, wanted = (
+        (entry.unit_amount * subscription.quantity * (end - now) + span // 2) // span for entry in (former, price)
+    )
+    draft = _new_invoice(world, subscription, price, "subscription_update", finalizes_at=None)
+    lines = (
+        ProrationLine(world.new_id("il_"), former.id, -unused, "Unused time"),
+        ProrationLine(world.new_id("il_"), price.id, wanted, "Remaining time"),
+    )
+    made = replace(draft, amount=wanted - unused, prorations=lines, period_start=now, period_end=end)
+    world.state.put(made)
+    world.emit("invoice.created", made)
+    return made
 
 
 def set_cancel_at_period_end(world: World, subscription: Subscription, wanted: bool) -> Subscription:

@@ -28,13 +28,19 @@ _KNOWN = {
     "378282246310005": Card("amex", "0005", "ok"),
     "4000000000000341": Card("visa", "0341", "fails_later"),
     "4000000000000002": Card("visa", "0002", "declines", "generic_decline"),
+    # Pays when the customer is there, needs their bank's page when not.
+    "4000002500003155": Card("visa", "3155", "authenticate"),
+    "4000000000000259": Card("visa", "0259", "disputed"),
     "4000000000009995": Card("visa", "9995", "declines", "insufficient_funds"),
     # A bank account number of Stripe's tests: typed as a card it stands for a method that is confirmed later.
     "000123456789": Card("bank", "6789", "ok", delayed=True),
 }
 
 DECLINED = "Your card was declined."
-_MESSAGES = {"insufficient_funds": "Your card has insufficient funds."}
+_MESSAGES = {
+    "insufficient_funds": "Your card has insufficient funds.",
+    "authentication_required": "Your card was declined. This transaction requires authentication.",
+}
 
 
 def read_card(number: str) -> Card:
@@ -56,6 +62,6 @@ def declined(decline_code: str | None, message: str | None = None) -> StripeFail
         message or _MESSAGES.get(decline_code or "", DECLINED),
         status=402,
         kind="card_error",
-        code="card_declined",
+        code="authentication_required" if decline_code == "authentication_required" else "card_declined",
         decline_code=decline_code or "generic_decline",
     )

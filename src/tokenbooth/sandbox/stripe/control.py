@@ -10,10 +10,13 @@ application.
 | `POST wait` | `{}` | answers when no first delivery is under way |
 | `POST portal_cancel` | `{"subscription": id, "cancel": bool}` | a cancel in the portal, or its undoing |
 | `POST subscription_status` | `{"subscription": id, "status": s}` | any status, also one that nobody knows |
-| `POST card` | `{"payment_method": id, "behaviour": b}` | a saved card is `ok`, `fails_later` or `declines` |
+| `POST card` | `{"payment_method": id, "behaviour": b}` | a saved card behaves as `CardBehaviour` says |
 | `POST pay_invoice` | `{"invoice": id}` | another attempt to charge an open invoice |
 | `POST settle` | `{"session": id, "succeeds": bool}` | the bank answers for a delayed payment |
 | `POST fail_refund` | `{"refund": id}` | a refund bounces |
+| `POST dispute` | `{"payment_intent": id}` | the card's bank takes a payment back |
+| `POST close_dispute` | `{"dispute": id, "won": bool}` | the bank decides |
+| `POST payout` | `{"amount": cents}` | money goes to the operator's bank |
 | `GET deliveries` | | every attempt so far, and what is held |
 | `GET state` | | the clock and how many objects there are |
 """
@@ -32,7 +35,10 @@ from tokenbooth.sandbox.stripe.passing_time import catch_up
 from tokenbooth.sandbox.stripe.records import (
     KINDS,
     CardBehaviour,
+    Charge,
+    Dispute,
     Invoice,
+    PaymentIntent,
     PaymentMethod,
     Record,
     Refund,
@@ -115,6 +121,25 @@ class FailRefund(msgspec.Struct, forbid_unknown_fields=True):
     refund: str
 
 
+class OpenDispute(msgspec.Struct, forbid_unknown_fields=True):
+    """A payment to take back."""
+
+    payment_intent: str
+
+
+class CloseDispute(msgspec.Struct, forbid_unknown_fields=True):
+    """The bank's decision."""
+
+    dispute: str
+    won: bool
+
+
+class Payout(msgspec.Struct, forbid_unknown_fields=True):
+    """Cents to pay out."""
+
+    amount: int
+
+
 _BODIES: dict[str, type[msgspec.Struct]] = {
     "advance": Advance,
     "delivery": Delivery,
@@ -127,6 +152,9 @@ _BODIES: dict[str, type[msgspec.Struct]] = {
     "pay_invoice": PayInvoice,
     "settle": Settle,
     "fail_refund": FailRefund,
+    "dispute": OpenDispute,
+    "close_dispute": CloseDispute,
+    "payout": Payout,
 }
 
 
@@ -189,8 +217,22 @@ class Control:
                 return lambda: checkout.settle_delayed(world, session, succeeds=body.succeeds)
             case FailRefund():
                 return lambda: money_flow.fail_refund(world, state.get(Refund, body.refund))
+            case OpenDispute() | CloseDispute() | Payout():
+                return self._money_effect(body)
             case _:
                 raise StripeFailure("No such control call.", status=404)
+
+    def _money_effect(self, body: OpenDispute | CloseDispute | Payout) -> Callable[[], object]:
+        world, state = self._world, self._world.state
+        match body:
+            case OpenDispute():
+                intent = state.get(PaymentIntent, body.payment_intent)
+                charge = state.get(Charge, intent.latest_charge or "")
+                return lambda: money_flow.dispute_charge(world, charge)
+            case CloseDispute():
+                return lambda: money_flow.close_dispute(world, state.get(Dispute, body.dispute), won=body.won)
+            case Payout():
+                return lambda: money_flow.pay_out(world, body.amount)
 
     def _advance(self, body: Advance) -> None:
         settings = self._world.settings

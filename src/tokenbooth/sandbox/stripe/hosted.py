@@ -17,7 +17,7 @@ from tokenbooth.sandbox.stripe.failure import StripeFailure
 from tokenbooth.sandbox.stripe.forms import Params, parse_form
 from tokenbooth.sandbox.stripe.http import json_answer, read_body
 from tokenbooth.sandbox.stripe.passing_time import catch_up
-from tokenbooth.sandbox.stripe.records import Customer, PortalSession, Session, Subscription
+from tokenbooth.sandbox.stripe.records import Customer, Invoice, PortalSession, Session, Subscription
 from tokenbooth.sandbox.stripe.world import World
 
 _PAGE_HEADERS = {
@@ -43,6 +43,8 @@ class Hosted:
         return [
             Route("/c/pay/{id}", self._show_checkout, methods=["GET"]),
             Route("/c/pay/{id}", self._pay, methods=["POST"]),
+            Route("/i/{id}", self._show_invoice, methods=["GET"]),
+            Route("/i/{id}/pdf", self._show_invoice, methods=["GET"]),
             Route("/p/session/{id}", self._show_portal, methods=["GET"]),
             Route("/p/session/{id}", self._use_portal, methods=["POST"]),
         ]
@@ -95,6 +97,12 @@ class Hosted:
         if portal is None:
             return _not_found("There is no such portal session.")
         return _page(pages.portal_page(self._subscriptions(portal), self._world.state, portal.return_url))
+
+    async def _show_invoice(self, http: HttpRequest) -> Response:
+        invoice = self._world.state.find(Invoice, str(http.path_params["id"]))
+        if invoice is None or invoice.number is None:
+            return _not_found("There is no such invoice.")
+        return _page(pages.invoice_page(invoice))
 
     def _subscriptions(self, portal: PortalSession) -> list[Subscription]:
         owner = self._world.state.get(Customer, portal.customer)

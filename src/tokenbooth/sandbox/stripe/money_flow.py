@@ -9,14 +9,17 @@ from tokenbooth.sandbox.stripe.records import (
     BookingType,
     Charge,
     Customer,
+    Dispute,
     PaymentIntent,
     PaymentMethod,
+    Payout,
     Refund,
 )
 from tokenbooth.sandbox.stripe.world import World
 
 _FEE_PER_MILLE = 29
 _FEE_FIXED = 30
+DISPUTE_FEE = 1_500
 
 
 def fee_of(amount: int) -> int:
@@ -76,7 +79,9 @@ def open_intent(world: World, payment: Payment) -> PaymentIntent:
     )
 
 
-def settle_intent(world: World, intent: PaymentIntent, method: PaymentMethod, *, succeeds: bool) -> PaymentIntent:
+def settle_intent(
+    world: World, intent: PaymentIntent, method: PaymentMethod, *, succeeds: bool, failure_code: str = "card_declined"
+) -> PaymentIntent:
     """Charge the method for an intent; the outcome stands in the intent that is returned."""
     charge = Charge(
         world.new_id("ch_"),
@@ -89,7 +94,7 @@ def settle_intent(world: World, intent: PaymentIntent, method: PaymentMethod, *,
         status="succeeded" if succeeds else "failed",
         description=intent.description,
         metadata=intent.metadata,
-        failure_code=None if succeeds else "card_declined",
+        failure_code=None if succeeds else failure_code,
         failure_message=None if succeeds else DECLINED,
     )
     if succeeds:
@@ -114,8 +119,57 @@ def pay(world: World, payment: Payment, *, on_session: bool) -> PaymentIntent:
     """Charge a card at once. `on_session`: the customer is there, which the card that fails later tells
     apart."""
     behaviour = payment.method.behaviour
-    succeeds = behaviour == "ok" or (behaviour == "fails_later" and on_session)
-    return settle_intent(world, open_intent(world, payment), payment.method, succeeds=succeeds)
+    succeeds = behaviour in ("ok", "disputed") or (behaviour in ("fails_later", "authenticate") and on_session)
+    code = "authentication_required" if behaviour == "authenticate" else "card_declined"
+    intent = settle_intent(world, open_intent(world, payment), payment.method, succeeds=succeeds, failure_code=code)
+    if behaviour == "disputed" and intent.latest_charge is not None:
+        dispute_charge(world, world.state.get(Charge, intent.latest_charge))
+    return intent
+
+
+def dispute_charge(world: World, charge: Charge) -> Dispute:
+    """The card's bank takes a payment back. Raises `StripeFailure` for one that cannot be disputed."""
+    if charge.status != "succeeded" or any(known.charge == charge.id for known in world.state.newest(Dispute)):
+        raise StripeFailure("This charge cannot be disputed (again).", param="charge")
+    dispute_id = world.new_id("du_")
+    booked = _book(world, -charge.amount, DISPUTE_FEE, charge.currency, "adjustment", dispute_id)
+    dispute = world.state.put(
+        Dispute(
+            dispute_id,
+            world.now(),
+            amount=charge.amount,
+            currency=charge.currency,
+            charge=charge.id,
+            payment_intent=charge.payment_intent,
+            reason="fraudulent",
+            status="needs_response",
+            booked=(booked.id,),
+        )
+    )
+    world.emit("charge.dispute.created", dispute)
+    world.emit("charge.dispute.funds_withdrawn", dispute)
+    return dispute
+
+
+def close_dispute(world: World, dispute: Dispute, *, won: bool) -> Dispute:
+    """The bank decides; a won dispute's money comes back, its fee stays. A closed one stays as it is."""
+    if dispute.status != "needs_response":
+        return dispute
+    if not won:
+        closed = world.state.put(replace(dispute, status="lost"))
+        world.emit("charge.dispute.closed", closed)
+        return closed
+    back = _book(world, dispute.amount, 0, dispute.currency, "adjustment", dispute.id)
+    closed = world.state.put(replace(dispute, status="won", booked=(*dispute.booked, back.id)))
+    world.emit("charge.dispute.funds_reinstated", closed)
+    world.emit("charge.dispute.closed", closed)
+    return closed
+
+
+def pay_out(world: World, amount: int) -> BalanceTransaction:
+    """Money goes to the operator's bank; `amount` in cents."""
+    payout = world.state.put(Payout(world.new_id("po_"), world.now(), amount, "usd"))
+    return _book(world, -amount, 0, "usd", "payout", payout.id)
 
 
 def _book(world: World, amount: int, fee: int, currency: str, kind: BookingType, source: str) -> BalanceTransaction:

@@ -6,7 +6,7 @@ Every value is escaped, nothing is loaded from anywhere, and a typed card is nev
 from datetime import UTC, datetime
 from html import escape
 
-from tokenbooth.sandbox.stripe.records import Price, Session, Subscription
+from tokenbooth.sandbox.stripe.records import Invoice, Price, Session, Subscription
 from tokenbooth.sandbox.stripe.state import State
 
 _STYLE = """
@@ -46,7 +46,8 @@ def _document(title: str, content: str) -> str:
 
 def money(cents: int, currency: str) -> str:
     """An amount for people, `$20.00`."""
-    return f"{_SYMBOLS.get(currency, currency.upper() + ' ')}{cents // 100}.{cents % 100:02d}"
+    sign = "-" if cents < 0 else ""
+    return f"{sign}{_SYMBOLS.get(currency, currency.upper() + ' ')}{abs(cents) // 100}.{abs(cents) % 100:02d}"
 
 
 def checkout_page(session: Session, state: State, error: str | None = None) -> str:
@@ -99,6 +100,20 @@ def _closed(session: Session, title: str, text: str) -> str:
 def filled(url: str, session: Session) -> str:
     """A return URL with Stripe's placeholder replaced."""
     return url.replace("{CHECKOUT_SESSION_ID}", session.id)
+
+
+def invoice_page(invoice: Invoice) -> str:
+    """An invoice with its lines."""
+    lines = [(line.description, line.amount) for line in invoice.prorations]
+    rows = "".join(
+        f"<li>{escape(text)}: {escape(money(amount, invoice.currency))}</li>"
+        for text, amount in lines or [(invoice.description, invoice.amount)]
+    )
+    title = f"Invoice {invoice.number}"
+    sum_shown = escape(money(invoice.amount_due, invoice.currency))
+    return _document(
+        title, f'<h1>{escape(title)}</h1><p class="sum">{sum_shown}</p><ul>{rows}</ul><p>{escape(invoice.status)}</p>'
+    )
 
 
 def message_page(title: str, text: str) -> str:

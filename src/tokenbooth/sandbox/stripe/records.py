@@ -7,9 +7,10 @@ within the sandbox. Amounts are in the currency's smallest unit, times are UTC s
 from dataclasses import dataclass, field
 from typing import Literal
 
-CardBehaviour = Literal["ok", "fails_later", "declines"]
-BillingReason = Literal["subscription_create", "subscription_cycle"]
-BookingType = Literal["charge", "refund", "refund_failure"]
+CardBehaviour = Literal["ok", "fails_later", "declines", "authenticate", "disputed"]
+BillingReason = Literal["subscription_create", "subscription_cycle", "subscription_update"]
+BookingType = Literal["charge", "refund", "refund_failure", "adjustment", "payout"]
+DisputeStatus = Literal["needs_response", "won", "lost"]
 SessionMode = Literal["payment", "subscription", "setup"]
 
 
@@ -23,10 +24,13 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Customer(Record):
+    """`balance` is what the customer owes; credit from a cheaper plan makes it negative."""
+
     email: str | None
     name: str | None
     metadata: dict[str, str]
     default_payment_method: str | None = None
+    balance: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +152,25 @@ class Refund(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Dispute(Record):
+    """`booked` are its balance transactions: the withdrawal, and the reinstatement once it is won."""
+
+    amount: int
+    currency: str
+    charge: str
+    payment_intent: str
+    reason: str
+    status: DisputeStatus
+    booked: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Payout(Record):
+    amount: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
 class BalanceTransaction(Record):
     """`amount` is signed: money that leaves us is negative."""
 
@@ -184,8 +207,19 @@ class Subscription(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class ProrationLine:
+    """A difference between two prices for what was left of a period; credit is negative."""
+
+    id: str
+    price: str
+    amount: int
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
 class Invoice(Record):
-    """A subscription's invoice with its one line. `finalizes_at` is set while it is a draft."""
+    """A subscription's invoice: its one ordinary line, or the prorations of a change. `finalizes_at` is set
+    while it is a draft; `applied` is what the customer's credit paid of it."""
 
     customer: str
     subscription: str
@@ -207,6 +241,13 @@ class Invoice(Record):
     next_attempt_at: int | None = None
     finalized_at: int | None = None
     paid_at: int | None = None
+    prorations: tuple[ProrationLine, ...] = ()
+    applied: int = 0
+
+    @property
+    def amount_due(self) -> int:
+        """What is left to be charged."""
+        return max(self.amount, 0) - self.applied
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,12 +275,24 @@ class WebhookEndpoint(Record):
     enabled_events: tuple[str, ...]
     description: str | None
     metadata: dict[str, str]
+    api_version: str | None = None
+    disabled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PortalConfiguration(Record):
+    """`features` is what customers may do, as it was asked for."""
+
+    default_return_url: str | None
+    features: dict[str, bool]
+    metadata: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class PortalSession(Record):
     customer: str
     return_url: str | None
+    configuration: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,12 +325,15 @@ KINDS: tuple[type[Record], ...] = (
     SetupIntent,
     Charge,
     Refund,
+    Dispute,
+    Payout,
     BalanceTransaction,
     Subscription,
     Invoice,
     InvoicePayment,
     Event,
     WebhookEndpoint,
+    PortalConfiguration,
     PortalSession,
     KeptAnswer,
     Settings,

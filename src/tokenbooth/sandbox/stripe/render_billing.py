@@ -186,18 +186,24 @@ def subscription(record: Subscription, state: State) -> JsonObject:
     }
 
 
-def invoice(record: Invoice, state: State) -> JsonObject:
-    paid = record.amount if record.status == "paid" else 0
+def invoice_path(invoice_id: str) -> str:
+    """Where an invoice's page stands below the sandbox's public URL."""
+    return f"/i/{invoice_id}"
+
+
+def invoice(record: Invoice, state: State, public_url: str) -> JsonObject:
+    paid = record.amount_due if record.status == "paid" else 0
+    page_url = None if record.number is None else public_url + invoice_path(record.id)
     owner = state.find(Customer, record.customer)
     return {
         **head(record, "invoice"),
         "account_country": "US",
         "account_name": "Sandbox",
         "account_tax_ids": None,
-        "amount_due": record.amount,
+        "amount_due": record.amount_due,
         "amount_overpaid": 0,
         "amount_paid": paid,
-        "amount_remaining": record.amount - paid,
+        "amount_remaining": record.amount_due - paid,
         "amount_shipping": 0,
         "application": None,
         "attempt_count": record.attempt_count,
@@ -230,15 +236,15 @@ def invoice(record: Invoice, state: State) -> JsonObject:
         "discounts": [],
         "due_date": None,
         "effective_at": record.finalized_at,
-        "ending_balance": None if record.finalized_at is None else 0,
+        "ending_balance": None if record.finalized_at is None else min(record.amount, 0),
         "footer": None,
         "from_invoice": None,
-        "hosted_invoice_url": None,
-        "invoice_pdf": None,
+        "hosted_invoice_url": page_url,
+        "invoice_pdf": None if page_url is None else f"{page_url}/pdf",
         "issuer": {"type": "self"},
         "last_finalization_error": None,
         "latest_revision": None,
-        "lines": listing([_invoice_line(record, state)], f"/v1/invoices/{record.id}/lines"),
+        "lines": listing(_invoice_lines(record, state), f"/v1/invoices/{record.id}/lines"),
         "metadata": {},
         "next_payment_attempt": record.finalizes_at or record.next_attempt_at,
         "number": record.number,
@@ -264,7 +270,7 @@ def invoice(record: Invoice, state: State) -> JsonObject:
         "rendering": None,
         "shipping_cost": None,
         "shipping_details": None,
-        "starting_balance": 0,
+        "starting_balance": -record.applied,
         "statement_descriptor": None,
         "status": record.status,
         "status_transitions": {
@@ -285,11 +291,24 @@ def invoice(record: Invoice, state: State) -> JsonObject:
     }
 
 
-def _invoice_line(record: Invoice, state: State) -> JsonObject:
-    known = state.get(Price, record.price)
+def _invoice_lines(record: Invoice, state: State) -> list[JsonValue]:
+    if record.prorations:
+        return [
+            _invoice_line(record, state, line.id, line.price, line.amount, line.description, proration=True)
+            for line in record.prorations
+        ]
+    return [
+        _invoice_line(record, state, record.line_id, record.price, record.amount, record.description, proration=False)
+    ]
+
+
+def _invoice_line(
+    record: Invoice, state: State, line_id: str, price_id: str, amount: int, description: str, *, proration: bool
+) -> JsonObject:
+    known = state.get(Price, price_id)
     source: JsonObject = {
         "invoice_item": None,
-        "proration": False,
+        "proration": proration,
         "proration_details": {"credited_items": None},
         "subscription": record.subscription,
         "subscription_item": record.item_id,
@@ -300,13 +319,13 @@ def _invoice_line(record: Invoice, state: State) -> JsonObject:
         "unit_amount_decimal": str(known.unit_amount),
     }
     return {
-        "id": record.line_id,
+        "id": line_id,
         "object": "line_item",
-        "amount": record.amount,
+        "amount": amount,
         "currency": record.currency,
-        "description": record.description,
+        "description": description,
         "discount_amounts": [],
-        "discountable": True,
+        "discountable": not proration,
         "discounts": [],
         "invoice": record.id,
         "livemode": False,
@@ -320,7 +339,7 @@ def _invoice_line(record: Invoice, state: State) -> JsonObject:
         "pretax_credit_amounts": [],
         "pricing": pricing,
         "quantity": record.quantity,
-        "subtotal": record.amount,
+        "subtotal": amount,
         "taxes": [],
     }
 

@@ -1,7 +1,14 @@
 """Customers, products, prices and set-up in Stripe's form. Pure; for the world and `render_billing`."""
 
 from tokenbooth.sandbox.stripe.json_types import JsonObject
-from tokenbooth.sandbox.stripe.records import Customer, PortalSession, Price, Product, WebhookEndpoint
+from tokenbooth.sandbox.stripe.records import (
+    Customer,
+    PortalConfiguration,
+    PortalSession,
+    Price,
+    Product,
+    WebhookEndpoint,
+)
 from tokenbooth.sandbox.stripe.render_shared import copied, head
 
 
@@ -9,7 +16,7 @@ def customer(record: Customer) -> JsonObject:
     return {
         **head(record, "customer"),
         "address": None,
-        "balance": 0,
+        "balance": record.balance,
         "currency": "usd",
         "default_source": None,
         "delinquent": False,
@@ -110,20 +117,46 @@ def plan(record: Price) -> JsonObject:
 def webhook_endpoint(record: WebhookEndpoint) -> JsonObject:
     return {
         **head(record, "webhook_endpoint"),
-        "api_version": None,
+        "api_version": record.api_version,
         "application": None,
         "description": record.description,
         "enabled_events": list(record.enabled_events),
         "metadata": copied(record.metadata),
-        "status": "enabled",
+        "status": "disabled" if record.disabled else "enabled",
         "url": record.url,
+    }
+
+
+def portal_configuration(record: PortalConfiguration) -> JsonObject:
+    features: JsonObject = {
+        name: {"enabled": record.features.get(name, False)}
+        for name in (
+            "customer_update",
+            "invoice_history",
+            "payment_method_update",
+            "subscription_cancel",
+            "subscription_update",
+        )
+    }
+    return {
+        **head(record, "billing_portal.configuration"),
+        "active": True,
+        "application": None,
+        "business_profile": {"headline": None, "privacy_policy_url": None, "terms_of_service_url": None},
+        "default_return_url": record.default_return_url,
+        "features": features,
+        "is_default": False,
+        "login_page": {"enabled": False, "url": None},
+        "metadata": copied(record.metadata),
+        "name": None,
+        "updated": record.created,
     }
 
 
 def portal_session(record: PortalSession, public_url: str) -> JsonObject:
     return {
         **head(record, "billing_portal.session"),
-        "configuration": "bpc_sandbox",
+        "configuration": record.configuration or "bpc_sandbox",
         "customer": record.customer,
         "flow": None,
         "locale": None,

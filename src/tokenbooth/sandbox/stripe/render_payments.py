@@ -4,8 +4,10 @@ from tokenbooth.sandbox.stripe.json_types import JsonObject, JsonValue
 from tokenbooth.sandbox.stripe.records import (
     BalanceTransaction,
     Charge,
+    Dispute,
     PaymentIntent,
     PaymentMethod,
+    Payout,
     Refund,
     SetupIntent,
 )
@@ -50,6 +52,8 @@ def payment_intent(record: PaymentIntent) -> JsonObject:
     last_error: JsonObject | None = None
     if record.failure_code is not None:
         last_error = {"type": "card_error", "code": record.failure_code, "message": record.failure_message}
+        if record.failure_code == "card_declined":
+            last_error["decline_code"] = "generic_decline"
     return {
         **head(record, "payment_intent"),
         "amount": record.amount,
@@ -133,7 +137,7 @@ def charge(record: Charge, state: State) -> JsonObject:
         "currency": record.currency,
         "customer": record.customer,
         "description": record.description,
-        "disputed": False,
+        "disputed": any(known.charge == record.id for known in state.newest(Dispute)),
         "failure_balance_transaction": None,
         "failure_code": record.failure_code,
         "failure_message": record.failure_message,
@@ -182,6 +186,48 @@ def refund(record: Refund) -> JsonObject:
         shown["failure_reason"] = "expired_or_canceled_card"
         shown["failure_balance_transaction"] = record.failure_balance_transaction
     return shown
+
+
+def dispute(record: Dispute, state: State, now_s: int) -> JsonObject:
+    booked: list[JsonValue] = [balance_transaction(state.get(BalanceTransaction, txn), now_s) for txn in record.booked]
+    return {
+        **head(record, "dispute"),
+        "amount": record.amount,
+        "balance_transactions": booked,
+        "charge": record.charge,
+        "currency": record.currency,
+        "enhanced_eligibility_types": [],
+        "evidence": {},
+        "evidence_details": {
+            "due_by": record.created + 7 * 86_400,
+            "has_evidence": False,
+            "past_due": False,
+            "submission_count": 0,
+        },
+        "is_charge_refundable": False,
+        "metadata": {},
+        "payment_intent": record.payment_intent,
+        "payment_method_details": {
+            "card": {"brand": "visa", "case_type": "chargeback", "network_reason_code": "10.4"},
+            "type": "card",
+        },
+        "reason": record.reason,
+        "status": record.status,
+    }
+
+
+def payout(record: Payout) -> JsonObject:
+    return {
+        **head(record, "payout"),
+        "amount": record.amount,
+        "arrival_date": record.created,
+        "automatic": True,
+        "balance_transaction": None,
+        "currency": record.currency,
+        "method": "standard",
+        "status": "paid",
+        "type": "bank_account",
+    }
 
 
 def balance_transaction(record: BalanceTransaction, now_s: int) -> JsonObject:

@@ -16,11 +16,14 @@ from tokenbooth.sandbox.stripe.records import (
     BalanceTransaction,
     Charge,
     Customer,
+    Dispute,
     Event,
     Invoice,
     InvoicePayment,
     PaymentIntent,
     PaymentMethod,
+    Payout,
+    PortalConfiguration,
     PortalSession,
     Price,
     Product,
@@ -96,7 +99,7 @@ class World:
             case Subscription():
                 return render_billing.subscription(record, self.state)
             case Invoice():
-                return render_billing.invoice(record, self.state)
+                return render_billing.invoice(record, self.state, self.public_url)
             case InvoicePayment():
                 return render_billing.invoice_payment(record)
             case Event():
@@ -105,7 +108,7 @@ class World:
             case _:
                 return self._render_payment(record)
 
-    def _render_payment(self, record: Record) -> JsonObject:
+    def _render_catalog(self, record: Record) -> JsonObject:
         match record:
             case Customer():
                 return render_catalog.customer(record)
@@ -113,6 +116,17 @@ class World:
                 return render_catalog.product(record)
             case Price():
                 return render_catalog.price(record)
+            case WebhookEndpoint():
+                return render_catalog.webhook_endpoint(record)
+            case PortalConfiguration():
+                return render_catalog.portal_configuration(record)
+            case PortalSession():
+                return render_catalog.portal_session(record, self.public_url)
+            case _:
+                raise TypeError(f"{type(record).__name__} is not an object of Stripe's")
+
+    def _render_payment(self, record: Record) -> JsonObject:
+        match record:
             case PaymentMethod():
                 return render_payments.payment_method(record)
             case PaymentIntent():
@@ -123,14 +137,14 @@ class World:
                 return render_payments.charge(record, self.state)
             case Refund():
                 return render_payments.refund(record)
+            case Dispute():
+                return render_payments.dispute(record, self.state, self.now())
+            case Payout():
+                return render_payments.payout(record)
             case BalanceTransaction():
                 return render_payments.balance_transaction(record, self.now())
-            case WebhookEndpoint():
-                return render_catalog.webhook_endpoint(record)
-            case PortalSession():
-                return render_catalog.portal_session(record, self.public_url)
             case _:
-                raise TypeError(f"{type(record).__name__} is not an object of Stripe's")
+                return self._render_catalog(record)
 
     def emit(self, event_type: str, record: Record, previous: JsonObject | None = None) -> None:
         """Note that something happened to `record`. `previous`: the former values of what was updated."""

@@ -35,6 +35,11 @@ def upgrade() -> None:
     _create_deposits()
     _create_deposit_hints()
     _create_chain_cursors()
+    _create_auto_topups()
+    _create_payments()
+    _create_reversals()
+    _create_balance_transactions()
+    _create_cursors()
     counter = sa.table("change_counter", sa.column("id", sa.Integer), sa.column("seq", sa.BigInteger))
     op.bulk_insert(counter, [{"id": 1, "seq": 0}])
 
@@ -47,6 +52,7 @@ def _create_accounts() -> None:
         sa.Column("password_hash", sa.String(), nullable=True),
         sa.Column("suspended_at_us", sa.BigInteger(), nullable=True),
         sa.Column("stripe_customer_id", sa.String(), nullable=True),
+        sa.Column("disputed_at_us", sa.BigInteger(), nullable=True),
         sa.Column("created_at_us", sa.BigInteger(), nullable=False),
         sa.Column("is_admin", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_accounts")),
@@ -234,18 +240,35 @@ def _create_checkouts() -> None:
         sa.Column("plan_slug", sa.String(), nullable=True),
         sa.Column("amount_nano", sa.BigInteger(), nullable=False),
         sa.Column("stripe_session_id", sa.String(), nullable=True),
+        sa.Column("stripe_payment_method_id", sa.String(), nullable=True),
+        sa.Column("stripe_payment_intent_id", sa.String(), nullable=True),
+        sa.Column("subscription_id", sa.String(), nullable=True),
+        sa.Column("failure", sa.String(), nullable=True),
         sa.Column("status", sa.String(), nullable=False),
         sa.Column("created_at_us", sa.BigInteger(), nullable=False),
         sa.Column("updated_at_us", sa.BigInteger(), nullable=False),
-        sa.CheckConstraint("kind IN ('subscription', 'top_up')", name=op.f("ck_checkouts_kind")),
+        sa.CheckConstraint(
+            "kind IN ('subscription', 'top_up', 'direct_top_up', 'auto_top_up', 'plan_change')",
+            name=op.f("ck_checkouts_kind"),
+        ),
         sa.CheckConstraint(
             "status IN ('pending', 'paid', 'expired', 'failed', 'review')", name=op.f("ck_checkouts_status")
         ),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_checkouts_account_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_checkouts")),
         sa.UniqueConstraint("stripe_session_id", name=op.f("uq_checkouts_stripe_session_id")),
+        sa.UniqueConstraint("stripe_payment_intent_id", name=op.f("uq_checkouts_stripe_payment_intent_id")),
     )
     op.create_index("ix_checkouts_account_id_status", "checkouts", ["account_id", "status"], unique=False)
+    one_at_a_time = sa.text("kind = 'auto_top_up' AND status = 'pending'")
+    op.create_index(
+        "uq_checkouts_one_auto_top_up",
+        "checkouts",
+        ["account_id"],
+        unique=True,
+        sqlite_where=one_at_a_time,
+        postgresql_where=one_at_a_time,
+    )
 
 
 def _create_ledger_entries() -> None:
@@ -339,6 +362,7 @@ def _create_subscription_periods() -> None:
         sa.Column("start_us", sa.BigInteger(), nullable=False),
         sa.Column("end_us", sa.BigInteger(), nullable=False),
         sa.Column("amount_nano", sa.BigInteger(), nullable=False),
+        sa.Column("refunded_nano", sa.BigInteger(), nullable=False),
         sa.Column("granted_at_us", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["subscription_id"], ["subscriptions.id"], name=op.f("fk_subscription_periods_subscription_id")
@@ -479,4 +503,91 @@ def _create_chain_cursors() -> None:
         sa.Column("block_hash", sa.String(), nullable=False),
         sa.Column("updated_at_us", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("chain_id", "token", "pass", name=op.f("pk_chain_cursors")),
+    )
+
+
+def _create_auto_topups() -> None:
+    op.create_table(
+        "auto_topups",
+        sa.Column("account_id", sa.String(), nullable=False),
+        sa.Column("enabled", sa.Boolean(), nullable=False),
+        sa.Column("threshold_nano", sa.BigInteger(), nullable=False),
+        sa.Column("amount_nano", sa.BigInteger(), nullable=False),
+        sa.Column("monthly_limit_nano", sa.BigInteger(), nullable=False),
+        sa.Column("failure", sa.String(), nullable=True),
+        sa.Column("failed_at_us", sa.BigInteger(), nullable=True),
+        sa.Column("updated_at_us", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_auto_topups_account_id")),
+        sa.PrimaryKeyConstraint("account_id", name=op.f("pk_auto_topups")),
+    )
+
+
+def _create_payments() -> None:
+    op.create_table(
+        "payments",
+        sa.Column("stripe_payment_intent_id", sa.String(), nullable=False),
+        sa.Column("account_id", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("reference", sa.String(), nullable=False),
+        sa.Column("paid_nano", sa.BigInteger(), nullable=False),
+        sa.Column("credited_nano", sa.BigInteger(), nullable=False),
+        sa.Column("checkout_id", sa.String(), nullable=True),
+        sa.Column("subscription_id", sa.String(), nullable=True),
+        sa.Column("stripe_invoice_id", sa.String(), nullable=True),
+        sa.Column("created_at_us", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("kind IN ('top_up', 'subscription')", name=op.f("ck_payments_kind")),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_payments_account_id")),
+        sa.PrimaryKeyConstraint("stripe_payment_intent_id", name=op.f("pk_payments")),
+        sa.UniqueConstraint("reference", name=op.f("uq_payments_reference")),
+        sa.UniqueConstraint("stripe_invoice_id", name=op.f("uq_payments_stripe_invoice_id")),
+    )
+    op.create_index(op.f("ix_payments_account_id"), "payments", ["account_id"], unique=False)
+
+
+def _create_reversals() -> None:
+    op.create_table(
+        "reversals",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("stripe_payment_intent_id", sa.String(), nullable=False),
+        sa.Column("account_id", sa.String(), nullable=False),
+        sa.Column("taken_nano", sa.BigInteger(), nullable=False),
+        sa.Column("moves", sa.Integer(), nullable=False),
+        sa.Column("pauses", sa.Boolean(), nullable=False),
+        sa.Column("created_at_us", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at_us", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("kind IN ('refund', 'dispute')", name=op.f("ck_reversals_kind")),
+        sa.CheckConstraint("taken_nano >= 0", name=op.f("ck_reversals_taken_floor")),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_reversals_account_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_reversals")),
+    )
+    op.create_index("ix_reversals_account_id_kind", "reversals", ["account_id", "kind"], unique=False)
+    op.create_index(
+        op.f("ix_reversals_stripe_payment_intent_id"), "reversals", ["stripe_payment_intent_id"], unique=False
+    )
+
+
+def _create_balance_transactions() -> None:
+    op.create_table(
+        "balance_transactions",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("type", sa.String(), nullable=False),
+        sa.Column("source_id", sa.String(), nullable=True),
+        sa.Column("stripe_payment_intent_id", sa.String(), nullable=True),
+        sa.Column("amount_nano", sa.BigInteger(), nullable=False),
+        sa.Column("fee_nano", sa.BigInteger(), nullable=False),
+        sa.Column("created_at_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_balance_transactions")),
+    )
+    op.create_index(
+        op.f("ix_balance_transactions_created_at_us"), "balance_transactions", ["created_at_us"], unique=False
+    )
+
+
+def _create_cursors() -> None:
+    op.create_table(
+        "cursors",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("position_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_cursors")),
     )

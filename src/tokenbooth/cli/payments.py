@@ -1,0 +1,210 @@
+"""The commands that move money at Stripe or compare it: refunds, ended subscriptions, disputes, the reconciler.
+
+They take the same paths as the server does and work while it runs. Every call to Stripe has an idempotency key made
+from what our books say, so that a command that was cut off can simply be given again.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+from tokenbooth.app import stripe_gateway
+from tokenbooth.cli.failures import CONFIGURATION, FAILURE, CommandFailed
+from tokenbooth.cli.output import print_json, print_line, print_table
+from tokenbooth.clock import SystemClock
+from tokenbooth.database import ready_database
+from tokenbooth.domain.money import NANO_PER_CENT, InvalidAmount, format_usd, parse_usd
+from tokenbooth.jobs.inbox import InboxHandler
+from tokenbooth.jobs.reconcile import Reconciler, Report
+from tokenbooth.logs import configure_logging
+from tokenbooth.payments.stripe_client import PaymentProviderError, StripeGateway
+from tokenbooth.payments.stripe_snapshots import RefundSnapshot
+from tokenbooth.payments.stripe_webhooks import WebhookEvent
+from tokenbooth.settings import Settings, load_settings
+from tokenbooth.store import audit_log, payments, reversals, subscriptions
+from tokenbooth.store.engine import Store
+from tokenbooth.store.operator import OPERATOR, find_customer
+from tokenbooth.store.payments import Payment
+
+T = TypeVar("T")
+
+
+class Desk:
+    """Everything that a command of this module works with."""
+
+    def __init__(self, store: Store, stripe: StripeGateway) -> None:
+        self.store = store
+        self.stripe = stripe
+        self.clock = SystemClock()
+        self._inbox = InboxHandler(store, stripe, self.clock)
+
+    async def follow(self, event_type: str, object_id: str) -> None:
+        """Bring our state to what an object at Stripe says.
+
+        Raises:
+            CommandFailed: a person has to look at it.
+        """
+        hint = WebhookEvent(OPERATOR, event_type, self.stripe.livemode, self.clock.now_us(), "", object_id)
+        reason = await self._inbox.refresh(hint)
+        if reason is not None:
+            raise CommandFailed(f"done at Stripe, but not booked here: {reason}")
+
+    async def reconcile(self) -> Report:
+        """Hold the books against Stripe's."""
+        job = Reconciler(self.store, self.stripe, self.clock, handle=self._inbox.handle, refresh=self._inbox.refresh)
+        return await job.reconcile()
+
+    def note(self, action: str, account_id: str | None, detail: str) -> None:
+        """Write down who did what."""
+        self.store.write_now(
+            audit_log.record,
+            actor=OPERATOR,
+            action=action,
+            account_id=account_id,
+            detail=detail,
+            now_us=self.clock.now_us(),
+        )
+
+
+def refund_payment(config: Path, name: str, *, amount: str | None, reason: str, end: bool, as_json: bool) -> None:
+    """Give a payment back, all that is left of it or an amount."""
+    _check_reason(reason)
+    amount_cents = None if amount is None else _cents(amount)
+    settings = load_settings(config)
+
+    async def work(desk: Desk) -> tuple[Payment, RefundSnapshot]:
+        payment = await desk.store.read(payments.find, name)
+        if payment is None:
+            raise CommandFailed(f"no payment is known by the name {name}")
+        if end and payment.subscription_id is None:
+            raise CommandFailed("--end: the payment was not for a subscription", exit_code=CONFIGURATION)
+        taken_nano = await desk.store.read(reversals.taken_nano, payment.stripe_payment_intent_id)
+        # The same until the refund is in our books, so that a repetition cannot refund twice.
+        key = f"refund-{payment.stripe_payment_intent_id}-{amount_cents or 'rest'}-{taken_nano}"
+        desk.note("payment.refunding", payment.account_id, f"{payment.stripe_payment_intent_id}: {reason}")
+        made = await desk.stripe.refund(payment.stripe_payment_intent_id, amount_cents, idempotency_key=key)
+        await desk.follow("refund.created", made.refund_id)
+        if end and payment.subscription_id is not None:
+            await _end(desk, payment.subscription_id, reason)
+        return payment, made
+
+    payment, made = _at_desk(settings, work)
+    given = format_usd(made.amount_cents * NANO_PER_CENT)
+    if as_json:
+        print_json(
+            {
+                "refundId": made.refund_id,
+                "status": made.status,
+                "amount": given,
+                "accountId": payment.account_id,
+                "subscriptionEnded": end,
+            }
+        )
+    else:
+        print_line(f"{made.refund_id}: {given} USD of {payment.stripe_payment_intent_id} given back ({made.status})")
+
+
+def end_subscription(config: Path, subscription_id: str, *, reason: str, as_json: bool) -> None:
+    """End a subscription now."""
+    _check_reason(reason)
+
+    async def work(desk: Desk) -> None:
+        await _end(desk, subscription_id, reason)
+
+    _at_desk(load_settings(config), work)
+    if as_json:
+        print_json({"subscriptionId": subscription_id, "ended": True})
+    else:
+        print_line(f"{subscription_id} has ended; its keys are refused from now on.")
+
+
+def unpause_account(config: Path, account: str, *, reason: str, as_json: bool) -> None:
+    """Let an account's keys go on that a dispute paused."""
+    _check_reason(reason)
+    with ready_database(load_settings(config)) as store:
+        customer = store.read_now(find_customer, account)
+        released = store.write_now(
+            reversals.release, customer.id, actor=OPERATOR, reason=reason, now_us=SystemClock().now_us()
+        )
+    if as_json:
+        print_json({"accountId": customer.id, "disputesReleased": released})
+    else:
+        print_line(f"{customer.id}: the keys go on, in spite of {released} disputes.")
+
+
+def reconcile_books(config: Path, *, as_json: bool) -> int:
+    """Print what differs; returns the exit code."""
+    report = _at_desk(load_settings(config), Desk.reconcile)
+    here, there = format_usd(report.here_nano), format_usd(report.at_stripe_nano)
+    if as_json:
+        print_json(
+            {
+                "ok": report.clean,
+                "here": here,
+                "atStripe": there,
+                "differences": [
+                    {
+                        "kind": found.kind,
+                        "subject": found.subject,
+                        "here": found.here,
+                        "atStripe": found.at_stripe,
+                        "repaired": found.repaired,
+                    }
+                    for found in report.differences
+                ],
+            }
+        )
+        return 0 if report.clean else FAILURE
+    if report.differences:
+        print_table(
+            ("what", "which", "here", "at Stripe", ""),
+            (
+                (found.kind, found.subject, found.here, found.at_stripe, "repaired" if found.repaired else "LOOK")
+                for found in report.differences
+            ),
+        )
+    print_line(f"Stripe holds {there} USD; by our books {here} USD.")
+    return 0 if report.clean else FAILURE
+
+
+async def _end(desk: Desk, subscription_id: str, reason: str) -> None:
+    stripe_id = await desk.store.read(subscriptions.stripe_id_of, subscription_id)
+    desk.note("subscription.ending", None, f"{subscription_id}: {reason}")
+    await desk.stripe.end_subscription(stripe_id, f"end-{subscription_id}")
+    await desk.follow("customer.subscription.deleted", stripe_id)
+
+
+def _at_desk(settings: Settings, work: Callable[[Desk], Awaitable[T]]) -> T:
+    if settings.stripe is None:
+        raise CommandFailed("stripe: it is not configured", exit_code=CONFIGURATION)
+    configured = settings.stripe
+    # To standard error: what a command prints must stay readable for machines.
+    configure_logging(settings.server.log_format)
+
+    async def run(store: Store) -> T:
+        gateway = stripe_gateway(configured)
+        try:
+            return await work(Desk(store, gateway))
+        except PaymentProviderError as failure:
+            raise CommandFailed(f"Stripe: {failure.message} ({failure.provider_code or failure.kind})") from None
+        finally:
+            await gateway.aclose()
+
+    with ready_database(settings) as store:
+        return asyncio.run(run(store))
+
+
+def _check_reason(reason: str) -> None:
+    if not reason.strip() or not reason.isprintable():
+        raise CommandFailed("--reason: must be a line of text", exit_code=CONFIGURATION)
+
+
+def _cents(amount: str) -> int:
+    try:
+        amount_nano = parse_usd(amount, max_decimals=2)
+    except InvalidAmount as mistake:
+        raise CommandFailed(f"--amount: {mistake}", exit_code=CONFIGURATION) from None
+    if amount_nano <= 0:
+        raise CommandFailed("--amount: must be above zero", exit_code=CONFIGURATION)
+    return amount_nano // NANO_PER_CENT

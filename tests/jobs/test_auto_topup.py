@@ -1,0 +1,133 @@
+"""Automatic top-ups: one charge when the credit is low, bounded, off when it fails."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from tests.support.shop import FAILS_LATER_CARD, Json, Shop, running_shop
+from tokenbooth.domain.ledger import TransferKind
+from tokenbooth.domain.money import NANO_PER_USD
+from tokenbooth.store.audit import audit
+from tokenbooth.store.engine import Store
+from tokenbooth.store.operator import change_credit
+
+RULE = {"enabled": True, "threshold": 10, "amount": "25.00", "monthlyLimit": 60}
+
+
+@pytest.fixture
+def shop(store: Store) -> Iterator[Shop]:
+    """A running product; the books are audited and held against Stripe's afterwards."""
+    with running_shop(store) as running:
+        yield running
+        report = running.reconcile()
+        assert report.at_stripe_nano == report.here_nano
+        assert store.read_now(audit).differences == ()
+
+
+def put(shop: Shop, body: object) -> httpx.Response:
+    """Set the rule."""
+    return shop.http.put("/api/billing/auto-topup", json=body)
+
+
+def rule(shop: Shop) -> Json:
+    """The rule as the account reads it."""
+    return shop.data("auto-topup")
+
+
+def spend(shop: Shop, usd: int) -> None:
+    """Let the customer use up credit."""
+    shop.store.write_now(
+        change_credit,
+        account=shop.ada.account_id,
+        kind=TransferKind.ADJUSTMENT,
+        amount_nano=-usd * NANO_PER_USD,
+        reason="used",
+        reference=None,
+        now_us=shop.clock.now_us(),
+    )
+
+
+def test_low_credit_is_topped_up_once(shop: Shop) -> None:
+    """Above the threshold nothing happens; below it the saved card is charged once, what is held counted as gone."""
+    shop.top_up(20)
+    assert put(shop, RULE).json()["data"] == {
+        "enabled": True,
+        "threshold": "10.00",
+        "amount": "25.00",
+        "monthlyLimit": "60.00",
+        "chargedThisMonth": "0.00",
+        "failure": None,
+        "failedAt": None,
+    }
+    shop.top_up_automatically()
+    assert shop.credit() == "20.00"
+    shop.live.held[shop.ada.account_id] = 11 * NANO_PER_USD
+    shop.top_up_automatically()
+    shop.top_up_automatically()
+    assert shop.credit() == "45.00"
+    assert rule(shop)["chargedThisMonth"] == "25.00"
+
+
+def test_the_months_limit_is_kept(shop: Shop) -> None:
+    """What one month may charge is bounded; the next month begins anew."""
+    shop.top_up(20)
+    put(shop, RULE)
+    for _ in range(4):
+        spend(shop, 20)
+        shop.top_up_automatically()
+    assert rule(shop)["chargedThisMonth"] == "50.00"
+    assert rule(shop)["enabled"] is True
+    shop.clock.advance(31 * 86_400)
+    shop.top_up_automatically()
+    assert rule(shop)["chargedThisMonth"] == "25.00"
+
+
+def test_never_two_at_once(shop: Shop) -> None:
+    """Many processes that look at the same moment make one charge."""
+    shop.top_up(20)
+    put(shop, RULE)
+    spend(shop, 15)
+    barrier = threading.Barrier(6)
+
+    def run() -> None:
+        barrier.wait()
+        shop.top_up_automatically()
+
+    with ThreadPoolExecutor(6) as threads:
+        for future in [threads.submit(run) for _ in range(6)]:
+            future.result()
+    assert shop.credit() == "30.00"
+    assert len(shop.stripe_ids("charges")) == 2
+
+
+def test_a_charge_that_fails_switches_it_off_and_the_owner_is_told(shop: Shop) -> None:
+    """The rule is off with its reason until it is set again; the card is not tried a second time."""
+    shop.top_up(20, card=FAILS_LATER_CARD)
+    put(shop, RULE)
+    spend(shop, 15)
+    shop.top_up_automatically()
+    shop.top_up_automatically()
+    shown = rule(shop)
+    assert (shown["enabled"], shown["failure"], shown["failedAt"]) == (
+        False,
+        "generic_decline",
+        "2026-03-05T10:00:00.000Z",
+    )
+    assert len(shop.stripe_ids("charges")) == 2
+    shop.top_up(20)
+    assert put(shop, {"enabled": True}).json()["data"]["failure"] is None
+    spend(shop, 20)
+    shop.top_up_automatically()
+    assert shop.credit() == "30.00"
+
+
+def test_a_rule_needs_a_card_and_makes_sense(shop: Shop) -> None:
+    """Without a saved card 402; with a limit below the amount, or without one, 400; switched off it needs nothing."""
+    assert put(shop, RULE).json()["error"]["code"] == "no_payment_method"
+    assert put(shop, {**RULE, "monthlyLimit": 20}).json()["error"]["param"] == "monthlyLimit"
+    assert put(shop, {"enabled": True}).json()["error"]["param"] == "threshold"
+    assert put(shop, {"enabled": 1}).json()["error"]["code"] == "invalid_type"
+    assert put(shop, {"enabled": False}).json()["data"]["enabled"] is False

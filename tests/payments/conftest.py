@@ -1,0 +1,5 @@
+"""The database fixture."""
+
+from tests.support.store import store
+
+__all__ = ["store"]
