@@ -16,14 +16,17 @@ ARGS ?=
 # Test processes at once.
 WORKERS ?= 2
 
-.PHONY: help install setup-test demo check format test test-crash bench-store bench-chain lock clean
+.PHONY: help install setup-test screenshots demo check format test test-crash bench-store bench-dashboard bench-chain lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 install: $(STAMPS)/product ## Create .venv with the product in it (.venv/bin/tokenbooth)
 
-setup-test: $(STAMPS)/dev $(STAMPS)/clients $(STAMPS)/chain ## Install what tests and checks need
+setup-test: $(STAMPS)/dev $(STAMPS)/browser $(STAMPS)/clients $(STAMPS)/chain ## Install what tests and checks need
+
+screenshots: setup-test ## Take the pictures of the dashboard anew: docs/images
+	@$(BIN)/python scripts/screenshots
 
 demo: install ## Run everything on this machine: make demo ARGS="--port 8099"
 	@exec $(BIN)/tokenbooth demo $(ARGS)
@@ -46,6 +49,9 @@ test-crash: setup-test ## Kill the service twenty times on each engine, under lo
 
 bench-store: setup-test ## Settlements a second per engine: make bench-store ARGS="--rows 10000000"
 	@$(BIN)/python bench/store.py $(ARGS)
+
+bench-dashboard: setup-test ## Time every page with 1,000 keys and a million requests
+	@$(BIN)/python -m bench.dashboard $(ARGS)
 
 bench-chain: setup-test ## Blocks scanned a second, with 10,000 addresses: make bench-chain ARGS="--blocks 50000"
 	@PYTHONPATH=. $(BIN)/python bench/chain.py $(ARGS)
@@ -72,6 +78,15 @@ $(STAMPS)/product: requirements.lock pyproject.toml | $(BIN)/python
 $(STAMPS)/dev: requirements-dev.lock $(STAMPS)/product
 	@echo "Installing what tests and checks need into $(VENV)"
 	@$(PIP) install --requirement requirements-dev.lock
+	@mkdir -p $(STAMPS) && touch $@
+
+# The browser comes from Debian; without root it has to be there already.
+$(STAMPS)/browser: tests/browser/package.json | $(BIN)/python
+	@if [ ! -x /usr/bin/chromium ] && [ "$$(id -u)" = 0 ]; then \
+	  echo "Installing Chromium for the browser tests"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; \
+	fi
+	@cd tests/browser && npm install --silent --no-audit --no-fund
 	@mkdir -p $(STAMPS) && touch $@
 
 # Clients that cannot share an environment with the newest SDKs, and Node's where Node is.

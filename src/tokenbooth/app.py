@@ -14,6 +14,7 @@ from tokenbooth.application import Application, Chain, Parts, Sandbox, data_dir
 from tokenbooth.catalog import Catalog, build_catalog
 from tokenbooth.clock import Clock, SystemClock
 from tokenbooth.dashboard import DashboardContext, create_dashboard
+from tokenbooth.dashboard.mail import make_mailer
 from tokenbooth.database import open_database
 from tokenbooth.domain.windows import parse_duration
 from tokenbooth.gateway.app import Gateway
@@ -94,12 +95,12 @@ def build_application(
         usdc=None if settings.usdc is None or chain is None else _usdc_desk(settings.usdc, chain),
     )
     program_version = version("tokenbooth")
+    management = create_management_app(context)
     dashboard = DashboardContext(
-        catalog=catalog,
-        clock=clock,
-        base_url=settings.server.base_url(),
-        min_top_up_nano=settings.billing.min_top_up_usd,
+        management=context,
+        mailer=make_mailer(settings.mail),
         version=program_version,
+        management_openapi=management.openapi,
     )
     return Application(
         Parts(
@@ -107,7 +108,7 @@ def build_application(
             store=store,
             catalog=catalog,
             gateway=gateway,
-            management=create_management_app(context),
+            management=management,
             dashboard=create_dashboard(dashboard),
             runner=Runner(_jobs(settings, store, clock, gateway, stripe, inbox, chain)),
             inbox=inbox,

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from tokenbooth.clock import Clock
 from tokenbooth.domain.keys import ALL_SCOPES, KeyKind, digest, shown_prefix
 from tokenbooth.ids import IdPrefix, new_id, new_key
-from tokenbooth.store.accounts import create_account
+from tokenbooth.store.accounts import create_account, set_admin
 from tokenbooth.store.engine import Store
 from tokenbooth.store.management_keys import NewManagementKey, create_management_key
 from tokenbooth.store.operator import OPERATOR
@@ -28,8 +28,17 @@ class NewCustomer:
     management_key: str = field(repr=False)
 
 
-def create_customer(store: Store, *, email: str, password: str | None, clock: Clock) -> NewCustomer:
+def create_customer(
+    store: Store, *, email: str, password: str | None, clock: Clock, is_admin: bool = False
+) -> NewCustomer:
     """Create an account and its first management key, which has every scope.
+
+    Args:
+        store: the database.
+        email: the customer's address.
+        password: of the dashboard; None for an account that gets one by a reset.
+        clock: the time.
+        is_admin: whether the operator's pages are open to it.
 
     Raises:
         InvalidRequest: `email` is no email address.
@@ -44,6 +53,8 @@ def create_customer(store: Store, *, email: str, password: str | None, clock: Cl
     def create(conn: Connection) -> None:
         create_account(conn, account_id, email, password_hash, now_us=now_us)
         create_management_key(conn, row, max_keys=_MAX_KEYS, actor=OPERATOR, now_us=now_us)
+        if is_admin:
+            set_admin(conn, account_id, actor=OPERATOR, now_us=now_us)
 
     store.write_now(create)
     return NewCustomer(account_id=account_id, management_key=key)

@@ -26,6 +26,7 @@ class IdPrefix(StrEnum):
     EVENT = "evt"
     TRANSFER = "tr"
     AUDIT = "aud"
+    SESSION = "ses"
 
 
 def new_id(prefix: IdPrefix, now_us: int) -> str:

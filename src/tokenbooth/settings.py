@@ -197,6 +197,26 @@ class ManagementSettings(Section):
     max_pending_checkouts: int = Field(100, ge=1)
 
 
+class DashboardSettings(Section):
+    """`[dashboard]`: who may sign up, how long a log-in lasts, how often an address may try."""
+
+    registration: Literal["open", "invitation", "closed"] = "open"
+    session_days: int = Field(30, ge=1, le=365)
+    attempts_per_minute: int = Field(10, ge=1)
+
+
+class MailSettings(Section):
+    """`[mail]`: the server that takes our e-mails; without it, their links stand in the log."""
+
+    host: str = Field(min_length=1)
+    port: int = Field(587, ge=1, le=65535)
+    sender: str = Field(min_length=3)
+    username: str | None = None
+    password: SecretStr | None = None
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    timeout_s: float = Field(20, gt=0)
+
+
 class RetentionSettings(Section):
     """`[retention]`: how long single requests are kept; the hourly figures and the ledger stay for ever."""
 
@@ -306,6 +326,8 @@ class Settings(Section):
     billing: BillingSettings = BillingSettings()
     gateway: GatewaySettings = GatewaySettings()
     management: ManagementSettings = ManagementSettings()
+    dashboard: DashboardSettings = DashboardSettings()
+    mail: MailSettings | None = None
     retention: RetentionSettings = RetentionSettings()
     plans: dict[Slug, PlanSettings] = Field(default_factory=_default_plans)
     upstreams: dict[str, UpstreamSettings] = {}

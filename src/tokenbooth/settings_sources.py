@@ -77,6 +77,9 @@ def resolve_secrets(raw: Raw, environ: Mapping[str, str], base_dir: Path) -> Non
         if secret is not None:
             # During a rotation both secrets stand in one place, separated by a comma.
             stripe["webhook_secrets"] = [part.strip() for part in str(secret).split(",")]
+    mail = raw.get("mail")
+    if isinstance(mail, dict):
+        _resolve(mail, "mail", "password", environ, base_dir)
     usdc = raw.get("usdc")
     if isinstance(usdc, dict):
         _resolve(usdc, "usdc", "rpc_url", environ, base_dir)

@@ -65,6 +65,7 @@ def test_its_comments_are_valid_settings(tmp_path: Path) -> None:
     path = tmp_path / "tokenbooth.toml"
     path.write_text(_with_comments_removed(template()), encoding="utf-8")
     (tmp_path / "stripe-key").write_text("a", encoding="utf-8")
+    (tmp_path / "smtp-password").write_text("b", encoding="utf-8")
     (tmp_path / "stripe-webhook-secret").write_text("b, c", encoding="utf-8")
     (tmp_path / "deepseek-key").write_text("d", encoding="utf-8")
     (tmp_path / "usdc-xpub").write_text(new_extended_public_key(), encoding="utf-8")

@@ -27,6 +27,7 @@ from tokenbooth.store.tables import (
     ledger_transfers,
     subscription_periods,
     subscriptions,
+    usage_days,
     usage_events,
     usage_hours,
 )
@@ -265,7 +266,7 @@ def test_an_hour_that_charges_differently_is_found(store: Store, customer: Custo
         store,
         lambda conn: conn.execute(update(usage_hours).where(usage_hours.c.key_id == "key_0").values(charged_nano=1)),
     )
-    assert [(row.check, row.subject.split()[0], row.stored, row.computed) for row in report.differences] == [
+    assert [(row.check, row.subject.split()[0], row.stored, row.computed) for row in _but_days(report)] == [
         ("usage_total", "key_spend:key_0", 4_012, 1),
         ("usage_hours", customer.account_id, 1, 4_012),
     ]
@@ -284,7 +285,7 @@ def test_a_roll_up_of_forgotten_events_is_checked(store: Store, customer: Custom
     while store.write_now(prune_usage, NOW_US + HOUR_US):
         pass
     report = _audited(store, lambda conn: conn.execute(update(usage_hours).values(uncollected_nano=0)))
-    assert report.differences == (AuditRow("usage_total", "uncollected:all", 82, 0),)
+    assert _but_days(report) == [AuditRow("usage_total", "uncollected:all", 82, 0)]
 
 
 def test_a_changed_hour_is_found(store: Store, customer: Customer) -> None:
@@ -293,7 +294,23 @@ def test_a_changed_hour_is_found(store: Store, customer: Customer) -> None:
         store,
         lambda conn: conn.execute(update(usage_hours).where(usage_hours.c.key_id == "key_0").values(prompt_tokens=1)),
     )
-    assert [(row.check, row.stored, row.computed) for row in report.differences] == [("usage_hours", 1, 40)]
+    assert [(row.check, row.stored, row.computed) for row in _but_days(report)] == [("usage_hours", 1, 40)]
+
+
+@pytest.mark.parametrize("dimension", ["all", "key", "model", "subscription"])
+def test_a_changed_day_is_found(store: Store, customer: Customer, dimension: str) -> None:
+    """A daily sum, by whatever it is summed, is that of its hours."""
+    days = usage_days.c
+    report = _audited(
+        store,
+        lambda conn: conn.execute(update(usage_days).where(days.dimension == dimension).values(cached_tokens=0)),
+    )
+    assert {(row.check, row.subject.split()[1]) for row in report.differences} == {("usage_day", dimension)}
+
+
+def _but_days(report: AuditReport) -> list[AuditRow]:
+    """The differences without those of days, which a changed hour always brings along."""
+    return [row for row in report.differences if row.check != "usage_day"]
 
 
 def test_a_period_that_nobody_paid_is_found(store: Store, customer: Customer) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import asdict, replace
 from typing import Final
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, Table, insert
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tokenbooth.domain.charges import Charge, PoolKind
@@ -11,7 +11,7 @@ from tokenbooth.domain.ledger import MEMO_CONTRA, Entry, Transfer, TransferKind,
 from tokenbooth.domain.subscriptions import SubscriptionStatus
 from tokenbooth.ids import IdPrefix, new_id
 from tokenbooth.store.ledger import post
-from tokenbooth.store.tables import subscriptions, usage_events, usage_hours
+from tokenbooth.store.tables import subscriptions, usage_days, usage_events, usage_hours
 
 HOUR_US: Final = 3_600 * 1_000_000
 DAY_US: Final = 24 * HOUR_US
@@ -96,8 +96,7 @@ def by_window(made: Charge, subscription_id: str) -> Charge:
 
 
 def add_usage(conn: Connection, *charges: Charge) -> None:
-    """Write single requests and their hourly sums, as settlement does."""
-    upsert = sqlite.insert if conn.dialect.name == "sqlite" else postgresql.insert
+    """Write single requests and their hourly and daily sums, as settlement does."""
     for made in charges:
         conn.execute(insert(usage_events).values(**asdict(made), transfer_id="tr_test"))
         sums = {
@@ -109,13 +108,28 @@ def add_usage(conn: Connection, *charges: Charge) -> None:
             "uncollected_nano": made.uncollected_nano,
             "upstream_cost_nano": made.upstream_cost_nano,
         }
-        row = upsert(usage_hours).values(
-            account_id=made.account_id,
-            hour_us=made.finished_at_us - made.finished_at_us % HOUR_US,
-            key_id=made.key_id,
-            model=made.model,
-            **sums,
-        )
-        added = {name: usage_hours.c[name] + row.excluded[name] for name in sums}
-        keys = ["account_id", "hour_us", "key_id", "model"]
-        conn.execute(row.on_conflict_do_update(index_elements=keys, set_=added))
+        hour_us = made.finished_at_us - made.finished_at_us % HOUR_US
+        hour: dict[str, str | int] = {
+            "account_id": made.account_id,
+            "hour_us": hour_us,
+            "key_id": made.key_id,
+            "model": made.model,
+        }
+        _add_up(conn, usage_hours, hour, sums)
+        day_us = made.finished_at_us - made.finished_at_us % DAY_US
+        names = {"all": "", "key": made.key_id, "model": made.model, "subscription": made.subscription_id}
+        for dimension, name in names.items():
+            day: dict[str, str | int] = {
+                "account_id": made.account_id,
+                "dimension": dimension,
+                "day_us": day_us,
+                "name": name,
+            }
+            _add_up(conn, usage_days, day, sums)
+
+
+def _add_up(conn: Connection, table: Table, place: dict[str, str | int], sums: dict[str, int]) -> None:
+    upsert = sqlite.insert if conn.dialect.name == "sqlite" else postgresql.insert
+    row = upsert(table).values(**place, **sums)
+    added = {name: table.c[name] + row.excluded[name] for name in sums}
+    conn.execute(row.on_conflict_do_update(index_elements=list(place), set_=added))

@@ -139,13 +139,14 @@ def account_create(
         Path | None,
         typer.Option(metavar="FILE", help='A file with the dashboard\'s password; "-" for standard input.'),
     ] = None,
+    admin: Annotated[bool, typer.Option("--admin", help="Open the operator's pages of the dashboard to it.")] = False,
     config: Config = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
     """Create an account and print its first management key."""
     from tokenbooth.cli.customers import create_account
 
-    create_account(config, email=email, password_file=password_file, as_json=as_json)
+    create_account(config, email=email, password_file=password_file, as_json=as_json, is_admin=admin)
 
 
 @credit_app.command("grant")

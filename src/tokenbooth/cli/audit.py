@@ -4,15 +4,19 @@ from pathlib import Path
 
 from tokenbooth.cli.failures import FAILURE
 from tokenbooth.cli.output import Json, print_json, print_line, print_table
+from tokenbooth.clock import SystemClock
 from tokenbooth.database import ready_database
 from tokenbooth.settings import load_settings
 from tokenbooth.store.audit import AuditReport, AuditRow, audit
+from tokenbooth.store.operator import OPERATOR
+from tokenbooth.store.operator_reports import record_audit
 
 
 def run_audit(config: Path, *, as_json: bool) -> int:
     """Audit the configured database; returns the exit code."""
     with ready_database(load_settings(config)) as store:
         report = store.read_now(audit)
+        store.write_now(record_audit, report, actor=OPERATOR, now_us=SystemClock().now_us())
     if as_json:
         print_json(
             {

@@ -14,11 +14,13 @@ from tokenbooth.settings import load_settings
 from tokenbooth.store.operator import CreditChange, change_credit
 
 
-def create_account(config: Path, *, email: str, password_file: Path | None, as_json: bool) -> None:
+def create_account(
+    config: Path, *, email: str, password_file: Path | None, as_json: bool, is_admin: bool = False
+) -> None:
     """Create an account with its first management key, which is shown this once."""
     password = None if password_file is None else _read_password(password_file)
     with ready_database(load_settings(config)) as store:
-        customer = create_customer(store, email=email, password=password, clock=SystemClock())
+        customer = create_customer(store, email=email, password=password, clock=SystemClock(), is_admin=is_admin)
     if as_json:
         print_json({"accountId": customer.account_id, "managementKey": customer.management_key})
         return

@@ -1,5 +1,6 @@
-"""The pages for people; only the composition root imports this."""
+"""The dashboard: where a customer begins and an operator looks; pages rendered on the server."""
 
-from tokenbooth.dashboard.app import DashboardContext, create_dashboard
+from tokenbooth.dashboard.app import create_dashboard
+from tokenbooth.dashboard.context import DashboardContext
 
 __all__ = ["DashboardContext", "create_dashboard"]

@@ -1,4 +1,4 @@
-"""Who asks: the management key of a request, what it may do, and how often.
+"""Who asks: the management key of a request (or the dashboard's log-in), what it may do, and how often.
 
 A mistyped key is recognised by its checksum, without a look-up. No error and no log line shows a key.
 Only `management` imports this.
@@ -10,11 +10,13 @@ from typing import Final
 from starlette.requests import Request
 
 from tokenbooth.clock import iso_ms
-from tokenbooth.domain.keys import KeyKind, Scope, digest, is_well_formed, kind_of
+from tokenbooth.domain.keys import ALL_SCOPES, KeyKind, Scope, digest, is_well_formed, kind_of
 from tokenbooth.errors import Forbidden, Unauthenticated
 from tokenbooth.management.context import ManagementContext
 from tokenbooth.management.requests import notes_of
+from tokenbooth.management.session import require_own_origin, session_owner
 from tokenbooth.store.management_keys import ManagementKey, find_management_key, touch_management_key
+from tokenbooth.store.sessions import SessionOwner
 
 _TOUCH_EVERY_US: Final = 60 * 1_000_000
 _READ_METHODS: Final = frozenset({"GET", "HEAD"})
@@ -26,7 +28,7 @@ class Caller:
 
     Attributes:
         account_id: the account.
-        key_id: the management key.
+        key_id: the management key, or the log-in.
         scopes: what the key may do.
         expires_at_us: when the key ends, UTC microseconds; None for never.
     """
@@ -48,22 +50,41 @@ async def authenticate(context: ManagementContext, request: Request, scope: Scop
     Raises:
         Unauthenticated: no management key, or not a valid one.
         RateLimited: the account asks too often.
-        Forbidden: the account is suspended and this is a write, or the key lacks the scope.
+        Forbidden: the account is suspended and this is a write, the key lacks the scope, or a log-in is used
+            from another site.
     """
+    owner = None if request.headers.getlist("authorization") else await session_owner(context, request)
+    if owner is not None:
+        return _logged_in(context, request, owner)
     key = await _valid_key(context, request)
-    notes = notes_of(request)
-    notes.account_id, notes.key_id = key.account_id, key.id
     _note_use(context, request, key)
-    context.rates.admit(
-        key.account_id,
-        limit=context.settings.management.requests_per_minute,
-        now_us=context.clock.monotonic_us(),
-    )
-    if key.account_suspended and request.method not in _READ_METHODS:
-        raise Forbidden("account_suspended", "This account is suspended. Contact the operator.")
+    _admit(context, request, key.account_id, key.id, is_suspended=key.account_suspended)
     if scope not in key.scopes:
         raise Forbidden("insufficient_scope", f"This management key lacks the scope `{scope}`.")
     return Caller(account_id=key.account_id, key_id=key.id, scopes=key.scopes, expires_at_us=key.expires_at_us)
+
+
+def _logged_in(context: ManagementContext, request: Request, owner: SessionOwner) -> Caller:
+    """The dashboard's log-in may do everything, but only for pages of this site."""
+    require_own_origin(context, request, writes=request.method not in _READ_METHODS)
+    _admit(context, request, owner.account_id, owner.session_id, is_suspended=owner.is_suspended)
+    return Caller(
+        account_id=owner.account_id, key_id=owner.session_id, scopes=frozenset(ALL_SCOPES), expires_at_us=None
+    )
+
+
+def _admit(
+    context: ManagementContext, request: Request, account_id: str, credential_id: str, *, is_suspended: bool
+) -> None:
+    notes = notes_of(request)
+    notes.account_id, notes.key_id = account_id, credential_id
+    context.rates.admit(
+        account_id,
+        limit=context.settings.management.requests_per_minute,
+        now_us=context.clock.monotonic_us(),
+    )
+    if is_suspended and request.method not in _READ_METHODS:
+        raise Forbidden("account_suspended", "This account is suspended. Contact the operator.")
 
 
 async def _valid_key(context: ManagementContext, request: Request) -> ManagementKey:

@@ -1,6 +1,6 @@
 """Management keys: create, list, delete. A key never makes one that may more, or lives longer, than itself.
 
-`app` mounts the router; the dashboard may use `create_key` and `management_key_payload`.
+`app` mounts the router; the dashboard may use `create_key` and `delete_key`.
 """
 
 from collections.abc import Sequence
@@ -123,6 +123,18 @@ async def create_key(
     return await once(context, claim, effect)
 
 
+async def delete_key(context: ManagementContext, *, account_id: str, key_id: str, actor: str) -> None:
+    """Delete a management key.
+
+    Raises:
+        NotFound: there is no such key, it is another account's, or it was deleted before.
+    """
+    if not is_id(key_id):
+        raise NotFound("key_not_found", "There is no management key with this id.")
+    await context.store.write(delete_management_key, account_id, key_id, actor=actor, now_us=context.clock.now_us())
+    await context.live.changed()
+
+
 def router(context: ManagementContext) -> APIRouter:
     """The routes of this module."""
     routes = APIRouter(tags=["management keys"], dependencies=[CREDENTIAL])
@@ -160,16 +172,7 @@ def router(context: ManagementContext) -> APIRouter:
     async def remove(request: Request, key_id: str) -> Response:
         """Delete a management key, also the one that asks. Scope `management-keys`."""
         caller = await authenticate(context, request, Scope.MANAGEMENT_KEYS)
-        if not is_id(key_id):
-            raise NotFound("key_not_found", "There is no management key with this id.")
-        await context.store.write(
-            delete_management_key,
-            caller.account_id,
-            key_id,
-            actor=caller.key_id,
-            now_us=context.clock.now_us(),
-        )
-        await context.live.changed()
+        await delete_key(context, account_id=caller.account_id, key_id=key_id, actor=caller.key_id)
         return respond(success({"id": key_id, "deleted": True}))
 
     return routes

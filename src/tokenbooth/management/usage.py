@@ -1,6 +1,6 @@
 """Usage: sums by day, key or model, and single requests page by page.
 
-`app` mounts the router; the dashboard may use `report` and `request_payload`.
+`app` mounts the router; the dashboard may use `report`, `request_payload` and the cursors.
 """
 
 import base64
@@ -215,12 +215,12 @@ def router(context: ManagementContext) -> APIRouter:
         caller = await authenticate(context, request, Scope.USAGE_READ)
         given = read_query(request, "cursor", "limit")
         limit = _read_limit(given.get("limit"))
-        after = _read_cursor(given["cursor"]) if "cursor" in given else None
+        after = read_cursor(given["cursor"]) if "cursor" in given else None
         await context.live.settled()
         # One more than asked for tells whether there is another page.
         found = await context.store.read(list_requests, caller.account_id, limit=limit + 1, after=after)
         page = found[:limit]
-        next_cursor = _write_cursor(page[-1]) if len(found) > limit else None
+        next_cursor = write_cursor(page[-1]) if len(found) > limit else None
         return respond(success({"requests": [request_payload(view) for view in page], "nextCursor": next_cursor}))
 
     @routes.get(
@@ -262,11 +262,17 @@ def _read_limit(text: str | None) -> int:
     return int(text)
 
 
-def _write_cursor(view: RequestView) -> str:
+def write_cursor(view: RequestView) -> str:
+    """The `cursor` of the page behind a request."""
     return base64.urlsafe_b64encode(f"{view.finished_at_us}:{view.request_id}".encode()).decode().rstrip("=")
 
 
-def _read_cursor(text: str) -> Position:
+def read_cursor(text: str) -> Position:
+    """The place that a `cursor` names.
+
+    Raises:
+        InvalidRequest: it is none of ours.
+    """
     try:
         if len(text) > _CURSOR_MAX:
             raise ValueError("too long")

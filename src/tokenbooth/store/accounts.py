@@ -31,6 +31,7 @@ class Account:
         suspended_at_us: since when nothing may be done; None while all is well. UTC microseconds.
         stripe_customer_id: Stripe's id of this customer, once there is one.
         created_at_us: UTC microseconds.
+        is_admin: whether the operator's pages are open to it.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Account:
     suspended_at_us: int | None
     stripe_customer_id: str | None
     created_at_us: int
+    is_admin: bool = False
 
     def __repr__(self) -> str:
         return f"Account({self.id!r})"
@@ -114,6 +116,18 @@ def set_password(conn: Connection, account_id: str, password_hash: str) -> None:
     _update(conn, account_id, password_hash=password_hash)
 
 
+def set_admin(conn: Connection, account_id: str, *, actor: str, now_us: int) -> None:
+    """Open the operator's pages to an account.
+
+    Raises:
+        NotFound: there is no such account.
+    """
+    _update(conn, account_id, is_admin=True)
+    audit_log.record(
+        conn, actor=actor, action="account.made_admin", account_id=account_id, detail=account_id, now_us=now_us
+    )
+
+
 def suspend(conn: Connection, account_id: str, *, actor: str, reason: str, now_us: int) -> None:
     """Stop an account: its keys are refused from now on, its management keys may only read.
 
@@ -144,7 +158,7 @@ def _announce(conn: Connection, account_id: str, *, actor: str, action: str, det
     audit_log.record(conn, actor=actor, action=action, account_id=account_id, detail=detail, now_us=now_us)
 
 
-_AccountRow = tuple[str, str, str | None, int | None, str | None, int]
+_AccountRow = tuple[str, str, str | None, int | None, str | None, int, bool]
 
 
 def _selection() -> Select[*_AccountRow]:
@@ -155,6 +169,7 @@ def _selection() -> Select[*_AccountRow]:
         accounts.c.suspended_at_us,
         accounts.c.stripe_customer_id,
         accounts.c.created_at_us,
+        accounts.c.is_admin,
     )
 
 

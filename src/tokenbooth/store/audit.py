@@ -95,6 +95,7 @@ def audit(conn: Connection) -> AuditReport:
         "event_without_transfer": audit_usage.events_without_transfer(),
         "usage_transfer": audit_usage.usage_transfers(kept_after_us),
         "usage_total": audit_usage.usage_totals(),
+        "usage_day": audit_usage.usage_days_of_hours(),
         "subscription_payment": _subscription_payments(),
         "reversal": _reversals(),
         "processor_fee": _processor_fees(),

@@ -1,4 +1,4 @@
-"""The audit's checks of usage: events, the transfers that paid for them, and the hourly roll-ups.
+"""The audit's checks of usage: events, the transfers that paid for them, and the hourly and daily roll-ups.
 
 Each is one statement that works on both engines and changes nothing. Only `store.audit` imports this.
 """
@@ -13,6 +13,7 @@ from sqlalchemy import (
     Row,
     Select,
     String,
+    Table,
     and_,
     case,
     cast,
@@ -25,7 +26,15 @@ from sqlalchemy import (
 
 from tokenbooth.domain.charges import PoolKind
 from tokenbooth.domain.ledger import UNCOLLECTED, AccountKind, TransferKind
-from tokenbooth.store.tables import ledger_accounts, ledger_entries, ledger_transfers, usage_events, usage_hours
+from tokenbooth.domain.windows import DAY_US
+from tokenbooth.store.tables import (
+    ledger_accounts,
+    ledger_entries,
+    ledger_transfers,
+    usage_days,
+    usage_events,
+    usage_hours,
+)
 
 Query = Select[str, int, int]
 """Rows of what is wrong: the subject, the stored figure, the figure as it should be."""
@@ -179,3 +188,49 @@ def _hour_differences(row: Row[*tuple[object, ...]], names: tuple[str, ...]) -> 
         stored, computed = int(figures[f"hours_{name}"]), int(figures[f"events_{name}"])
         if stored != computed:
             yield f"{subject} {name}", stored, computed
+
+
+def usage_days_of_hours() -> Query:
+    """A day's sums by each dimension are those of its hours: requests and every figure, added up."""
+    day_us = usage_hours.c.hour_us - usage_hours.c.hour_us % DAY_US
+    everything, nothing = literal("", String), literal(0)
+    figure = _figure(usage_hours)
+    of_hours = [
+        select(
+            usage_hours.c.account_id,
+            literal(dimension, String).label("dimension"),
+            day_us.label("day_us"),
+            name.label("name"),
+            nothing.label("stored"),
+            figure.label("computed"),
+        )
+        for dimension, name in (
+            ("all", everything),
+            ("key", usage_hours.c.key_id),
+            ("model", usage_hours.c.model),
+            # The hours don't know subscriptions: these must only add up to the same.
+            ("subscription", everything),
+        )
+    ]
+    of_days = select(
+        usage_days.c.account_id,
+        usage_days.c.dimension,
+        usage_days.c.day_us,
+        case((usage_days.c.dimension == "subscription", everything), else_=usage_days.c.name),
+        _figure(usage_days),
+        nothing,
+    )
+    facts = union_all(*of_hours, of_days).subquery()
+    stored, computed = func.sum(facts.c.stored), func.sum(facts.c.computed)
+    place = (facts.c.account_id, facts.c.dimension, facts.c.day_us, facts.c.name)
+    subject = facts.c.account_id + " " + facts.c.dimension + " " + cast(facts.c.day_us, String) + " " + facts.c.name
+    return select(subject, stored, computed).group_by(*place).having(stored != computed)
+
+
+def _figure(table: Table) -> ColumnElement[int]:
+    """One number that all sums of a row are in: what differs in one differs in it, but for a chance of rare mistakes
+    that cancel each other out."""
+    total: ColumnElement[int] = table.c.requests * 1
+    for weight, name in enumerate(_HOURLY_SUMS, start=2):
+        total = total + table.c[name] * weight
+    return total

@@ -3,6 +3,7 @@
 Anyone above `store` may import this.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +20,7 @@ from tokenbooth.errors import Conflict, NotFound
 from tokenbooth.store import audit_log, changes
 from tokenbooth.store.tables import accounts, api_keys, ledger_accounts, subscriptions
 
+_IDS_AT_ONCE: Final = 500
 ROWS_PER_LIVE_KEY: Final = 10
 """Deleted keys stay as rows; so many times the bound on keys is the bound on rows."""
 
@@ -125,6 +127,20 @@ def has_api_key(conn: Connection, account_id: str, key_id: str) -> bool:
     """Whether the key is, or was before it was deleted, the account's."""
     owned = and_(api_keys.c.id == key_id, api_keys.c.account_id == account_id)
     return conn.execute(select(api_keys.c.id).where(owned)).first() is not None
+
+
+def count_api_keys(conn: Connection, account_id: str) -> int:
+    """How many keys an account has that were not deleted."""
+    mine = and_(api_keys.c.account_id == account_id, api_keys.c.deleted_at_us.is_(None))
+    return conn.execute(select(func.count()).select_from(api_keys).where(mine)).scalar_one()
+
+
+def key_names(conn: Connection, account_id: str, key_ids: Collection[str]) -> dict[str, str]:
+    """The names of those of an account's keys, also deleted ones, by id."""
+    mine = api_keys.c.account_id == account_id
+    if len(key_ids) <= _IDS_AT_ONCE:
+        mine = and_(mine, api_keys.c.id.in_(key_ids))
+    return {row.id: row.name for row in conn.execute(select(api_keys.c.id, api_keys.c.name).where(mine))}
 
 
 def list_api_keys(conn: Connection, account_id: str, *, grace_us: int, now_us: int) -> list[ApiKeyView]:

@@ -80,6 +80,7 @@ def change_credit(
     reason: str,
     reference: str | None,
     now_us: int,
+    actor: str = OPERATOR,
 ) -> CreditChange:
     """Give a customer credit, or take it (a negative amount), and write down why.
 
@@ -94,6 +95,7 @@ def change_credit(
         reference: the operator's own; the same one again, with the same amount, changes nothing. None: every
             call counts.
         now_us: UTC microseconds.
+        actor: who does it, for the audit log.
 
     Raises:
         NotFound: there is no such account.
@@ -118,7 +120,7 @@ def change_credit(
         detail = f"{full_reference}: {amount_nano} nano-USD: {reason}"
         audit_log.record(
             conn,
-            actor=OPERATOR,
+            actor=actor,
             action=f"credit.{kind}",
             account_id=customer.id,
             detail=detail,

@@ -1,15 +1,15 @@
-"""Charges into the store: usage events in bulk, one ledger transfer per pool and batch, hourly roll-ups.
+"""Charges into the store: usage events in bulk, one ledger transfer per pool and batch, hourly and daily roll-ups.
 
 Applying a charge again changes nothing: the request id decides. It never fails on a floor: where money was taken back
 in the meantime, what is left is charged and the rest is booked as uncollected.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import Final
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Table, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tokenbooth.domain.charges import Charge, PoolKind
@@ -25,9 +25,10 @@ from tokenbooth.domain.ledger import (
     key_spend,
     window_spend,
 )
+from tokenbooth.domain.windows import DAY_US
 from tokenbooth.ids import IdPrefix, new_id
 from tokenbooth.store import ledger
-from tokenbooth.store.tables import api_keys, usage_events, usage_hours
+from tokenbooth.store.tables import api_keys, usage_days, usage_events, usage_hours
 
 _HOUR_US: Final = 3_600_000_000
 _ID_CHUNK: Final = 500
@@ -148,7 +149,7 @@ def _pool_entries(pool: _Pool, charged_nano: int) -> list[Entry]:
 
 
 @dataclass(slots=True)
-class _Hour:
+class _Sums:
     requests: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -167,30 +168,42 @@ class _Hour:
         self.upstream_cost_nano += charge.upstream_cost_nano
 
 
-_HOUR_FIELDS: Final = tuple(field.name for field in fields(_Hour))
-_hour_values: Final = attrgetter(*_HOUR_FIELDS)
+_SUM_FIELDS: Final = tuple(field.name for field in fields(_Sums))
+_sum_values: Final = attrgetter(*_SUM_FIELDS)
+_Place = tuple[str | int, ...]
 
 
 def _roll_up(conn: Connection, charges: Iterable[Charge]) -> None:
-    hours: dict[tuple[str, int, str, str], _Hour] = {}
+    """Add charges to the sums of their hours, and of their days by each dimension that reports group by."""
+    hours: dict[_Place, _Sums] = {}
+    days: dict[_Place, _Sums] = {}
     for charge in charges:
         hour_us = charge.finished_at_us - charge.finished_at_us % _HOUR_US
-        hours.setdefault((charge.account_id, hour_us, charge.key_id, charge.model), _Hour()).add(charge)
-    upsert = (sqlite.insert if conn.dialect.name == "sqlite" else postgresql.insert)(usage_hours)
-    summed = [column for column in usage_hours.c if not column.primary_key]
+        day_us = charge.finished_at_us - charge.finished_at_us % DAY_US
+        hours.setdefault((charge.account_id, hour_us, charge.key_id, charge.model), _Sums()).add(charge)
+        for dimension, name in (
+            ("all", ""),
+            ("key", charge.key_id),
+            ("model", charge.model),
+            ("subscription", charge.subscription_id),
+        ):
+            days.setdefault((charge.account_id, dimension, day_us, name), _Sums()).add(charge)
+    _add_up(conn, usage_hours, hours)
+    _add_up(conn, usage_days, days)
+
+
+def _add_up(conn: Connection, table: Table, sums: Mapping[_Place, _Sums]) -> None:
+    upsert = (sqlite.insert if conn.dialect.name == "sqlite" else postgresql.insert)(table)
+    summed = [column for column in table.c if not column.primary_key]
+    place = [column.name for column in table.primary_key]
     statement = upsert.on_conflict_do_update(
-        index_elements=[column.name for column in usage_hours.primary_key],
+        index_elements=place,
         set_={column.name: column + upsert.excluded[column.name] for column in summed},
     )
+    # In the order of the key, so that two transactions never wait for each other's rows.
     rows = [
-        {
-            "account_id": account_id,
-            "hour_us": hour_us,
-            "key_id": key_id,
-            "model": model,
-            **dict(zip(_HOUR_FIELDS, _hour_values(hour), strict=True)),
-        }
-        for (account_id, hour_us, key_id, model), hour in sorted(hours.items(), key=lambda item: item[0])
+        {**dict(zip(place, at, strict=True)), **dict(zip(_SUM_FIELDS, _sum_values(one), strict=True))}
+        for at, one in sorted(sums.items(), key=lambda item: item[0])
     ]
     conn.execute(statement, rows)
 

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -40,6 +41,32 @@ accounts = Table(
     Column("stripe_customer_id", String, unique=True),
     Column("disputed_at_us", BigInteger),
     Column("created_at_us", BigInteger, nullable=False),
+    Column("is_admin", Boolean, nullable=False, server_default=false()),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("account_id", String, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("digest", LargeBinary(32), nullable=False, unique=True),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("last_seen_at_us", BigInteger, nullable=False),
+    Column("expires_at_us", BigInteger, nullable=False, index=True),
+    Column("address", String, nullable=False),
+    Column("user_agent", String, nullable=False),
+)
+
+mail_links = Table(
+    "mail_links",
+    metadata,
+    Column("digest", LargeBinary(32), primary_key=True),
+    Column("purpose", String, nullable=False),
+    Column("email", String, nullable=False),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("expires_at_us", BigInteger, nullable=False, index=True),
+    CheckConstraint("purpose IN ('sign_up', 'reset')", name="purpose"),
+    Index("ix_mail_links_email_created_at_us", "email", "created_at_us"),
 )
 
 management_keys = Table(
@@ -281,6 +308,23 @@ usage_hours = Table(
     Column("upstream_cost_nano", BigInteger, nullable=False),
 )
 
+usage_days = Table(
+    "usage_days",
+    metadata,
+    Column("account_id", String, primary_key=True),
+    Column("dimension", String, primary_key=True),
+    Column("day_us", BigInteger, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("charged_nano", BigInteger, nullable=False),
+    Column("uncollected_nano", BigInteger, nullable=False),
+    Column("upstream_cost_nano", BigInteger, nullable=False),
+    CheckConstraint("dimension IN ('all', 'key', 'model', 'subscription')", name="dimension"),
+)
+
 inbox = Table(
     "inbox",
     metadata,
@@ -322,6 +366,9 @@ audit_log = Table(
     Column("action", String, nullable=False),
     Column("account_id", String),
     Column("detail", Text, nullable=False),
+    Index("ix_audit_log_at_us", "at_us"),
+    Index("ix_audit_log_account_id_at_us", "account_id", "at_us"),
+    Index("ix_audit_log_action_at_us", "action", "at_us"),
 )
 
 changes = Table(

@@ -1,6 +1,7 @@
 """What was used: sums over a span of time, and single requests page by page.
 
-Whole hours come from the hourly sums, the rest of a span from single requests. Cost is what was charged; what
+Whole days come from the daily sums, whole hours beside them from the hourly ones, the rest of a span from single
+requests. Cost is what was charged; what
 an answer cost the operator, and what was not collected, is not in here. Anyone above `store` may import this.
 """
 
@@ -11,7 +12,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal, or_, select, union_all
 
 from tokenbooth.domain.windows import DAY_US
-from tokenbooth.store.tables import usage_events, usage_hours
+from tokenbooth.store.tables import usage_days, usage_events, usage_hours
 
 HOUR_US: Final = 3_600 * 1_000_000
 
@@ -97,7 +98,7 @@ def usage_by(
         group_by: day (UTC), key or model.
         key_id: only this key's; None for all.
     """
-    parts = union_all(*_parts(account_id, span, key_id)).subquery()
+    parts = union_all(*_parts(account_id, span, group_by, key_id)).subquery()
     group: ColumnElement[int] | ColumnElement[str]
     match group_by:
         case GroupBy.DAY:
@@ -131,10 +132,31 @@ def usage_by(
     }
 
 
-def list_requests(conn: Connection, account_id: str, *, limit: int, after: Position | None = None) -> list[RequestView]:
-    """Single requests, newest first; later ones never move the pages behind `after`."""
+def list_requests(
+    conn: Connection,
+    account_id: str,
+    *,
+    limit: int,
+    after: Position | None = None,
+    span: Span | None = None,
+    key_id: str | None = None,
+) -> list[RequestView]:
+    """Single requests, newest first; later ones never move the pages behind `after`.
+
+    Args:
+        conn: the snapshot.
+        account_id: whose.
+        limit: how many at most.
+        after: behind which one to begin; None for the newest.
+        span: when they were finished; None for any time.
+        key_id: only this key's; None for all.
+    """
     columns = usage_events.c
     conditions: list[ColumnElement[bool]] = [columns.account_id == account_id]
+    if span is not None:
+        conditions += [columns.finished_at_us >= span.from_us, columns.finished_at_us < span.to_us]
+    if key_id is not None:
+        conditions.append(columns.key_id == key_id)
     if after is not None:
         # The first condition says nothing new; it is what the index is searched by.
         conditions += [
@@ -153,18 +175,60 @@ def list_requests(conn: Connection, account_id: str, *, limit: int, after: Posit
 _Part = Select[int, str, str, int, int, int, int, int]
 
 
-def _parts(account_id: str, span: Span, key_id: str | None) -> list[_Part]:
-    """The whole hours of a span, and what lies before and behind them."""
-    first_hour_us = -(-span.from_us // HOUR_US) * HOUR_US
-    last_hour_us = span.to_us // HOUR_US * HOUR_US
-    if first_hour_us >= last_hour_us:
-        return [_single_requests(account_id, span, key_id)]
-    parts = [_hours(account_id, Span(first_hour_us, last_hour_us), key_id)]
-    if span.from_us < first_hour_us:
-        parts.append(_single_requests(account_id, Span(span.from_us, first_hour_us), key_id))
-    if last_hour_us < span.to_us:
-        parts.append(_single_requests(account_id, Span(last_hour_us, span.to_us), key_id))
+def _parts(account_id: str, span: Span, group_by: GroupBy, key_id: str | None) -> list[_Part]:
+    """The whole days of a span, the whole hours beside them, and what lies before and behind those."""
+    # The sums of a day know one dimension each: a key's models are only in the hours.
+    coarsest_us = HOUR_US if key_id is not None and group_by is GroupBy.MODEL else DAY_US
+    parts = []
+    for part, unit_us in _split(span, coarsest_us):
+        if unit_us == DAY_US:
+            parts.append(_days(account_id, part, group_by, key_id))
+        elif unit_us == HOUR_US:
+            parts.append(_hours(account_id, part, key_id))
+        else:
+            parts.append(_single_requests(account_id, part, key_id))
     return parts
+
+
+def _split(span: Span, unit_us: int) -> list[tuple[Span, int]]:
+    """A span as parts of whole units, where there are any, with smaller units around them; the smallest is 1."""
+    if unit_us == 1:
+        return [(span, 1)]
+    smaller_us = HOUR_US if unit_us == DAY_US else 1
+    first_us, last_us = -(-span.from_us // unit_us) * unit_us, span.to_us // unit_us * unit_us
+    if first_us >= last_us:
+        return _split(span, smaller_us)
+    parts = [(Span(first_us, last_us), unit_us)]
+    if span.from_us < first_us:
+        parts += _split(Span(span.from_us, first_us), smaller_us)
+    if last_us < span.to_us:
+        parts += _split(Span(last_us, span.to_us), smaller_us)
+    return parts
+
+
+def _days(account_id: str, span: Span, group_by: GroupBy, key_id: str | None) -> _Part:
+    columns = usage_days.c
+    dimension = "key" if key_id is not None or group_by is GroupBy.KEY else "all"
+    if group_by is GroupBy.MODEL:
+        dimension = "model"
+    within = and_(
+        columns.account_id == account_id,
+        columns.dimension == dimension,
+        columns.day_us >= span.from_us,
+        columns.day_us < span.to_us,
+    )
+    if key_id is not None:
+        within = and_(within, columns.name == key_id)
+    return select(
+        columns.day_us.label("at_us"),
+        columns.name.label("key_id"),
+        columns.name.label("model"),
+        columns.requests,
+        columns.prompt_tokens,
+        columns.cached_tokens,
+        columns.completion_tokens,
+        columns.charged_nano,
+    ).where(within)
 
 
 def _hours(account_id: str, span: Span, key_id: str | None) -> _Part:

@@ -22,12 +22,15 @@ def upgrade() -> None:
     _create_retention()
     _create_usage_events()
     _create_usage_hours()
+    _create_usage_days()
     _create_checkouts()
     _create_ledger_entries()
     _create_management_keys()
     _create_subscriptions()
     _create_api_keys()
     _create_subscription_periods()
+    _create_sessions()
+    _create_mail_links()
     _create_deposit_addresses()
     _create_deposits()
     _create_deposit_hints()
@@ -51,6 +54,7 @@ def _create_accounts() -> None:
         sa.Column("stripe_customer_id", sa.String(), nullable=True),
         sa.Column("disputed_at_us", sa.BigInteger(), nullable=True),
         sa.Column("created_at_us", sa.BigInteger(), nullable=False),
+        sa.Column("is_admin", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_accounts")),
         sa.UniqueConstraint("email", name=op.f("uq_accounts_email")),
         sa.UniqueConstraint("stripe_customer_id", name=op.f("uq_accounts_stripe_customer_id")),
@@ -68,6 +72,9 @@ def _create_audit_log() -> None:
         sa.Column("detail", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_log")),
     )
+    op.create_index("ix_audit_log_at_us", "audit_log", ["at_us"], unique=False)
+    op.create_index("ix_audit_log_account_id_at_us", "audit_log", ["account_id", "at_us"], unique=False)
+    op.create_index("ix_audit_log_action_at_us", "audit_log", ["action", "at_us"], unique=False)
 
 
 def _create_change_counter() -> None:
@@ -364,6 +371,61 @@ def _create_subscription_periods() -> None:
     )
     op.create_index(
         op.f("ix_subscription_periods_subscription_id"), "subscription_periods", ["subscription_id"], unique=False
+    )
+
+
+def _create_sessions() -> None:
+    op.create_table(
+        "sessions",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("account_id", sa.String(), nullable=False),
+        sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("created_at_us", sa.BigInteger(), nullable=False),
+        sa.Column("last_seen_at_us", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at_us", sa.BigInteger(), nullable=False),
+        sa.Column("address", sa.String(), nullable=False),
+        sa.Column("user_agent", sa.String(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_sessions_account_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sessions")),
+        sa.UniqueConstraint("digest", name=op.f("uq_sessions_digest")),
+    )
+    op.create_index(op.f("ix_sessions_account_id"), "sessions", ["account_id"], unique=False)
+    op.create_index(op.f("ix_sessions_expires_at_us"), "sessions", ["expires_at_us"], unique=False)
+
+
+def _create_mail_links() -> None:
+    op.create_table(
+        "mail_links",
+        sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("purpose", sa.String(), nullable=False),
+        sa.Column("email", sa.String(), nullable=False),
+        sa.Column("created_at_us", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at_us", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("purpose IN ('sign_up', 'reset')", name=op.f("ck_mail_links_purpose")),
+        sa.PrimaryKeyConstraint("digest", name=op.f("pk_mail_links")),
+    )
+    op.create_index(op.f("ix_mail_links_expires_at_us"), "mail_links", ["expires_at_us"], unique=False)
+    op.create_index("ix_mail_links_email_created_at_us", "mail_links", ["email", "created_at_us"], unique=False)
+
+
+def _create_usage_days() -> None:
+    op.create_table(
+        "usage_days",
+        sa.Column("account_id", sa.String(), nullable=False),
+        sa.Column("dimension", sa.String(), nullable=False),
+        sa.Column("day_us", sa.BigInteger(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("requests", sa.BigInteger(), nullable=False),
+        sa.Column("prompt_tokens", sa.BigInteger(), nullable=False),
+        sa.Column("cached_tokens", sa.BigInteger(), nullable=False),
+        sa.Column("completion_tokens", sa.BigInteger(), nullable=False),
+        sa.Column("charged_nano", sa.BigInteger(), nullable=False),
+        sa.Column("uncollected_nano", sa.BigInteger(), nullable=False),
+        sa.Column("upstream_cost_nano", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint(
+            "dimension IN ('all', 'key', 'model', 'subscription')", name=op.f("ck_usage_days_dimension")
+        ),
+        sa.PrimaryKeyConstraint("account_id", "dimension", "day_us", "name", name=op.f("pk_usage_days")),
     )
 
 

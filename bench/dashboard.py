@@ -1,0 +1,171 @@
+"""How long each page of the dashboard takes for an account with many keys and a million requests.
+
+    make bench-dashboard ARGS="[--events 1000000] [--keys 1000] [--limit-ms 100]"
+
+The requests lie in 90 days, evenly over the keys and three models, so that nearly each has an hour of its own: the
+worst case for the roll-ups. Pages are asked for without a network, one at a time, each 15 times; the first is thrown
+away. Exits with 1 when the slowest page's median is above the limit.
+"""
+
+import argparse
+import asyncio
+import logging
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+import structlog
+from sqlalchemy import Connection, insert, text
+
+from tests.support.dashboard import Booth, open_booth
+from tokenbooth.domain.keys import KeyKind, digest
+from tokenbooth.domain.windows import DAY_US
+from tokenbooth.ids import IdPrefix, new_id, new_key
+from tokenbooth.store.engine import Store, open_store
+from tokenbooth.store.migrate import migrate
+from tokenbooth.store.tables import api_keys
+
+EMAIL: Final = "many@example.com"
+DAYS: Final = 90
+ROUNDS: Final = 15
+_EVENTS: Final = """
+INSERT INTO usage_events
+WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < :events - 1)
+SELECT printf('req_%014x%012x', :from_us + i * :step_us, i), :account, k.id, 'credit', '', 0,
+    'maker/model-' || (i % 3), 'chat.completions', 'one', :from_us + i * :step_us,
+    1000, 100, 0, 200, 0, 270000000, 70000000, 270000000, 1100000000, 0, 470000, 0, 300000, 0, 'tr_bench'
+FROM n JOIN bench_keys k ON k.number = (i * 7919) % :keys
+"""
+_SUMS: Final = (
+    "count(*), sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(charged_nano), "
+    "sum(uncollected_nano), sum(upstream_cost_nano)"
+)
+
+
+def main() -> int:
+    """Fill a database, time the pages, print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--keys", type=int, default=1_000)
+    parser.add_argument("--limit-ms", type=float, default=100.0)
+    asked = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    with tempfile.TemporaryDirectory() as directory:
+        store = open_store(f"sqlite:///{Path(directory) / 'bench.db'}")
+        try:
+            migrate(store.engine)
+            slowest_ms = asyncio.run(measure(store, asked.keys, asked.events))
+        finally:
+            store.close()
+    print(f"slowest median {slowest_ms:.1f} ms, limit {asked.limit_ms:.0f} ms")
+    return int(slowest_ms > asked.limit_ms)
+
+
+async def measure(store: Store, keys: int, events: int) -> float:
+    """The median of the slowest page, in milliseconds."""
+    async with open_booth(store) as booth:
+        account_id = booth.account(EMAIL, is_admin=True)
+        began = time.perf_counter()
+        fill(booth, account_id, keys, events)
+        print(f"{keys:,} keys and {events:,} requests written in {time.perf_counter() - began:.0f} s")
+        browser = booth.browser()
+        assert (await browser.log_in(EMAIL)).status_code == 303
+        key_id = store.read_now(lambda conn: conn.execute(text("SELECT min(id) FROM api_keys")).scalar_one())
+        medians = []
+        for path in pages(key_id, account_id):
+            times_ms, size = [], 0
+            for _ in range(ROUNDS):
+                started = time.perf_counter()
+                answer = await browser.get(path)
+                times_ms.append((time.perf_counter() - started) * 1_000)
+                assert answer.status_code == 200, (path, answer.status_code)
+                size = len(answer.content)
+            times_ms = times_ms[1:]
+            medians.append(statistics.median(times_ms))
+            print(f"{medians[-1]:8.1f} ms  (max {max(times_ms):6.1f})  {size:>8,} bytes  {path}")
+        return max(medians)
+
+
+def pages(key_id: str, account_id: str) -> list[str]:
+    """Every page of the dashboard, and the usage page with each of its filters."""
+    return [
+        "/",
+        "/docs",
+        "/dashboard",
+        "/dashboard/keys",
+        "/dashboard/keys?page=20",
+        f"/dashboard/keys/{key_id}/delete",
+        "/dashboard/keys/management",
+        "/dashboard/usage",
+        "/dashboard/usage?by=key",
+        "/dashboard/usage?by=model",
+        f"/dashboard/usage?key={key_id}",
+        "/dashboard/usage.csv?by=key",
+        "/dashboard/billing",
+        "/dashboard/account",
+        "/dashboard/operator",
+        f"/dashboard/operator/accounts/{account_id}",
+        "/dashboard/operator/inbox",
+        "/dashboard/operator/audit",
+    ]
+
+
+def fill(booth: Booth, account_id: str, keys: int, events: int) -> None:
+    """Keys, requests, and their sums by hour and by day as settlement would have made them."""
+    now_us = booth.clock.now_us()
+
+    def write(conn: Connection) -> None:
+        ids = [new_id(IdPrefix.API_KEY, now_us) for _ in range(keys)]
+        rows = [
+            {
+                "id": one,
+                "account_id": account_id,
+                "name": f"key number {number}",
+                "digest": digest(new_key(KeyKind.API)),
+                "prefix": "sk_live_0000",
+                "created_at_us": now_us + number,
+                "last_used_at_us": now_us,
+            }
+            for number, one in enumerate(ids)
+        ]
+        conn.execute(insert(api_keys), rows)
+        conn.execute(text("CREATE TEMP TABLE bench_keys (number INTEGER PRIMARY KEY, id TEXT)"))
+        conn.execute(
+            text("INSERT INTO bench_keys VALUES (:number, :id)"),
+            [{"number": number, "id": one} for number, one in enumerate(ids)],
+        )
+        from_us = now_us - DAYS * DAY_US
+        conn.execute(
+            text(_EVENTS),
+            {
+                "events": events,
+                "keys": keys,
+                "account": account_id,
+                "from_us": from_us,
+                "step_us": DAYS * DAY_US // events,
+            },
+        )
+        hour = "finished_at_us - finished_at_us % 3600000000"
+        conn.execute(
+            text(
+                f"INSERT INTO usage_hours SELECT account_id, {hour}, key_id, model, {_SUMS} "  # noqa: S608
+                "FROM usage_events GROUP BY 1, 2, 3, 4"
+            )
+        )
+        day = f"finished_at_us - finished_at_us % {DAY_US}"
+        for dimension, name in (("all", "''"), ("key", "key_id"), ("model", "model"), ("subscription", "''")):
+            conn.execute(
+                text(
+                    f"INSERT INTO usage_days SELECT account_id, '{dimension}', {day}, {name}, {_SUMS} "  # noqa: S608
+                    "FROM usage_events GROUP BY 1, 3, 4"
+                )
+            )
+
+    booth.store.write_now(write)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,310 @@
+"""Getting in and out: sign-up, log-in, log-out, a forgotten password.
+
+No page tells whether an email has an account: signing up and asking for a reset always answer the same, and what
+there is to say goes to the mailbox; a wrong email takes as long as a wrong password. Only `dashboard.app` imports this.
+"""
+
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from sqlalchemy import Connection
+from starlette.background import BackgroundTask
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tokenbooth.dashboard.address_rates import network_of
+from tokenbooth.dashboard.mail import Mail
+from tokenbooth.dashboard.passwords import checked_password
+from tokenbooth.dashboard.web import Form, Handler, Visitor, Web, client_address, safe_next, see_other
+from tokenbooth.domain.windows import DAY_US
+from tokenbooth.errors import Forbidden, NotFound, TokenboothError
+from tokenbooth.ids import IdPrefix, new_id
+from tokenbooth.management.session import cookie_name
+from tokenbooth.store import accounts, audit_log, sessions
+from tokenbooth.store.accounts import Account, normalise_email
+from tokenbooth.store.sessions import NewSession, Purpose, secret_digest
+
+PublicHandler = Callable[[Request, Form], Awaitable[Response]]
+
+_SECRET_BYTES: Final = 32
+_HOUR_US: Final = 3_600 * 1_000_000
+SIGN_UP_LIFE_US: Final = DAY_US
+INVITATION_LIFE_US: Final = 7 * DAY_US
+RESET_LIFE_US: Final = _HOUR_US
+_USER_AGENT_MAX: Final = 200
+_WRONG: Final = "Email or password is wrong."
+
+
+class Access:
+    """The pages of this module."""
+
+    def __init__(self, web: Web) -> None:
+        self._web = web
+        self._context = web.context
+        self._management = web.context.management
+
+    def routes(self) -> list[Route]:
+        """Where they are."""
+        return [
+            Route("/login", self.show_log_in, methods=["GET"]),
+            Route("/login", self._public(self.log_in), methods=["POST"]),
+            Route("/logout", self._web.posted(self.log_out, while_suspended=True), methods=["POST"]),
+            Route("/signup", self.show_sign_up, methods=["GET"]),
+            Route("/signup", self._public(self.sign_up), methods=["POST"]),
+            Route("/signup/{secret}", self.show_confirm, methods=["GET"]),
+            Route("/signup/{secret}", self._public(self.confirm), methods=["POST"]),
+            Route("/reset", self.show_reset, methods=["GET"]),
+            Route("/reset", self._public(self.reset), methods=["POST"]),
+            Route("/reset/{secret}", self.show_choose, methods=["GET"]),
+            Route("/reset/{secret}", self._public(self.choose), methods=["POST"]),
+        ]
+
+    async def show_log_in(self, request: Request) -> Response:
+        wanted = safe_next(request.query_params.get("next", ""))
+        if await self._web.visitor(request) is not None:
+            return see_other(wanted)
+        done = request.query_params.get("done")
+        return self._web.page(request, "login.html", None, email="", next=wanted, problem=None, done=done)
+
+    async def log_in(self, request: Request, form: Form) -> Response:
+        email, wanted = form.text("email").strip(), safe_next(form.text("next"))
+        try:
+            account = await self._known(email, form.text("password"))
+        except TokenboothError as error:
+            return self._web.page(
+                request, "login.html", None, status=error.status, email=email, next=wanted, problem=error.message,
+                done=None,
+            )  # fmt: skip
+        return await self._logged_in(request, account.id, wanted)
+
+    async def log_out(self, request: Request, visitor: Visitor, _: Form) -> Response:
+        await self._management.store.write(sessions.end_session, visitor.account_id, visitor.owner.session_id)
+        response = see_other("/login?done=out")
+        self._set_cookie(response, "", max_age_s=0)
+        return response
+
+    async def show_sign_up(self, request: Request) -> Response:
+        return self._web.page(request, "signup.html", None, email="", problem=None)
+
+    async def sign_up(self, request: Request, form: Form) -> Response:
+        if self._management.settings.dashboard.registration != "open":
+            raise Forbidden("registration_closed", "Signing up is not open on this server.")
+        try:
+            email = normalise_email(form.text("email"))
+        except TokenboothError as error:
+            return self._web.page(
+                request, "signup.html", None, status=error.status, email=form.text("email"), problem=error.message
+            )
+        # Afterwards, so that the answer takes as long whether there is an account or not.
+        return self._look_in_mailbox(request, email, BackgroundTask(self._mail_sign_up, email))
+
+    async def show_confirm(self, request: Request) -> Response:
+        email = await self._mailed_to(request, Purpose.SIGN_UP)
+        if email is None:
+            return self._dead_link(request)
+        return self._web.page(request, "confirm.html", None, email=email, problem=None)
+
+    async def confirm(self, request: Request, form: Form) -> Response:
+        email = await self._mailed_to(request, Purpose.SIGN_UP)
+        if email is None:
+            return self._dead_link(request)
+        try:
+            password = checked_password(form.text("password"), email)
+        except TokenboothError as error:
+            return self._web.page(
+                request, "confirm.html", None, status=error.status, email=email, problem=error.message
+            )
+        password_hash, now_us = await self._context.passwords.hash(password), self._management.clock.now_us()
+        digest, account_id = secret_digest(request.path_params["secret"]), new_id(IdPrefix.ACCOUNT, now_us)
+
+        def create(conn: Connection) -> None:
+            sessions.use_link(conn, digest, purpose=Purpose.SIGN_UP, now_us=now_us)
+            accounts.create_account(conn, account_id, email, password_hash, now_us=now_us)
+            audit_log.record(
+                conn,
+                actor=account_id,
+                action="account.signed_up",
+                account_id=account_id,
+                detail=account_id,
+                now_us=now_us,
+            )
+
+        await self._management.store.write(create)
+        return await self._logged_in(request, account_id, "/dashboard")
+
+    async def show_reset(self, request: Request) -> Response:
+        return self._web.page(request, "reset.html", None, email="", problem=None)
+
+    async def reset(self, request: Request, form: Form) -> Response:
+        try:
+            email = normalise_email(form.text("email"))
+        except TokenboothError as error:
+            return self._web.page(
+                request, "reset.html", None, status=error.status, email=form.text("email"), problem=error.message
+            )
+        return self._look_in_mailbox(request, email, BackgroundTask(self._mail_reset, email))
+
+    async def show_choose(self, request: Request) -> Response:
+        email = await self._mailed_to(request, Purpose.RESET)
+        if email is None:
+            return self._dead_link(request)
+        return self._web.page(request, "choose_password.html", None, email=email, problem=None)
+
+    async def choose(self, request: Request, form: Form) -> Response:
+        email = await self._mailed_to(request, Purpose.RESET)
+        if email is None:
+            return self._dead_link(request)
+        try:
+            password = checked_password(form.text("password"), email)
+        except TokenboothError as error:
+            return self._web.page(
+                request, "choose_password.html", None, status=error.status, email=email, problem=error.message
+            )
+        password_hash, now_us = await self._context.passwords.hash(password), self._management.clock.now_us()
+        digest = secret_digest(request.path_params["secret"])
+
+        def change(conn: Connection) -> None:
+            sessions.use_link(conn, digest, purpose=Purpose.RESET, now_us=now_us)
+            account = accounts.find_account_by_email(conn, email)
+            if account is None:
+                raise NotFound("link_not_found", "There is no such account any more.")
+            set_new_password(conn, account.id, password_hash, now_us=now_us, keep=None)
+
+        await self._management.store.write(change)
+        return see_other("/login?done=password")
+
+    def _public(self, handler: PublicHandler) -> Handler:
+        """A form that needs no log-in: from our own pages, and not too often from one address."""
+
+        async def checked(request: Request) -> Response:
+            try:
+                form = await self._web.read_form(request)
+                self._context.rates.admit(
+                    network_of(client_address(request)),
+                    limit=self._management.settings.dashboard.attempts_per_minute,
+                    now_us=self._management.clock.monotonic_us(),
+                )
+                return await handler(request, form)
+            except TokenboothError as error:
+                return self._web.failure(request, error, None)
+
+        return checked
+
+    async def _known(self, email: str, password: str) -> Account:
+        store, passwords = self._management.store, self._context.passwords
+        account = await store.read(accounts.find_account_by_email, email)
+        stored = None if account is None else account.password_hash
+        if not await passwords.matches(password[:1_000], stored) or account is None or stored is None:
+            raise Forbidden("wrong_password", _WRONG)
+        if passwords.needs_rehash(stored):
+            await store.write(accounts.set_password, account.id, await passwords.hash(password))
+        return account
+
+    async def _logged_in(self, request: Request, account_id: str, path: str) -> Response:
+        now_us = self._management.clock.now_us()
+        life_us = self._management.settings.dashboard.session_days * DAY_US
+        secret = secrets.token_urlsafe(_SECRET_BYTES)
+        agent = request.headers.get("user-agent", "")
+        await self._management.store.write(
+            sessions.create_session,
+            NewSession(
+                id=new_id(IdPrefix.SESSION, now_us),
+                account_id=account_id,
+                digest=secret_digest(secret),
+                expires_at_us=now_us + life_us,
+                address=client_address(request),
+                user_agent="".join(filter(str.isprintable, agent))[:_USER_AGENT_MAX],
+            ),
+            now_us=now_us,
+        )
+        response = see_other(path)
+        self._set_cookie(response, secret, max_age_s=life_us // 1_000_000)
+        return response
+
+    def _set_cookie(self, response: Response, secret: str, *, max_age_s: int) -> None:
+        base_url = self._management.settings.server.base_url()
+        response.set_cookie(
+            cookie_name(base_url),
+            secret,
+            max_age=max_age_s,
+            path="/",
+            secure=base_url.startswith("https://"),
+            httponly=True,
+            samesite="lax",
+        )
+
+    async def _mailed_to(self, request: Request, purpose: Purpose) -> str | None:
+        return await self._management.store.read(
+            sessions.find_link,
+            secret_digest(request.path_params["secret"]),
+            purpose=purpose,
+            now_us=self._management.clock.now_us(),
+        )
+
+    def _look_in_mailbox(self, request: Request, email: str, task: BackgroundTask) -> Response:
+        response = self._web.page(request, "mailbox.html", None, email=email, is_mailed=self._context.mailer.is_mailed)
+        response.background = task
+        return response
+
+    def _dead_link(self, request: Request) -> Response:
+        return self._web.page(request, "dead_link.html", None, status=404)
+
+    async def _mail_sign_up(self, email: str) -> None:
+        if await self._management.store.read(accounts.find_account_by_email, email) is None:
+            await mail_sign_up(self._web, email, life_us=SIGN_UP_LIFE_US)
+            return
+        link = f"{self._management.settings.server.base_url()}/login"
+        await self._context.mailer.send(
+            Mail(email, "You have an account already", "You asked to sign up, and you have an account. Log in:", link)
+        )
+
+    async def _mail_reset(self, email: str) -> None:
+        if await self._management.store.read(accounts.find_account_by_email, email) is None:
+            return
+        await _mail_link(
+            self._web, email, Purpose.RESET, RESET_LIFE_US, "reset", "Choose a new password",
+            "Somebody, probably you, asked for a new password. This link works for one hour; if it was not you, "
+            "do nothing.",
+        )  # fmt: skip
+
+
+async def mail_sign_up(web: Web, email: str, *, life_us: int) -> bool:
+    """Mail the link with which an account is opened; False when this email got enough links already."""
+    return await _mail_link(
+        web, email, Purpose.SIGN_UP, life_us, "signup", "Open your account",
+        "Follow this link to choose a password and open your account.",
+    )  # fmt: skip
+
+
+def set_new_password(conn: Connection, account_id: str, password_hash: str, *, now_us: int, keep: str | None) -> None:
+    """Change a password, and end every log-in but `keep`."""
+    accounts.set_password(conn, account_id, password_hash)
+    sessions.end_sessions(conn, account_id, but=keep)
+    audit_log.record(
+        conn,
+        actor=account_id,
+        action="account.password_changed",
+        account_id=account_id,
+        detail=account_id,
+        now_us=now_us,
+    )
+
+
+async def _mail_link(web: Web, email: str, purpose: Purpose, life_us: int, path: str, subject: str, text: str) -> bool:
+    management, secret = web.context.management, secrets.token_urlsafe(_SECRET_BYTES)
+    now_us = management.clock.now_us()
+    is_made = await management.store.write(
+        sessions.create_link,
+        secret_digest(secret),
+        purpose=purpose,
+        email=email,
+        expires_at_us=now_us + life_us,
+        now_us=now_us,
+    )
+    if is_made:
+        # From the configuration: a link made from what a client says could lead anywhere.
+        link = f"{management.settings.server.base_url()}/{path}/{secret}"
+        await web.context.mailer.send(Mail(email, subject, text, link))
+    return is_made

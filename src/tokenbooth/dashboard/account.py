@@ -1,0 +1,84 @@
+"""The account's own page: its password, and where it is logged in. Only `dashboard.app` imports this."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tokenbooth.dashboard.access import set_new_password
+from tokenbooth.dashboard.passwords import checked_password
+from tokenbooth.dashboard.web import Form, Visitor, Web, see_other
+from tokenbooth.errors import Forbidden, TokenboothError
+from tokenbooth.store import accounts, sessions
+
+
+class AccountPages:
+    """The pages of this module."""
+
+    def __init__(self, web: Web) -> None:
+        self._web = web
+        self._context = web.context
+        self._management = web.context.management
+
+    def routes(self) -> list[Route]:
+        """Where they are."""
+        posted = self._web.posted
+        return [
+            Route("/dashboard/account", self._web.for_visitors(self.show), methods=["GET"]),
+            Route("/dashboard/account/password", posted(self.change_password), methods=["POST"]),
+            Route(
+                "/dashboard/account/sessions/{session_id}/end",
+                posted(self.end_session, while_suspended=True),
+                methods=["POST"],
+            ),
+            Route("/dashboard/account/sessions/end", posted(self.end_others, while_suspended=True), methods=["POST"]),
+        ]
+
+    async def show(self, request: Request, visitor: Visitor) -> Response:
+        return await self._page(request, visitor)
+
+    async def change_password(self, request: Request, visitor: Visitor, form: Form) -> Response:
+        management, owner = self._management, visitor.owner
+        try:
+            # A stolen log-in must not be able to try passwords without end either.
+            self._context.rates.admit(
+                owner.account_id,
+                limit=management.settings.dashboard.attempts_per_minute,
+                now_us=management.clock.monotonic_us(),
+            )
+            account = await management.store.read(accounts.find_account, owner.account_id)
+            stored = None if account is None else account.password_hash
+            if not await self._context.passwords.matches(form.text("current")[:1_000], stored):
+                raise Forbidden("wrong_password", "The current password is wrong.")
+            password = checked_password(form.text("password"), owner.email)
+        except TokenboothError as error:
+            return await self._page(request, visitor, status=error.status, problem=error.message)
+        password_hash = await self._context.passwords.hash(password)
+        await management.store.write(
+            set_new_password,
+            owner.account_id,
+            password_hash,
+            now_us=management.clock.now_us(),
+            keep=owner.session_id,
+        )
+        return see_other("/dashboard/account?done=password")
+
+    async def end_session(self, request: Request, visitor: Visitor, _: Form) -> Response:
+        await self._management.store.write(
+            sessions.end_session, visitor.account_id, str(request.path_params["session_id"])
+        )
+        return see_other("/dashboard/account?done=ended")
+
+    async def end_others(self, _request: Request, visitor: Visitor, _: Form) -> Response:
+        await self._management.store.write(sessions.end_sessions, visitor.account_id, but=visitor.owner.session_id)
+        return see_other("/dashboard/account?done=ended")
+
+    async def _page(
+        self, request: Request, visitor: Visitor, *, status: int = 200, problem: str | None = None
+    ) -> Response:
+        found = await self._management.store.read(
+            sessions.list_sessions, visitor.account_id, now_us=self._management.clock.now_us()
+        )
+        return self._web.page(
+            request, "account.html", visitor, status=status, sessions=found, problem=problem,
+            done=request.query_params.get("done"),
+        )  # fmt: skip

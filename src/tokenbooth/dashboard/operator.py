@@ -1,0 +1,246 @@
+"""The operator's pages: accounts with spend and margin, what waits for a person, the audit, and who did what.
+
+Every action is written down with who did it. For anybody else these pages are not there. Only `dashboard.app` imports
+this.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tokenbooth.dashboard.access import INVITATION_LIFE_US, mail_sign_up
+from tokenbooth.dashboard.web import Form, Visitor, Web, labelled, see_other
+from tokenbooth.domain.ledger import TransferKind
+from tokenbooth.domain.windows import DAY_US
+from tokenbooth.errors import Conflict, InvalidRequest, NotFound, RateLimited, TokenboothError
+from tokenbooth.management.keys import is_id
+from tokenbooth.store import accounts, audit_log, operator_reports
+from tokenbooth.store.audit import audit
+from tokenbooth.store.keys import key_names
+from tokenbooth.store.operator import change_credit
+from tokenbooth.store.operator_reports import AccountReport, AccountRow, Business, LogRow, ParkedRow
+from tokenbooth.store.usage_reports import Span
+
+_DAYS: Final = 30
+_PER_PAGE: Final = 50
+_LABELS: Final = {"amount": "Amount", "reason": "Reason", "email": "Email"}
+_MAX_PAGE: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _AccountPage:
+    report: AccountReport
+    key_names: dict[str, str]
+    log: list[LogRow]
+
+
+class OperatorPages:
+    """The pages of this module."""
+
+    def __init__(self, web: Web) -> None:
+        self._web = web
+        self._management = web.context.management
+
+    def routes(self) -> list[Route]:
+        """Where they are."""
+        seen, posted = self._web.for_admins, self._web.posted_by_admins
+        here, one = "/dashboard/operator", "/dashboard/operator/accounts/{account_id}"
+        return [
+            Route(here, seen(self.show), methods=["GET"]),
+            Route(f"{here}/invite", posted(self.invite), methods=["POST"]),
+            Route(one, seen(self.show_account), methods=["GET"]),
+            Route(f"{one}/suspend", posted(self.suspend), methods=["POST"]),
+            Route(f"{one}/unsuspend", posted(self.unsuspend), methods=["POST"]),
+            Route(f"{one}/grant", posted(self.grant), methods=["POST"]),
+            Route(f"{here}/inbox", seen(self.show_inbox), methods=["GET"]),
+            Route(f"{here}/inbox/{{row_id}}/retry", posted(self.retry), methods=["POST"]),
+            Route(f"{here}/audit", seen(self.show_audit), methods=["GET"]),
+            Route(f"{here}/audit/run", posted(self.run_audit), methods=["POST"]),
+        ]
+
+    async def show(self, request: Request, visitor: Visitor) -> Response:
+        return await self._accounts_page(request, visitor)
+
+    async def invite(self, request: Request, visitor: Visitor, form: Form) -> Response:
+        try:
+            email = accounts.normalise_email(form.text("email"))
+            if await self._management.store.read(accounts.find_account_by_email, email) is not None:
+                raise Conflict("email_taken", "There is an account with this email already.")
+            if not await mail_sign_up(self._web, email, life_us=INVITATION_LIFE_US):
+                raise RateLimited("too_many_links", "This email got several links in the last hour. Wait a while.")
+        except TokenboothError as error:
+            return await self._accounts_page(request, visitor, error=error)
+        await self._management.store.write(
+            audit_log.record,
+            actor=visitor.account_id,
+            action="account.invited",
+            account_id=None,
+            detail=email,
+            now_us=self._now_us(),
+        )
+        return see_other("/dashboard/operator?done=invited")
+
+    async def show_account(self, request: Request, visitor: Visitor) -> Response:
+        return await self._account_page(request, visitor)
+
+    async def suspend(self, request: Request, visitor: Visitor, form: Form) -> Response:
+        account_id = _account_id(request)
+        try:
+            if account_id == visitor.account_id:
+                raise Conflict("own_account", "You cannot suspend the account that you are logged in with.")
+            reason = _reason(form)
+            await self._management.store.write(
+                accounts.suspend, account_id, actor=visitor.account_id, reason=reason, now_us=self._now_us()
+            )
+        except (InvalidRequest, Conflict) as error:
+            return await self._account_page(request, visitor, error=error)
+        await self._management.live.changed()
+        return see_other(f"/dashboard/operator/accounts/{account_id}?done=suspended")
+
+    async def unsuspend(self, request: Request, visitor: Visitor, form: Form) -> Response:
+        account_id = _account_id(request)
+        try:
+            reason = _reason(form)
+            await self._management.store.write(
+                accounts.unsuspend, account_id, actor=visitor.account_id, reason=reason, now_us=self._now_us()
+            )
+        except InvalidRequest as error:
+            return await self._account_page(request, visitor, error=error)
+        await self._management.live.changed()
+        return see_other(f"/dashboard/operator/accounts/{account_id}?done=unsuspended")
+
+    async def grant(self, request: Request, visitor: Visitor, form: Form) -> Response:
+        account_id = _account_id(request)
+        try:
+            claim = form.claim(request, visitor.account_id)
+            await self._management.store.write(
+                change_credit,
+                account=account_id,
+                kind=TransferKind.GRANT,
+                amount_nano=form.fields("amount").amount_nano("amount"),
+                reason=_reason(form),
+                # The form sent twice is one grant.
+                reference=None if claim is None else f"dashboard:{claim.key}",
+                now_us=self._now_us(),
+                actor=visitor.account_id,
+            )
+        except NotFound:
+            raise
+        except TokenboothError as error:
+            return await self._account_page(request, visitor, error=error)
+        await self._management.live.changed()
+        return see_other(f"/dashboard/operator/accounts/{account_id}?done=granted")
+
+    async def show_inbox(self, request: Request, visitor: Visitor) -> Response:
+        parked: list[ParkedRow] = await self._management.store.read(operator_reports.list_parked)
+        return self._web.page(
+            request, "operator_inbox.html", visitor, parked=parked, done=request.query_params.get("done")
+        )
+
+    async def retry(self, request: Request, visitor: Visitor, _: Form) -> Response:
+        row_id = str(request.path_params["row_id"])
+        await self._management.store.write(
+            operator_reports.retry_parked, row_id, actor=visitor.account_id, now_us=self._now_us()
+        )
+        await self._management.handle_event(row_id)
+        await self._management.live.changed()
+        return see_other("/dashboard/operator/inbox?done=retried")
+
+    async def show_audit(self, request: Request, visitor: Visitor) -> Response:
+        last, log = await self._management.store.read(_audit_and_log)
+        return self._web.page(
+            request, "operator_audit.html", visitor, last=last, log=log, done=request.query_params.get("done")
+        )
+
+    async def run_audit(self, _request: Request, visitor: Visitor, _: Form) -> Response:
+        report = await self._management.store.read(audit)
+        await self._management.store.write(
+            operator_reports.record_audit, report, actor=visitor.account_id, now_us=self._now_us()
+        )
+        return see_other("/dashboard/operator/audit?done=audited")
+
+    async def _accounts_page(
+        self, request: Request, visitor: Visitor, *, error: TokenboothError | None = None
+    ) -> Response:
+        search, number = request.query_params.get("q", "").strip()[:254], _page_number(request)
+        found, has_more, figures = await self._management.store.read(_look, search, self._span(), number)
+        return self._web.page(
+            request,
+            "operator.html",
+            visitor,
+            status=200 if error is None else error.status,
+            problem=None if error is None else labelled(error.message, _LABELS),
+            accounts=found,
+            has_more=has_more,
+            number=number,
+            search=search,
+            figures=figures,
+            days=_DAYS,
+            done=request.query_params.get("done"),
+        )
+
+    async def _account_page(
+        self, request: Request, visitor: Visitor, *, error: TokenboothError | None = None
+    ) -> Response:
+        account_id = _account_id(request)
+        seen = await self._management.store.read(_look_at, account_id, self._span())
+        return self._web.page(
+            request,
+            "operator_account.html",
+            visitor,
+            status=200 if error is None else error.status,
+            problem=None if error is None else labelled(error.message, _LABELS),
+            seen=seen,
+            row=seen.report.row,
+            days=_DAYS,
+            done=request.query_params.get("done"),
+        )
+
+    def _span(self) -> Span:
+        to_us = self._now_us() // DAY_US * DAY_US + DAY_US
+        return Span(to_us - _DAYS * DAY_US, to_us)
+
+    def _now_us(self) -> int:
+        return self._management.clock.now_us()
+
+
+def _look(conn: Connection, search: str, span: Span, number: int) -> tuple[list[AccountRow], bool, Business]:
+    offset = (number - 1) * _PER_PAGE
+    found, has_more = operator_reports.list_accounts(conn, search, span, limit=_PER_PAGE, offset=offset)
+    return found, has_more, operator_reports.business(conn, span)
+
+
+def _look_at(conn: Connection, account_id: str, span: Span) -> _AccountPage:
+    report = operator_reports.account_report(conn, account_id, span)
+    return _AccountPage(
+        report=report,
+        key_names=key_names(conn, account_id, set(report.by_key)),
+        log=operator_reports.list_log(conn, account_id=account_id, limit=20),
+    )
+
+
+def _audit_and_log(conn: Connection) -> tuple[LogRow | None, list[LogRow]]:
+    return operator_reports.last_audit(conn), operator_reports.list_log(conn)
+
+
+def _account_id(request: Request) -> str:
+    account_id = str(request.path_params["account_id"])
+    if not is_id(account_id):
+        raise NotFound("account_not_found", "There is no such account.")
+    return account_id
+
+
+def _reason(form: Form) -> str:
+    reason = form.fields("reason").text("reason", max_length=200).strip()
+    if not reason.isprintable():
+        raise InvalidRequest("invalid_value", "`reason` must be a line of text.", param="reason")
+    return reason
+
+
+def _page_number(request: Request) -> int:
+    text = request.query_params.get("page", "1")
+    return max(min(int(text), _MAX_PAGE), 1) if text.isascii() and text.isdigit() and len(text) < 6 else 1

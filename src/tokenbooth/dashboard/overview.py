@@ -1,0 +1,108 @@
+"""The overview: how much of each window is used, the credit, spend per day, the last requests, and the first steps.
+
+The part that changes is a fragment of its own, which the page asks for again while it is open. Only `dashboard.app`
+imports this.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tokenbooth.dashboard.chart import Chart, draw
+from tokenbooth.dashboard.web import Visitor, Web
+from tokenbooth.domain.windows import DAY_US
+from tokenbooth.management.context import ManagementContext
+from tokenbooth.store import billing, usage_reports
+from tokenbooth.store.billing import BillingStatus
+from tokenbooth.store.keys import count_api_keys, key_names
+from tokenbooth.store.usage_reports import GroupBy, RequestView, Span
+
+_DAYS: Final = 30
+_LAST_REQUESTS: Final = 8
+EXAMPLE_MODEL: Final = "your-model"
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """One snapshot of what the overview shows."""
+
+    status: BillingStatus
+    held_nano: int
+    key_count: int
+    chart: Chart
+    requests: list[RequestView]
+    key_names: dict[str, str]
+
+
+class OverviewPages:
+    """The pages of this module."""
+
+    def __init__(self, web: Web) -> None:
+        self._web = web
+        self._management = web.context.management
+
+    def routes(self) -> list[Route]:
+        """Where they are."""
+        return [
+            Route("/dashboard", self._web.for_visitors(self.show), methods=["GET"]),
+            Route("/dashboard/live", self._web.for_visitors(self.live), methods=["GET"]),
+        ]
+
+    async def show(self, request: Request, visitor: Visitor) -> Response:
+        seen = await self._look(visitor)
+        fragment = self._web.render(request, "overview_live.html", visitor, seen=seen)
+        return self._web.page(
+            request,
+            "overview.html",
+            visitor,
+            seen=seen,
+            mark=_mark(fragment),
+            example_model=first_model(self._management),
+        )
+
+    async def live(self, request: Request, visitor: Visitor) -> Response:
+        """The part that changes; nothing (204) when it is what the page shows already."""
+        seen = await self._look(visitor)
+        fragment = self._web.render(request, "overview_live.html", visitor, seen=seen)
+        mark = _mark(fragment)
+        if request.query_params.get("seen") == mark:
+            return Response(status_code=204, headers={"cache-control": "no-store"})
+        return self._web.page(request, "overview_live_again.html", visitor, seen=seen, mark=mark)
+
+    async def _look(self, visitor: Visitor) -> _Seen:
+        await self._management.live.settled()
+        return await self._management.store.read(
+            _read,
+            visitor.account_id,
+            self._management,
+            held_nano=self._management.live.held_nano(visitor.account_id),
+        )
+
+
+def first_model(management: ManagementContext) -> str:
+    """A model for examples."""
+    return next(iter(management.catalog().models), EXAMPLE_MODEL)
+
+
+def _read(conn: Connection, account_id: str, management: ManagementContext, *, held_nano: int) -> _Seen:
+    now_us = management.clock.now_us()
+    to_us = now_us // DAY_US * DAY_US + DAY_US
+    span = Span(to_us - _DAYS * DAY_US, to_us)
+    requests = usage_reports.list_requests(conn, account_id, limit=_LAST_REQUESTS)
+    return _Seen(
+        status=billing.billing_status(conn, account_id, management.catalog().plans, now_us),
+        held_nano=held_nano,
+        key_count=count_api_keys(conn, account_id),
+        chart=draw(usage_reports.usage_by(conn, account_id, span, GroupBy.DAY), span),
+        requests=requests,
+        key_names=key_names(conn, account_id, {request.key_id for request in requests}),
+    )
+
+
+def _mark(fragment: str) -> str:
+    return hashlib.sha256(fragment.encode()).hexdigest()[:16]

@@ -1,0 +1,123 @@
+"""How pages write money, times and numbers. Pure; templates use these as filters."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from markupsafe import Markup, escape
+
+from tokenbooth.clock import iso_ms
+from tokenbooth.domain.money import NANO_PER_CENT, NANO_PER_USD, format_usd
+
+_SECOND_US: Final = 1_000_000
+_MINUTE_S: Final = 60
+_HOUR_S: Final = 3_600
+_DAY_S: Final = 86_400
+
+
+def usd(amount_nano: int) -> str:
+    """An exact amount: "$0.000297"."""
+    sign = "-" if amount_nano < 0 else ""
+    whole, _, fraction = format_usd(abs(amount_nano)).partition(".")
+    return f"{sign}${int(whole):,}.{fraction}"
+
+
+def price(amount_nano: int) -> str:
+    """An exact amount without cents that are zero: "$20"."""
+    return usd(amount_nano).removesuffix(".00")
+
+
+def about(amount_nano: int) -> str:
+    """An amount cut to what a glance needs, never above the true one: cents from a dollar on, else four decimals, and
+    where even these would be zero, all there are."""
+    size_nano = abs(amount_nano)
+    step_nano = NANO_PER_CENT if size_nano >= NANO_PER_USD else NANO_PER_CENT // 100
+    cut_nano = size_nano // step_nano * step_nano
+    if cut_nano == 0:
+        return usd(amount_nano)
+    return usd(cut_nano if amount_nano > 0 else -cut_nano)
+
+
+def number(value: int) -> str:
+    """A whole number: "12,345"."""
+    return f"{value:,}"
+
+
+def instant(at_us: int) -> str:
+    """A time to the minute, UTC: "5 Mar 2026, 10:00"."""
+    at = _utc(at_us)
+    return f"{at.day} {at:%b %Y, %H:%M}"
+
+
+def second(at_us: int) -> str:
+    """A time to the second, UTC: "5 Mar, 10:00:07"."""
+    at = _utc(at_us)
+    return f"{at.day} {at:%b, %H:%M:%S}"
+
+
+def day(at_us: int) -> str:
+    """A day, UTC: "5 Mar 2026"."""
+    at = _utc(at_us)
+    return f"{at.day} {at:%b %Y}"
+
+
+def short_day(at_us: int) -> str:
+    """A day of this year: "5 Mar"."""
+    at = _utc(at_us)
+    return f"{at.day} {at:%b}"
+
+
+def iso(at_us: int) -> str:
+    """For the `datetime` of a `time` element."""
+    return iso_ms(at_us)
+
+
+def iso_day(at_us: int) -> str:
+    """A day as forms and addresses write it: "2026-03-05"."""
+    return f"{_utc(at_us):%Y-%m-%d}"
+
+
+def span(duration_us: int) -> str:
+    """A length of time in its two largest units: "2 h 14 min"; less than a minute is "1 min"."""
+    seconds = max(duration_us // _SECOND_US, 0)
+    days, hours, minutes = seconds // _DAY_S, seconds % _DAY_S // _HOUR_S, seconds % _HOUR_S // _MINUTE_S
+    if days:
+        return f"{days} d {hours} h" if hours else f"{days} d"
+    if hours:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return f"{max(minutes, 1)} min"
+
+
+def ago(at_us: int, now_us: int) -> str:
+    """How long ago something was: "3 h 5 min ago"."""
+    return "just now" if now_us - at_us < _MINUTE_S * _SECOND_US else f"{span(now_us - at_us)} ago"
+
+
+def prose(text: str) -> Markup:
+    """A text in which `backticks` mark code."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return escape(text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if index % 2 else escape(part) for index, part in enumerate(parts)
+    )
+
+
+FILTERS: Final = {
+    "prose": prose,
+    "usd": usd,
+    "price": price,
+    "about": about,
+    "number": number,
+    "instant": instant,
+    "second": second,
+    "day": day,
+    "short_day": short_day,
+    "iso": iso,
+    "iso_day": iso_day,
+    "span": span,
+    "ago": ago,
+}
+
+
+def _utc(at_us: int) -> datetime:
+    return datetime.fromtimestamp(at_us // _SECOND_US, UTC)

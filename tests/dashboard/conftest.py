@@ -1,0 +1,18 @@
+"""The dashboard over an empty database."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.support.dashboard import Booth, open_booth
+from tests.support.store import store
+from tokenbooth.store.engine import Store
+
+__all__ = ["booth", "store"]
+
+
+@pytest.fixture
+async def booth(store: Store) -> AsyncIterator[Booth]:
+    """A dashboard with the default settings."""
+    async with open_booth(store) as built:
+        yield built
