@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from tests.support.gateway_rig import JumpingClock, MoodyStore, Rig, eventually, prompt, run_rig
 from tokenbooth.domain.keys import KeyKind
@@ -11,9 +11,11 @@ from tokenbooth.domain.ledger import credit_of
 from tokenbooth.gateway.charge_log import DIRECTORY_NAME
 from tokenbooth.ids import new_key
 from tokenbooth.settings import GatewaySettings
+from tokenbooth.store.changes import forget_before
 from tokenbooth.store.engine import open_store
-from tokenbooth.store.ledger import balance_nano
-from tokenbooth.store.tables import usage_events
+from tokenbooth.store.keys import delete_api_key
+from tokenbooth.store.ledger import balance_nano, grant
+from tokenbooth.store.tables import api_keys, usage_events
 
 COST_NANO = 1_000 * 270 + 100 * 1_100
 CALL = prompt("[[usage prompt=1000 completion=100]]")
@@ -206,3 +208,24 @@ def test_a_balance_is_exact_after_a_restart(moody: MoodyStore, tmp_path: Path) -
     with run_rig(moody, tmp_path) as rig:
         assert rig.post(key, CALL).json()["error"]["code"] == "insufficient_credits"
         assert rig.post(capped, CALL).json()["error"]["code"] == "key_budget_exceeded"
+
+
+def test_changes_that_were_swept_unseen_are_not_missed(rig: Rig) -> None:
+    """Cut off for longer than changes are kept, a process loads everything anew: P11 holds, and a grant is there."""
+    account, other = rig.account("5"), rig.account()
+    deleted, poor = rig.credit_key(account), rig.credit_key(other)
+    assert rig.post(deleted, CALL).status_code == 200
+    assert rig.post(poor, CALL).status_code == 402
+    now_us = rig.clock.now_us()
+
+    def change_and_sweep(conn: Connection) -> None:
+        key_id = conn.execute(select(api_keys.c.id).where(api_keys.c.account_id == account)).scalar_one()
+        delete_api_key(conn, account, key_id, actor="test", now_us=now_us)
+        grant(conn, account_id=other, amount_nano=10**9, reference="late", reason="test", now_us=now_us)
+        forget_before(conn, now_us + 1)
+
+    rig.store.write_now(change_and_sweep)
+    eventually(lambda: rig.post(deleted, CALL).status_code == 401)
+    assert rig.post(poor, CALL).status_code == 200
+    rig.on_loop(rig.gateway.settled())
+    assert balance(rig, other) == 10**9 - COST_NANO

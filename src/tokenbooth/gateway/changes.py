@@ -6,15 +6,17 @@ from typing import Final
 import structlog
 
 from tokenbooth.clock import Clock
+from tokenbooth.errors import StoreUnavailable
 from tokenbooth.gateway.authenticate import Keyring
 from tokenbooth.gateway.state import States
 from tokenbooth.store import changes
 from tokenbooth.store.admission import load_account, load_key_row, load_subscription
-from tokenbooth.store.changes import Change, Topic
+from tokenbooth.store.changes import Change, ChangesForgotten, Topic
 from tokenbooth.store.engine import Store
 
 POLL_INTERVAL_S: Final = 0.25
 _PAGE: Final = 1_000
+_NEVER_US: Final = -(2**62)
 _log = structlog.get_logger(__name__)
 
 
@@ -63,13 +65,35 @@ class ChangeFeed:
         async with self._lock:
             began_us = self._clock.monotonic_us()
             while True:
-                page = await self._store.read(changes.since, self._states.applied_seq, _PAGE)
+                try:
+                    page = await self._store.read(changes.since, self._states.applied_seq, _PAGE)
+                except ChangesForgotten:
+                    await self._start_over()
+                    continue
                 for change in page:
                     await self._apply(change)
                     self._states.applied_seq = change.seq
                 if len(page) < _PAGE:
                     break
             self.synced_at_us = began_us
+
+    async def _start_over(self) -> None:
+        """Forget everything and begin at the last change, once nothing is under way that the store does not know.
+
+        Raises:
+            StoreUnavailable: calls or charges are still under way; until they end nobody is admitted.
+        """
+        self.synced_at_us = _NEVER_US
+        if self._states.is_busy():
+            raise StoreUnavailable("Changes were missed; waiting for the calls under way to end.")
+        _log.warning(
+            "changes_forgotten",
+            note="This process was cut off from the database for so long that changes were swept; it has loaded "
+            "everything anew. Nothing is to be done.",
+        )
+        self._states.clear()
+        self._keyring.forget_unknown()
+        self._states.applied_seq = await self._store.read(changes.last_seq)
 
     async def _apply(self, change: Change) -> None:
         match change.topic:

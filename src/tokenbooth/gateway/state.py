@@ -199,6 +199,18 @@ class States:
             self._drop(state)
         return state
 
+    def is_busy(self) -> bool:
+        """Whether any call is open, or any charge not in the store yet."""
+        return any(account.in_use for account in self.accounts.values())
+
+    def clear(self) -> None:
+        """Forget everything; what is asked for next is loaded anew."""
+        self._newest = None
+        self.by_digest.clear()
+        self.keys.clear()
+        self.accounts.clear()
+        self.subscriptions.clear()
+
     def _make_room(self) -> None:
         """Drop what has been idle for long, when there is too much of it; never what was added just now."""
         if len(self.by_digest) > self._max_keys:

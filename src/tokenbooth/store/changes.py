@@ -54,15 +54,28 @@ def last_seq(conn: Connection) -> int:
     return seq
 
 
+class ChangesForgotten(Exception):
+    """Changes that this reader has not seen are deleted by now; nothing that it remembers can be trusted."""
+
+
 def since(conn: Connection, seq: int, limit: int = 1_000) -> list[Change]:
-    """The changes after `seq`, oldest first."""
+    """The changes after `seq`, oldest first.
+
+    Raises:
+        ChangesForgotten: some of them are gone already.
+    """
     rows = conn.execute(
         select(changes.c.seq, changes.c.topic, changes.c.subject, changes.c.delta_nano)
         .where(changes.c.seq > seq)
         .order_by(changes.c.seq)
         .limit(limit)
     )
-    return [Change(seq=row.seq, topic=row.topic, subject=row.subject, delta_nano=row.delta_nano) for row in rows]
+    found = [Change(seq=row.seq, topic=row.topic, subject=row.subject, delta_nano=row.delta_nano) for row in rows]
+    # The sequence has no holes: a number that is rolled back is given out again.
+    next_seq = found[0].seq if found else last_seq(conn) + 1
+    if next_seq != seq + 1:
+        raise ChangesForgotten(f"change {seq + 1} is gone")
+    return found
 
 
 def forget_before(conn: Connection, at_us: int) -> int:
