@@ -31,6 +31,10 @@ _GROUP_MAX: Final = 256
 _BUSY_TIMEOUT_S: Final = 10
 _CONFLICT_RETRIES: Final = 40
 _CONFLICT_STATES: Final = frozenset({"40001", "40P01"})
+# A row that was looked for and then inserted, by two at once, is reported as a duplicate instead of a conflict; the next
+# try finds it. One that stays a duplicate is the caller's to know.
+_DUPLICATE_STATE: Final = "23505"
+_DUPLICATE_RETRIES: Final = 3
 _CONFLICT_PAUSE_S: Final = 0.002
 _CLOSED: Final = "The service is shutting down."
 # One snapshot, as on SQLite, that never conflicts with anybody.
@@ -286,7 +290,7 @@ class _PostgresWriter:
                 with self._engine.connect() as conn, conn.begin():
                     return work(conn)
             except DBAPIError as failure:
-                if _is_conflict(failure):
+                if _is_worth_another_try(failure, attempt):
                     time.sleep(_Pause(attempt).seconds())
                     continue
                 if isinstance(failure, OperationalError | InterfaceError):
@@ -295,6 +299,7 @@ class _PostgresWriter:
         raise StoreUnavailable("The service's database is too busy. Try again in a few seconds.")
 
 
-def _is_conflict(failure: DBAPIError) -> bool:
-    """Whether PostgreSQL rolled the transaction back only because of others (serialization failure, deadlock)."""
-    return getattr(failure.orig, "sqlstate", None) in _CONFLICT_STATES
+def _is_worth_another_try(failure: DBAPIError, attempt: int) -> bool:
+    """Whether PostgreSQL rolled the transaction back only because of others, as far as one can tell."""
+    state = getattr(failure.orig, "sqlstate", None)
+    return state in _CONFLICT_STATES or (state == _DUPLICATE_STATE and attempt < _DUPLICATE_RETRIES)
