@@ -14,7 +14,6 @@ from tokenbooth.application import Application, Chain, Parts, Sandbox, data_dir
 from tokenbooth.catalog import Catalog, build_catalog
 from tokenbooth.clock import Clock, SystemClock
 from tokenbooth.dashboard import DashboardContext, create_dashboard
-from tokenbooth.dashboard.mail import make_mailer
 from tokenbooth.database import open_database
 from tokenbooth.domain.windows import parse_duration
 from tokenbooth.gateway.app import Gateway
@@ -27,6 +26,7 @@ from tokenbooth.jobs.retention import UsageRetention
 from tokenbooth.jobs.runner import Job, Runner
 from tokenbooth.jobs.sweep import Sweep
 from tokenbooth.logs import configure_logging
+from tokenbooth.mail import Mailer, make_mailer
 from tokenbooth.management.app import create_management_app
 from tokenbooth.management.checkout import caps_of
 from tokenbooth.management.context import ManagementContext, UsdcDesk
@@ -96,9 +96,10 @@ def build_application(
     )
     program_version = version("tokenbooth")
     management = create_management_app(context)
+    mailer = make_mailer(settings.mail)
     dashboard = DashboardContext(
         management=context,
-        mailer=make_mailer(settings.mail),
+        mailer=mailer,
         version=program_version,
         management_openapi=management.openapi,
     )
@@ -110,7 +111,7 @@ def build_application(
             gateway=gateway,
             management=management,
             dashboard=create_dashboard(dashboard),
-            runner=Runner(_jobs(settings, store, clock, gateway, stripe, inbox, chain)),
+            runner=Runner(_jobs(settings, store, clock, gateway, stripe, inbox, chain, mailer)),
             inbox=inbox,
             stripe=stripe,
             sandbox=sandbox,
@@ -197,13 +198,22 @@ def _jobs(
     stripe: StripeGateway | None,
     inbox: InboxHandler | None,
     chain: Chain | None,
+    mailer: Mailer,
 ) -> list[Job]:
     jobs = [
         Job("sweep", _SWEEP_EVERY_S, Sweep(store, clock).run),
         Job("retention", _SWEEP_EVERY_S, UsageRetention(store, clock, settings.retention.usage_days).run),
     ]
     if inbox is not None and stripe is not None:
-        auto_topup = AutoTopUp(store, stripe, clock, caps_of(settings.billing), gateway.held_nano)
+        auto_topup = AutoTopUp(
+            store,
+            stripe,
+            clock,
+            caps_of(settings.billing),
+            gateway.held_nano,
+            mailer=mailer,
+            billing_url=f"{settings.server.base_url()}/dashboard/billing",
+        )
         reconciler = Reconciler(store, stripe, clock, handle=inbox.handle, refresh=inbox.refresh)
         jobs += [
             Job("inbox", _INBOX_EVERY_S, inbox.run_due),

@@ -1,15 +1,20 @@
 """Automatic top-ups: one charge when the credit is low, bounded, off when it fails."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+import structlog
 
+from tests.support.mail import mail_server, mail_settings
 from tests.support.shop import FAILS_LATER_CARD, Json, Shop, running_shop
 from tokenbooth.domain.ledger import TransferKind
 from tokenbooth.domain.money import NANO_PER_USD
+from tokenbooth.mail import make_mailer
+from tokenbooth.store import auto_topups
 from tokenbooth.store.audit import audit
 from tokenbooth.store.engine import Store
 from tokenbooth.store.operator import change_credit
@@ -122,6 +127,40 @@ def test_a_charge_that_fails_switches_it_off_and_the_owner_is_told(shop: Shop) -
     spend(shop, 20)
     shop.top_up_automatically()
     assert shop.credit() == "30.00"
+
+
+def test_the_owner_gets_one_mail_when_it_switches_off(shop: Shop) -> None:
+    """A real mail server gets the reason and the page to go to, once; a further failure is told anew."""
+    received: list[str] = []
+    shop.top_up(20, card=FAILS_LATER_CARD)
+    for _ in range(2):
+        put(shop, RULE)
+        shop.live.held[shop.ada.account_id] = 15 * NANO_PER_USD
+        shop.clock.advance(1)
+        for _ in range(2):
+            asyncio.run(_run_with_mail(shop, received))
+    mails = " ".join(received)
+    assert mails.count("Subject: Automatic top-ups are switched off") == 2
+    assert mails.count("rcpt TO:<") == 2
+    assert "(generic_decline)" in mails
+    assert f"{shop.origin}/dashboard/billing" in mails
+
+
+def test_the_owner_is_told_of_a_failure_that_was_read_back(shop: Shop) -> None:
+    """A rule that something else switched off, such as the reconciler, is told by the next run, and its mail
+    stands in the log where no mail server is configured."""
+    shop.top_up(20)
+    put(shop, RULE)
+    shop.store.write_now(auto_topups.switch_off, shop.ada.account_id, "not_charged", now_us=shop.clock.now_us())
+    with structlog.testing.capture_logs() as lines:
+        shop.top_up_automatically()
+        shop.top_up_automatically()
+    assert [line["event"] for line in lines] == ["auto_top_up_switched_off", "mail_not_sent"]
+
+
+async def _run_with_mail(shop: Shop, received: list[str]) -> None:
+    async with mail_server(received) as port:
+        await shop.run_auto_top_up(make_mailer(mail_settings(port)))
 
 
 def test_a_rule_needs_a_card_and_makes_sense(shop: Shop) -> None:

@@ -13,10 +13,10 @@ from tests.support.management import Plane, management_plane
 from tests.support.store import Customer, new_customer
 from tokenbooth.catalog import build_catalog
 from tokenbooth.dashboard import DashboardContext, create_dashboard
-from tokenbooth.dashboard.mail import Mail
 from tokenbooth.dashboard.passwords import Passwords
 from tokenbooth.domain.charges import Charge, PoolKind
 from tokenbooth.ids import IdPrefix, new_id
+from tokenbooth.mail import Mail
 from tokenbooth.settings import Settings
 from tokenbooth.store.accounts import create_account, set_admin
 from tokenbooth.store.engine import Store

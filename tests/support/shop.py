@@ -25,6 +25,7 @@ from tokenbooth.domain.money import NANO_PER_CENT
 from tokenbooth.jobs.auto_topup import AutoTopUp
 from tokenbooth.jobs.inbox import InboxHandler
 from tokenbooth.jobs.reconcile import Reconciler, Report
+from tokenbooth.mail import LogMailer, Mailer
 from tokenbooth.management.app import create_management_app
 from tokenbooth.management.checkout import caps_of
 from tokenbooth.management.context import ManagementContext
@@ -139,7 +140,25 @@ class Shop:
 
     def top_up_automatically(self) -> None:
         """Run the job of automatic top-ups once."""
-        asyncio.run(self._with_gateway(self._top_up))
+        asyncio.run(self.run_auto_top_up(LogMailer()))
+
+    async def run_auto_top_up(self, mailer: Mailer) -> None:
+        """The same, with mail by `mailer`."""
+        caps = caps_of(self.settings.billing)
+
+        async def run(gateway: StripeGateway) -> None:
+            job = AutoTopUp(
+                self.store,
+                gateway,
+                self.clock,
+                caps,
+                self.live.held_nano,
+                mailer=mailer,
+                billing_url=f"{self.origin}/dashboard/billing",
+            )
+            await job.run()
+
+        await self._with_gateway(run)
 
     async def _with_gateway(self, work: Callable[[StripeGateway], Awaitable[T]]) -> T:
         gateway = StripeGateway(API_KEY, api_base=self.origin + PREFIX, max_network_retries=0)
@@ -152,10 +171,6 @@ class Shop:
         handler = InboxHandler(self.store, gateway, self.clock)
         reconciler = Reconciler(self.store, gateway, self.clock, handle=handler.handle, refresh=handler.refresh)
         return await reconciler.reconcile()
-
-    async def _top_up(self, gateway: StripeGateway) -> None:
-        caps = caps_of(self.settings.billing)
-        await AutoTopUp(self.store, gateway, self.clock, caps, self.live.held_nano).run()
 
     def lose_webhooks(self) -> None:
         """Let Stripe's webhooks go nowhere from now on."""

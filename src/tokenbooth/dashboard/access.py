@@ -15,12 +15,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tokenbooth.dashboard.address_rates import network_of
-from tokenbooth.dashboard.mail import Mail
 from tokenbooth.dashboard.passwords import checked_password
 from tokenbooth.dashboard.web import Form, Handler, Visitor, Web, client_address, safe_next, see_other
 from tokenbooth.domain.windows import DAY_US
 from tokenbooth.errors import Forbidden, NotFound, TokenboothError
 from tokenbooth.ids import IdPrefix, new_id
+from tokenbooth.mail import Mail
 from tokenbooth.management.session import cookie_name
 from tokenbooth.store import accounts, audit_log, sessions
 from tokenbooth.store.accounts import Account, normalise_email

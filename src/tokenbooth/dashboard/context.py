@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from tokenbooth.dashboard.address_rates import AddressRates
-from tokenbooth.dashboard.mail import Mailer
 from tokenbooth.dashboard.passwords import Passwords
+from tokenbooth.mail import Mailer
 from tokenbooth.management.context import ManagementContext
 
 

@@ -14,7 +14,7 @@ from tokenbooth.errors import TokenboothError
 from tokenbooth.store import checkouts, ledger
 from tokenbooth.store.checkouts import CheckoutKind, CheckoutStatus, Offer, TopUpCaps
 from tokenbooth.store.dialect import insert_unless_there
-from tokenbooth.store.tables import accounts, auto_topups
+from tokenbooth.store.tables import accounts, auto_topup_notices, auto_topups
 from tokenbooth.store.tables import checkouts as checkout_rows
 
 _US_PER_S = 1_000_000
@@ -49,6 +49,19 @@ class Candidate:
     customer_id: str
     balance_nano: int
     rule: Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Untold:
+    """A rule that a failure switched off, whose owner has not been told; the failure's time in UTC microseconds."""
+
+    account_id: str
+    email: str
+    failure: str
+    failed_at_us: int
+
+    def __repr__(self) -> str:
+        return f"Untold({self.account_id!r})"
 
 
 def view(conn: Connection, account_id: str, *, now_us: int) -> RuleView:
@@ -87,6 +100,30 @@ def switch_off(conn: Connection, account_id: str, failure: str, *, now_us: int) 
         .where(auto_topups.c.account_id == account_id)
         .values(enabled=False, failure=failure, failed_at_us=now_us)
     )
+
+
+def untold(conn: Connection) -> list[Untold]:
+    """Every rule that is off because of a failure that its owner has not been told."""
+    noted = (
+        select(auto_topup_notices.c.account_id)
+        .where(
+            auto_topup_notices.c.account_id == auto_topups.c.account_id,
+            auto_topup_notices.c.failed_at_us == auto_topups.c.failed_at_us,
+        )
+        .exists()
+    )
+    rows = conn.execute(
+        select(auto_topups.c.account_id, accounts.c.email, auto_topups.c.failure, auto_topups.c.failed_at_us)
+        .join(accounts, accounts.c.id == auto_topups.c.account_id)
+        .where(auto_topups.c.failed_at_us.is_not(None), ~noted)
+    ).all()
+    return [Untold(row.account_id, row.email, row.failure, row.failed_at_us) for row in rows]
+
+
+def note_told(conn: Connection, failed: Untold, *, now_us: int) -> bool:
+    """Note that an owner is being told of a failure; False when somebody noted it before."""
+    values = {"account_id": failed.account_id, "failed_at_us": failed.failed_at_us, "noted_at_us": now_us}
+    return insert_unless_there(conn, auto_topup_notices, values)
 
 
 def candidates(conn: Connection) -> list[Candidate]:

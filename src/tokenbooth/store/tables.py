@@ -129,6 +129,14 @@ auto_topups = Table(
     Column("updated_at_us", BigInteger, nullable=False),
 )
 
+auto_topup_notices = Table(
+    "auto_topup_notices",
+    metadata,
+    Column("account_id", String, ForeignKey("accounts.id"), primary_key=True),
+    Column("failed_at_us", BigInteger, primary_key=True, autoincrement=False),
+    Column("noted_at_us", BigInteger, nullable=False),
+)
+
 payments = Table(
     "payments",
     metadata,

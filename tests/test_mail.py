@@ -1,0 +1,42 @@
+"""E-mails: what goes to a mail server, and what happens without one or when it fails."""
+
+import pytest
+import structlog
+
+from tests.support.mail import mail_server, mail_settings
+from tokenbooth.mail import LogMailer, Mail, SmtpMailer, make_mailer
+
+MAIL = Mail("ada@example.com", "Open your account", "Follow this link.", "http://booth.test/signup/abc")
+
+
+async def test_a_mail_goes_to_its_recipient() -> None:
+    """The server is logged in to, and gets sender, recipient, subject and the link."""
+    received: list[str] = []
+    async with mail_server(received) as port:
+        await make_mailer(mail_settings(port)).send(MAIL)
+    said = "\n".join(received)
+    for text in ("AUTH PLAIN", "mail FROM:<booth@example.com>", "rcpt TO:<ada@example.com>", MAIL.subject, MAIL.link):
+        assert text is not None
+        assert text in said
+
+
+async def test_a_mail_that_is_refused_is_logged_without_its_link() -> None:
+    """Nothing is raised, and the log does not hold the link."""
+    with structlog.testing.capture_logs() as lines:
+        async with mail_server([], refuses=True) as port:
+            await SmtpMailer(mail_settings(port)).send(MAIL)
+        await SmtpMailer(mail_settings(port)).send(MAIL)
+    assert [(line["event"], line["log_level"]) for line in lines] == [("mail_failed", "error")] * 2
+    assert "signup/abc" not in repr(lines)
+
+
+@pytest.mark.parametrize("link", [MAIL.link, None])
+async def test_without_a_mail_server_the_link_is_in_the_log(link: str | None) -> None:
+    """The line says for whom, about what, and the link."""
+    mailer = make_mailer(None)
+    assert (isinstance(mailer, LogMailer), mailer.is_mailed) == (True, False)
+    with structlog.testing.capture_logs() as lines:
+        await mailer.send(Mail(MAIL.recipient, MAIL.subject, MAIL.text, link))
+    assert [(line["event"], line["recipient"], line["link"]) for line in lines] == [
+        ("mail_not_sent", "ada@example.com", link)
+    ]
