@@ -31,8 +31,8 @@ _GROUP_MAX: Final = 256
 _BUSY_TIMEOUT_S: Final = 10
 _CONFLICT_RETRIES: Final = 40
 _CONFLICT_STATES: Final = frozenset({"40001", "40P01"})
-# A row that was looked for and then inserted, by two at once, is reported as a duplicate instead of a conflict; the next
-# try finds it. One that stays a duplicate is the caller's to know.
+# A row that two looked for and then inserted at once is reported as a duplicate instead of a conflict; the next try
+# finds it. One that stays a duplicate is the caller's to know.
 _DUPLICATE_STATE: Final = "23505"
 _DUPLICATE_RETRIES: Final = 3
 _CONFLICT_PAUSE_S: Final = 0.002
