@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from tokenbooth.sandbox.stripe import api_billing, api_catalog, api_checkout, api_payments
+from tokenbooth.sandbox.stripe import api_billing, api_catalog, api_checkout, api_payments, api_test_clocks
 from tokenbooth.sandbox.stripe.calls import Answer, Call, Refused, expand
 from tokenbooth.sandbox.stripe.failure import StripeFailure
 from tokenbooth.sandbox.stripe.forms import Params, parse_form
@@ -69,6 +69,10 @@ _TABLE: dict[str, Handler] = {
     "GET /v1/balance_transactions": api_payments.list_balance_transactions,
     "GET /v1/balance_transactions/{id}": api_payments.retrieve_balance_transaction,
     "GET /v1/balance": api_payments.retrieve_balance,
+    "POST /v1/test_helpers/test_clocks": api_test_clocks.create_test_clock,
+    "GET /v1/test_helpers/test_clocks/{id}": api_test_clocks.retrieve_test_clock,
+    "POST /v1/test_helpers/test_clocks/{id}/advance": api_test_clocks.advance_test_clock,
+    "DELETE /v1/test_helpers/test_clocks/{id}": api_test_clocks.delete_test_clock,
 }
 
 
@@ -79,6 +83,7 @@ def _compiled(entry: str) -> tuple[str, re.Pattern[str]]:
 
 _ROUTES = [(*_compiled(entry), handler) for entry, handler in _TABLE.items()]
 _MAX_KEY = 255
+_OWNED_PARAMS = ("customer", "payment_intent", "charge")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +165,15 @@ class Api:
 
     def _run(self, request: Request) -> Reply:
         handler, ids = self._route(request)
-        params = Params(parse_form("&".join(part for part in (request.query, _form(request)) if part)))
+        sent = parse_form("&".join(part for part in (request.query, _form(request)) if part))
+        params = Params(sent)
         paths = params.texts("expand")
-        answer = handler(Call(self._world, params, request.path, ids))
+        named = (ids.get("id"), *(sent.get(name) for name in _OWNED_PARAMS))
+        owners = (self._world.owner_of(name) for name in named if isinstance(name, str))
+        owner = next((owner for owner in owners if owner is not None), None)
+        # One who has a test clock lives in another time than the rest of the world; without one this is everybody's.
+        with self._world.standing_with(owner):
+            answer = handler(Call(self._world, params, request.path, ids))
         params.finish()
         if isinstance(answer, Refused):
             failure = answer.failure

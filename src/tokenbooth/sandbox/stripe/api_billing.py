@@ -22,7 +22,7 @@ from tokenbooth.sandbox.stripe.world import World
 
 def create_subscription(call: Call) -> Answer:
     world, params = call.world, call.params
-    customer = world.state.get(Customer, params.text("customer"), param="customer")
+    customer = world.customer(params.text("customer"))
     items = params.children("items")
     if len(items) != 1:
         raise StripeFailure("The sandbox's subscriptions have exactly one item.", param="items")
@@ -106,7 +106,7 @@ def cancel_subscription(call: Call) -> Answer:
 
 def list_subscriptions(call: Call) -> Answer:
     customer, price = call.params.opt_text("customer"), call.params.opt_text("price")
-    status = call.params.opt_text("status")
+    status, clock = call.params.opt_text("status"), call.params.opt_text("test_clock")
     return page(
         call,
         [
@@ -115,8 +115,15 @@ def list_subscriptions(call: Call) -> Answer:
             if (customer is None or subscription.customer == customer)
             and (price is None or subscription.price == price)
             and _has_status(subscription, status)
+            and (_clock_of(call.world, subscription) == clock or (clock is None and customer is not None))
         ],
     )
+
+
+def _clock_of(world: World, subscription: Subscription) -> str | None:
+    """Without a filter by customer or clock Stripe leaves out what has a clock."""
+    owner = world.state.find(Customer, subscription.customer)
+    return None if owner is None else owner.test_clock
 
 
 def _has_status(subscription: Subscription, wanted: str | None) -> bool:

@@ -12,6 +12,7 @@ from tokenbooth.sandbox.stripe.records import (
     PortalSession,
     Price,
     Product,
+    TestClock,
     WebhookEndpoint,
 )
 from tokenbooth.sandbox.stripe.world import World
@@ -28,12 +29,17 @@ _PORTAL_FEATURES = (
 
 
 def create_customer(call: Call) -> Answer:
+    clock_id = call.params.opt_text("test_clock")
+    clock = (
+        None if clock_id is None else call.world.state.get(TestClock, clock_id, what="test_clock", param="test_clock")
+    )
     customer = Customer(
         call.world.new_id("cus_"),
-        call.world.now(),
+        call.world.now() if clock is None else clock.frozen_time,
         email=call.params.opt_text("email"),
         name=call.params.opt_text("name"),
         metadata=call.params.metadata(),
+        test_clock=clock_id,
     )
     call.world.state.put(customer)
     call.world.emit("customer.created", customer)
@@ -149,7 +155,7 @@ def retrieve_payment_method(call: Call) -> Answer:
 
 def list_payment_methods(call: Call) -> Answer:
     customer_id = call.params.text("customer")
-    return _cards_of(call, call.world.state.get(Customer, customer_id, param="customer"))
+    return _cards_of(call, call.world.customer(customer_id))
 
 
 def list_customer_payment_methods(call: Call) -> Answer:
@@ -215,7 +221,7 @@ def list_webhook_endpoints(call: Call) -> Answer:
 
 
 def create_portal_session(call: Call) -> Answer:
-    customer = call.world.state.get(Customer, call.params.text("customer"), param="customer")
+    customer = call.world.customer(call.params.text("customer"))
     configuration = call.params.opt_text("configuration")
     if configuration is not None:
         call.world.state.get(PortalConfiguration, configuration, param="configuration")

@@ -9,7 +9,6 @@ from tokenbooth.sandbox.stripe.calls import Answer, Call, page
 from tokenbooth.sandbox.stripe.failure import StripeFailure
 from tokenbooth.sandbox.stripe.forms import Params
 from tokenbooth.sandbox.stripe.records import (
-    Customer,
     LineItem,
     Price,
     Product,
@@ -32,7 +31,7 @@ def create_session(call: Call) -> Answer:
     mode = cast("SessionMode", params.choice("mode", ("payment", "subscription", "setup")))
     customer_id = params.opt_text("customer")
     if customer_id is not None:
-        world.state.get(Customer, customer_id, param="customer")
+        world.customer(customer_id)
     items = tuple(_read_item(world, entry) for entry in params.children("line_items"))
     prices = [world.state.get(Price, item.price) for item in items]
     _check_items(mode, items, prices)

@@ -9,7 +9,6 @@ from tokenbooth.sandbox.stripe.json_types import JsonObject, JsonValue
 from tokenbooth.sandbox.stripe.records import (
     BalanceTransaction,
     Charge,
-    Customer,
     Dispute,
     PaymentIntent,
     PaymentMethod,
@@ -25,7 +24,7 @@ def create_payment_intent(call: Call) -> Answer:
     if amount is None:
         raise StripeFailure("Missing required param: amount.", code="parameter_missing", param="amount")
     currency = params.choice("currency", CURRENCIES)
-    customer = world.state.get(Customer, params.text("customer"), param="customer")
+    customer = world.customer(params.text("customer"))
     method = world.state.get(PaymentMethod, params.text("payment_method"), what="PaymentMethod", param="payment_method")
     params.texts("payment_method_types")
     if method.customer != customer.id:

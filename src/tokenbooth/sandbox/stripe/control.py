@@ -3,7 +3,7 @@ application.
 
 | call | body | effect |
 |---|---|---|
-| `POST advance` | `{"seconds": n}` | the test clock goes forward; what falls due happens |
+| `POST advance` | `{"seconds": n}` | time goes forward for all without a test clock; what falls due happens |
 | `POST delivery` | `{"mode": "normal"/"drop"/"hold", "copies": n}` | how webhooks go out from now on |
 | `POST release` | `{"order": [event ids]}` or `{}` | held webhooks go out, in that order |
 | `POST resend` | `{"event": id, "copies": n}` | a webhook goes out again, n times at once |
@@ -189,8 +189,18 @@ class Control:
     async def _change(self, body: msgspec.Struct) -> None:
         with self._world.transaction():
             catch_up(self._world)
-            self._effect(body)()
+            effect = self._effect(body)
+            if isinstance(body, Advance):
+                effect()
+            else:
+                with self._world.standing_with(self._owner(body)):
+                    effect()
         await self._postman.deliver(self._world.take_events())
+
+    def _owner(self, body: msgspec.Struct) -> str | None:
+        named = (value for value in msgspec.structs.asdict(body).values() if isinstance(value, str))
+        owners = (self._world.owner_of(name) for name in named)
+        return next((owner for owner in owners if owner is not None), None)
 
     def _effect(self, body: msgspec.Struct) -> Callable[[], object]:
         world, state = self._world, self._world.state

@@ -89,7 +89,8 @@ class Hosted:
         exp_month, exp_year = checkout.read_expiry(expiry, year)
         # Read after the body was awaited: another submission may have been faster.
         session = self._world.state.get(Session, session_id)
-        return checkout.pay(self._world, session, card, exp_month=exp_month, exp_year=exp_year)
+        with self._world.standing_with(session.customer):
+            return checkout.pay(self._world, session, card, exp_month=exp_month, exp_year=exp_year)
 
     async def _show_portal(self, http: HttpRequest) -> Response:
         await self._catch_up()
@@ -122,7 +123,8 @@ class Hosted:
                 mine = {entry.id: entry for entry in self._subscriptions(portal)}
                 if wanted not in mine:
                     raise StripeFailure("There is no such subscription.", status=404)
-                billing.set_portal_cancel(self._world, mine[wanted], action == "cancel")
+                with self._world.standing_with(portal.customer):
+                    billing.set_portal_cancel(self._world, mine[wanted], action == "cancel")
         except StripeFailure as failure:
             return _page(pages.message_page("Not possible", failure.message), failure.status)
         await self._postman.deliver(self._world.take_events())

@@ -31,6 +31,17 @@ class Customer(Record):
     metadata: dict[str, str]
     default_payment_method: str | None = None
     balance: int = 0
+    test_clock: str | None = None
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TestClock(Record):
+    """A time of its own for some customers; it stands at `frozen_time` until it is advanced. It is kept until it is
+    deleted, also beyond Stripe's thirty days."""
+
+    name: str | None
+    frozen_time: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,4 +348,5 @@ KINDS: tuple[type[Record], ...] = (
     PortalSession,
     KeptAnswer,
     Settings,
+    TestClock,
 )

@@ -15,6 +15,11 @@ from tokenbooth.sandbox.stripe.render_shared import NO_ADDRESS, copied, head, li
 from tokenbooth.sandbox.stripe.state import State
 
 
+def _test_clock(state: State, customer_id: str) -> str | None:
+    owner = state.find(Customer, customer_id)
+    return None if owner is None else owner.test_clock
+
+
 def session_path(session_id: str) -> str:
     """Where a session's page stands below the sandbox's public URL."""
     return f"/c/pay/{session_id}"
@@ -178,7 +183,7 @@ def subscription(record: Subscription, state: State) -> JsonObject:
         "schedule": None,
         "start_date": record.created,
         "status": record.status,
-        "test_clock": None,
+        "test_clock": _test_clock(state, record.customer),
         "transfer_data": None,
         "trial_end": None,
         "trial_settings": {"end_behavior": {"missing_payment_method": "create_invoice"}},
@@ -281,7 +286,7 @@ def invoice(record: Invoice, state: State, public_url: str) -> JsonObject:
         },
         "subtotal": record.amount,
         "subtotal_excluding_tax": record.amount,
-        "test_clock": None,
+        "test_clock": _test_clock(state, record.customer),
         "total": record.amount,
         "total_discount_amounts": [],
         "total_excluding_tax": record.amount,

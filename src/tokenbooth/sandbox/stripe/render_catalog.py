@@ -7,12 +7,28 @@ from tokenbooth.sandbox.stripe.records import (
     PortalSession,
     Price,
     Product,
+    TestClock,
     WebhookEndpoint,
 )
 from tokenbooth.sandbox.stripe.render_shared import copied, head
 
+CLOCK_KEPT_S = 30 * 86_400
+
+
+def test_clock(record: TestClock) -> JsonObject:
+    return {
+        **head(record, "test_helpers.test_clock"),
+        "deletes_after": record.created + CLOCK_KEPT_S,
+        "frozen_time": record.frozen_time,
+        "name": record.name,
+        "status": "ready",
+        "status_details": {},
+    }
+
 
 def customer(record: Customer) -> JsonObject:
+    if record.deleted:
+        return {"id": record.id, "object": "customer", "deleted": True}
     return {
         **head(record, "customer"),
         "address": None,
@@ -37,7 +53,7 @@ def customer(record: Customer) -> JsonObject:
         "preferred_locales": [],
         "shipping": None,
         "tax_exempt": "none",
-        "test_clock": None,
+        "test_clock": record.test_clock,
     }
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from tokenbooth.sandbox.stripe import render_billing, render_catalog, render_payments
+from tokenbooth.sandbox.stripe.failure import no_such
 from tokenbooth.sandbox.stripe.json_types import JsonObject
 from tokenbooth.sandbox.stripe.records import (
     BalanceTransaction,
@@ -33,6 +34,7 @@ from tokenbooth.sandbox.stripe.records import (
     Settings,
     SetupIntent,
     Subscription,
+    TestClock,
     WebhookEndpoint,
 )
 from tokenbooth.sandbox.stripe.state import State
@@ -73,8 +75,51 @@ class World:
         return int(self._clock())
 
     def now(self) -> int:
-        """The test clock, UTC seconds; while time is being made up for, the moment that is being replayed."""
+        """The present, UTC seconds: of the whole world, or of the customer or the past moment that it stands at."""
         return self._at_s if self._at_s is not None else self.real_now() + self.settings.clock_lead_s
+
+    def now_of(self, customer_id: str | None) -> int:
+        """The present of a customer, UTC seconds: its test clock's, or the whole world's."""
+        customer = self.state.find(Customer, customer_id)
+        clock = None if customer is None else self.state.find(TestClock, customer.test_clock)
+        return self.real_now() + self.settings.clock_lead_s if clock is None else clock.frozen_time
+
+    @contextmanager
+    def standing_with(self, customer_id: str | None) -> Iterator[None]:
+        """Let `now` be this customer's present."""
+        self._at_s = self.now_of(customer_id)
+        try:
+            yield
+        finally:
+            self._at_s = None
+
+    def customer(self, customer_id: str) -> Customer:
+        """A customer that a call's `customer` names. Raises `StripeFailure` when it is not there any more."""
+        found = self.state.get(Customer, customer_id, param="customer")
+        if found.deleted:
+            raise no_such("customer", customer_id, "customer")
+        return found
+
+    def owner_of(self, object_id: str) -> str | None:
+        """The id of the customer that an object belongs to; None for what is nobody's or not there."""
+        match self.state.any_of(object_id):
+            case Customer(id=owner):
+                return owner
+            case (
+                Session()
+                | PaymentMethod()
+                | PaymentIntent()
+                | SetupIntent()
+                | Charge()
+                | Subscription()
+                | Invoice()
+                | PortalSession()
+            ) as owned:
+                return owned.customer
+            case Refund() | Dispute() as reversal:
+                return self.owner_of(reversal.charge)
+            case _:
+                return None
 
     def replay_at(self, at_s: int | None) -> None:
         """Let `now` stand at a past moment whose effects are being made; None ends that."""
@@ -122,6 +167,8 @@ class World:
                 return render_catalog.portal_configuration(record)
             case PortalSession():
                 return render_catalog.portal_session(record, self.public_url)
+            case TestClock():
+                return render_catalog.test_clock(record)
             case _:
                 raise TypeError(f"{type(record).__name__} is not an object of Stripe's")
 
