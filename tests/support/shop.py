@@ -251,6 +251,7 @@ def running_shop(
     *,
     max_pending: int = 100,
     stripe_timeout_s: float = 20,
+    collects_tax: bool = False,
     billing: BillingSettings | None = None,
     plans: Mapping[str, PlanSettings] | None = None,
     around_stripe: Callable[[ASGIApp], ASGIApp] = lambda sandbox: sandbox,
@@ -262,6 +263,7 @@ def running_shop(
         clock: the time in both worlds.
         max_pending: how many unpaid checkouts an account may have.
         stripe_timeout_s: how long the product waits for Stripe, in seconds.
+        collects_tax: whether Stripe adds tax, which is a tenth in the sandbox.
         billing: the rules of payments; the ordinary ones if None.
         plans: further plans.
         around_stripe: what stands between the product and the sandbox, to lose or delay answers.
@@ -288,7 +290,7 @@ def running_shop(
         made.append(sandbox)
         sandbox_at.app = around_stripe(sandbox)
         settings = _settings(origin, max_pending, stripe_timeout_s, billing or BillingSettings(), plans or {})
-        gateway = StripeGateway(API_KEY, api_base=origin + PREFIX, max_network_retries=0)
+        gateway = StripeGateway(API_KEY, api_base=origin + PREFIX, max_network_retries=0, collects_tax=collects_tax)
         gateways.append(gateway)
         handler = InboxHandler(store, gateway, clock)
         handlers.append(handler)

@@ -28,7 +28,7 @@ def create_subscription(call: Call) -> Answer:
         raise StripeFailure("The sandbox's subscriptions have exactly one item.", param="items")
     price, quantity = _read_price(world, items[0]), items[0].opt_int("quantity", low=1, high=999_999) or 1
     params.opt_flag("off_session")
-    params.child("automatic_tax").opt_flag("enabled")
+    is_taxed = params.child("automatic_tax").opt_flag("enabled") is True
     strict = params.opt_choice("payment_behavior", ("allow_incomplete", "error_if_incomplete")) == "error_if_incomplete"
     params.child("billing_mode").opt_choice("type", ("flexible",))
     method_id = params.opt_text("default_payment_method") or customer.default_payment_method
@@ -47,6 +47,7 @@ def create_subscription(call: Call) -> Answer:
         metadata=params.metadata(),
         method=method,
         on_session=False,
+        is_taxed=is_taxed,
     )
     if strict and invoice.status != "paid":
         raise declined("authentication_required" if method.behaviour == "authenticate" else None)

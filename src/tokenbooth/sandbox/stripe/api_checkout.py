@@ -15,6 +15,7 @@ from tokenbooth.sandbox.stripe.records import (
     Session,
     SessionMode,
     SetupIntent,
+    tax_on,
 )
 from tokenbooth.sandbox.stripe.render_billing import line_item
 from tokenbooth.sandbox.stripe.render_shared import listing
@@ -39,6 +40,9 @@ def create_session(call: Call) -> Answer:
     intent_data = _data_for(params, "payment_intent_data", mode, "payment")
     subscription_data.child("billing_mode").opt_choice("type", ("flexible",))
     _accept_without_effect(params)
+    is_taxed = params.child("automatic_tax").opt_flag("enabled") is True
+    subtotal = _total(items, prices)
+    tax = tax_on(subtotal) if is_taxed else 0
     session = Session(
         world.new_id("cs_test_a1"),
         world.now(),
@@ -52,24 +56,25 @@ def create_session(call: Call) -> Answer:
         cancel_url=_read_url(params, "cancel_url", required=False),
         expires_at=_read_expiry(world, params),
         currency=prices[0].currency if prices else None,
-        amount_total=_total(items, prices) if prices else None,
+        amount_total=subtotal + tax if prices else None,
         line_items=items,
         metadata=params.metadata(),
         subscription_metadata=subscription_data.metadata(),
         intent_metadata=intent_data.metadata(),
         setup_future_usage=intent_data.opt_choice("setup_future_usage", ("off_session", "on_session")),
         adaptive_pricing=params.child("adaptive_pricing").opt_flag("enabled") is not False,
+        is_taxed=is_taxed,
+        tax=tax,
     )
     return world.render(world.state.put(session))
 
 
 def _accept_without_effect(params: Params) -> None:
-    """Parameters that change nothing here: the page has one payment method, one language and no tax."""
+    """Parameters that change nothing here: the page has one payment method and one language."""
     params.texts("payment_method_types")
     params.opt_choice("customer_creation", ("always", "if_required"))
     params.opt_choice("ui_mode", ("hosted", "hosted_page"))
     params.opt_text("locale")
-    params.child("automatic_tax").opt_flag("enabled")
     kept = params.child("customer_update")
     for name in ("address", "name"):
         kept.opt_choice(name, ("auto", "never"))

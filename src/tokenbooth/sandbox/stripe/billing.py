@@ -39,6 +39,7 @@ def begin(
     metadata: dict[str, str],
     method: PaymentMethod,
     on_session: bool,
+    is_taxed: bool,
 ) -> tuple[Subscription, Invoice]:
     """Start a subscription and charge its first invoice; a refused card leaves it `incomplete`."""
     if price.interval is None:
@@ -59,6 +60,7 @@ def begin(
         period_start=now,
         period_end=period_start(now, price.interval, price.interval_count, 1),
         default_payment_method=method.id,
+        is_taxed=is_taxed,
     )
     invoice = _new_invoice(world, fresh, price, "subscription_create", finalizes_at=None)
     subscription = world.state.put(replace(fresh, latest_invoice=invoice.id))
@@ -91,6 +93,7 @@ def _new_invoice(
             period_start=subscription.period_start,
             period_end=subscription.period_end,
             finalizes_at=finalizes_at,
+            is_taxed=subscription.is_taxed,
         )
     )
 
@@ -99,8 +102,8 @@ def _finalized(world: World, invoice: Invoice) -> Invoice:
     """From a draft to an open invoice; the customer's credit pays what it can of it, a negative one adds to it."""
     number = f"SANDBOX-{world.count('invoice'):04d}"
     owner = world.state.get(Customer, invoice.customer)
-    applied = min(max(-owner.balance, 0), max(invoice.amount, 0))
-    world.state.put(replace(owner, balance=owner.balance + applied + min(invoice.amount, 0)))
+    applied = min(max(-owner.balance, 0), max(invoice.total, 0))
+    world.state.put(replace(owner, balance=owner.balance + applied + min(invoice.total, 0)))
     final = world.state.put(
         replace(
             invoice,

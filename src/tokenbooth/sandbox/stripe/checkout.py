@@ -66,6 +66,7 @@ def _pay_subscription(world: World, session: Session, customer: Customer, method
         metadata=session.subscription_metadata,
         method=method,
         on_session=True,
+        is_taxed=session.is_taxed,
     )
     done = replace(session, subscription=subscription.id, invoice=invoice.id, payment_status="paid")
     return _completed(world, done)

@@ -105,10 +105,10 @@ def filled(url: str, session: Session) -> str:
 def invoice_page(invoice: Invoice) -> str:
     """An invoice with its lines."""
     lines = [(line.description, line.amount) for line in invoice.prorations]
-    rows = "".join(
-        f"<li>{escape(text)}: {escape(money(amount, invoice.currency))}</li>"
-        for text, amount in lines or [(invoice.description, invoice.amount)]
-    )
+    lines = lines or [(invoice.description, invoice.amount)]
+    if invoice.is_taxed:
+        lines.append(("Tax", invoice.tax))
+    rows = "".join(f"<li>{escape(text)}: {escape(money(amount, invoice.currency))}</li>" for text, amount in lines)
     title = f"Invoice {invoice.number}"
     sum_shown = escape(money(invoice.amount_due, invoice.currency))
     return _document(

@@ -14,6 +14,14 @@ DisputeStatus = Literal["needs_response", "won", "lost"]
 SessionMode = Literal["payment", "subscription", "setup"]
 
 
+_TAX_PERCENT = 10
+
+
+def tax_on(amount: int) -> int:
+    """The sandbox's one tax: a tenth on top of every price, wherever the customer lives, rounded half up."""
+    return (2 * amount * _TAX_PERCENT + 100) // 200
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """Every record has its id and its time."""
@@ -97,6 +105,9 @@ class Session(Record):
     invoice: str | None = None
     payment_intent: str | None = None
     setup_intent: str | None = None
+    is_taxed: bool = False
+    tax: int = 0
+    """Part of `amount_total`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +226,7 @@ class Subscription(Record):
     canceled_at: int | None = None
     ended_at: int | None = None
     cancel_reason: str | None = None
+    is_taxed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,11 +266,22 @@ class Invoice(Record):
     paid_at: int | None = None
     prorations: tuple[ProrationLine, ...] = ()
     applied: int = 0
+    is_taxed: bool = False
+
+    @property
+    def tax(self) -> int:
+        """The tax on top of `amount`; negative where a credit is larger than what is sold."""
+        return tax_on(self.amount) if self.is_taxed else 0
+
+    @property
+    def total(self) -> int:
+        """The amount with its tax."""
+        return self.amount + self.tax
 
     @property
     def amount_due(self) -> int:
         """What is left to be charged."""
-        return max(self.amount, 0) - self.applied
+        return max(self.total, 0) - self.applied
 
 
 @dataclass(frozen=True, slots=True)

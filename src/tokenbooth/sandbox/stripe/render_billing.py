@@ -43,15 +43,15 @@ def session(record: Session, state: State, public_url: str) -> JsonObject:
     open_url = public_url + session_path(record.id) if record.status == "open" else None
     totals: JsonObject | None = None
     if record.amount_total is not None:
-        totals = {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0}
+        totals = {"amount_discount": 0, "amount_shipping": 0, "amount_tax": record.tax}
     return {
         **head(record, "checkout.session"),
         "adaptive_pricing": {"enabled": record.adaptive_pricing},
         "after_expiration": None,
         "allow_promotion_codes": None,
-        "amount_subtotal": record.amount_total,
+        "amount_subtotal": None if record.amount_total is None else record.amount_total - record.tax,
         "amount_total": record.amount_total,
-        "automatic_tax": {"enabled": False, "liability": None, "provider": None, "status": None},
+        "automatic_tax": {**_automatic_tax(record.is_taxed), "status": "complete" if record.is_taxed else None},
         "billing_address_collection": None,
         "cancel_url": record.cancel_url,
         "client_reference_id": record.client_reference_id,
@@ -146,7 +146,7 @@ def subscription(record: Subscription, state: State) -> JsonObject:
         **head(record, "subscription"),
         "application": None,
         "application_fee_percent": None,
-        "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None},
+        "automatic_tax": {"disabled_reason": None, "enabled": record.is_taxed, "liability": None},
         "billing_cycle_anchor": record.anchor,
         "billing_cycle_anchor_config": None,
         "billing_mode": {"flexible": {"proration_discounts": "included"}, "type": "flexible"},
@@ -215,11 +215,9 @@ def invoice(record: Invoice, state: State, public_url: str) -> JsonObject:
         "attempted": record.attempt_count > 0,
         "auto_advance": record.status in ("draft", "open"),
         "automatic_tax": {
+            **_automatic_tax(record.is_taxed),
             "disabled_reason": None,
-            "enabled": False,
-            "liability": None,
-            "provider": None,
-            "status": None,
+            "status": "complete" if record.is_taxed else None,
         },
         "automatically_finalizes_at": record.finalizes_at,
         "billing_reason": record.billing_reason,
@@ -241,7 +239,7 @@ def invoice(record: Invoice, state: State, public_url: str) -> JsonObject:
         "discounts": [],
         "due_date": None,
         "effective_at": record.finalized_at,
-        "ending_balance": None if record.finalized_at is None else min(record.amount, 0),
+        "ending_balance": None if record.finalized_at is None else min(record.total, 0),
         "footer": None,
         "from_invoice": None,
         "hosted_invoice_url": page_url,
@@ -287,13 +285,32 @@ def invoice(record: Invoice, state: State, public_url: str) -> JsonObject:
         "subtotal": record.amount,
         "subtotal_excluding_tax": record.amount,
         "test_clock": _test_clock(state, record.customer),
-        "total": record.amount,
+        "total": record.total,
         "total_discount_amounts": [],
         "total_excluding_tax": record.amount,
         "total_pretax_credit_amounts": [],
-        "total_taxes": [],
+        "total_taxes": _total_taxes(record),
         "webhooks_delivered_at": record.created,
     }
+
+
+def _automatic_tax(is_taxed: bool) -> JsonObject:
+    return {"enabled": is_taxed, "liability": None, "provider": "stripe" if is_taxed else None}
+
+
+def _total_taxes(record: Invoice) -> list[JsonValue]:
+    if not record.is_taxed:
+        return []
+    return [
+        {
+            "amount": record.tax,
+            "tax_behavior": "exclusive",
+            "tax_rate_details": None,
+            "taxability_reason": "standard_rated",
+            "taxable_amount": record.amount,
+            "type": "tax_rate_details",
+        }
+    ]
 
 
 def _invoice_lines(record: Invoice, state: State) -> list[JsonValue]:
