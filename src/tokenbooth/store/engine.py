@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -189,7 +190,7 @@ class _Operation:
         except (OperationalError, InterfaceError):
             raise
         except BaseException as failure:
-            self._outcome = lambda error=failure: self._future.set_exception(error)  # type: ignore[misc]
+            self._outcome = partial(self._future.set_exception, failure)
         else:
             self._outcome = lambda: self._future.set_result(result)
 
