@@ -20,6 +20,7 @@ def test_figures_are_rendered() -> None:
     metrics.show_store(is_up=True)
     metrics.show_usage(requests=7, charged_nano=2_500_000_000, uncollected_nano=1)
     metrics.show_inbox({"due": 2, "parked": 1})
+    metrics.show_reconcile(last_run_us=1_500_000, differences=2)
     metrics.answered(200)
     metrics.answered(204)
     metrics.answered(503)
@@ -30,6 +31,8 @@ def test_figures_are_rendered() -> None:
         "tokenbooth_usage_requests": 7.0,
         "tokenbooth_usage_charged_usd": 2.5,
         "tokenbooth_uncollected_usd": 1e-09,
+        "tokenbooth_reconcile_last_run_seconds": 1.5,
+        "tokenbooth_reconcile_differences": 2.0,
         "tokenbooth_inbox_rows due": 2.0,
         "tokenbooth_inbox_rows parked": 1.0,
         "tokenbooth_management_responses_total 2xx": 2.0,

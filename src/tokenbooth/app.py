@@ -83,6 +83,9 @@ def build_application(
     )
     stripe = None if settings.stripe is None else stripe_gateway(settings.stripe)
     inbox = None if stripe is None else InboxHandler(store, stripe, clock)
+    reconciler = None
+    if stripe is not None and inbox is not None:
+        reconciler = Reconciler(store, stripe, clock, handle=inbox.handle, refresh=inbox.refresh)
     chain = None if settings.usdc is None else _chain(settings.usdc, store, clock)
     context = ManagementContext(
         store=store,
@@ -111,12 +114,13 @@ def build_application(
             gateway=gateway,
             management=management,
             dashboard=create_dashboard(dashboard),
-            runner=Runner(_jobs(settings, store, clock, gateway, stripe, inbox, chain, mailer)),
+            runner=Runner(_jobs(settings, store, clock, gateway, stripe, inbox, reconciler, chain, mailer)),
             inbox=inbox,
             stripe=stripe,
             sandbox=sandbox,
             metrics=Metrics(program_version),
             clock=clock,
+            reconciler=reconciler,
             chain=chain,
             chain_sandbox=chain_sandbox,
         )
@@ -197,6 +201,7 @@ def _jobs(
     gateway: Gateway,
     stripe: StripeGateway | None,
     inbox: InboxHandler | None,
+    reconciler: Reconciler | None,
     chain: Chain | None,
     mailer: Mailer,
 ) -> list[Job]:
@@ -204,7 +209,7 @@ def _jobs(
         Job("sweep", _SWEEP_EVERY_S, Sweep(store, clock).run),
         Job("retention", _SWEEP_EVERY_S, UsageRetention(store, clock, settings.retention.usage_days).run),
     ]
-    if inbox is not None and stripe is not None:
+    if inbox is not None and stripe is not None and reconciler is not None:
         auto_topup = AutoTopUp(
             store,
             stripe,
@@ -214,7 +219,6 @@ def _jobs(
             mailer=mailer,
             billing_url=f"{settings.server.base_url()}/dashboard/billing",
         )
-        reconciler = Reconciler(store, stripe, clock, handle=inbox.handle, refresh=inbox.refresh)
         jobs += [
             Job("inbox", _INBOX_EVERY_S, inbox.run_due),
             Job("auto_topup", _AUTO_TOP_UP_EVERY_S, auto_topup.run),

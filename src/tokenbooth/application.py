@@ -21,6 +21,7 @@ from tokenbooth.gateway.charge_log import DirectoryLock
 from tokenbooth.ids import IdPrefix, new_id
 from tokenbooth.jobs.chain_scan import ChainScan
 from tokenbooth.jobs.inbox import InboxHandler
+from tokenbooth.jobs.reconcile import Reconciler
 from tokenbooth.jobs.runner import Runner
 from tokenbooth.metrics import CONTENT_TYPE, Metrics
 from tokenbooth.payments.json_rpc import NodeError, NodeTrouble
@@ -76,7 +77,7 @@ class Parts:
         gateway: the data plane.
         management, dashboard: the ASGI applications of these planes.
         runner: the periodic jobs.
-        inbox, stripe: None when no `[stripe]` is configured.
+        inbox, stripe, reconciler: None when no `[stripe]` is configured.
         chain: None when no `[usdc]` is configured.
         chain_sandbox: a chain's sandbox to mount at `CHAIN_SANDBOX_PATH`; None for none.
         sandbox: a payment sandbox to mount at `SANDBOX_PATH`; None for none.
@@ -96,6 +97,7 @@ class Parts:
     sandbox: Sandbox | None
     metrics: Metrics
     clock: Clock
+    reconciler: Reconciler | None = None
     chain: Chain | None = None
     chain_sandbox: Asgi | None = None
 
@@ -211,6 +213,9 @@ class Application:
         await send({"type": "http.response.body", "body": body})
 
     async def _figures(self) -> bytes:
+        if self._parts.reconciler is not None:
+            done = self._parts.reconciler.figures
+            self._parts.metrics.show_reconcile(last_run_us=done.last_run_us or 0, differences=done.differences)
         if self._parts.chain is not None:
             seen = self._parts.chain.scan.figures
             self._parts.metrics.show_chain(

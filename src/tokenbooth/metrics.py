@@ -57,6 +57,19 @@ class Metrics:
         )
         self._node_up = self._gauge("tokenbooth_usdc_node_up", "1 while the chain's node answers properly.")
 
+        self._reconciled_at = self._gauge(
+            "tokenbooth_reconcile_last_run_seconds",
+            "When the books were last held against Stripe's, UTC seconds; 0 before the first time.",
+        )
+        self._differences = self._gauge(
+            "tokenbooth_reconcile_differences", "Differences from Stripe's books that stood twice without repair."
+        )
+
+    def show_reconcile(self, *, last_run_us: int, differences: int) -> None:
+        """Set the figures of the reconciler; `last_run_us` in UTC microseconds."""
+        self._reconciled_at.set(last_run_us / 1_000_000)
+        self._differences.set(differences)
+
     def show_chain(self, *, node_is_up: bool, lag_blocks: int, deposits_pending: int) -> None:
         """Set the figures of the chain's scan."""
         self._node_up.set(1 if node_is_up else 0)

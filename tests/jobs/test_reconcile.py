@@ -10,7 +10,7 @@ from tests.support.store import row_counts
 from tokenbooth.domain.ledger import STRIPE_CLEARING, STRIPE_FEES, STRIPE_OTHER, TransferKind
 from tokenbooth.domain.money import NANO_PER_CENT
 from tokenbooth.ids import IdPrefix, new_id
-from tokenbooth.jobs.reconcile import Difference, Report
+from tokenbooth.jobs.reconcile import Difference, ReconcileFigures, Report
 from tokenbooth.store import checkouts, ledger
 from tokenbooth.store.audit import audit
 from tokenbooth.store.checkouts import CheckoutKind, Offer
@@ -158,3 +158,22 @@ def test_a_payment_of_another_amount_stays_reported(shop: Shop) -> None:
     assert ("clearing", False) in kinds(report)
     assert shop.credit() == "0.00"
     assert shop.bare.get(f"{PREFIX}/_control/state").status_code == 200
+
+
+def test_the_figures_show_the_last_run_and_what_stays_different(shop: Shop) -> None:
+    """Nothing before the first run; a difference counts once it was there twice."""
+    now_us = shop.clock.now_us()
+    assert shop.watch_books(0) == ReconcileFigures(None, 0)
+    assert shop.watch_books(2) == ReconcileFigures(now_us, 0)
+    shop.store.write_now(
+        ledger.add_credit,
+        account_id=shop.ada.account_id,
+        source=STRIPE_CLEARING,
+        amount_nano=NANO_PER_CENT,
+        kind=TransferKind.TOP_UP,
+        reference="never at Stripe",
+        note="never at Stripe",
+        now_us=now_us,
+    )
+    assert shop.watch_books(1) == ReconcileFigures(now_us, 0)
+    assert shop.watch_books(2) == ReconcileFigures(now_us, 1)

@@ -24,7 +24,7 @@ from tokenbooth.catalog import build_catalog
 from tokenbooth.domain.money import NANO_PER_CENT
 from tokenbooth.jobs.auto_topup import AutoTopUp
 from tokenbooth.jobs.inbox import InboxHandler
-from tokenbooth.jobs.reconcile import Reconciler, Report
+from tokenbooth.jobs.reconcile import ReconcileFigures, Reconciler, Report
 from tokenbooth.mail import LogMailer, Mailer
 from tokenbooth.management.app import create_management_app
 from tokenbooth.management.checkout import caps_of
@@ -166,6 +166,18 @@ class Shop:
             return await work(gateway)
         finally:
             await gateway.aclose()
+
+    def watch_books(self, times: int) -> ReconcileFigures:
+        """Run the reconciler's job some times; what it shows afterwards."""
+
+        async def run(gateway: StripeGateway) -> ReconcileFigures:
+            handler = InboxHandler(self.store, gateway, self.clock)
+            job = Reconciler(self.store, gateway, self.clock, handle=handler.handle, refresh=handler.refresh)
+            for _ in range(times):
+                await job.run()
+            return job.figures
+
+        return asyncio.run(self._with_gateway(run))
 
     async def _reconcile(self, gateway: StripeGateway) -> Report:
         handler = InboxHandler(self.store, gateway, self.clock)

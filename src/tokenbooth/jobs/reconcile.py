@@ -71,6 +71,15 @@ class Report:
         return all(difference.repaired for difference in self.differences)
 
 
+@dataclass(frozen=True, slots=True)
+class ReconcileFigures:
+    """How the job goes: when it last came to an end (UTC microseconds; None before), and how many differences stood
+    unrepaired both then and the time before."""
+
+    last_run_us: int | None = None
+    differences: int = 0
+
+
 class Reconciler:
     """Compares and repairs; `run` is a periodic job."""
 
@@ -91,6 +100,7 @@ class Reconciler:
         self._handle = handle
         self._refresh = refresh
         self._known: frozenset[Difference] = frozenset()
+        self.figures = ReconcileFigures()
 
     async def run(self) -> None:
         """Reconcile, and log what differs; a difference that may only be under way is logged the second time."""
@@ -103,7 +113,8 @@ class Reconciler:
             if difference.repaired:
                 _log.warning("reconciled", kind=difference.kind, subject=difference.subject, was=difference.here)
         unrepaired = frozenset(difference for difference in report.differences if not difference.repaired)
-        for difference in unrepaired & self._known:
+        standing = unrepaired & self._known
+        for difference in standing:
             _log.error(
                 "books_differ",
                 kind=difference.kind,
@@ -113,6 +124,7 @@ class Reconciler:
                 action="Run `tokenbooth reconcile`, and compare the object in Stripe's dashboard with the account.",
             )
         self._known = unrepaired
+        self.figures = ReconcileFigures(self._clock.now_us(), len(standing))
 
     async def reconcile(self) -> Report:
         """Do everything once.
