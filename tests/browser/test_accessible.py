@@ -23,6 +23,8 @@ PAGES = (
     "/dashboard/usage?from=x",
     "/dashboard/billing",
     "/dashboard/billing?checkout=success",
+    "/dashboard/billing/auto-top-up",
+    "/dashboard/billing/invoices",
     "/dashboard/account",
     "/dashboard/operator",
     "/dashboard/operator/inbox",
@@ -65,6 +67,7 @@ def test_no_page_has_a_violation(
         ("/dashboard/keys", "Delete app"),
         ("/dashboard/keys/management", "Delete first key"),
         ("/dashboard/billing", "Cancel"),
+        ("/dashboard/billing", "Change plan"),
         ("/dashboard/operator", admin),
     ):
         page.goto(start)

@@ -71,6 +71,10 @@ def test_the_whole_reference(browser: Browser, demo: Demo) -> None:
     page.get_by_role("link", name="Cancel").click()
     page.get_by_role("button", name="Cancel subscription").click()
     expect(page.locator("#billing-live")).to_contain_text("does not renew")
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator("#billing-live")).not_to_contain_text("does not renew")
+    page.goto("/dashboard/billing/invoices")
+    expect(page.get_by_role("table")).to_contain_text("$")
 
     page.get_by_role("link", name="Keys", exact=True).click()
     page.get_by_role("link", name="Delete my-app").click()

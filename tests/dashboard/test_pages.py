@@ -5,7 +5,7 @@ import io
 import re
 
 import pytest
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 
 from tests.support.dashboard import Booth, charge, hidden_fields, open_booth, stranger, use
 from tests.support.store import row_counts
@@ -17,7 +17,7 @@ from tokenbooth.settings import Settings
 from tokenbooth.store.accounts import find_account_by_email
 from tokenbooth.store.audit import audit
 from tokenbooth.store.engine import Store
-from tokenbooth.store.tables import audit_log, inbox
+from tokenbooth.store.tables import accounts, audit_log, inbox
 
 DAY_S = 86_400
 PAGES = (
@@ -26,6 +26,7 @@ PAGES = (
     "/dashboard/keys/management",
     "/dashboard/usage",
     "/dashboard/billing",
+    "/dashboard/billing/auto-top-up",
     "/dashboard/account",
 )
 OPERATOR_PAGES = ("/dashboard/operator", "/dashboard/operator/inbox", "/dashboard/operator/audit")
@@ -305,6 +306,46 @@ async def test_other_accounts_subscriptions_are_not_there(booth: Booth) -> None:
     path = f"/dashboard/billing/subscriptions/{new_id(IdPrefix.SUBSCRIPTION, 1)}/cancel"
     assert (await browser.get(path)).status_code == 404
     assert (await browser.http.post(path, data=fields)).status_code == 404
+    assert (await browser.get(path.replace("/cancel", "/change"))).status_code == 404
+    for action in ("resume", "change"):
+        there = path.replace("/cancel", f"/{action}")
+        assert (await browser.http.post(there, data={**fields, "planSlug": "pro"})).status_code == 404
+
+
+async def test_a_statement_comes_as_a_file(booth: Booth) -> None:
+    """The month that is picked comes as CSV; what is no month is refused."""
+    browser = await booth.logged_in()
+    got = await browser.get("/dashboard/billing/statement")
+    assert got.status_code == 200
+    assert "attachment" in got.headers["content-disposition"]
+    assert next(csv.reader(io.StringIO(got.text))) == ["at", "kind", "reference", "note", "amount", "balance"]
+    assert (await browser.get("/dashboard/billing/statement?month=x")).status_code == 400
+
+
+async def test_an_automatic_top_up_needs_a_card(booth: Booth) -> None:
+    """Without a saved card the rule is not switched on; the page says so and keeps what was typed."""
+    browser = await booth.logged_in()
+    page = "/dashboard/billing/auto-top-up"
+    got = await browser.send(page, page, enabled="on", threshold="5", amount="20", monthlyLimit="10")
+    assert got.status_code == 400
+    assert "“At most in a month”" in got.text
+    got = await browser.send(page, page, enabled="on", threshold="5", amount="20", monthlyLimit="100")
+    assert got.status_code in (402, 503)
+    assert 'value="100"' in got.text
+    off = await browser.send(page, page, threshold="5", amount="20", monthlyLimit="100")
+    assert off.headers["location"] == "/dashboard/billing?done=auto"
+
+
+async def test_a_disputed_payment_is_told(booth: Booth) -> None:
+    """While a dispute pauses the keys, the billing page says why."""
+    browser = await booth.logged_in()
+    assert "is disputed" not in (await browser.get("/dashboard/billing")).text
+
+    def dispute(conn: Connection) -> None:
+        conn.execute(update(accounts).values(disputed_at_us=1))
+
+    booth.store.write_now(dispute)
+    assert "is disputed at the bank" in (await browser.get("/dashboard/billing")).text
 
 
 async def test_the_reference_shows_every_call(booth: Booth) -> None:

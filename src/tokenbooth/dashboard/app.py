@@ -17,9 +17,11 @@ from tokenbooth.dashboard.access import Access
 from tokenbooth.dashboard.account import AccountPages
 from tokenbooth.dashboard.around import AroundPages, LastingFiles
 from tokenbooth.dashboard.context import DashboardContext
+from tokenbooth.dashboard.credit import CreditPages
 from tokenbooth.dashboard.keys import KeyPages
 from tokenbooth.dashboard.operator import OperatorPages
 from tokenbooth.dashboard.overview import OverviewPages
+from tokenbooth.dashboard.papers import PaperPages
 from tokenbooth.dashboard.pay import BillingPages
 from tokenbooth.dashboard.reference import ReferencePages
 from tokenbooth.dashboard.site import SitePages
@@ -31,7 +33,18 @@ from tokenbooth.errors import NotFound, TokenboothError
 def create_dashboard(context: DashboardContext) -> ASGIApp:
     """The dashboard's ASGI application; a path that it does not know gets a page that says so."""
     web = Web(context)
-    pages = (SitePages, Access, OverviewPages, KeyPages, UsagePages, BillingPages, AccountPages, OperatorPages)
+    pages = (
+        SitePages,
+        Access,
+        OverviewPages,
+        KeyPages,
+        UsagePages,
+        BillingPages,
+        CreditPages,
+        PaperPages,
+        AccountPages,
+        OperatorPages,
+    )
 
     async def failed(request: Request, failure: Exception) -> Response:
         assert isinstance(failure, HTTPException)

@@ -1,25 +1,37 @@
-"""Billing: subscribe, cancel, top up; what is active and what is left. Only `dashboard.app` imports this."""
+"""Billing: subscribe, change, cancel, resume, top up, the portal; what is active and what is left.
 
+Only `dashboard.app` imports this.
+"""
+
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tokenbooth.dashboard.show import price
+from tokenbooth.dashboard.show import iso_day, price
 from tokenbooth.dashboard.web import Form, Visitor, Web, labelled, payload_of, see_other
 from tokenbooth.domain.subscriptions import SubscriptionStatus
 from tokenbooth.errors import InvalidRequest, NotFound, ProviderFailed, TokenboothError
-from tokenbooth.management import checkout
+from tokenbooth.management import checkout, saved_cards
 from tokenbooth.management.envelope import success
 from tokenbooth.management.idempotency import guarded
-from tokenbooth.store import billing
-from tokenbooth.store.billing import BillingStatus
+from tokenbooth.store import accounts, auto_topups, billing
+from tokenbooth.store.billing import BillingStatus, SubscriptionView
 from tokenbooth.store.idempotency import Answer, Attempt
 
 _STRIPE_DECIMALS: Final = 2
 _LABELS: Final = {"amount": "Amount", "planSlug": "Plan", "subscriptionId": "Subscription"}
 _ID_MAX: Final = 100
+_ONE: Final = "/dashboard/billing/subscriptions/{subscription_id}"
+# The API tells these for programs: which call to make next. A person looks for a button.
+_SAID: Final = {
+    "authentication_required": "The card's bank wants to ask you first. Pay on the payment page instead.",
+    "card_declined": "The saved card was declined. Save another one under “Cards and invoices at Stripe”.",
+    "no_payment_method": "No card is saved yet. Pay by card once; that saves it.",
+    "subscription_canceling": "The subscription is set to end. Resume it first.",
+}
 
 
 class BillingPages:
@@ -37,8 +49,12 @@ class BillingPages:
             Route("/dashboard/billing/live", seen(self.live), methods=["GET"]),
             Route("/dashboard/billing/subscribe", posted(self.subscribe), methods=["POST"]),
             Route("/dashboard/billing/top-up", posted(self.top_up), methods=["POST"]),
-            Route("/dashboard/billing/subscriptions/{subscription_id}/cancel", seen(self.ask), methods=["GET"]),
-            Route("/dashboard/billing/subscriptions/{subscription_id}/cancel", posted(self.cancel), methods=["POST"]),
+            Route("/dashboard/billing/portal", posted(self.portal), methods=["POST"]),
+            Route(f"{_ONE}/cancel", seen(self.ask), methods=["GET"]),
+            Route(f"{_ONE}/cancel", posted(self.cancel), methods=["POST"]),
+            Route(f"{_ONE}/resume", posted(self.resume), methods=["POST"]),
+            Route(f"{_ONE}/change", seen(self.choose), methods=["GET"]),
+            Route(f"{_ONE}/change", posted(self.change), methods=["POST"]),
         ]
 
     async def show(self, request: Request, visitor: Visitor) -> Response:
@@ -85,6 +101,80 @@ class BillingPages:
             return await self._page(request, visitor, error=error, given=form)
 
     async def ask(self, request: Request, visitor: Visitor) -> Response:
+        return self._web.page(request, "cancel.html", visitor, subscription=await self._own(request, visitor))
+
+    async def cancel(self, request: Request, visitor: Visitor, form: Form) -> Response:
+        subscription_id = str(request.path_params["subscription_id"])
+
+        async def work(attempt: Attempt) -> Answer:
+            view = await checkout.cancel(self._management, visitor.account_id, subscription_id, attempt)
+            return success(checkout.subscription_json(view))
+
+        return await self._carry_out(request, visitor, form, work, done="canceled")
+
+    async def resume(self, request: Request, visitor: Visitor, form: Form) -> Response:
+        subscription_id = str(request.path_params["subscription_id"])
+        await self._management.live.settled()
+
+        async def work(attempt: Attempt) -> Answer:
+            return await saved_cards.resume(self._management, visitor.account_id, subscription_id, attempt)
+
+        return await self._carry_out(request, visitor, form, work, done="resumed")
+
+    async def choose(self, request: Request, visitor: Visitor) -> Response:
+        """The plans that a subscription can move to: those with its interval and window."""
+        view = await self._own(request, visitor)
+        plans = self._management.catalog().plans
+        present = plans.get(view.plan_slug)
+        others = [
+            plan
+            for plan in plans.values()
+            if plan.slug != view.plan_slug
+            and (present is None or (plan.interval, plan.window_us) == (present.interval, present.window_us))
+        ]
+        return self._web.page(request, "change.html", visitor, subscription=view, present=present, plans=others)
+
+    async def change(self, request: Request, visitor: Visitor, form: Form) -> Response:
+        subscription_id = str(request.path_params["subscription_id"])
+        slug = form.text("planSlug")[:_ID_MAX]
+        await self._management.live.settled()
+
+        async def work(attempt: Attempt) -> Answer:
+            plan = checkout.known_plan(self._management, slug)
+            return await saved_cards.change_plan(self._management, visitor.account_id, subscription_id, plan, attempt)
+
+        return await self._carry_out(request, visitor, form, work, done="changed")
+
+    async def portal(self, request: Request, visitor: Visitor, form: Form) -> Response:
+        async def work(attempt: Attempt) -> Answer:
+            return await saved_cards.portal(self._management, visitor.account_id, attempt)
+
+        try:
+            answer = await guarded(self._management, form.claim(request, visitor.account_id), work)
+            return self._to_payment(request, visitor, answer, "Your cards and invoices", name="url")
+        except TokenboothError as error:
+            return await self._page(request, visitor, error=error)
+
+    async def _carry_out(
+        self,
+        request: Request,
+        visitor: Visitor,
+        form: Form,
+        work: Callable[[Attempt], Awaitable[Answer]],
+        *,
+        done: str,
+    ) -> Response:
+        """Do something with one subscription, then show them all; somebody else's is 404."""
+        try:
+            payload_of(await guarded(self._management, form.claim(request, visitor.account_id), work))
+        except NotFound:
+            raise
+        except TokenboothError as error:
+            return await self._page(request, visitor, error=error)
+        await self._management.live.changed()
+        return see_other(f"/dashboard/billing?done={done}")
+
+    async def _own(self, request: Request, visitor: Visitor) -> SubscriptionView:
         view = await self._management.store.read(
             billing.subscription_view,
             visitor.account_id,
@@ -94,22 +184,7 @@ class BillingPages:
         )
         if view is None:
             raise NotFound("subscription_not_found", "There is no such subscription.")
-        return self._web.page(request, "cancel.html", visitor, subscription=view)
-
-    async def cancel(self, request: Request, visitor: Visitor, form: Form) -> Response:
-        subscription_id = str(request.path_params["subscription_id"])
-
-        async def work(attempt: Attempt) -> Answer:
-            view = await checkout.cancel(self._management, visitor.account_id, subscription_id, attempt)
-            return success(checkout.subscription_json(view))
-
-        try:
-            payload_of(await guarded(self._management, form.claim(request, visitor.account_id), work))
-        except NotFound:
-            raise
-        except TokenboothError as error:
-            return await self._page(request, visitor, error=error)
-        return see_other("/dashboard/billing?done=canceled")
+        return view
 
     def _amount_nano(self, form: Form) -> int:
         amount_nano = form.fields("amount").amount_nano("amount", max_decimals=_STRIPE_DECIMALS)
@@ -119,10 +194,12 @@ class BillingPages:
             raise InvalidRequest("amount_out_of_range", f"A top-up is from {least} to {most}.", param="amount")
         return amount_nano
 
-    def _to_payment(self, request: Request, visitor: Visitor, answer: Answer, what: str) -> Response:
+    def _to_payment(
+        self, request: Request, visitor: Visitor, answer: Answer, what: str, *, name: str = "sessionUrl"
+    ) -> Response:
         """A page that goes on to the payment page by itself. A redirect would not do: the policy that keeps forms on
         this site holds for redirects, too, and where Stripe's page is, is Stripe's to say."""
-        url = payload_of(answer).get("sessionUrl")
+        url = payload_of(answer).get(name)
         if not isinstance(url, str) or not url.startswith(("https://", "http://")):
             raise ProviderFailed("stripe_error", "The payment page could not be made. Please try again.")
         response = self._web.page(request, "to_payment.html", visitor, url=url, what=what)
@@ -148,17 +225,23 @@ class BillingPages:
         management = self._management
         status, held_nano = await self._look(visitor)
         limits = management.settings.billing
+        now_us = management.clock.now_us()
+        rule = await management.store.read(auto_topups.view, visitor.account_id, now_us=now_us)
+        disputed = await management.store.read(accounts.is_disputed, visitor.account_id)
         return self._web.page(
             request,
             "billing.html",
             visitor,
             status=200 if error is None else error.status,
-            problem=None if error is None else labelled(error.message, _LABELS),
+            problem=None if error is None else labelled(_SAID.get(error.code, error.message), _LABELS),
             status_view=status,
             held_nano=held_nano,
             plans=list(management.catalog().plans.values()),
             ended=SubscriptionStatus.CANCELED,
             takes_cards=management.stripe is not None,
+            month=iso_day(now_us)[:7],
+            auto=rule,
+            disputed=disputed,
             min_top_up_nano=limits.min_top_up_usd,
             max_top_up_nano=limits.max_top_up_usd,
             amount=(given or Form({})).text("amount"),

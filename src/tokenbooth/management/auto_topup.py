@@ -42,18 +42,29 @@ def router(context: ManagementContext) -> APIRouter:
     async def set_auto_top_up(request: Request) -> Response:
         """Set the rule: below `threshold` the saved card is charged `amount`, up to `monthlyLimit` a month."""
         caller, _, fields = await posted(context, request, "enabled", "threshold", "amount", "monthlyLimit")
-        present = await context.store.read(auto_topups.view, caller.account_id, now_us=context.clock.now_us())
-        rule = _rule(context, fields, present.rule)
-        if rule.enabled:
-            stripe = checkout.configured_stripe(context)
-            customer_id = await checkout.customer(context, stripe, caller.account_id)
-            await saved_cards.saved_card(
-                context, stripe, customer_id, instead='POST /api/billing/topup with method "stripe"'
-            )
-        done = await context.store.write(auto_topups.put, caller.account_id, rule, now_us=context.clock.now_us())
-        return respond(success(_rule_json(done)))
+        return respond(success(_rule_json(await set_rule(context, caller.account_id, fields))))
 
     return routes
+
+
+async def set_rule(context: ManagementContext, account_id: str, fields: Fields) -> RuleView:
+    """Set an account's rule to `enabled`, `threshold`, `amount` and `monthlyLimit`; what is not named stays.
+
+    Raises:
+        InvalidRequest: a value is missing or out of its range.
+        PaymentRequired: no card is saved.
+        ProviderFailed, ProviderTimeout: Stripe did not say whether one is.
+        Unavailable: Stripe is not configured.
+    """
+    present = await context.store.read(auto_topups.view, account_id, now_us=context.clock.now_us())
+    rule = _rule(context, fields, present.rule)
+    if rule.enabled:
+        stripe = checkout.configured_stripe(context)
+        customer_id = await checkout.customer(context, stripe, account_id)
+        await saved_cards.saved_card(
+            context, stripe, customer_id, instead='POST /api/billing/topup with method "stripe"'
+        )
+    return await context.store.write(auto_topups.put, account_id, rule, now_us=context.clock.now_us())
 
 
 def _rule(context: ManagementContext, fields: Fields, present: Rule) -> Rule:

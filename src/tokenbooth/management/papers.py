@@ -30,7 +30,7 @@ from tokenbooth.store.statement import Statement, refunded_nano, statement
 
 _MONTH: Final = re.compile(r"(2\d{3})-(0[1-9]|1[0-2])", re.ASCII)
 _ID_MAX: Final = 100
-_INVOICES: Final = 100
+INVOICES_AT_ONCE: Final = 100
 _US_PER_S: Final = 1_000_000
 _CSV_FIELDS: Final = ("at", "kind", "reference", "note", "amount", "balance")
 # A cell that begins so would be run as a formula by a spreadsheet.
@@ -52,14 +52,8 @@ def router(context: ManagementContext) -> APIRouter:
         after = read_query(request, "after").get("after")
         if after is not None and not 1 <= len(after) <= _ID_MAX:
             raise InvalidRequest("invalid_value", "`after` must be an invoice's id.", param="after")
-        stripe = checkout.configured_stripe(context)
-        account = await context.store.read(accounts.find_account, caller.account_id)
-        if account is None or account.stripe_customer_id is None:
-            return respond(success([]))
-        listing = stripe.list_invoices(account.stripe_customer_id, limit=_INVOICES, after_id=after)
-        papers = await checkout.asked(context, listing)
-        taken = await context.store.read(refunded_nano, caller.account_id)
-        return respond(success([_invoice_json(paper, taken.get(paper.invoice_id, 0)) for paper in papers]))
+        papers = await list_invoices(context, caller.account_id, after=after)
+        return respond(success([_invoice_json(paper, taken_nano) for paper, taken_nano in papers]))
 
     @routes.get(
         "/statement",
@@ -76,14 +70,53 @@ def router(context: ManagementContext) -> APIRouter:
         form = asked.get("format", "json")
         if form not in ("json", "csv"):
             raise InvalidRequest("invalid_value", "`format` must be `json` or `csv`.", param="format")
-        month, start_us, end_us = _month(asked.get("month"), context.clock.now_us())
-        await context.live.settled()
-        found = await context.store.read(statement, caller.account_id, start_us=start_us, end_us=end_us)
         if form == "csv":
-            return _csv(month, found, start_us, end_us)
+            return await statement_csv(context, caller.account_id, asked.get("month"))
+        month, start_us, end_us = _month(asked.get("month"), context.clock.now_us())
+        found = await _statement(context, caller.account_id, start_us, end_us)
         return respond(success(_statement_json(month, found)))
 
     return routes
+
+
+async def list_invoices(
+    context: ManagementContext, account_id: str, *, after: str | None
+) -> list[tuple[InvoicePaper, int]]:
+    """An account's invoices, newest first, each with what was refunded of it, in nano-USD.
+
+    Args:
+        context: the plane's dependencies.
+        account_id: whose.
+        after: an invoice's id; older ones are listed. None for the newest.
+
+    Raises:
+        ProviderFailed, ProviderTimeout: Stripe did not list them.
+        Unavailable: Stripe is not configured.
+    """
+    stripe = checkout.configured_stripe(context)
+    account = await context.store.read(accounts.find_account, account_id)
+    if account is None or account.stripe_customer_id is None:
+        return []
+    listing = stripe.list_invoices(account.stripe_customer_id, limit=INVOICES_AT_ONCE, after_id=after)
+    papers = await checkout.asked(context, listing)
+    taken = await context.store.read(refunded_nano, account_id)
+    return [(paper, taken.get(paper.invoice_id, 0)) for paper in papers]
+
+
+async def statement_csv(context: ManagementContext, account_id: str, month: str | None) -> Response:
+    """An account's statement of a month such as "2026-03" (None: this one) as a file.
+
+    Raises:
+        InvalidRequest: that is no month.
+        NotFound: it has not begun.
+    """
+    name, start_us, end_us = _month(month, context.clock.now_us())
+    return _csv(name, await _statement(context, account_id, start_us, end_us), start_us, end_us)
+
+
+async def _statement(context: ManagementContext, account_id: str, start_us: int, end_us: int) -> Statement:
+    await context.live.settled()
+    return await context.store.read(statement, account_id, start_us=start_us, end_us=end_us)
 
 
 def _month(text: str | None, now_us: int) -> tuple[str, int, int]:

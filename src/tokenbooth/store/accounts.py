@@ -89,6 +89,12 @@ def find_account(conn: Connection, account_id: str) -> Account | None:
     return _one(conn, _selection().where(accounts.c.id == account_id))
 
 
+def is_disputed(conn: Connection, account_id: str) -> bool:
+    """Whether a disputed payment pauses the account's keys."""
+    query = select(accounts.c.disputed_at_us).where(accounts.c.id == account_id)
+    return conn.execute(query).scalar() is not None
+
+
 def find_account_by_email(conn: Connection, email: str) -> Account | None:
     """The account with this email, however it is written; None also for what is no email."""
     try:
