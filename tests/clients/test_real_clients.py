@@ -21,11 +21,14 @@ HERE: Final = Path(__file__).parent
 CLIENTS: Final = Path(sys.prefix) / "clients" / "bin"
 NODE: Final = HERE / "node"
 TIMEOUT_S: Final = 90
-needs_python = pytest.mark.skipif(not CLIENTS.exists(), reason="make setup-test installs these clients")
-needs_node = pytest.mark.skipif(
-    shutil.which("node") is None or not (NODE / "node_modules").exists(),
-    reason="make setup-test installs these clients, where Node is",
-)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installed() -> None:
+    """Say what is missing instead of leaving these tests out."""
+    assert CLIENTS.exists(), "`make setup-test` installs Python's clients"
+    assert shutil.which("node") is not None, "install Node.js and npm: two of the clients are Node's"
+    assert (NODE / "node_modules").exists(), "`make setup-test` installs Node's clients"
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +75,6 @@ def endpoints_charged(rig: Rig, account: str) -> list[str]:
     return [charge.endpoint for charge in rig.charges(account)]
 
 
-@needs_python
 def test_litellm(rig: Rig, tmp_path: Path) -> None:
     """As a client of OpenAI's face and of Anthropic's, whole and streamed, and for embeddings."""
     account = rig.account("5")
@@ -94,7 +96,6 @@ def test_litellm(rig: Rig, tmp_path: Path) -> None:
     ]
 
 
-@needs_python
 def test_langchain(rig: Rig, tmp_path: Path) -> None:
     """ChatOpenAI: a chat, a stream that counts its tokens, a tool."""
     account = rig.account("5")
@@ -108,7 +109,6 @@ def test_langchain(rig: Rig, tmp_path: Path) -> None:
     assert endpoints_charged(rig, account) == ["chat.completions"] * 3
 
 
-@needs_python
 def test_the_llm_command(rig: Rig, tmp_path: Path) -> None:
     """Simon Willison's llm, told of the model in its own file, streamed and not."""
     account = rig.account("5")
@@ -134,7 +134,6 @@ def test_the_llm_command(rig: Rig, tmp_path: Path) -> None:
     assert endpoints_charged(rig, account) == ["chat.completions"] * 2
 
 
-@needs_node
 def test_openai_for_node(rig: Rig, tmp_path: Path) -> None:
     """Chat, stream, tools, responses, embeddings, and both kinds of errors."""
     account = rig.account("5")
@@ -156,7 +155,6 @@ def test_openai_for_node(rig: Rig, tmp_path: Path) -> None:
     assert [charge.estimated for charge in charges] == [False] * 6 + [True]
 
 
-@needs_node
 def test_the_ai_sdk_for_node(rig: Rig, tmp_path: Path) -> None:
     """The `ai` package over its provider for compatible servers."""
     account = rig.account("5")

@@ -7,6 +7,9 @@ from typing import Final
 _BODIES: Final[Mapping[str, object]] = {
     "/api/billing/checkout": {"planSlug": "pro"},
     "/api/billing/cancel": {"subscriptionId": "SUBSCRIPTION_ID"},
+    "/api/billing/resume": {"subscriptionId": "SUBSCRIPTION_ID"},
+    "/api/billing/change": {"subscriptionId": "SUBSCRIPTION_ID", "planSlug": "standard"},
+    "/api/billing/auto-topup": {"enabled": False},
     "/api/billing/topup": {"amount": 50, "method": "stripe"},
     "/api/billing/verify-topup": {"txHash": "TX_HASH", "amount": 50},
     "/api/keys/subscription": {"name": "prod-api", "subscriptionId": "SUBSCRIPTION_ID"},
@@ -25,7 +28,7 @@ def example_path(path: str) -> str:
 
 def example_body(path: str, method: str, schema: Mapping[str, object]) -> str | None:
     """A body to try; None for a call without one."""
-    if method != "post":
+    if method not in ("post", "put"):
         return None
     body = _BODIES.get(path, schema.get("example"))
     if body is not None:

@@ -6,6 +6,7 @@ call is settled) and the end marker, before which the charge has to be on disk.
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from itertools import pairwise
 from typing import ClassVar, Final
@@ -45,7 +46,7 @@ _decode_usage_event = msgspec.json.Decoder(_UsageEvent).decode
 _decode_event = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-class EventMeter:
+class EventMeter(ABC):
     """Cuts a stream into whole events, and counts the texts in what leaves.
 
     A subclass says what leaves of the events, where their texts are, and by what a finished answer is known.
@@ -89,9 +90,9 @@ class EventMeter:
         self._remember(chunk)
         return chunk
 
+    @abstractmethod
     def _let_pass(self, events: bytes) -> bytes:
         """What leaves of some whole events."""
-        raise NotImplementedError
 
     def finished(self) -> bool:
         """Whether the model has said why it stopped, so that only the usage can still come."""

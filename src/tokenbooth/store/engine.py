@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -31,8 +32,8 @@ _GROUP_MAX: Final = 256
 _BUSY_TIMEOUT_S: Final = 10
 _CONFLICT_RETRIES: Final = 40
 _CONFLICT_STATES: Final = frozenset({"40001", "40P01"})
-# A row that was looked for and then inserted, by two at once, is reported as a duplicate instead of a conflict; the next
-# try finds it. One that stays a duplicate is the caller's to know.
+# A row that two looked for and then inserted at once is reported as a duplicate instead of a conflict; the next try
+# finds it. One that stays a duplicate is the caller's to know.
 _DUPLICATE_STATE: Final = "23505"
 _DUPLICATE_RETRIES: Final = 3
 _CONFLICT_PAUSE_S: Final = 0.002
@@ -189,7 +190,7 @@ class _Operation:
         except (OperationalError, InterfaceError):
             raise
         except BaseException as failure:
-            self._outcome = lambda error=failure: self._future.set_exception(error)  # type: ignore[misc]
+            self._outcome = partial(self._future.set_exception, failure)
         else:
             self._outcome = lambda: self._future.set_result(result)
 

@@ -6,10 +6,11 @@ in the meantime, what is left is charged and the rest is booked as uncollected.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from operator import attrgetter
 from typing import Final
 
-from sqlalchemy import Connection, Table, insert, select
+from sqlalchemy import Connection, Insert, Table, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tokenbooth.domain.charges import Charge, PoolKind
@@ -189,19 +190,23 @@ def _roll_up(conn: Connection, charges: Iterable[Charge]) -> None:
 
 
 def _add_up(conn: Connection, table: Table, sums: Mapping[_Place, _Sums]) -> None:
-    upsert = (sqlite.insert if conn.dialect.name == "sqlite" else postgresql.insert)(table)
-    summed = [column for column in table.c if not column.primary_key]
     place = [column.name for column in table.primary_key]
-    statement = upsert.on_conflict_do_update(
-        index_elements=place,
-        set_={column.name: column + upsert.excluded[column.name] for column in summed},
-    )
     # In the order of the key, so that two transactions never wait for each other's rows.
     rows = [
         {**dict(zip(place, at, strict=True)), **dict(zip(_SUM_FIELDS, _sum_values(one), strict=True))}
         for at, one in sorted(sums.items(), key=lambda item: item[0])
     ]
-    conn.execute(statement, rows)
+    conn.execute(_adding(table, conn.dialect.name), rows)
+
+
+@cache
+def _adding(table: Table, dialect: str) -> Insert:
+    """Insert sums, or add them to those that are there; kept, because making it costs more than running it."""
+    upsert = (sqlite.insert if dialect == "sqlite" else postgresql.insert)(table)
+    return upsert.on_conflict_do_update(
+        index_elements=[column.name for column in table.primary_key],
+        set_={column.name: column + upsert.excluded[column.name] for column in table.c if not column.primary_key},
+    )
 
 
 def _touch_keys(conn: Connection, charges: Iterable[Charge]) -> None:
