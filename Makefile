@@ -15,8 +15,10 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 ARGS ?=
 # Test processes at once.
 WORKERS ?= 2
+# The tests that reach the rules and the store.
+COVERING := $(addprefix tests/,domain store management jobs payments chain cli gateway dashboard)
 
-.PHONY: help install setup-test screenshots demo check format test test-crash bench-store bench-dashboard bench-chain lock clean
+.PHONY: help install setup-test screenshots demo check format test coverage test-crash bench-store bench-dashboard bench-chain lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +45,12 @@ format: setup-test ## Format the code and apply safe lint fixes
 
 test: setup-test ## Run the tests: make test ARGS="-k admission"
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+coverage: setup-test ## Fail for any branch of domain/ and store/ that no test takes; takes many minutes
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(COVERING) $(ARGS) \
+		--cov=src/tokenbooth/domain --cov=src/tokenbooth/store --cov-branch --cov-report=
+	@$(BIN)/coverage report --include='src/tokenbooth/domain/*,src/tokenbooth/store/*' \
+		--show-missing --skip-covered --fail-under=100
 
 test-crash: setup-test ## Kill the service twenty times on each engine, under load
 	@TOKENBOOTH_TEST_KILLS=20 $(BIN)/python -m pytest tests/crash --timeout 900

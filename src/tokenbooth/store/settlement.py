@@ -99,11 +99,9 @@ def _by_pool(charges: Iterable[Charge]) -> dict[_Pool, list[Charge]]:
 
 
 def _pool_of(charge: Charge) -> _Pool:
-    match charge.pool:
-        case PoolKind.CREDIT:
-            return _Pool(PoolKind.CREDIT, credit_of(charge.account_id))
-        case PoolKind.WINDOW:
-            return _Pool(PoolKind.WINDOW, window_spend(charge.subscription_id, charge.window_start_us))
+    if charge.pool == PoolKind.CREDIT:
+        return _Pool(PoolKind.CREDIT, credit_of(charge.account_id))
+    return _Pool(PoolKind.WINDOW, window_spend(charge.subscription_id, charge.window_start_us))
 
 
 def _within(charges: list[Charge], left_nano: int) -> list[Charge]:
@@ -142,11 +140,9 @@ def _transfer(pool: _Pool, charges: list[Charge], now_us: int) -> Transfer:
 
 
 def _pool_entries(pool: _Pool, charged_nano: int) -> list[Entry]:
-    match pool.kind:
-        case PoolKind.CREDIT:
-            return [Entry(pool.account, -charged_nano), Entry(USAGE_REVENUE, charged_nano)]
-        case PoolKind.WINDOW:
-            return [Entry(pool.account, charged_nano)]
+    if pool.kind == PoolKind.CREDIT:
+        return [Entry(pool.account, -charged_nano), Entry(USAGE_REVENUE, charged_nano)]
+    return [Entry(pool.account, charged_nano)]
 
 
 @dataclass(slots=True)
