@@ -17,7 +17,8 @@ from tokenbooth.dashboard import DashboardContext, create_dashboard
 from tokenbooth.database import open_database
 from tokenbooth.domain.windows import parse_duration
 from tokenbooth.gateway.app import Gateway
-from tokenbooth.gateway.upstreams import PyreqwestUpstreams, Timeouts
+from tokenbooth.gateway.http_upstreams import HttpUpstreams
+from tokenbooth.gateway.upstreams import Timeouts
 from tokenbooth.jobs.auto_topup import AutoTopUp
 from tokenbooth.jobs.chain_scan import ChainScan, ScanSettings
 from tokenbooth.jobs.inbox import InboxHandler
@@ -75,7 +76,6 @@ def build_application(
         store=store,
         clock=clock,
         settings=settings.gateway,
-        max_body_bytes=settings.server.max_body_bytes,
         catalog=catalog,
         data_dir=data_dir(settings),
         grace_us=parse_duration(settings.billing.renewal_grace),
@@ -137,7 +137,7 @@ def serve(settings: Settings) -> int:
     listening = bind(settings.server.host, settings.server.port)
     settings = with_port(settings, port_of(listening))
     application = build_application(settings)
-    listeners = [Listener(application, listening, settings.server.trusted_proxies)]
+    listeners = [Listener(application, listening, settings.server.trusted_proxies, application.edge)]
     said = {"url": settings.server.base_url(), "version": version("tokenbooth")}
     if settings.server.metrics_bind is not None:
         figures_socket = _bind_metrics(settings.server.metrics_bind)
@@ -155,8 +155,8 @@ def with_port(settings: Settings, port: int) -> Settings:
     return settings.model_copy(update={"server": settings.server.model_copy(update={"port": port})})
 
 
-def _upstreams(settings: GatewaySettings) -> PyreqwestUpstreams:
-    return PyreqwestUpstreams(
+def _upstreams(settings: GatewaySettings) -> HttpUpstreams:
+    return HttpUpstreams(
         Timeouts(
             connect_s=settings.connect_timeout_s,
             first_byte_s=settings.first_byte_timeout_s,

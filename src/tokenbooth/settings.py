@@ -73,6 +73,12 @@ class ServerSettings(Section):
     port: int = Field(8080, ge=0, le=65535)
     public_url: str | None = None
     max_body_bytes: int = Field(20 * 1024 * 1024, ge=1024)
+    max_header_bytes: int = Field(64 * 1024, ge=1024)
+    max_header_count: int = Field(100, ge=8)
+    header_timeout_s: float = Field(10, gt=0)
+    body_timeout_s: float = Field(30, gt=0)
+    idle_timeout_s: float = Field(75, gt=0)
+    unread_timeout_s: float = Field(120, gt=0)
     trusted_proxies: list[str] = []
     metrics_bind: str | None = None
     drain_s: int = Field(30, ge=0)

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from tokenbooth.gateway.refusals import Category, Refusal
-from tokenbooth.gateway.upstreams import UpstreamFailure, UpstreamResponse, UpstreamTimedOut
+from tokenbooth.gateway.upstreams import AnswerHead, UpstreamFailure, UpstreamTimedOut
 
 _PASSED_STATUSES: Final = frozenset((400, 413, 422))
 _OVERLOADED_STATUSES: Final = frozenset((429, 503, 529))
@@ -43,7 +43,7 @@ def refusal_of(failure: UpstreamFailure) -> Refusal:
     return _failed()
 
 
-def refusal_of_status(response: UpstreamResponse, body: bytes, *, api_key: str | None = None) -> Refusal:
+def refusal_of_status(response: AnswerHead, body: bytes, *, api_key: str | None = None) -> Refusal:
     """What to tell of an upstream that answered with an error.
 
     Args:
