@@ -9,6 +9,8 @@ from copy import deepcopy
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from pydantic import (
     BaseModel,
@@ -371,6 +373,14 @@ def load_settings(path: Path | None, *, webhook_secret_may_be_missing: bool = Fa
         lines = [f"{'.'.join(map(str, m['loc'])) or 'configuration'}: {m['msg']}" for m in mistakes.errors()]
         raise SettingsError("\n".join(lines)) from None
     return _with_absolute_paths(settings, base_dir)
+
+
+def is_proxied(url: str) -> bool:
+    """Whether the environment names a proxy for a URL: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, less NO_PROXY."""
+    parts = urlsplit(url)
+    proxies = getproxies()
+    named = proxies.get(parts.scheme) or proxies.get("all")
+    return bool(named) and not proxy_bypass(parts.netloc)
 
 
 def _with_absolute_paths(settings: Settings, base_dir: Path) -> Settings:

@@ -9,7 +9,7 @@ import asyncio
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cached_property, partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -175,7 +175,7 @@ class HttpUpstreams:
         try:
             async with asyncio.timeout(self.timeouts.connect_s):
                 _, connection = await loop.create_connection(
-                    make, server.host, server.port, ssl=_tls() if server.is_tls else None
+                    make, server.host, server.port, ssl=self._tls if server.is_tls else None
                 )
         # A host that is no name at all fails as UnicodeError, a certificate as an OSError.
         except (OSError, UnicodeError, TimeoutError) as failure:
@@ -193,6 +193,11 @@ class HttpUpstreams:
         """See `Upstreams.close`."""
         for connection in list(self._open):
             connection.close()
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        # Reading the system's certificates takes long; only an upstream with TLS needs them.
+        return ssl.create_default_context()
 
     def _lost(self, server: _Server, connection: UpstreamConnection) -> None:
         self._open.discard(connection)
@@ -227,9 +232,3 @@ def _head(
     lines += [f"{name}: {value}" for name, value in sent.items()]
     lines.append("content-length: ")
     return "\r\n".join(lines).encode("latin-1")
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    # Reading the system's certificates takes long; only an upstream with TLS needs them.
-    return ssl.create_default_context()
