@@ -31,10 +31,12 @@ from tokenbooth.gateway.endpoints import ANTHROPIC_PREFIX, ENDPOINTS, face_of, r
 from tokenbooth.gateway.exchange import Exchange
 from tokenbooth.gateway.prompt_ratio import PromptRatios
 from tokenbooth.gateway.reading import ClientGone, Message, Receive, Send, read_body
-from tokenbooth.gateway.refusals import Category, Refusal, unavailable
+from tokenbooth.gateway.refusals import Category, Refusal, too_many_requests, unavailable
 from tokenbooth.gateway.relay import Relay
+from tokenbooth.gateway.routing import Routing, rest_rules
 from tokenbooth.gateway.settle import Settler
 from tokenbooth.gateway.state import KeyState, States
+from tokenbooth.gateway.stream_slots import StreamSlot
 from tokenbooth.gateway.upstreams import Upstreams
 from tokenbooth.gateway.usage_answer import usage_answer
 from tokenbooth.ids import IdPrefix, new_id
@@ -82,7 +84,8 @@ class Gateway:
         self._catalog = catalog
         self._data_dir = data_dir
         self._upstreams = upstreams
-        self._rng = random.Random()  # noqa: S311 - chooses upstreams by weight, nothing secret
+        rng = random.Random()  # noqa: S311 - chooses upstreams by weight, nothing secret
+        self._routing = Routing(rest_rules(settings), clock, rng)
         self._states = States(MAX_KEYS)
         self._keyring = Keyring(store, self._states)
         self._feed = ChangeFeed(store, clock, self._states, self._keyring)
@@ -113,6 +116,11 @@ class Gateway:
         """The methods and paths that are served, beside `GET /v1/models/{id}`."""
         return frozenset(self._routes)
 
+    @property
+    def open_requests(self) -> int:
+        """Requests that are served now."""
+        return self._open
+
     async def start(self) -> None:
         """Own the data directory, replay what an earlier run left, then be ready to admit.
 
@@ -137,7 +145,7 @@ class Gateway:
         self._relay = Relay(
             self._upstreams,
             self._settler,
-            self._rng,
+            self._routing,
             max_draining=self._settings.max_draining,
             keep_alive_s=self._settings.keep_alive_s,
         )
@@ -178,9 +186,7 @@ class Gateway:
 
     def upstream_health(self) -> list[UpstreamHealth]:
         """See `tokenbooth.live.Live.upstream_health`."""
-        models = self._catalog().models.values()
-        names = sorted({route.upstream.name for model in models for route in model.routes})
-        return [UpstreamHealth(name, "up", 0, 0, None, None) for name in names]
+        return self._routing.report(self._catalog().models.values())
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
@@ -213,6 +219,8 @@ class Gateway:
     async def _serve(self, call: Call) -> None:
         if self._stopping:
             raise unavailable()
+        if self._open > self._settings.max_open_requests:
+            raise too_many_requests(self._open - 1, self._settings.max_open_requests)
         handler = self._routes.get((call.scope["method"], call.path))
         if handler is None and call.scope["method"] == "GET" and call.path.startswith(_MODEL_PATHS):
             handler = self._model
@@ -250,6 +258,9 @@ class Gateway:
         refuse_unspoken(request)
         if not self._settler.accepts():
             raise unavailable()
+        self._routing.refuse_busy(request)
+        limit = self._settings.max_streams_per_key
+        slot = StreamSlot(key, limit) if limit is not None and request.stream else None
         # From here on the key's state must not be dropped from memory, also while the call waits for money.
         key.account.in_use += 1
         try:
@@ -263,9 +274,12 @@ class Gateway:
                 send=call.send,
                 endpoint=endpoint,
                 clock=self._clock,
+                stream_slot=slot,
             )
             await self._relay.run(call.exchange)
         finally:
+            if slot is not None:
+                slot.free()
             key.account.in_use -= 1
 
     async def _count_tokens(self, call: Call) -> None:

@@ -7,6 +7,7 @@ from tokenbooth.gateway.admission import Admitted
 from tokenbooth.gateway.endpoints import Endpoint
 from tokenbooth.gateway.reading import Receive, Send
 from tokenbooth.gateway.refusals import Headers
+from tokenbooth.gateway.stream_slots import StreamSlot
 
 
 @dataclass(slots=True)
@@ -20,6 +21,7 @@ class Exchange:
         client_gone: whether nobody is there to answer any more.
         parts_sent: how many parts of the answer's body have left.
         sending: whether one is leaving now, which may take as long as the client is slow.
+        stream_slot: its place among the key's open streams, if those are bounded.
     """
 
     request_id: str
@@ -34,6 +36,7 @@ class Exchange:
     client_gone: bool = False
     parts_sent: int = 0
     sending: bool = False
+    stream_slot: StreamSlot | None = None
 
     async def send_head(self, status: int, content_type: bytes, extra: Headers) -> None:
         """Send the head of the answer, with the limits as they are now."""
@@ -51,6 +54,8 @@ class Exchange:
 
     async def send_body(self, body: bytes, *, more: bool) -> None:
         """Send a part of the answer, unless nobody is there any more."""
+        if not more and self.stream_slot is not None:
+            self.stream_slot.free()
         if self.client_gone:
             return
         self.parts_sent += 1

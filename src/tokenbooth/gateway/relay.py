@@ -4,7 +4,6 @@ Whatever happens, the hold is ended exactly once: by a settlement, or by a relea
 """
 
 import asyncio
-import random
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 
@@ -19,16 +18,16 @@ from tokenbooth.gateway.counting import count_answer, count_stream
 from tokenbooth.gateway.exchange import Exchange
 from tokenbooth.gateway.keep_alive import KeepAlive
 from tokenbooth.gateway.meter import BrokenStream, StreamMeter
-from tokenbooth.gateway.routing import in_order
+from tokenbooth.gateway.routing import Attempt, Routing
 from tokenbooth.gateway.settle import Settler
-from tokenbooth.gateway.speech import Meter, Speech
+from tokenbooth.gateway.speech import Meter
 from tokenbooth.gateway.upstream_errors import is_worth_another, refusal_of, refusal_of_status
 from tokenbooth.gateway.upstreams import (
     UpstreamBroke,
     UpstreamFailure,
     UpstreamResponse,
     Upstreams,
-    UpstreamUnreachable,
+    UpstreamTimedOut,
 )
 
 _log = structlog.get_logger(__name__)
@@ -38,11 +37,11 @@ class Relay:
     """Runs exchanges."""
 
     def __init__(
-        self, upstreams: Upstreams, settler: Settler, rng: random.Random, *, max_draining: int, keep_alive_s: float
+        self, upstreams: Upstreams, settler: Settler, routing: Routing, *, max_draining: int, keep_alive_s: float
     ) -> None:
         self._upstreams = upstreams
         self._settler = settler
-        self._rng = rng
+        self._routing = routing
         self._max_draining = max_draining
         self._keep_alive_s = keep_alive_s
         self._draining = 0
@@ -76,31 +75,33 @@ class Relay:
 
     async def _exchange(self, exchange: Exchange) -> None:
         async with AsyncExitStack() as stack:
-            response, route, speech = await self._open(exchange, stack)
+            response, attempt = await self._open(exchange, stack)
             if response.status != 200:
                 exchange.asked = False
                 body = await response.read()
-                raise refusal_of_status(response, body, api_key=route.upstream.api_key)
+                now_us = exchange.clock.now_us()
+                raise refusal_of_status(response, body, now_us=now_us, api_key=attempt.route.upstream.api_key)
             content_type = response.header("content-type") or ""
-            if exchange.admitted.request.stream and content_type.startswith("text/event-stream"):
-                await self._stream(exchange, response, route, speech)
-            else:
-                await self._whole(exchange, response, speech)
+            try:
+                if exchange.admitted.request.stream and content_type.startswith("text/event-stream"):
+                    await self._stream(exchange, response, attempt)
+                else:
+                    await self._whole(exchange, response, attempt)
+            except UpstreamFailure as failure:
+                attempt.failed(failure)
+                raise
 
-    async def _open(self, exchange: Exchange, stack: AsyncExitStack) -> tuple[UpstreamResponse, Route, Speech]:
-        """The first upstream that takes the request, and how it is spoken to."""
+    async def _open(self, exchange: Exchange, stack: AsyncExitStack) -> tuple[UpstreamResponse, Attempt]:
+        """The answer of the first upstream that takes the request."""
         request = exchange.admitted.request
-        routes = [
-            (route, speech)
-            for route in in_order(request.model, self._rng)
-            if (speech := request.speech(route.upstream.formats)) is not None
-        ]
-        for position, (route, speech) in enumerate(routes, start=1):
-            exchange.upstream = route.upstream.name
-            last = position == len(routes)
-            fields = speech.upstream_fields(route.model, exchange.admitted.clamped_output_tokens)
+        attempt = self._routing.begin(request)
+        stack.callback(attempt.end)
+        while True:
+            speech = attempt.speech
+            exchange.upstream = attempt.route.upstream.name
+            fields = speech.upstream_fields(attempt.route.model, exchange.admitted.clamped_output_tokens)
             context = self._upstreams.post(
-                route.upstream,
+                attempt.route.upstream,
                 speech.path,
                 encode_fields(fields),
                 stream=request.stream,
@@ -110,27 +111,33 @@ class Relay:
             exchange.asked = True
             try:
                 response = await context.__aenter__()
-            except (UpstreamUnreachable, UpstreamBroke):
+            except UpstreamFailure as failure:
+                attempt.failed(failure)
+                if isinstance(failure, UpstreamTimedOut):
+                    raise
                 # Nothing came, so nothing is billed; after silence (a time-out) it may be.
                 exchange.asked = False
-                if last:
+                if not attempt.move_on():
                     raise
                 continue
-            if not last and is_worth_another(response.status):
+            attempt.heard(response)
+            if is_worth_another(response.status) and attempt.move_on():
                 exchange.asked = False
                 await context.__aexit__(None, None, None)
                 continue
             stack.push_async_exit(context.__aexit__)
-            return response, route, speech
-        raise UpstreamUnreachable("the model has no upstream")
+            return response, attempt
 
-    async def _whole(self, exchange: Exchange, response: UpstreamResponse, speech: Speech) -> None:
+    async def _whole(self, exchange: Exchange, response: UpstreamResponse, attempt: Attempt) -> None:
         body = await response.read()
+        speech = attempt.speech
         try:
             counted = count_answer(speech, body, request_id=exchange.request_id, upstream=exchange.upstream)
             body = speech.client_answer(body, counted.usage)
         except msgspec.DecodeError as mistake:
             raise UpstreamFailure("the answer is not JSON") from mistake
+        attempt.succeeded()
+        attempt.end()
         charged_nano = self._settler.settle(
             exchange.admitted, counted, request_id=exchange.request_id, upstream=exchange.upstream
         )
@@ -138,12 +145,13 @@ class Relay:
         await exchange.send_head(200, b"application/json", extra)
         await exchange.send_body(body, more=False)
 
-    async def _stream(self, exchange: Exchange, response: UpstreamResponse, route: Route, speech: Speech) -> None:
+    async def _stream(self, exchange: Exchange, response: UpstreamResponse, attempt: Attempt) -> None:
         price = exchange.admitted.price
-        meter = speech.meter(lambda usage: cost_nano(price, usage))
+        meter = attempt.speech.meter(lambda usage: cost_nano(price, usage))
         first = await response.next_chunk()
         if first is None:
             raise UpstreamFailure("the stream is empty")
+        attempt.succeeded()
         try:
             with _watching(exchange, from_the_start=False):
                 keep_alive = KeepAlive(exchange, self._keep_alive_s)
@@ -156,10 +164,11 @@ class Relay:
             if not _is_over(exchange):
                 self._settle_stream(exchange, meter)
                 raise
-            await self._after_hang_up(exchange, response, meter, route)
+            await self._after_hang_up(exchange, response, meter, attempt.route)
         except (UpstreamFailure, BrokenStream) as failure:
             await self._break_off(exchange, meter, failure)
         else:
+            attempt.end()
             await self._end(exchange, meter)
 
     async def _pass_on(self, exchange: Exchange, response: UpstreamResponse, meter: Meter, first: bytes) -> None:
