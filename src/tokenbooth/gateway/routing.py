@@ -81,10 +81,14 @@ class Routing:
         Raises:
             Refusal: as `begin`.
         """
-        routes = request.model.routes
-        if len(routes) == 1:
-            health = self._health(routes[0].upstream)
-            if health.is_up and _has_room(routes[0].upstream, health):
+        for route in request.model.routes:
+            health = self._health(route.upstream)
+            # Nearly always the first one could be asked, and nothing else has to be looked at.
+            if (
+                health.is_up
+                and _has_room(route.upstream, health)
+                and request.speech(route.upstream.formats) is not None
+            ):
                 return
         candidates = self._candidates(request)
         if self.choose(candidates, may_ask_resting=True) is None:
@@ -214,8 +218,10 @@ class Attempt:
     def _occupy(self, candidate: _Candidate) -> None:
         health = candidate.health
         self._left.remove(candidate)
-        self._asked_resting = self._asked_resting or not health.is_up
-        self._on_trial = health.begin(self._routing.clock.monotonic_us())
+        if not health.is_up:
+            self._asked_resting = True
+        # While it is up there are no trials, and the time does not matter.
+        self._on_trial = health.begin(0 if health.is_up else self._routing.clock.monotonic_us())
         self._health = health
         self._epoch = health.epoch
         self._open = True
