@@ -98,6 +98,7 @@ class Gateway:
             grace_us=grace_us,
             hold_share_percent=settings.hold_share_percent,
             hold_wait_s=settings.hold_wait_ms / 1_000,
+            refuse_busy=self._routing.refuse_busy,
         )
         self._open = 0
         self._idle = asyncio.Event()
@@ -258,7 +259,6 @@ class Gateway:
         refuse_unspoken(request)
         if not self._settler.accepts():
             raise unavailable()
-        self._routing.refuse_busy(request)
         limit = self._settings.max_streams_per_key
         slot = StreamSlot(key, limit) if limit is not None and request.stream else None
         # From here on the key's state must not be dropped from memory, also while the call waits for money.
