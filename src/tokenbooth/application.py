@@ -229,6 +229,11 @@ class Application:
         await send({"type": "http.response.body", "body": body})
 
     async def _figures(self) -> bytes:
+        self._parts.metrics.show_gateway(
+            open_requests=self._gateway.open_requests,
+            upstreams=self._gateway.upstream_health(),
+            now_us=self._parts.clock.now_us(),
+        )
         if self._parts.reconciler is not None:
             done = self._parts.reconciler.figures
             self._parts.metrics.show_reconcile(last_run_us=done.last_run_us or 0, differences=done.differences)

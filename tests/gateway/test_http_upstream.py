@@ -80,9 +80,9 @@ def test_the_upstreams_retry_after_passes(scripted: Rig, scripts: Scripts, statu
     assert ask(scripted, name).headers["retry-after"] == "7"
 
 
-@pytest.mark.parametrize("value", ["soon", "-1", "1e9", "Wed, 21 Oct 2026 07:28:00 GMT", "\xb2"])
+@pytest.mark.parametrize("value", ["soon", "-1", "1e9", "21 Oct 2026", "\xb2"])
 def test_a_strange_retry_after_is_left_out(scripted: Rig, scripts: Scripts, value: str) -> None:
-    """What is no number of seconds is not passed on."""
+    """What is neither a number of seconds nor a date is not passed on."""
     name = scripts[0].add(Script((b"{}",), status=503, extra_headers=(("retry-after", value),)))
     refused = ask(scripted, name)
     assert refused.status_code == 503
