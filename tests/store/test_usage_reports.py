@@ -13,7 +13,7 @@ ME = "acct_1"
 
 
 def many_charges() -> list[Charge]:
-    """Two hundred requests over three days, by three keys, of two models, and some of another account."""
+    """Eighty requests over three days, by three keys, of two models, and some of another account."""
     dice = random.Random(7)
     return [
         charge(
@@ -23,7 +23,7 @@ def many_charges() -> list[Charge]:
             model=dice.choice(["small", "large"]),
             cost_nano=dice.randrange(1_000_000),
         )
-        for _ in range(200)
+        for _ in range(80)
     ]
 
 
@@ -89,3 +89,13 @@ def test_pages_behind_a_position_do_not_move_when_requests_arrive(store: Store) 
     expected = store.read_now(list_requests, ME, limit=3, after=after)
     store.write_now(add_usage, *(charge(ME, finished_at_us=NOW_US + second) for second in range(1, 4)))
     assert store.read_now(list_requests, ME, limit=3, after=after) == expected
+
+
+def test_single_requests_of_a_key_and_a_span(store: Store) -> None:
+    """From the first microsecond of a span to the last, and of one key only."""
+    charges = [charge(ME, finished_at_us=NOW_US + n, key_id="key_a" if n % 2 else "key_b") for n in range(6)]
+    store.write_now(add_usage, *charges)
+    within = store.read_now(list_requests, ME, limit=9, span=Span(NOW_US + 1, NOW_US + 4))
+    assert [view.finished_at_us - NOW_US for view in within] == [3, 2, 1]
+    of_key = store.read_now(list_requests, ME, limit=9, key_id="key_a")
+    assert [view.finished_at_us - NOW_US for view in of_key] == [5, 3, 1]
