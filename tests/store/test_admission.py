@@ -20,7 +20,7 @@ from tokenbooth.store.admission import (
 )
 from tokenbooth.store.changes import ChangesForgotten
 from tokenbooth.store.engine import Store
-from tokenbooth.store.keys import NewApiKey, create_api_key, delete_api_key, has_api_key, key_names
+from tokenbooth.store.keys import NewApiKey, count_api_keys, create_api_key, delete_api_key, has_api_key, key_names
 from tokenbooth.store.settlement import apply_charges
 from tokenbooth.store.tables import changes as change_rows
 
@@ -86,9 +86,11 @@ def test_what_is_not_there_is_none(store: Store, ada: Customer) -> None:
 
 
 def test_a_deleted_key_keeps_its_name_and_owner(store: Store, ada: Customer) -> None:
-    """Reports name it still; another account never owned it."""
+    """Reports name it still, though it no longer counts; another account never owned it."""
     create(store, ada)
+    assert store.read_now(count_api_keys, ada.account_id) == 1
     store.write_now(delete_api_key, ada.account_id, "key_1", actor="test", now_us=NOW_US)
+    assert store.read_now(count_api_keys, ada.account_id) == 0
     many = [f"key_{number}" for number in range(2_000)]
     for ids in (["key_1"], many):
         assert store.read_now(key_names, ada.account_id, ids) == {"key_1": "app"}

@@ -173,13 +173,15 @@ def test_a_refunded_period_goes_on_and_says_so(store: Store, ada: Customer) -> N
 
 
 def test_the_tax_in_a_refund_is_no_longer_due(store: Store) -> None:
-    """A payment with tax goes back in the same parts; one that is all tax, or nothing, moves no credit."""
+    """A payment with tax goes back in the same parts, rounded in the customer's favour."""
     customer = new_customer(store, now_us=NOW_US)
     checkout_id = new_checkout(store, customer.account_id, TOP_UP, now_us=NOW_US)
     tax_nano = TOP_UP_NANO // 5
     paid = CreditTopup("cs_1", checkout_id, customer.account_id, "pi_1", TOP_UP_NANO, tax_nano, "usd")
     store.write_now(billing.apply, paid, now_us=NOW_US)
     assert (_nano(store, TAX_DUE), -_nano(store, STRIPE_CLEARING)) == (tax_nano, TOP_UP_NANO + tax_nano)
+    apply(store, taken(1, intent="pi_1"))
+    assert (standing(store, customer), _nano(store, TAX_DUE)) == ((TOP_UP_NANO, 0), tax_nano - 1)
     apply(store, taken(6 * NANO_PER_USD, intent="pi_1"))
     assert standing(store, customer) == (TOP_UP_NANO - 5 * NANO_PER_USD, 0)
     assert _nano(store, TAX_DUE) == tax_nano - NANO_PER_USD
