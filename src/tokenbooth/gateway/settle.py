@@ -3,7 +3,8 @@
 import asyncio
 from collections import deque
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
+from operator import attrgetter
 from typing import Final
 
 import structlog
@@ -43,6 +44,9 @@ class _Unflushed:
     charge: Charge
     admitted: Admitted
     segment: Segment | None
+
+
+_segment: Final = attrgetter("segment")
 
 
 class Settler:
@@ -214,19 +218,14 @@ class Settler:
             self._batch_limit = _BATCH_MAX
 
     def _committed(self, batch: list[_Unflushed], applied: Applied) -> None:
-        by_segment: dict[int, tuple[Segment, int]] = {}
         for item in batch:
             self._queue.popleft()
             item.admitted.key.account.in_use -= 1
-            if short_nano := applied.short_nano.get(item.charge.request_id):
-                # The store charged less, so memory must not count it as spent either.
-                for allowance in item.admitted.hold.allowances:
-                    allowance.spent_nano -= short_nano
-            if item.segment is not None:
-                segment, count = by_segment.get(id(item.segment), (item.segment, 0))
-                by_segment[id(segment)] = (segment, count + 1)
-        for segment, count in by_segment.values():
-            self._charge_log.committed(segment, count)
+        if applied.short_nano:
+            _take_off(batch, applied.short_nano)
+        for segment, items in groupby(batch, key=_segment):
+            if segment is not None:
+                self._charge_log.committed(segment, sum(1 for _ in items))
         self._flushed += len(batch)
         # Space was made, in the store at least: the next charge shows whether the log can be written again.
         self._disk_full = self._disk_full and bool(self._queue)
@@ -264,3 +263,10 @@ class Settler:
         if self._store_away:
             _log.info("flush_back", queued=len(self._queue), note="The database takes charges again.")
         self._store_away = False
+
+
+def _take_off(batch: list[_Unflushed], short_nano: dict[str, int]) -> None:
+    """The store charged less, so memory must not count it as spent either."""
+    for item in batch:
+        for allowance in item.admitted.hold.allowances:
+            allowance.spent_nano -= short_nano.get(item.charge.request_id, 0)
