@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import func, select, text
+from sqlalchemy import Connection, func, insert, select, text
 
 from tokenbooth.domain.allowance import Allowance, hold, settle
 from tokenbooth.domain.charges import Charge, PoolKind
@@ -26,7 +26,7 @@ from tokenbooth.store.engine import Store, open_store
 from tokenbooth.store.ledger import grant
 from tokenbooth.store.migrate import migrate
 from tokenbooth.store.settlement import apply_charges
-from tokenbooth.store.tables import usage_events
+from tokenbooth.store.tables import api_keys, usage_events
 from tokenbooth.store.usage_reports import GroupBy, Span, usage_by
 
 BATCH: Final = 1_000
@@ -144,7 +144,17 @@ def bench_account(store: Store, email: str = "bench@example.com") -> str:
         reason="bench",
         now_us=START_US,
     )
+    store.write_now(_add_keys, account_id)
     return account_id
+
+
+def _add_keys(conn: Connection, account_id: str) -> None:
+    common = {"account_id": account_id, "name": "bench", "prefix": "sk_live_", "created_at_us": START_US}
+    # An account that comes later shares the first one's keys: settlement does not mind.
+    if conn.execute(select(api_keys.c.id).limit(1)).first() is None:
+        conn.execute(
+            insert(api_keys), [{"id": f"key_{n}", "digest": n.to_bytes(32, "big"), **common} for n in range(KEYS)]
+        )
 
 
 def _charges(account_id: str, count: int) -> Iterator[Charge]:
