@@ -9,7 +9,7 @@ from typing import ClassVar, Final
 import msgspec
 
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai
-from tokenbooth.gateway.meter import EventMeter, data_of, split_events, usage_with_cost
+from tokenbooth.gateway.meter import EventMeter, data_of, split_events, texts_named, usage_with_cost
 
 _OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed|cancelled)|error)"')
 _ENDINGS: Final = frozenset(("response.completed", "response.incomplete"))
@@ -34,7 +34,7 @@ class ResponsesMeter(EventMeter):
 
     __slots__ = ("_last_event", "_last_type", "invalid_usage", "prompt_usage", "usage")
 
-    TEXT: ClassVar[re.Pattern[bytes]] = re.compile(rb'"delta"\s*:\s*"((?:[^"\\]|\\.)*+)"', re.DOTALL)
+    TEXT: ClassVar[re.Pattern[bytes]] = texts_named("delta")
     # Nothing before the last event says that the model has finished.
     FINISH: ClassVar[re.Pattern[bytes]] = re.compile(rb"(?!)")
 
@@ -67,6 +67,8 @@ class ResponsesMeter(EventMeter):
         return b"".join(passing)
 
     def _look_into(self, event: bytes) -> None:
+        if _OF_INTEREST.search(event) is None:
+            return
         data = data_of(event)
         try:
             decoded = _decode(data)
