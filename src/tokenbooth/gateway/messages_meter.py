@@ -10,6 +10,7 @@ from typing import ClassVar, Final
 import msgspec
 
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_anthropic
+from tokenbooth.gateway.body import UNREADABLE
 from tokenbooth.gateway.meter import (
     MAX_EVENT_BYTES,
     BrokenStream,
@@ -113,7 +114,7 @@ class MessagesMeter(EventMeter):
             return ""
         try:
             decoded = _decode(data_of(event))
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return ""
         match decoded.type:
             case "message_start" if decoded.message is not None and decoded.message.usage is not None:

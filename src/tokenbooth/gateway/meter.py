@@ -15,6 +15,7 @@ import msgspec
 
 from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai
+from tokenbooth.gateway.body import UNREADABLE
 from tokenbooth.gateway.speech import Delivered
 
 MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
@@ -192,7 +193,7 @@ class StreamMeter(EventMeter):
         """Read the usage of an event; returns what leaves of it: nothing when it has nothing else."""
         try:
             decoded = _decode_usage_event(data)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return event
         if decoded.usage is None:
             return event
@@ -213,13 +214,17 @@ def is_error(data: bytes) -> bool:
     """Whether an event's data reports an error."""
     try:
         return bytes(_decode_error_event(data).error) not in (b"", b"null")
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return False
 
 
 def with_cost(usage_event: bytes, cost_nano: int) -> bytes:
     """A usage event's data with the exact cost in USD as `usage.cost`."""
-    fields = _decode_event(usage_event)
+    try:
+        fields = _decode_event(usage_event)
+    except UNREADABLE:
+        # What was read of it is readable; what was skipped need not be.
+        return usage_event
     usage = fields.get("usage")
     # A format may have told the usage in an event before this one.
     known = _NO_USAGE if usage is None or bytes(usage) == b"null" else usage

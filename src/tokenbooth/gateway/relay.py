@@ -8,13 +8,12 @@ import random
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 
-import msgspec
 import structlog
 
 from tokenbooth.catalog import Route
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.pricing import cost_nano
-from tokenbooth.gateway.body import encode_fields
+from tokenbooth.gateway.body import UNREADABLE, encode_fields
 from tokenbooth.gateway.counting import count_answer, count_stream
 from tokenbooth.gateway.exchange import Exchange
 from tokenbooth.gateway.keep_alive import KeepAlive
@@ -129,7 +128,7 @@ class Relay:
         try:
             counted = count_answer(speech, body, request_id=exchange.request_id, upstream=exchange.upstream)
             body = speech.client_answer(body, counted.usage)
-        except msgspec.DecodeError as mistake:
+        except UNREADABLE as mistake:
             raise UpstreamFailure("the answer is not JSON") from mistake
         charged_nano = self._settler.settle(
             exchange.admitted, counted, request_id=exchange.request_id, upstream=exchange.upstream

@@ -9,6 +9,7 @@ from typing import ClassVar, Final
 import msgspec
 
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai
+from tokenbooth.gateway.body import UNREADABLE
 from tokenbooth.gateway.meter import EventMeter, data_of, split_events, texts_named, usage_with_cost
 
 _OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed|cancelled)|error)"')
@@ -72,7 +73,7 @@ class ResponsesMeter(EventMeter):
         data = data_of(event)
         try:
             decoded = _decode(data)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return
         if decoded.type in _FAILURES:
             self.failed = True
@@ -89,8 +90,12 @@ class ResponsesMeter(EventMeter):
 
 
 def _with_cost(event: bytes, cost_nano: int) -> bytes:
-    fields = _decode_fields(event)
-    response = _decode_fields(fields["response"])
+    try:
+        fields = _decode_fields(event)
+        response = _decode_fields(fields["response"])
+    except UNREADABLE:
+        # What was read of it is readable; what was skipped need not be.
+        return event
     response["usage"] = usage_with_cost(response["usage"], cost_nano)
     fields["response"] = msgspec.Raw(msgspec.json.encode(response))
     return msgspec.json.encode(fields)
