@@ -18,7 +18,7 @@ WORKERS ?= 2
 # The tests of the rules and of the store, on both engines: they alone reach every branch of these.
 COVERING := tests/domain tests/store
 
-.PHONY: help install setup-test screenshots demo check format test coverage test-crash bench-store bench-settle bench-dashboard bench-chain lock clean
+.PHONY: help install setup-test screenshots demo check format test coverage test-crash bench-store bench-settle bench-dashboard bench-chain lock clean fuzz
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,9 @@ coverage: setup-test ## Fail for any branch of domain/ and store/ that no test t
 test-crash: setup-test ## Kill the service twenty times on each engine, under load
 	@TOKENBOOTH_TEST_KILLS=20 $(BIN)/python -m pytest tests/crash --timeout 900
 
+fuzz: setup-test $(STAMPS)/fuzz ## Fuzz what reads strangers' bytes: make fuzz ARGS="--minutes 10 --target streams"
+	@$(BIN)/python -m fuzz $(ARGS)
+
 bench-store: setup-test ## Settlements a second per engine: make bench-store ARGS="--rows 10000000"
 	@$(BIN)/python bench/store.py $(ARGS)
 
@@ -72,7 +75,7 @@ lock: ## Resolve the dependencies anew and write the lock files
 
 clean: ## Remove the virtual environment and everything generated
 	rm -rf $(VENV) build dist src/*.egg-info htmlcov .coverage .coverage.* coverage.xml
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # The stamps make a repeated install free: pip runs only after the lock or pyproject.toml changed.
@@ -107,6 +110,11 @@ $(STAMPS)/clients: tests/clients/requirements.txt tests/clients/node/package.jso
 	@$(VENV)/clients/bin/python -m pip --disable-pip-version-check --no-input --quiet install \
 		--requirement tests/clients/requirements.txt
 	@! command -v npm >/dev/null || npm install --prefix tests/clients/node --no-package-lock --no-audit --no-fund --silent
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/fuzz: fuzz/requirements.txt | $(BIN)/python
+	@echo "Installing the fuzzing engine into $(VENV)"
+	@$(PIP) install --requirement fuzz/requirements.txt
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/chain: tests/chain/package.json | $(BIN)/python

@@ -119,7 +119,10 @@ def test_an_error_in_an_answer_with_status_200_is_an_error(scripted: Rig, script
     assert scripted.charges(account) == []
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[]", b"null", b"\xff\xfe", b"{"])
+BOTTOMLESS = b'{"usage":{"a":' + b"[" * 100_000 + b"}}"
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"null", b"\xff\xfe", b"{", b'{"usage":{"\xff":1}}', BOTTOMLESS])
 def test_an_answer_that_is_no_answer_is_an_error(scripted: Rig, scripts: Scripts, body: bytes) -> None:
     """What is no completion is 502 and free."""
     account = scripted.account("5")

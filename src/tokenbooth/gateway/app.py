@@ -335,7 +335,10 @@ class Gateway:
         if call.path.startswith(_MODEL_PATHS):
             methods = ["GET"]
         if methods:
-            return Refusal(405, Category.INVALID, "method_not_allowed", f"{call.path} takes {', '.join(methods)} only.")
+            allowed = ", ".join(methods)
+            refusal = Refusal(405, Category.INVALID, "method_not_allowed", f"{call.path} takes {allowed} only.")
+            refusal.headers = [(b"allow", allowed.encode())]
+            return refusal
         return Refusal(404, Category.NOT_FOUND, "not_found", f"There is no {call.http.method} {call.path[:200]}.")
 
     async def _replay(self) -> None:

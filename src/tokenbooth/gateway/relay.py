@@ -6,13 +6,12 @@ Whatever happens, the hold is ended exactly once: by a settlement, or by a relea
 import asyncio
 from collections.abc import Callable
 
-import msgspec
 import structlog
 
 from tokenbooth.catalog import Upstream
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.pricing import cost_nano
-from tokenbooth.gateway.body import encode_fields
+from tokenbooth.gateway.body import UNREADABLE, encode_fields
 from tokenbooth.gateway.counting import count_answer, count_stream
 from tokenbooth.gateway.exchange import Exchange
 from tokenbooth.gateway.keep_alive import KeepAlive
@@ -140,7 +139,7 @@ class Relay:
         try:
             counted = count_answer(speech, body, request_id=exchange.request_id, upstream=exchange.upstream)
             body = speech.client_answer(body, counted.usage)
-        except msgspec.DecodeError as mistake:
+        except UNREADABLE as mistake:
             raise UpstreamFailure("the answer is not JSON") from mistake
         attempt.succeeded()
         attempt.end()

@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from tokenbooth.gateway.asked_wait import asked_wait_us
+from tokenbooth.gateway.body import UNREADABLE
 from tokenbooth.gateway.refusals import Category, Refusal
 from tokenbooth.gateway.upstreams import AnswerHead, UpstreamFailure, UpstreamTimedOut
 
@@ -80,7 +81,7 @@ def _passed(status: int, body: bytes, api_key: str | None) -> Refusal:
     message, code, param = "The model's server refused the request.", None, None
     try:
         decoded = msgspec.json.decode(body, type=_ErrorBody)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         decoded = _ErrorBody()
     match decoded.error:
         case _Error() as error:
