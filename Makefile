@@ -18,7 +18,7 @@ WORKERS ?= 2
 # The tests that reach the rules and the store.
 COVERING := $(addprefix tests/,domain store management jobs payments chain cli gateway dashboard)
 
-.PHONY: help install setup-test screenshots demo check format test coverage test-crash bench-store bench-dashboard bench-chain lock clean
+.PHONY: help install setup-test screenshots demo check format test coverage test-crash bench bench-store bench-dashboard bench-chain lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +54,9 @@ coverage: setup-test ## Fail for any branch of domain/ and store/ that no test t
 
 test-crash: setup-test ## Kill the service twenty times on each engine, under load
 	@TOKENBOOTH_TEST_KILLS=20 $(BIN)/python -m pytest tests/crash --timeout 900
+
+bench: $(STAMPS)/dev $(STAMPS)/bench-tools ## Tokenbooth beside other gateways: make bench ARGS=--quick
+	@$(BIN)/python -m bench.gateway $(ARGS)
 
 bench-store: setup-test ## Settlements a second per engine: make bench-store ARGS="--rows 10000000"
 	@$(BIN)/python bench/store.py $(ARGS)
@@ -95,6 +98,14 @@ $(STAMPS)/browser: tests/browser/package.json | $(BIN)/python
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; \
 	fi
 	@cd tests/browser && npm install --silent --no-audit --no-fund
+	@mkdir -p $(STAMPS) && touch $@
+
+# nginx and the load generator come from Debian; without root they have to be there already.
+$(STAMPS)/bench-tools: | $(BIN)/python
+	@if [ "$$(id -u)" = 0 ] && ! { [ -x /usr/sbin/nginx ] && [ -x /usr/bin/h2load ]; }; then \
+	  echo "Installing nginx and h2load for the benchmark"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light nghttp2-client; \
+	fi
 	@mkdir -p $(STAMPS) && touch $@
 
 # Clients that cannot share an environment with the newest SDKs, and Node's where Node is.
