@@ -55,7 +55,7 @@ coverage: setup-test ## Fail for any branch of domain/ and store/ that no test t
 test-crash: setup-test ## Kill the service twenty times on each engine, under load
 	@TOKENBOOTH_TEST_KILLS=20 $(BIN)/python -m pytest tests/crash --timeout 900
 
-bench: $(STAMPS)/dev $(STAMPS)/bench-tools ## Tokenbooth beside other gateways: make bench ARGS=--quick
+bench: $(STAMPS)/dev $(STAMPS)/bench-tools $(STAMPS)/peers ## Tokenbooth beside other gateways: make bench ARGS=--quick
 	@$(BIN)/python -m bench.gateway $(ARGS)
 
 bench-store: setup-test ## Settlements a second per engine: make bench-store ARGS="--rows 10000000"
@@ -106,6 +106,19 @@ $(STAMPS)/bench-tools: | $(BIN)/python
 	  echo "Installing nginx and h2load for the benchmark"; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light nghttp2-client; \
 	fi
+	@mkdir -p $(STAMPS) && touch $@
+
+# Each gateway that is measured beside ours in an environment of its own. One that does not install is left out.
+$(STAMPS)/peers: $(wildcard bench/peers/*.txt) bench/peers/package.json | $(BIN)/python
+	@for list in bench/peers/*.txt; do \
+	  peer=$(VENV)/peers/$$(basename $$list .txt); \
+	  echo "Installing $$list into $$peer"; \
+	  { $(PYTHON) -m venv $$peer && $$peer/bin/python -m pip --disable-pip-version-check --no-input --quiet install \
+	    --requirement $$list; } || { echo "$$list does not install: left out"; rm -rf $$peer; }; \
+	done
+	@rm -rf $(VENV)/peers/node && mkdir -p $(VENV)/peers/node && cp bench/peers/package.json $(VENV)/peers/node/
+	@npm install --prefix $(VENV)/peers/node --no-package-lock --ignore-scripts --no-audit --no-fund --silent \
+	  || echo "bench/peers/package.json does not install: left out"
 	@mkdir -p $(STAMPS) && touch $@
 
 # Clients that cannot share an environment with the newest SDKs, and Node's where Node is.

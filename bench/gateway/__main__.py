@@ -22,10 +22,18 @@ from bench.gateway.figures import Figure, Samples
 from bench.gateway.gateways import FAST, DidNotStart, Effort, Gateway, NotInstalled, Place, Started, running
 from bench.gateway.load import LoadFailed
 from bench.gateway.nginx import nginx
+from bench.gateway.peers import envoy, litellm, portkey, tensorzero
 from bench.gateway.processes import Cores
 from bench.gateway.upstream import Upstream, mock_upstream
 
-GATEWAYS: Final[dict[str, Callable[[Place], Gateway]]] = {"nginx": nginx, "tokenbooth": tokenbooth}
+GATEWAYS: Final[dict[str, Callable[[Place], Gateway]]] = {
+    "nginx": nginx,
+    "tokenbooth": tokenbooth,
+    "envoy": envoy,
+    "tensorzero": tensorzero,
+    "portkey": portkey,
+    "litellm": litellm,
+}
 
 
 @dataclass(frozen=True, slots=True)

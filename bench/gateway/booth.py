@@ -66,7 +66,8 @@ def tokenbooth(place: Place) -> Gateway:
     )
     key = _create_key(place, configuration, port, account["managementKey"])
     url = f"http://127.0.0.1:{port}/v1/chat/completions"
-    target = Target(url, url, WHOLE_MODEL, STREAM_MODEL, (("authorization", f"Bearer {key}"),))
+    headers = (("authorization", f"Bearer {key}"),)
+    target = Target(url, url, WHOLE_MODEL, STREAM_MODEL, headers, headers)
     return Gateway(
         name="Tokenbooth",
         version=version("tokenbooth"),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import Template
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -68,6 +69,15 @@ class Place:
     whole_port: int
     stream_port: int
     cores: Cores
+
+    def fill(self, template: Path, **values: object) -> Path:
+        """A copy of a configuration in `directory`, with `$whole`, `$streams` and these values put in."""
+        text = Template(template.read_text()).substitute(
+            whole=self.whole_port, streams=self.stream_port, **{name: str(value) for name, value in values.items()}
+        )
+        filled = self.directory / template.name
+        filled.write_text(text)
+        return filled
 
 
 def _nothing_to_check(_answered: int) -> tuple[str, ...]:

@@ -32,7 +32,8 @@ class Target:
         stream_url: for streams.
         model: the name that leads to whole answers there.
         stream_model: the name that leads to streams there.
-        headers: credentials and what else this one wants.
+        headers: credentials and what else this one wants with a request for a whole answer.
+        stream_headers: with one for a stream.
     """
 
     url: str
@@ -40,6 +41,7 @@ class Target:
     model: str
     stream_model: str
     headers: tuple[tuple[str, str], ...] = ()
+    stream_headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +263,7 @@ def _request(target: Target, *, chunks: int, gap_ms: int) -> bytes:
         "host": where.netloc,
         "content-type": "application/json",
         "content-length": str(len(body)),
-        **dict(target.headers),
+        **dict(target.stream_headers),
     }
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"POST {where.path} HTTP/1.1\r\n{lines}\r\n".encode() + body
