@@ -51,6 +51,7 @@ class Effort:
 
 FAST: Final = Effort(requests=20_000, streams=200, first_bytes=200, idle_streams=2_000)
 MIDDLING: Final = Effort(requests=4_000, streams=50, first_bytes=100, idle_streams=1_000)
+UNHURRIED: Final = Effort(requests=1_000, streams=20, first_bytes=60, idle_streams=500)
 SLOW: Final = Effort(requests=300, streams=8, first_bytes=40, idle_streams=200)
 
 

@@ -37,35 +37,37 @@ class Count:
     answered: int = 0
 
 
-def run(
-    target: Target,
-    process: Running | None,
-    effort: Effort,
-    lengths: Lengths,
-    samples: Samples,
-    count: Count,
-    scratch: Path,
-) -> None:
-    """Measure everything but memory and the start, once.
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is measured, and where its samples go.
 
-    Args:
+    Attributes:
         target: what is asked.
         process: whose CPU time is taken; None for the upstream itself.
         effort: how much is asked.
-        lengths: of the streams.
-        samples: where the samples go; latencies are absolute here.
+        samples: latencies are absolute here.
         count: counts what was answered.
-        scratch: a directory for files of the load generator.
+    """
+
+    target: Target
+    process: Running | None
+    effort: Effort
+    samples: Samples
+    count: Count
+
+
+def run(subject: Subject, lengths: Lengths, scratch: Path) -> None:
+    """Measure everything but memory and the start, once; `scratch` is for files of the load generator.
 
     Raises:
         LoadFailed: a request was not answered as it should be.
     """
-    _whole(target, process, effort, samples, count, scratch)
-    if process is not None:
-        _chunks(target, process, effort, lengths, samples, count)
-    firsts = first_bytes(target, streams=effort.first_bytes)
-    count.answered += effort.first_bytes
-    samples.add(Figure.FIRST_BYTE, firsts.first_us[len(firsts.first_us) // 2] * _US)
+    _whole(subject, scratch)
+    if subject.process is not None:
+        _chunks(subject, subject.process, lengths)
+    firsts = first_bytes(subject.target, streams=subject.effort.first_bytes)
+    subject.count.answered += subject.effort.first_bytes
+    subject.samples.add(Figure.FIRST_BYTE, firsts.first_us[len(firsts.first_us) // 2] * _US)
 
 
 def warm_up(target: Target, effort: Effort, count: Count, scratch: Path) -> None:
@@ -96,17 +98,16 @@ def idle_memory(started: Started, effort: Effort, samples: Samples, count: Count
     samples.add(Figure.IDLE_STREAM, (with_streams - before) / effort.idle_streams)
 
 
-def _whole(
-    target: Target, process: Running | None, effort: Effort, samples: Samples, count: Count, scratch: Path
-) -> None:
+def _whole(subject: Subject, scratch: Path) -> None:
+    process, effort, samples = subject.process, subject.effort, subject.samples
     before_s = process.cpu_s() if process is not None else 0.0
-    many = ask(target, scratch, requests=effort.requests, connections=CONNECTIONS)
+    many = ask(subject.target, scratch, requests=effort.requests, connections=CONNECTIONS)
     if process is not None:
         time.sleep(_AFTERWARDS_S)
         samples.add(Figure.REQUEST_CPU, (process.cpu_s() - before_s) / effort.requests)
     one_by_one = max(effort.requests // 10, 100)
-    few = ask(target, scratch, requests=one_by_one, connections=1)
-    count.answered += effort.requests + one_by_one
+    few = ask(subject.target, scratch, requests=one_by_one, connections=1)
+    subject.count.answered += effort.requests + one_by_one
     samples.add(Figure.PER_S, many.per_s)
     samples.add(Figure.P50_AT_64, many.percentile_us(50) * _US)
     samples.add(Figure.P99_AT_64, many.percentile_us(99) * _US)
@@ -114,16 +115,20 @@ def _whole(
     samples.add(Figure.P99_AT_1, few.percentile_us(99) * _US)
 
 
-def _chunks(target: Target, process: Running, effort: Effort, lengths: Lengths, samples: Samples, count: Count) -> None:
-    cpu_s: list[float] = []
-    got = Streamed(0, 0, ())
-    for chunks in (lengths.short, lengths.long):
-        before_s = process.cpu_s()
-        got = stream(target, streams=effort.streams, chunks=chunks, gap_ms=GAP_MS)
-        time.sleep(_AFTERWARDS_S)
-        cpu_s.append(process.cpu_s() - before_s)
-        count.answered += effort.streams
-        if got.events < effort.streams * chunks:
-            raise LoadFailed(f"{effort.streams * chunks} events were sent, and {got.events} came")
-    samples.add(Figure.EVENTS_PER_READ, got.events / got.reads)
-    samples.add(Figure.CHUNK_CPU, (cpu_s[1] - cpu_s[0]) / (effort.streams * (lengths.long - lengths.short)))
+def _chunks(subject: Subject, process: Running, lengths: Lengths) -> None:
+    streams, samples = subject.effort.streams, subject.samples
+    short_s, _ = _streamed(subject, process, lengths.short)
+    long_s, long = _streamed(subject, process, lengths.long)
+    samples.add(Figure.EVENTS_PER_READ, long.events / long.reads)
+    samples.add(Figure.CHUNK_CPU, (long_s - short_s) / (streams * (lengths.long - lengths.short)))
+
+
+def _streamed(subject: Subject, process: Running, chunks: int) -> tuple[float, Streamed]:
+    """The CPU seconds for streams of this length, and what they brought."""
+    before_s = process.cpu_s()
+    got = stream(subject.target, streams=subject.effort.streams, chunks=chunks, gap_ms=GAP_MS)
+    time.sleep(_AFTERWARDS_S)
+    subject.count.answered += subject.effort.streams
+    if got.events < subject.effort.streams * chunks:
+        raise LoadFailed(f"{subject.effort.streams * chunks} events were sent, and {got.events} came")
+    return process.cpu_s() - before_s, got

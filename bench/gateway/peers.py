@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.gateway.answers import STREAM_MODEL, WHOLE_MODEL
-from bench.gateway.gateways import FAST, MIDDLING, SLOW, Gateway, NotInstalled, Place, always
+from bench.gateway.gateways import FAST, MIDDLING, SLOW, UNHURRIED, Gateway, NotInstalled, Place, always
 from bench.gateway.load import Target
 from bench.gateway.processes import free_port
 
@@ -120,7 +120,7 @@ def portkey(place: Place) -> Gateway:
         name="Portkey",
         version=str(json.loads((package / "package.json").read_text())["version"]),
         does="gateway, no key",
-        effort=SLOW,
+        effort=UNHURRIED,
         command=(node, str(package / "build" / "start-server.js"), f"--port={port}", "--headless"),
         target=always(Target(url, url, "bench", "bench", headers(place.whole_port), headers(place.stream_port))),
         log=place.directory / "log",
