@@ -15,11 +15,17 @@ class Goal:
     is_met: bool | None
 
 
-def goals(results: Mapping[str, Samples]) -> list[Goal]:
-    """Every goal; empty when Tokenbooth did not take part."""
+def goals(results: Mapping[str, Samples], idle_streams: Mapping[str, int]) -> list[Goal]:
+    """Every goal; empty when Tokenbooth did not take part.
+
+    Args:
+        results: the samples of each gateway, by its name.
+        idle_streams: how many streams each held open at once, without an error.
+    """
     if "Tokenbooth" not in results:
         return []
     ours = results["Tokenbooth"]
+    at_once = idle_streams["Tokenbooth"]
     return [
         _request(results, ours),
         _against(
@@ -29,6 +35,7 @@ def goals(results: Mapping[str, Samples]) -> list[Goal]:
         _cheaper("a request: at least 3 × cheaper than TensorZero's", results, ours, "TensorZero", 3),
         _limit("added latency at one connection, p50: at most 0.25 ms", ours, Figure.P50_AT_1, 0.25e-3),
         _limit("an idle stream: at most 60 KB", ours, Figure.IDLE_STREAM, 60e3),
+        Goal("streams at once without an error: 2,000", f"{at_once:,}", at_once >= 2_000 or None),
         _limit("start-up: at most 1.5 s", ours, Figure.START, 1.5),
     ]
 

@@ -214,7 +214,10 @@ async def _connect(target: Target) -> _Client:
     where = urlsplit(target.stream_url)
     assert where.hostname is not None
     assert where.port is not None
-    _, client = await asyncio.get_running_loop().create_connection(_Client, where.hostname, where.port)
+    try:
+        _, client = await asyncio.get_running_loop().create_connection(_Client, where.hostname, where.port)
+    except OSError as failure:
+        raise LoadFailed(f"no connection: {failure}") from failure
     return client
 
 

@@ -5,7 +5,6 @@ from datetime import date
 from typing import Final
 
 from bench.gateway.figures import Figure
-from bench.gateway.goals import goals
 from bench.gateway.measure import CONNECTIONS, GAP_MS
 from bench.gateway.report import Results, verdict
 
@@ -40,7 +39,7 @@ per answered request; otherwise `make bench` fails.
 {skipped}
 ## Figures
 
-The median of {runs} runs, and in parentheses its ratio to nginx's plain proxy in the same runs.
+The median of {runs} runs, and in parentheses its ratio to nginx's plain proxy in the same runs.{quick}
 
 {figures}
 
@@ -97,13 +96,14 @@ def page(results: Results) -> str:
         gateways="\n".join(f"| {one.name} | {one.version} | {one.does} |" for one in results.gateways),
         skipped="".join(f"\nSkipped: {name}: {reason}.\n" for name, reason in results.skipped),
         runs=results.runs,
+        quick=" Each run was a short one (`--quick`)." if results.is_quick else "",
         figures=_table(names, lambda name, figure: _median(results, name, figure)),
         spreads=_table(names, lambda name, figure: _spread(results, name, figure)),
-        goals="\n".join(f"| {goal.text} | {goal.measured} | {verdict(goal)} |" for goal in goals(results.samples)),
+        goals="\n".join(f"| {goal.text} | {goal.measured} | {verdict(goal)} |" for goal in results.goals()),
         parts=_parts(results),
         connections=CONNECTIONS,
         gap=GAP_MS,
-        idle=", ".join(f"{one.idle_streams:,} for {one.name}" for one in results.gateways),
+        idle=", ".join(f"{streams:,} for {name}" for name, streams in results.idle_streams().items()),
     )
 
 

@@ -36,6 +36,7 @@ class Results:
     Attributes:
         machine: it ran on.
         runs: of each gateway, in turn.
+        is_quick: whether each run was cut short.
         gateways: that took part, in order.
         samples: of each, by name; latencies are above the upstream's own.
         skipped: names of those that did not take part, with the reason.
@@ -44,10 +45,19 @@ class Results:
 
     machine: Machine
     runs: int
+    is_quick: bool
     gateways: Sequence[TookPart]
     samples: dict[str, Samples]
     skipped: Sequence[tuple[str, str]]
     parts: Sequence[Part] = field(default=())
+
+    def idle_streams(self) -> dict[str, int]:
+        """How many streams each gateway held open at once, by its name."""
+        return {one.name: one.idle_streams for one in self.gateways}
+
+    def goals(self) -> list[Goal]:
+        """What Tokenbooth set out to reach, and whether this run did."""
+        return goals(self.samples, self.idle_streams())
 
     def ratio(self, name: str, figure: Figure) -> str:
         """A gateway's median over nginx's, as text; a dash where there is none."""
@@ -75,7 +85,13 @@ def for_terminal(results: Results) -> str:
     if results.parts:
         lines.append("\nwhere Tokenbooth's time goes, µs per request")
         lines += [f"  {part.cpu_s * 1e6:>8.1f}  {part.name}" for part in results.parts]
-    lines += ["", *(f"{verdict(goal):<10} {goal.text} ({goal.measured})" for goal in goals(results.samples))]
+    lines += [
+        "",
+        *(
+            f"{verdict(goal):<10} {goal.text} ({goal.measured})"
+            for goal in goals(results.samples, results.idle_streams())
+        ),
+    ]
     lines += [f"skipped: {name}: {reason}" for name, reason in results.skipped]
     return "\n".join(lines)
 

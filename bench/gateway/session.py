@@ -113,6 +113,7 @@ class Session:
         return Results(
             machine=machine,
             runs=self._plan.runs,
+            is_quick=self._plan.is_quick,
             gateways=[self._took_part(entrant.gateway) for entrant in entrants],
             samples={entrant.gateway.name: entrant.samples.added_to(self._direct) for entrant in entrants},
             skipped=self._skipped,
