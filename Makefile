@@ -18,7 +18,7 @@ WORKERS ?= 2
 # The tests of the rules and of the store, on both engines: they alone reach every branch of these.
 COVERING := tests/domain tests/store
 
-.PHONY: help install setup-test screenshots demo check format test coverage test-crash bench-store bench-settle bench-dashboard bench-chain lock clean fuzz
+.PHONY: help install setup-test screenshots demo check format test coverage test-crash bench-store bench-settle bench-dashboard bench-chain lock clean fuzz bench
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -57,6 +57,9 @@ test-crash: setup-test ## Kill the service twenty times on each engine, under lo
 
 fuzz: setup-test $(STAMPS)/fuzz ## Fuzz what reads strangers' bytes: make fuzz ARGS="--minutes 10 --target streams"
 	@$(BIN)/python -m fuzz $(ARGS)
+
+bench: $(STAMPS)/dev $(STAMPS)/bench-tools $(STAMPS)/peers ## Tokenbooth beside other gateways: make bench ARGS=--quick
+	@$(BIN)/python -m bench.gateway $(ARGS)
 
 bench-store: setup-test ## Settlements a second per engine: make bench-store ARGS="--rows 10000000"
 	@$(BIN)/python bench/store.py $(ARGS)
@@ -101,6 +104,27 @@ $(STAMPS)/browser: tests/browser/package.json | $(BIN)/python
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; \
 	fi
 	@cd tests/browser && npm install --silent --no-audit --no-fund
+	@mkdir -p $(STAMPS) && touch $@
+
+# nginx and the load generator come from Debian; without root they have to be there already.
+$(STAMPS)/bench-tools: | $(BIN)/python
+	@if [ "$$(id -u)" = 0 ] && ! { [ -x /usr/sbin/nginx ] && [ -x /usr/bin/h2load ]; }; then \
+	  echo "Installing nginx and h2load for the benchmark"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light nghttp2-client; \
+	fi
+	@mkdir -p $(STAMPS) && touch $@
+
+# Each gateway that is measured beside ours in an environment of its own. One that does not install is left out.
+$(STAMPS)/peers: $(wildcard bench/peers/*.txt) bench/peers/package.json | $(BIN)/python
+	@for list in bench/peers/*.txt; do \
+	  peer=$(VENV)/peers/$$(basename $$list .txt); \
+	  echo "Installing $$list into $$peer"; \
+	  { $(PYTHON) -m venv $$peer && $$peer/bin/python -m pip --disable-pip-version-check --no-input --quiet install \
+	    --requirement $$list; } || { echo "$$list does not install: left out"; rm -rf $$peer; }; \
+	done
+	@rm -rf $(VENV)/peers/node && mkdir -p $(VENV)/peers/node && cp bench/peers/package.json $(VENV)/peers/node/
+	@npm install --prefix $(VENV)/peers/node --no-package-lock --ignore-scripts --no-audit --no-fund --silent \
+	  || echo "bench/peers/package.json does not install: left out"
 	@mkdir -p $(STAMPS) && touch $@
 
 # Clients that cannot share an environment with the newest SDKs, and Node's where Node is.
