@@ -110,6 +110,11 @@ class Gateway:
         """The methods and paths that are served, beside `GET /v1/models/{id}`."""
         return frozenset(self._routes)
 
+    @property
+    def key_look_ups(self) -> int:
+        """How often the store was asked for a key since the start."""
+        return self._keyring.look_ups
+
     async def start(self) -> None:
         """Own the data directory, replay what an earlier run left, then be ready to admit.
 
