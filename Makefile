@@ -18,7 +18,7 @@ WORKERS ?= 2
 # The tests that reach the rules and the store.
 COVERING := $(addprefix tests/,domain store management jobs payments chain cli gateway dashboard)
 
-.PHONY: help install setup-test screenshots demo check format test coverage test-crash bench-store bench-dashboard bench-chain lock clean
+.PHONY: help install setup-test screenshots demo check format test coverage test-crash soak bench-store bench-dashboard bench-chain lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -57,6 +57,9 @@ test-crash: setup-test ## Kill the service twenty times on each engine, under lo
 
 bench-store: setup-test ## Settlements a second per engine: make bench-store ARGS="--rows 10000000"
 	@$(BIN)/python bench/store.py $(ARGS)
+
+soak: setup-test ## A million calls, idle streams, unknown keys, hostile sockets: make soak ARGS="--only streams"
+	@PYTHONPATH=. $(BIN)/python -m bench.soak $(ARGS)
 
 bench-dashboard: setup-test ## Time every page with 1,000 keys and a million requests
 	@$(BIN)/python -m bench.dashboard $(ARGS)
