@@ -18,7 +18,7 @@ WORKERS ?= 2
 # The tests that reach the rules and the store.
 COVERING := $(addprefix tests/,domain store management jobs payments chain cli gateway dashboard)
 
-.PHONY: help install setup-test screenshots demo check format test coverage test-crash soak bench-store bench-dashboard bench-chain lock clean
+.PHONY: help install setup-test screenshots demo check format test coverage test-crash test-engines soak bench-store bench-dashboard bench-chain lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -57,6 +57,9 @@ test-crash: setup-test ## Kill the service twenty times on each engine, under lo
 
 bench-store: setup-test ## Settlements a second per engine: make bench-store ARGS="--rows 10000000"
 	@$(BIN)/python bench/store.py $(ARGS)
+
+test-engines: setup-test $(STAMPS)/engines ## Run inference engines of other makes behind the gateway; builds one of them, for minutes
+	@$(BIN)/python -m pytest tests/engines/matrix.py --timeout 300 $(ARGS)
 
 soak: setup-test ## A million calls, idle streams, unknown keys, hostile sockets: make soak ARGS="--only streams"
 	@PYTHONPATH=. $(BIN)/python -m bench.soak $(ARGS)
@@ -107,6 +110,14 @@ $(STAMPS)/clients: tests/clients/requirements.txt tests/clients/node/package.jso
 	@$(VENV)/clients/bin/python -m pip --disable-pip-version-check --no-input --quiet install \
 		--requirement tests/clients/requirements.txt
 	@! command -v npm >/dev/null || npm install --prefix tests/clients/node --no-package-lock --no-audit --no-fund --silent
+	@mkdir -p $(STAMPS) && touch $@
+
+# Engines neither share an environment with the product nor with what `make setup-test` installs.
+$(STAMPS)/engines: tests/engines/requirements.txt | $(BIN)/python
+	@echo "Installing inference engines into $(VENV)/engines; the oldest is built from its source"
+	@$(PYTHON) -m venv $(VENV)/engines
+	@CMAKE_ARGS="-DLLAVA_BUILD=OFF -DLLAMA_NATIVE=OFF" $(VENV)/engines/bin/python -m pip --disable-pip-version-check \
+		--no-input --quiet install --requirement tests/engines/requirements.txt
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/chain: tests/chain/package.json | $(BIN)/python
