@@ -18,7 +18,7 @@ WORKERS ?= 2
 # The tests of the rules and of the store, on both engines: they alone reach every branch of these.
 COVERING := tests/domain tests/store
 
-.PHONY: help install setup-test screenshots demo check format test coverage test-crash bench-store bench-settle bench-dashboard bench-chain lock clean fuzz bench
+.PHONY: help install setup-test screenshots demo check format test coverage test-crash bench-store bench-settle bench-dashboard bench-chain lock clean fuzz bench test-engines soak
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -66,6 +66,12 @@ bench-store: setup-test ## Settlements a second per engine: make bench-store ARG
 
 bench-settle: setup-test ## CPU time of a settled request, on the loop and in the flusher
 	@$(BIN)/python -m bench.settle $(ARGS)
+
+test-engines: setup-test $(STAMPS)/engines ## Run inference engines of other makes behind the gateway; builds one of them, for minutes
+	@$(BIN)/python -m pytest tests/engines/matrix.py --timeout 300 $(ARGS)
+
+soak: setup-test ## A million calls, idle streams, unknown keys, hostile sockets: make soak ARGS="--only streams"
+	@PYTHONPATH=. $(BIN)/python -m bench.soak $(ARGS)
 
 bench-dashboard: setup-test ## Time every page with 1,000 keys and a million requests
 	@$(BIN)/python -m bench.dashboard $(ARGS)
@@ -139,6 +145,14 @@ $(STAMPS)/clients: tests/clients/requirements.txt tests/clients/node/package.jso
 $(STAMPS)/fuzz: fuzz/requirements.txt | $(BIN)/python
 	@echo "Installing the fuzzing engine into $(VENV)"
 	@$(PIP) install --requirement fuzz/requirements.txt
+	@mkdir -p $(STAMPS) && touch $@
+
+# Engines neither share an environment with the product nor with what `make setup-test` installs.
+$(STAMPS)/engines: tests/engines/requirements.txt | $(BIN)/python
+	@echo "Installing inference engines into $(VENV)/engines; the oldest is built from its source"
+	@$(PYTHON) -m venv $(VENV)/engines
+	@CMAKE_ARGS="-DLLAVA_BUILD=OFF -DLLAMA_NATIVE=OFF" $(VENV)/engines/bin/python -m pip --disable-pip-version-check \
+		--no-input --quiet install --requirement tests/engines/requirements.txt
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/chain: tests/chain/package.json | $(BIN)/python

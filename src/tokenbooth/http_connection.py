@@ -216,11 +216,12 @@ class ClientConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is there: whose request is it?"""
-        self._phase = _Phase.BODY
         self._no_hurry()
+        # Until here a mistake is answered by the connection; then the request is somebody's, who answers.
         if self._fed_bytes + self._piece_bytes > self._bounds.head_bytes:
             self._check_head()
         path = self._path()
+        self._phase = _Phase.BODY
         if self.edge.lane.takes(path):
             self._begin_exchange(path)
         else:

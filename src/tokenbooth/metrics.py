@@ -44,6 +44,9 @@ class Metrics:
             "tokenbooth_uncollected_usd",
             "Cost of answers above what their customers could pay, ever, in USD.",
         )
+        self._key_look_ups = self._gauge(
+            "tokenbooth_key_lookups", "API keys looked up in the database since the start: each once, when it is new."
+        )
         self._inbox = Gauge(
             "tokenbooth_inbox_rows",
             "Events of payment processors that are not handled yet.",
@@ -112,6 +115,10 @@ class Metrics:
         self._requests.set(requests)
         self._charged.set(charged_nano / _NANO_PER_USD)
         self._uncollected.set(uncollected_nano / _NANO_PER_USD)
+
+    def show_key_look_ups(self, count: int) -> None:
+        """Set how often the database was asked for an API key."""
+        self._key_look_ups.set(count)
 
     def show_inbox(self, rows_by_status: Mapping[str, int]) -> None:
         """Set how many events wait, by status."""

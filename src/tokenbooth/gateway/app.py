@@ -120,6 +120,11 @@ class Gateway:
         """Requests that are served now."""
         return len(self._open)
 
+    @property
+    def key_look_ups(self) -> int:
+        """How often the store was asked for a key since the start."""
+        return self._keyring.look_ups
+
     async def start(self) -> None:
         """Own the data directory, replay what an earlier run left, then be ready to admit.
 
