@@ -18,7 +18,7 @@ WORKERS ?= 2
 # The tests of the rules and of the store, on both engines: they alone reach every branch of these.
 COVERING := tests/domain tests/store
 
-.PHONY: help install setup-test screenshots demo check format test coverage test-crash bench-store bench-dashboard bench-chain lock clean
+.PHONY: help install setup-test screenshots demo check format test coverage test-crash bench-store bench-settle bench-dashboard bench-chain lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -57,6 +57,9 @@ test-crash: setup-test ## Kill the service twenty times on each engine, under lo
 
 bench-store: setup-test ## Settlements a second per engine: make bench-store ARGS="--rows 10000000"
 	@$(BIN)/python bench/store.py $(ARGS)
+
+bench-settle: setup-test ## CPU time of a settled request, on the loop and in the flusher
+	@$(BIN)/python -m bench.settle $(ARGS)
 
 bench-dashboard: setup-test ## Time every page with 1,000 keys and a million requests
 	@$(BIN)/python -m bench.dashboard $(ARGS)
