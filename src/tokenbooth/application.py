@@ -229,6 +229,11 @@ class Application:
         await send({"type": "http.response.body", "body": body})
 
     async def _figures(self) -> bytes:
+        self._parts.metrics.show_gateway(
+            open_requests=self._gateway.open_requests,
+            upstreams=self._gateway.upstream_health(),
+            now_us=self._parts.clock.now_us(),
+        )
         self._parts.metrics.show_key_look_ups(self._gateway.key_look_ups)
         if self._parts.reconciler is not None:
             done = self._parts.reconciler.figures

@@ -194,6 +194,12 @@ class GatewaySettings(Section):
     idle_timeout_s: float = Field(120, gt=0)
     keep_alive_s: float = Field(10, gt=0)
     max_draining: int = Field(256, ge=0)
+    max_open_requests: int = Field(10_000, ge=1)
+    max_streams_per_key: int | None = Field(None, ge=1)
+    rest_after_failures: int = Field(3, ge=1)
+    rest_s: float = Field(2, gt=0, le=3_600)
+    max_rest_s: float = Field(120, gt=0, le=86_400)
+    max_retry_after_s: float = Field(300, ge=0, le=3_600)
 
 
 class ManagementSettings(Section):
@@ -260,6 +266,7 @@ class UpstreamSettings(Section):
     base_url: str = Field(pattern=r"^https?://[^\s?#]+$")
     api_key: SecretStr | None = Field(None, min_length=1)
     bills_after_disconnect: bool = False
+    max_concurrent: int | None = Field(None, ge=1)
     formats: list[WireFormat] = Field(
         ["openai.chat", "openai.completions", "openai.embeddings", "openai.responses"], min_length=1
     )

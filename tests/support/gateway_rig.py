@@ -161,15 +161,14 @@ class Rig:
         """What the account was charged for, in the order of settlement."""
         self.on_loop(self.gateway.settled())
         query = (
-            select(usage_events)
+            # The other column, `transfer_id`, is the store's own.
+            select(*(usage_events.c[name] for name in Charge._fields))
             .where(usage_events.c.account_id == account_id)
             .order_by(usage_events.c.finished_at_us, usage_events.c.request_id)
         )
 
         def read(conn: Connection) -> list[Charge]:
-            # `transfer_id` is the store's own; a charge has no such field.
-            rows = [{str(name): value for name, value in row.items()} for row in conn.execute(query).mappings()]
-            return [msgspec.convert(row, Charge) for row in rows]
+            return [msgspec.convert(tuple(row), Charge) for row in conn.execute(query)]
 
         return self.store.read_now(read)
 

@@ -67,6 +67,8 @@ def serve(
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=1,
+        # As the product's own server: a connection whose test is busy for some seconds is not idle.
+        timeout_keep_alive=75,
     )
     server = _Server(config, ready)
     thread = threading.Thread(target=_run, args=(server, listener, ready), name=f"serve-{port}", daemon=True)

@@ -29,14 +29,17 @@ from tokenbooth.gateway.count_tokens import count_tokens
 from tokenbooth.gateway.endpoints import ANTHROPIC_PREFIX, ENDPOINTS, face_of, refuse_unspoken
 from tokenbooth.gateway.exchange import Exchange
 from tokenbooth.gateway.prompt_ratio import PromptRatios
-from tokenbooth.gateway.refusals import Category, Refusal, unavailable
+from tokenbooth.gateway.refusals import Category, Refusal, too_many_requests, unavailable
 from tokenbooth.gateway.relay import Relay
+from tokenbooth.gateway.routing import Routing, rest_rules
 from tokenbooth.gateway.settle import Settler
 from tokenbooth.gateway.state import KeyState, States
+from tokenbooth.gateway.stream_slots import StreamSlot
 from tokenbooth.gateway.upstreams import Upstreams
 from tokenbooth.gateway.usage_answer import usage_answer
 from tokenbooth.http_exchange import BodyTooLarge, ClientGone, HttpExchange
 from tokenbooth.ids import IdPrefix, new_id
+from tokenbooth.live import UpstreamHealth
 from tokenbooth.settings import GatewaySettings
 from tokenbooth.store.engine import Store
 from tokenbooth.store.settlement import apply_charges
@@ -80,7 +83,8 @@ class Gateway:
         self._catalog = catalog
         self._data_dir = data_dir
         self._upstreams = upstreams
-        self._rng = random.Random()  # noqa: S311 - chooses upstreams by weight, nothing secret
+        rng = random.Random()  # noqa: S311 - chooses upstreams by weight, nothing secret
+        self._routing = Routing(rest_rules(settings), clock, rng)
         self._states = States(MAX_KEYS)
         self._keyring = Keyring(store, self._states)
         self._feed = ChangeFeed(store, clock, self._states, self._keyring)
@@ -93,6 +97,7 @@ class Gateway:
             grace_us=grace_us,
             hold_share_percent=settings.hold_share_percent,
             hold_wait_s=settings.hold_wait_ms / 1_000,
+            refuse_busy=self._routing.refuse_busy,
         )
         self._open: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -109,6 +114,11 @@ class Gateway:
     def routes(self) -> frozenset[tuple[str, str]]:
         """The methods and paths that are served, beside `GET /v1/models/{id}`."""
         return frozenset(self._routes)
+
+    @property
+    def open_requests(self) -> int:
+        """Requests that are served now."""
+        return len(self._open)
 
     @property
     def key_look_ups(self) -> int:
@@ -139,7 +149,7 @@ class Gateway:
         self._relay = Relay(
             self._upstreams,
             self._settler,
-            self._rng,
+            self._routing,
             max_draining=self._settings.max_draining,
             keep_alive_s=self._settings.keep_alive_s,
         )
@@ -183,6 +193,10 @@ class Gateway:
         account = self._states.accounts.get(account_id)
         return 0 if account is None else account.credit.held_nano
 
+    def upstream_health(self) -> list[UpstreamHealth]:
+        """See `tokenbooth.live.Live.upstream_health`."""
+        return self._routing.report(self._catalog().models.values())
+
     def takes(self, path: str) -> bool:
         """Whether a path belongs to the data plane."""
         return path.startswith(_PREFIXES) or path in _ROOTS
@@ -224,6 +238,8 @@ class Gateway:
     async def _serve(self, call: Call) -> None:
         if self._stopping:
             raise unavailable()
+        if len(self._open) > self._settings.max_open_requests:
+            raise too_many_requests(len(self._open) - 1, self._settings.max_open_requests)
         handler = self._routes.get((call.http.method, call.path))
         if handler is None and call.http.method == "GET" and call.path.startswith(_MODEL_PATHS):
             handler = self._model
@@ -263,6 +279,8 @@ class Gateway:
         refuse_unspoken(request)
         if not self._settler.accepts():
             raise unavailable()
+        limit = self._settings.max_streams_per_key
+        slot = StreamSlot(key, limit) if limit is not None and request.stream else None
         # From here on the key's state must not be dropped from memory, also while the call waits for money.
         key.account.in_use += 1
         try:
@@ -276,9 +294,12 @@ class Gateway:
                     http=call.http,
                     endpoint=endpoint,
                     clock=self._clock,
+                    stream_slot=slot,
                 )
             )
         finally:
+            if slot is not None:
+                slot.free()
             key.account.in_use -= 1
 
     async def _count_tokens(self, call: Call) -> None:
@@ -319,7 +340,10 @@ class Gateway:
         if call.path.startswith(_MODEL_PATHS):
             methods = ["GET"]
         if methods:
-            return Refusal(405, Category.INVALID, "method_not_allowed", f"{call.path} takes {', '.join(methods)} only.")
+            allowed = ", ".join(methods)
+            refusal = Refusal(405, Category.INVALID, "method_not_allowed", f"{call.path} takes {allowed} only.")
+            refusal.headers = [(b"allow", allowed.encode())]
+            return refusal
         return Refusal(404, Category.NOT_FOUND, "not_found", f"There is no {call.http.method} {call.path[:200]}.")
 
     async def _replay(self) -> None:

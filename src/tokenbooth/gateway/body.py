@@ -13,6 +13,8 @@ from tokenbooth.gateway.refusals import Category, Refusal, invalid_request
 
 Fields = dict[str, msgspec.Raw]
 
+# What msgspec raises of bytes that it cannot read; a text that is not UTF-8 and bottomless nesting are no DecodeError.
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 MAX_BRACKETS: Final = 100_000
 # The closing quote is optional, or an unterminated string would be tried from every quote in it.
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
@@ -61,7 +63,7 @@ def decode_fields(body: bytes, max_depth: int) -> Fields:
         raise invalid_request("invalid_json", f"The body is nested deeper than {max_depth} levels.")
     try:
         return _decode_fields(body)
-    except (msgspec.DecodeError, RecursionError) as mistake:
+    except UNREADABLE as mistake:
         raise _not_json(mistake) from None
 
 

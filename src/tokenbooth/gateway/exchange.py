@@ -6,6 +6,7 @@ from tokenbooth.clock import Clock
 from tokenbooth.gateway.admission import Admitted
 from tokenbooth.gateway.endpoints import Endpoint
 from tokenbooth.gateway.refusals import Headers
+from tokenbooth.gateway.stream_slots import StreamSlot
 from tokenbooth.gateway.upstreams import ClientHungUp, UpstreamCall
 from tokenbooth.http_exchange import HttpExchange
 
@@ -21,6 +22,7 @@ class Exchange:
         asked: whether an upstream works on it, and its prompt is to be paid.
         stops_with_client: whether the call ends when the client hangs up.
         parts_sent: how many parts of the answer's body have left.
+        stream_slot: its place among the key's open streams, if those are bounded.
     """
 
     request_id: str
@@ -33,6 +35,7 @@ class Exchange:
     asked: bool = False
     stops_with_client: bool = False
     parts_sent: int = 0
+    stream_slot: StreamSlot | None = None
 
     def watch(self) -> None:
         """From now on the call ends when the client hangs up; what waits for it raises `ClientHungUp`.
@@ -73,3 +76,9 @@ class Exchange:
         """Send a part of the answer's body."""
         self.parts_sent += 1
         self.http.send(part)
+
+    def finish(self, part: bytes) -> None:
+        """Send the last part; the place among the key's streams is free before the client knows of the end."""
+        if self.stream_slot is not None:
+            self.stream_slot.free()
+        self.http.finish(part)

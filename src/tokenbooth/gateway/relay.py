@@ -4,23 +4,21 @@ Whatever happens, the hold is ended exactly once: by a settlement, or by a relea
 """
 
 import asyncio
-import random
 from collections.abc import Callable
 
-import msgspec
 import structlog
 
-from tokenbooth.catalog import Route
+from tokenbooth.catalog import Upstream
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.pricing import cost_nano
-from tokenbooth.gateway.body import encode_fields
+from tokenbooth.gateway.body import UNREADABLE, encode_fields
 from tokenbooth.gateway.counting import count_answer, count_stream
 from tokenbooth.gateway.exchange import Exchange
 from tokenbooth.gateway.keep_alive import KeepAlive
 from tokenbooth.gateway.meter import BrokenStream, StreamMeter
-from tokenbooth.gateway.routing import in_order
+from tokenbooth.gateway.routing import Attempt, Routing
 from tokenbooth.gateway.settle import Settler
-from tokenbooth.gateway.speech import Meter, Speech
+from tokenbooth.gateway.speech import Meter
 from tokenbooth.gateway.upstream_errors import is_worth_another, refusal_of, refusal_of_status
 from tokenbooth.gateway.upstreams import (
     ClientHungUp,
@@ -28,7 +26,7 @@ from tokenbooth.gateway.upstreams import (
     UpstreamCall,
     UpstreamFailure,
     Upstreams,
-    UpstreamUnreachable,
+    UpstreamTimedOut,
 )
 
 _log = structlog.get_logger(__name__)
@@ -38,11 +36,11 @@ class Relay:
     """Runs exchanges."""
 
     def __init__(
-        self, upstreams: Upstreams, settler: Settler, rng: random.Random, *, max_draining: int, keep_alive_s: float
+        self, upstreams: Upstreams, settler: Settler, routing: Routing, *, max_draining: int, keep_alive_s: float
     ) -> None:
         self._upstreams = upstreams
         self._settler = settler
-        self._rng = rng
+        self._routing = routing
         self._max_draining = max_draining
         self._keep_alive_s = keep_alive_s
         self._draining = 0
@@ -80,30 +78,22 @@ class Relay:
         # end.
         if request.stream and not any(route.upstream.bills_after_disconnect for route in request.model.routes):
             exchange.watch()
-        call, route, speech = await self._open(exchange)
-        if call.status != 200:
-            exchange.asked = False
-            raise refusal_of_status(call, await call.read(), api_key=route.upstream.api_key)
-        if request.stream and (call.header("content-type") or "").startswith("text/event-stream"):
-            await self._stream(exchange, call, route, speech)
-        else:
-            await self._whole(exchange, call, speech)
+        attempt = self._routing.begin(request)
+        try:
+            await self._answer(exchange, await self._open(exchange, attempt), attempt)
+        finally:
+            attempt.end()
 
-    async def _open(self, exchange: Exchange) -> tuple[UpstreamCall, Route, Speech]:
-        """The first upstream that takes the request, and how it is spoken to."""
+    async def _open(self, exchange: Exchange, attempt: Attempt) -> UpstreamCall:
+        """The call to the first upstream that takes the request; the head of its answer is there."""
         request = exchange.admitted.request
-        routes = [
-            (route, speech)
-            for route in in_order(request.model, self._rng)
-            if (speech := request.speech(route.upstream.formats)) is not None
-        ]
-        for position, (route, speech) in enumerate(routes, start=1):
+        while True:
             exchange.stop_if_hung_up()
-            exchange.upstream = route.upstream.name
-            last = position == len(routes)
-            fields = speech.upstream_fields(route.model, exchange.admitted.clamped_output_tokens)
+            speech, upstream = attempt.speech, attempt.route.upstream
+            exchange.upstream = upstream.name
+            fields = speech.upstream_fields(attempt.route.model, exchange.admitted.clamped_output_tokens)
             call = exchange.call = self._upstreams.post(
-                route.upstream,
+                upstream,
                 speech.path,
                 encode_fields(fields),
                 stream=request.stream,
@@ -113,25 +103,46 @@ class Relay:
             exchange.asked = True
             try:
                 await call.begin()
-            except (UpstreamUnreachable, UpstreamBroke):
+            except UpstreamFailure as failure:
+                attempt.failed(failure)
+                if isinstance(failure, UpstreamTimedOut):
+                    raise
                 # Nothing came, so nothing is billed; after silence (a time-out) it may be.
                 exchange.asked = False
-                if last:
+                if not attempt.move_on():
                     raise
             else:
-                if last or not is_worth_another(call.status):
-                    return call, route, speech
+                attempt.heard(call)
+                if not is_worth_another(call.status) or not attempt.move_on():
+                    return call
                 exchange.asked = False
             await call.end()
-        raise UpstreamUnreachable("the model has no upstream")
 
-    async def _whole(self, exchange: Exchange, call: UpstreamCall, speech: Speech) -> None:
+    async def _answer(self, exchange: Exchange, call: UpstreamCall, attempt: Attempt) -> None:
+        if call.status != 200:
+            exchange.asked = False
+            body, now_us = await call.read(), exchange.clock.now_us()
+            raise refusal_of_status(call, body, now_us=now_us, api_key=attempt.route.upstream.api_key)
+        is_stream = exchange.admitted.request.stream
+        try:
+            if is_stream and (call.header("content-type") or "").startswith("text/event-stream"):
+                await self._stream(exchange, call, attempt)
+            else:
+                await self._whole(exchange, call, attempt)
+        except UpstreamFailure as failure:
+            attempt.failed(failure)
+            raise
+
+    async def _whole(self, exchange: Exchange, call: UpstreamCall, attempt: Attempt) -> None:
         body = await call.read()
+        speech = attempt.speech
         try:
             counted = count_answer(speech, body, request_id=exchange.request_id, upstream=exchange.upstream)
             body = speech.client_answer(body, counted.usage)
-        except msgspec.DecodeError as mistake:
+        except UNREADABLE as mistake:
             raise UpstreamFailure("the answer is not JSON") from mistake
+        attempt.succeeded()
+        attempt.end()
         charged_nano = self._settler.settle(
             exchange.admitted, counted, request_id=exchange.request_id, upstream=exchange.upstream
         )
@@ -139,10 +150,10 @@ class Relay:
         headers.append((b"x-cost-usd", format_usd(charged_nano).encode()))
         exchange.http.answer(200, headers, body)
 
-    async def _stream(self, exchange: Exchange, call: UpstreamCall, route: Route, speech: Speech) -> None:
+    async def _stream(self, exchange: Exchange, call: UpstreamCall, attempt: Attempt) -> None:
         price = exchange.admitted.price
-        meter = speech.meter(lambda usage: cost_nano(price, usage))
-        passing = _Passing(exchange, meter, self._keep_alive_s)
+        meter = attempt.speech.meter(lambda usage: cost_nano(price, usage))
+        passing = _Passing(exchange, meter, attempt, self._keep_alive_s)
         try:
             exchange.watch()
             exchange.http.on_writable = lambda is_writable: call.resume() if is_writable else call.pause()
@@ -154,7 +165,7 @@ class Relay:
             if not meter.ended and not meter.complete():
                 raise UpstreamFailure("the stream ended before its answer did")
         except ClientHungUp:
-            await self._after_hang_up(exchange, call, meter, route)
+            await self._after_hang_up(exchange, call, meter, attempt.route.upstream)
         except asyncio.CancelledError:
             self._settle_stream(exchange, meter)
             raise
@@ -163,6 +174,7 @@ class Relay:
                 raise
             self._break_off(exchange, meter, failure)
         else:
+            attempt.end()
             self._end(exchange, meter)
         finally:
             passing.stop()
@@ -171,7 +183,7 @@ class Relay:
     def _end(self, exchange: Exchange, meter: Meter) -> None:
         """The regular end: the charge on disk first, then the event that ends the answer."""
         charged_nano = self._settle_stream(exchange, meter)
-        exchange.http.finish(meter.tail(charged_nano))
+        exchange.finish(meter.tail(charged_nano))
 
     def _break_off(self, exchange: Exchange, meter: Meter, failure: Exception) -> None:
         """The upstream failed in mid-stream: charge what was delivered, tell the client, never end cleanly."""
@@ -184,11 +196,11 @@ class Relay:
         )
         self._settle_stream(exchange, meter)
         refusal = refusal_of(failure if isinstance(failure, UpstreamFailure) else UpstreamFailure(str(failure)))
-        exchange.http.finish(exchange.endpoint.error_event(refusal))
+        exchange.finish(exchange.endpoint.error_event(refusal))
 
-    async def _after_hang_up(self, exchange: Exchange, call: UpstreamCall, meter: Meter, route: Route) -> None:
+    async def _after_hang_up(self, exchange: Exchange, call: UpstreamCall, meter: Meter, upstream: Upstream) -> None:
         """The client went away: wait for the usage when it is due or billed anyway, else stop the upstream."""
-        due = meter.finished() or route.upstream.bills_after_disconnect
+        due = meter.finished() or upstream.bills_after_disconnect
         if due and self._draining < self._max_draining:
             self._draining += 1
             try:
@@ -227,11 +239,12 @@ def _into(meter: Meter) -> Callable[[bytes], bool]:
 class _Passing:
     """Passes a stream on as it arrives; the answer begins with the upstream's first byte."""
 
-    __slots__ = ("_exchange", "_keep_alive", "_keep_alive_s", "_meter", "began")
+    __slots__ = ("_attempt", "_exchange", "_keep_alive", "_keep_alive_s", "_meter", "began")
 
-    def __init__(self, exchange: Exchange, meter: Meter, keep_alive_s: float) -> None:
+    def __init__(self, exchange: Exchange, meter: Meter, attempt: Attempt, keep_alive_s: float) -> None:
         self._exchange = exchange
         self._meter = meter
+        self._attempt = attempt
         self._keep_alive_s = keep_alive_s
         self._keep_alive: KeepAlive | None = None
         self.began = False
@@ -258,6 +271,7 @@ class _Passing:
     def _begin(self) -> None:
         exchange = self._exchange
         self.began = True
+        self._attempt.succeeded()
         headers = exchange.answer_headers(b"text/event-stream; charset=utf-8")
         headers.append((b"cache-control", b"no-cache"))
         exchange.http.begin(200, headers)
