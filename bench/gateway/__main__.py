@@ -1,6 +1,6 @@
 """Tokenbooth and its peers before one mock upstream, in one run, gateway by gateway in turn.
 
-Every gateway runs alone on one core; the load generator and the mock upstream share another. Run it with `make bench`,
+All gateways are bound to one core; the load generator and the mock upstream share another. Run it with `make bench`,
 `make bench ARGS=--quick`, or `make bench ARGS="--only tokenbooth,nginx"`. The exit code is 1 when Tokenbooth's books
 are wrong afterwards, or a request to it was not answered.
 """

@@ -59,8 +59,9 @@ The least and the most of these runs:
 
 ## How it is measured
 
-- The gateway runs alone on one core. The load generator and the mock upstream share another, so the load is never
-  taken from the gateway's time. Gateways take turns within each run: what disturbs the machine disturbs all of them.
+- All gateways are bound to one core, and one of them has work at a time. The load generator and the mock upstream
+  share another core, so the load is never taken from the gateway's time. Gateways take turns within each run: what
+  disturbs the machine disturbs all of them.
 - CPU time is user and system time of the gateway's processes, threads and children, as the kernel counts it, over a
   fixed number of requests, and half a second beyond: what is left for later counts too. Not wall time.
 - A request is a small chat completion over one of {connections} kept-alive connections. The upstream is nginx with a

@@ -119,7 +119,7 @@ def portkey(place: Place) -> Gateway:
     return Gateway(
         name="Portkey",
         version=str(json.loads((package / "package.json").read_text())["version"]),
-        does="gateway, no key",
+        does="gateway, no key; on an older release of its web server, because its streams fail on newer ones",
         effort=UNHURRIED,
         command=(node, str(package / "build" / "start-server.js"), f"--port={port}", "--headless"),
         target=always(Target(url, url, "bench", "bench", headers(place.whole_port), headers(place.stream_port))),

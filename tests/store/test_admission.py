@@ -43,8 +43,9 @@ def create(store: Store, customer: Customer, *, subscription_id: str | None = No
 def test_a_credit_key_is_read_with_its_account_and_spend(store: Store, ada: Customer) -> None:
     """One look-up, at the number of the last change; by digest and by id the same."""
     key = create(store, ada)
-    given = {"reference": "g", "reason": "test", "now_us": NOW_US}
-    store.write_now(lambda conn: ledger.grant(conn, account_id=ada.account_id, amount_nano=9_000, **given))
+    store.write_now(
+        ledger.grant, account_id=ada.account_id, amount_nano=9_000, reference="g", reason="test", now_us=NOW_US
+    )
     used = charge(ada.account_id, finished_at_us=NOW_US, key_id="key_1", cost_nano=1_000)
     store.write_now(apply_charges, [used], now_us=NOW_US)
     seq, loaded = store.read_now(load_key, DIGEST)

@@ -70,8 +70,14 @@ def pay(store: Store, candidate: Candidate, checkout_id: str) -> None:
 
 def give(store: Store, candidate: Candidate, amount_nano: int) -> None:
     """Credit by hand."""
-    given = {"amount_nano": amount_nano, "reference": "grant", "reason": "test", "now_us": NOW_US}
-    store.write_now(lambda conn: ledger.grant(conn, account_id=candidate.account_id, **given))
+    store.write_now(
+        ledger.grant,
+        account_id=candidate.account_id,
+        amount_nano=amount_nano,
+        reference="grant",
+        reason="test",
+        now_us=NOW_US,
+    )
 
 
 def test_a_rule_that_was_never_set_is_off(store: Store) -> None:

@@ -33,6 +33,11 @@ def fail_after(conn: Connection, number: int) -> None:
     raise ValueError(number)
 
 
+def wait_for(_conn: Connection, gate: threading.Event) -> bool:
+    """Whether the gate was opened while this waited."""
+    return gate.wait(10)
+
+
 async def test_a_failing_operation_is_rolled_back_alone(store: Store) -> None:
     """Of operations committed together one that fails leaves nothing, and takes nothing with it."""
     gate = threading.Event()
@@ -55,7 +60,7 @@ async def test_nothing_runs_on_the_callers_loop(engine: str, tmp_path: Path, req
     opened = open_store(url)
     for call in (opened.read, opened.write):
         gate = threading.Event()
-        slow = asyncio.create_task(call(lambda _conn, gate=gate: gate.wait(10)))
+        slow = asyncio.create_task(call(wait_for, gate))
         await asyncio.sleep(0)
         gate.set()
         assert await slow

@@ -214,8 +214,13 @@ class Books(RuleBasedStateMachine):
 
 def test_random_operations_end_where_the_model_says(store: Store) -> None:
     """Scenario 55: whatever is done in whatever order, both engines have the model's figures after every step."""
+
+    class OfThisStore(Books):
+        def __init__(self) -> None:
+            super().__init__(store)
+
     run_state_machine_as_test(
-        lambda: Books(store),
+        OfThisStore,
         settings=settings(max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, database=None),
     )
 

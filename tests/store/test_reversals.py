@@ -129,11 +129,16 @@ def test_keys_are_paused_while_any_dispute_holds_money(store: Store, ada: Custom
 def test_the_operator_lets_a_disputed_account_go_on(store: Store, ada: Customer) -> None:
     """A lost dispute pauses until the operator says otherwise, who is told when there is nothing to release."""
     apply(store, dispute(10))
-    release = {"actor": "operator", "reason": "settled by phone", "now_us": NOW_US + 2}
-    assert store.write_now(reversals.release, ada.account_id, **release) == 1
+
+    def release() -> int:
+        return store.write_now(
+            reversals.release, ada.account_id, actor="operator", reason="settled by phone", now_us=NOW_US + 2
+        )
+
+    assert release() == 1
     assert not store.read_now(is_disputed, ada.account_id)
     with pytest.raises(NotFound):
-        store.write_now(reversals.release, ada.account_id, **release)
+        release()
     assert "account.unpaused" in _actions(store)
 
 

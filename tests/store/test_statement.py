@@ -45,11 +45,11 @@ def ada(store: Store) -> Customer:
             for key in ("key_a", "key_a", "key_gone")
         ]
         store.write_now(apply_charges, charges, now_us=at_us)
-    for command in (
+    for refund in (
         SettleReversal("re_1", ReversalKind.REFUND, "pi_of_cs_at_stripe", NANO_PER_USD, "usd"),
         SettleReversal("re_2", ReversalKind.REFUND, "pi_of_in_1", NANO_PER_USD, "usd"),
     ):
-        store.write_now(billing.apply, command, now_us=NOW_US + 3 * DAY_US)
+        store.write_now(billing.apply, refund, now_us=NOW_US + 3 * DAY_US)
     store.write_now(
         change_credit,
         account=customer.account_id,

@@ -384,7 +384,7 @@ def test_the_status_shows_what_a_customer_needs(store: Store, ada: Customer, che
 
     def status(now_us: int) -> list[tuple[SubscriptionStatus, tuple[billing.KeyView, ...], int | None]]:
         found = store.read_now(billing.billing_status, ada.account_id, PLANS, now_us)
-        return [(v.status, v.keys, v.budget and v.budget.limit_nano) for v in found.subscriptions]
+        return [(v.status, v.keys, v.budget.limit_nano if v.budget else None) for v in found.subscriptions]
 
     active = (ACTIVE, (billing.KeyView("key_1", "app"),), 420_000_000)
     assert status(NOW_US + 1) == [active, (CANCELED, (), 420_000_000)]

@@ -112,12 +112,12 @@ def unchecked(store: Store, statement: str) -> None:
         driver = conn.connection.driver_connection
         assert driver is not None
         if store.is_sqlite:
-            before = ("PRAGMA foreign_keys = OFF", "PRAGMA ignore_check_constraints = ON")
-            after = ("PRAGMA foreign_keys = ON", "PRAGMA ignore_check_constraints = OFF")
+            before = ["PRAGMA foreign_keys = OFF", "PRAGMA ignore_check_constraints = ON"]
+            after = ["PRAGMA foreign_keys = ON", "PRAGMA ignore_check_constraints = OFF"]
         else:
             floor = "ALTER TABLE ledger_accounts DROP CONSTRAINT IF EXISTS ck_ledger_accounts_credit_floor"
-            before = ("SET session_replication_role = replica", floor)
-            after = ("SET session_replication_role = origin",)
+            before = ["SET session_replication_role = replica", floor]
+            after = ["SET session_replication_role = origin"]
         for line in (*before, statement, *after):
             driver.execute(line)
         driver.commit()
