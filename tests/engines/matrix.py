@@ -183,13 +183,18 @@ def test_a_stream_that_never_tells_its_usage_is_counted(older: Engine) -> None:
     assert completion_tokens >= len(texts) > 0
 
 
-def test_an_engine_that_does_not_stream_is_charged_all_the_same(cyllama: Engine) -> None:
-    """An engine that ignores `stream` and `include_usage` answers whole; its usage is what is charged."""
+def test_an_engine_that_does_not_stream_is_streamed_all_the_same(cyllama: Engine) -> None:
+    """An engine that ignores `stream` and `include_usage` answers whole; a client gets events, and pays its usage."""
     account, key = cyllama.account()
-    got = cyllama.rig.post(key, prompt("Say something.", max_tokens=12, stream=True))
-    assert got.headers["content-type"] == "application/json"
-    usage = got.json()["usage"]
-    assert (usage["prompt_tokens"], usage["completion_tokens"], False) == cyllama.tokens(account)
+    with cyllama.rig.client(key) as client:
+        stream = client.chat.completions.create(
+            model=MODEL, messages=HELLO, max_tokens=12, stream=True, stream_options={"include_usage": True}
+        )
+        chunks = list(stream)
+    usage = chunks[-1].usage
+    assert usage is not None
+    assert chunks[0].choices[0].delta.content is not None
+    assert (usage.prompt_tokens, usage.completion_tokens, False) == cyllama.tokens(account)
 
 
 def test_completions_whole_and_streamed(llama: Engine) -> None:

@@ -22,6 +22,7 @@ from tokenbooth.gateway.fields import (
 from tokenbooth.gateway.meter import StreamMeter
 from tokenbooth.gateway.openai_request import OpenAIRequest, wants_usage
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
+from tokenbooth.gateway.whole_as_stream import chat_events
 
 ENDPOINT: Final = "chat.completions"
 
@@ -56,6 +57,10 @@ class ChatRequest(OpenAIRequest):
     def unnamed_output_field(self) -> str:
         """See `OpenAIRequest.unnamed_output_field`."""
         return self.model.output_limit_field
+
+    def as_events(self, body: bytes) -> bytes | None:
+        """See `Speech.as_events`."""
+        return chat_events(body)
 
 
 def model_name(fields: Fields) -> str:

@@ -21,6 +21,7 @@ from tokenbooth.gateway.fields import (
 from tokenbooth.gateway.meter import StreamMeter, texts_named
 from tokenbooth.gateway.openai_request import OpenAIRequest, wants_usage
 from tokenbooth.gateway.refusals import invalid_request
+from tokenbooth.gateway.whole_as_stream import completion_events
 
 MAX_PROMPTS: Final = 2_048
 _MONEY: Final = frozenset(("model", "stream", "stream_options", "n", "best_of", "prompt", "max_tokens"))
@@ -46,6 +47,10 @@ class CompletionsRequest(OpenAIRequest):
     path: ClassVar[str] = "/completions"
     answer_text: ClassVar[re.Pattern[bytes]] = CompletionMeter.TEXT
     meter_class: ClassVar[type[StreamMeter]] = CompletionMeter
+
+    def as_events(self, body: bytes) -> bytes | None:
+        """See `Speech.as_events`."""
+        return completion_events(body)
 
 
 def read_completions_request(fields: Fields, model: Model, body_bytes: int) -> CompletionsRequest:

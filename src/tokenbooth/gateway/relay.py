@@ -5,6 +5,7 @@ Whatever happens, the hold is ended exactly once: by a settlement, or by a relea
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 import structlog
 
@@ -29,6 +30,7 @@ from tokenbooth.gateway.upstreams import (
     UpstreamTimedOut,
 )
 
+_EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
 _log = structlog.get_logger(__name__)
 
 
@@ -138,6 +140,10 @@ class Relay:
         speech = attempt.speech
         try:
             counted = count_answer(speech, body, request_id=exchange.request_id, upstream=exchange.upstream)
+            # Some upstreams do not stream although they are asked to; who waits for events cannot read anything else.
+            events = speech.as_events(body) if exchange.admitted.request.stream else None
+            meter = speech.meter(lambda usage: cost_nano(exchange.admitted.price, usage))
+            passing = b"" if events is None else meter.feed(events)
             body = speech.client_answer(body, counted.usage)
         except UNREADABLE as mistake:
             raise UpstreamFailure("the answer is not JSON") from mistake
@@ -146,6 +152,9 @@ class Relay:
         charged_nano = self._settler.settle(
             exchange.admitted, counted, request_id=exchange.request_id, upstream=exchange.upstream
         )
+        if events is not None:
+            exchange.http.answer(200, exchange.answer_headers(_EVENT_STREAM), passing + meter.tail(charged_nano))
+            return
         headers = exchange.answer_headers(b"application/json")
         headers.append((b"x-cost-usd", format_usd(charged_nano).encode()))
         exchange.http.answer(200, headers, body)
@@ -272,7 +281,7 @@ class _Passing:
         exchange = self._exchange
         self.began = True
         self._attempt.succeeded()
-        headers = exchange.answer_headers(b"text/event-stream; charset=utf-8")
+        headers = exchange.answer_headers(_EVENT_STREAM)
         headers.append((b"cache-control", b"no-cache"))
         exchange.http.begin(200, headers)
         self._keep_alive = KeepAlive(exchange, self._keep_alive_s)

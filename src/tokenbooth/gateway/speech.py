@@ -125,6 +125,14 @@ class Speech(Protocol):
         """
         ...
 
+    def as_events(self, body: bytes) -> bytes | None:
+        """A whole answer as the upstream would have streamed it; None for a format in which that cannot be said.
+
+        Raises:
+            UNREADABLE: the body is no answer.
+        """
+        ...
+
 
 @dataclass(slots=True)
 class PricedRequest(ABC):
@@ -173,6 +181,10 @@ class PricedRequest(ABC):
     def most_prompt_tokens(self) -> int:
         """The longest input that the model can read for this request, in tokens."""
         return self.model.context_tokens * self.prompts
+
+    def as_events(self, body: bytes) -> bytes | None:
+        """See `Speech.as_events`."""
+        return None
 
     @abstractmethod
     def speech(self, formats: frozenset[str]) -> Speech | None:

@@ -15,6 +15,7 @@ from tokenbooth.gateway.meter import StreamMeter
 from tokenbooth.gateway.openai import reported_usage
 from tokenbooth.gateway.speech import CostNano, Credential, Delivered, Meter, PricedRequest
 from tokenbooth.gateway.translate_answer import AnswerStream, whole_answer
+from tokenbooth.gateway.whole_as_stream import chat_events
 
 _USAGE_WANTED: Final = msgspec.Raw(b'{"include_usage":true}')
 
@@ -69,6 +70,10 @@ class TranslatedMessages:
     def client_answer(self, body: bytes, usage: Usage) -> bytes:
         """See `Speech.client_answer`."""
         return whole_answer(body, usage, model=self._request.model.name, shows_thinking=self._shows_thinking)
+
+    def as_events(self, body: bytes) -> bytes | None:
+        """See `Speech.as_events`."""
+        return chat_events(body)
 
 
 class TranslatingMeter(StreamMeter):
