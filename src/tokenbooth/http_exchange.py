@@ -237,11 +237,10 @@ class HttpExchange:
             self._line.abort()
 
     def _head(self, status: int, headers: Iterable[tuple[bytes, bytes]], framing: bytes) -> bytes:
-        lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status, self._line.common_headers()]
-        lines += [b"%b: %b\r\n" % header for header in headers]
-        lines.append(framing)
-        lines.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
-        return b"".join(lines)
+        status_line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
+        return b"".join((status_line, self._line.common_headers(), lines, framing, end))
 
     def _end(self) -> None:
         self._answering = Answering.DONE

@@ -90,8 +90,8 @@ def test_no_usage_within_the_worst_case_costs_more(price: Price, usage: Usage, p
 def test_more_tokens_never_cost_less(price: Price, usage: Usage, prompt: int, output: int) -> None:
     """In one tier the cost grows with prompt and completion."""
     one_tier = replace(price, long_context=None)
-    more = replace(
-        usage, prompt_tokens=usage.prompt_tokens + prompt, completion_tokens=usage.completion_tokens + output
+    more = usage._replace(
+        prompt_tokens=usage.prompt_tokens + prompt, completion_tokens=usage.completion_tokens + output
     )
 
     assert cost_nano(one_tier, usage) <= cost_nano(one_tier, more)
@@ -126,7 +126,7 @@ def test_an_absurd_cost_is_bounded() -> None:
 @given(prices, st.integers(min_value=0, max_value=500_000), st.integers(min_value=0, max_value=10**13))
 def test_affordable_output_is_the_most_that_the_budget_pays(price: Price, prompt: int, budget_nano: int) -> None:
     """As many output tokens as the budget pays, and not one more."""
-    assume(price.dearest_output() > 0)
+    assume(price.dearest_output > 0)
 
     affordable = affordable_output_tokens(price, prompt_tokens=prompt, budget_nano=budget_nano)
 
@@ -146,7 +146,7 @@ def test_long_prompts_have_their_own_tier() -> None:
 
     assert cost_nano(price, Usage(prompt_tokens=100, completion_tokens=10)) == 100 + 20
     assert cost_nano(price, Usage(prompt_tokens=101, completion_tokens=10)) == 202 + 40
-    assert (price.dearest_input(), price.dearest_output()) == (2_000_000, 4_000_000)
+    assert (price.dearest_input, price.dearest_output) == (2_000_000, 4_000_000)
 
 
 @pytest.mark.parametrize(

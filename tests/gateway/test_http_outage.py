@@ -228,6 +228,7 @@ def test_changes_that_were_swept_unseen_are_not_missed(rig: Rig) -> None:
 
     rig.store.write_now(change_and_sweep)
     eventually(lambda: rig.post(deleted, CALL).status_code == 401)
-    assert rig.post(poor, CALL).status_code == 200
+    # The key is refused as soon as it is read anew, others are admitted when the feed has caught up: 503 until then.
+    eventually(lambda: rig.post(poor, CALL).status_code == 200)
     rig.on_loop(rig.gateway.settled())
     assert balance(rig, other) == 10**9 - COST_NANO

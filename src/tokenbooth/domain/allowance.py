@@ -47,7 +47,7 @@ class Settlement(NamedTuple):
 
 def free_nano(allowances: tuple[Allowance, ...]) -> int:
     """What one call may hold on all of them."""
-    return min(map(Allowance.free_nano, allowances))
+    return min([a.limit_nano - a.spent_nano - a.held_nano for a in allowances])
 
 
 def hold(allowances: tuple[Allowance, ...], amount_nano: int) -> Hold | None:

@@ -6,7 +6,7 @@ hold pays; below a floor the call has to wait or is refused.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from tokenbooth.domain.money import divide_rounding_up
 from tokenbooth.domain.pricing import Price, affordable_output_tokens, worst_cost_nano
@@ -14,8 +14,7 @@ from tokenbooth.domain.pricing import Price, affordable_output_tokens, worst_cos
 _ONE_TOKEN_A_BYTE_BP: Final = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(NamedTuple):
     """What a call may consume at most.
 
     Attributes:
@@ -40,8 +39,7 @@ class Demand:
         return min(self.context_tokens, from_text + self.extra_tokens)
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(NamedTuple):
     """What to hold (nano-USD), and the output ceiling per choice that it pays; None: the call's own stands."""
 
     amount_nano: int

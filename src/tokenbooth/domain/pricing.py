@@ -1,6 +1,7 @@
 """What an answer costs: tokens times nano-USD per million, summed first, divided once, rounded up."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from tokenbooth.domain.money import MAX_NANO, divide_rounding_up
@@ -41,12 +42,21 @@ class Price:
         per_request_nano: a fixed part for each request, in nano-USD.
         long_context: rates of a prompt above `long_context_above_tokens`, for the whole request.
         long_context_above_tokens: the threshold; prompts of exactly this length are in the normal tier.
+        dearest_input, dearest_output: the highest price of a token in any tier, in nano-USD per million.
     """
 
     rates: TokenRates
     per_request_nano: int = 0
     long_context: TokenRates | None = None
     long_context_above_tokens: int = 0
+    dearest_input: int = field(init=False, compare=False)
+    dearest_output: int = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Know once what every request asks for."""
+        tiers = (self.rates,) if self.long_context is None else (self.rates, self.long_context)
+        object.__setattr__(self, "dearest_input", max(tier.dearest_input() for tier in tiers))
+        object.__setattr__(self, "dearest_output", max(tier.dearest_output() for tier in tiers))
 
     def rates_for(self, prompt_tokens: int) -> TokenRates:
         """The tier that a prompt of this length is billed at."""
@@ -54,19 +64,9 @@ class Price:
             return self.long_context
         return self.rates
 
-    def dearest_input(self) -> int:
-        """The highest price of an input token in any tier, in nano-USD per million."""
-        highest = self.rates.dearest_input()
-        return highest if self.long_context is None else max(highest, self.long_context.dearest_input())
-
-    def dearest_output(self) -> int:
-        """The highest price of an output token in any tier, in nano-USD per million."""
-        highest = self.rates.dearest_output()
-        return highest if self.long_context is None else max(highest, self.long_context.dearest_output())
-
     def is_free(self) -> bool:
         """Whether no request can cost anything."""
-        return self.per_request_nano == 0 and self.dearest_input() == 0 and self.dearest_output() == 0
+        return self.per_request_nano == 0 and self.dearest_input == 0 and self.dearest_output == 0
 
 
 def cost_nano(price: Price, usage: Usage) -> int:
@@ -86,21 +86,24 @@ def cost_nano(price: Price, usage: Usage) -> int:
 
 def worst_cost_nano(price: Price, *, prompt_tokens: int, output_tokens: int) -> int:
     """The most that a request of at most these tokens can cost, in nano-USD."""
-    total = prompt_tokens * price.dearest_input() + output_tokens * price.dearest_output()
+    total = prompt_tokens * price.dearest_input + output_tokens * price.dearest_output
     return price.per_request_nano + divide_rounding_up(total, TOKENS_PER_PRICE_UNIT)
 
 
 def affordable_output_tokens(price: Price, *, prompt_tokens: int, budget_nano: int) -> int:
     """How many output tokens `budget_nano` pays after the prompt at its dearest; output must cost something."""
-    left = (budget_nano - price.per_request_nano) * TOKENS_PER_PRICE_UNIT - prompt_tokens * price.dearest_input()
-    return max(left // price.dearest_output(), 0)
+    left = (budget_nano - price.per_request_nano) * TOKENS_PER_PRICE_UNIT - prompt_tokens * price.dearest_input
+    return max(left // price.dearest_output, 0)
 
 
 def with_markup(price: Price, markup_basis_points: int) -> Price:
     """`price` times (1 + markup), each rate rounded up; 10,000 basis points double it."""
-    if markup_basis_points == 0:
-        return price
+    return _marked_up(price, markup_basis_points) if markup_basis_points else price
 
+
+@lru_cache(maxsize=1_024)
+def _marked_up(price: Price, markup_basis_points: int) -> Price:
+    # Kept, because it is asked for at every request of a plan with a markup.
     def scaled(amount: int) -> int:
         return divide_rounding_up(amount * (BASIS_POINTS + markup_basis_points), BASIS_POINTS)
 

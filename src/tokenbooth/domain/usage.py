@@ -5,20 +5,21 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 MAX_TOKENS: Final = 100_000_000
 """No answer of any model is near this; a count above it is the upstream's mistake, not a bill."""
+
+
+_NOTHING: Final[Mapping[str, object]] = {}
 
 
 class InvalidUsage(ValueError):
     """The upstream reported counts that cannot be true: negative, absurd, or not integers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Token counts of one answer.
+class Usage(NamedTuple):
+    """Token counts of one answer; a tuple, because one is made for every request.
 
     Attributes:
         prompt_tokens: all input tokens, cached and cache-written ones included.
@@ -46,26 +47,26 @@ def from_openai(reported: Mapping[str, object]) -> Usage:
     """
     prompt = _count(reported, "prompt_tokens", "input_tokens")
     completion = _count(reported, "completion_tokens", "output_tokens", default=0)
-    prompt_details = _details(reported, "prompt_tokens_details", "input_tokens_details")
-    completion_details = _details(reported, "completion_tokens_details", "output_tokens_details")
-    cached = _count(prompt_details, "cached_tokens", default=-1)
-    if cached < 0:
-        cached = _count(reported, "prompt_cache_hit_tokens", default=0)
-    cache_write = _count(prompt_details, "cache_write_tokens", "cache_creation_tokens", default=0)
-    reasoning = _count(completion_details, "reasoning_tokens", default=0)
     # Thinking that some servers leave out of the completion shows in the total only.
-    total = _count(reported, "total_tokens", default=0)
-    completion = max(completion, total - prompt)
+    completion = max(completion, _count(reported, "total_tokens", default=0) - prompt)
+    cached, cache_write = _openai_cache(reported)
     if cached + cache_write > prompt:
         raise InvalidUsage("more cached tokens than prompt tokens")
-    return Usage(
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        cached_tokens=cached,
-        cache_write_tokens=cache_write,
-        # Some servers count reasoning beside the completion; what we price is the completion that they report.
-        reasoning_tokens=min(reasoning, completion),
-    )
+    details = _details(reported, "completion_tokens_details", "output_tokens_details")
+    # Some servers count reasoning beside the completion; what we price is the completion that they report.
+    reasoning = min(_count(details, "reasoning_tokens", default=0), completion) if details else 0
+    return Usage(prompt, completion, cached_tokens=cached, cache_write_tokens=cache_write, reasoning_tokens=reasoning)
+
+
+def _openai_cache(reported: Mapping[str, object]) -> tuple[int, int]:
+    """The tokens that were read from the provider's cache, and those that were written to it."""
+    details = _details(reported, "prompt_tokens_details", "input_tokens_details")
+    if not details:
+        return _count(reported, "prompt_cache_hit_tokens", default=0), 0
+    cached = _count(details, "cached_tokens", default=-1)
+    if cached < 0:
+        cached = _count(reported, "prompt_cache_hit_tokens", default=0)
+    return cached, _count(details, "cache_write_tokens", "cache_creation_tokens", default=0)
 
 
 def from_anthropic(reported: Mapping[str, object]) -> Usage:
@@ -93,9 +94,9 @@ def from_anthropic(reported: Mapping[str, object]) -> Usage:
 def _details(reported: Mapping[str, object], *names: str) -> Mapping[str, object]:
     for name in names:
         found = reported.get(name)
-        if isinstance(found, Mapping):
+        if isinstance(found, dict):
             return found
-    return {}
+    return _NOTHING
 
 
 def _count(reported: Mapping[str, object], *names: str, default: int | None = None) -> int:
@@ -103,9 +104,10 @@ def _count(reported: Mapping[str, object], *names: str, default: int | None = No
         value = reported.get(name)
         if value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_TOKENS:
-            raise InvalidUsage(f"{name} is not a token count")
-        return value
+        # Not isinstance, for which true is an integer.
+        if type(value) is int and 0 <= value <= MAX_TOKENS:
+            return value
+        raise InvalidUsage(f"{name} is not a token count")
     if default is None:
         raise InvalidUsage(f"{names[0]} is missing")
     return default

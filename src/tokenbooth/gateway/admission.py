@@ -5,7 +5,7 @@ Every route that can cost money comes through `Admission.admit`. What it returns
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from tokenbooth.catalog import Catalog
@@ -44,7 +44,11 @@ _OUTPUT_TOKENS_AT_ADMISSION: Final = 1_024
 
 @dataclass(slots=True)
 class Pool:
-    """What pays a request: a window's budget, or credit; with the key's cap on top, if it has one."""
+    """What pays a request: a window's budget, or credit; with the key's cap on top, if it has one.
+
+    Attributes:
+        allowances: what a hold is taken on.
+    """
 
     kind: PoolKind
     allowance: Allowance
@@ -52,10 +56,11 @@ class Pool:
     waiters: Waiters
     plan: Plan | None
     window: Window | None
+    allowances: tuple[Allowance, ...] = field(init=False)
 
-    def allowances(self) -> tuple[Allowance, ...]:
-        """What a hold is taken on."""
-        return (self.allowance,) if self.cap is None else (self.allowance, self.cap)
+    def __post_init__(self) -> None:
+        """Put together what is asked for several times in a request."""
+        self.allowances = (self.allowance,) if self.cap is None else (self.allowance, self.cap)
 
 
 @dataclass(slots=True)
@@ -151,13 +156,16 @@ class Admission:
             output_ceiling=request.output_ceiling,
             floor_tokens=request.floor_tokens,
         )
-        give_up_at_us = self._clock.monotonic_us() + round(self._hold_wait_s * 1_000_000)
+        give_up_at_us = None
         while True:
             outcome = self._try(key, request, pool, price, demand)
             if isinstance(outcome, Admitted):
                 return outcome
-            left_us = give_up_at_us - self._clock.monotonic_us()
-            if min(a.unspent_nano() for a in pool.allowances()) < outcome.floor_nano:
+            now_us = self._clock.monotonic_us()
+            if give_up_at_us is None:
+                give_up_at_us = now_us + round(self._hold_wait_s * 1_000_000)
+            left_us = give_up_at_us - now_us
+            if min(a.unspent_nano() for a in pool.allowances) < outcome.floor_nano:
                 raise self._spent(pool, outcome.floor_nano)
             if left_us <= 0:
                 raise budget_reserved(_tightest_funds(pool))
@@ -180,7 +188,7 @@ class Admission:
         decided = share(
             price,
             demand,
-            free_nano=free_nano(pool.allowances()),
+            free_nano=free_nano(pool.allowances),
             hold_share_percent=self._hold_share_percent,
             tokens_per_byte_bp=self._ratios.basis_points(request.model.name),
         )
@@ -188,7 +196,7 @@ class Admission:
             return decided
         # The last question before anything is consumed; from here to the upstream there is no pause.
         self._refuse_busy(request)
-        held = hold(pool.allowances(), decided.amount_nano)
+        held = hold(pool.allowances, decided.amount_nano)
         if held is None:
             return TooLittle(decided.amount_nano)
         if requests is not None:
@@ -274,7 +282,7 @@ def _tokens_at_admission(request: PricedRequest) -> int:
 
 
 def _tightest_funds(pool: Pool) -> Funds:
-    tightest = min(pool.allowances(), key=lambda allowance: allowance.free_nano())
+    tightest = min(pool.allowances, key=lambda allowance: allowance.free_nano())
     return _funds(tightest, "key's maxBudget" if tightest is pool.cap else _scope(pool))
 
 

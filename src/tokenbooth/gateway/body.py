@@ -18,7 +18,7 @@ UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 MAX_BRACKETS: Final = 100_000
 # The closing quote is optional, or an unterminated string would be tried from every quote in it.
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
-_decode_fields = msgspec.json.Decoder(Fields).decode
+decode_object = msgspec.json.Decoder(Fields).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -62,7 +62,7 @@ def decode_fields(body: bytes, max_depth: int) -> Fields:
     if brackets > max_depth and _depth(body) > max_depth:
         raise invalid_request("invalid_json", f"The body is nested deeper than {max_depth} levels.")
     try:
-        return _decode_fields(body)
+        return decode_object(body)
     except UNREADABLE as mistake:
         raise _not_json(mistake) from None
 
@@ -84,7 +84,7 @@ def collapse_duplicates(value: msgspec.Raw, levels: int) -> msgspec.Raw:
     content = bytes(value)
     first = content.lstrip()[:1]
     if first == b"{":
-        fields = msgspec.json.decode(content, type=Fields)
+        fields = decode_object(content)
         return msgspec.Raw(_encode({name: collapse_duplicates(inner, levels - 1) for name, inner in fields.items()}))
     if first == b"[":
         items = msgspec.json.decode(content, type=list[msgspec.Raw])

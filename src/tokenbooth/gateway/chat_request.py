@@ -41,6 +41,7 @@ _MONEY_FIELDS: Final = frozenset(
         *OUTPUT_LIMIT_FIELDS,
     )
 )
+_WATCHED: Final = _MONEY_FIELDS | REFUSED_FIELDS
 _FREE_TOOLS: Final = frozenset(("function", "custom"))
 
 
@@ -87,7 +88,7 @@ def read_chat_request(fields: Fields, model: Model, body_bytes: int) -> ChatRequ
     Raises:
         Refusal: a field is malformed or not supported.
     """
-    refuse_disguised(fields, _MONEY_FIELDS, REFUSED_FIELDS)
+    refuse_disguised(fields, _WATCHED)
     _refuse_unpriced(fields, model)
     stream = boolean(fields, "stream")
     choices = max(positive(fields, "n", MAX_CHOICES) or 1, positive(fields, "best_of", MAX_CHOICES) or 1)

@@ -27,6 +27,7 @@ MAX_PROMPTS: Final = 2_048
 _MONEY: Final = frozenset(("model", "stream", "stream_options", "n", "best_of", "prompt", "max_tokens"))
 # A chat's messages here would be a prompt that nobody counted.
 _REFUSED: Final = (REFUSED_FIELDS - {"prompt"}) | {"messages"}
+_WATCHED: Final = _MONEY | _REFUSED
 
 
 class CompletionMeter(StreamMeter):
@@ -63,7 +64,7 @@ def read_completions_request(fields: Fields, model: Model, body_bytes: int) -> C
     Raises:
         Refusal: a field is malformed or not supported.
     """
-    refuse_disguised(fields, _MONEY, _REFUSED)
+    refuse_disguised(fields, _WATCHED)
     refuse_unpriced(fields, model, _REFUSED)
     stream = boolean(fields, "stream")
     answers = max(positive(fields, "n", MAX_CHOICES) or 1, positive(fields, "best_of", MAX_CHOICES) or 1)

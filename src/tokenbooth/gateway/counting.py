@@ -1,6 +1,5 @@
 """From what an upstream said (or did not say) to what is charged."""
 
-from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -22,8 +21,7 @@ def count_stream(request: PricedRequest, meter: Meter, *, request_id: str, upstr
     counted = estimate(request, meter.delivered())
     if meter.prompt_usage is not None and meter.prompt_usage.prompt_tokens:
         # The prompt was told before the answer; only the output has to be counted.
-        counted = replace(
-            _bounded(request, meter.prompt_usage, request_id, upstream),
+        counted = _bounded(request, meter.prompt_usage, request_id, upstream)._replace(
             completion_tokens=max(counted.completion_tokens, meter.prompt_usage.completion_tokens),
         )
     return Counted(counted, estimated=True)

@@ -15,6 +15,7 @@ MAX_INPUTS: Final = 2_048
 _MONEY: Final = frozenset(("model", "input", "stream"))
 # Inputs under other names would be read by some servers and counted by nobody.
 _REFUSED: Final = REFUSED_FIELDS | {"messages", "images"}
+_WATCHED: Final = _MONEY | _REFUSED
 _NO_TEXT: Final = re.compile(rb"(?!)")
 
 
@@ -39,7 +40,7 @@ def read_embeddings_request(fields: Fields, model: Model, body_bytes: int) -> Em
     Raises:
         Refusal: a field is malformed or not supported.
     """
-    refuse_disguised(fields, _MONEY, _REFUSED)
+    refuse_disguised(fields, _WATCHED)
     refuse_unpriced(fields, model, _REFUSED)
     if boolean(fields, "stream"):
         raise invalid_request("invalid_parameter", "Embeddings cannot be streamed. Remove 'stream'.", "stream")

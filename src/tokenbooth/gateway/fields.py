@@ -10,9 +10,10 @@ from typing import Final
 import msgspec
 
 from tokenbooth.catalog import Model
-from tokenbooth.gateway.body import Fields
+from tokenbooth.gateway.body import Fields, decode_object
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
 
+_decode: Final = msgspec.json.Decoder().decode
 OUTPUT_FLOOR: Final = 256
 REASONING_OUTPUT_FLOOR: Final = 4_096
 MAX_CHOICES: Final = 128
@@ -61,14 +62,14 @@ HARMLESS_VALUES: Final[Mapping[str, tuple[bytes, ...]]] = {
 }
 
 
-def refuse_disguised(fields: Fields, money: frozenset[str], refused: frozenset[str]) -> None:
+def refuse_disguised(fields: Fields, watched: frozenset[str]) -> None:
     """A money-bearing name in other letters would be priced by us in one way and read by an upstream in another.
 
     Raises:
         Refusal: there is one.
     """
     for name in fields:
-        if name not in money and name not in refused and name.casefold() in money | refused:
+        if name not in watched and name.casefold() in watched:
             raise invalid_request("invalid_parameter", f"Unknown parameter '{name}'. Names are in lower case.", name)
 
 
@@ -98,7 +99,7 @@ def object_of(fields: Fields, name: str) -> Fields:
     if value is None or bytes(value).strip() == b"null":
         return {}
     try:
-        return msgspec.json.decode(value, type=Fields)
+        return decode_object(value)
     except msgspec.DecodeError:
         raise invalid_request("invalid_parameter", f"'{name}' must be an object.", name) from None
 
@@ -113,7 +114,7 @@ def value_of(fields: Fields, name: str) -> object:
     if value is None:
         return None
     try:
-        return msgspec.json.decode(value, type=object)
+        return _decode(value)
     except (msgspec.DecodeError, RecursionError):
         raise invalid_request("invalid_json", f"'{name}' is not valid JSON.", name) from None
 

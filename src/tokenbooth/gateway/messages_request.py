@@ -52,6 +52,7 @@ _REFUSED: Final = (REFUSED_FIELDS - {"prompt"}) | {
     "user_profile_id",
     "workspace_id",
 }
+_WATCHED: Final = _MONEY | _REFUSED
 _HARMLESS: Final[Mapping[str, tuple[bytes, ...]]] = {
     "service_tier": (b"null", b'"auto"', b'"standard_only"'),
     "speed": (b"null", b'"standard"'),
@@ -169,7 +170,7 @@ def read_messages_request(fields: Fields, model: Model, body_bytes: int, headers
     Raises:
         Refusal: a field is malformed or not supported, or no upstream of the model can be asked this.
     """
-    refuse_disguised(fields, _MONEY, _REFUSED)
+    refuse_disguised(fields, _WATCHED)
     refuse_unpriced(fields, model, _REFUSED, _HARMLESS)
     terms = _terms_of(model)
     _refuse_hosted_tools(fields, terms)

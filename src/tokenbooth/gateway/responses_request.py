@@ -49,6 +49,7 @@ _REFUSED: Final = REFUSED_FIELDS | {
     "moderation",
     "prompt_cache_options",
 }
+_WATCHED: Final = _MONEY | _REFUSED
 # Tools that the client runs, and those that only shape what the model writes.
 _FREE_TOOLS: Final = frozenset(("function", "custom", "local_shell", "apply_patch"))
 _FREE_ITEMS: Final = frozenset(
@@ -144,7 +145,7 @@ def read_responses_request(fields: Fields, model: Model, body_bytes: int) -> Res
     Raises:
         Refusal: a field is malformed or not supported.
     """
-    refuse_disguised(fields, _MONEY, _REFUSED)
+    refuse_disguised(fields, _WATCHED)
     refuse_unpriced(fields, model, _REFUSED, HARMLESS_VALUES)
     _refuse_hosted_tools(fields, model)
     object_of(fields, "stream_options")
