@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tokenbooth.dashboard.access import INVITATION_LIFE_US, mail_sign_up
+from tokenbooth.dashboard.mailed_links import mail_invitation
 from tokenbooth.dashboard.web import Form, Visitor, Web, labelled, see_other
 from tokenbooth.domain.ledger import TransferKind
 from tokenbooth.domain.windows import DAY_US
@@ -70,7 +70,7 @@ class OperatorPages:
             email = accounts.normalise_email(form.text("email"))
             if await self._management.store.read(accounts.find_account_by_email, email) is not None:
                 raise Conflict("email_taken", "There is an account with this email already.")
-            if not await mail_sign_up(self._web, email, life_us=INVITATION_LIFE_US):
+            if not await mail_invitation(self._web, email):
                 raise RateLimited("too_many_links", "This email got several links in the last hour. Wait a while.")
         except TokenboothError as error:
             return await self._accounts_page(request, visitor, error=error)
