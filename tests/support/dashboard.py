@@ -17,6 +17,7 @@ from tokenbooth.dashboard.passwords import Passwords
 from tokenbooth.domain.charges import Charge, PoolKind
 from tokenbooth.ids import IdPrefix, new_id
 from tokenbooth.mail import Mail
+from tokenbooth.management.context import UsdcDesk
 from tokenbooth.settings import Settings
 from tokenbooth.store.accounts import create_account, set_admin
 from tokenbooth.store.engine import Store
@@ -121,15 +122,17 @@ def hidden_fields(page: str, action: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def open_booth(store: Store, settings: Settings | None = None) -> AsyncIterator[Booth]:
-    """A dashboard over `store`; `settings` are those to be tried."""
+async def open_booth(
+    store: Store, settings: Settings | None = None, usdc: UsdcDesk | None = None
+) -> AsyncIterator[Booth]:
+    """A dashboard over `store`; `settings` are those to be tried, `usdc` is a way to a chain."""
     async with management_plane(store) as plane:
         chosen = settings or Settings()
         chosen = chosen.model_copy(
             update={"server": chosen.server.model_copy(update={"public_url": chosen.server.public_url or ORIGIN})}
         )
         catalog = build_catalog(chosen)
-        context = replace(plane.context, settings=chosen, catalog=lambda: catalog)
+        context = replace(plane.context, settings=chosen, catalog=lambda: catalog, usdc=usdc)
         mailer = FakeMailer()
         dashboard = DashboardContext(
             management=context,

@@ -26,6 +26,7 @@ from tokenbooth.dashboard.pay import BillingPages
 from tokenbooth.dashboard.reference import ReferencePages
 from tokenbooth.dashboard.site import SitePages
 from tokenbooth.dashboard.usage import UsagePages
+from tokenbooth.dashboard.usdc import UsdcPages
 from tokenbooth.dashboard.web import STATIC_PATH, Web
 from tokenbooth.errors import NotFound, TokenboothError
 
@@ -41,6 +42,7 @@ def create_dashboard(context: DashboardContext) -> ASGIApp:
         UsagePages,
         BillingPages,
         CreditPages,
+        UsdcPages,
         PaperPages,
         AccountPages,
         OperatorPages,
