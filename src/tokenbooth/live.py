@@ -1,6 +1,32 @@
 """What the management side may ask of the gateway, without importing it."""
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+UpstreamState = Literal["up", "resting", "trial"]
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamHealth:
+    """How an upstream does, as this process sees it.
+
+    Attributes:
+        name: its name in the configuration.
+        state: `up`; `resting` after failures; `trial` while a single call finds out whether it is back.
+        open_calls: calls that it works on now.
+        recent_failures: failed calls since the last one that succeeded.
+        rests_until_s: when a rest ends or ended, UTC seconds since 1970; None while it is up.
+        last_error: the last failure, in a few words that may be shown to the operator; None when there was none.
+        failed_calls: failed calls since the process began.
+    """
+
+    name: str
+    state: UpstreamState
+    open_calls: int
+    recent_failures: int
+    rests_until_s: float | None
+    last_error: str | None
+    failed_calls: int = 0
 
 
 class Live(Protocol):
@@ -16,4 +42,8 @@ class Live(Protocol):
 
     def held_nano(self, account_id: str) -> int:
         """What calls in flight hold of an account's credit, in nano-USD."""
+        ...
+
+    def upstream_health(self) -> list[UpstreamHealth]:
+        """How each upstream that a model uses does now, by name."""
         ...

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from tokenbooth.live import UpstreamHealth
+
 MARCH_5_2026_US: Final = 1_772_704_800_000_000
 """2026-03-05T10:00:00Z, a Thursday."""
 
@@ -34,6 +36,7 @@ class FakeLive:
         self.settled_calls = 0
         self.changed_calls = 0
         self.held: dict[str, int] = {}
+        self.health: list[UpstreamHealth] = []
         self.fail_with: Exception | None = None
 
     async def settled(self) -> None:
@@ -49,6 +52,10 @@ class FakeLive:
     def held_nano(self, account_id: str) -> int:
         """What a test said is held, in nano-USD."""
         return self.held.get(account_id, 0)
+
+    def upstream_health(self) -> list[UpstreamHealth]:
+        """What a test said of the upstreams."""
+        return list(self.health)
 
     def _fail(self) -> None:
         if self.fail_with is not None:
