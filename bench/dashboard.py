@@ -109,6 +109,7 @@ def pages(key_id: str, account_id: str) -> list[str]:
         "/dashboard/operator",
         f"/dashboard/operator/accounts/{account_id}",
         "/dashboard/operator/inbox",
+        "/dashboard/operator/upstreams",
         "/dashboard/operator/audit",
     ]
 

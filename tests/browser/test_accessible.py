@@ -29,6 +29,7 @@ PAGES = (
     "/dashboard/account",
     "/dashboard/operator",
     "/dashboard/operator/inbox",
+    "/dashboard/operator/upstreams",
     "/dashboard/operator/audit",
 )
 

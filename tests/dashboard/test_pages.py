@@ -13,6 +13,7 @@ from tokenbooth.dashboard.data_plane import data_plane_openapi
 from tokenbooth.domain.charges import PoolKind
 from tokenbooth.gateway.app import Gateway
 from tokenbooth.ids import IdPrefix, new_id
+from tokenbooth.live import UpstreamHealth
 from tokenbooth.settings import Settings
 from tokenbooth.store.accounts import find_account_by_email
 from tokenbooth.store.audit import audit
@@ -29,7 +30,12 @@ PAGES = (
     "/dashboard/billing/auto-top-up",
     "/dashboard/account",
 )
-OPERATOR_PAGES = ("/dashboard/operator", "/dashboard/operator/inbox", "/dashboard/operator/audit")
+OPERATOR_PAGES = (
+    "/dashboard/operator",
+    "/dashboard/operator/inbox",
+    "/dashboard/operator/upstreams",
+    "/dashboard/operator/audit",
+)
 PUBLIC_PAGES = ("/", "/login", "/signup", "/reset", "/docs")
 SETTINGS = Settings.model_validate(
     {
@@ -257,6 +263,25 @@ async def test_an_operator_does_not_lock_itself_out(booth: Booth) -> None:
     admin = await booth.logged_in("op@example.com", is_admin=True)
     page = f"/dashboard/operator/accounts/{_id_of(booth, 'op@example.com')}"
     assert (await admin.send(page, f"{page}/suspend", reason="oops")).status_code == 409
+
+
+async def test_an_operator_sees_how_upstreams_do(store: Store) -> None:
+    """Each upstream with its state, models and last failure; the first page warns of one that rests."""
+    async with open_booth(store, SETTINGS) as booth:
+        admin = await booth.logged_in("op@example.com", is_admin=True)
+        assert "left alone after failures" not in (await admin.get("/dashboard/operator")).text
+        booth.live.health = [UpstreamHealth("one", "up", 2, 0, None, None, 7)]
+        page = (await admin.get("/dashboard/operator/upstreams")).text
+        assert (">up</span>" in page, "1 model: a/model" in page, "Last failure" in page) == (True, True, False)
+        live = re.search(r'hx-get="([^"]+)"', page)
+        assert live is not None
+        assert (await admin.get(live.group(1))).status_code == 204
+        until_s = booth.clock.now_us() / 10**6 + 30
+        booth.live.health = [UpstreamHealth("one", "resting", 0, 5, until_s, "HTTP 500 <b>", 12)]
+        changed = (await admin.get(live.group(1))).text
+        assert (">resting</span>" in changed, "HTTP 500 &lt;b&gt;" in changed) == (True, True)
+        assert "10:00:30" in changed
+        assert "one is left alone after failures" in (await admin.get("/dashboard/operator")).text
 
 
 async def test_the_audit_runs_from_its_page(booth: Booth) -> None:
