@@ -7,13 +7,16 @@ from dataclasses import dataclass, field, replace
 
 import httpx
 from argon2 import PasswordHasher
+from starlette.routing import Route
 
 from tests.support.fakes import FakeClock, FakeLive
 from tests.support.management import Plane, management_plane
 from tests.support.store import Customer, new_customer
 from tokenbooth.catalog import build_catalog
 from tokenbooth.dashboard import DashboardContext, create_dashboard
+from tokenbooth.dashboard.app import page_routes
 from tokenbooth.dashboard.passwords import Passwords
+from tokenbooth.dashboard.web import Web
 from tokenbooth.domain.charges import Charge, PoolKind
 from tokenbooth.ids import IdPrefix, new_id
 from tokenbooth.mail import Mail
@@ -55,6 +58,7 @@ class Booth:
     plane: Plane
     mailer: FakeMailer
     app: object = field(repr=False)
+    routes: list[Route] = field(repr=False)
 
     @property
     def store(self) -> Store:
@@ -141,7 +145,7 @@ async def open_booth(
             management_openapi=plane.app.openapi,
             passwords=Passwords(CHEAP),
         )
-        yield Booth(plane, mailer, create_dashboard(dashboard))
+        yield Booth(plane, mailer, create_dashboard(dashboard), page_routes(Web(dashboard)))
 
 
 def charge(account_id: str, key_id: str, finished_at_us: int, **changed: object) -> Charge:
