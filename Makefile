@@ -15,10 +15,10 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 ARGS ?=
 # Test processes at once.
 WORKERS ?= 2
-# The tests that reach the rules and the store.
-COVERING := $(addprefix tests/,domain store management jobs payments chain cli gateway dashboard)
+# The tests of the rules and of the store, on both engines: they alone reach every branch of these.
+COVERING := tests/domain tests/store
 
-.PHONY: help install setup-test screenshots demo check format test coverage test-crash bench-store bench-dashboard bench-chain lock clean
+.PHONY: help install setup-test screenshots demo check format test coverage test-crash bench-store bench-settle bench-dashboard bench-chain lock clean fuzz bench test-engines soak
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -46,7 +46,7 @@ format: setup-test ## Format the code and apply safe lint fixes
 test: setup-test ## Run the tests: make test ARGS="-k admission"
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
-coverage: setup-test ## Fail for any branch of domain/ and store/ that no test takes; takes many minutes
+coverage: setup-test ## Fail for any branch of domain/ and store/ that no test takes
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(COVERING) $(ARGS) \
 		--cov=src/tokenbooth/domain --cov=src/tokenbooth/store --cov-branch --cov-report=
 	@$(BIN)/coverage report --include='src/tokenbooth/domain/*,src/tokenbooth/store/*' \
@@ -55,8 +55,23 @@ coverage: setup-test ## Fail for any branch of domain/ and store/ that no test t
 test-crash: setup-test ## Kill the service twenty times on each engine, under load
 	@TOKENBOOTH_TEST_KILLS=20 $(BIN)/python -m pytest tests/crash --timeout 900
 
+fuzz: setup-test $(STAMPS)/fuzz ## Fuzz what reads strangers' bytes: make fuzz ARGS="--minutes 10 --target streams"
+	@$(BIN)/python -m fuzz $(ARGS)
+
+bench: $(STAMPS)/dev $(STAMPS)/bench-tools $(STAMPS)/peers ## Tokenbooth beside other gateways: make bench ARGS=--quick
+	@$(BIN)/python -m bench.gateway $(ARGS)
+
 bench-store: setup-test ## Settlements a second per engine: make bench-store ARGS="--rows 10000000"
 	@$(BIN)/python bench/store.py $(ARGS)
+
+bench-settle: setup-test ## CPU time of a settled request, on the loop and in the flusher
+	@$(BIN)/python -m bench.settle $(ARGS)
+
+test-engines: setup-test $(STAMPS)/engines ## Run inference engines of other makes behind the gateway; builds one of them, for minutes
+	@$(BIN)/python -m pytest tests/engines/matrix.py --timeout 300 $(ARGS)
+
+soak: setup-test ## A million calls, idle streams, unknown keys, hostile sockets: make soak ARGS="--only streams"
+	@PYTHONPATH=. $(BIN)/python -m bench.soak $(ARGS)
 
 bench-dashboard: setup-test ## Time every page with 1,000 keys and a million requests
 	@$(BIN)/python -m bench.dashboard $(ARGS)
@@ -69,7 +84,7 @@ lock: ## Resolve the dependencies anew and write the lock files
 
 clean: ## Remove the virtual environment and everything generated
 	rm -rf $(VENV) build dist src/*.egg-info htmlcov .coverage .coverage.* coverage.xml
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # The stamps make a repeated install free: pip runs only after the lock or pyproject.toml changed.
@@ -97,6 +112,27 @@ $(STAMPS)/browser: tests/browser/package.json | $(BIN)/python
 	@cd tests/browser && npm install --silent --no-audit --no-fund
 	@mkdir -p $(STAMPS) && touch $@
 
+# nginx and the load generator come from Debian; without root they have to be there already.
+$(STAMPS)/bench-tools: | $(BIN)/python
+	@if [ "$$(id -u)" = 0 ] && ! { [ -x /usr/sbin/nginx ] && [ -x /usr/bin/h2load ]; }; then \
+	  echo "Installing nginx and h2load for the benchmark"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light nghttp2-client; \
+	fi
+	@mkdir -p $(STAMPS) && touch $@
+
+# Each gateway that is measured beside ours in an environment of its own. One that does not install is left out.
+$(STAMPS)/peers: $(wildcard bench/peers/*.txt) bench/peers/package.json | $(BIN)/python
+	@for list in bench/peers/*.txt; do \
+	  peer=$(VENV)/peers/$$(basename $$list .txt); \
+	  echo "Installing $$list into $$peer"; \
+	  { $(PYTHON) -m venv $$peer && $$peer/bin/python -m pip --disable-pip-version-check --no-input --quiet install \
+	    --requirement $$list; } || { echo "$$list does not install: left out"; rm -rf $$peer; }; \
+	done
+	@rm -rf $(VENV)/peers/node && mkdir -p $(VENV)/peers/node && cp bench/peers/package.json $(VENV)/peers/node/
+	@npm install --prefix $(VENV)/peers/node --no-package-lock --ignore-scripts --no-audit --no-fund --silent \
+	  || echo "bench/peers/package.json does not install: left out"
+	@mkdir -p $(STAMPS) && touch $@
+
 # Clients that cannot share an environment with the newest SDKs, and Node's where Node is.
 $(STAMPS)/clients: tests/clients/requirements.txt tests/clients/node/package.json $(STAMPS)/product
 	@echo "Installing the clients that tests run into $(VENV)/clients"
@@ -104,6 +140,19 @@ $(STAMPS)/clients: tests/clients/requirements.txt tests/clients/node/package.jso
 	@$(VENV)/clients/bin/python -m pip --disable-pip-version-check --no-input --quiet install \
 		--requirement tests/clients/requirements.txt
 	@! command -v npm >/dev/null || npm install --prefix tests/clients/node --no-package-lock --no-audit --no-fund --silent
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/fuzz: fuzz/requirements.txt | $(BIN)/python
+	@echo "Installing the fuzzing engine into $(VENV)"
+	@$(PIP) install --requirement fuzz/requirements.txt
+	@mkdir -p $(STAMPS) && touch $@
+
+# Engines neither share an environment with the product nor with what `make setup-test` installs.
+$(STAMPS)/engines: tests/engines/requirements.txt | $(BIN)/python
+	@echo "Installing inference engines into $(VENV)/engines; the oldest is built from its source"
+	@$(PYTHON) -m venv $(VENV)/engines
+	@CMAKE_ARGS="-DLLAVA_BUILD=OFF -DLLAMA_NATIVE=OFF" $(VENV)/engines/bin/python -m pip --disable-pip-version-check \
+		--no-input --quiet install --requirement tests/engines/requirements.txt
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/chain: tests/chain/package.json | $(BIN)/python

@@ -11,11 +11,10 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import func, select, text
+from sqlalchemy import Connection, func, insert, select, text
 
 from tokenbooth.domain.allowance import Allowance, hold, settle
 from tokenbooth.domain.charges import Charge, PoolKind
@@ -27,7 +26,7 @@ from tokenbooth.store.engine import Store, open_store
 from tokenbooth.store.ledger import grant
 from tokenbooth.store.migrate import migrate
 from tokenbooth.store.settlement import apply_charges
-from tokenbooth.store.tables import usage_events
+from tokenbooth.store.tables import api_keys, usage_events
 from tokenbooth.store.usage_reports import GroupBy, Span, usage_by
 
 BATCH: Final = 1_000
@@ -45,7 +44,7 @@ def main() -> None:
     arguments = parser.parse_args()
     _measure_memory()
     _measure_log()
-    for name, opened in (("sqlite", _sqlite), ("postgresql", _postgres)):
+    for name, opened in (("sqlite", sqlite_store), ("postgresql", _postgres)):
         with opened() as store:
             _measure_engine(name, store, arguments.charges)
             if name == "sqlite" and arguments.rows:
@@ -79,7 +78,7 @@ def _measure_log() -> None:
 
 
 def _measure_engine(name: str, store: Store, count: int) -> None:
-    account_id = _account(store)
+    account_id = bench_account(store)
     batches = list(_batches(_charges(account_id, count)))
 
     def work() -> None:
@@ -98,7 +97,7 @@ def _measure_engine(name: str, store: Store, count: int) -> None:
 
 def _measure_growth(store: Store, rows: int) -> None:
     """Grow the file and compare the CPU time of a row at its beginning and at its end: wall time is the disk's mood."""
-    account_id = _account(store, "grown@example.com")
+    account_id = bench_account(store, "grown@example.com")
     costs: list[float] = []
     for batch in _batches(_charges(account_id, rows)):
         began = _cpu_s()
@@ -134,7 +133,7 @@ def _median(values: list[float]) -> float:
     return sorted(values)[len(values) // 2]
 
 
-def _account(store: Store, email: str = "bench@example.com") -> str:
+def bench_account(store: Store, email: str = "bench@example.com") -> str:
     account_id = new_id(IdPrefix.ACCOUNT, START_US)
     store.write_now(create_account, account_id, email, None, now_us=START_US)
     store.write_now(
@@ -145,7 +144,17 @@ def _account(store: Store, email: str = "bench@example.com") -> str:
         reason="bench",
         now_us=START_US,
     )
+    store.write_now(_add_keys, account_id)
     return account_id
+
+
+def _add_keys(conn: Connection, account_id: str) -> None:
+    common = {"account_id": account_id, "name": "bench", "prefix": "sk_live_", "created_at_us": START_US}
+    # An account that comes later shares the first one's keys: settlement does not mind.
+    if conn.execute(select(api_keys.c.id).limit(1)).first() is None:
+        conn.execute(
+            insert(api_keys), [{"id": f"key_{n}", "digest": n.to_bytes(32, "big"), **common} for n in range(KEYS)]
+        )
 
 
 def _charges(account_id: str, count: int) -> Iterator[Charge]:
@@ -178,8 +187,7 @@ def _charges(account_id: str, count: int) -> Iterator[Charge]:
     step_us = max(MONTH_US // count, 1)
     for number in range(count):
         at_us = START_US + number * step_us
-        yield replace(
-            template,
+        yield template._replace(
             request_id=new_id(IdPrefix.REQUEST, at_us),
             key_id=f"key_{number % KEYS}",
             model=f"maker/model-{number % MODELS}",
@@ -199,7 +207,7 @@ def _batches(charges: Iterator[Charge], size: int = BATCH) -> Iterator[list[Char
 
 
 @contextmanager
-def _sqlite() -> Iterator[Store]:
+def sqlite_store() -> Iterator[Store]:
     directory = Path(tempfile.mkdtemp())
     store = open_store(f"sqlite:///{directory / 'bench.db'}")
     migrate(store.engine)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from openai import OpenAI
+from sqlalchemy import func, select
 
-from tests.support.gateway_rig import MODEL, run_rig
+from tests.support.gateway_rig import MODEL, open_moody_store, run_rig
 from tests.support.store import store
 from tokenbooth.backup import BackupFailed, back_up, restore
 from tokenbooth.gateway.charge_log import ChargeLog, DataDirectoryLocked, DirectoryLock, next_number, read_back
@@ -55,6 +56,38 @@ def test_a_backup_under_way_restores_replays_and_audits(store: Store, tmp_path: 
     opened.close()
 
     assert (replayed.fresh, events) == (0, 20)
+    assert report.differences == ()
+
+
+def test_charges_that_only_the_log_has_are_restored(tmp_path: Path) -> None:
+    """Taken while the database is away: what only the log knows of is charged after the restoration, once."""
+    moody = open_moody_store(tmp_path / "tokenbooth.db")
+    target = tmp_path / "backup.tar"
+    home = tmp_path / "restored"
+    home.mkdir()
+    with run_rig(moody, tmp_path) as rig:
+        account = rig.account("5")
+        client = rig.client(rig.credit_key(account))
+        ask(client)
+        before_nano = rig.charged_nano(account)
+        moody.away = True
+        for _ in range(3):
+            ask(client)
+        back_up(tmp_path / "tokenbooth.db", tmp_path, target)
+        moody.away = False
+        after_nano = rig.charged_nano(account)
+    moody.close()
+    restore(target, home / "tokenbooth.db", home)
+    opened = open_store(f"sqlite:///{home / 'tokenbooth.db'}")
+    charged = select(func.sum(usage_events.c.charged_nano))
+    restored_nano = [opened.read_now(lambda conn: conn.execute(charged).scalar_one())]
+    replayed = opened.write_now(apply_charges, read_back(home).charges, now_us=1)
+    restored_nano.append(opened.read_now(lambda conn: conn.execute(charged).scalar_one()))
+    report = opened.read_now(audit)
+    opened.close()
+
+    assert replayed.fresh == 3
+    assert restored_nano == [before_nano, after_nano]
     assert report.differences == ()
 
 

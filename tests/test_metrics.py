@@ -2,6 +2,7 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from tokenbooth.live import UpstreamHealth
 from tokenbooth.metrics import Metrics
 
 
@@ -21,6 +22,9 @@ def test_figures_are_rendered() -> None:
     metrics.show_usage(requests=7, charged_nano=2_500_000_000, uncollected_nano=1)
     metrics.show_inbox({"due": 2, "parked": 1})
     metrics.show_reconcile(last_run_us=1_500_000, differences=2)
+    rests = UpstreamHealth("two", "resting", 0, 3, 107.5, "HTTP 503", failed_calls=9)
+    upstreams = [UpstreamHealth("one", "up", 4, 0, None, None), rests]
+    metrics.show_gateway(open_requests=5, upstreams=upstreams, now_us=100_000_000)
     metrics.answered(200)
     metrics.answered(204)
     metrics.answered(503)
@@ -33,6 +37,16 @@ def test_figures_are_rendered() -> None:
         "tokenbooth_uncollected_usd": 1e-09,
         "tokenbooth_reconcile_last_run_seconds": 1.5,
         "tokenbooth_reconcile_differences": 2.0,
+        "tokenbooth_open_requests": 5.0,
+        "tokenbooth_upstream_state up one": 1.0,
+        "tokenbooth_upstream_state resting one": 0.0,
+        "tokenbooth_upstream_state up two": 0.0,
+        "tokenbooth_upstream_state resting two": 1.0,
+        "tokenbooth_upstream_state trial two": 0.0,
+        "tokenbooth_upstream_open_calls one": 4.0,
+        "tokenbooth_upstream_failures two": 9.0,
+        "tokenbooth_upstream_rest_seconds one": 0.0,
+        "tokenbooth_upstream_rest_seconds two": 7.5,
         "tokenbooth_inbox_rows due": 2.0,
         "tokenbooth_inbox_rows parked": 1.0,
         "tokenbooth_management_responses_total 2xx": 2.0,

@@ -17,7 +17,8 @@ from tokenbooth.dashboard import DashboardContext, create_dashboard
 from tokenbooth.database import open_database
 from tokenbooth.domain.windows import parse_duration
 from tokenbooth.gateway.app import Gateway
-from tokenbooth.gateway.upstreams import PyreqwestUpstreams, Timeouts
+from tokenbooth.gateway.http_upstreams import HttpUpstreams
+from tokenbooth.gateway.upstreams import Timeouts, Upstreams
 from tokenbooth.jobs.auto_topup import AutoTopUp
 from tokenbooth.jobs.chain_scan import ChainScan, ScanSettings
 from tokenbooth.jobs.inbox import InboxHandler
@@ -36,7 +37,7 @@ from tokenbooth.payments.json_rpc import HttpRpc
 from tokenbooth.payments.stripe_client import StripeGateway
 from tokenbooth.payments.usdc_chain import ChainNode
 from tokenbooth.server import Asgi, Listener, address_of, bind, port_of, run
-from tokenbooth.settings import GatewaySettings, Settings, SettingsError, StripeSettings, UsdcSettings
+from tokenbooth.settings import Settings, SettingsError, StripeSettings, UsdcSettings, is_proxied
 from tokenbooth.store.engine import Store
 
 _INBOX_EVERY_S: Final = 5.0
@@ -75,11 +76,10 @@ def build_application(
         store=store,
         clock=clock,
         settings=settings.gateway,
-        max_body_bytes=settings.server.max_body_bytes,
         catalog=catalog,
         data_dir=data_dir(settings),
         grace_us=parse_duration(settings.billing.renewal_grace),
-        upstreams=_upstreams(settings.gateway),
+        upstreams=_upstreams(settings),
     )
     stripe = None if settings.stripe is None else stripe_gateway(settings.stripe)
     inbox = None if stripe is None else InboxHandler(store, stripe, clock)
@@ -137,7 +137,7 @@ def serve(settings: Settings) -> int:
     listening = bind(settings.server.host, settings.server.port)
     settings = with_port(settings, port_of(listening))
     application = build_application(settings)
-    listeners = [Listener(application, listening, settings.server.trusted_proxies)]
+    listeners = [Listener(application, listening, settings.server.trusted_proxies, application.edge)]
     said = {"url": settings.server.base_url(), "version": version("tokenbooth")}
     if settings.server.metrics_bind is not None:
         figures_socket = _bind_metrics(settings.server.metrics_bind)
@@ -155,14 +155,19 @@ def with_port(settings: Settings, port: int) -> Settings:
     return settings.model_copy(update={"server": settings.server.model_copy(update={"port": port})})
 
 
-def _upstreams(settings: GatewaySettings) -> PyreqwestUpstreams:
-    return PyreqwestUpstreams(
-        Timeouts(
-            connect_s=settings.connect_timeout_s,
-            first_byte_s=settings.first_byte_timeout_s,
-            idle_s=settings.idle_timeout_s,
-        )
+def _upstreams(settings: Settings) -> Upstreams:
+    timeouts = Timeouts(
+        connect_s=settings.gateway.connect_timeout_s,
+        first_byte_s=settings.gateway.first_byte_timeout_s,
+        idle_s=settings.gateway.idle_timeout_s,
     )
+    direct = HttpUpstreams(timeouts)
+    if not any(is_proxied(upstream.base_url) for upstream in settings.upstreams.values()):
+        return direct
+    # Imported here: hardly anybody needs it.
+    from tokenbooth.gateway.proxied_upstreams import ProxiedUpstreams, UpstreamsByWay
+
+    return UpstreamsByWay(direct=direct, proxied=ProxiedUpstreams(timeouts), is_proxied=is_proxied)
 
 
 async def _leave_alone(_row_id: str) -> None:

@@ -1,12 +1,12 @@
-"""The running application: one ASGI callable over all planes, with its start and its end.
+"""The running application: one ASGI callable over all planes but the data plane, with its start and its end.
 
-Requests are told apart by their path alone; the data plane gets its own without a detour, everything else is
-counted. It builds nothing, see `tokenbooth.app`; only that module and tests import it.
+Requests are told apart by their path alone. The data plane gets its own straight from the connection, see `edge`. It
+builds nothing, see `tokenbooth.app`; only that module and tests import it.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -18,6 +18,7 @@ from tokenbooth.clock import Clock
 from tokenbooth.errors import StoreUnavailable
 from tokenbooth.gateway.app import Gateway
 from tokenbooth.gateway.charge_log import DirectoryLock
+from tokenbooth.http_connection import Bounds, Edge
 from tokenbooth.ids import IdPrefix, new_id
 from tokenbooth.jobs.chain_scan import ChainScan
 from tokenbooth.jobs.inbox import InboxHandler
@@ -112,16 +113,33 @@ class Application:
         self._gateway = parts.gateway
         self._gateway_runs = False
 
-    def __call__(self, scope: Message, receive: Receive, send: Send) -> Awaitable[None]:
-        """Answer a request. Not a coroutine itself, so that the data plane pays for no extra frame."""
-        if scope["type"] == "http":
-            path = str(scope["path"])
-            if path.startswith(("/v1/", "/anthropic/")):
-                return self._gateway(scope, receive, send)
-            return self._answer(path, scope, receive, send)
-        if scope["type"] == "lifespan":
-            return self._lifespan(receive, send)
-        return send({"type": "websocket.close", "code": 1003})
+    @property
+    def edge(self) -> Edge:
+        """What clients may send, and the data plane's way past ASGI."""
+        server = self.settings.server
+        bounds = Bounds(
+            head_bytes=server.max_header_bytes,
+            head_lines=server.max_header_count,
+            body_bytes=server.max_body_bytes,
+            head_s=server.header_timeout_s,
+            body_s=server.body_timeout_s,
+            idle_s=server.idle_timeout_s,
+            unread_s=server.unread_timeout_s,
+        )
+        return Edge(self._gateway, bounds, self._new_request_id)
+
+    def _new_request_id(self) -> str:
+        return new_id(IdPrefix.REQUEST, self._parts.clock.now_us())
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        match scope["type"]:
+            case "http":
+                await self._answer(str(scope["path"]), scope, receive, send)
+            case "lifespan":
+                await self._lifespan(receive, send)
+            case _:
+                await send({"type": "websocket.close", "code": 1003})
 
     async def start(self) -> None:
         """Bring the schema up to date, replay what an earlier run left, then be ready.
@@ -188,8 +206,6 @@ class Application:
 
         if path.startswith("/api/") or path in _MANAGEMENT_PATHS:
             await self._parts.management(scope, receive, counted)
-        elif path in ("/v1", "/anthropic"):
-            await self._gateway(scope, receive, counted)
         elif path == "/metrics" and _asked_on_this_machine(scope):
             await self._answer_figures(counted)
         elif self._parts.sandbox is not None and (path == SANDBOX_PATH or path.startswith(f"{SANDBOX_PATH}/")):
@@ -206,13 +222,19 @@ class Application:
             "content-type": CONTENT_TYPE,
             "content-length": str(len(body)),
             "cache-control": "no-store",
-            "x-request-id": new_id(IdPrefix.REQUEST, self._parts.clock.now_us()),
+            "x-request-id": self._new_request_id(),
         }
         encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": 200, "headers": encoded})
         await send({"type": "http.response.body", "body": body})
 
     async def _figures(self) -> bytes:
+        self._parts.metrics.show_gateway(
+            open_requests=self._gateway.open_requests,
+            upstreams=self._gateway.upstream_health(),
+            now_us=self._parts.clock.now_us(),
+        )
+        self._parts.metrics.show_key_look_ups(self._gateway.key_look_ups)
         if self._parts.reconciler is not None:
             done = self._parts.reconciler.figures
             self._parts.metrics.show_reconcile(last_run_us=done.last_run_us or 0, differences=done.differences)

@@ -27,6 +27,7 @@ class Upstream:
         api_key: our credential there; None for none.
         bills_after_disconnect: whether it goes on (and bills) when we hang up.
         formats: the wire formats that it speaks, as the configuration names them.
+        max_concurrent: the most calls that it is given at once; None for any number.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Upstream:
     api_key: str | None
     bills_after_disconnect: bool
     formats: frozenset[str] = OPENAI_FORMATS
+    max_concurrent: int | None = None
 
     def __repr__(self) -> str:
         return f"Upstream({self.name!r})"
@@ -112,6 +114,7 @@ def _upstream(name: str, settings: UpstreamSettings) -> Upstream:
         api_key=None if settings.api_key is None else settings.api_key.get_secret_value(),
         bills_after_disconnect=settings.bills_after_disconnect,
         formats=frozenset(settings.formats),
+        max_concurrent=settings.max_concurrent,
     )
 
 

@@ -3,8 +3,8 @@
 A figure must never name a customer, a key or a prompt. The composition root builds it.
 """
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Final, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -15,6 +15,8 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+
+from tokenbooth.live import UpstreamHealth, UpstreamState
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _NANO_PER_USD: Final = 1e9
@@ -42,6 +44,9 @@ class Metrics:
             "tokenbooth_uncollected_usd",
             "Cost of answers above what their customers could pay, ever, in USD.",
         )
+        self._key_look_ups = self._gauge(
+            "tokenbooth_key_lookups", "API keys looked up in the database since the start: each once, when it is new."
+        )
         self._inbox = Gauge(
             "tokenbooth_inbox_rows",
             "Events of payment processors that are not handled yet.",
@@ -65,6 +70,31 @@ class Metrics:
             "tokenbooth_reconcile_differences", "Differences from Stripe's books that stood twice without repair."
         )
 
+        self._open_requests = self._gauge("tokenbooth_open_requests", "Requests on the data plane now.")
+        self._upstream_state = self._upstream_gauge(
+            "tokenbooth_upstream_state", "1 for the state that an upstream is in.", "state"
+        )
+        self._upstream_open = self._upstream_gauge(
+            "tokenbooth_upstream_open_calls", "Calls that an upstream works on now."
+        )
+        self._upstream_failures = self._upstream_gauge(
+            "tokenbooth_upstream_failures", "Failed calls of an upstream since the process began."
+        )
+        self._upstream_rest = self._upstream_gauge(
+            "tokenbooth_upstream_rest_seconds", "How much longer an upstream rests; 0 while it is up."
+        )
+
+    def show_gateway(self, *, open_requests: int, upstreams: Iterable[UpstreamHealth], now_us: int) -> None:
+        """Set the figures of the data plane; `now_us` in UTC microseconds."""
+        self._open_requests.set(open_requests)
+        for health in upstreams:
+            for state in get_args(UpstreamState):
+                self._upstream_state.labels(health.name, state).set(state == health.state)
+            self._upstream_open.labels(health.name).set(health.open_calls)
+            self._upstream_failures.labels(health.name).set(health.failed_calls)
+            rests_until_s = health.rests_until_s or 0
+            self._upstream_rest.labels(health.name).set(max(rests_until_s - now_us / 1_000_000, 0))
+
     def show_reconcile(self, *, last_run_us: int, differences: int) -> None:
         """Set the figures of the reconciler; `last_run_us` in UTC microseconds."""
         self._reconciled_at.set(last_run_us / 1_000_000)
@@ -86,6 +116,10 @@ class Metrics:
         self._charged.set(charged_nano / _NANO_PER_USD)
         self._uncollected.set(uncollected_nano / _NANO_PER_USD)
 
+    def show_key_look_ups(self, count: int) -> None:
+        """Set how often the database was asked for an API key."""
+        self._key_look_ups.set(count)
+
     def show_inbox(self, rows_by_status: Mapping[str, int]) -> None:
         """Set how many events wait, by status."""
         for status, rows in rows_by_status.items():
@@ -98,6 +132,9 @@ class Metrics:
     def render(self) -> bytes:
         """The figures in Prometheus' text format."""
         return generate_latest(self._registry)
+
+    def _upstream_gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, ["upstream", *labels], registry=self._registry)
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(name, text, registry=self._registry)

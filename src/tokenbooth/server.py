@@ -14,14 +14,14 @@ from typing import Final, Protocol
 
 import uvicorn
 
+from tokenbooth.http_connection import PLAIN_EDGE, Edge, connection_class
+
 Message = MutableMapping[str, object]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Asgi = Callable[[Message, Receive, Send], Awaitable[None]]
 
 _BACKLOG: Final = 2_048
-# Longer than the idle time-outs of common load balancers (60 s), so that we are never the first to hang up.
-_KEEP_ALIVE_S: Final = 75
 _LAST_MOMENT_S: Final = 1.0
 
 
@@ -49,11 +49,13 @@ class Listener:
         app: the ASGI application; its lifespan is not run, see `Lifecycle`.
         socket: bound, not listening yet.
         trusted_proxies: addresses and networks whose X-Forwarded-* headers are believed.
+        edge: what clients may send, and which requests go past the application.
     """
 
     app: Asgi
     socket: socket.socket
     trusted_proxies: Sequence[str] = field(default=())
+    edge: Edge = PLAIN_EDGE
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -176,7 +178,7 @@ def _config(listener: Listener, drain_s: int) -> uvicorn.Config:
     return uvicorn.Config(
         listener.app,
         interface="asgi3",
-        http="httptools",
+        http=connection_class(listener.edge),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -186,7 +188,6 @@ def _config(listener: Listener, drain_s: int) -> uvicorn.Config:
         proxy_headers=bool(listener.trusted_proxies),
         forwarded_allow_ips=list(listener.trusted_proxies),
         backlog=_BACKLOG,
-        timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=drain_s,
     )
 

@@ -9,6 +9,8 @@ from copy import deepcopy
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from pydantic import (
     BaseModel,
@@ -73,6 +75,12 @@ class ServerSettings(Section):
     port: int = Field(8080, ge=0, le=65535)
     public_url: str | None = None
     max_body_bytes: int = Field(20 * 1024 * 1024, ge=1024)
+    max_header_bytes: int = Field(64 * 1024, ge=1024)
+    max_header_count: int = Field(100, ge=8)
+    header_timeout_s: float = Field(10, gt=0)
+    body_timeout_s: float = Field(30, gt=0)
+    idle_timeout_s: float = Field(75, gt=0)
+    unread_timeout_s: float = Field(120, gt=0)
     trusted_proxies: list[str] = []
     metrics_bind: str | None = None
     drain_s: int = Field(30, ge=0)
@@ -186,6 +194,12 @@ class GatewaySettings(Section):
     idle_timeout_s: float = Field(120, gt=0)
     keep_alive_s: float = Field(10, gt=0)
     max_draining: int = Field(256, ge=0)
+    max_open_requests: int = Field(10_000, ge=1)
+    max_streams_per_key: int | None = Field(None, ge=1)
+    rest_after_failures: int = Field(3, ge=1)
+    rest_s: float = Field(2, gt=0, le=3_600)
+    max_rest_s: float = Field(120, gt=0, le=86_400)
+    max_retry_after_s: float = Field(300, ge=0, le=3_600)
 
 
 class ManagementSettings(Section):
@@ -252,6 +266,7 @@ class UpstreamSettings(Section):
     base_url: str = Field(pattern=r"^https?://[^\s?#]+$")
     api_key: SecretStr | None = Field(None, min_length=1)
     bills_after_disconnect: bool = False
+    max_concurrent: int | None = Field(None, ge=1)
     formats: list[WireFormat] = Field(
         ["openai.chat", "openai.completions", "openai.embeddings", "openai.responses"], min_length=1
     )
@@ -365,6 +380,14 @@ def load_settings(path: Path | None, *, webhook_secret_may_be_missing: bool = Fa
         lines = [f"{'.'.join(map(str, m['loc'])) or 'configuration'}: {m['msg']}" for m in mistakes.errors()]
         raise SettingsError("\n".join(lines)) from None
     return _with_absolute_paths(settings, base_dir)
+
+
+def is_proxied(url: str) -> bool:
+    """Whether the environment names a proxy for a URL: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, less NO_PROXY."""
+    parts = urlsplit(url)
+    proxies = getproxies()
+    named = proxies.get(parts.scheme) or proxies.get("all")
+    return bool(named) and not proxy_bypass(parts.netloc)
 
 
 def _with_absolute_paths(settings: Settings, base_dir: Path) -> Settings:

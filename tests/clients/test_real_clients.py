@@ -12,7 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import anthropic
+import openai
 import pytest
+from anthropic import Anthropic, AsyncAnthropic
 
 from tests.support.gateway_rig import MODEL, Rig, open_moody_store, run_rig
 from tokenbooth.settings import GatewaySettings
@@ -21,6 +24,14 @@ HERE: Final = Path(__file__).parent
 CLIENTS: Final = Path(sys.prefix) / "clients" / "bin"
 NODE: Final = HERE / "node"
 TIMEOUT_S: Final = 90
+# Its budget pays no call, and is renewed in hours.
+SPENT: Final[dict[str, object]] = {
+    "price_usd": "20",
+    "interval": "month",
+    "rpm": 600,
+    "budget_usd": "0.000001",
+    "window": "24h",
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,7 +48,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     directory = tmp_path_factory.mktemp("clients")
     opened = open_moody_store(directory / "tokenbooth.db")
     try:
-        with run_rig(opened, directory, gateway_settings=GatewaySettings()) as running:
+        with run_rig(opened, directory, gateway_settings=GatewaySettings(), spent=SPENT) as running:
             yield running
     finally:
         opened.close()
@@ -64,10 +75,16 @@ def run(rig: Rig, account: str, *command: str | Path, home: Path, **more: str) -
     return done.stdout
 
 
-def results(rig: Rig, account: str, *command: str | Path, home: Path) -> dict[str, object]:
+def results(rig: Rig, account: str, *command: str | Path, home: Path, **more: str) -> dict[str, object]:
     """The JSON object that a script prints last."""
-    decoded: dict[str, object] = json.loads(run(rig, account, *command, home=home).strip().splitlines()[-1])
+    decoded: dict[str, object] = json.loads(run(rig, account, *command, home=home, **more).strip().splitlines()[-1])
     return decoded
+
+
+def spent_key(rig: Rig) -> str:
+    """A key of a subscription whose window has no budget left."""
+    account = rig.account()
+    return rig.subscription_key(rig.subscription(account, "spent"), account)
 
 
 def endpoints_charged(rig: Rig, account: str) -> list[str]:
@@ -166,3 +183,69 @@ def test_the_ai_sdk_for_node(rig: Rig, tmp_path: Path) -> None:
         "refused": 404,
     }
     assert endpoints_charged(rig, account) == ["chat.completions"] * 3
+
+
+def test_a_spent_budget_is_told_at_once(rig: Rig) -> None:
+    """OpenAI's SDK and Anthropic's, told to try again twice, neither sleep until the window's end nor try again."""
+    key = spent_key(rig)
+    with rig.client(key, max_retries=2) as client, pytest.raises(openai.RateLimitError) as refused:
+        client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "Hi"}])
+    with (
+        Anthropic(base_url=f"{rig.base_url}/anthropic", api_key=key, max_retries=2) as other,
+        pytest.raises(anthropic.RateLimitError) as refused_there,
+    ):
+        other.messages.create(model=MODEL, max_tokens=9, messages=[{"role": "user", "content": "Hi"}])
+
+    assert refused.value.code == "budget_exceeded"
+    for error in (refused.value, refused_there.value):
+        assert "Budget has been exceeded" in str(error)
+        assert error.request.headers["x-stainless-retry-count"] == "0"
+        assert error.response.headers["x-should-retry"] == "false"
+        assert int(error.response.headers["retry-after"]) > 0
+
+
+async def test_a_spent_budget_is_told_at_once_to_asynchronous_clients(rig: Rig) -> None:
+    """Also before a stream."""
+    key = spent_key(rig)
+    async with rig.async_client(key, max_retries=2) as client:
+        with pytest.raises(openai.RateLimitError) as refused:
+            await client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "Hi"}], stream=True)
+    async with AsyncAnthropic(base_url=f"{rig.base_url}/anthropic", api_key=key, max_retries=2) as other:
+        with pytest.raises(anthropic.RateLimitError) as refused_there:
+            await other.messages.create(
+                model=MODEL, max_tokens=9, messages=[{"role": "user", "content": "Hi"}], stream=True
+            )
+
+    for error in (refused.value, refused_there.value):
+        assert error.request.headers["x-stainless-retry-count"] == "0"
+
+
+def test_litellm_and_langchain_tell_what_went_wrong(rig: Rig, tmp_path: Path) -> None:
+    """A spent budget, and a stream that breaks off, are errors in our words, on both faces."""
+    got = results(
+        rig, rig.account("5"), CLIENTS / "python", HERE / "use_refused.py", home=tmp_path, SPENT_KEY=spent_key(rig)
+    )
+    assert got == {
+        "litellm_spent": ["RateLimitError", True],
+        "litellm_claude_spent": ["RateLimitError", True],
+        "litellm_broken": ["MidStreamFallbackError", True],
+        "litellm_claude_broken": ["MidStreamFallbackError", True],
+        "langchain_spent": ["OpenAIRateLimitError", True],
+        "langchain_broken": ["APIError", True],
+    }
+
+
+def test_nodes_clients_tell_what_went_wrong(rig: Rig, tmp_path: Path) -> None:
+    """The same in Node."""
+    got = results(rig, rig.account("5"), "node", NODE / "use_refused.js", home=tmp_path, SPENT_KEY=spent_key(rig))
+    words = "The model's server failed. Try again."
+    for name, status, code, calls, said in (
+        ("spent", 429, "budget_exceeded", 1, "Budget has been exceeded"),
+        # This one tries again whatever it is told, but takes no wait of hours from a server.
+        ("aiSpent", 429, None, 2, "Budget has been exceeded"),
+        ("aiBroken", None, "upstream_error", 1, words),
+    ):
+        told = got[name]
+        assert isinstance(told, dict)
+        assert (told["status"], told["code"], told["calls"]) == (status, code, calls)
+        assert said in told["message"]

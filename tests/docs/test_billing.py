@@ -9,10 +9,11 @@ from sqlalchemy import select
 from tests.docs.pages import codes, read, rows, section
 from tests.gateway.test_http_charges import CELLS, INPUT_NANO, OUTPUT_NANO, REPORTED_NANO, WORDS, Cell
 from tests.support.store import Customer, new_customer, store
+from tokenbooth.domain import ledger as domain_ledger
 from tokenbooth.domain.allowance import Allowance, hold, settle
 from tokenbooth.domain.charges import Charge, PoolKind
 from tokenbooth.domain.fair_share import Demand, Share, TooLittle, share
-from tokenbooth.domain.ledger import STRIPE_CLEARING, TransferKind
+from tokenbooth.domain.ledger import STRIPE_CLEARING, AccountKind, LedgerAccount, TransferKind
 from tokenbooth.domain.money import format_usd, parse_usd
 from tokenbooth.domain.pricing import Price, TokenRates, cost_nano, worst_cost_nano
 from tokenbooth.domain.usage import Usage
@@ -145,6 +146,14 @@ def test_the_entries_of_each_event(store: Store) -> None:
     # The payment of a plan needs a subscription; the grant of twelve dollars only prepares the last two.
     played = [entries for entries in _transfers(store) if entries != _grant_of_twelve()]
     assert [row for row in shown if "`revenue:subscriptions` +60.00" not in row] == played
+
+
+def test_every_account_of_the_ledger_is_named() -> None:
+    """The table has each account of the program by its id, and each kind that has owners."""
+    named = {name for row in rows(section(PAGE, "For operators: the ledger")) for name in codes(row[0])}
+    fixed = {account.id for account in vars(domain_ledger).values() if isinstance(account, LedgerAccount)}
+    assert fixed <= named
+    assert {str(kind) for kind in AccountKind} == {name.partition(":")[0] for name in named}
 
 
 def _grant_of_twelve() -> list[str]:

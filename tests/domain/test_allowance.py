@@ -105,3 +105,18 @@ def test_the_tightest_allowance_decides() -> None:
     assert free_nano((pool, cap)) == 10
     assert hold((pool, cap), 11) is None
     assert (pool.held_nano, cap.held_nano) == (0, 0)
+
+
+def test_a_hold_ends_once() -> None:
+    """Settled twice, released after it was settled, settled after it was released: the first end counts (36)."""
+    pool = Allowance(100)
+    settled, released = hold((pool,), 40), hold((pool,), 30)
+    assert settled is not None
+    assert released is not None
+    assert settle(settled, 10) == Settlement(charged_nano=10, uncollected_nano=0)
+    release(released)
+
+    for held in (settled, released):
+        assert settle(held, 25) is None
+        release(held)
+    assert (pool.spent_nano, pool.held_nano, pool.free_nano()) == (10, 0, 90)

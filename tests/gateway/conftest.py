@@ -8,6 +8,7 @@ import pytest
 from tests.support.gateway_rig import JumpingClock, MoodyStore, Rig, open_moody_store, run_rig, with_routes
 from tests.support.scripted_upstream import ScriptedUpstream, serve_scripts
 from tokenbooth.gateway.upstreams import Timeouts
+from tokenbooth.settings import GatewaySettings
 
 
 @pytest.fixture
@@ -67,6 +68,8 @@ def scripted(scripts: tuple[ScriptedUpstream, str], tmp_path_factory: pytest.Tem
             opened,
             directory,
             timeouts=Timeouts(connect_s=2, first_byte_s=0.5, idle_s=0.3),
+            # Or one test's script would keep the others' from running.
+            gateway_settings=GatewaySettings(max_retry_after_s=0),
             change_catalog=lambda catalog: with_routes(catalog, scripts[1]),
         ) as running:
             yield running

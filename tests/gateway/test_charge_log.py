@@ -3,7 +3,6 @@
 import resource
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,8 +50,7 @@ CHARGE = Charge(
 )
 big = st.integers(min_value=0, max_value=2**63 - 1)
 charges = st.builds(
-    replace,
-    st.just(CHARGE),
+    CHARGE._replace,
     request_id=st.text(max_size=40),
     model=st.text(max_size=100),
     pool=st.sampled_from(PoolKind),
@@ -64,7 +62,7 @@ charges = st.builds(
 
 
 def numbered(number: int) -> Charge:
-    return replace(CHARGE, request_id=f"req_{number}")
+    return CHARGE._replace(request_id=f"req_{number}")
 
 
 def segment_of(data_dir: Path, content: bytes, number: int = 1) -> Path:
@@ -194,7 +192,7 @@ def test_committed_charges_are_forgotten(tmp_path: Path) -> None:
 
 def fill_a_segment(log: ChargeLog) -> list[Segment]:
     """Charges until the log rotates; the segment of each."""
-    large = replace(CHARGE, model="m" * 50_000)
+    large = CHARGE._replace(model="m" * 50_000)
     return [log.append(large) for _ in range(SEGMENT_BYTES // len(encode_record(large)) + 1)]
 
 

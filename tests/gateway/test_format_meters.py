@@ -11,6 +11,7 @@ from tests.support.formats import Json, events_in, messages_body, read_messages,
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.counting import count_stream
 from tokenbooth.gateway.messages_meter import MessagesMeter
+from tokenbooth.gateway.meter import MAX_EVENT_BYTES, BrokenStream, StreamMeter
 from tokenbooth.gateway.responses_meter import ResponsesMeter
 from tokenbooth.gateway.speech import Delivered, Meter
 
@@ -121,6 +122,57 @@ def test_cumulative_usage_of_messages_counts_once() -> None:
 
     assert meter.feed(stream(START, early, PING, LAST, STOP)) == stream(START, early, PING)
     assert meter.usage == Usage(10, 12, cached_tokens=3)
+
+
+UNREADABLE_EVENTS = (
+    b'{"type":"message_delta","usage":{"\xff":1}}',
+    b'{"type":"response.completed","response":{"usage":{"\xff":1}}}',
+    b'{"choices":[{"delta":{"content":"\xff"}}],"error":null,"usage":{"a":"\xff"}}',
+    b'{"error":' + b"[" * 100_000 + b'},"usage":{"a":' + b"[" * 100_000,
+    b'{"type":"message_start","message":{"usage":{"a":' + b"[" * 100_000,
+)
+
+
+@pytest.mark.parametrize("data", UNREADABLE_EVENTS)
+def test_an_event_that_is_no_text_or_bottomless_passes(data: bytes) -> None:
+    """It is nothing that we could read, and no reason to fail."""
+    event = b"data: " + data + b"\n\n"
+    for meter in (ResponsesMeter(), MessagesMeter(), StreamMeter(None)):
+        assert meter.feed(event) == event
+        assert (meter.usage, meter.complete()) == (None, False)
+
+
+def test_a_cost_is_not_shown_where_it_cannot_be_written() -> None:
+    """The last event may hold beside its usage what nobody can read; it leaves as it came."""
+    for meter, data in (
+        (MessagesMeter(), b'{"type":"message_delta","delta":{"stop_reason":"x"},"usage":{"output_tokens":1},"\xff":1}'),
+        (ResponsesMeter(), b'{"type":"response.completed","response":{"usage":{"input_tokens":1},"\xff":1}}'),
+    ):
+        meter.feed(b"data: " + data + b"\n\n")
+
+        assert meter.complete()
+        assert data in meter.tail(5)
+
+
+def test_a_message_that_does_not_end_breaks_the_stream() -> None:
+    """What is held back behind its last event does not fill the memory."""
+    meter = MessagesMeter()
+    meter.feed(stream(START, LAST))
+    ping = stream({"type": "ping", "padding": "x" * 1024 * 1024})
+    for _ in range(MAX_EVENT_BYTES // len(ping)):
+        assert meter.feed(ping) == b""
+    with pytest.raises(BrokenStream, match="does not end"):
+        meter.feed(ping)
+
+
+def test_an_ending_is_known_by_its_type_however_the_stream_is_cut() -> None:
+    """Beside an event of interest, another is looked at no more closely than alone."""
+    disguised = b'data: {"\\u0074ype":"response.completed"}\n\n'
+    together, alone = ResponsesMeter(), ResponsesMeter()
+    fake = stream({"type": "x", "of": {"type": "error"}})
+
+    assert together.feed(disguised + fake) == disguised + fake
+    assert alone.feed(disguised) + alone.feed(fake) == disguised + fake
 
 
 def test_a_message_that_breaks_off_is_charged_by_its_prompt_and_a_count() -> None:

@@ -12,6 +12,7 @@ import pytest
 from tests.support.gateway_rig import CHAT, MoodyStore, Rig, prompt, run_rig
 from tokenbooth.catalog import Catalog
 from tokenbooth.domain.money import NANO_PER_USD
+from tokenbooth.domain.pricing import with_markup
 from tokenbooth.settings import GatewaySettings
 
 CALLS = 60
@@ -144,10 +145,11 @@ def test_no_ceiling_is_sent_merely_to_state_one(shared: Rig) -> None:
 
 
 async def test_two_hundred_clients_spend_a_dollar_to_the_last_cent(shared: Rig) -> None:
-    """Clients that retry as told spend all of a dollar but a hundredth, and never more."""
+    """Clients that retry as told, of an upstream that takes its time, spend a dollar but a hundredth, never more."""
     account = shared.account("1")
     key = shared.credit_key(account)
-    body = prompt("[[write 1700]] [[delay 0.01]]", max_tokens=1_700)
+    # 1,700 tokens cost $0.00187, and with the prompt's worst case less than $0.002.
+    body = prompt("[[write 1700]] [[delay 0.4]]", max_tokens=1_700)
 
     async def spend(http: httpx.AsyncClient) -> None:
         while True:
@@ -161,12 +163,37 @@ async def test_two_hundred_clients_spend_a_dollar_to_the_last_cent(shared: Rig) 
                 assert answer.status_code == 200
 
     headers = {"authorization": f"Bearer {key}"}
-    # The test's server closes a connection that is idle for five seconds, so none is kept that long.
-    limits = httpx.Limits(max_connections=None, keepalive_expiry=2)
+    limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=shared.base_url, headers=headers, timeout=60, limits=limits) as http:
         await asyncio.gather(*(spend(http) for _ in range(200)))
     assert 0.99 * NANO_PER_USD <= shared.charged_nano(account) <= NANO_PER_USD
     assert sum(charge.uncollected_nano for charge in shared.charges(account)) == 0
+
+
+def test_a_plans_and_a_models_markup_are_charged_and_the_cost_is_kept(moody: MoodyStore, tmp_path: Path) -> None:
+    """The model's markup is in every price, the plan's on top of it; what the operator pays is recorded beside it."""
+    marked: dict[str, object] = {
+        "price_usd": "20",
+        "rpm": 60,
+        "budget_usd": "0.14",
+        "window": "5h",
+        "markup_percent": 50,
+    }
+
+    def dearer(catalog: Catalog) -> Catalog:
+        models = {name: replace(m, price=with_markup(m.price, 1_000)) for name, m in catalog.models.items()}
+        return replace(catalog, models=models)
+
+    with run_rig(moody, tmp_path, change_catalog=dearer, standard=marked) as rig:
+        account = rig.account("5")
+        keys = (rig.credit_key(account), rig.subscription_key(rig.subscription(account), account))
+        body = prompt("[[usage prompt=1000 completion=100]]")
+        told = [rig.post(key, body).headers["x-cost-usd"] for key in keys]
+        charges = rig.charges(account)
+    # 1,000 x 270 + 100 x 1,100, times 1.1, and times 1.1 x 1.5.
+    assert told == ["0.000418", "0.000627"]
+    assert [charge.charged_nano for charge in charges] == [418_000, 627_000]
+    assert [charge.upstream_cost_nano for charge in charges] == [380_000, 380_000]
 
 
 def test_money_that_is_only_held_is_told_apart_from_money_that_is_spent(moody: MoodyStore, tmp_path: Path) -> None:

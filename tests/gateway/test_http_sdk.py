@@ -192,9 +192,10 @@ def test_the_wire_form_of_a_stream(shared: Rig) -> None:
     ],
 )
 def test_wrong_methods_and_paths(shared: Rig, method: str, path: str, status: int, code: str) -> None:
-    """A path that does not exist is 404, one that exists with another method 405, both as error objects."""
+    """A path that does not exist is 404, one that exists with another method 405 and its methods, as error objects."""
     answer = shared.http.request(method, path)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert (status == 405) == ("allow" in answer.headers)
 
 
 def test_tokens_reach_the_client_as_they_are_written(shared: Rig) -> None:

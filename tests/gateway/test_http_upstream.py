@@ -80,9 +80,9 @@ def test_the_upstreams_retry_after_passes(scripted: Rig, scripts: Scripts, statu
     assert ask(scripted, name).headers["retry-after"] == "7"
 
 
-@pytest.mark.parametrize("value", ["soon", "-1", "1e9", "Wed, 21 Oct 2026 07:28:00 GMT", "\xb2"])
+@pytest.mark.parametrize("value", ["soon", "-1", "1e9", "21 Oct 2026", "\xb2"])
 def test_a_strange_retry_after_is_left_out(scripted: Rig, scripts: Scripts, value: str) -> None:
-    """What is no number of seconds is not passed on."""
+    """What is neither a number of seconds nor a date is not passed on."""
     name = scripts[0].add(Script((b"{}",), status=503, extra_headers=(("retry-after", value),)))
     refused = ask(scripted, name)
     assert refused.status_code == 503
@@ -119,7 +119,10 @@ def test_an_error_in_an_answer_with_status_200_is_an_error(scripted: Rig, script
     assert scripted.charges(account) == []
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[]", b"null", b"\xff\xfe", b"{"])
+BOTTOMLESS = b'{"usage":{"a":' + b"[" * 100_000 + b"}}"
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"null", b"\xff\xfe", b"{", b'{"usage":{"\xff":1}}', BOTTOMLESS])
 def test_an_answer_that_is_no_answer_is_an_error(scripted: Rig, scripts: Scripts, body: bytes) -> None:
     """What is no completion is 502 and free."""
     account = scripted.account("5")

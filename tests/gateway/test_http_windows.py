@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from tests.support.fakes import MARCH_5_2026_US
 from tests.support.gateway_rig import CHAT, JumpingClock, MoodyStore, Rig, prompt, run_rig
 from tokenbooth.domain.money import NANO_PER_USD
@@ -50,6 +52,41 @@ def test_a_spent_window_tells_when_it_resets_and_then_does(timed: Rig, clock: Ju
     timed.sync()
     assert timed.post(key, SPEND).status_code == 200
     assert timed.charged_nano(account) <= 2 * 140_000_000
+
+
+@pytest.mark.parametrize(
+    ("window", "resets_at"),
+    [
+        ("30m", "2026-03-05T10:30:00.000Z"),
+        ("5h", "2026-03-05T15:00:00.000Z"),
+        ("1d", "2026-03-06T00:00:00.000Z"),
+        ("7d", "2026-03-09T00:00:00.000Z"),
+        ("30d", "2026-03-12T00:00:00.000Z"),
+    ],
+)
+def test_a_window_of_any_length_refuses_until_it_resets(
+    moody: MoodyStore, tmp_path: Path, clock: JumpingClock, window: str, resets_at: str
+) -> None:
+    """From half an hour to thirty days: spent, refused until the instant that was told, and new from then on (46)."""
+    plan = {"price_usd": "20", "rpm": 1_000, "budget_usd": "0.14", "window": window}
+    with run_rig(moody, tmp_path, clock=clock, standard=plan) as rig:
+        account, key = subscriber(rig)
+        spend_window(rig, key)
+        refused = rig.post(key, SPEND)
+        wait_s = int(refused.headers["retry-after"])
+        assert refused.headers["x-budget-reset"] == resets_at
+        assert clock.now_us() + wait_s * 1_000_000 == int(datetime.fromisoformat(resets_at).timestamp()) * 1_000_000
+        answers = []
+        for step_s in (wait_s - 1, 1):
+            clock.advance(step_s)
+            rig.sync()
+            answers.append(rig.post(key, SPEND).status_code)
+        assert answers == [429, 200]
+        by_window: dict[int, int] = {}
+        for charge in rig.charges(account):
+            by_window[charge.window_start_us] = by_window.get(charge.window_start_us, 0) + charge.charged_nano
+        assert len(by_window) == 2
+        assert max(by_window.values()) <= 140_000_000
 
 
 def test_the_last_window_of_a_day_is_short(timed: Rig, clock: JumpingClock) -> None:

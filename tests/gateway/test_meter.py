@@ -224,6 +224,41 @@ def test_an_event_without_an_end_breaks_the_stream() -> None:
         meter.feed(piece)
 
 
+@pytest.mark.timeout(20)
+def test_a_large_event_in_many_pieces_costs_no_more_than_its_length() -> None:
+    """An upstream that dribbles one event does not keep the process busy.
+
+    The limit of this test is far above what a linear search needs and far below a quadratic one.
+    """
+    meter = StreamMeter(None)
+    event = b"data: " + b"x" * (MAX_EVENT_BYTES - 100) + b"\n\n"
+    out = [meter.feed(event[at : at + 50]) for at in range(0, len(event), 50)]
+
+    assert b"".join(out) == event
+
+
+@pytest.mark.parametrize("blank", [b"\n", b"\r\n"])
+def test_a_further_empty_line_is_an_event_of_its_own(blank: bytes) -> None:
+    """Wherever the stream is cut, the same leaves of it: an empty line behind an event that is withheld stays."""
+    stream = b'data: {"choices":[],"usage":{"prompt_tokens":1}}\n\n' + blank + b"data: 1\n\n"
+    whole, bytewise = StreamMeter(None), StreamMeter(None)
+
+    assert whole.feed(stream) == blank + b"data: 1\n\n"
+    assert b"".join(bytewise.feed(stream[at : at + 1]) for at in range(len(stream))) == blank + b"data: 1\n\n"
+
+
+def test_a_text_that_does_not_end_ends_with_its_line() -> None:
+    """A broken event is not counted together with the one behind it, wherever the stream is cut."""
+    events = [b'data: {"content":"abc\n\n', b'data: "content":"d"\n\n']
+    whole, cut = StreamMeter(None), StreamMeter(None)
+    whole.feed(b"".join(events))
+    for event in events:
+        cut.feed(event)
+        cut.delivered()
+
+    assert whole.delivered() == cut.delivered() == Delivered(events=1, text_bytes=1)
+
+
 @given(st.lists(st.binary(max_size=40), max_size=10))
 def test_any_bytes_are_metered(chunks: list[bytes]) -> None:
     """Whatever an upstream sends, the meter passes or keeps it without an error."""

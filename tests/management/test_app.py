@@ -43,6 +43,22 @@ async def test_an_unknown_path_is_404_in_the_envelope(plane: Plane, path: str) -
     }
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("OPTIONS", "/api/billing/auto-topup", "GET, PUT"),
+        ("DELETE", "/api/billing/auto-topup", "GET, PUT"),
+        ("PATCH", "/api/keys/management/mkey_1", "DELETE"),
+    ],
+)
+async def test_a_refused_method_is_told_those_that_are_taken(
+    plane: Plane, method: str, path: str, allowed: str
+) -> None:
+    """All of them, although each is a route of its own."""
+    answer = await plane.client.request(method, path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+
+
 async def test_an_unknown_method_is_405_in_the_envelope(plane: Plane) -> None:
     """With the header that names what is allowed."""
     answer = await plane.client.put("/api/plans")

@@ -45,6 +45,14 @@ def lines(found: Json) -> list[tuple[str, str]]:
     return [(line["kind"], line["amount"]) for line in listed]
 
 
+def test_an_unknown_invoice_is_the_callers_mistake(shop: Shop) -> None:
+    """Not Stripe's failure: the page after an invoice that does not exist is refused by the parameter's name (P14)."""
+    shop.subscribe()
+    refused = shop.http.get("/api/billing/invoices?after=in_unknown")
+
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "after")
+
+
 def test_invoices_have_stripes_pages(shop: Shop) -> None:
     """Newest first, each with a page that opens; another account has none."""
     assert shop.http.get("/api/billing/invoices").json()["data"] == []

@@ -11,6 +11,8 @@ from tokenbooth.store.accounts import (
     create_account,
     find_account,
     find_account_by_email,
+    is_disputed,
+    set_admin,
     set_password,
     set_stripe_customer,
     suspend,
@@ -88,3 +90,18 @@ def test_changing_an_unknown_account_is_refused(store: Store) -> None:
     """Nothing is written for an account that is not there."""
     with pytest.raises(NotFound):
         store.write_now(set_stripe_customer, "acct_1", "cus_fake")
+
+
+def test_an_operator_of_the_pages_is_noted(store: Store) -> None:
+    """Whom the operator's pages were opened to stands in the account and in the audit log; nobody unknown is."""
+    store.write_now(create_account, "acct_1", "ada@example.com", None, now_us=NOW_US)
+    store.write_now(set_admin, "acct_1", actor="operator", now_us=NOW_US)
+    admin = store.read_now(find_account, "acct_1")
+    assert admin is not None
+    assert admin.is_admin
+    assert "ada" not in repr(admin)
+    actions = select(audit_log.c.action)
+    assert store.read_now(lambda conn: list(conn.scalars(actions))) == ["account.made_admin"]
+    with pytest.raises(NotFound):
+        store.write_now(set_admin, "acct_2", actor="operator", now_us=NOW_US)
+    assert not store.read_now(is_disputed, "acct_1")

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Connection, delete, insert, text, update
 
 from tests.support.fakes import MARCH_5_2026_US
-from tests.support.store import Customer, at_once, new_customer
+from tests.support.store import Customer, at_once, new_customer, unchecked
 from tokenbooth.domain.charges import Charge, PoolKind
 from tokenbooth.domain.ledger import (
     STRIPE_CLEARING,
@@ -166,12 +166,8 @@ def test_a_balance_without_entries_is_found(store: Store, customer: Customer) ->
 def test_a_negative_credit_is_found(store: Store, customer: Customer) -> None:
     """Credit below zero is found even where the database did not check."""
 
-    def corrupt(conn: Connection) -> None:
-        conn.exec_driver_sql("PRAGMA ignore_check_constraints = ON")
-        conn.execute(insert(ledger_accounts).values(id="credit:nobody", kind="credit", balance_nano=-9))
-        conn.exec_driver_sql("PRAGMA ignore_check_constraints = OFF")
-
-    assert AuditRow("floor", "credit:nobody", -9, 0) in _audited(store, corrupt).differences
+    unchecked(store, "INSERT INTO ledger_accounts VALUES ('credit:nobody', 'credit', -9)")
+    assert AuditRow("floor", "credit:nobody", -9, 0) in store.read_now(audit).differences
 
 
 def test_a_changed_entry_is_found(store: Store, customer: Customer) -> None:
@@ -200,13 +196,7 @@ def test_a_transfer_without_entries_is_found(store: Store, customer: Customer) -
 
 def test_entries_of_nothing_are_found(store: Store, customer: Customer) -> None:
     """Entries whose transfer or account is missing are found where the database did not check."""
-    with store.engine.connect() as conn:
-        # The pragma has no effect inside a transaction, so it is given to the driver's connection.
-        driver = conn.connection.driver_connection
-        assert driver is not None
-        driver.execute("PRAGMA foreign_keys = OFF")
-        driver.execute("INSERT INTO ledger_entries VALUES ('tr_gone', 0, 'credit:gone', 3)")
-        driver.execute("PRAGMA foreign_keys = ON")
+    unchecked(store, "INSERT INTO ledger_entries VALUES ('tr_gone', 0, 'credit:gone', 3)")
     assert store.read_now(audit).differences == (
         AuditRow("entry_without_account", "credit:gone", 0, 3),
         AuditRow("entry_without_transfer", "tr_gone", 1, 0),
@@ -324,8 +314,11 @@ def test_a_period_that_nobody_paid_is_found(store: Store, customer: Customer) ->
 
 def test_the_audit_changes_nothing(store: Store, customer: Customer) -> None:
     """The audit only reads: it succeeds on a connection that may not write."""
+    begin, end = ("PRAGMA query_only = ON", "PRAGMA query_only = OFF")
+    if not store.is_sqlite:
+        begin, end = ("SET TRANSACTION READ ONLY", "SELECT 1")
     with store.engine.connect() as conn, conn.begin():
-        conn.execute(text("PRAGMA query_only = ON"))
+        conn.execute(text(begin))
         report = audit(conn)
-        conn.execute(text("PRAGMA query_only = OFF"))
+        conn.execute(text(end))
     assert report.clean

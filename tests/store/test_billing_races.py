@@ -14,26 +14,17 @@ from tokenbooth.domain.ledger import SUBSCRIPTION_REVENUE, credit_of
 from tokenbooth.domain.stripe_commands import StripeCommand
 from tokenbooth.store import billing, inbox, ledger
 from tokenbooth.store.audit import audit
-from tokenbooth.store.engine import Store, open_store
-from tokenbooth.store.migrate import migrate
+from tokenbooth.store.engine import Store
 
 A = TypeVar("A")
 R = TypeVar("R")
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def database(request: pytest.FixtureRequest) -> Iterator[Store]:
-    """An empty database of each kind; its ledger is audited afterwards."""
-    if request.param == "sqlite":
-        opened: Store = request.getfixturevalue("store")
-        yield opened
-        assert opened.read_now(audit).differences == ()
-        return
-    opened = open_store(request.getfixturevalue("postgres_url"))
-    migrate(opened.engine)
-    yield opened
-    assert opened.read_now(audit).differences == ()
-    opened.close()
+@pytest.fixture
+def database(store: Store) -> Iterator[Store]:
+    """An empty database; its ledger is audited afterwards."""
+    yield store
+    assert store.read_now(audit).differences == ()
 
 
 @pytest.fixture

@@ -8,14 +8,17 @@ from tests.support.store import Customer, new_customer
 from tests.support.stripe_state import PRO, TOP_UP, TOP_UP_NANO, new_checkout, paid_topup
 from tokenbooth.domain.ledger import PROMOTION, TransferKind, credit_of
 from tokenbooth.domain.money import NANO_PER_USD
-from tokenbooth.domain.stripe_commands import CheckoutExpired, CheckoutFailed
-from tokenbooth.errors import Conflict
-from tokenbooth.store import billing, checkouts, ledger
+from tokenbooth.domain.stripe_commands import CheckoutExpired, CheckoutFailed, CreditDirect, DirectFailed
+from tokenbooth.errors import Conflict, RateLimited, Unprocessable
+from tokenbooth.ids import IdPrefix, new_id
+from tokenbooth.store import billing, checkouts, ledger, payments
 from tokenbooth.store.checkouts import CheckoutStatus
 from tokenbooth.store.engine import Store
 from tokenbooth.store.tables import checkouts as rows
 
 DAY_US = 86_400 * 1_000_000
+CARD = checkouts.Offer(checkouts.CheckoutKind.DIRECT_TOP_UP, None, TOP_UP_NANO, card_id="pm_1")
+CAPS = checkouts.TopUpCaps(young_us=DAY_US, young_daily_nano=2 * TOP_UP_NANO, max_declined=2)
 
 
 @pytest.fixture
@@ -171,3 +174,115 @@ def test_credits_count_a_top_up_that_paid_a_debt_whole(store: Store, ada: Custom
     assert store.read_now(billing.credits_view, ada.account_id) == billing.CreditsView(
         balance_nano=20 * NANO_PER_USD, total_topup_nano=TOP_UP_NANO, total_spent_nano=0
     )
+
+
+def ask(store: Store, customer: Customer, offer: checkouts.Offer, *, now_us: int = NOW_US) -> str:
+    """Note a checkout under caps; returns its id."""
+    checkout_id = new_id(IdPrefix.CHECKOUT, now_us)
+    store.write_now(
+        checkouts.create_checkout,
+        checkout_id=checkout_id,
+        account_id=customer.account_id,
+        offer=offer,
+        max_pending=100,
+        now_us=now_us,
+        caps=CAPS,
+    )
+    return checkout_id
+
+
+def direct(customer: Customer, checkout_id: str, *, intent: str = "pi_1", currency: str = "usd") -> CreditDirect:
+    """The saved card was charged."""
+    return CreditDirect(checkout_id, customer.account_id, intent, TOP_UP_NANO, currency)
+
+
+def test_a_young_account_tops_up_so_much_a_day(store: Store, ada: Customer) -> None:
+    """Unpaid pages count, plans don't, and after a day, or its youth, there is more."""
+    for _ in range(2):
+        ask(store, ada, TOP_UP)
+    with pytest.raises(Unprocessable) as refusal:
+        ask(store, ada, TOP_UP)
+    assert refusal.value.code == "top_up_cap_exceeded"
+    ask(store, ada, PRO)
+    ask(store, ada, TOP_UP, now_us=NOW_US + DAY_US)
+
+
+def test_a_card_is_not_tried_again_and_again(store: Store, ada: Customer) -> None:
+    """After two declined cards no saved one is charged that day; a page may still be paid."""
+    for _ in range(2):
+        store.write_now(checkouts.refuse, ask(store, ada, CARD), "declined", now_us=NOW_US)
+    with pytest.raises(RateLimited) as refusal:
+        ask(store, ada, CARD)
+    assert refusal.value.code == "too_many_declined_cards"
+    ask(store, ada, TOP_UP)
+    ask(store, ada, CARD, now_us=NOW_US + DAY_US)
+
+
+def test_a_charged_card_is_credited_once(store: Store, ada: Customer) -> None:
+    """2: repeated, also after a failure that was told late; the failure changes nothing."""
+    checkout_id = ask(store, ada, CARD)
+    failed = DirectFailed(checkout_id, ada.account_id, "pi_1", "declined")
+    for command in (direct(ada, checkout_id), failed, direct(ada, checkout_id)):
+        assert store.write_now(billing.apply, command, now_us=NOW_US) is None
+    assert credit_nano(store, ada.account_id) == TOP_UP_NANO
+    assert status_of(store, checkout_id) == CheckoutStatus.PAID
+
+
+def test_a_charge_that_fails_brings_nothing_and_a_later_success_does(store: Store, ada: Customer) -> None:
+    """3: failed first, then charged after all."""
+    checkout_id = ask(store, ada, CARD)
+    failed = DirectFailed(checkout_id, ada.account_id, "pi_1", "declined")
+    assert store.write_now(billing.apply, failed, now_us=NOW_US) is None
+    assert (credit_nano(store, ada.account_id), status_of(store, checkout_id)) == (0, CheckoutStatus.FAILED)
+    assert store.write_now(billing.apply, direct(ada, checkout_id), now_us=NOW_US) is None
+    assert credit_nano(store, ada.account_id) == TOP_UP_NANO
+
+
+def test_a_charge_that_differs_from_our_record_is_left_to_a_person(store: Store, ada: Customer) -> None:
+    """5: an unknown one, another account's, another kind's, another payment's, another currency's."""
+    bob = new_customer(store, now_us=NOW_US, email="bob@example.com")
+    checkout_id, page_id, paid_id = ask(store, ada, CARD), ask(store, ada, TOP_UP), ask(store, bob, CARD)
+    store.write_now(billing.apply, direct(bob, paid_id, intent="pi_bob"), now_us=NOW_US)
+
+    def said(command: CreditDirect | DirectFailed) -> str | None:
+        return store.write_now(billing.apply, command, now_us=NOW_US)
+
+    other = "The top-up belongs to another account or is of another kind than the payment says."
+    assert said(direct(ada, "chk_unknown")) == "There is no such top-up here."
+    assert said(DirectFailed("chk_unknown", ada.account_id, None, "x")) == "There is no such top-up here."
+    assert said(direct(bob, checkout_id)) == other
+    assert said(direct(ada, page_id)) == other
+    assert said(direct(bob, paid_id, intent="pi_2")) == "The top-up belongs to another payment than this one."
+    differs = "The amount or the currency that was charged differs from what the top-up asked for."
+    assert said(direct(ada, checkout_id, currency="eur")) == differs
+    assert (credit_nano(store, ada.account_id), status_of(store, checkout_id)) == (0, CheckoutStatus.REVIEW)
+
+
+def test_an_unknown_checkout_does_not_expire(store: Store, ada: Customer) -> None:
+    """Nor does another account's."""
+    checkout_id = new_checkout(store, ada.account_id, TOP_UP, now_us=NOW_US)
+    expired = [CheckoutExpired("chk_unknown", "cs_1", ada.account_id), CheckoutExpired(checkout_id, "cs_1", "acct_2")]
+    assert all(store.write_now(billing.apply, command, now_us=NOW_US) for command in expired)
+    assert status_of(store, checkout_id) == CheckoutStatus.PENDING
+
+
+def test_sessions_that_nobody_told_of_are_found(store: Store, ada: Customer) -> None:
+    """The reconciler asks Stripe about unpaid ones of a span of time."""
+    checkout_id = new_checkout(store, ada.account_id, TOP_UP, now_us=NOW_US)
+    new_checkout(store, ada.account_id, TOP_UP, now_us=NOW_US)
+    store.write_now(checkouts.set_session, checkout_id, "cs_1", now_us=NOW_US)
+    found = [
+        store.read_now(checkouts.pending_sessions, before_us=before_us, since_us=since_us)
+        for before_us, since_us in ((NOW_US + 1, NOW_US), (NOW_US, NOW_US - 1), (NOW_US + 2, NOW_US + 1))
+    ]
+    assert found == [[(checkout_id, "cs_1")], [], []]
+
+
+def test_a_payment_is_found_by_each_of_its_names(store: Store, ada: Customer) -> None:
+    """By payment intent and by our checkout; an unknown name is none."""
+    checkout_id = new_checkout(store, ada.account_id, TOP_UP, now_us=NOW_US)
+    store.write_now(billing.apply, paid_topup(ada.account_id, checkout_id), now_us=NOW_US)
+    found = [store.read_now(payments.find, name) for name in ("pi_of_cs_at_stripe", checkout_id, "pi_unknown")]
+    assert found[0] is not None
+    assert found == [found[0], found[0], None]
+    assert (found[0].paid_nano, found[0].credited_nano) == (TOP_UP_NANO, TOP_UP_NANO)

@@ -33,6 +33,11 @@ def fail_after(conn: Connection, number: int) -> None:
     raise ValueError(number)
 
 
+def wait_for(_conn: Connection, gate: threading.Event) -> bool:
+    """Whether the gate was opened while this waited."""
+    return gate.wait(10)
+
+
 async def test_a_failing_operation_is_rolled_back_alone(store: Store) -> None:
     """Of operations committed together one that fails leaves nothing, and takes nothing with it."""
     gate = threading.Event()
@@ -46,6 +51,20 @@ async def test_a_failing_operation_is_rolled_back_alone(store: Store) -> None:
     assert [outcomes[0], outcomes[2]] == [1, 3]
     assert isinstance(outcomes[1], ValueError)
     assert await store.read(numbers) == [1, 3]
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+async def test_nothing_runs_on_the_callers_loop(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """A report that takes long, or a write, holds nobody up: the loop goes on and can even end the wait for it."""
+    url = f"sqlite:///{tmp_path / 'x.db'}" if engine == "sqlite" else request.getfixturevalue("postgres_url")
+    opened = open_store(url)
+    for call in (opened.read, opened.write):
+        gate = threading.Event()
+        slow = asyncio.create_task(call(wait_for, gate))
+        await asyncio.sleep(0)
+        gate.set()
+        assert await slow
+    opened.close()
 
 
 async def test_a_cancelled_caller_does_not_end_the_writer(store: Store) -> None:
@@ -78,6 +97,52 @@ async def test_a_database_that_breaks_is_unavailable_and_comes_back(store: Store
         await store.read(lambda conn: conn.execute(text("SELECT * FROM no_such_table")))
 
     assert await store.write(put, 1) == 1
+
+
+async def test_a_group_that_breaks_tells_everybody_who_still_waits(store: Store) -> None:
+    """Who went away is not told; who waits is told that nothing was done, and nothing was."""
+    running, gate = threading.Event(), threading.Event()
+
+    def slow(conn: Connection) -> None:
+        running.set()
+        gate.wait(10)
+
+    first = asyncio.create_task(store.write(slow))
+    await asyncio.to_thread(running.wait, 10)
+    gone, waits, breaks = (
+        asyncio.create_task(store.write(work))
+        for work in (
+            lambda conn: put(conn, 1),
+            lambda conn: put(conn, 2),
+            lambda conn: conn.execute(text("SELECT * FROM no_such_table")),
+        )
+    )
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.sleep(0)
+    gate.set()
+    outcomes = await asyncio.gather(first, gone, waits, breaks, return_exceptions=True)
+
+    assert [type(outcome) for outcome in outcomes[1:]] == [asyncio.CancelledError, StoreUnavailable, StoreUnavailable]
+    assert await store.read(numbers) == []
+
+
+async def test_more_operations_than_a_group_takes_are_all_done(store: Store) -> None:
+    """What queued up behind a slow commit is committed in several groups."""
+    running, gate = threading.Event(), threading.Event()
+
+    def slow(conn: Connection) -> None:
+        running.set()
+        gate.wait(10)
+
+    first = asyncio.create_task(store.write(slow))
+    await asyncio.to_thread(running.wait, 10)
+    others = [asyncio.create_task(store.write(put, number)) for number in range(600)]
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(first, *others)
+
+    assert await store.read(numbers) == list(range(600))
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])

@@ -202,3 +202,9 @@ def test_rows_of_deleted_keys_are_bounded_too(store: Store, account_id: str) -> 
     with pytest.raises(Conflict) as refused:
         create(store, new_key_of(account_id), max_keys=1)
     assert refused.value.code == "too_many_keys"
+
+
+def test_no_digest_is_shown(account_id: str) -> None:
+    """P12: what is to be stored of a key does not show its digest where it is printed."""
+    new = new_key_of(account_id)
+    assert repr(new) == f"NewApiKey({new.id!r})"

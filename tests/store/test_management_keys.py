@@ -77,3 +77,4 @@ def test_keys_are_bounded(store: Store) -> None:
     with pytest.raises(Conflict) as refused:
         store.write_now(create_management_key, new, max_keys=2, actor="operator", now_us=NOW_US)
     assert refused.value.code == "too_many_keys"
+    assert repr(new) == "NewManagementKey('mkey_3')"

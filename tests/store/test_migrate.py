@@ -86,8 +86,10 @@ def test_the_known_revisions_are_the_files() -> None:
 
 def test_a_second_migration_does_nothing(engine: Engine) -> None:
     """Migrating twice changes the database once."""
-    assert migrate(engine) == Migration(before=None, after=REVISIONS[-1])
-    assert migrate(engine) == Migration(before=REVISIONS[-1], after=REVISIONS[-1])
+    first, second = migrate(engine), migrate(engine)
+    assert first == Migration(before=None, after=REVISIONS[-1])
+    assert second == Migration(before=REVISIONS[-1], after=REVISIONS[-1])
+    assert (first.changed, second.changed) == (True, False)
 
 
 def test_the_state_of_a_database_is_told(engine: Engine) -> None:

@@ -6,15 +6,12 @@ from sqlalchemy import Connection, select
 
 from tests.support.fakes import MARCH_5_2026_US, FakeClock
 from tests.support.gateway_rig import MODEL, run_rig
-from tests.support.store import store
 from tokenbooth.jobs.retention import UsageRetention
 from tokenbooth.store.audit import audit
 from tokenbooth.store.engine import Store
 from tokenbooth.store.retention import prune_usage, pruned_until_us
 from tokenbooth.store.tables import usage_events
 from tokenbooth.store.usage_reports import GroupBy, Span, usage_by
-
-__all__ = ["store"]
 
 DAY_US = 86_400_000_000
 

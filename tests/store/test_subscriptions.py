@@ -5,19 +5,27 @@ from itertools import permutations
 import pytest
 from sqlalchemy import Connection, select
 
+from tests.support.billing_rows import add_subscription
 from tests.support.fakes import MARCH_5_2026_US as NOW_US
 from tests.support.store import Customer, new_customer
 from tests.support.stripe_state import MONTH_US, PRO, PRO_NANO, TOP_UP, grant, new_checkout, upsert
-from tokenbooth.domain.ledger import SUBSCRIPTION_REVENUE
+from tokenbooth.domain.ledger import SUBSCRIPTION_REVENUE, TAX_DUE
+from tokenbooth.domain.money import NANO_PER_USD
+from tokenbooth.domain.plans import Interval, Plan
 from tokenbooth.domain.stripe_commands import (
+    BookProration,
     GrantPeriod,
     MarkPaymentFailed,
     StripeCommand,
     UpsertSubscription,
 )
 from tokenbooth.domain.subscriptions import SubscriptionStatus, SubscriptionTerms
+from tokenbooth.errors import NotFound
 from tokenbooth.store import billing, changes, ledger, subscriptions
+from tokenbooth.store.audit import audit
+from tokenbooth.store.checkouts import CheckoutKind, Offer
 from tokenbooth.store.engine import Store
+from tokenbooth.store.keys import NewApiKey, create_api_key
 from tokenbooth.store.subscriptions import StaleSnapshot
 from tokenbooth.store.tables import checkouts, subscription_periods
 from tokenbooth.store.tables import subscriptions as rows
@@ -266,3 +274,118 @@ def test_only_its_own_paid_subscription_is_found(store: Store, ada: Customer, ch
     assert found.stripe_subscription_id == "sub_at_stripe"
     assert store.read_now(subscriptions.find_own, bob.account_id, subscription_id) is None
     assert store.read_now(billing.subscription_view, bob.account_id, subscription_id, {}, NOW_US) is None
+
+
+def own_id(store: Store) -> str:
+    """Our id of the one subscription at Stripe."""
+    return store.read_now(subscriptions.id_of, "sub_at_stripe")
+
+
+def test_a_subscription_is_named_both_ways(store: Store, ada: Customer, checkout_id: str) -> None:
+    """Ours by Stripe's id and Stripe's by ours; an unknown one is told."""
+    apply(store, upsert(ada.account_id, checkout_id), grant("in_1", NOW_US))
+    assert store.read_now(subscriptions.stripe_id_of, own_id(store)) == "sub_at_stripe"
+    for look_up in (subscriptions.id_of, subscriptions.stripe_id_of):
+        with pytest.raises(NotFound):
+            store.read_now(look_up, "sub_unknown")
+    standing = store.read_now(subscriptions.standings)["sub_at_stripe"]
+    assert (standing.status, standing.cancel_at_us, standing.paid_until_us) == (ACTIVE, None, NOW_US + MONTH_US)
+
+
+def test_a_cancellation_of_ours_is_seen_at_once(store: Store, ada: Customer, checkout_id: str) -> None:
+    """Set to end, and set to go on again."""
+    apply(store, upsert(ada.account_id, checkout_id), grant("in_1", NOW_US))
+    shown = []
+    for cancel_at_us in (NOW_US + MONTH_US, None):
+        store.write_now(subscriptions.set_to_cancel, own_id(store), cancel_at_us, now_us=NOW_US)
+        view = store.read_now(billing.subscription_view, ada.account_id, own_id(store), {}, NOW_US)
+        assert view is not None
+        shown.append((view.cancel_at_period_end, view.budget))
+    assert shown == [(True, None), (False, None)]
+
+
+def change_plan(store: Store, customer: Customer, *, amount_nano: int = 2 * PRO_NANO) -> str:
+    """Note the change to a dearer plan, as the API does before it asks Stripe."""
+    offer = Offer(CheckoutKind.PLAN_CHANGE, "max", amount_nano, None, own_id(store))
+    return new_checkout(store, customer.account_id, offer, now_us=NOW_US)
+
+
+def test_a_change_of_plan_takes_effect_when_stripe_names_it(store: Store, ada: Customer, checkout_id: str) -> None:
+    """The new plan at the price that we noted; renewals are granted at either price, the difference is booked once."""
+    apply(store, upsert(ada.account_id, checkout_id), grant("in_1", NOW_US))
+    change_id = change_plan(store, ada)
+    apply(store, upsert(ada.account_id, change_id), upsert(ada.account_id, change_id))
+    ((plan, price_nano, _),) = terms_by_plan(store)
+    assert (plan, price_nano) == ("max", 2 * PRO_NANO)
+    difference = BookProration("sub_at_stripe", "in_2", 30 * NANO_PER_USD, NANO_PER_USD, "usd", "pi_of_in_2")
+    apply(store, difference, difference)
+    assert store.read_now(ledger.balance_nano, SUBSCRIPTION_REVENUE) == PRO_NANO + 29 * NANO_PER_USD
+    assert store.read_now(ledger.balance_nano, TAX_DUE) == NANO_PER_USD
+    apply(store, grant("in_3", NOW_US + MONTH_US), grant("in_4", NOW_US + 2 * MONTH_US, amount_nano=2 * PRO_NANO))
+    assert [invoice for invoice, _, _ in periods(store)] == ["in_1", "in_3", "in_4"]
+    assert store.read_now(audit).differences == ()
+
+
+def test_a_change_that_we_did_not_note_for_it_changes_nothing(store: Store, ada: Customer, checkout_id: str) -> None:
+    """An unknown checkout, one that sells something else, and a change of another subscription."""
+    apply(store, upsert(ada.account_id, checkout_id), grant("in_1", NOW_US))
+    second = new_checkout(store, ada.account_id, PRO, now_us=NOW_US)
+    apply(store, upsert(ada.account_id, second, stripe_id="sub_2"))
+    top_up_id = new_checkout(store, ada.account_id, TOP_UP, now_us=NOW_US)
+    for named in ("chk_unknown", top_up_id):
+        apply(store, upsert(ada.account_id, named))
+    apply(store, upsert(ada.account_id, change_plan(store, ada), stripe_id="sub_2"), upsert(ada.account_id, None))
+    assert [plan for plan, _, _ in terms_by_plan(store)] == ["pro", "pro"]
+
+
+def test_a_difference_in_price_of_nothing_known_is_left_to_a_person(
+    store: Store, ada: Customer, checkout_id: str
+) -> None:
+    """An unknown subscription's, and one in another currency; one that credit of the customer's paid moves nothing."""
+    apply(store, upsert(ada.account_id, checkout_id), grant("in_1", NOW_US))
+    unknown = BookProration("sub_unknown", "in_2", 10, 0, "usd", None)
+    euro = BookProration("sub_at_stripe", "in_2", 10, 0, "eur", None)
+    nothing = BookProration("sub_at_stripe", "in_2", 0, 0, "usd", None)
+    said = [store.write_now(billing.apply, command, now_us=NOW_US) for command in (unknown, euro, nothing)]
+    assert said == [
+        "The paid invoice is of a subscription that is not known here.",
+        "The invoice was paid in another currency than ours.",
+        None,
+    ]
+    assert store.read_now(ledger.balance_nano, SUBSCRIPTION_REVENUE) == PRO_NANO
+
+
+def test_a_subscription_without_a_checkout_of_ours_has_one_price(store: Store, ada: Customer) -> None:
+    """A row that an operator brought along is renewed at its price, whoever sold it first."""
+    subscription_id = store.write_now(add_subscription, ada.account_id, now_us=NOW_US)
+    renewed = grant("in_1", NOW_US, stripe_id=f"test-{subscription_id}")
+    assert store.write_now(billing.apply, renewed, now_us=NOW_US) is None
+    dearer = grant("in_2", NOW_US, stripe_id=f"test-{subscription_id}", amount_nano=PRO_NANO + 1)
+    assert store.write_now(billing.apply, dearer, now_us=NOW_US) is not None
+
+
+PLANS = {"pro": Plan("pro", "Pro", PRO_NANO, Interval.MONTH, 200, None, 420_000_000, "5h", 5 * 3_600_000_000)}
+
+
+def test_the_status_shows_what_a_customer_needs(store: Store, ada: Customer, checkout_id: str) -> None:
+    """Active first, budgets of the open window, keys that live; ended ones for thirty days, unpaid ones never."""
+    apply(store, upsert(ada.account_id, checkout_id), grant("in_1", NOW_US))
+    second = new_checkout(store, ada.account_id, PRO, now_us=NOW_US)
+    unpaid = new_checkout(store, ada.account_id, PRO, now_us=NOW_US)
+    apply(
+        store,
+        upsert(ada.account_id, second, stripe_id="sub_2", created_at_us=NOW_US),
+        grant("in_2", NOW_US - MONTH_US, stripe_id="sub_2"),
+        upsert(ada.account_id, second, stripe_id="sub_2", status=CANCELED, ended_at_us=NOW_US),
+        upsert(ada.account_id, unpaid, stripe_id="sub_3"),
+    )
+    new = NewApiKey("key_1", ada.account_id, "app", b"d" * 32, "sk_live_", own_id(store))
+    store.write_now(create_api_key, new, max_keys=10, grace_us=0, actor="test", now_us=NOW_US)
+
+    def status(now_us: int) -> list[tuple[SubscriptionStatus, tuple[billing.KeyView, ...], int | None]]:
+        found = store.read_now(billing.billing_status, ada.account_id, PLANS, now_us)
+        return [(v.status, v.keys, v.budget.limit_nano if v.budget else None) for v in found.subscriptions]
+
+    active = (ACTIVE, (billing.KeyView("key_1", "app"),), 420_000_000)
+    assert status(NOW_US + 1) == [active, (CANCELED, (), 420_000_000)]
+    assert status(NOW_US + billing.SHOW_ENDED_US) == [active]

@@ -1,8 +1,7 @@
 """Usage reports from the store."""
 
 import random
-
-import pytest
+from itertools import product
 
 from tests.support.billing_rows import DAY_US, HOUR_US, add_usage, charge
 from tests.support.fakes import MARCH_5_2026_US as NOW_US
@@ -14,7 +13,7 @@ ME = "acct_1"
 
 
 def many_charges() -> list[Charge]:
-    """Two hundred requests over three days, by three keys, of two models, and some of another account."""
+    """Eighty requests over three days, by three keys, of two models, and some of another account."""
     dice = random.Random(7)
     return [
         charge(
@@ -24,7 +23,7 @@ def many_charges() -> list[Charge]:
             model=dice.choice(["small", "large"]),
             cost_nano=dice.randrange(1_000_000),
         )
-        for _ in range(200)
+        for _ in range(80)
     ]
 
 
@@ -39,31 +38,34 @@ def group_of(made: Charge, group_by: GroupBy) -> str:
             return made.model
 
 
-@pytest.mark.parametrize("group_by", list(GroupBy))
-@pytest.mark.parametrize("key_id", [None, "key_a"])
-@pytest.mark.parametrize(
-    "span",
-    [
-        Span(NOW_US - 3 * DAY_US, NOW_US + HOUR_US),
-        Span(NOW_US - 2 * DAY_US - 12_345, NOW_US - 7 * HOUR_US + 99),
-        Span(NOW_US - DAY_US + 60_000_000, NOW_US - DAY_US + 120_000_000),
-        Span(NOW_US - DAY_US + 1, NOW_US - DAY_US + HOUR_US + 1),
-        Span(NOW_US + DAY_US, NOW_US + 2 * DAY_US),
-    ],
-)
-def test_sums_are_those_of_the_single_requests(store: Store, group_by: GroupBy, key_id: str | None, span: Span) -> None:
-    """For every grouping, and for spans that begin and end within an hour."""
-    charges = many_charges()
-    store.write_now(add_usage, *charges)
+SPANS = [
+    Span(NOW_US - 3 * DAY_US, NOW_US + HOUR_US),
+    Span(NOW_US - 2 * DAY_US - 12_345, NOW_US - 7 * HOUR_US + 99),
+    Span(NOW_US - DAY_US + 60_000_000, NOW_US - DAY_US + 120_000_000),
+    Span(NOW_US - DAY_US + 1, NOW_US - DAY_US + HOUR_US + 1),
+    Span(NOW_US + DAY_US, NOW_US + 2 * DAY_US),
+]
+
+
+def sums_of(charges: list[Charge], span: Span, group_by: GroupBy, key_id: str | None) -> dict[str, Sums]:
+    """What the report should say, added up request by request."""
     expected: dict[str, Sums] = {}
     for made in charges:
         if made.account_id == ME and span.from_us <= made.finished_at_us < span.to_us and key_id in (None, made.key_id):
             group = group_of(made, group_by)
             one = Sums(1, made.prompt_tokens, made.cached_tokens, made.completion_tokens, made.charged_nano)
             expected[group] = expected.get(group, Sums()) + one
-    found = store.read_now(usage_by, ME, span, group_by, key_id=key_id)
-    assert found == expected
-    assert list(found) == sorted(expected)
+    return expected
+
+
+def test_sums_are_those_of_the_single_requests(store: Store) -> None:
+    """For every grouping, and for spans that begin and end within an hour."""
+    charges = many_charges()
+    store.write_now(add_usage, *charges)
+    for span, group_by, key_id in product(SPANS, GroupBy, (None, "key_a")):
+        expected = sums_of(charges, span, group_by, key_id)
+        found = store.read_now(usage_by, ME, span, group_by, key_id=key_id)
+        assert (found, list(found)) == (expected, sorted(expected)), (span, group_by, key_id)
 
 
 def test_pages_show_every_request_once_newest_first(store: Store) -> None:
@@ -87,3 +89,13 @@ def test_pages_behind_a_position_do_not_move_when_requests_arrive(store: Store) 
     expected = store.read_now(list_requests, ME, limit=3, after=after)
     store.write_now(add_usage, *(charge(ME, finished_at_us=NOW_US + second) for second in range(1, 4)))
     assert store.read_now(list_requests, ME, limit=3, after=after) == expected
+
+
+def test_single_requests_of_a_key_and_a_span(store: Store) -> None:
+    """From the first microsecond of a span to the last, and of one key only."""
+    charges = [charge(ME, finished_at_us=NOW_US + n, key_id="key_a" if n % 2 else "key_b") for n in range(6)]
+    store.write_now(add_usage, *charges)
+    within = store.read_now(list_requests, ME, limit=9, span=Span(NOW_US + 1, NOW_US + 4))
+    assert [view.finished_at_us - NOW_US for view in within] == [3, 2, 1]
+    of_key = store.read_now(list_requests, ME, limit=9, key_id="key_a")
+    assert [view.finished_at_us - NOW_US for view in of_key] == [5, 3, 1]

@@ -1,6 +1,5 @@
 """Rows that other parts of the program write, for tests of what reads them. Only tests import it."""
 
-from dataclasses import asdict, replace
 from typing import Final
 
 from sqlalchemy import Connection, Table, insert
@@ -92,13 +91,13 @@ def charge(
 
 def by_window(made: Charge, subscription_id: str) -> Charge:
     """The same request, paid by a subscription."""
-    return replace(made, pool=PoolKind.WINDOW, subscription_id=subscription_id)
+    return made._replace(pool=PoolKind.WINDOW, subscription_id=subscription_id)
 
 
 def add_usage(conn: Connection, *charges: Charge) -> None:
     """Write single requests and their hourly and daily sums, as settlement does."""
     for made in charges:
-        conn.execute(insert(usage_events).values(**asdict(made), transfer_id="tr_test"))
+        conn.execute(insert(usage_events).values(**made._asdict(), transfer_id="tr_test"))
         sums = {
             "requests": 1,
             "prompt_tokens": made.prompt_tokens,

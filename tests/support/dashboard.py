@@ -176,7 +176,7 @@ def charge(account_id: str, key_id: str, finished_at_us: int, **changed: object)
         upstream_cost_nano=300_000,
         estimated=False,
     )
-    return replace(made, **changed)  # type: ignore[arg-type]  # names of its fields
+    return made._replace(**changed)  # type: ignore[arg-type]  # names of its fields
 
 
 def use(booth: Booth, charges: Sequence[Charge]) -> None:

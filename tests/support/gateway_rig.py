@@ -25,8 +25,9 @@ from tokenbooth.domain.keys import KeyKind, digest, shown_prefix
 from tokenbooth.domain.money import parse_usd
 from tokenbooth.errors import StoreUnavailable
 from tokenbooth.gateway.app import Gateway
-from tokenbooth.gateway.reading import Scope
-from tokenbooth.gateway.upstreams import PyreqwestUpstreams, Timeouts
+from tokenbooth.gateway.http_upstreams import HttpUpstreams
+from tokenbooth.gateway.upstreams import Timeouts
+from tokenbooth.http_connection import Bounds, Edge
 from tokenbooth.ids import IdPrefix, new_id, new_key
 from tokenbooth.sandbox.model_server import ModelServer, create_model_server
 from tokenbooth.settings import GatewaySettings, Settings
@@ -46,7 +47,6 @@ CHAT: Final = "/v1/chat/completions"
 Message = MutableMapping[str, object]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -161,15 +161,14 @@ class Rig:
         """What the account was charged for, in the order of settlement."""
         self.on_loop(self.gateway.settled())
         query = (
-            select(usage_events)
+            # The other column, `transfer_id`, is the store's own.
+            select(*(usage_events.c[name] for name in Charge._fields))
             .where(usage_events.c.account_id == account_id)
             .order_by(usage_events.c.finished_at_us, usage_events.c.request_id)
         )
 
         def read(conn: Connection) -> list[Charge]:
-            # `transfer_id` is the store's own; a charge has no such field.
-            rows = [{str(name): value for name, value in row.items()} for row in conn.execute(query).mappings()]
-            return [msgspec.convert(row, Charge) for row in rows]
+            return [msgspec.convert(tuple(row), Charge) for row in conn.execute(query)]
 
         return self.store.read_now(read)
 
@@ -280,16 +279,14 @@ class Rig:
 
 
 class _WithLife:
-    """The gateway as an application of its own, started and stopped with its server."""
+    """The life of a gateway, which is started and stopped with its server."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self.loop: asyncio.AbstractEventLoop | None = None
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await self._gateway(scope, receive, send)
-            return
+        assert scope["type"] == "lifespan"
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
@@ -336,14 +333,14 @@ def run_rig(
             store=store,
             clock=clock,
             settings=gateway_settings or GatewaySettings(),
-            max_body_bytes=settings.server.max_body_bytes,
             catalog=lambda: catalog,
             data_dir=data_dir,
             grace_us=GRACE_US,
-            upstreams=PyreqwestUpstreams(timeouts or Timeouts(connect_s=5, first_byte_s=30, idle_s=30)),
+            upstreams=HttpUpstreams(timeouts or Timeouts(connect_s=5, first_byte_s=30, idle_s=30)),
         )
         app = _WithLife(gateway)
-        with serve(app, lifespan="on") as base_url, httpx.Client(base_url=base_url, timeout=60) as http:
+        edge = Edge(gateway, Bounds(), lambda: new_id(IdPrefix.REQUEST, clock.now_us()))
+        with serve(app, lifespan="on", edge=edge) as base_url, httpx.Client(base_url=base_url, timeout=60) as http:
             assert app.loop is not None
             yield Rig(store, gateway, base_url, models, clock, app.loop, http)
     report = store.read_now(audit)

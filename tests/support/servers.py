@@ -13,6 +13,8 @@ from typing import Literal
 
 import uvicorn
 
+from tokenbooth.http_connection import PLAIN_EDGE, Edge, connection_class
+
 _START_TIMEOUT_S = 10.0
 _STOP_TIMEOUT_S = 10.0
 
@@ -31,7 +33,12 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def serve(app: Callable[..., Awaitable[None]], *, lifespan: Literal["auto", "on", "off"] = "auto") -> Iterator[str]:
+def serve(
+    app: Callable[..., Awaitable[None]],
+    *,
+    lifespan: Literal["auto", "on", "off"] = "auto",
+    edge: Edge = PLAIN_EDGE,
+) -> Iterator[str]:
     """Serves `app` from a thread of its own while the block runs.
 
     Connections that are still open when the block ends are cut after a second, so that a stream
@@ -40,6 +47,7 @@ def serve(app: Callable[..., Awaitable[None]], *, lifespan: Literal["auto", "on"
     Args:
         app: the ASGI application; it runs in an event loop of the server's thread.
         lifespan: uvicorn's setting; `auto` runs the application's start-up and shutdown if it has them.
+        edge: what clients may send, and which requests go past the application.
 
     Yields:
         The base URL, `http://127.0.0.1:<port>`, without a slash at the end.
@@ -54,10 +62,13 @@ def serve(app: Callable[..., Awaitable[None]], *, lifespan: Literal["auto", "on"
     config = uvicorn.Config(
         app,
         lifespan=lifespan,
+        http=connection_class(edge),
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=1,
+        # As the product's own server: a connection whose test is busy for some seconds is not idle.
+        timeout_keep_alive=75,
     )
     server = _Server(config, ready)
     thread = threading.Thread(target=_run, args=(server, listener, ready), name=f"serve-{port}", daemon=True)

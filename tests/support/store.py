@@ -22,11 +22,17 @@ from tokenbooth.store.tables import change_counter, metadata
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     """An empty SQLite database with the whole schema."""
-    opened = open_store(f"sqlite:///{tmp_path / 'tokenbooth.db'}")
-    metadata.create_all(opened.engine)
-    opened.write_now(_start_counter)
+    opened = open_empty_sqlite(tmp_path / "tokenbooth.db")
     yield opened
     opened.close()
+
+
+def open_empty_sqlite(path: Path) -> Store:
+    """A new SQLite database with the whole schema; the caller closes it."""
+    opened = open_store(f"sqlite:///{path}")
+    metadata.create_all(opened.engine)
+    opened.write_now(_start_counter)
+    return opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +103,24 @@ def row_counts(store: Store) -> Mapping[str, int]:
 def at_once(store: Store, work: Callable[[Connection], None]) -> None:
     """Run statements of a test's own as one transaction."""
     store.write_now(work)
+
+
+def unchecked(store: Store, statement: str) -> None:
+    """Run a statement without the database's own checks, as a damaged file or a careless hand would."""
+    with store.engine.connect() as conn:
+        # SQLite's pragmas have no effect inside a transaction, so it all goes to the driver's connection.
+        driver = conn.connection.driver_connection
+        assert driver is not None
+        if store.is_sqlite:
+            before = ["PRAGMA foreign_keys = OFF", "PRAGMA ignore_check_constraints = ON"]
+            after = ["PRAGMA foreign_keys = ON", "PRAGMA ignore_check_constraints = OFF"]
+        else:
+            floor = "ALTER TABLE ledger_accounts DROP CONSTRAINT IF EXISTS ck_ledger_accounts_credit_floor"
+            before = ["SET session_replication_role = replica", floor]
+            after = ["SET session_replication_role = origin"]
+        for line in (*before, statement, *after):
+            driver.execute(line)
+        driver.commit()
 
 
 def _start_counter(conn: Connection) -> None:

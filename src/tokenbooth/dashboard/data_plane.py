@@ -25,6 +25,12 @@ _USAGE: Final[_Json] = {
         "cost": {"type": "number", "description": "What was charged, in USD; in the usage event of a stream."},
     },
 }
+_CEILING: Final[_Json] = {
+    "type": "integer",
+    "minimum": 1,
+    "maximum": 2**31 - 1,
+    "description": "A ceiling for the answer.",
+}
 _ERRORS: Final[Mapping[str, str]] = {
     "400": "The request is wrong, or a parameter would buy something that has no price here.",
     "401": "No API key, or not a valid one.",
@@ -84,8 +90,8 @@ def _chat(model: str) -> _Json:
                 "type": "object",
                 "properties": {"include_usage": {"type": "boolean", "description": "Send usage and cost at the end."}},
             },
-            "max_tokens": {"type": "integer", "description": "A ceiling for the answer; lowered to what is free."},
-            "max_completion_tokens": {"type": "integer", "description": "The same, by its newer name."},
+            "max_tokens": {**_CEILING, "description": "A ceiling for the answer; lowered to what is free."},
+            "max_completion_tokens": {**_CEILING, "description": "The same, by its newer name."},
             "temperature": {"type": "number"},
             "tools": {"type": "array", "items": {"type": "object"}},
         },
@@ -119,7 +125,7 @@ def _responses(model: str) -> _Json:
     body["properties"] = {
         **_properties(body),
         "stream": _STREAM,
-        "max_output_tokens": {"type": "integer", "description": "A ceiling for the answer."},
+        "max_output_tokens": _CEILING,
     }
     body["example"] = {"model": model, "input": "Hello!"}
     answer: _Json = {
@@ -132,7 +138,7 @@ def _responses(model: str) -> _Json:
 
 def _completions(model: str) -> _Json:
     body = _body(model, prompt={"type": "string", "description": "What to go on from."})
-    body["properties"] = {**_properties(body), "stream": _STREAM, "max_tokens": {"type": "integer"}}
+    body["properties"] = {**_properties(body), "stream": _STREAM, "max_tokens": _CEILING}
     body["example"] = {"model": model, "prompt": "Once upon a time"}
     answer: _Json = {
         "type": "object",
@@ -154,8 +160,8 @@ def _embeddings(model: str) -> _Json:
 def _messages(model: str) -> _Json:
     body = _body(
         model,
-        max_tokens={"type": "integer", "description": "A ceiling for the answer."},
-        messages={"type": "array", "items": _MESSAGE},
+        max_tokens=_CEILING,
+        messages={"type": "array", "items": _MESSAGE, "minItems": 1},
     )
     body["properties"] = {**_properties(body), "system": {"type": "string"}, "stream": _STREAM}
     body["example"] = {"model": model, "max_tokens": 256, "messages": [{"role": "user", "content": "Hello!"}]}
@@ -173,7 +179,7 @@ def _messages(model: str) -> _Json:
 
 
 def _count_tokens(model: str) -> _Json:
-    body = _body(model, messages={"type": "array", "items": _MESSAGE})
+    body = _body(model, messages={"type": "array", "items": _MESSAGE, "minItems": 1})
     body["example"] = {"model": model, "messages": [{"role": "user", "content": "Hello!"}]}
     answer: _Json = {"type": "object", "properties": {"input_tokens": {"type": "integer"}}}
     return _operation("messages", "Count the tokens of a request; free.", answer, body=body)
@@ -225,7 +231,10 @@ def _usage() -> _Json:
 
 
 def _operation(tag: str, text: str, answer: _Json, *, body: _Json | None = None) -> _Json:
-    responses: _Json = {"200": {"description": "Done.", "content": {"application/json": {"schema": answer}}}}
+    content: _Json = {"application/json": {"schema": answer}}
+    if body is not None and "stream" in _properties(body):
+        content["text/event-stream"] = {"schema": {"type": "string"}}
+    responses: _Json = {"200": {"description": "Done.", "content": content}}
     wanted = _ERRORS if body is not None else {status: _ERRORS[status] for status in ("401", "404", "503")}
     responses |= {status: {"description": said} for status, said in wanted.items()}
     operation: _Json = {

@@ -9,6 +9,7 @@ or two of them, always the same amount.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(slots=True)
@@ -37,8 +38,7 @@ class Hold:
     open: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """How a cost was divided: charged to the customer, or uncollected; both in nano-USD."""
 
     charged_nano: int
@@ -47,7 +47,7 @@ class Settlement:
 
 def free_nano(allowances: tuple[Allowance, ...]) -> int:
     """What one call may hold on all of them."""
-    return min(allowance.free_nano() for allowance in allowances)
+    return min(map(Allowance.free_nano, allowances))
 
 
 def hold(allowances: tuple[Allowance, ...], amount_nano: int) -> Hold | None:
@@ -72,7 +72,7 @@ def settle(held: Hold, cost_nano: int) -> Settlement | None:
     charged_nano = max(min(cost_nano, free_nano(held.allowances)), 0)
     for allowance in held.allowances:
         allowance.spent_nano += charged_nano
-    return Settlement(charged_nano=charged_nano, uncollected_nano=cost_nano - charged_nano)
+    return Settlement(charged_nano, uncollected_nano=cost_nano - charged_nano)
 
 
 def release(held: Hold) -> None:

@@ -4,8 +4,8 @@ It holds no prompt, no answer and no key. Field names are short-lived on disk (a
 are written out; order matters, because the log stores records as arrays.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from tokenbooth.domain.usage import Usage
 
@@ -17,9 +17,8 @@ class PoolKind(StrEnum):
     WINDOW = "window"
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
-    """One priced answer.
+class Charge(NamedTuple):
+    """One priced answer; a tuple, because one is made, written and stored for every request.
 
     Attributes:
         request_id: ours; a charge is applied once per request id, whatever the number of replays.

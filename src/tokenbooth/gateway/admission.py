@@ -86,7 +86,15 @@ class Admission:
         grace_us: int,
         hold_share_percent: int,
         hold_wait_s: float,
+        refuse_busy: Callable[[PricedRequest], None],
     ) -> None:
+        """Args:
+        store, clock, catalog, ratios: what it decides with.
+        grace_us: how long a subscription goes on while its renewal is unpaid, microseconds.
+        hold_share_percent: the part of what is free that one call may hold.
+        hold_wait_s: how long a call waits for money that is only held.
+        refuse_busy: raises a refusal when no upstream could be asked now.
+        """
         self._store = store
         self._clock = clock
         self._catalog = catalog
@@ -94,6 +102,7 @@ class Admission:
         self._grace_us = grace_us
         self._hold_share_percent = hold_share_percent
         self._hold_wait_s = hold_wait_s
+        self._refuse_busy = refuse_busy
 
     def check_access(self, key: KeyState) -> None:
         """Whether the key may call at all, before its body is looked at.
@@ -177,6 +186,8 @@ class Admission:
         )
         if isinstance(decided, TooLittle):
             return decided
+        # The last question before anything is consumed; from here to the upstream there is no pause.
+        self._refuse_busy(request)
         held = hold(pool.allowances(), decided.amount_nano)
         if held is None:
             return TooLittle(decided.amount_nano)

@@ -1,16 +1,15 @@
-"""The data plane as one ASGI application, with its life: lock, replay, admit, drain.
+"""The data plane, with its life: lock, replay, admit, drain.
 
 Only `/v1/*` and `/anthropic/*` come here. The routes that can cost money are those of `tokenbooth.gateway.endpoints`;
 all of them go through the one admission.
 """
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Callable
 from pathlib import Path
 from traceback import extract_tb
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Final, Protocol, cast
 from urllib.parse import unquote
 
 import msgspec
@@ -21,7 +20,7 @@ from tokenbooth.clock import Clock
 from tokenbooth.gateway import anthropic, openai
 from tokenbooth.gateway.admission import Admission
 from tokenbooth.gateway.authenticate import MAX_KEYS, Keyring, presented_key
-from tokenbooth.gateway.body import Fields, decode_fields
+from tokenbooth.gateway.body import Fields, body_too_large, decode_fields, refuse_compressed
 from tokenbooth.gateway.call import Call
 from tokenbooth.gateway.changes import ChangeFeed
 from tokenbooth.gateway.charge_log import ChargeLog, DirectoryLock, next_number, read_back
@@ -30,19 +29,23 @@ from tokenbooth.gateway.count_tokens import count_tokens
 from tokenbooth.gateway.endpoints import ANTHROPIC_PREFIX, ENDPOINTS, face_of, refuse_unspoken
 from tokenbooth.gateway.exchange import Exchange
 from tokenbooth.gateway.prompt_ratio import PromptRatios
-from tokenbooth.gateway.reading import ClientGone, Message, Receive, Send, read_body
-from tokenbooth.gateway.refusals import Category, Refusal, unavailable
+from tokenbooth.gateway.refusals import Category, Refusal, too_many_requests, unavailable
 from tokenbooth.gateway.relay import Relay
+from tokenbooth.gateway.routing import Routing, rest_rules
 from tokenbooth.gateway.settle import Settler
 from tokenbooth.gateway.state import KeyState, States
+from tokenbooth.gateway.stream_slots import StreamSlot
 from tokenbooth.gateway.upstreams import Upstreams
 from tokenbooth.gateway.usage_answer import usage_answer
+from tokenbooth.http_exchange import BodyTooLarge, ClientGone, HttpExchange
 from tokenbooth.ids import IdPrefix, new_id
 from tokenbooth.live import UpstreamHealth
 from tokenbooth.settings import GatewaySettings
 from tokenbooth.store.engine import Store
 from tokenbooth.store.settlement import apply_charges
 
+_PREFIXES: Final = ("/v1/", "/anthropic/")
+_ROOTS: Final = ("/v1", "/anthropic")
 _MODEL_PATHS: Final = ("/v1/models/", "/anthropic/v1/models/")
 _REPLAY_BATCH: Final = 2_000
 _FLUSH_AT_STOP_S: Final = 10.0
@@ -69,7 +72,6 @@ class Gateway:
         store: Store,
         clock: Clock,
         settings: GatewaySettings,
-        max_body_bytes: int,
         catalog: Callable[[], Catalog],
         data_dir: Path,
         grace_us: int,
@@ -78,11 +80,11 @@ class Gateway:
         self._store = store
         self._clock = clock
         self._settings = settings
-        self._max_body_bytes = max_body_bytes
         self._catalog = catalog
         self._data_dir = data_dir
         self._upstreams = upstreams
-        self._rng = random.Random()  # noqa: S311 - chooses upstreams by weight, nothing secret
+        rng = random.Random()  # noqa: S311 - chooses upstreams by weight, nothing secret
+        self._routing = Routing(rest_rules(settings), clock, rng)
         self._states = States(MAX_KEYS)
         self._keyring = Keyring(store, self._states)
         self._feed = ChangeFeed(store, clock, self._states, self._keyring)
@@ -95,9 +97,9 @@ class Gateway:
             grace_us=grace_us,
             hold_share_percent=settings.hold_share_percent,
             hold_wait_s=settings.hold_wait_ms / 1_000,
+            refuse_busy=self._routing.refuse_busy,
         )
-        self._open = 0
-        self._idle = asyncio.Event()
+        self._open: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self._routes: dict[tuple[str, str], Handler] = {
@@ -112,6 +114,16 @@ class Gateway:
     def routes(self) -> frozenset[tuple[str, str]]:
         """The methods and paths that are served, beside `GET /v1/models/{id}`."""
         return frozenset(self._routes)
+
+    @property
+    def open_requests(self) -> int:
+        """Requests that are served now."""
+        return len(self._open)
+
+    @property
+    def key_look_ups(self) -> int:
+        """How often the store was asked for a key since the start."""
+        return self._keyring.look_ups
 
     async def start(self) -> None:
         """Own the data directory, replay what an earlier run left, then be ready to admit.
@@ -137,7 +149,7 @@ class Gateway:
         self._relay = Relay(
             self._upstreams,
             self._settler,
-            self._rng,
+            self._routing,
             max_draining=self._settings.max_draining,
             keep_alive_s=self._settings.keep_alive_s,
         )
@@ -150,10 +162,7 @@ class Gateway:
     async def stop(self, drain_s: float) -> None:
         """Admit nothing any more, let calls end within `drain_s`, settle, let the data directory go."""
         self._stopping = True
-        if self._open:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(drain_s):
-                    await self._idle.wait()
+        await self._end_calls(drain_s)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -162,6 +171,14 @@ class Gateway:
         self._charge_log.close()
         await self._upstreams.close()
         self._lock.release()
+
+    async def _end_calls(self, drain_s: float) -> None:
+        """Let calls end; cut off what has not ended in time, charging for what was delivered."""
+        if self._open:
+            _, late = await asyncio.wait(self._open, timeout=drain_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     async def settled(self) -> None:
         """See `tokenbooth.live.Live.settled`."""
@@ -178,21 +195,29 @@ class Gateway:
 
     def upstream_health(self) -> list[UpstreamHealth]:
         """See `tokenbooth.live.Live.upstream_health`."""
-        models = self._catalog().models.values()
-        names = sorted({route.upstream.name for model in models for route in model.routes})
-        return [UpstreamHealth(name, "up", 0, 0, None, None) for name in names]
+        return self._routing.report(self._catalog().models.values())
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Serve one HTTP request."""
-        call = Call(scope, receive, send, new_id(IdPrefix.REQUEST, self._clock.now_us()))
-        self._open += 1
-        self._idle.clear()
+    def takes(self, path: str) -> bool:
+        """Whether a path belongs to the data plane."""
+        return path.startswith(_PREFIXES) or path in _ROOTS
+
+    def serve(self, exchange: HttpExchange) -> None:
+        """Serve one HTTP request, in a task of its own."""
+        call = Call(exchange, new_id(IdPrefix.REQUEST, self._clock.now_us()))
+        self._open.add(asyncio.get_running_loop().create_task(self._run(call)))
+
+    async def _run(self, call: Call) -> None:
         try:
             await self._serve(call)
         except Refusal as refusal:
-            await self._refuse(call, refusal)
+            self._refuse(call, refusal)
+        except BodyTooLarge as refused:
+            self._refuse(call, body_too_large(refused.most_bytes))
         except ClientGone:
-            return
+            pass
+        except asyncio.CancelledError:
+            call.http.abort()
+            raise
         except Exception as failure:
             # The type alone: a message could quote what a customer sent.
             _log.error(
@@ -203,25 +228,27 @@ class Gateway:
                 where=_where(failure),
                 note="A bug: report it with this line. The caller got a 500; the call's hold is released.",
             )
-            if not call.began:
-                await self._refuse(call, _FAILED)
+            if call.http.began:
+                call.http.abort()
+            else:
+                self._refuse(call, _FAILED)
         finally:
-            self._open -= 1
-            if not self._open:
-                self._idle.set()
+            self._open.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     async def _serve(self, call: Call) -> None:
         if self._stopping:
             raise unavailable()
-        handler = self._routes.get((call.scope["method"], call.path))
-        if handler is None and call.scope["method"] == "GET" and call.path.startswith(_MODEL_PATHS):
+        if len(self._open) > self._settings.max_open_requests:
+            raise too_many_requests(len(self._open) - 1, self._settings.max_open_requests)
+        handler = self._routes.get((call.http.method, call.path))
+        if handler is None and call.http.method == "GET" and call.path.startswith(_MODEL_PATHS):
             handler = self._model
         if handler is None:
             raise self._no_route(call)
         await handler(call)
 
     async def _authenticate(self, call: Call) -> KeyState:
-        presented = presented_key(call.scope["headers"])
+        presented = presented_key(call.http.headers)
         key = self._keyring.known(presented) or await self._keyring.find(presented)
         stale_us = self._clock.monotonic_us() - self._feed.synced_at_us
         if stale_us > self._settings.stale_key_ttl_s * 1_000_000:
@@ -232,10 +259,12 @@ class Gateway:
 
     async def _read(self, call: Call) -> tuple[KeyState, Fields, Model, int]:
         """The key, the top level of the body, the model that it names, and the size of the body in bytes."""
-        await self._authenticate(call)
-        body = await read_body(call.scope, call.receive, self._max_body_bytes)
-        # A body may take minutes to arrive, and the key may have ended meanwhile.
         key = await self._authenticate(call)
+        refuse_compressed(call.http.headers)
+        body = await call.http.body()
+        if call.http.waited:
+            # A body may take minutes to arrive, and the key may have ended meanwhile.
+            key = await self._authenticate(call)
         fields = decode_fields(body, self._settings.max_json_depth)
         name = model_name(fields)
         model = self._catalog().models.get(name)
@@ -246,37 +275,42 @@ class Gateway:
     async def _paid(self, call: Call) -> None:
         key, fields, model, body_bytes = await self._read(call)
         endpoint = ENDPOINTS[call.path]
-        request = endpoint.read(fields, model, body_bytes, call.scope["headers"])
+        request = endpoint.read(fields, model, body_bytes, call.http.headers)
         refuse_unspoken(request)
         if not self._settler.accepts():
             raise unavailable()
+        limit = self._settings.max_streams_per_key
+        slot = StreamSlot(key, limit) if limit is not None and request.stream else None
         # From here on the key's state must not be dropped from memory, also while the call waits for money.
         key.account.in_use += 1
         try:
             call.pool = await self._admission.pool(key)
             admitted = await self._admission.admit(key, request, call.pool)
             call.pool = admitted.pool
-            call.exchange = Exchange(
-                request_id=call.request_id,
-                admitted=admitted,
-                receive=call.receive,
-                send=call.send,
-                endpoint=endpoint,
-                clock=self._clock,
+            await self._relay.run(
+                Exchange(
+                    request_id=call.request_id,
+                    admitted=admitted,
+                    http=call.http,
+                    endpoint=endpoint,
+                    clock=self._clock,
+                    stream_slot=slot,
+                )
             )
-            await self._relay.run(call.exchange)
         finally:
+            if slot is not None:
+                slot.free()
             key.account.in_use -= 1
 
     async def _count_tokens(self, call: Call) -> None:
         _, fields, model, body_bytes = await self._read(call)
-        await call.answer(200, count_tokens(fields, model, body_bytes, call.scope["headers"]))
+        call.answer(200, count_tokens(fields, model, body_bytes, call.http.headers))
 
     async def _models(self, call: Call) -> None:
         await self._authenticate(call)
         models = self._catalog().models.values()
         shown = anthropic.model_list(models) if call.path.startswith(ANTHROPIC_PREFIX) else openai.model_list(models)
-        await call.answer(200, shown)
+        call.answer(200, shown)
 
     async def _model(self, call: Call) -> None:
         await self._authenticate(call)
@@ -285,29 +319,32 @@ class Gateway:
         if model is None:
             raise _unknown_model(name)
         shape = anthropic.model_object if call.path.startswith(ANTHROPIC_PREFIX) else openai.model_object
-        await call.answer(200, msgspec.json.encode(shape(model)))
+        call.answer(200, msgspec.json.encode(shape(model)))
 
     async def _usage(self, call: Call) -> None:
         key = await self._authenticate(call)
         pool = call.pool = await self._admission.pool(key)
         body = usage_answer(key, pool, self._clock.monotonic_us())
-        await call.answer(200, body, face_of(call.path).limits(key, pool, self._clock))
+        call.answer(200, body, face_of(call.path).limits(key, pool, self._clock))
 
-    async def _refuse(self, call: Call, refusal: Refusal) -> None:
+    def _refuse(self, call: Call, refusal: Refusal) -> None:
         face = face_of(call.path)
         headers = refusal.all_headers()
         if call.key is not None:
             headers += face.limits(call.key, call.pool, self._clock)
         status, body = face.error(refusal, call.request_id)
-        await call.answer(status, body, headers)
+        call.answer(status, body, headers)
 
     def _no_route(self, call: Call) -> Refusal:
         methods = sorted({method for method, path in self._routes if path == call.path})
         if call.path.startswith(_MODEL_PATHS):
             methods = ["GET"]
         if methods:
-            return Refusal(405, Category.INVALID, "method_not_allowed", f"{call.path} takes {', '.join(methods)} only.")
-        return Refusal(404, Category.NOT_FOUND, "not_found", f"There is no {call.scope['method']} {call.path[:200]}.")
+            allowed = ", ".join(methods)
+            refusal = Refusal(405, Category.INVALID, "method_not_allowed", f"{call.path} takes {allowed} only.")
+            refusal.headers = [(b"allow", allowed.encode())]
+            return refusal
+        return Refusal(404, Category.NOT_FOUND, "not_found", f"There is no {call.http.method} {call.path[:200]}.")
 
     async def _replay(self) -> None:
         left = await asyncio.to_thread(read_back, self._data_dir)

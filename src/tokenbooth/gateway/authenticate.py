@@ -30,6 +30,8 @@ class Keyring:
         # Hashing and checking a key costs more than the rest of authentication; the text is only ever in memory.
         self._digests: OrderedDict[bytes, bytes] = OrderedDict()
         self._loading: dict[bytes, asyncio.Task[KeyState | None]] = {}
+        self.look_ups = 0
+        """How often the store was asked for a key."""
 
     def known(self, presented: bytes) -> KeyState | None:
         """The state of a presented key that is in memory, without waiting."""
@@ -66,6 +68,7 @@ class Keyring:
     async def _load(self, key_digest: bytes) -> KeyState | None:
         try:
             for _ in range(_LOAD_TRIES):
+                self.look_ups += 1
                 seq, loaded = await self._store.read(load_key, key_digest)
                 # A look-up from before a change that is applied already would bring back what the change ended.
                 if seq >= self._states.applied_seq:

@@ -4,19 +4,45 @@ The top level is decoded and always encoded again, so duplicate names collapse; 
 """
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
-from tokenbooth.gateway.refusals import Refusal, invalid_request
+from tokenbooth.gateway.refusals import Category, Refusal, invalid_request
 
 Fields = dict[str, msgspec.Raw]
 
+# What msgspec raises of bytes that it cannot read; a text that is not UTF-8 and bottomless nesting are no DecodeError.
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 MAX_BRACKETS: Final = 100_000
 # The closing quote is optional, or an unterminated string would be tried from every quote in it.
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _decode_fields = msgspec.json.Decoder(Fields).decode
 _encode = msgspec.json.Encoder().encode
+
+
+def refuse_compressed(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Refuse a body that has to be unpacked before anybody knows how large it is.
+
+    Raises:
+        Refusal: so it is.
+    """
+    for name, value in headers:
+        if name == b"content-encoding" and value.lower() != b"identity":
+            raise Refusal(
+                415,
+                Category.INVALID,
+                "unsupported_encoding",
+                "Send the body uncompressed, without Content-Encoding.",
+            )
+
+
+def body_too_large(most_bytes: int) -> Refusal:
+    """413: the body is above the limit for all bodies."""
+    return Refusal(
+        413, Category.TOO_LARGE, "request_too_large", f"The body is larger than {most_bytes} bytes. Send less."
+    )
 
 
 def decode_fields(body: bytes, max_depth: int) -> Fields:
@@ -37,7 +63,7 @@ def decode_fields(body: bytes, max_depth: int) -> Fields:
         raise invalid_request("invalid_json", f"The body is nested deeper than {max_depth} levels.")
     try:
         return _decode_fields(body)
-    except (msgspec.DecodeError, RecursionError) as mistake:
+    except UNREADABLE as mistake:
         raise _not_json(mistake) from None
 
 

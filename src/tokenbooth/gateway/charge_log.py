@@ -12,14 +12,13 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from operator import attrgetter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from tokenbooth.domain.charges import Charge, PoolKind
+from tokenbooth.domain.charges import Charge
 
 SEGMENT_BYTES: Final = 4 * 1024 * 1024
 SYNC_INTERVAL_S: Final = 0.05
@@ -29,8 +28,7 @@ _HEADER: Final = struct.Struct("<II")
 _MAX_RECORD_BYTES: Final = 64 * 1024
 # To be raised with every change of the fields of a charge.
 _FORMAT: Final = 1
-_FIELD_NAMES: Final = tuple(field.name for field in fields(Charge))
-_as_tuple = attrgetter(*_FIELD_NAMES)
+_LEADING: Final = (_FORMAT,)
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -139,18 +137,16 @@ def _charge(payload: bytes) -> Charge:
         raise UnknownChargeFormat(
             f"the charge log was written by another version (format {version}); start that version once, then this one"
         )
-    named = dict(zip(_FIELD_NAMES, values, strict=True))
-    named["pool"] = PoolKind(str(named["pool"]))
-    return msgspec.convert(named, Charge, strict=True)
+    return msgspec.convert(values, Charge, strict=True)
 
 
 def encode_record(charge: Charge) -> bytes:
     """A charge as it stands in a segment."""
-    payload = _encode((_FORMAT, *_as_tuple(charge)))
+    payload = _encode(_LEADING + charge)
     return _HEADER.pack(len(payload), zlib.crc32(payload)) + payload
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Segment:
     path: Path
     fd: int
@@ -199,7 +195,9 @@ class ChargeLog:
             raise ChargeLogFull(str(failure)) from failure
         segment.size_bytes += written
         segment.uncommitted += 1
-        self._dirty.set()
+        # Setting it takes a lock. The syncer clears it before it syncs, so while it is set this record is still ahead.
+        if not self._dirty.is_set():
+            self._dirty.set()
         return segment
 
     def committed(self, segment: "Segment", count: int) -> None:

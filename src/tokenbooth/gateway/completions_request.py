@@ -18,7 +18,7 @@ from tokenbooth.gateway.fields import (
     refuse_unpriced,
     value_of,
 )
-from tokenbooth.gateway.meter import StreamMeter
+from tokenbooth.gateway.meter import StreamMeter, texts_named
 from tokenbooth.gateway.openai_request import OpenAIRequest, wants_usage
 from tokenbooth.gateway.refusals import invalid_request
 
@@ -33,9 +33,7 @@ class CompletionMeter(StreamMeter):
 
     __slots__ = ()
 
-    TEXT: ClassVar[re.Pattern[bytes]] = re.compile(
-        rb'"(?:text|reasoning|reasoning_content)"\s*:\s*"((?:[^"\\]|\\.)*+)"', re.DOTALL
-    )
+    TEXT: ClassVar[re.Pattern[bytes]] = texts_named("text", "reasoning", "reasoning_content")
 
 
 @dataclass(slots=True)

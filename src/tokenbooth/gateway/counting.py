@@ -33,7 +33,7 @@ def count_answer(speech: Speech, body: bytes, *, request_id: str, upstream: str)
     """What a whole answer consumed.
 
     Raises:
-        msgspec.DecodeError: the body is no answer.
+        UNREADABLE: the body is no answer.
         UpstreamFailure: the body says that there is no answer.
     """
     try:

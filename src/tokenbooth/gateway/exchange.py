@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from tokenbooth.clock import Clock
 from tokenbooth.gateway.admission import Admitted
 from tokenbooth.gateway.endpoints import Endpoint
-from tokenbooth.gateway.reading import Receive, Send
 from tokenbooth.gateway.refusals import Headers
+from tokenbooth.gateway.stream_slots import StreamSlot
+from tokenbooth.gateway.upstreams import ClientHungUp, UpstreamCall
+from tokenbooth.http_exchange import HttpExchange
 
 
 @dataclass(slots=True)
@@ -14,46 +16,69 @@ class Exchange:
     """One admitted request on its way: whom to answer, and what is known so far.
 
     Attributes:
+        http: the client's request and its answer.
         upstream: the name of the one that is asked, or answers.
-        head_sent: whether the answer has begun.
+        call: the call to it.
         asked: whether an upstream works on it, and its prompt is to be paid.
-        client_gone: whether nobody is there to answer any more.
+        stops_with_client: whether the call ends when the client hangs up.
         parts_sent: how many parts of the answer's body have left.
-        sending: whether one is leaving now, which may take as long as the client is slow.
+        stream_slot: its place among the key's open streams, if those are bounded.
     """
 
     request_id: str
     admitted: Admitted
-    receive: Receive
-    send: Send
+    http: HttpExchange
     endpoint: Endpoint
     clock: Clock
     upstream: str = ""
-    head_sent: bool = False
+    call: UpstreamCall | None = None
     asked: bool = False
-    client_gone: bool = False
+    stops_with_client: bool = False
     parts_sent: int = 0
-    sending: bool = False
+    stream_slot: StreamSlot | None = None
 
-    async def send_head(self, status: int, content_type: bytes, extra: Headers) -> None:
-        """Send the head of the answer, with the limits as they are now."""
+    def watch(self) -> None:
+        """From now on the call ends when the client hangs up; what waits for it raises `ClientHungUp`.
+
+        Raises:
+            ClientHungUp: the client is gone already.
+        """
+        self.stops_with_client = True
+        self.http.on_gone = self._hung_up
+        self.stop_if_hung_up()
+
+    def stop_if_hung_up(self) -> None:
+        """Go on, unless the client that is watched for is gone.
+
+        Raises:
+            ClientHungUp: so it is.
+        """
+        if self.stops_with_client and self.http.gone:
+            raise ClientHungUp
+
+    def _hung_up(self) -> None:
+        if self.stops_with_client and self.call is not None:
+            self.call.interrupt()
+
+    def answer_headers(self, content_type: bytes) -> Headers:
+        """The headers of the answer, with the limits as they are now."""
         headers = [
             (b"content-type", content_type),
             *self.endpoint.face.id_headers(self.request_id),
             *self.endpoint.face.limits(self.admitted.key, self.admitted.pool, self.clock),
-            *extra,
         ]
         clamped = self.admitted.clamped_output_tokens
         if clamped is not None:
             headers.append((b"x-max-tokens-clamped", b"%d" % clamped))
-        self.head_sent = True
-        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        return headers
 
-    async def send_body(self, body: bytes, *, more: bool) -> None:
-        """Send a part of the answer, unless nobody is there any more."""
-        if self.client_gone:
-            return
+    def send(self, part: bytes) -> None:
+        """Send a part of the answer's body."""
         self.parts_sent += 1
-        self.sending = True
-        await self.send({"type": "http.response.body", "body": body, "more_body": more})
-        self.sending = False
+        self.http.send(part)
+
+    def finish(self, part: bytes) -> None:
+        """Send the last part; the place among the key's streams is free before the client knows of the end."""
+        if self.stream_slot is not None:
+            self.stream_slot.free()
+        self.http.finish(part)

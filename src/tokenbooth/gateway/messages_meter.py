@@ -10,9 +10,26 @@ from typing import ClassVar, Final
 import msgspec
 
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_anthropic
-from tokenbooth.gateway.meter import EventMeter, data_of, split_events, with_cost
+from tokenbooth.gateway.body import UNREADABLE
+from tokenbooth.gateway.meter import (
+    MAX_EVENT_BYTES,
+    BrokenStream,
+    EventMeter,
+    data_of,
+    split_events,
+    texts_named,
+    with_cost,
+)
 
 _OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:message_start|message_delta|message_stop|error)"')
+# What of a usage object decides about the price; nothing else of it is kept.
+_COUNTS: Final = (
+    "input_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+    "output_tokens",
+    "output_tokens_details",
+)
 _STOP_EVENT: Final = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
 
@@ -37,11 +54,9 @@ _decode = msgspec.json.Decoder(_Event).decode
 class MessagesMeter(EventMeter):
     """Meters one stream of message events."""
 
-    __slots__ = ("_held", "_reported", "_stopped", "invalid_usage", "prompt_usage", "usage")
+    __slots__ = ("_held", "_held_bytes", "_reported", "_stopped", "invalid_usage", "prompt_usage", "usage")
 
-    TEXT: ClassVar[re.Pattern[bytes]] = re.compile(
-        rb'"(?:text|thinking|partial_json)"\s*:\s*"((?:[^"\\]|\\.)*+)"', re.DOTALL
-    )
+    TEXT: ClassVar[re.Pattern[bytes]] = texts_named("text", "thinking", "partial_json")
     FINISH: ClassVar[re.Pattern[bytes]] = re.compile(rb"(?!)")
 
     def __init__(self) -> None:
@@ -52,6 +67,7 @@ class MessagesMeter(EventMeter):
         self._reported: dict[str, object] = {}
         self._stopped = False
         self._held: list[bytes] = []
+        self._held_bytes = 0
 
     def finished(self) -> bool:
         """See `Meter.finished`."""
@@ -78,13 +94,19 @@ class MessagesMeter(EventMeter):
                 break
             if kind == "message_delta":
                 passing += self._held
-                self._held = [event]
+                self._held, self._held_bytes = [event], len(event)
             elif self._held:
-                # Whatever comes behind it must not overtake it.
-                self._held.append(event)
+                self._hold(event)
             else:
                 passing.append(event)
         return b"".join(passing)
+
+    def _hold(self, event: bytes) -> None:
+        """Whatever comes behind the event that is held back must not overtake it."""
+        self._held_bytes += len(event)
+        if self._held_bytes > MAX_EVENT_BYTES:
+            raise BrokenStream("the message does not end")
+        self._held.append(event)
 
     def _look_into(self, event: bytes) -> str:
         """Take what an event says of usage and end; returns its type if it is one of those that we know."""
@@ -92,7 +114,7 @@ class MessagesMeter(EventMeter):
             return ""
         try:
             decoded = _decode(data_of(event))
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return ""
         match decoded.type:
             case "message_start" if decoded.message is not None and decoded.message.usage is not None:
@@ -108,7 +130,7 @@ class MessagesMeter(EventMeter):
 
     def _read(self, reported: dict[str, object]) -> Usage | None:
         """The usage so far: later counts are cumulative and replace earlier ones, those left out stand."""
-        self._reported.update({name: count for name, count in reported.items() if count is not None})
+        self._reported.update({name: reported[name] for name in _COUNTS if reported.get(name) is not None})
         try:
             return from_anthropic(self._reported)
         except InvalidUsage:

@@ -108,9 +108,7 @@ class MessagesRequest(PricedRequest):
     endpoint: ClassVar[str] = "messages"
     path: ClassVar[str] = "/messages"
     credential: ClassVar[Credential] = "x-api-key"
-    answer_text: ClassVar[re.Pattern[bytes]] = re.compile(
-        rb'"(?:text|thinking|partial_json)"\s*:\s*"((?:[^"\\]|\\.)*+)"', re.DOTALL
-    )
+    answer_text: ClassVar[re.Pattern[bytes]] = MessagesMeter.TEXT
 
     version: str = _DEFAULT_VERSION
     betas: list[str] = field(default_factory=list)

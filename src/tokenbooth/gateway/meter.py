@@ -15,6 +15,7 @@ import msgspec
 
 from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai
+from tokenbooth.gateway.body import UNREADABLE
 from tokenbooth.gateway.speech import Delivered
 
 MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
@@ -25,11 +26,19 @@ _NO_USAGE: Final = msgspec.Raw(b"{}")
 _DONE_EVENT: Final = b"data: [DONE]\n\n"
 # The second also ends "\r\n\r\n"; servers mix both.
 _BOUNDARIES: Final = (b"\n\n", b"\n\r\n")
-_EVENT_END: Final = re.compile(rb"\n\r?\n")
+_LONGEST_BOUNDARY: Final = 3
+# An event ends behind each empty line, so that where a stream is cut makes no difference to what its events are.
+_EVENT_END: Final = re.compile(rb"\n(?=(\r?\n))")
+_EMPTY_LINE: Final = re.compile(rb"\r?\n")
 
 
 class BrokenStream(Exception):
     """What the upstream sends is no event stream that we can meter."""
+
+
+def texts_named(*names: str) -> re.Pattern[bytes]:
+    """Finds the values of these names that are texts, in JSON; none reaches from one line of a stream into the next."""
+    return re.compile(rb'"(?:%s)"[ \t]*:[ \t]*"((?:[^"\\\n]|\\.)*+)"' % "|".join(names).encode())
 
 
 class _UsageEvent(msgspec.Struct):
@@ -61,7 +70,7 @@ class EventMeter(ABC):
         self.ended = False
         self.failed = False
         self._finish_seen = False
-        self._tail = b""
+        self._tail = bytearray()
         self._recent: list[bytes] = []
         self._recent_bytes = 0
         self._events = 0
@@ -75,20 +84,30 @@ class EventMeter(ABC):
         Raises:
             BrokenStream: an event is larger than any model writes.
         """
-        if self._tail:
-            chunk = self._tail + chunk
-            self._tail = b""
-        if not chunk.endswith(_BOUNDARIES):
-            cut = max(_behind(chunk, boundary) for boundary in _BOUNDARIES)
-            self._tail = chunk[cut:]
-            chunk = chunk[:cut]
-            if len(self._tail) > MAX_EVENT_BYTES:
-                raise BrokenStream("an event is too large")
+        if self._tail or not chunk.endswith(_BOUNDARIES):
+            chunk = self._complete(chunk)
             if not chunk:
                 return b""
         chunk = self._let_pass(chunk)
         self._remember(chunk)
         return chunk
+
+    def _complete(self, chunk: bytes) -> bytes:
+        """The events that this chunk completes; the rest waits.
+
+        Only new bytes are searched, so that a large event in many small pieces costs no more than its length.
+        """
+        tail = self._tail
+        unsearched = max(len(tail) - _LONGEST_BOUNDARY + 1, 0)
+        tail += chunk
+        cut = max(_behind(tail, boundary, unsearched) for boundary in _BOUNDARIES)
+        if not cut and (empty := _EMPTY_LINE.match(tail)):
+            cut = empty.end()
+        if len(tail) - cut > MAX_EVENT_BYTES:
+            raise BrokenStream("an event is too large")
+        events = bytes(tail[:cut])
+        del tail[:cut]
+        return events
 
     @abstractmethod
     def _let_pass(self, events: bytes) -> bytes:
@@ -125,10 +144,8 @@ class StreamMeter(EventMeter):
 
     __slots__ = ("_cost_nano", "invalid_usage", "prompt_usage", "usage", "usage_event")
 
-    TEXT: ClassVar[re.Pattern[bytes]] = re.compile(
-        rb'"(?:content|reasoning_content|reasoning|arguments|refusal)"\s*:\s*"((?:[^"\\]|\\.)*+)"', re.DOTALL
-    )
-    FINISH: ClassVar[re.Pattern[bytes]] = re.compile(rb'"finish_reason"\s*:\s*"')
+    TEXT: ClassVar[re.Pattern[bytes]] = texts_named("content", "reasoning_content", "reasoning", "arguments", "refusal")
+    FINISH: ClassVar[re.Pattern[bytes]] = re.compile(rb'"finish_reason"[ \t]*:[ \t]*"')
 
     def __init__(self, cost_nano: Callable[[Usage], int] | None) -> None:
         """Args:
@@ -176,7 +193,7 @@ class StreamMeter(EventMeter):
         """Read the usage of an event; returns what leaves of it: nothing when it has nothing else."""
         try:
             decoded = _decode_usage_event(data)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return event
         if decoded.usage is None:
             return event
@@ -197,13 +214,17 @@ def is_error(data: bytes) -> bool:
     """Whether an event's data reports an error."""
     try:
         return bytes(_decode_error_event(data).error) not in (b"", b"null")
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return False
 
 
 def with_cost(usage_event: bytes, cost_nano: int) -> bytes:
     """A usage event's data with the exact cost in USD as `usage.cost`."""
-    fields = _decode_event(usage_event)
+    try:
+        fields = _decode_event(usage_event)
+    except UNREADABLE:
+        # What was read of it is readable; what was skipped need not be.
+        return usage_event
     usage = fields.get("usage")
     # A format may have told the usage in an event before this one.
     known = _NO_USAGE if usage is None or bytes(usage) == b"null" else usage
@@ -226,12 +247,14 @@ def usd_number(amount_nano: int) -> bytes:
 
 def split_events(events: bytes) -> list[bytes]:
     """Whole events, each with its end."""
-    ends = [match.end() for match in _EVENT_END.finditer(events)]
+    ends = [match.end(1) for match in _EVENT_END.finditer(events)]
+    if empty := _EMPTY_LINE.match(events):
+        ends.insert(0, empty.end())
     return [events[start:end] for start, end in pairwise([0, *ends])]
 
 
-def _behind(chunk: bytes, boundary: bytes) -> int:
-    at = chunk.rfind(boundary)
+def _behind(tail: bytearray, boundary: bytes, unsearched: int) -> int:
+    at = tail.rfind(boundary, unsearched)
     return 0 if at < 0 else at + len(boundary)
 
 

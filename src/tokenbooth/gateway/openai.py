@@ -66,7 +66,7 @@ def reported_usage(body: bytes) -> dict[str, object] | None:
     """The usage object of a whole answer; None when it has none.
 
     Raises:
-        msgspec.DecodeError: the answer is not JSON of the expected form, or an error in the place of one.
+        UNREADABLE: the answer is not JSON of the expected form, or an error in the place of one.
     """
     answer = _decode_answer(body)
     if bytes(answer.error) not in (b"", b"null"):

@@ -113,6 +113,40 @@ def unavailable() -> Refusal:
     )
 
 
+def upstreams_busy(wait_us: int) -> Refusal:
+    """503: the model's upstreams have as many calls as they may, or asked to be left alone."""
+    return Refusal(
+        503,
+        Category.OVERLOADED,
+        "overloaded",
+        f"The model's servers take no more calls right now. Try again in {_seconds(wait_us)}.",
+        retry_after_us=wait_us,
+    )
+
+
+def too_many_requests(used: int, limit: int) -> Refusal:
+    """503: the process serves as many requests as it may."""
+    return Refusal(
+        503,
+        Category.OVERLOADED,
+        "overloaded",
+        f"The service is busy: {used} of {limit} requests at once are open. Try again in a second.",
+        retry_after_us=1_000_000,
+        retry=True,
+    )
+
+
+def too_many_streams(used: int, limit: int) -> Refusal:
+    """429: the key has as many streams as it may."""
+    return Refusal(
+        429,
+        Category.RATE,
+        "too_many_streams",
+        f"This key has {used} of {limit} streams at once open. Let one end, or close it, then try again.",
+        retry_after_us=1_000_000,
+    )
+
+
 def rate_limited(what: str, scope: str, used: int, limit: int, wait_us: int | None) -> Refusal:
     """429: too many requests or tokens in the last minute; `wait_us` None: this request alone is above the limit."""
     if wait_us is None:

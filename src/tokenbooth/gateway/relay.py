@@ -4,31 +4,29 @@ Whatever happens, the hold is ended exactly once: by a settlement, or by a relea
 """
 
 import asyncio
-import random
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Callable
 
-import msgspec
 import structlog
 
-from tokenbooth.catalog import Route
+from tokenbooth.catalog import Upstream
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.pricing import cost_nano
-from tokenbooth.gateway.body import encode_fields
+from tokenbooth.gateway.body import UNREADABLE, encode_fields
 from tokenbooth.gateway.counting import count_answer, count_stream
 from tokenbooth.gateway.exchange import Exchange
 from tokenbooth.gateway.keep_alive import KeepAlive
 from tokenbooth.gateway.meter import BrokenStream, StreamMeter
-from tokenbooth.gateway.routing import in_order
+from tokenbooth.gateway.routing import Attempt, Routing
 from tokenbooth.gateway.settle import Settler
-from tokenbooth.gateway.speech import Meter, Speech
+from tokenbooth.gateway.speech import Meter
 from tokenbooth.gateway.upstream_errors import is_worth_another, refusal_of, refusal_of_status
 from tokenbooth.gateway.upstreams import (
+    ClientHungUp,
     UpstreamBroke,
+    UpstreamCall,
     UpstreamFailure,
-    UpstreamResponse,
     Upstreams,
-    UpstreamUnreachable,
+    UpstreamTimedOut,
 )
 
 _log = structlog.get_logger(__name__)
@@ -38,11 +36,11 @@ class Relay:
     """Runs exchanges."""
 
     def __init__(
-        self, upstreams: Upstreams, settler: Settler, rng: random.Random, *, max_draining: int, keep_alive_s: float
+        self, upstreams: Upstreams, settler: Settler, routing: Routing, *, max_draining: int, keep_alive_s: float
     ) -> None:
         self._upstreams = upstreams
         self._settler = settler
-        self._rng = rng
+        self._routing = routing
         self._max_draining = max_draining
         self._keep_alive_s = keep_alive_s
         self._draining = 0
@@ -54,8 +52,7 @@ class Relay:
             Refusal: no upstream answered, or it refused; nothing was sent to the client yet, nothing is charged.
         """
         try:
-            with _watching(exchange, from_the_start=True):
-                await self._exchange(exchange)
+            await self._exchange(exchange)
         except UpstreamFailure as failure:
             _log.warning(
                 "upstream_failed",
@@ -65,42 +62,38 @@ class Relay:
                 note="The call failed before its answer began; nothing was charged.",
             )
             raise refusal_of(failure) from failure
+        except ClientHungUp:
+            self._settle_prompt(exchange)
         except asyncio.CancelledError:
-            # The client hung up before the answer began: the upstream has read the prompt by now.
-            if exchange.asked and exchange.admitted.request.stream:
-                self._settle_stream(exchange, StreamMeter(None))
-            if not _is_over(exchange):
-                raise
+            self._settle_prompt(exchange)
+            raise
         finally:
+            if exchange.call is not None:
+                await exchange.call.end()
             self._settler.release(exchange.admitted)
 
     async def _exchange(self, exchange: Exchange) -> None:
-        async with AsyncExitStack() as stack:
-            response, route, speech = await self._open(exchange, stack)
-            if response.status != 200:
-                exchange.asked = False
-                body = await response.read()
-                raise refusal_of_status(response, body, api_key=route.upstream.api_key)
-            content_type = response.header("content-type") or ""
-            if exchange.admitted.request.stream and content_type.startswith("text/event-stream"):
-                await self._stream(exchange, response, route, speech)
-            else:
-                await self._whole(exchange, response, speech)
-
-    async def _open(self, exchange: Exchange, stack: AsyncExitStack) -> tuple[UpstreamResponse, Route, Speech]:
-        """The first upstream that takes the request, and how it is spoken to."""
         request = exchange.admitted.request
-        routes = [
-            (route, speech)
-            for route in in_order(request.model, self._rng)
-            if (speech := request.speech(route.upstream.formats)) is not None
-        ]
-        for position, (route, speech) in enumerate(routes, start=1):
-            exchange.upstream = route.upstream.name
-            last = position == len(routes)
-            fields = speech.upstream_fields(route.model, exchange.admitted.clamped_output_tokens)
-            context = self._upstreams.post(
-                route.upstream,
+        # An upstream that bills after a hang-up is watched for only once its answer began: it has to be heard to the
+        # end.
+        if request.stream and not any(route.upstream.bills_after_disconnect for route in request.model.routes):
+            exchange.watch()
+        attempt = self._routing.begin(request)
+        try:
+            await self._answer(exchange, await self._open(exchange, attempt), attempt)
+        finally:
+            attempt.end()
+
+    async def _open(self, exchange: Exchange, attempt: Attempt) -> UpstreamCall:
+        """The call to the first upstream that takes the request; the head of its answer is there."""
+        request = exchange.admitted.request
+        while True:
+            exchange.stop_if_hung_up()
+            speech, upstream = attempt.speech, attempt.route.upstream
+            exchange.upstream = upstream.name
+            fields = speech.upstream_fields(attempt.route.model, exchange.admitted.clamped_output_tokens)
+            call = exchange.call = self._upstreams.post(
+                upstream,
                 speech.path,
                 encode_fields(fields),
                 stream=request.stream,
@@ -109,81 +102,90 @@ class Relay:
             )
             exchange.asked = True
             try:
-                response = await context.__aenter__()
-            except (UpstreamUnreachable, UpstreamBroke):
+                await call.begin()
+            except UpstreamFailure as failure:
+                attempt.failed(failure)
+                if isinstance(failure, UpstreamTimedOut):
+                    raise
                 # Nothing came, so nothing is billed; after silence (a time-out) it may be.
                 exchange.asked = False
-                if last:
+                if not attempt.move_on():
                     raise
-                continue
-            if not last and is_worth_another(response.status):
+            else:
+                attempt.heard(call)
+                if not is_worth_another(call.status) or not attempt.move_on():
+                    return call
                 exchange.asked = False
-                await context.__aexit__(None, None, None)
-                continue
-            stack.push_async_exit(context.__aexit__)
-            return response, route, speech
-        raise UpstreamUnreachable("the model has no upstream")
+            await call.end()
 
-    async def _whole(self, exchange: Exchange, response: UpstreamResponse, speech: Speech) -> None:
-        body = await response.read()
+    async def _answer(self, exchange: Exchange, call: UpstreamCall, attempt: Attempt) -> None:
+        if call.status != 200:
+            exchange.asked = False
+            body, now_us = await call.read(), exchange.clock.now_us()
+            raise refusal_of_status(call, body, now_us=now_us, api_key=attempt.route.upstream.api_key)
+        is_stream = exchange.admitted.request.stream
+        try:
+            if is_stream and (call.header("content-type") or "").startswith("text/event-stream"):
+                await self._stream(exchange, call, attempt)
+            else:
+                await self._whole(exchange, call, attempt)
+        except UpstreamFailure as failure:
+            attempt.failed(failure)
+            raise
+
+    async def _whole(self, exchange: Exchange, call: UpstreamCall, attempt: Attempt) -> None:
+        body = await call.read()
+        speech = attempt.speech
         try:
             counted = count_answer(speech, body, request_id=exchange.request_id, upstream=exchange.upstream)
             body = speech.client_answer(body, counted.usage)
-        except msgspec.DecodeError as mistake:
+        except UNREADABLE as mistake:
             raise UpstreamFailure("the answer is not JSON") from mistake
+        attempt.succeeded()
+        attempt.end()
         charged_nano = self._settler.settle(
             exchange.admitted, counted, request_id=exchange.request_id, upstream=exchange.upstream
         )
-        extra = [(b"content-length", b"%d" % len(body)), (b"x-cost-usd", format_usd(charged_nano).encode())]
-        await exchange.send_head(200, b"application/json", extra)
-        await exchange.send_body(body, more=False)
+        headers = exchange.answer_headers(b"application/json")
+        headers.append((b"x-cost-usd", format_usd(charged_nano).encode()))
+        exchange.http.answer(200, headers, body)
 
-    async def _stream(self, exchange: Exchange, response: UpstreamResponse, route: Route, speech: Speech) -> None:
+    async def _stream(self, exchange: Exchange, call: UpstreamCall, attempt: Attempt) -> None:
         price = exchange.admitted.price
-        meter = speech.meter(lambda usage: cost_nano(price, usage))
-        first = await response.next_chunk()
-        if first is None:
-            raise UpstreamFailure("the stream is empty")
+        meter = attempt.speech.meter(lambda usage: cost_nano(price, usage))
+        passing = _Passing(exchange, meter, attempt, self._keep_alive_s)
         try:
-            with _watching(exchange, from_the_start=False):
-                keep_alive = KeepAlive(exchange, self._keep_alive_s)
-                try:
-                    await self._pass_on(exchange, response, meter, first)
-                finally:
-                    keep_alive.stop()
-        except asyncio.CancelledError:
-            exchange.asked = False
-            if not _is_over(exchange):
-                self._settle_stream(exchange, meter)
-                raise
-            await self._after_hang_up(exchange, response, meter, route)
-        except (UpstreamFailure, BrokenStream) as failure:
-            await self._break_off(exchange, meter, failure)
-        else:
-            await self._end(exchange, meter)
-
-    async def _pass_on(self, exchange: Exchange, response: UpstreamResponse, meter: Meter, first: bytes) -> None:
-        """Pass events on until the end marker, or the end of the answer after the model has finished."""
-        await exchange.send_head(200, b"text/event-stream; charset=utf-8", [(b"cache-control", b"no-cache")])
-        chunk: bytes | None = first
-        while chunk is not None:
-            passing = meter.feed(chunk)
-            if passing:
-                await exchange.send_body(passing, more=True)
-            if meter.ended:
-                return
+            exchange.watch()
+            exchange.http.on_writable = lambda is_writable: call.resume() if is_writable else call.pause()
+            await call.each(passing.take)
+            if not passing.began:
+                raise UpstreamFailure("the stream is empty")
             if meter.failed:
                 raise UpstreamBroke("the upstream reports an error")
-            chunk = await response.next_chunk()
-        if not meter.complete():
-            raise UpstreamFailure("the stream ended before its answer did")
+            if not meter.ended and not meter.complete():
+                raise UpstreamFailure("the stream ended before its answer did")
+        except ClientHungUp:
+            await self._after_hang_up(exchange, call, meter, attempt.route.upstream)
+        except asyncio.CancelledError:
+            self._settle_stream(exchange, meter)
+            raise
+        except (UpstreamFailure, BrokenStream) as failure:
+            if not passing.began:
+                raise
+            self._break_off(exchange, meter, failure)
+        else:
+            attempt.end()
+            self._end(exchange, meter)
+        finally:
+            passing.stop()
+            exchange.http.on_writable = None
 
-    async def _end(self, exchange: Exchange, meter: Meter) -> None:
+    def _end(self, exchange: Exchange, meter: Meter) -> None:
         """The regular end: the charge on disk first, then the event that ends the answer."""
         charged_nano = self._settle_stream(exchange, meter)
-        await exchange.send_body(meter.tail(charged_nano), more=False)
+        exchange.finish(meter.tail(charged_nano))
 
-    async def _break_off(self, exchange: Exchange, meter: Meter, failure: Exception) -> None:
+    def _break_off(self, exchange: Exchange, meter: Meter, failure: Exception) -> None:
         """The upstream failed in mid-stream: charge what was delivered, tell the client, never end cleanly."""
         _log.warning(
             "stream_broken",
@@ -194,21 +196,26 @@ class Relay:
         )
         self._settle_stream(exchange, meter)
         refusal = refusal_of(failure if isinstance(failure, UpstreamFailure) else UpstreamFailure(str(failure)))
-        await exchange.send_body(exchange.endpoint.error_event(refusal), more=False)
+        exchange.finish(exchange.endpoint.error_event(refusal))
 
-    async def _after_hang_up(self, exchange: Exchange, response: UpstreamResponse, meter: Meter, route: Route) -> None:
+    async def _after_hang_up(self, exchange: Exchange, call: UpstreamCall, meter: Meter, upstream: Upstream) -> None:
         """The client went away: wait for the usage when it is due or billed anyway, else stop the upstream."""
-        due = meter.finished() or route.upstream.bills_after_disconnect
+        due = meter.finished() or upstream.bills_after_disconnect
         if due and self._draining < self._max_draining:
             self._draining += 1
             try:
-                while not meter.ended and (chunk := await response.next_chunk()) is not None:
-                    meter.feed(chunk)
+                call.resume()
+                await call.each(_into(meter))
             except (UpstreamFailure, BrokenStream):
                 pass  # What came until here is what is charged below.
             finally:
                 self._draining -= 1
         self._settle_stream(exchange, meter)
+
+    def _settle_prompt(self, exchange: Exchange) -> None:
+        """The call ended before an answer began; an upstream that was asked for a stream has read the prompt by now."""
+        if exchange.asked and exchange.admitted.request.stream:
+            self._settle_stream(exchange, StreamMeter(None))
 
     def _settle_stream(self, exchange: Exchange, meter: Meter) -> int:
         counted = count_stream(
@@ -219,36 +226,53 @@ class Relay:
         )
 
 
-@contextmanager
-def _watching(exchange: Exchange, *, from_the_start: bool) -> Iterator[None]:
-    """Cancel this task when the client of a stream hangs up; `_is_over` then tells it from other cancellations.
+def _into(meter: Meter) -> Callable[[bytes], bool]:
+    """Takes the rest of a stream that nobody listens to."""
 
-    An upstream that bills after a hang-up is watched for only once its answer began: it has to be heard to the end.
-    """
-    request = exchange.admitted.request
-    billed_anyway = any(route.upstream.bills_after_disconnect for route in request.model.routes)
-    task = asyncio.current_task()
-    if not request.stream or billed_anyway is from_the_start or task is None:
-        yield
-        return
-    watcher = asyncio.create_task(_watch(exchange, task))
-    try:
-        yield
-    finally:
-        watcher.cancel()
+    def take(chunk: bytes) -> bool:
+        meter.feed(chunk)
+        return not (meter.ended or meter.failed)
+
+    return take
 
 
-async def _watch(exchange: Exchange, task: "asyncio.Task[object]") -> None:
-    while (await exchange.receive())["type"] != "http.disconnect":
-        pass
-    exchange.client_gone = True
-    task.cancel()
+class _Passing:
+    """Passes a stream on as it arrives; the answer begins with the upstream's first byte."""
 
+    __slots__ = ("_attempt", "_exchange", "_keep_alive", "_keep_alive_s", "_meter", "began")
 
-def _is_over(exchange: Exchange) -> bool:
-    """Whether a cancellation means that the client hung up; then the task goes on."""
-    task = asyncio.current_task()
-    if not exchange.client_gone or task is None:
-        return False
-    task.uncancel()
-    return True
+    def __init__(self, exchange: Exchange, meter: Meter, attempt: Attempt, keep_alive_s: float) -> None:
+        self._exchange = exchange
+        self._meter = meter
+        self._attempt = attempt
+        self._keep_alive_s = keep_alive_s
+        self._keep_alive: KeepAlive | None = None
+        self.began = False
+
+    def take(self, chunk: bytes) -> bool:
+        """Take what arrived; returns whether more is wanted.
+
+        Raises:
+            BrokenStream: this is no event stream.
+        """
+        if not self.began:
+            self._begin()
+        meter = self._meter
+        passing = meter.feed(chunk)
+        if passing:
+            self._exchange.send(passing)
+        return not (meter.ended or meter.failed)
+
+    def stop(self) -> None:
+        """Send no comments any more."""
+        if self._keep_alive is not None:
+            self._keep_alive.stop()
+
+    def _begin(self) -> None:
+        exchange = self._exchange
+        self.began = True
+        self._attempt.succeeded()
+        headers = exchange.answer_headers(b"text/event-stream; charset=utf-8")
+        headers.append((b"cache-control", b"no-cache"))
+        exchange.http.begin(200, headers)
+        self._keep_alive = KeepAlive(exchange, self._keep_alive_s)

@@ -9,7 +9,8 @@ from typing import ClassVar, Final
 import msgspec
 
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai
-from tokenbooth.gateway.meter import EventMeter, data_of, split_events, usage_with_cost
+from tokenbooth.gateway.body import UNREADABLE
+from tokenbooth.gateway.meter import EventMeter, data_of, split_events, texts_named, usage_with_cost
 
 _OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed|cancelled)|error)"')
 _ENDINGS: Final = frozenset(("response.completed", "response.incomplete"))
@@ -34,7 +35,7 @@ class ResponsesMeter(EventMeter):
 
     __slots__ = ("_last_event", "_last_type", "invalid_usage", "prompt_usage", "usage")
 
-    TEXT: ClassVar[re.Pattern[bytes]] = re.compile(rb'"delta"\s*:\s*"((?:[^"\\]|\\.)*+)"', re.DOTALL)
+    TEXT: ClassVar[re.Pattern[bytes]] = texts_named("delta")
     # Nothing before the last event says that the model has finished.
     FINISH: ClassVar[re.Pattern[bytes]] = re.compile(rb"(?!)")
 
@@ -67,10 +68,12 @@ class ResponsesMeter(EventMeter):
         return b"".join(passing)
 
     def _look_into(self, event: bytes) -> None:
+        if _OF_INTEREST.search(event) is None:
+            return
         data = data_of(event)
         try:
             decoded = _decode(data)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return
         if decoded.type in _FAILURES:
             self.failed = True
@@ -87,8 +90,12 @@ class ResponsesMeter(EventMeter):
 
 
 def _with_cost(event: bytes, cost_nano: int) -> bytes:
-    fields = _decode_fields(event)
-    response = _decode_fields(fields["response"])
+    try:
+        fields = _decode_fields(event)
+        response = _decode_fields(fields["response"])
+    except UNREADABLE:
+        # What was read of it is readable; what was skipped need not be.
+        return event
     response["usage"] = usage_with_cost(response["usage"], cost_nano)
     fields["response"] = msgspec.Raw(msgspec.json.encode(response))
     return msgspec.json.encode(fields)

@@ -32,6 +32,7 @@ from tokenbooth.gateway.fields import (
     type_of,
     value_of,
 )
+from tokenbooth.gateway.meter import texts_named
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
 from tokenbooth.gateway.responses_meter import ResponsesMeter
 from tokenbooth.gateway.speech import CostNano, Credential, Meter, PricedRequest, Speech
@@ -85,9 +86,7 @@ class ResponsesRequest(PricedRequest):
     endpoint: ClassVar[str] = "responses"
     path: ClassVar[str] = "/responses"
     credential: ClassVar[Credential] = "authorization"
-    answer_text: ClassVar[re.Pattern[bytes]] = re.compile(
-        rb'"(?:text|arguments|refusal|input)"\s*:\s*"((?:[^"\\]|\\.)*+)"', re.DOTALL
-    )
+    answer_text: ClassVar[re.Pattern[bytes]] = texts_named("text", "arguments", "refusal", "input")
 
     @property
     def request(self) -> PricedRequest:

@@ -112,7 +112,7 @@ class Speech(Protocol):
         """What a whole answer says of its usage; None when it says nothing.
 
         Raises:
-            msgspec.DecodeError: the body is no answer.
+            UNREADABLE: the body is no answer.
             InvalidUsage: it says something impossible.
         """
         ...
@@ -121,7 +121,7 @@ class Speech(Protocol):
         """A whole answer as the client gets it.
 
         Raises:
-            msgspec.DecodeError: the body is no answer.
+            UNREADABLE: the body is no answer.
         """
         ...
 

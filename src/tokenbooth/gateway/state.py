@@ -113,7 +113,11 @@ class SubscriptionState:
 
 @dataclass(slots=True)
 class KeyState:
-    """An API key that may call, with its account and, for a subscription key, its subscription."""
+    """An API key that may call, with its account and, for a subscription key, its subscription.
+
+    Attributes:
+        open_streams: streamed calls of it that have not ended, counted while there is a limit.
+    """
 
     key_id: str
     digest: bytes
@@ -123,6 +127,7 @@ class KeyState:
     requests: RequestRate | None
     tokens: TokenRate | None
     deleted: bool = False
+    open_streams: int = 0
 
     def refresh(self, row: KeyRow) -> None:
         """Take over what the store says now."""

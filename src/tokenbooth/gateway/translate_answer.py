@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from tokenbooth.domain.usage import Usage
+from tokenbooth.gateway.body import UNREADABLE
 from tokenbooth.gateway.meter import data_of, split_events, usage_with_cost
 
 _STOP_REASONS: Final = {
@@ -74,7 +75,7 @@ def whole_answer(body: bytes, usage: Usage, *, model: str, shows_thinking: bool)
         shows_thinking: whether the client asked to see the model think.
 
     Raises:
-        msgspec.DecodeError: the body is no completion.
+        UNREADABLE: the body is no completion.
     """
     completion = _decode(body)
     choice = (completion.choices or [_Choice()])[0]
@@ -119,7 +120,7 @@ class AnswerStream:
         for event in split_events(events):
             try:
                 completion = _decode(data_of(event))
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 # Comments, and events that are none of a completion.
                 continue
             passing += self._start(completion.id)
@@ -210,7 +211,7 @@ def _input(call: _ToolCall) -> object:
     arguments = (None if call.function is None else call.function.arguments) or "{}"
     try:
         decoded: object = msgspec.json.decode(arguments)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         decoded = None
     return decoded if isinstance(decoded, dict) else {"arguments": arguments}
 

@@ -5,13 +5,14 @@ from typing import Final
 
 import msgspec
 
+from tokenbooth.gateway.asked_wait import asked_wait_us
+from tokenbooth.gateway.body import UNREADABLE
 from tokenbooth.gateway.refusals import Category, Refusal
-from tokenbooth.gateway.upstreams import UpstreamFailure, UpstreamResponse, UpstreamTimedOut
+from tokenbooth.gateway.upstreams import AnswerHead, UpstreamFailure, UpstreamTimedOut
 
 _PASSED_STATUSES: Final = frozenset((400, 413, 422))
 _OVERLOADED_STATUSES: Final = frozenset((429, 503, 529))
 _MAX_MESSAGE: Final = 500
-_MAX_RETRY_AFTER_S: Final = 3_600
 # Addresses, keys and account ids of the operator have no place in a customer's error.
 _SECRETS: Final = re.compile(
     r"https?://\S+|\b(?:g?sk|pk|rk|org|proj|req|acct|user)[-_][\w*.-]{4,}|\b[\w.+-]+@[\w-]+\.[\w.]+|\b\d{1,3}(?:\.\d{1,3}){3}\b"
@@ -43,12 +44,13 @@ def refusal_of(failure: UpstreamFailure) -> Refusal:
     return _failed()
 
 
-def refusal_of_status(response: UpstreamResponse, body: bytes, *, api_key: str | None = None) -> Refusal:
+def refusal_of_status(response: AnswerHead, body: bytes, *, now_us: int, api_key: str | None = None) -> Refusal:
     """What to tell of an upstream that answered with an error.
 
     Args:
         response: its head.
         body: its body.
+        now_us: the time, UTC microseconds.
         api_key: the operator's credential there, which it may have repeated.
     """
     status = response.status
@@ -60,9 +62,9 @@ def refusal_of_status(response: UpstreamResponse, body: bytes, *, api_key: str |
             Category.OVERLOADED,
             "overloaded",
             "The model's server is overloaded. Try again in a moment.",
-            retry_after_us=_retry_after_us(response.header("retry-after")),
+            retry_after_us=asked_wait_us(response, now_us),
         )
-    return _failed(_retry_after_us(response.header("retry-after")))
+    return _failed(asked_wait_us(response, now_us))
 
 
 def _failed(retry_after_us: int | None = None) -> Refusal:
@@ -79,7 +81,7 @@ def _passed(status: int, body: bytes, api_key: str | None) -> Refusal:
     message, code, param = "The model's server refused the request.", None, None
     try:
         decoded = msgspec.json.decode(body, type=_ErrorBody)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         decoded = _ErrorBody()
     match decoded.error:
         case _Error() as error:
@@ -101,9 +103,3 @@ def _scrubbed(text: str, api_key: str | None) -> str:
     if api_key:
         text = text.replace(api_key, "[removed]")
     return _SECRETS.sub("[removed]", text)[:_MAX_MESSAGE]
-
-
-def _retry_after_us(header: str | None) -> int | None:
-    if header is None or not header.isascii() or not header.isdigit():
-        return None
-    return min(int(header[:6]), _MAX_RETRY_AFTER_S) * 1_000_000

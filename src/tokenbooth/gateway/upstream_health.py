@@ -42,6 +42,7 @@ class Health:
     """One upstream. What a call found out counts only if nothing was decided since the call began.
 
     Attributes:
+        is_up: whether it neither rests nor is on trial.
         open_calls: calls that it works on.
         failures: failed calls since the last success.
         failed_calls: failed calls ever.
@@ -58,13 +59,15 @@ class Health:
         "epoch",
         "failed_calls",
         "failures",
+        "is_up",
         "last_error",
         "open_calls",
     )
 
     def __init__(self, rules: RestRules) -> None:
         self._rules = rules
-        self._rests_until_us: int | None = None
+        self._rests_until_us = 0
+        self.is_up = True
         self._asked_until_us = 0
         self._rests = 0
         self._trial = False
@@ -75,25 +78,20 @@ class Health:
         self.epoch = 0
 
     @property
-    def is_up(self) -> bool:
-        """Whether it neither rests nor is on trial."""
-        return self._rests_until_us is None
-
-    @property
     def state(self) -> UpstreamState:
         """For people. One whose rest is over rests until a call tries it."""
-        if self._rests_until_us is None:
+        if self.is_up:
             return "up"
         return "trial" if self._trial else "resting"
 
     @property
     def due_us(self) -> int:
         """When its rest ends or ended; 0 while it is up."""
-        return self._rests_until_us or 0
+        return self._rests_until_us
 
     def is_ready(self, now_us: int) -> bool:
         """Whether a call may go there as a matter of course: it is up, or due for a trial that nobody makes yet."""
-        return self._rests_until_us is None or (not self._trial and self._rests_until_us <= now_us)
+        return self.is_up or (not self._trial and self._rests_until_us <= now_us)
 
     def asked_wait_us(self, now_us: int) -> int:
         """How much longer it wants to be left alone, by its own word; 0 for not at all."""
@@ -102,7 +100,7 @@ class Health:
     def begin(self, now_us: int) -> bool:
         """Count a call that begins; returns whether it is the trial."""
         self.open_calls += 1
-        if self._rests_until_us is None or not self.is_ready(now_us):
+        if self.is_up or not self.is_ready(now_us):
             return False
         self._trial = True
         return True
@@ -118,9 +116,10 @@ class Health:
         if epoch != self.epoch:
             return None
         self.failures = 0
-        if self._rests_until_us is None:
+        if self.is_up:
             return None
-        self._rests_until_us = None
+        self.is_up = True
+        self._rests_until_us = 0
         self._rests = 0
         self._trial = False
         self.epoch += 1
@@ -146,8 +145,8 @@ class Health:
         if asked_us:
             # Its word counts whenever the call began.
             self._asked_until_us = max(self._asked_until_us, now_us + asked_us)
-        if self._rests_until_us is not None:
-            self._go_on_resting(self._rests_until_us, now_us, on_trial=on_trial and is_current)
+        if not self.is_up:
+            self._go_on_resting(now_us, on_trial=on_trial and is_current)
             return None
         until_us = self._asked_until_us if asked_us else 0
         if self.failures >= self._rules.failures:
@@ -157,11 +156,11 @@ class Health:
         self._rest(until_us)
         return Change.RESTS
 
-    def _go_on_resting(self, rests_until_us: int, now_us: int, *, on_trial: bool) -> None:
-        until_us = max(rests_until_us, self._asked_until_us)
+    def _go_on_resting(self, now_us: int, *, on_trial: bool) -> None:
+        until_us = max(self._rests_until_us, self._asked_until_us)
         if on_trial:
             until_us = max(until_us, self._doubled(now_us))
-        if on_trial or until_us > rests_until_us:
+        if on_trial or until_us > self._rests_until_us:
             self._rest(until_us)
 
     def _doubled(self, now_us: int) -> int:
@@ -171,6 +170,7 @@ class Health:
         return now_us + min(rest_us, self._rules.longest_rest_us)
 
     def _rest(self, until_us: int) -> None:
+        self.is_up = False
         self._rests_until_us = until_us
         self._trial = False
         self.epoch += 1

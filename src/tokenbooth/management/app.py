@@ -4,11 +4,13 @@ It renders the errors that the routes raise. `tokenbooth.app` mounts it.
 """
 
 from importlib.metadata import version
+from typing import Final
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from tokenbooth.errors import InvalidRequest, MethodNotAllowed, NotFound, TokenboothError
 from tokenbooth.management import (
@@ -26,6 +28,8 @@ from tokenbooth.management import (
 from tokenbooth.management.context import ManagementContext
 from tokenbooth.management.envelope import respond_error
 from tokenbooth.management.requests import AroundRequests
+
+_METHODS: Final = ("DELETE", "GET", "PATCH", "POST", "PUT")
 
 
 def create_management_app(context: ManagementContext) -> FastAPI:
@@ -59,6 +63,15 @@ def create_management_app(context: ManagementContext) -> FastAPI:
     return app
 
 
+def _methods_of(request: Request) -> list[str]:
+    """Every method that the path takes; the route that refused knows only its own."""
+    return [
+        method
+        for method in _METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+    ]
+
+
 async def _render_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, TokenboothError)
     return respond_error(error)
@@ -73,7 +86,7 @@ async def _render_http_error(request: Request, error: Exception) -> Response:
             response = respond_error(
                 MethodNotAllowed("method_not_allowed", f"This path does not take {request.method}.")
             )
-            response.headers.update(error.headers or {})
+            response.headers["allow"] = ", ".join(_methods_of(request))
             return response
         case _:
             return respond_error(InvalidRequest("invalid_request", "The request cannot be read."))

@@ -99,6 +99,11 @@ def or_accepted(responses: Responses, payload: type[BaseModel], description: str
     return {**responses, 202: {**accepted, "description": description}}
 
 
+def or_file(responses: Responses, media_type: str) -> Responses:
+    """The responses with a file of this type as another form of the payload."""
+    return {**responses, 200: {**responses[200], "content": {media_type: {"schema": {"type": "string"}}}}}
+
+
 def list_answer(item: type[BaseModel], *errors: int, public: bool = False) -> Responses:
     """The responses of a route whose payload is a list, which is under `data` only."""
     items = cast("type[list[BaseModel]]", GenericAlias(list, (item,)))

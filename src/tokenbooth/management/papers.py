@@ -6,6 +6,7 @@ Only reads requests and writes answers. `management.app` includes it.
 import csv
 import io
 import re
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -22,9 +23,10 @@ from tokenbooth.management.auth import authenticate
 from tokenbooth.management.billing_schemas import InvoicePayload, StatementPayload
 from tokenbooth.management.body import read_query
 from tokenbooth.management.context import ManagementContext
-from tokenbooth.management.describe import CREDENTIAL, list_answer, object_answer, query
+from tokenbooth.management.describe import CREDENTIAL, list_answer, object_answer, or_file, query
 from tokenbooth.management.envelope import Json, respond, success
 from tokenbooth.payments.stripe_books import InvoicePaper
+from tokenbooth.payments.stripe_calls import PaymentProviderError
 from tokenbooth.store import accounts
 from tokenbooth.store.statement import Statement, refunded_nano, statement
 
@@ -57,7 +59,7 @@ def router(context: ManagementContext) -> APIRouter:
 
     @routes.get(
         "/statement",
-        responses=object_answer(StatementPayload, 400),
+        responses=or_file(object_answer(StatementPayload, 400, 404), "text/csv"),
         openapi_extra=query(
             month=("A month in UTC, such as 2026-03; this one by default.", {"type": "string"}),
             format=("`json` or `csv`.", {"type": "string", "enum": ["json", "csv"]}),
@@ -90,6 +92,7 @@ async def list_invoices(
         after: an invoice's id; older ones are listed. None for the newest.
 
     Raises:
+        InvalidRequest: `after` is no invoice of theirs.
         ProviderFailed, ProviderTimeout: Stripe did not list them.
         Unavailable: Stripe is not configured.
     """
@@ -98,9 +101,19 @@ async def list_invoices(
     if account is None or account.stripe_customer_id is None:
         return []
     listing = stripe.list_invoices(account.stripe_customer_id, limit=INVOICES_AT_ONCE, after_id=after)
-    papers = await checkout.asked(context, listing)
+    papers = await checkout.asked(context, _page(listing, after))
     taken = await context.store.read(refunded_nano, account_id)
     return [(paper, taken.get(paper.invoice_id, 0)) for paper in papers]
+
+
+async def _page(listing: Awaitable[tuple[InvoicePaper, ...]], after: str | None) -> tuple[InvoicePaper, ...]:
+    try:
+        return await listing
+    except PaymentProviderError as failure:
+        if after is not None and failure.kind == "invalid":
+            # The one thing in the call that the caller chose.
+            raise InvalidRequest("invalid_value", "`after` must be an invoice's id.", param="after") from failure
+        raise
 
 
 async def statement_csv(context: ManagementContext, account_id: str, month: str | None) -> Response:

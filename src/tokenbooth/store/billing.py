@@ -6,7 +6,7 @@ by the management plane, the dashboard and the jobs.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, assert_never
 
 from sqlalchemy import Connection, Row, Select, or_, select
 
@@ -127,6 +127,8 @@ def apply(
             # A failed renewal is in the status of the subscription that was fetched with it. To set past_due
             # for the invoice alone would be wrong where an old invoice stays open beside a paid one.
             return None
+        case _:
+            assert_never(command)
 
 
 def billing_status(conn: Connection, account_id: str, plans: Mapping[str, Plan], now_us: int) -> BillingStatus:

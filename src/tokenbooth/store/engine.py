@@ -184,12 +184,15 @@ class _Operation:
         # The caller may be gone by now; from here on it cannot cancel, and the outcome can always be told.
         if not self._future.set_running_or_notify_cancel():
             return
+        # As text: SQLAlchemy's own savepoints are compiled anew each time, which costs more than what is in them.
+        conn.exec_driver_sql("SAVEPOINT operation")
         try:
-            with conn.begin_nested():
-                result = self._work(conn)
+            result = self._work(conn)
+            conn.exec_driver_sql("RELEASE operation")
         except (OperationalError, InterfaceError):
             raise
         except BaseException as failure:
+            conn.exec_driver_sql("ROLLBACK TO operation")
             self._outcome = partial(self._future.set_exception, failure)
         else:
             self._outcome = lambda: self._future.set_result(result)
@@ -205,10 +208,14 @@ class _Operation:
 
 
 class _SqliteWriter:
-    """The one thread that writes to a SQLite file, with group commit."""
+    """The one thread that writes to a SQLite file, with group commit.
+
+    Its connection stays open: the pages and statements that it has in memory are good for the next group as well.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine.execution_options(tokenbooth_writer=True)
+        self._conn: Connection | None = None
         self._queue: queue.SimpleQueue[_Operation | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="store-write", daemon=True)
         self._thread.start()
@@ -228,6 +235,7 @@ class _SqliteWriter:
             if group:
                 self._commit_group(group)
             if last:
+                self._disconnect()
                 return
 
     def _next_group(self) -> tuple[list[_Operation], bool]:
@@ -246,10 +254,12 @@ class _SqliteWriter:
 
     def _commit_group(self, group: list[_Operation]) -> None:
         try:
-            with self._engine.connect() as conn, conn.begin():
+            conn = self._conn = self._conn or self._engine.connect()
+            with conn.begin():
                 for operation in group:
                     operation.run(conn)
         except BaseException as failure:
+            self._disconnect()
             unavailable = StoreUnavailable()
             unavailable.__cause__ = failure
             for operation in group:
@@ -257,6 +267,11 @@ class _SqliteWriter:
             return
         for operation in group:
             operation.tell()
+
+    def _disconnect(self) -> None:
+        if self._conn is not None:
+            self._conn.close()
+            self._conn = None
 
 
 @dataclass(frozen=True, slots=True)

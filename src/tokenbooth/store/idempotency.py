@@ -144,8 +144,9 @@ def _insert(conn: Connection, claim: Claim, now_us: int) -> Attempt:
         "created_at_us": now_us,
         "leased_at_us": now_us,
     }
-    if not insert_unless_there(conn, records, values):
-        raise _in_progress()
+    # Another transaction that claims the same request meanwhile makes this one be repeated, and it finds the row then.
+    inserted = insert_unless_there(conn, records, values)
+    assert inserted, "the record was not there when this transaction began"
     return _attempt(claim, began_at_us=now_us, leased_at_us=now_us)
 
 

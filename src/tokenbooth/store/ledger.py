@@ -1,14 +1,16 @@
 """Posting transfers and reading balances. Entries and transfers are only ever inserted."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Final
 
-from sqlalchemy import Connection, func, insert, literal, select, update
+from sqlalchemy import Connection, Insert, bindparam, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tokenbooth.domain.ledger import (
     PROMOTION,
     STRIPE_CLEARING,
     TAX_DUE,
+    AccountKind,
     Entry,
     LedgerAccount,
     Transfer,
@@ -20,7 +22,26 @@ from tokenbooth.domain.ledger import (
 )
 from tokenbooth.ids import IdPrefix, new_id
 from tokenbooth.store import changes
+from tokenbooth.store.bulk import Bulk, Lookup
 from tokenbooth.store.tables import ledger_accounts, ledger_entries, ledger_transfers
+
+
+def _opening(dialect: str) -> Insert:
+    upsert = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    return upsert(ledger_accounts).on_conflict_do_nothing()
+
+
+_ADD_TRANSFERS: Final = Bulk(lambda _dialect: insert(ledger_transfers))
+_OPEN_ACCOUNTS: Final = Bulk(_opening)
+_ADD_ENTRIES: Final = Bulk(lambda _dialect: insert(ledger_entries))
+_MOVE_BALANCES: Final = Bulk(
+    lambda _dialect: (
+        update(ledger_accounts)
+        .values(balance_nano=ledger_accounts.c.balance_nano + bindparam("amount_nano"))
+        .where(ledger_accounts.c.id == bindparam("account_id"))
+    )
+)
+_BALANCES: Final = Lookup(select(ledger_accounts.c.id, ledger_accounts.c.balance_nano), ledger_accounts.c.id)
 
 
 def post(conn: Connection, transfer: Transfer, *, now_us: int) -> None:
@@ -29,36 +50,32 @@ def post(conn: Connection, transfer: Transfer, *, now_us: int) -> None:
     Raises:
         IntegrityError: the reference was posted before, or a floor would be broken.
     """
-    conn.execute(
-        insert(ledger_transfers).values(
-            id=transfer.id,
-            kind=transfer.kind,
-            reference=transfer.reference,
-            note=transfer.note,
-            corrects=transfer.corrects,
-            created_at_us=now_us,
-        )
-    )
-    _open_accounts(conn, {entry.account for entry in transfer.entries})
-    conn.execute(
-        insert(ledger_entries),
-        [
-            {
-                "transfer_id": transfer.id,
-                "line": line,
-                "account_id": e.account.id,
-                "amount_nano": e.amount_nano,
-            }
-            for line, e in enumerate(transfer.entries)
-        ],
-    )
+    post_all(conn, (transfer,), now_us=now_us)
+
+
+def post_all(conn: Connection, transfers: Sequence[Transfer], *, now_us: int) -> None:
+    """Write transfers, at least one, and move the balances; with as many statements as for one of them.
+
+    Raises:
+        IntegrityError: a reference was posted before, or a floor would be broken.
+    """
+    headers: list[tuple[object, ...]] = []
+    lines: list[tuple[object, ...]] = []
+    kinds: dict[str, AccountKind] = {}
+    moves_nano: dict[str, int] = {}
+    for made in transfers:
+        headers.append((made.id, str(made.kind), made.reference, made.note, made.corrects, now_us))
+        for line, entry in enumerate(made.entries):
+            account_id = entry.account.id
+            lines.append((made.id, line, account_id, entry.amount_nano))
+            kinds[account_id] = entry.account.kind
+            moves_nano[account_id] = moves_nano.get(account_id, 0) + entry.amount_nano
+    _ADD_TRANSFERS.run(conn, headers)
     # In the order of ids, so that two transactions never wait for each other's rows.
-    for account_id, amount_nano in sorted(_sums(transfer.entries).items()):
-        conn.execute(
-            update(ledger_accounts)
-            .where(ledger_accounts.c.id == account_id)
-            .values(balance_nano=ledger_accounts.c.balance_nano + literal(amount_nano))
-        )
+    ordered = sorted(kinds)
+    _OPEN_ACCOUNTS.run(conn, [(account_id, str(kinds[account_id]), 0) for account_id in ordered])
+    _ADD_ENTRIES.run(conn, lines)
+    _MOVE_BALANCES.run(conn, [(moves_nano[account_id], account_id) for account_id in ordered])
 
 
 def is_posted(conn: Connection, reference: str) -> bool:
@@ -85,11 +102,8 @@ def balance_nano(conn: Connection, account: LedgerAccount) -> int:
 def balances_nano(conn: Connection, accounts: Iterable[LedgerAccount]) -> dict[LedgerAccount, int]:
     """The balances of several accounts, in one statement."""
     by_id = {account.id: account for account in accounts}
-    rows = conn.execute(
-        select(ledger_accounts.c.id, ledger_accounts.c.balance_nano).where(ledger_accounts.c.id.in_(by_id))
-    )
-    found = {by_id[row.id]: row.balance_nano for row in rows}
-    return {account: found.get(account, 0) for account in by_id.values()}
+    found = {row.id: row.balance_nano for row in _BALANCES.find(conn, [*by_id])}
+    return {account: found.get(account_id, 0) for account_id, account in by_id.items()}
 
 
 def add_credit(
@@ -222,14 +236,3 @@ def _sums(entries: Iterable[Entry]) -> dict[str, int]:
     for entry in entries:
         sums[entry.account.id] = sums.get(entry.account.id, 0) + entry.amount_nano
     return sums
-
-
-def _open_accounts(conn: Connection, accounts: set[LedgerAccount]) -> None:
-    insert_or_ignore = sqlite.insert if conn.dialect.name == "sqlite" else postgresql.insert
-    conn.execute(
-        insert_or_ignore(ledger_accounts).on_conflict_do_nothing(),
-        [
-            {"id": account.id, "kind": str(account.kind), "balance_nano": 0}
-            for account in sorted(accounts, key=lambda account: account.id)
-        ],
-    )

@@ -4,13 +4,13 @@ Applying a charge again changes nothing: the request id decides. It never fails 
 in the meantime, what is left is charged and the rest is booked as uncollected.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from functools import cache
-from operator import attrgetter
-from typing import Final
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from operator import add, attrgetter
+from typing import Final, NamedTuple
 
-from sqlalchemy import Connection, Insert, Table, insert, select
+from sqlalchemy import Connection, Insert, Table, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tokenbooth.domain.charges import Charge, PoolKind
@@ -18,6 +18,7 @@ from tokenbooth.domain.ledger import (
     MEMO_CONTRA,
     UNCOLLECTED,
     USAGE_REVENUE,
+    AccountKind,
     Entry,
     LedgerAccount,
     Transfer,
@@ -29,19 +30,30 @@ from tokenbooth.domain.ledger import (
 from tokenbooth.domain.windows import DAY_US
 from tokenbooth.ids import IdPrefix, new_id
 from tokenbooth.store import ledger
+from tokenbooth.store.bulk import Bulk, Lookup
 from tokenbooth.store.tables import api_keys, usage_days, usage_events, usage_hours
 
 _HOUR_US: Final = 3_600_000_000
-_ID_CHUNK: Final = 500
-# dataclasses.asdict copies deeply, which costs more than the insert.
-_CHARGE_FIELDS: Final = tuple(field.name for field in fields(Charge))
-_values: Final = attrgetter(*_CHARGE_FIELDS)
 
 
-@dataclass(frozen=True, slots=True)
-class _Pool:
-    kind: PoolKind
-    account: LedgerAccount
+def _adding(table: Table, dialect: str) -> Insert:
+    """Insert sums, or add them to those that are there."""
+    upsert = (sqlite.insert if dialect == "sqlite" else postgresql.insert)(table)
+    return upsert.on_conflict_do_update(
+        index_elements=[column.name for column in table.primary_key],
+        set_={column.name: column + upsert.excluded[column.name] for column in table.c if not column.primary_key},
+    )
+
+
+_KNOWN: Final = Lookup(select(usage_events.c.request_id), usage_events.c.request_id)
+_ADD_EVENTS: Final = Bulk(lambda _dialect: insert(usage_events))
+_ADD_TO_HOURS: Final = Bulk(partial(_adding, usage_hours))
+_ADD_TO_DAYS: Final = Bulk(partial(_adding, usage_days))
+_TOUCH_KEYS: Final = Bulk(
+    lambda _dialect: (
+        update(api_keys).values(last_used_at_us=bindparam("at_us")).where(api_keys.c.id == bindparam("key_id"))
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,81 +69,135 @@ class Applied:
     short_nano: dict[str, int]
 
 
+class _Sums(NamedTuple):
+    """How many requests, and their figures added up; in the order of the roll-ups' columns."""
+
+    requests: int
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    charged_nano: int
+    uncollected_nano: int
+    upstream_cost_nano: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Alike:
+    """Charges of one pool, key, model and hour, added up: everything else is made of these few instead of the many."""
+
+    account_id: str
+    key_id: str
+    pool_kind: PoolKind
+    subscription_id: str
+    window_start_us: int
+    model: str
+    hour_us: int
+    charges: list[Charge]
+    sums: _Sums
+
+    @property
+    def pool(self) -> LedgerAccount:
+        """What pays."""
+        if self.pool_kind is PoolKind.CREDIT:
+            return credit_of(self.account_id)
+        return window_spend(self.subscription_id, self.window_start_us)
+
+
+_place: Final = attrgetter("account_id", "key_id", "pool", "subscription_id", "window_start_us", "model")
+_figures: Final = attrgetter(*_Sums._fields[1:])
+_finished_at_us: Final = attrgetter("finished_at_us")
+
+
 def apply_charges(conn: Connection, charges: Sequence[Charge], *, now_us: int) -> Applied:
     """Write those charges that are not in the store yet."""
     fresh = _not_applied(conn, charges)
-    short_nano: dict[str, int] = {}
-    for pool, pool_charges in _by_pool(fresh).items():
-        if pool.kind is PoolKind.CREDIT:
-            left_nano = ledger.balance_nano(conn, pool.account)
-            fitted = _within(pool_charges, left_nano)
-            short_nano.update(_shortfalls(pool_charges, fitted))
-            pool_charges = fitted
-        transfer = _transfer(pool, pool_charges, now_us)
-        ledger.post(conn, transfer, now_us=now_us)
-        conn.execute(insert(usage_events), [_row(charge, transfer.id) for charge in pool_charges])
-        _roll_up(conn, pool_charges)
-    _touch_keys(conn, fresh)
+    if not fresh:
+        return Applied(fresh=0, short_nano={})
+    groups = _grouped(fresh)
+    short_nano = _shortfalls(fresh, _overdrawn(conn, groups))
+    if short_nano:
+        groups = _grouped([_cut(charge, short_nano.get(charge.request_id, 0)) for charge in fresh])
+    _book(conn, groups, now_us)
+    _roll_up(conn, groups)
+    _touch_keys(conn, groups)
     return Applied(fresh=len(fresh), short_nano=short_nano)
-
-
-def _row(charge: Charge, transfer_id: str) -> dict[str, object]:
-    row: dict[str, object] = dict(zip(_CHARGE_FIELDS, _values(charge), strict=True))
-    row["transfer_id"] = transfer_id
-    return row
 
 
 def _not_applied(conn: Connection, charges: Sequence[Charge]) -> list[Charge]:
     by_id = {charge.request_id: charge for charge in charges}
-    ids = list(by_id)
-    known: set[str] = set()
-    for start in range(0, len(ids), _ID_CHUNK):
-        chunk = ids[start : start + _ID_CHUNK]
-        known.update(conn.scalars(select(usage_events.c.request_id).where(usage_events.c.request_id.in_(chunk))))
-    return [charge for request_id, charge in by_id.items() if request_id not in known]
+    for (request_id,) in _KNOWN.find(conn, [*by_id]):
+        del by_id[request_id]
+    return [*by_id.values()]
 
 
-def _by_pool(charges: Iterable[Charge]) -> dict[_Pool, list[Charge]]:
-    pools: dict[_Pool, list[Charge]] = {}
+def _grouped(charges: Iterable[Charge]) -> list[_Alike]:
+    alike: dict[tuple[tuple[str, str, PoolKind, str, int, str], int], list[Charge]] = {}
     for charge in charges:
-        pools.setdefault(_pool_of(charge), []).append(charge)
-    return pools
+        alike.setdefault((_place(charge), charge.finished_at_us // _HOUR_US), []).append(charge)
+    return [
+        _Alike(*place, hour * _HOUR_US, group, _Sums(len(group), *map(sum, zip(*map(_figures, group), strict=True))))
+        for (place, hour), group in alike.items()
+    ]
 
 
-def _pool_of(charge: Charge) -> _Pool:
-    if charge.pool == PoolKind.CREDIT:
-        return _Pool(PoolKind.CREDIT, credit_of(charge.account_id))
-    return _Pool(PoolKind.WINDOW, window_spend(charge.subscription_id, charge.window_start_us))
+def _overdrawn(conn: Connection, groups: Iterable[_Alike]) -> dict[str, int]:
+    """The credit of those accounts that were charged above it: a refund or dispute took money back in the meantime."""
+    charged_nano: dict[str, int] = {}
+    for group in groups:
+        if group.pool_kind is PoolKind.CREDIT:
+            charged_nano[group.account_id] = charged_nano.get(group.account_id, 0) + group.sums.charged_nano
+    left_nano = ledger.balances_nano(conn, map(credit_of, charged_nano))
+    return {
+        credit.owner: balance_nano
+        for credit, balance_nano in left_nano.items()
+        if charged_nano[credit.owner] > balance_nano
+    }
 
 
-def _within(charges: list[Charge], left_nano: int) -> list[Charge]:
-    """The same charges, cut to what is left where a refund or dispute took money back after they were admitted."""
-    fitted = []
+def _shortfalls(charges: Iterable[Charge], left_nano: dict[str, int]) -> dict[str, int]:
+    """By request id, what of a charge is above what its account has left; the first charges are paid first."""
+    short_nano: dict[str, int] = {}
+    if not left_nano:
+        return short_nano
     for charge in charges:
-        paid_nano = min(charge.charged_nano, left_nano)
-        left_nano -= paid_nano
-        short_nano = charge.charged_nano - paid_nano
-        if short_nano:
-            charge = replace(charge, charged_nano=paid_nano, uncollected_nano=charge.uncollected_nano + short_nano)
-        fitted.append(charge)
-    return fitted
+        if charge.pool is PoolKind.CREDIT and charge.account_id in left_nano:
+            paid_nano = min(charge.charged_nano, left_nano[charge.account_id])
+            left_nano[charge.account_id] -= paid_nano
+            if paid_nano < charge.charged_nano:
+                short_nano[charge.request_id] = charge.charged_nano - paid_nano
+    return short_nano
 
 
-def _shortfalls(charges: Iterable[Charge], fitted: Iterable[Charge]) -> Iterator[tuple[str, int]]:
-    for charge, cut in zip(charges, fitted, strict=True):
-        if cut.charged_nano < charge.charged_nano:
-            yield charge.request_id, charge.charged_nano - cut.charged_nano
+def _cut(charge: Charge, short_nano: int) -> Charge:
+    return charge._replace(
+        charged_nano=charge.charged_nano - short_nano, uncollected_nano=charge.uncollected_nano + short_nano
+    )
 
 
-def _transfer(pool: _Pool, charges: list[Charge], now_us: int) -> Transfer:
-    charged_nano = sum(charge.charged_nano for charge in charges)
-    uncollected_nano = sum(charge.uncollected_nano for charge in charges)
-    entries = _pool_entries(pool, charged_nano)
+def _book(conn: Connection, groups: Iterable[_Alike], now_us: int) -> None:
+    """Write the usage events, and one transfer for each pool."""
+    by_pool: dict[LedgerAccount, list[_Alike]] = {}
+    for group in groups:
+        by_pool.setdefault(group.pool, []).append(group)
+    transfers: list[Transfer] = []
+    rows: list[tuple[object, ...]] = []
+    for pool, paid in by_pool.items():
+        transfer = _transfer(pool, paid, now_us)
+        transfers.append(transfer)
+        # The table's columns are a charge's fields, in their order, and the transfer.
+        last_column = (transfer.id,)
+        rows += [charge + last_column for group in paid for charge in group.charges]
+    ledger.post_all(conn, transfers, now_us=now_us)
+    _ADD_EVENTS.run(conn, rows)
+
+
+def _transfer(pool: LedgerAccount, groups: list[_Alike], now_us: int) -> Transfer:
     by_key: dict[str, int] = {}
-    for charge in charges:
-        by_key[charge.key_id] = by_key.get(charge.key_id, 0) + charge.charged_nano
+    for group in groups:
+        by_key[group.key_id] = by_key.get(group.key_id, 0) + group.sums.charged_nano
+    entries = _pool_entries(pool, sum(by_key.values()))
     entries += [Entry(key_spend(key_id), spent_nano) for key_id, spent_nano in by_key.items()]
-    if uncollected_nano:
+    if uncollected_nano := sum(group.sums.uncollected_nano for group in groups):
         entries.append(Entry(UNCOLLECTED, -uncollected_nano))
     # Memo accounts stand against one contra account, so that every transfer sums to zero.
     entries.append(Entry(MEMO_CONTRA, -sum(entry.amount_nano for entry in entries)))
@@ -139,79 +205,42 @@ def _transfer(pool: _Pool, charges: list[Charge], now_us: int) -> Transfer:
     return Transfer(id=transfer_id, kind=TransferKind.USAGE, reference=f"usage:{transfer_id}", entries=tuple(entries))
 
 
-def _pool_entries(pool: _Pool, charged_nano: int) -> list[Entry]:
-    if pool.kind == PoolKind.CREDIT:
-        return [Entry(pool.account, -charged_nano), Entry(USAGE_REVENUE, charged_nano)]
-    return [Entry(pool.account, charged_nano)]
+def _pool_entries(pool: LedgerAccount, charged_nano: int) -> list[Entry]:
+    if pool.kind is AccountKind.CREDIT:
+        return [Entry(pool, -charged_nano), Entry(USAGE_REVENUE, charged_nano)]
+    return [Entry(pool, charged_nano)]
 
 
-@dataclass(slots=True)
-class _Sums:
-    requests: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
-    charged_nano: int = 0
-    uncollected_nano: int = 0
-    upstream_cost_nano: int = 0
-
-    def add(self, charge: Charge) -> None:
-        self.requests += 1
-        self.prompt_tokens += charge.prompt_tokens
-        self.cached_tokens += charge.cached_tokens
-        self.completion_tokens += charge.completion_tokens
-        self.charged_nano += charge.charged_nano
-        self.uncollected_nano += charge.uncollected_nano
-        self.upstream_cost_nano += charge.upstream_cost_nano
-
-
-_SUM_FIELDS: Final = tuple(field.name for field in fields(_Sums))
-_sum_values: Final = attrgetter(*_SUM_FIELDS)
 _Place = tuple[str | int, ...]
 
 
-def _roll_up(conn: Connection, charges: Iterable[Charge]) -> None:
+def _roll_up(conn: Connection, groups: Iterable[_Alike]) -> None:
     """Add charges to the sums of their hours, and of their days by each dimension that reports group by."""
     hours: dict[_Place, _Sums] = {}
     days: dict[_Place, _Sums] = {}
-    for charge in charges:
-        hour_us = charge.finished_at_us - charge.finished_at_us % _HOUR_US
-        day_us = charge.finished_at_us - charge.finished_at_us % DAY_US
-        hours.setdefault((charge.account_id, hour_us, charge.key_id, charge.model), _Sums()).add(charge)
+    for group in groups:
+        _add_up(hours, (group.account_id, group.hour_us, group.key_id, group.model), group.sums)
+        day_us = group.hour_us - group.hour_us % DAY_US
         for dimension, name in (
             ("all", ""),
-            ("key", charge.key_id),
-            ("model", charge.model),
-            ("subscription", charge.subscription_id),
+            ("key", group.key_id),
+            ("model", group.model),
+            ("subscription", group.subscription_id),
         ):
-            days.setdefault((charge.account_id, dimension, day_us, name), _Sums()).add(charge)
-    _add_up(conn, usage_hours, hours)
-    _add_up(conn, usage_days, days)
-
-
-def _add_up(conn: Connection, table: Table, sums: Mapping[_Place, _Sums]) -> None:
-    place = [column.name for column in table.primary_key]
+            _add_up(days, (group.account_id, dimension, day_us, name), group.sums)
     # In the order of the key, so that two transactions never wait for each other's rows.
-    rows = [
-        {**dict(zip(place, at, strict=True)), **dict(zip(_SUM_FIELDS, _sum_values(one), strict=True))}
-        for at, one in sorted(sums.items(), key=lambda item: item[0])
-    ]
-    conn.execute(_adding(table, conn.dialect.name), rows)
+    _ADD_TO_HOURS.run(conn, [place + sums for place, sums in sorted(hours.items())])
+    _ADD_TO_DAYS.run(conn, [place + sums for place, sums in sorted(days.items())])
 
 
-@cache
-def _adding(table: Table, dialect: str) -> Insert:
-    """Insert sums, or add them to those that are there; kept, because making it costs more than running it."""
-    upsert = (sqlite.insert if dialect == "sqlite" else postgresql.insert)(table)
-    return upsert.on_conflict_do_update(
-        index_elements=[column.name for column in table.primary_key],
-        set_={column.name: column + upsert.excluded[column.name] for column in table.c if not column.primary_key},
-    )
+def _add_up(totals: dict[_Place, _Sums], place: _Place, sums: _Sums) -> None:
+    before = totals.get(place)
+    totals[place] = sums if before is None else _Sums(*map(add, before, sums))
 
 
-def _touch_keys(conn: Connection, charges: Iterable[Charge]) -> None:
+def _touch_keys(conn: Connection, groups: Iterable[_Alike]) -> None:
     last_used: dict[str, int] = {}
-    for charge in charges:
-        last_used[charge.key_id] = max(charge.finished_at_us, last_used.get(charge.key_id, 0))
-    for key_id, at_us in sorted(last_used.items()):
-        conn.execute(api_keys.update().where(api_keys.c.id == key_id).values(last_used_at_us=at_us))
+    for group in groups:
+        last_us = max(map(_finished_at_us, group.charges))
+        last_used[group.key_id] = max(last_us, last_used.get(group.key_id, 0))
+    _TOUCH_KEYS.run(conn, [(at_us, key_id) for key_id, at_us in sorted(last_used.items())])

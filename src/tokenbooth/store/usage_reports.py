@@ -7,7 +7,7 @@ an answer cost the operator, and what was not collected, is not in here. Anyone 
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, assert_never
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal, or_, select, union_all
 
@@ -107,6 +107,8 @@ def usage_by(
             group = parts.c.key_id
         case GroupBy.MODEL:
             group = parts.c.model
+        case _:
+            assert_never(group_by)
     rows = conn.execute(
         select(
             group.label("name"),

@@ -1,0 +1,234 @@
+"""Upstreams over HTTP/1.1, with a pool of kept-alive connections for each server.
+
+A connection that was kept alive may have been closed by the server just when a request was written to it. Then
+nothing of an answer came, and the request is sent once more, on a new connection (RFC 9112, 9.3.1: the server did not
+process it).
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Final
+from urllib.parse import urlsplit
+
+from tokenbooth.catalog import Upstream
+from tokenbooth.gateway.speech import Credential
+from tokenbooth.gateway.upstream_connection import UpstreamConnection
+from tokenbooth.gateway.upstreams import (
+    ClientHungUp,
+    Timeouts,
+    UpstreamBroke,
+    UpstreamCall,
+    UpstreamUnreachable,
+    sent_headers,
+)
+
+# Servers commonly keep idle connections for 60 s and more; a shorter time meets fewer that were just closed.
+_KEPT_IDLE_S: Final = 30.0
+
+
+@dataclass(slots=True)
+class _Server:
+    """A server with what every request to it begins with, and its idle connections, the last used ones last."""
+
+    name: str
+    host: str
+    port: int
+    is_tls: bool
+    host_header: str
+    base_path: str
+    idle: list[UpstreamConnection] = field(default_factory=list)
+    heads: dict[tuple[str, bool, Credential], bytes] = field(default_factory=dict)
+
+
+class HttpCall:
+    """See `UpstreamCall`."""
+
+    __slots__ = ("_connection", "_interrupted", "_request", "_server", "_upstreams")
+
+    def __init__(self, upstreams: "HttpUpstreams", server: _Server, request: bytes) -> None:
+        self._upstreams = upstreams
+        self._server = server
+        self._request = request
+        self._connection: UpstreamConnection | None = None
+        self._interrupted = False
+
+    @property
+    def status(self) -> int:
+        """See `UpstreamCall.status`."""
+        return self._answering.status
+
+    def header(self, name: str) -> str | None:
+        """See `UpstreamCall.header`."""
+        wanted = name.encode()
+        for known, value in self._answering.headers:
+            if known == wanted:
+                return value.decode("latin-1")
+        return None
+
+    async def begin(self) -> None:
+        """See `UpstreamCall.begin`."""
+        idle = self._server.idle
+        while idle:
+            connection = idle.pop()
+            try:
+                await self._send_on(connection)
+            except UpstreamBroke:
+                if connection.has_answered:
+                    raise
+                # Stale. The others are as old or older.
+                self._upstreams.drop_idle(self._server)
+                break
+            return
+        await self._send_on(await self._connect())
+
+    async def _connect(self) -> UpstreamConnection:
+        connection = await self._upstreams.connect(self._server)
+        if self._interrupted:
+            connection.close()
+            raise ClientHungUp
+        return connection
+
+    async def _send_on(self, connection: UpstreamConnection) -> None:
+        self._connection = connection
+        connection.send(self._request, self._upstreams.timeouts.first_byte_s)
+        await connection.head()
+
+    async def read(self) -> bytes:
+        """See `UpstreamCall.read`."""
+        return await self._answering.read()
+
+    async def each(self, take: Callable[[bytes], bool]) -> None:
+        """See `UpstreamCall.each`."""
+        await self._answering.each(take)
+
+    def interrupt(self) -> None:
+        """See `UpstreamCall.interrupt`."""
+        self._interrupted = True
+        if self._connection is not None:
+            self._connection.interrupt()
+
+    def pause(self) -> None:
+        """See `UpstreamCall.pause`."""
+        if self._connection is not None:
+            self._connection.pause()
+
+    def resume(self) -> None:
+        """See `UpstreamCall.resume`."""
+        if self._connection is not None:
+            self._connection.resume()
+
+    async def end(self) -> None:
+        """See `UpstreamCall.end`; it never waits."""
+        connection, self._connection = self._connection, None
+        if connection is not None and connection.release(_KEPT_IDLE_S):
+            self._server.idle.append(connection)
+
+    @property
+    def _answering(self) -> UpstreamConnection:
+        assert self._connection is not None
+        return self._connection
+
+
+class HttpUpstreams:
+    """See `Upstreams`."""
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        self.timeouts = timeouts
+        self._servers: dict[Upstream, _Server] = {}
+        self._open: set[UpstreamConnection] = set()
+
+    def post(
+        self,
+        upstream: Upstream,
+        path: str,
+        body: bytes,
+        *,
+        stream: bool,
+        credential: Credential = "authorization",
+        headers: Mapping[str, str] | None = None,
+    ) -> UpstreamCall:
+        """See `Upstreams.post`."""
+        server = self._servers.get(upstream)
+        if server is None:
+            server = self._servers[upstream] = _server_of(upstream)
+        if headers:
+            head = _head(server, upstream, path, stream, credential, headers)
+        else:
+            kind = (path, stream, credential)
+            known = server.heads.get(kind)
+            if known is None:
+                known = server.heads[kind] = _head(server, upstream, path, stream, credential, None)
+            head = known
+        return HttpCall(self, server, b"%b%d\r\n\r\n%b" % (head, len(body), body))
+
+    async def connect(self, server: _Server) -> UpstreamConnection:
+        """A new connection.
+
+        Raises:
+            UpstreamUnreachable: there is none within the time for it.
+        """
+        loop = asyncio.get_running_loop()
+        make = partial(UpstreamConnection, self.timeouts.idle_s, partial(self._lost, server))
+        try:
+            async with asyncio.timeout(self.timeouts.connect_s):
+                _, connection = await loop.create_connection(
+                    make, server.host, server.port, ssl=self._tls if server.is_tls else None
+                )
+        # A host that is no name at all fails as UnicodeError, a certificate as an OSError.
+        except (OSError, UnicodeError, TimeoutError) as failure:
+            raise UpstreamUnreachable(server.name) from failure
+        self._open.add(connection)
+        return connection
+
+    def drop_idle(self, server: _Server) -> None:
+        """Close the idle connections to a server."""
+        idle, server.idle = server.idle, []
+        for connection in idle:
+            connection.close()
+
+    async def close(self) -> None:
+        """See `Upstreams.close`."""
+        for connection in list(self._open):
+            connection.close()
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        # Reading the system's certificates takes long; only an upstream with TLS needs them.
+        return ssl.create_default_context()
+
+    def _lost(self, server: _Server, connection: UpstreamConnection) -> None:
+        self._open.discard(connection)
+        if connection in server.idle:
+            server.idle.remove(connection)
+
+
+def _server_of(upstream: Upstream) -> _Server:
+    url = urlsplit(upstream.base_url)
+    is_tls = url.scheme == "https"
+    return _Server(
+        name=upstream.name,
+        host=url.hostname or "",
+        port=url.port or (443 if is_tls else 80),
+        is_tls=is_tls,
+        host_header=url.netloc.rpartition("@")[2],
+        base_path=url.path,
+    )
+
+
+def _head(
+    server: _Server,
+    upstream: Upstream,
+    path: str,
+    stream: bool,
+    credential: Credential,
+    headers: Mapping[str, str] | None,
+) -> bytes:
+    """The head of a request, up to the number behind `content-length`."""
+    sent = sent_headers(upstream, stream=stream, credential=credential, headers=headers)
+    lines = [f"POST {server.base_path}{path} HTTP/1.1", f"host: {server.host_header}"]
+    lines += [f"{name}: {value}" for name, value in sent.items()]
+    lines.append("content-length: ")
+    return "\r\n".join(lines).encode("latin-1")

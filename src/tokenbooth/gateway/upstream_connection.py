@@ -1,0 +1,312 @@
+"""One connection to an upstream server: an HTTP/1.1 response parser between its socket and who waits for the answer.
+
+It carries one call at a time: `send`, then `head`, then `read` or `each`. Only `tokenbooth.gateway.http_upstreams` and
+tests import this.
+"""
+
+import asyncio
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Final, cast
+
+import httptools
+
+from tokenbooth.gateway.upstreams import (
+    MAX_ANSWER_BYTES,
+    ClientHungUp,
+    UpstreamBroke,
+    UpstreamTimedOut,
+)
+
+_MAX_HEAD_BYTES: Final = 256 * 1024
+_NEVER: Final = float("inf")
+
+
+class _Phase(Enum):
+    """How far the answer is."""
+
+    IDLE = auto()
+    HEAD = auto()
+    BODY = auto()
+    COMPLETE = auto()
+    LOST = auto()
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """A connection, in the pool or with a call.
+
+    Attributes:
+        status: of the answer.
+        headers: of the answer, names in lower case.
+        has_answered: whether anything came since the call was sent.
+        reused: whether it has carried a call before.
+    """
+
+    def __init__(self, idle_s: float, on_lost: Callable[["UpstreamConnection"], None]) -> None:
+        """Args:
+        idle_s: the longest silence inside an answer, in seconds.
+        on_lost: told when the connection has ended.
+        """
+        self._idle_s = idle_s
+        self._on_lost = on_lost
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpResponseParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._phase = _Phase.IDLE
+        self._keep_alive = True
+        self._framed = True
+        self._interim = False
+        self._paused = False
+        self._head_bytes = 0
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._take: Callable[[bytes], bool] | None = None
+        self._failure: Exception | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._interrupted = False
+        self._deadline_s = _NEVER
+        self._timer: asyncio.TimerHandle | None = None
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.has_answered = False
+        self.reused = False
+
+    def send(self, request: bytes, first_byte_s: float) -> None:
+        """Begin a call; its first byte has to come within `first_byte_s` seconds."""
+        assert self._transport is not None
+        self._phase = _Phase.HEAD
+        self._head_bytes = 0
+        self.headers = []
+        self.has_answered = False
+        self._interrupted = False
+        self._by(first_byte_s)
+        self._transport.write(request)
+
+    async def head(self) -> None:
+        """Wait for the head of the answer.
+
+        Raises:
+            UpstreamTimedOut, UpstreamBroke, ClientHungUp
+        """
+        while self._is_in(_Phase.HEAD):
+            await self._arrival()
+        if self._is_in(_Phase.LOST):
+            raise self._why_lost()
+
+    async def read(self) -> bytes:
+        """The whole body.
+
+        Raises:
+            UpstreamTimedOut, UpstreamBroke, ClientHungUp
+        """
+        while self._is_in(_Phase.BODY):
+            await self._arrival()
+        if not self._is_in(_Phase.COMPLETE):
+            raise self._why_lost()
+        parts = self._parts
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def each(self, take: Callable[[bytes], bool]) -> None:
+        """Hand over the body as it arrives, until its end or until `take` returns False.
+
+        Raises:
+            UpstreamTimedOut, UpstreamBroke, ClientHungUp, and what `take` raises
+        """
+        self._take = take
+        self._hand_over()
+        while self._is_taking() and self._is_in(_Phase.BODY):
+            await self._arrival()
+        if self._is_taking() and not self._is_in(_Phase.COMPLETE):
+            raise self._why_lost()
+        self._take = None
+
+    def interrupt(self) -> None:
+        """The client hung up: whoever waits gets `ClientHungUp`."""
+        self._interrupted = True
+        self._wake()
+
+    def pause(self) -> None:
+        """Read no more for now; the time does not count as silence."""
+        if not self._paused and self._transport is not None and self._phase is _Phase.BODY:
+            self._paused = True
+            self._deadline_s = _NEVER
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._paused and self._transport is not None:
+            self._paused = False
+            if self._phase is _Phase.BODY:
+                self._by(self._idle_s)
+            self._transport.resume_reading()
+
+    def release(self, idle_s: float) -> bool:
+        """End the call; returns whether the connection can carry another one within `idle_s` seconds."""
+        reusable = self._phase is _Phase.COMPLETE and self._keep_alive
+        self._take = None
+        self._parts = []
+        self._size = 0
+        if not reusable:
+            self.close()
+            return False
+        self.resume()
+        self._phase = _Phase.IDLE
+        self.reused = True
+        self._by(idle_s)
+        return True
+
+    def close(self) -> None:
+        """End the connection, and with it what is under way there."""
+        self._keep_alive = False
+        if self._phase is not _Phase.COMPLETE:
+            self._phase = _Phase.LOST
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        self.has_answered = True
+        match self._phase:
+            case _Phase.BODY:
+                self._deadline_s = self._loop.time() + self._idle_s
+            case _Phase.HEAD:
+                self._head_bytes += len(data)
+            case _:
+                # Nobody asked, or the answer is over.
+                self._fail(UpstreamBroke("more than an answer came"))
+                return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._fail(UpstreamBroke("the answer is not HTTP"))
+        if self._is_in(_Phase.HEAD):
+            if self._head_bytes > _MAX_HEAD_BYTES:
+                self._fail(UpstreamBroke("the head of the answer is too large"))
+            return
+        if self._take is not None:
+            self._hand_over()
+        elif self._is_in(_Phase.COMPLETE):
+            self._wake()
+        elif self._size > MAX_ANSWER_BYTES:
+            self._fail(UpstreamBroke("the answer is too large"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._phase is _Phase.BODY and not self._framed and exc is None:
+            # An answer without a length ends with its connection.
+            self._phase = _Phase.COMPLETE
+            self._keep_alive = False
+        elif self._phase is not _Phase.COMPLETE:
+            self._phase = _Phase.LOST
+        self._keep_alive = False
+        self._wake()
+        self._on_lost(self)
+
+    def on_message_begin(self) -> None:
+        """See `httptools.HttpResponseParser`."""
+        if self._phase is not _Phase.HEAD:
+            raise UpstreamBroke("more than an answer came")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """See `httptools.HttpResponseParser`."""
+        self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """See `httptools.HttpResponseParser`."""
+        self.status = self._parser.get_status_code()
+        self._interim = self.status < 200
+        if self._interim:
+            self.headers.clear()
+            return
+        self._phase = _Phase.BODY
+        self._framed = any(
+            name == b"content-length" or (name == b"transfer-encoding" and value.lower().endswith(b"chunked"))
+            for name, value in self.headers
+        )
+        self._by(self._idle_s)
+        self._wake()
+
+    def on_body(self, body: bytes) -> None:
+        """See `httptools.HttpResponseParser`."""
+        self._parts.append(body)
+        self._size += len(body)
+
+    def on_message_complete(self) -> None:
+        """See `httptools.HttpResponseParser`."""
+        if self._interim:
+            self._interim = False
+            return
+        self._phase = _Phase.COMPLETE
+        self._keep_alive = self._parser.should_keep_alive()
+        self._deadline_s = _NEVER
+
+    def _hand_over(self) -> None:
+        """Give what has arrived to who takes it; its failure ends the call."""
+        parts, self._parts = self._parts, []
+        self._size = 0
+        if parts and self._take is not None:
+            try:
+                wants_more = self._take(parts[0] if len(parts) == 1 else b"".join(parts))
+            except Exception as failure:
+                self._fail(failure)
+                return
+            if not wants_more:
+                self._take = None
+        if self._take is None or self._phase is _Phase.COMPLETE:
+            self._wake()
+
+    def _is_in(self, phase: _Phase) -> bool:
+        return self._phase is phase
+
+    def _is_taking(self) -> bool:
+        return self._take is not None
+
+    async def _arrival(self) -> None:
+        if not self._interrupted:
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        if self._interrupted:
+            self._interrupted = False
+            raise ClientHungUp
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _fail(self, failure: Exception) -> None:
+        self._failure = failure
+        self.close()
+        self._wake()
+
+    def _why_lost(self) -> Exception:
+        return self._failure or UpstreamBroke("the connection ended before the answer did")
+
+    def _by(self, seconds: float) -> None:
+        """Something has to come within `seconds`. The timer is left alone if it goes off early enough."""
+        self._deadline_s = self._loop.time() + seconds
+        if self._timer is None or self._timer.when() > self._deadline_s:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        """The timer has gone off: is it late, or only time to look again?"""
+        self._timer = None
+        left_s = self._deadline_s - self._loop.time()
+        if left_s == _NEVER:
+            return
+        if left_s > 0:
+            self._timer = self._loop.call_later(left_s, self._look)
+        elif self._phase is _Phase.IDLE:
+            self.close()
+        else:
+            self._fail(UpstreamTimedOut("silence"))

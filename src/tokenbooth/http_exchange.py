@@ -1,0 +1,253 @@
+"""One request of the data plane and its answer, on the connection of a client.
+
+The connection's parser calls `receive`, `received` and `lost`; whoever serves the request reads its body and answers.
+Answers are written straight to the transport. Names and values of headers must be ours: they are not checked here.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import Final, Protocol
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_LAST_CHUNK: Final = b"0\r\n\r\n"
+
+
+class ClientGone(Exception):
+    """The client hung up before its request was complete; nobody is there to answer."""
+
+
+class BodyTooLarge(Exception):
+    """The body is larger than `most_bytes`."""
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__(most_bytes)
+        self.most_bytes = most_bytes
+
+
+class Answering(Enum):
+    """How far the answer is."""
+
+    NOT_BEGUN = auto()
+    CHUNKED = auto()
+    UNTIL_CLOSE = auto()
+    DONE = auto()
+
+
+class Line(Protocol):
+    """The connection, as far as one of its exchanges needs it."""
+
+    def write(self, data: bytes) -> None:
+        """Write, whether or not somebody reads."""
+        ...
+
+    def common_headers(self) -> bytes:
+        """The header lines that every answer has."""
+        ...
+
+    def ended(self, exchange: "HttpExchange") -> None:
+        """The answer is complete."""
+        ...
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        ...
+
+
+class HttpExchange:
+    """A request whose head has arrived, and its answer.
+
+    Attributes:
+        method, path: of the request line; the path is decoded and without its query.
+        headers: names in lower case.
+        keep_alive: whether the connection stays open behind the answer.
+        gone: whether the client hung up.
+        write_paused: whether the client does not read what was written so far.
+        on_gone: called once when the client hangs up.
+        on_writable: called with False when the client falls behind, with True when it has caught up.
+        waited: whether the body was not there yet when it was asked for.
+    """
+
+    __slots__ = (
+        "_answering",
+        "_body_size",
+        "_complete",
+        "_expects_continue",
+        "_is_1_1",
+        "_line",
+        "_most_body_bytes",
+        "_parts",
+        "_waiter",
+        "gone",
+        "headers",
+        "keep_alive",
+        "method",
+        "on_gone",
+        "on_writable",
+        "path",
+        "waited",
+        "write_paused",
+    )
+
+    def __init__(
+        self,
+        line: Line,
+        method: str,
+        path: str,
+        headers: RawHeaders,
+        *,
+        is_1_1: bool,
+        keep_alive: bool,
+        expects_continue: bool,
+        most_body_bytes: int,
+    ) -> None:
+        """Args:
+        line: the connection.
+        method, path, headers: see the attributes.
+        is_1_1: whether the client speaks HTTP/1.1, so that an answer can come in chunks.
+        keep_alive: whether it wants the connection to stay open.
+        expects_continue: whether it waits for a word before it sends the body.
+        most_body_bytes: the largest body that is kept.
+        """
+        self._line = line
+        self.method = method
+        self.path = path
+        self.headers = headers
+        self.keep_alive = keep_alive
+        self.gone = False
+        self.write_paused = False
+        self.on_gone: Callable[[], None] | None = None
+        self.on_writable: Callable[[bool], None] | None = None
+        self.waited = False
+        self._is_1_1 = is_1_1
+        self._expects_continue = expects_continue
+        self._most_body_bytes = most_body_bytes
+        self._parts: list[bytes] = []
+        self._body_size = 0
+        self._complete = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._answering = Answering.NOT_BEGUN
+
+    @property
+    def began(self) -> bool:
+        """Whether an answer has begun, so that no other can be given."""
+        return self._answering is not Answering.NOT_BEGUN
+
+    def receive(self, part: bytes) -> None:
+        """A part of the body has arrived; what follows an answer, or is too much, is dropped."""
+        self._body_size += len(part)
+        if self._body_size > self._most_body_bytes:
+            self._parts.clear()
+            self._wake()
+        elif self._answering is Answering.NOT_BEGUN:
+            self._parts.append(part)
+
+    def received(self) -> None:
+        """The request is complete."""
+        self._complete = True
+        self._wake()
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        self.gone = True
+        self._wake()
+        if self.on_gone is not None:
+            self.on_gone()
+
+    def writable(self, is_writable: bool) -> None:
+        """The client has caught up with reading, or fallen behind."""
+        self.write_paused = not is_writable
+        if self.on_writable is not None:
+            self.on_writable(is_writable)
+
+    async def body(self) -> bytes:
+        """The whole body.
+
+        Raises:
+            BodyTooLarge: it is, or says that it will be.
+            ClientGone: it will never be complete.
+        """
+        if not self._complete:
+            self._refuse_announced()
+            await self._rest()
+        if self._body_size > self._most_body_bytes:
+            raise BodyTooLarge(self._most_body_bytes)
+        parts = self._parts
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _refuse_announced(self) -> None:
+        for name, value in self.headers:
+            if name == b"content-length" and int(value) > self._most_body_bytes:
+                raise BodyTooLarge(self._most_body_bytes)
+
+    async def _rest(self) -> None:
+        self.waited = True
+        if self._expects_continue and not self.gone:
+            self._line.write(_CONTINUE)
+        while not self._complete and self._body_size <= self._most_body_bytes:
+            if self.gone:
+                raise ClientGone
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+
+    def answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+        """Give a whole answer."""
+        if self.gone:
+            return
+        head = self._head(status, headers, b"content-length: %d\r\n" % len(body))
+        self._line.write(head if self.method == "HEAD" else head + body)
+        self._end()
+
+    def begin(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Begin an answer whose length is not known."""
+        if self.gone:
+            return
+        if self._is_1_1:
+            self._answering = Answering.CHUNKED
+            self._line.write(self._head(status, headers, b"transfer-encoding: chunked\r\n"))
+        else:
+            self._answering = Answering.UNTIL_CLOSE
+            self.keep_alive = False
+            self._line.write(self._head(status, headers, b""))
+
+    def send(self, data: bytes) -> None:
+        """Send a part of an answer that has begun; not empty. Nobody hears it when the client is gone."""
+        if self.gone:
+            return
+        if self._answering is Answering.CHUNKED:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        self._line.write(data)
+
+    def finish(self, data: bytes) -> None:
+        """Send the last part of an answer that has begun; not empty."""
+        if self.gone:
+            return
+        if self._answering is Answering.CHUNKED:
+            data = b"%x\r\n%b\r\n%b" % (len(data), data, _LAST_CHUNK)
+        self._line.write(data)
+        self._end()
+
+    def abort(self) -> None:
+        """Cut the connection: the answer cannot be ended as it should."""
+        if not self.gone:
+            self._line.abort()
+
+    def _head(self, status: int, headers: Iterable[tuple[bytes, bytes]], framing: bytes) -> bytes:
+        lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status, self._line.common_headers()]
+        lines += [b"%b: %b\r\n" % header for header in headers]
+        lines.append(framing)
+        lines.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
+        return b"".join(lines)
+
+    def _end(self) -> None:
+        self._answering = Answering.DONE
+        self._parts.clear()
+        self._line.ended(self)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
