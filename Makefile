@@ -27,8 +27,8 @@ install: $(STAMPS)/product ## Create .venv with the product in it (.venv/bin/tok
 
 setup-test: $(STAMPS)/dev $(STAMPS)/browser $(STAMPS)/clients $(STAMPS)/chain ## Install what tests and checks need
 
-screenshots: setup-test ## Take the pictures of the dashboard anew: docs/images
-	@$(BIN)/python scripts/screenshots
+screenshots: setup-test ## Take the pictures of the dashboard anew: docs/images; all of them: ARGS="--all DIR"
+	@$(BIN)/python scripts/screenshots $(ARGS)
 
 demo: install ## Run everything on this machine: make demo ARGS="--port 8099"
 	@exec $(BIN)/tokenbooth demo $(ARGS)

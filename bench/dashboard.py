@@ -4,7 +4,8 @@
 
 The requests lie in 90 days, evenly over the keys and three models, so that nearly each has an hour of its own: the
 worst case for the roll-ups. Pages are asked for without a network, one at a time, each 15 times; the first is thrown
-away. Exits with 1 when the slowest page's median is above the limit.
+away. The processor's time stands beside, for a machine that has other things to do. Exits with 1 when the slowest
+page's median is above the limit.
 """
 
 import argparse
@@ -21,9 +22,15 @@ import structlog
 from sqlalchemy import Connection, insert, text
 
 from tests.support.dashboard import Booth, open_booth
+from tokenbooth.domain.deposits import BASE, NATIVE_TOKENS
 from tokenbooth.domain.keys import KeyKind, digest
 from tokenbooth.domain.windows import DAY_US
 from tokenbooth.ids import IdPrefix, new_id, new_key
+from tokenbooth.management.context import UsdcDesk
+from tokenbooth.payments.deposit_address import AddressBook
+from tokenbooth.payments.json_rpc import HttpRpc
+from tokenbooth.payments.usdc_chain import ChainNode
+from tokenbooth.sandbox.chain.wallet import new_extended_public_key
 from tokenbooth.store.engine import Store, open_store
 from tokenbooth.store.migrate import migrate
 from tokenbooth.store.tables import api_keys
@@ -66,7 +73,10 @@ def main() -> int:
 
 async def measure(store: Store, keys: int, events: int) -> float:
     """The median of the slowest page, in milliseconds."""
-    async with open_booth(store) as booth:
+    node = ChainNode(HttpRpc("http://127.0.0.1:9", timeout_s=1), chain_id=BASE, token=NATIVE_TOKENS[BASE])
+    # No page asks the chain, so there is none.
+    desk = UsdcDesk(node=node, book=AddressBook(new_extended_public_key()), counts_at="safe", pending=tuple)
+    async with open_booth(store, usdc=desk) as booth:
         account_id = booth.account(EMAIL, is_admin=True)
         began = time.perf_counter()
         fill(booth, account_id, keys, events)
@@ -74,18 +84,22 @@ async def measure(store: Store, keys: int, events: int) -> float:
         browser = booth.browser()
         assert (await browser.log_in(EMAIL)).status_code == 303
         key_id = store.read_now(lambda conn: conn.execute(text("SELECT min(id) FROM api_keys")).scalar_one())
+        await browser.send("/dashboard/billing/usdc", "/dashboard/billing/usdc", amount="50")
         medians = []
         for path in pages(key_id, account_id):
-            times_ms, size = [], 0
+            times_ms, cpu_ms, size = [], [], 0
             for _ in range(ROUNDS):
-                started = time.perf_counter()
+                started, started_cpu = time.perf_counter(), time.process_time()
                 answer = await browser.get(path)
                 times_ms.append((time.perf_counter() - started) * 1_000)
+                cpu_ms.append((time.process_time() - started_cpu) * 1_000)
                 assert answer.status_code == 200, (path, answer.status_code)
                 size = len(answer.content)
-            times_ms = times_ms[1:]
+            times_ms, cpu_ms = times_ms[1:], cpu_ms[1:]
             medians.append(statistics.median(times_ms))
-            print(f"{medians[-1]:8.1f} ms  (max {max(times_ms):6.1f})  {size:>8,} bytes  {path}")
+            used_ms = statistics.median(cpu_ms)
+            print(f"{medians[-1]:8.1f} ms  (max {max(times_ms):6.1f}, CPU {used_ms:5.1f})  {size:>8,} bytes  {path}")
+        await node.aclose()
         return max(medians)
 
 
@@ -105,10 +119,14 @@ def pages(key_id: str, account_id: str) -> list[str]:
         f"/dashboard/usage?key={key_id}",
         "/dashboard/usage.csv?by=key",
         "/dashboard/billing",
+        "/dashboard/billing/auto-top-up",
+        "/dashboard/billing/statement",
+        "/dashboard/billing/usdc",
         "/dashboard/account",
         "/dashboard/operator",
         f"/dashboard/operator/accounts/{account_id}",
         "/dashboard/operator/inbox",
+        "/dashboard/operator/upstreams",
         "/dashboard/operator/audit",
     ]
 

@@ -196,7 +196,12 @@ def _chain(settings: UsdcSettings, store: Store, clock: Clock) -> Chain:
 
 
 def _usdc_desk(settings: UsdcSettings, chain: Chain) -> UsdcDesk:
-    return UsdcDesk(node=chain.node, book=AddressBook(settings.xpub), counts_at=settings.credit_at)
+    return UsdcDesk(
+        node=chain.node,
+        book=AddressBook(settings.xpub),
+        counts_at=settings.credit_at,
+        pending=lambda: chain.scan.pending,
+    )
 
 
 def _jobs(

@@ -25,9 +25,11 @@ PAGES = (
     "/dashboard/billing?checkout=success",
     "/dashboard/billing/auto-top-up",
     "/dashboard/billing/invoices",
+    "/dashboard/billing/usdc",
     "/dashboard/account",
     "/dashboard/operator",
     "/dashboard/operator/inbox",
+    "/dashboard/operator/upstreams",
     "/dashboard/operator/audit",
 )
 
@@ -74,6 +76,10 @@ def test_no_page_has_a_violation(
         page.get_by_role("main").get_by_role("link", name=name, exact=True).click()
         page.wait_for_load_state()
         found[f"{start}: {name}"] = violations(page, None, width)
+    page.goto("/dashboard/billing")
+    page.get_by_role("button", name="Pay with USDC").click()
+    page.wait_for_selector("#pay-address")
+    found["paying with USDC"] = violations(page, None, width)
     page.goto("/dashboard/usage")
     page.locator("details.request > summary").first.click()
     found["price of a request"] = violations(page, None, width)

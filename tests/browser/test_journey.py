@@ -5,6 +5,7 @@ import re
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support.chromium import Demo, log_in
+from tests.support.command import tokenbooth
 from tokenbooth.demo_texts import MODEL
 
 PASSWORD = "a long enough password"
@@ -88,6 +89,40 @@ def test_the_whole_reference(browser: Browser, demo: Demo) -> None:
     context.close()
 
 
+def test_topping_up_with_usdc(browser: Browser, demo: Demo) -> None:
+    """Say how much, pay to the address that is shown, and see the balance rise without a reload."""
+    context = browser.new_context(base_url=demo.base_url)
+    page = context.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    _sign_up(page, demo, "usdc@example.com")
+    page.get_by_role("link", name="Billing", exact=True).click()
+    page.get_by_label("Amount (USD)").fill("50")
+    page.get_by_role("button", name="Pay with USDC").click()
+    expect(page.get_by_role("img", name="QR code")).to_be_visible()
+    expect(page.get_by_text("Waiting for your transfer.")).to_be_visible()
+    address = page.locator("#pay-address").inner_text().strip()
+    link = page.get_by_role("link", name="Open in a wallet").get_attribute("href")
+    assert re.fullmatch(rf"ethereum:0x[0-9a-fA-F]{{40}}@8453/transfer\?address={address}&uint256=50000000", link or "")
+    page.evaluate("window.sameDocument = true")
+
+    sent = tokenbooth("sandbox", "send-usdc", "--to", address, "--amount", "50", cwd=demo.directory.parent)
+    assert sent.returncode == 0, sent.stderr
+    expect(page.get_by_role("region", name="Credit").get_by_text("$50.00")).to_be_visible()
+    expect(page.get_by_role("region", name="Deposits")).to_contain_text(sent.stdout.strip())
+    expect(page.get_by_text("credited", exact=True)).to_be_visible()
+    expect(page.get_by_role("img", name="QR code")).to_have_count(0)
+    assert page.evaluate("window.sameDocument") is True
+
+    page.get_by_label("Transaction hash").fill(sent.stdout.strip())
+    page.get_by_role("button", name="Look now").click()
+    expect(page.get_by_text("The deposit is credited.")).to_be_visible()
+    page.get_by_role("link", name="Overview", exact=True).click()
+    expect(page.get_by_role("region", name="Now").get_by_text("$50.00")).to_be_visible()
+    assert problems == []
+    context.close()
+
+
 def test_with_the_keyboard_only(browser: Browser, demo: Demo) -> None:
     """Log in, make a key, open the price of a request and log out, without a pointer."""
     context = browser.new_context(base_url=demo.base_url)
@@ -141,6 +176,13 @@ def test_without_javascript(browser: Browser, demo: Demo) -> None:
     page.get_by_label("CVC").fill("123")
     page.get_by_role("button", name="Pay").click()
     expect(page.locator("#billing-live")).to_contain_text("$25.00")
+    page.get_by_label("Amount (USD)").fill("12.5")
+    page.get_by_role("button", name="Pay with USDC").click()
+    address = page.locator("#pay-address").inner_text().strip()
+    sent = tokenbooth("sandbox", "send-usdc", "--to", address, "--amount", "12.5", cwd=demo.directory.parent)
+    page.get_by_label("Transaction hash").fill(sent.stdout.strip())
+    page.get_by_role("button", name="Look now").click()
+    expect(page.get_by_role("region", name="Credit").get_by_text("$37.50")).to_be_visible()
     page.goto("/dashboard/keys")
     page.get_by_role("link", name="Delete plain").click()
     page.get_by_role("button", name="Delete key").click()

@@ -9,7 +9,7 @@ import pytest
 from tests.support.chains import FINAL_BLOCKS, SAFE_BLOCKS, USDC, DrivenChain
 from tests.support.deposit_rig import UNITS, Booth, running_booth
 from tests.support.store import new_customer
-from tokenbooth.domain.deposits import BASE
+from tokenbooth.domain.deposits import BASE, PendingDeposit
 from tokenbooth.jobs.chain_scan import ChainScan, ScanSettings
 from tokenbooth.payments.json_rpc import Json, NodeError, NodeTrouble
 from tokenbooth.payments.usdc_chain import MAX_ADDRESSES, ChainNode
@@ -35,6 +35,18 @@ async def test_a_deposit_that_nobody_verifies_is_found(booth: Booth) -> None:
     assert await booth.balance(booth.ada) == "50.00"
     assert await booth.told(booth.ada, tx_hash) == (200, "credited")
     assert (booth.scan.figures.lag_blocks, booth.scan.figures.deposits_pending) == (0, 0)
+
+
+async def test_what_is_on_its_way_is_seen(booth: Booth) -> None:
+    """A transfer in a block that does not count yet is seen with its confirmations; a malformed one is not."""
+    address = await booth.address(booth.ada)
+    tx_hash = booth.chain.pay(address, 50 * UNITS)
+    booth.chain.emit_short(address)
+    await booth.run_scan()
+    assert list(booth.scan.pending) == [PendingDeposit(tx_hash, address.lower(), 50 * 10**9, confirmations=2)]
+    booth.settle()
+    await booth.run_scan()
+    assert (list(booth.scan.pending), await booth.balance(booth.ada)) == ([], "50.00")
 
 
 async def test_found_although_the_node_was_away_since_the_start(booth: Booth) -> None:

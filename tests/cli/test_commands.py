@@ -196,7 +196,7 @@ def test_what_the_operator_does_is_written_down(home: Path) -> None:
         rows = conn.execute(text("SELECT actor, action, detail FROM audit_log ORDER BY id")).all()
     engine.dispose()
     assert (rows[-1].actor, rows[-1].action) == ("operator", "credit.grant")
-    assert rows[-1].detail.endswith("5000000000 nano-USD: sorry")
+    assert rows[-1].detail.startswith("5.00 USD: sorry (operator:grant:")
 
 
 def test_the_audit_finds_a_changed_balance(home: Path) -> None:

@@ -7,17 +7,19 @@ import re
 import pytest
 from sqlalchemy import Connection, insert, select, update
 
-from tests.support.dashboard import Booth, charge, hidden_fields, open_booth, stranger, use
+from tests.support.billing_rows import add_subscription
+from tests.support.dashboard import PASSWORD, Booth, charge, hidden_fields, open_booth, use
 from tests.support.store import row_counts
 from tokenbooth.dashboard.data_plane import data_plane_openapi
 from tokenbooth.domain.charges import PoolKind
 from tokenbooth.gateway.app import Gateway
 from tokenbooth.ids import IdPrefix, new_id
+from tokenbooth.live import UpstreamHealth
 from tokenbooth.settings import Settings
 from tokenbooth.store.accounts import find_account_by_email
 from tokenbooth.store.audit import audit
 from tokenbooth.store.engine import Store
-from tokenbooth.store.tables import accounts, audit_log, inbox
+from tokenbooth.store.tables import accounts, audit_log, inbox, sessions
 
 DAY_S = 86_400
 PAGES = (
@@ -29,7 +31,12 @@ PAGES = (
     "/dashboard/billing/auto-top-up",
     "/dashboard/account",
 )
-OPERATOR_PAGES = ("/dashboard/operator", "/dashboard/operator/inbox", "/dashboard/operator/audit")
+OPERATOR_PAGES = (
+    "/dashboard/operator",
+    "/dashboard/operator/inbox",
+    "/dashboard/operator/upstreams",
+    "/dashboard/operator/audit",
+)
 PUBLIC_PAGES = ("/", "/login", "/signup", "/reset", "/docs")
 SETTINGS = Settings.model_validate(
     {
@@ -259,6 +266,25 @@ async def test_an_operator_does_not_lock_itself_out(booth: Booth) -> None:
     assert (await admin.send(page, f"{page}/suspend", reason="oops")).status_code == 409
 
 
+async def test_an_operator_sees_how_upstreams_do(store: Store) -> None:
+    """Each upstream with its state, models and last failure; the first page warns of one that rests."""
+    async with open_booth(store, SETTINGS) as booth:
+        admin = await booth.logged_in("op@example.com", is_admin=True)
+        assert "left alone after failures" not in (await admin.get("/dashboard/operator")).text
+        booth.live.health = [UpstreamHealth("one", "up", 2, 0, None, None, 7)]
+        page = (await admin.get("/dashboard/operator/upstreams")).text
+        assert (">up</span>" in page, "1 model: a/model" in page, "Last failure" in page) == (True, True, False)
+        live = re.search(r'hx-get="([^"]+)"', page)
+        assert live is not None
+        assert (await admin.get(live.group(1))).status_code == 204
+        until_s = booth.clock.now_us() / 10**6 + 30
+        booth.live.health = [UpstreamHealth("one", "resting", 0, 5, until_s, "HTTP 500 <b>", 12)]
+        changed = (await admin.get(live.group(1))).text
+        assert (">resting</span>" in changed, "HTTP 500 &lt;b&gt;" in changed) == (True, True)
+        assert "10:00:30" in changed
+        assert "one is left alone after failures" in (await admin.get("/dashboard/operator")).text
+
+
 async def test_the_audit_runs_from_its_page(booth: Booth) -> None:
     """It says that it never ran, runs, and then shows its result."""
     admin = await booth.logged_in("op@example.com", is_admin=True)
@@ -298,18 +324,54 @@ async def test_a_parked_event_is_shown_with_its_reason(booth: Booth) -> None:
     assert (await admin.http.post("/dashboard/operator/inbox/evt_none/retry", data=fields)).status_code == 404
 
 
-async def test_other_accounts_subscriptions_are_not_there(booth: Booth) -> None:
-    """P13: asking to cancel a subscription that is not one's own is 404."""
-    stranger(booth)
+async def test_what_is_another_accounts_is_not_there(booth: Booth) -> None:
+    """P13: every address that has an id in it, opened and sent with another account's, is 404 and does nothing."""
+    eve = await booth.logged_in("eve@example.com", is_admin=True)
+    account_id, now_us = _id_of(booth, "eve@example.com"), booth.clock.now_us()
+    await eve.send("/dashboard/keys", "/dashboard/keys", name="eve's", pays="credit")
+    await eve.send("/dashboard/keys/management", "/dashboard/keys/management", name="eve's", scopes="keys:read")
+    shown = (await eve.get("/dashboard/keys")).text + (await eve.get("/dashboard/keys/management")).text
+    key_ids = re.findall(r"/(m?key_[0-9a-f]+)/delete", shown)
+    subscription_id = booth.store.write_now(add_subscription, account_id, now_us=now_us, paid_until_us=now_us + 10**12)
+    session_id = booth.store.read_now(lambda conn: conn.execute(select(sessions.c.id)).scalar_one())
+    foreign = {
+        "key_id": key_ids,
+        "subscription_id": [subscription_id],
+        "session_id": [session_id],
+        "account_id": [account_id],
+        "row_id": ["evt_1"],
+        "secret": ["unknown"],
+    }
+    addresses = [
+        (method, re.sub(r"\{\w+\}", one, route.path))
+        for route in booth.routes
+        for method in (route.methods or set()) - {"HEAD"}
+        for name in route.param_convertors
+        for one in foreign[name]
+    ]
+    assert (len(key_ids), len(addresses) > 20) == (2, True)
     browser = await booth.logged_in()
     fields = hidden_fields((await browser.get("/dashboard")).text, "/logout")
-    path = f"/dashboard/billing/subscriptions/{new_id(IdPrefix.SUBSCRIPTION, 1)}/cancel"
-    assert (await browser.get(path)).status_code == 404
-    assert (await browser.http.post(path, data=fields)).status_code == 404
-    assert (await browser.get(path.replace("/cancel", "/change"))).status_code == 404
-    for action in ("resume", "change"):
-        there = path.replace("/cancel", f"/{action}")
-        assert (await browser.http.post(there, data={**fields, "planSlug": "pro"})).status_code == 404
+    fields |= {"planSlug": "pro", "amount": "5", "reason": "r", "password": PASSWORD}
+    before = row_counts(booth.store)
+    for method, path in addresses:
+        answer = await browser.http.request(method, path, data=fields if method == "POST" else None)
+        assert (method, path, answer.status_code) == (method, path, 404)
+    assert row_counts(booth.store) == before
+
+
+async def test_no_page_shows_a_secret(booth: Booth) -> None:
+    """After their one showing neither keys nor the log-in's cookie stand in any page, the operator's among them."""
+    browser = await booth.logged_in(is_admin=True)
+    await browser.send("/dashboard/keys", "/dashboard/keys", name="one", pays="credit")
+    await browser.send("/dashboard/keys/management", "/dashboard/keys/management", name="two", scopes="keys:read")
+    cookie = browser.http.cookies["tokenbooth"]
+    paths = {route.path for route in booth.routes if not route.param_convertors and "GET" in (route.methods or ())}
+    paths |= {f"/dashboard/operator/accounts/{_id_of(booth)}", "/dashboard/usage?by=key"}
+    assert len(paths) > 20
+    for path in sorted(paths):
+        page = (await browser.get(path)).text
+        assert (path, re.findall(r"(?:sk_live_|mk_)[0-9A-Za-z]{48}", page), cookie in page) == (path, [], False)
 
 
 async def test_a_statement_comes_as_a_file(booth: Booth) -> None:

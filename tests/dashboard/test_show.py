@@ -8,6 +8,7 @@ from tests.support.dashboard import charge
 from tokenbooth.dashboard import show
 from tokenbooth.dashboard.chart import HEIGHT, WIDTH, draw
 from tokenbooth.dashboard.explain import explain
+from tokenbooth.dashboard.user_agents import browser_name
 from tokenbooth.domain.pricing import Price, TokenRates, cost_nano
 from tokenbooth.domain.usage import Usage
 from tokenbooth.domain.windows import DAY_US
@@ -115,3 +116,36 @@ def test_a_charge_below_its_price_says_why() -> None:
         "$0.00001",
         "No more than this was free, so no more was charged.",
     )
+
+
+@pytest.mark.parametrize(
+    ("window", "words"), [("5h", "5 hours"), ("1h", "hour"), ("30m", "30 minutes"), ("1d", "day"), ("7d", "7 days")]
+)
+def test_windows_read_as_words(window: str, words: str) -> None:
+    """A window as configured follows the word "every"."""
+    assert show.every(window) == words
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "name"),
+    [
+        (
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0 Safari/537.36",
+            "Chrome on Linux",
+        ),
+        ("Mozilla/5.0 (Windows NT 10.0; Win64; x64) Chrome/141.0 Safari/537.36 Edg/141.0", "Edge on Windows"),
+        ("Mozilla/5.0 (Android 15; Mobile; rv:145.0) Gecko/145.0 Firefox/145.0", "Firefox on Android"),
+        ("Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) Version/18.1 Mobile Safari/604.1", "Safari on iOS"),
+        ("python-httpx/0.28", "python-httpx/0.28"),
+        ("x" * 200, "x" * 60),
+        ("", "Unknown browser"),
+    ],
+)
+def test_browsers_have_names(user_agent: str, name: str) -> None:
+    """Where somebody is logged in is told as people call it; what tells nothing is shown as it is, cut."""
+    assert browser_name(user_agent) == name
+
+
+def test_ids_are_shortened() -> None:
+    """A long id is cut to what is recognised, a short one is left."""
+    assert (show.short_id("operator"), show.short_id("mkey_066135e28eee9d6e4c")) == ("operator", "mkey_066135e28…")

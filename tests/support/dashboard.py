@@ -7,16 +7,20 @@ from dataclasses import dataclass, field, replace
 
 import httpx
 from argon2 import PasswordHasher
+from starlette.routing import Route
 
 from tests.support.fakes import FakeClock, FakeLive
 from tests.support.management import Plane, management_plane
 from tests.support.store import Customer, new_customer
 from tokenbooth.catalog import build_catalog
 from tokenbooth.dashboard import DashboardContext, create_dashboard
+from tokenbooth.dashboard.app import page_routes
 from tokenbooth.dashboard.passwords import Passwords
+from tokenbooth.dashboard.web import Web
 from tokenbooth.domain.charges import Charge, PoolKind
 from tokenbooth.ids import IdPrefix, new_id
 from tokenbooth.mail import Mail
+from tokenbooth.management.context import UsdcDesk
 from tokenbooth.settings import Settings
 from tokenbooth.store.accounts import create_account, set_admin
 from tokenbooth.store.engine import Store
@@ -54,6 +58,7 @@ class Booth:
     plane: Plane
     mailer: FakeMailer
     app: object = field(repr=False)
+    routes: list[Route] = field(repr=False)
 
     @property
     def store(self) -> Store:
@@ -121,15 +126,17 @@ def hidden_fields(page: str, action: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def open_booth(store: Store, settings: Settings | None = None) -> AsyncIterator[Booth]:
-    """A dashboard over `store`; `settings` are those to be tried."""
+async def open_booth(
+    store: Store, settings: Settings | None = None, usdc: UsdcDesk | None = None
+) -> AsyncIterator[Booth]:
+    """A dashboard over `store`; `settings` are those to be tried, `usdc` is a way to a chain."""
     async with management_plane(store) as plane:
         chosen = settings or Settings()
         chosen = chosen.model_copy(
             update={"server": chosen.server.model_copy(update={"public_url": chosen.server.public_url or ORIGIN})}
         )
         catalog = build_catalog(chosen)
-        context = replace(plane.context, settings=chosen, catalog=lambda: catalog)
+        context = replace(plane.context, settings=chosen, catalog=lambda: catalog, usdc=usdc)
         mailer = FakeMailer()
         dashboard = DashboardContext(
             management=context,
@@ -138,7 +145,7 @@ async def open_booth(store: Store, settings: Settings | None = None) -> AsyncIte
             management_openapi=plane.app.openapi,
             passwords=Passwords(CHEAP),
         )
-        yield Booth(plane, mailer, create_dashboard(dashboard))
+        yield Booth(plane, mailer, create_dashboard(dashboard), page_routes(Web(dashboard)))
 
 
 def charge(account_id: str, key_id: str, finished_at_us: int, **changed: object) -> Charge:

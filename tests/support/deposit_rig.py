@@ -160,7 +160,7 @@ async def running_booth(
         live=FakeLive(),
         stripe=None,
         handle_event=_no_events,
-        usdc=UsdcDesk(node=node, book=book, counts_at=counts_at),
+        usdc=UsdcDesk(node=node, book=book, counts_at=counts_at, pending=lambda: scan.pending),
     )
     transport = httpx.ASGITransport(app=create_management_app(context), raise_app_exceptions=True)
     try:

@@ -15,12 +15,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tokenbooth.dashboard.address_rates import network_of
+from tokenbooth.dashboard.mailed_links import mail_reset, mail_sign_up
 from tokenbooth.dashboard.passwords import checked_password
 from tokenbooth.dashboard.web import Form, Handler, Visitor, Web, client_address, safe_next, see_other
 from tokenbooth.domain.windows import DAY_US
 from tokenbooth.errors import Forbidden, NotFound, TokenboothError
 from tokenbooth.ids import IdPrefix, new_id
-from tokenbooth.mail import Mail
 from tokenbooth.management.session import cookie_name
 from tokenbooth.store import accounts, audit_log, sessions
 from tokenbooth.store.accounts import Account, normalise_email
@@ -29,10 +29,6 @@ from tokenbooth.store.sessions import NewSession, Purpose, secret_digest
 PublicHandler = Callable[[Request, Form], Awaitable[Response]]
 
 _SECRET_BYTES: Final = 32
-_HOUR_US: Final = 3_600 * 1_000_000
-SIGN_UP_LIFE_US: Final = DAY_US
-INVITATION_LIFE_US: Final = 7 * DAY_US
-RESET_LIFE_US: Final = _HOUR_US
 _USER_AGENT_MAX: Final = 200
 _WRONG: Final = "Email or password is wrong."
 
@@ -94,17 +90,12 @@ class Access:
         try:
             email = normalise_email(form.text("email"))
         except TokenboothError as error:
-            return self._web.page(
-                request, "signup.html", None, status=error.status, email=form.text("email"), problem=error.message
-            )
+            return self._problem(request, "signup.html", error, form.text("email"))
         # Afterwards, so that the answer takes as long whether there is an account or not.
-        return self._look_in_mailbox(request, email, BackgroundTask(self._mail_sign_up, email))
+        return self._look_in_mailbox(request, email, BackgroundTask(mail_sign_up, self._web, email))
 
     async def show_confirm(self, request: Request) -> Response:
-        email = await self._mailed_to(request, Purpose.SIGN_UP)
-        if email is None:
-            return self._dead_link(request)
-        return self._web.page(request, "confirm.html", None, email=email, problem=None)
+        return await self._show_mailed(request, Purpose.SIGN_UP, "confirm.html")
 
     async def confirm(self, request: Request, form: Form) -> Response:
         email = await self._mailed_to(request, Purpose.SIGN_UP)
@@ -113,9 +104,7 @@ class Access:
         try:
             password = checked_password(form.text("password"), email)
         except TokenboothError as error:
-            return self._web.page(
-                request, "confirm.html", None, status=error.status, email=email, problem=error.message
-            )
+            return self._problem(request, "confirm.html", error, email)
         password_hash, now_us = await self._context.passwords.hash(password), self._management.clock.now_us()
         digest, account_id = secret_digest(request.path_params["secret"]), new_id(IdPrefix.ACCOUNT, now_us)
 
@@ -141,16 +130,11 @@ class Access:
         try:
             email = normalise_email(form.text("email"))
         except TokenboothError as error:
-            return self._web.page(
-                request, "reset.html", None, status=error.status, email=form.text("email"), problem=error.message
-            )
-        return self._look_in_mailbox(request, email, BackgroundTask(self._mail_reset, email))
+            return self._problem(request, "reset.html", error, form.text("email"))
+        return self._look_in_mailbox(request, email, BackgroundTask(mail_reset, self._web, email))
 
     async def show_choose(self, request: Request) -> Response:
-        email = await self._mailed_to(request, Purpose.RESET)
-        if email is None:
-            return self._dead_link(request)
-        return self._web.page(request, "choose_password.html", None, email=email, problem=None)
+        return await self._show_mailed(request, Purpose.RESET, "choose_password.html")
 
     async def choose(self, request: Request, form: Form) -> Response:
         email = await self._mailed_to(request, Purpose.RESET)
@@ -159,9 +143,7 @@ class Access:
         try:
             password = checked_password(form.text("password"), email)
         except TokenboothError as error:
-            return self._web.page(
-                request, "choose_password.html", None, status=error.status, email=email, problem=error.message
-            )
+            return self._problem(request, "choose_password.html", error, email)
         password_hash, now_us = await self._context.passwords.hash(password), self._management.clock.now_us()
         digest = secret_digest(request.path_params["secret"])
 
@@ -243,6 +225,17 @@ class Access:
             now_us=self._management.clock.now_us(),
         )
 
+    async def _show_mailed(self, request: Request, purpose: Purpose, template: str) -> Response:
+        """The page that a mailed link opens."""
+        email = await self._mailed_to(request, purpose)
+        if email is None:
+            return self._dead_link(request)
+        return self._web.page(request, template, None, email=email, problem=None)
+
+    def _problem(self, request: Request, template: str, error: TokenboothError, email: str) -> Response:
+        """A form that was refused, with what to mend."""
+        return self._web.page(request, template, None, status=error.status, email=email, problem=error.message)
+
     def _look_in_mailbox(self, request: Request, email: str, task: BackgroundTask) -> Response:
         response = self._web.page(request, "mailbox.html", None, email=email, is_mailed=self._context.mailer.is_mailed)
         response.background = task
@@ -250,32 +243,6 @@ class Access:
 
     def _dead_link(self, request: Request) -> Response:
         return self._web.page(request, "dead_link.html", None, status=404)
-
-    async def _mail_sign_up(self, email: str) -> None:
-        if await self._management.store.read(accounts.find_account_by_email, email) is None:
-            await mail_sign_up(self._web, email, life_us=SIGN_UP_LIFE_US)
-            return
-        link = f"{self._management.settings.server.base_url()}/login"
-        await self._context.mailer.send(
-            Mail(email, "You have an account already", "You asked to sign up, and you have an account. Log in:", link)
-        )
-
-    async def _mail_reset(self, email: str) -> None:
-        if await self._management.store.read(accounts.find_account_by_email, email) is None:
-            return
-        await _mail_link(
-            self._web, email, Purpose.RESET, RESET_LIFE_US, "reset", "Choose a new password",
-            "Somebody, probably you, asked for a new password. This link works for one hour; if it was not you, "
-            "do nothing.",
-        )  # fmt: skip
-
-
-async def mail_sign_up(web: Web, email: str, *, life_us: int) -> bool:
-    """Mail the link with which an account is opened; False when this email got enough links already."""
-    return await _mail_link(
-        web, email, Purpose.SIGN_UP, life_us, "signup", "Open your account",
-        "Follow this link to choose a password and open your account.",
-    )  # fmt: skip
 
 
 def set_new_password(conn: Connection, account_id: str, password_hash: str, *, now_us: int, keep: str | None) -> None:
@@ -290,21 +257,3 @@ def set_new_password(conn: Connection, account_id: str, password_hash: str, *, n
         detail=account_id,
         now_us=now_us,
     )
-
-
-async def _mail_link(web: Web, email: str, purpose: Purpose, life_us: int, path: str, subject: str, text: str) -> bool:
-    management, secret = web.context.management, secrets.token_urlsafe(_SECRET_BYTES)
-    now_us = management.clock.now_us()
-    is_made = await management.store.write(
-        sessions.create_link,
-        secret_digest(secret),
-        purpose=purpose,
-        email=email,
-        expires_at_us=now_us + life_us,
-        now_us=now_us,
-    )
-    if is_made:
-        # From the configuration: a link made from what a client says could lead anywhere.
-        link = f"{management.settings.server.base_url()}/{path}/{secret}"
-        await web.context.mailer.send(Mail(email, subject, text, link))
-    return is_made

@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from tokenbooth.dashboard.access import Access
@@ -26,13 +26,13 @@ from tokenbooth.dashboard.pay import BillingPages
 from tokenbooth.dashboard.reference import ReferencePages
 from tokenbooth.dashboard.site import SitePages
 from tokenbooth.dashboard.usage import UsagePages
+from tokenbooth.dashboard.usdc import UsdcPages
 from tokenbooth.dashboard.web import STATIC_PATH, Web
 from tokenbooth.errors import NotFound, TokenboothError
 
 
-def create_dashboard(context: DashboardContext) -> ASGIApp:
-    """The dashboard's ASGI application; a path that it does not know gets a page that says so."""
-    web = Web(context)
+def page_routes(web: Web) -> list[Route]:
+    """The routes of every page."""
     pages = (
         SitePages,
         Access,
@@ -41,10 +41,18 @@ def create_dashboard(context: DashboardContext) -> ASGIApp:
         UsagePages,
         BillingPages,
         CreditPages,
+        UsdcPages,
         PaperPages,
         AccountPages,
         OperatorPages,
+        ReferencePages,
     )
+    return [route for page in pages for route in page(web).routes()]
+
+
+def create_dashboard(context: DashboardContext) -> ASGIApp:
+    """The dashboard's ASGI application; a path that it does not know gets a page that says so."""
+    web = Web(context)
 
     async def failed(request: Request, failure: Exception) -> Response:
         assert isinstance(failure, HTTPException)
@@ -58,8 +66,7 @@ def create_dashboard(context: DashboardContext) -> ASGIApp:
 
     app = Starlette(
         routes=[
-            *(route for page in pages for route in page(web).routes()),
-            *ReferencePages(web).routes(),
+            *page_routes(web),
             Mount(STATIC_PATH, LastingFiles(directory=Path(__file__).parent / "static")),
         ],
         exception_handlers={HTTPException: failed, TokenboothError: refused},

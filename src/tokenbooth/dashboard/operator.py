@@ -12,11 +12,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tokenbooth.dashboard.access import INVITATION_LIFE_US, mail_sign_up
+from tokenbooth.dashboard.live_part import LivePart
+from tokenbooth.dashboard.mailed_links import mail_invitation
 from tokenbooth.dashboard.web import Form, Visitor, Web, labelled, see_other
 from tokenbooth.domain.ledger import TransferKind
 from tokenbooth.domain.windows import DAY_US
 from tokenbooth.errors import Conflict, InvalidRequest, NotFound, RateLimited, TokenboothError
+from tokenbooth.live import UpstreamHealth
 from tokenbooth.management.keys import is_id
 from tokenbooth.store import accounts, audit_log, operator_reports
 from tokenbooth.store.audit import audit
@@ -29,6 +31,7 @@ _DAYS: Final = 30
 _PER_PAGE: Final = 50
 _LABELS: Final = {"amount": "Amount", "reason": "Reason", "email": "Email"}
 _MAX_PAGE: Final = 10_000
+_UPSTREAMS: Final = LivePart("operator_upstreams_live.html", "/dashboard/operator/upstreams/live")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,8 @@ class OperatorPages:
             Route(f"{one}/grant", posted(self.grant), methods=["POST"]),
             Route(f"{here}/inbox", seen(self.show_inbox), methods=["GET"]),
             Route(f"{here}/inbox/{{row_id}}/retry", posted(self.retry), methods=["POST"]),
+            Route(f"{here}/upstreams", seen(self.show_upstreams), methods=["GET"]),
+            Route(f"{here}/upstreams/live", seen(self.live_upstreams), methods=["GET"]),
             Route(f"{here}/audit", seen(self.show_audit), methods=["GET"]),
             Route(f"{here}/audit/run", posted(self.run_audit), methods=["POST"]),
         ]
@@ -70,7 +75,7 @@ class OperatorPages:
             email = accounts.normalise_email(form.text("email"))
             if await self._management.store.read(accounts.find_account_by_email, email) is not None:
                 raise Conflict("email_taken", "There is an account with this email already.")
-            if not await mail_sign_up(self._web, email, life_us=INVITATION_LIFE_US):
+            if not await mail_invitation(self._web, email):
                 raise RateLimited("too_many_links", "This email got several links in the last hour. Wait a while.")
         except TokenboothError as error:
             return await self._accounts_page(request, visitor, error=error)
@@ -150,6 +155,13 @@ class OperatorPages:
         await self._management.live.changed()
         return see_other("/dashboard/operator/inbox?done=retried")
 
+    async def show_upstreams(self, request: Request, visitor: Visitor) -> Response:
+        return _UPSTREAMS.show(self._web, request, "operator_upstreams.html", visitor, upstreams=self._upstreams())
+
+    async def live_upstreams(self, request: Request, visitor: Visitor) -> Response:
+        """How each upstream does, for a page that stays open."""
+        return _UPSTREAMS.again(self._web, request, visitor, upstreams=self._upstreams())
+
     async def show_audit(self, request: Request, visitor: Visitor) -> Response:
         last, log = await self._management.store.read(_audit_and_log)
         return self._web.page(
@@ -180,6 +192,7 @@ class OperatorPages:
             search=search,
             figures=figures,
             days=_DAYS,
+            unwell=[one.name for one in self._management.live.upstream_health() if one.state != "up"],
             done=request.query_params.get("done"),
         )
 
@@ -199,6 +212,17 @@ class OperatorPages:
             days=_DAYS,
             done=request.query_params.get("done"),
         )
+
+    def _upstreams(self) -> list[tuple[UpstreamHealth, list[str]]]:
+        """How each upstream does, with the models that it serves."""
+        models = self._management.catalog().models.values()
+        return [
+            (
+                health,
+                [model.name for model in models if any(health.name == route.upstream.name for route in model.routes)],
+            )
+            for health in self._management.live.upstream_health()
+        ]
 
     def _span(self) -> Span:
         to_us = self._now_us() // DAY_US * DAY_US + DAY_US

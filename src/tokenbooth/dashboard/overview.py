@@ -4,7 +4,6 @@ The part that changes is a fragment of its own, which the page asks for again wh
 imports this.
 """
 
-import hashlib
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tokenbooth.dashboard.chart import Chart, draw
+from tokenbooth.dashboard.live_part import LivePart
 from tokenbooth.dashboard.web import Visitor, Web
 from tokenbooth.domain.windows import DAY_US
 from tokenbooth.management.context import ManagementContext
@@ -25,6 +25,7 @@ from tokenbooth.store.usage_reports import GroupBy, RequestView, Span
 _DAYS: Final = 30
 _LAST_REQUESTS: Final = 8
 EXAMPLE_MODEL: Final = "your-model"
+_PART: Final = LivePart("overview_live.html", "/dashboard/live")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +55,18 @@ class OverviewPages:
         ]
 
     async def show(self, request: Request, visitor: Visitor) -> Response:
-        seen = await self._look(visitor)
-        fragment = self._web.render(request, "overview_live.html", visitor, seen=seen)
-        return self._web.page(
+        return _PART.show(
+            self._web,
             request,
             "overview.html",
             visitor,
-            seen=seen,
-            mark=_mark(fragment),
+            seen=await self._look(visitor),
             example_model=first_model(self._management),
         )
 
     async def live(self, request: Request, visitor: Visitor) -> Response:
-        """The part that changes; nothing (204) when it is what the page shows already."""
-        seen = await self._look(visitor)
-        fragment = self._web.render(request, "overview_live.html", visitor, seen=seen)
-        mark = _mark(fragment)
-        if request.query_params.get("seen") == mark:
-            return Response(status_code=204, headers={"cache-control": "no-store"})
-        return self._web.page(request, "overview_live_again.html", visitor, seen=seen, mark=mark)
+        """The part that changes."""
+        return _PART.again(self._web, request, visitor, seen=await self._look(visitor))
 
     async def _look(self, visitor: Visitor) -> _Seen:
         await self._management.live.settled()
@@ -102,7 +96,3 @@ def _read(conn: Connection, account_id: str, management: ManagementContext, *, h
         requests=requests,
         key_names=key_names(conn, account_id, {request.key_id for request in requests}),
     )
-
-
-def _mark(fragment: str) -> str:
-    return hashlib.sha256(fragment.encode()).hexdigest()[:16]

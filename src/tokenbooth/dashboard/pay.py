@@ -10,10 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from tokenbooth.dashboard.amounts import CARD_DECIMALS, top_up_amount_nano
 from tokenbooth.dashboard.show import iso_day, price
 from tokenbooth.dashboard.web import Form, Visitor, Web, labelled, payload_of, see_other
 from tokenbooth.domain.subscriptions import SubscriptionStatus
-from tokenbooth.errors import InvalidRequest, NotFound, ProviderFailed, TokenboothError
+from tokenbooth.errors import NotFound, ProviderFailed, TokenboothError
 from tokenbooth.management import checkout, saved_cards
 from tokenbooth.management.envelope import success
 from tokenbooth.management.idempotency import guarded
@@ -21,7 +22,6 @@ from tokenbooth.store import accounts, auto_topups, billing
 from tokenbooth.store.billing import BillingStatus, SubscriptionView
 from tokenbooth.store.idempotency import Answer, Attempt
 
-_STRIPE_DECIMALS: Final = 2
 _LABELS: Final = {"amount": "Amount", "planSlug": "Plan", "subscriptionId": "Subscription"}
 _ID_MAX: Final = 100
 _ONE: Final = "/dashboard/billing/subscriptions/{subscription_id}"
@@ -87,7 +87,7 @@ class BillingPages:
 
     async def top_up(self, request: Request, visitor: Visitor, form: Form) -> Response:
         try:
-            amount_nano = self._amount_nano(form)
+            amount_nano = top_up_amount_nano(self._management, form, max_decimals=CARD_DECIMALS)
             checkout.configured_stripe(self._management)
 
             async def work(attempt: Attempt) -> Answer:
@@ -186,14 +186,6 @@ class BillingPages:
             raise NotFound("subscription_not_found", "There is no such subscription.")
         return view
 
-    def _amount_nano(self, form: Form) -> int:
-        amount_nano = form.fields("amount").amount_nano("amount", max_decimals=_STRIPE_DECIMALS)
-        limits = self._management.settings.billing
-        if not limits.min_top_up_usd <= amount_nano <= limits.max_top_up_usd:
-            least, most = price(limits.min_top_up_usd), price(limits.max_top_up_usd)
-            raise InvalidRequest("amount_out_of_range", f"A top-up is from {least} to {most}.", param="amount")
-        return amount_nano
-
     def _to_payment(
         self, request: Request, visitor: Visitor, answer: Answer, what: str, *, name: str = "sessionUrl"
     ) -> Response:
@@ -239,6 +231,7 @@ class BillingPages:
             plans=list(management.catalog().plans.values()),
             ended=SubscriptionStatus.CANCELED,
             takes_cards=management.stripe is not None,
+            takes_usdc=management.usdc is not None,
             month=iso_day(now_us)[:7],
             auto=rule,
             disputed=disputed,

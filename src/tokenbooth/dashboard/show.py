@@ -6,12 +6,15 @@ from typing import Final
 from markupsafe import Markup, escape
 
 from tokenbooth.clock import iso_ms
+from tokenbooth.dashboard.user_agents import browser_name
 from tokenbooth.domain.money import NANO_PER_CENT, NANO_PER_USD, format_usd
 
 _SECOND_US: Final = 1_000_000
 _MINUTE_S: Final = 60
 _HOUR_S: Final = 3_600
 _DAY_S: Final = 86_400
+_UNITS: Final = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week"}
+_SHORT_ID: Final = 14
 
 
 def usd(amount_nano: int) -> str:
@@ -87,6 +90,19 @@ def span(duration_us: int) -> str:
     return f"{max(minutes, 1)} min"
 
 
+def every(window: str) -> str:
+    """A window as it is configured, in words that follow "every": "5h" is "5 hours", "1d" is "day"."""
+    count, unit = window[:-1], _UNITS.get(window[-1:])
+    if unit is None:
+        return window
+    return unit if count == "1" else f"{count} {unit}s"
+
+
+def short_id(text: str) -> str:
+    """An id that is only to be recognised: its beginning."""
+    return text if len(text) <= _SHORT_ID else f"{text[:_SHORT_ID]}…"
+
+
 def ago(at_us: int, now_us: int) -> str:
     """How long ago something was: "3 h 5 min ago"."""
     return "just now" if now_us - at_us < _MINUTE_S * _SECOND_US else f"{span(now_us - at_us)} ago"
@@ -115,6 +131,9 @@ FILTERS: Final = {
     "iso": iso,
     "iso_day": iso_day,
     "span": span,
+    "every": every,
+    "short_id": short_id,
+    "browser": browser_name,
     "ago": ago,
 }
 

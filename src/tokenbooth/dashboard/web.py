@@ -120,6 +120,7 @@ class Web:
             version=context.version,
             base_url=context.management.settings.server.base_url(),
             once=lambda: secrets.token_hex(12),
+            plan_name=self._plan_name,
         )
 
     async def visitor(self, request: Request) -> Visitor | None:
@@ -229,6 +230,10 @@ class Web:
         if error.retry_after_s is not None:
             response.headers["retry-after"] = str(max(round(error.retry_after_s + 0.5), 1))
         return response
+
+    def _plan_name(self, slug: str) -> str:
+        plan = self.context.management.catalog().plans.get(slug)
+        return slug if plan is None else plan.name
 
     async def _touch(self, session_id: str, now_us: int) -> None:
         await self.context.management.store.write(touch_session, session_id, now_us=now_us)

@@ -81,6 +81,23 @@ class TokenTransfer:
 
 
 @dataclass(frozen=True, slots=True)
+class PendingDeposit:
+    """A transfer to an address of ours in a block that does not count yet; for people to see, not for the books.
+
+    Attributes:
+        tx_hash: in lower case.
+        recipient: in lower case.
+        amount_nano: in nano-USD.
+        confirmations: blocks on top of it when the chain was last looked at, its own included.
+    """
+
+    tx_hash: str
+    recipient: str
+    amount_nano: int
+    confirmations: int
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """What a transaction did with the token.
 

@@ -13,10 +13,11 @@ from typing import Final
 import structlog
 
 from tokenbooth.clock import Clock
-from tokenbooth.domain.deposits import BlockRef
+from tokenbooth.domain.deposits import MAX_UNITS, BlockRef, PendingDeposit
+from tokenbooth.domain.money import NANO_PER_MICRO_USD
 from tokenbooth.jobs.deposits import Books
 from tokenbooth.payments.json_rpc import NodeError, NodeTrouble
-from tokenbooth.payments.usdc_chain import MAX_ADDRESSES, ChainNode, Heads, Tag, find_heads
+from tokenbooth.payments.usdc_chain import MAX_ADDRESSES, ChainNode, Heads, Sighting, Tag, find_heads
 from tokenbooth.payments.usdc_logs import TransferFinder
 from tokenbooth.store import chain_cursors, deposit_addresses
 from tokenbooth.store.chain_cursors import Cursor, Pass
@@ -74,6 +75,8 @@ class ChainScan:
         self._not_before_us = 0
         self._full_scan_due_us = 0
         self.figures = ScanFigures()
+        self.pending: tuple[PendingDeposit, ...] = ()
+        """What the last run saw on its way to the addresses shown last."""
 
     async def run(self) -> None:
         """Go on scanning; a node that fails is left alone for a while, longer each time, a minute at most."""
@@ -103,9 +106,10 @@ class ChainScan:
         self.figures = replace(self.figures, node_is_up=True, lag_blocks=max(counted.number - start.block_number, 0))
         await self._follow(Pass.RECENT, start, counted, recent, heads)
         first = max(counted.number + 1, heads.latest.number - self._finder.range_blocks)
-        # A figure for people; the addresses shown last are enough for it.
-        pending = await self._finder.find(first, heads.latest.number, recent[:MAX_ADDRESSES])
-        self.figures = replace(self.figures, deposits_pending=len({sighting.tx_hash for sighting in pending}))
+        # For people to see; the addresses shown last are enough for it.
+        sighted = await self._finder.find(first, heads.latest.number, recent[:MAX_ADDRESSES])
+        self.figures = replace(self.figures, deposits_pending=len({sighting.tx_hash for sighting in sighted}))
+        self.pending = _pending(sighted, heads.latest.number)
         if self._clock.monotonic_us() >= self._full_scan_due_us:
             await self._scan_all(heads)
             self._full_scan_due_us = self._clock.monotonic_us() + round(self._settings.full_scan_s * _US_PER_S)
@@ -208,3 +212,16 @@ class ChainScan:
             detail=failure.detail,
             action=f"Nothing is lost; it is tried again in {pause_s:g} s.",
         )
+
+
+def _pending(sighted: Sequence[Sighting], latest: int) -> tuple[PendingDeposit, ...]:
+    return tuple(
+        PendingDeposit(
+            tx_hash=one.tx_hash,
+            recipient=one.recipient,
+            amount_nano=one.units * NANO_PER_MICRO_USD,
+            confirmations=latest - one.block_number + 1,
+        )
+        for one in sighted
+        if one.recipient is not None and one.units is not None and 0 < one.units <= MAX_UNITS
+    )

@@ -1,10 +1,11 @@
 """What every module of the management plane is given; the composition root builds it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from tokenbooth.catalog import Catalog
 from tokenbooth.clock import Clock
+from tokenbooth.domain.deposits import PendingDeposit
 from tokenbooth.live import Live
 from tokenbooth.management.ratelimit import AccountRates
 from tokenbooth.payments.deposit_address import AddressBook
@@ -22,11 +23,13 @@ class UsdcDesk:
         node: the chain.
         book: where addresses come from.
         counts_at: deposits count up to the block with this tag.
+        pending: gives what was last seen on its way to addresses of ours.
     """
 
     node: ChainNode
     book: AddressBook
     counts_at: Tag
+    pending: Callable[[], Sequence[PendingDeposit]]
 
 
 @dataclass(frozen=True, slots=True)

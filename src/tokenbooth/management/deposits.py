@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 from sqlalchemy import Connection
 
-from tokenbooth.domain.deposits import REFUSAL_TEXTS, BlockRef, TokenTransfer, chain_name, payment_uri
+from tokenbooth.domain.deposits import REFUSAL_TEXTS, BlockRef, PendingDeposit, TokenTransfer, chain_name, payment_uri
 from tokenbooth.domain.ledger import credit_of
 from tokenbooth.domain.money import format_usd
 from tokenbooth.errors import InvalidRequest, NotFound, Unavailable, Unprocessable
@@ -31,8 +31,11 @@ NOT_FOUND_AFTER_US: Final = 600 * 1_000_000
 """How long a hash that nobody knows is said to be pending; wallets show one before every node has it."""
 MAX_PENDING_HASHES: Final = 100
 
+TYPICAL_S: Final = {"safe": 120, "finalized": 1_200}
+"""How old a block is when it begins to count, by the tag that deposits count at."""
+
 _ACCEPTED: Final = 202
-_TYPICAL_S: Final = {"safe": 120, "finalized": 1_200}
+_LATEST: Final = 5
 _US_PER_S: Final = 1_000_000
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
@@ -44,6 +47,41 @@ class Claimed:
 
     tx_hash: str
     amount_nano: int
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """What to pay, and where: for a wallet and for the person who holds it.
+
+    Attributes:
+        address, token: with their checksums.
+        amount_nano: in nano-USD.
+        uri: a link that wallets open as a filled-in transfer (EIP-681).
+    """
+
+    address: str
+    token: str
+    amount_nano: int
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How an account's deposits stand.
+
+    Attributes:
+        address: the account's own, with its checksum; None before its first announcement.
+        payment: what was announced and did not come yet; None for nothing.
+        pending: what is on its way, in blocks that do not count yet.
+        credited: the last ones, each with when it was credited (UTC microseconds).
+        balance_nano: the account's credit, in nano-USD.
+    """
+
+    address: str | None
+    payment: Payment | None
+    pending: list[PendingDeposit]
+    credited: list[tuple[Deposit, int]]
+    balance_nano: int
 
 
 def configured(context: ManagementContext) -> UsdcDesk:
@@ -67,17 +105,36 @@ def announce(conn: Connection, *, desk: UsdcDesk, account_id: str, amount_nano: 
         amount_nano=amount_nano,
         now_us=now_us,
     )
-    shown, token = checksummed(address), checksummed(desk.node.token)
+    payment = _payment(desk, address, amount_nano)
     payload: dict[str, Json] = {
-        "address": shown,
+        "address": payment.address,
         "chain": chain_name(desk.node.chain_id),
         "amount": format_usd(amount_nano, min_decimals=0),
         "asset": ASSET,
         "chainId": desk.node.chain_id,
-        "tokenAddress": token,
-        "uri": payment_uri(token=token, chain_id=desk.node.chain_id, address=shown, amount_nano=amount_nano),
+        "tokenAddress": payment.token,
+        "uri": payment.uri,
     }
     return same(success(payload))
+
+
+def progress(conn: Connection, *, desk: UsdcDesk, account_id: str) -> Progress:
+    """How an account's deposits stand, from the books and from what the scan saw last; the node is not asked."""
+    shown = deposit_addresses.shown_to(conn, account_id, key_fingerprint=desk.book.fingerprint)
+    ours = deposit_addresses.of_account(conn, account_id)
+    coming = [one for one in desk.pending() if one.recipient in ours]
+    # What was credited since the scan looked is no longer on its way.
+    in_books = deposits.blocks_of(conn, desk.node.chain_id, {one.tx_hash for one in coming})
+    payment = None
+    if shown is not None and shown.announced_nano is not None:
+        payment = _payment(desk, shown.address, shown.announced_nano)
+    return Progress(
+        address=None if shown is None else checksummed(shown.address),
+        payment=payment,
+        pending=[one for one in coming if one.tx_hash not in in_books],
+        credited=deposits.latest_of_account(conn, account_id, limit=_LATEST),
+        balance_nano=ledger.balance_nano(conn, credit_of(account_id)),
+    )
 
 
 def claimed(tx_hash: str, amount_nano: int) -> Claimed:
@@ -146,6 +203,12 @@ async def verify(
     )
 
 
+def _payment(desk: UsdcDesk, address: str, amount_nano: int) -> Payment:
+    shown, token = checksummed(address), checksummed(desk.node.token)
+    uri = payment_uri(token=token, chain_id=desk.node.chain_id, address=shown, amount_nano=amount_nano)
+    return Payment(shown, token, amount_nano, uri)
+
+
 def _credit(
     conn: Connection,
     chain_id: int,
@@ -212,7 +275,7 @@ async def _pending(
 ) -> Answer:
     """202; not kept for repetitions, which look again."""
     await context.store.write(complete, attempt, None)
-    typical_s = _TYPICAL_S[desk.counts_at]
+    typical_s = TYPICAL_S[desk.counts_at]
     waited_s = 0
     if found is not None and found.block is not None:
         waited_s = max(context.clock.now_us() // _US_PER_S - found.block.timestamp_s, 0)

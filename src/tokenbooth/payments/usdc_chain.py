@@ -18,6 +18,8 @@ from tokenbooth.payments.usdc_receipt import (
     mapping,
     quantity,
     read_receipt,
+    recipient_of,
+    units_of,
     word,
 )
 
@@ -34,11 +36,16 @@ _NOTHING: Final = "0x" + 64 * "0"
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A transfer that a node's index shows: only a hint where to look."""
+    """A transfer that a node's index shows: only a hint where to look.
+
+    `recipient` (lower case) and `units` (micro-USD) are what the index says; None where it does not say it properly.
+    """
 
     tx_hash: str
     block_number: int
     block_hash: str
+    recipient: str | None = None
+    units: int | None = None
 
 
 class ChainNode:
@@ -222,5 +229,14 @@ def _sightings(answer: Json, first: int, last: int) -> list[Sighting]:
         number = quantity(log, "blockNumber")
         if not first <= number <= last:
             raise MalformedAnswer("a log is of a block outside the range")
-        found.append(Sighting(word(log, "transactionHash"), number, word(log, "blockHash")))
+        topics = log.get("topics")
+        found.append(
+            Sighting(
+                tx_hash=word(log, "transactionHash"),
+                block_number=number,
+                block_hash=word(log, "blockHash"),
+                recipient=recipient_of(topics) if isinstance(topics, list) else None,
+                units=units_of(log.get("data")),
+            )
+        )
     return found

@@ -98,16 +98,15 @@ def _read_log(log: Mapping[str, Json], position: int, token: str) -> TokenTransf
     topics = _list(log, "topics")
     if not topics or not _is_text(topics[0], _WORD) or str(topics[0]).lower() != TRANSFER_TOPIC:
         return None
-    recipient = _recipient(topics)
+    recipient = recipient_of(topics)
     if address(log, "address") != token:
         return Refusal.WRONG_TOKEN, recipient
-    data = text(log, "data", _DATA)
-    if recipient is None or _WORD.fullmatch(data) is None:
+    units = units_of(text(log, "data", _DATA))
+    if recipient is None or units is None:
         return Refusal.INVALID_TRANSFER, recipient
     # Some nodes leave the field out; in a receipt it should never be true.
     if log.get("removed", False) is not False:
         return Refusal.REMOVED, recipient
-    units = int(data, 16)
     if units == 0:
         return Refusal.ZERO_AMOUNT, recipient
     if units > MAX_UNITS:
@@ -115,7 +114,12 @@ def _read_log(log: Mapping[str, Json], position: int, token: str) -> TokenTransf
     return TokenTransfer(position, recipient, units)
 
 
-def _recipient(topics: Sequence[Json]) -> str | None:
+def units_of(data: Json) -> int | None:
+    """The amount of a transfer, in micro-USD; None when the data is not that of one."""
+    return int(str(data), 16) if _is_text(data, _WORD) else None
+
+
+def recipient_of(topics: Sequence[Json]) -> str | None:
     """The recipient of a transfer, in lower case; None when the topics are not those of one."""
     if len(topics) != _TRANSFER_TOPICS or not _is_text(topics[2], _WORD):
         return None

@@ -28,6 +28,14 @@ class DepositAddress:
     child_index: int
 
 
+@dataclass(frozen=True, slots=True)
+class ShownAddress:
+    """An address (lower case), and what was said will come there, in nano-USD; None when that came, or nothing was."""
+
+    address: str
+    announced_nano: int | None
+
+
 def announce(
     conn: Connection,
     account_id: str,
@@ -69,6 +77,16 @@ def announce(
     inserted = insert_unless_there(conn, addresses, values)
     assert inserted, "the account had no address and the index was free"
     return address
+
+
+def shown_to(conn: Connection, account_id: str, *, key_fingerprint: str) -> ShownAddress | None:
+    """The address that an account was shown last, of the extended key with this fingerprint; None for none yet."""
+    row = conn.execute(
+        select(addresses.c.address, addresses.c.announced_nano).where(
+            addresses.c.account_id == account_id, addresses.c.key_fingerprint == key_fingerprint
+        )
+    ).one_or_none()
+    return None if row is None else ShownAddress(row.address, row.announced_nano)
 
 
 def announced_since(conn: Connection, since_us: int) -> list[str]:

@@ -118,6 +118,17 @@ def of_transaction(conn: Connection, chain_id: int, tx_hash: str) -> list[Deposi
     return [_deposit(row) for row in rows]
 
 
+def latest_of_account(conn: Connection, account_id: str, *, limit: int) -> list[tuple[Deposit, int]]:
+    """An account's deposits in the books, the newest first, each with when it was credited first (UTC microseconds)."""
+    rows = conn.execute(
+        select(deposits)
+        .where(deposits.c.account_id == account_id, deposits.c.status.in_(_IN_BOOKS))
+        .order_by(deposits.c.created_at_us.desc(), deposits.c.tx_hash, deposits.c.position)
+        .limit(limit)
+    )
+    return [(_deposit(row), int(row.created_at_us)) for row in rows]
+
+
 def blocks_of(conn: Connection, chain_id: int, tx_hashes: Collection[str]) -> dict[str, str]:
     """The hashes of the blocks that have those of some transactions whose deposits are in the books."""
     found: dict[str, str] = {}

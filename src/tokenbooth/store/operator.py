@@ -16,6 +16,7 @@ from tokenbooth.domain.ledger import (
     credit_of,
     debt_of,
 )
+from tokenbooth.domain.money import format_usd
 from tokenbooth.errors import Conflict, NotFound, Unprocessable
 from tokenbooth.ids import IdPrefix, new_id
 from tokenbooth.store import audit_log, ledger
@@ -117,7 +118,7 @@ def change_credit(
         now_us=now_us,
     )
     if posted:
-        detail = f"{full_reference}: {amount_nano} nano-USD: {reason}"
+        detail = f"{format_usd(amount_nano)} USD: {reason} ({full_reference})"
         audit_log.record(
             conn,
             actor=actor,

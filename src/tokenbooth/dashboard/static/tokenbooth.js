@@ -41,6 +41,7 @@ document.addEventListener("htmx:beforeSwap", (event) => {
 
 document.addEventListener("htmx:afterSwap", (event) => {
   const part = document.getElementById(event.detail.target.id) ?? document;
+  reveal(part);
   for (const id of open) document.getElementById(id)?.setAttribute("open", "");
   if (focused !== null) part.querySelectorAll("a, summary, [tabindex]")[focused]?.focus({ preventScroll: true });
 });

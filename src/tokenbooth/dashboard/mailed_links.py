@@ -1,0 +1,70 @@
+"""Links that open an account or choose a new password, and the mails that they go out in.
+
+A link works once, for a while; only its digest is stored. Only the dashboard imports this.
+"""
+
+import secrets
+from typing import Final
+
+from tokenbooth.dashboard.web import Web
+from tokenbooth.domain.windows import DAY_US
+from tokenbooth.mail import Mail
+from tokenbooth.store import accounts, sessions
+from tokenbooth.store.sessions import Purpose, secret_digest
+
+_SECRET_BYTES: Final = 32
+_SIGN_UP_LIFE_US: Final = DAY_US
+_INVITATION_LIFE_US: Final = 7 * DAY_US
+_RESET_LIFE_US: Final = 3_600 * 1_000_000
+
+
+async def mail_sign_up(web: Web, email: str) -> None:
+    """Mail who asked to sign up a link that opens an account; who has one is told so."""
+    if await web.context.management.store.read(accounts.find_account_by_email, email) is None:
+        await _mail_opening(web, email, life_us=_SIGN_UP_LIFE_US)
+        return
+    link = f"{web.context.management.settings.server.base_url()}/login"
+    await web.context.mailer.send(
+        Mail(email, "You have an account already", "You asked to sign up, and you have an account. Log in:", link)
+    )
+
+
+async def mail_invitation(web: Web, email: str) -> bool:
+    """Mail a link that opens an account; False when this email got enough links already."""
+    return await _mail_opening(web, email, life_us=_INVITATION_LIFE_US)
+
+
+async def mail_reset(web: Web, email: str) -> None:
+    """Mail a link that chooses a new password; nothing where there is no account."""
+    if await web.context.management.store.read(accounts.find_account_by_email, email) is None:
+        return
+    await _mail_link(
+        web, email, Purpose.RESET, _RESET_LIFE_US, "reset", "Choose a new password",
+        "Somebody, probably you, asked for a new password. This link works for one hour; if it was not you, "
+        "do nothing.",
+    )  # fmt: skip
+
+
+async def _mail_opening(web: Web, email: str, *, life_us: int) -> bool:
+    return await _mail_link(
+        web, email, Purpose.SIGN_UP, life_us, "signup", "Open your account",
+        "Follow this link to choose a password and open your account.",
+    )  # fmt: skip
+
+
+async def _mail_link(web: Web, email: str, purpose: Purpose, life_us: int, path: str, subject: str, text: str) -> bool:
+    management, secret = web.context.management, secrets.token_urlsafe(_SECRET_BYTES)
+    now_us = management.clock.now_us()
+    is_made = await management.store.write(
+        sessions.create_link,
+        secret_digest(secret),
+        purpose=purpose,
+        email=email,
+        expires_at_us=now_us + life_us,
+        now_us=now_us,
+    )
+    if is_made:
+        # From the configuration: a link made from what a client says could lead anywhere.
+        link = f"{management.settings.server.base_url()}/{path}/{secret}"
+        await web.context.mailer.send(Mail(email, subject, text, link))
+    return is_made
