@@ -57,7 +57,7 @@ class Model:
     Attributes:
         name: its name for customers.
         price: what customers pay, without a plan's markup.
-        upstream_price: what the operator pays.
+        upstream_price: what the operator pays; the same object when it is the same price.
         routes: at least one.
         context_tokens, max_output_tokens: the model's limits.
         image_tokens_max: the most tokens that one image counts for.
@@ -135,11 +135,13 @@ def _plan(slug: str, settings: PlanSettings) -> Plan:
 
 def _model(name: str, settings: ModelSettings, upstreams: Mapping[str, Upstream], today: date | None) -> Model:
     routes = tuple(Route(upstreams[u.name], u.model or name, u.weight) for u in settings.upstreams)
-    price = _list_or_own_price(name, settings, routes, today)
+    listed = _list_or_own_price(name, settings, routes, today)
+    price = with_markup(listed, _basis_points(settings.markup_percent))
+    upstream_price = _upstream_price(settings, listed)
     return Model(
         name=name,
-        price=with_markup(price, _basis_points(settings.markup_percent)),
-        upstream_price=_upstream_price(settings, price),
+        price=price,
+        upstream_price=price if upstream_price == price else upstream_price,
         routes=routes,
         context_tokens=settings.context_tokens,
         max_output_tokens=settings.max_output_tokens,

@@ -101,6 +101,12 @@ class _Phase(Enum):
     BODY = auto()
 
 
+# A member is looked up in its class at some cost, which every request would pay many times.
+_NOTHING: Final = _Phase.NOTHING
+_HEAD: Final = _Phase.HEAD
+_BODY: Final = _Phase.BODY
+
+
 @dataclass(frozen=True, slots=True)
 class _Fault:
     """Why a connection is closed, in an answer's words."""
@@ -129,7 +135,7 @@ class ClientConnection(HttpToolsProtocol):
         """See `asyncio.Protocol`."""
         super().connection_made(cast("asyncio.Transport", transport))
         self._bounds = self.edge.bounds
-        self._phase = _Phase.NOTHING
+        self._phase = _NOTHING
         self._fault: _Fault | None = None
         self._closing = False
         # Of the request that is arriving, without the piece in which it began, which may hold others too.
@@ -173,7 +179,7 @@ class ClientConnection(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._close_with(self._fault or _BAD)
             return
-        if self._phase is not _Phase.NOTHING:
+        if self._phase is not _NOTHING:
             self._go_on_later()
 
     def _is_deaf(self) -> bool:
@@ -185,7 +191,7 @@ class ClientConnection(HttpToolsProtocol):
         began, self._is_new = self._is_new, False
         if not began:
             self._fed_bytes += self._piece_bytes
-        if self._phase is _Phase.BODY:
+        if self._phase is _BODY:
             if self._fed_bytes > bounds.head_bytes + _FRAMING_FACTOR * bounds.body_bytes:
                 self._close_with(_BODY_TOO_LARGE)
             else:
@@ -197,7 +203,7 @@ class ClientConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins. The parts of it that only ASGI needs are made when it is for ASGI."""
-        self._phase = _Phase.HEAD
+        self._phase = _HEAD
         self._is_new = True
         self._fed_bytes = 0
         self.url = b""
@@ -221,7 +227,7 @@ class ClientConnection(HttpToolsProtocol):
         if self._fed_bytes + self._piece_bytes > self._bounds.head_bytes:
             self._check_head()
         path = self._path()
-        self._phase = _Phase.BODY
+        self._phase = _BODY
         if self.edge.lane.takes(path):
             self._begin_exchange(path)
         else:
@@ -236,7 +242,7 @@ class ClientConnection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """A request is complete."""
-        self._phase = _Phase.NOTHING
+        self._phase = _NOTHING
         if self._receiving is not None:
             self._receiving.received()
             self._receiving = None
@@ -374,7 +380,8 @@ class ClientConnection(HttpToolsProtocol):
 
     def _next_turn(self) -> None:
         self._busy = False
-        if self._closing or self.transport.is_closing() or self.flow.write_paused:
+        flow = self.flow
+        if self._closing or flow.write_paused or self.transport.is_closing():
             return
         if self._turns:
             self._busy = True
@@ -382,8 +389,9 @@ class ClientConnection(HttpToolsProtocol):
         elif self._fault is not None:
             self._close_with(self._fault)
         else:
-            self.flow.resume_reading()
-            if self._phase is _Phase.NOTHING:
+            if flow.read_paused:
+                flow.resume_reading()
+            if self._phase is _NOTHING:
                 self._by(self._bounds.idle_s)
 
     def _close_with(self, fault: _Fault) -> None:
@@ -391,10 +399,10 @@ class ClientConnection(HttpToolsProtocol):
         self._fault = fault
         self.flow.pause_reading()
         self._no_hurry()
-        answered = self._phase is _Phase.BODY and not self._busy and not self._turns
-        if self._phase is _Phase.BODY and not answered:
+        answered = self._phase is _BODY and not self._busy and not self._turns
+        if self._phase is _BODY and not answered:
             self._abandon()
-        self._phase = _Phase.NOTHING
+        self._phase = _NOTHING
         if self._busy or self._turns:
             return
         if not answered:
@@ -447,7 +455,7 @@ class ClientConnection(HttpToolsProtocol):
             self._timer = self.loop.call_later(left_s, self._look)
         elif self._closing or self.flow.write_paused:
             self.transport.abort()
-        elif self._phase is _Phase.NOTHING:
+        elif self._phase is _NOTHING:
             self._hang_up()
         else:
             self._close_with(_TOO_SLOW)

@@ -1,11 +1,12 @@
 """One request of the data plane and its answer, on the connection of a client.
 
 The connection's parser calls `receive`, `received` and `lost`; whoever serves the request reads its body and answers.
-Answers are written straight to the transport. Names and values of headers must be ours: they are not checked here.
+Answers are written straight to the transport. Header lines come as bytes, each with its end, and must be ours: they are
+not checked here.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import Final, Protocol
@@ -29,13 +30,20 @@ class BodyTooLarge(Exception):
         self.most_bytes = most_bytes
 
 
-class Answering(Enum):
+class _Answering(Enum):
     """How far the answer is."""
 
     NOT_BEGUN = auto()
     CHUNKED = auto()
     UNTIL_CLOSE = auto()
     DONE = auto()
+
+
+# A member is looked up in its class at some cost, which every request would pay many times.
+_NOT_BEGUN: Final = _Answering.NOT_BEGUN
+_CHUNKED: Final = _Answering.CHUNKED
+_UNTIL_CLOSE: Final = _Answering.UNTIL_CLOSE
+_DONE: Final = _Answering.DONE
 
 
 class Line(Protocol):
@@ -130,12 +138,12 @@ class HttpExchange:
         self._body_size = 0
         self._complete = False
         self._waiter: asyncio.Future[None] | None = None
-        self._answering = Answering.NOT_BEGUN
+        self._answering = _NOT_BEGUN
 
     @property
     def began(self) -> bool:
         """Whether an answer has begun, so that no other can be given."""
-        return self._answering is not Answering.NOT_BEGUN
+        return self._answering is not _NOT_BEGUN
 
     def receive(self, part: bytes) -> None:
         """A part of the body has arrived; what follows an answer, or is too much, is dropped."""
@@ -143,7 +151,7 @@ class HttpExchange:
         if self._body_size > self._most_body_bytes:
             self._parts.clear()
             self._wake()
-        elif self._answering is Answering.NOT_BEGUN:
+        elif self._answering is _NOT_BEGUN:
             self._parts.append(part)
 
     def received(self) -> None:
@@ -194,31 +202,31 @@ class HttpExchange:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
 
-    def answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+    def answer(self, status: int, header_lines: bytes, body: bytes) -> None:
         """Give a whole answer."""
         if self.gone:
             return
-        head = self._head(status, headers, b"content-length: %d\r\n" % len(body))
+        head = self._head(status, header_lines, b"content-length: %d\r\n" % len(body))
         self._line.write(head if self.method == "HEAD" else head + body)
         self._end()
 
-    def begin(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    def begin(self, status: int, header_lines: bytes) -> None:
         """Begin an answer whose length is not known."""
         if self.gone:
             return
         if self._is_1_1:
-            self._answering = Answering.CHUNKED
-            self._line.write(self._head(status, headers, b"transfer-encoding: chunked\r\n"))
+            self._answering = _CHUNKED
+            self._line.write(self._head(status, header_lines, b"transfer-encoding: chunked\r\n"))
         else:
-            self._answering = Answering.UNTIL_CLOSE
+            self._answering = _UNTIL_CLOSE
             self.keep_alive = False
-            self._line.write(self._head(status, headers, b""))
+            self._line.write(self._head(status, header_lines, b""))
 
     def send(self, data: bytes) -> None:
         """Send a part of an answer that has begun; not empty. Nobody hears it when the client is gone."""
         if self.gone:
             return
-        if self._answering is Answering.CHUNKED:
+        if self._answering is _CHUNKED:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         self._line.write(data)
 
@@ -226,7 +234,7 @@ class HttpExchange:
         """Send the last part of an answer that has begun; not empty."""
         if self.gone:
             return
-        if self._answering is Answering.CHUNKED:
+        if self._answering is _CHUNKED:
             data = b"%x\r\n%b\r\n%b" % (len(data), data, _LAST_CHUNK)
         self._line.write(data)
         self._end()
@@ -236,14 +244,13 @@ class HttpExchange:
         if not self.gone:
             self._line.abort()
 
-    def _head(self, status: int, headers: Iterable[tuple[bytes, bytes]], framing: bytes) -> bytes:
+    def _head(self, status: int, header_lines: bytes, framing: bytes) -> bytes:
         status_line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
-        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
         end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
-        return b"".join((status_line, self._line.common_headers(), lines, framing, end))
+        return b"".join((status_line, self._line.common_headers(), header_lines, framing, end))
 
     def _end(self) -> None:
-        self._answering = Answering.DONE
+        self._answering = _DONE
         self._parts.clear()
         self._line.ended(self)
 

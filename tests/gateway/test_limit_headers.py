@@ -8,7 +8,7 @@ from tokenbooth.domain.rates import RequestRate, TokenRate
 from tokenbooth.domain.subscriptions import SubscriptionStatus, SubscriptionTerms
 from tokenbooth.domain.windows import Window
 from tokenbooth.gateway.admission import Pool
-from tokenbooth.gateway.limit_headers import duration, limit_headers
+from tokenbooth.gateway.limit_headers import duration, limit_lines
 from tokenbooth.gateway.state import AccountState, KeyState, SubscriptionState, Waiters
 
 NOW_US = 1_000_000
@@ -27,6 +27,11 @@ def key(
 def pool(allowance: Allowance, *, cap: Allowance | None = None, window: Window | None = None) -> Pool:
     kind = PoolKind.CREDIT if window is None else PoolKind.WINDOW
     return Pool(kind, allowance, cap, Waiters(), plan=None, window=window)
+
+
+def limit_headers(key: KeyState, pool: Pool | None, monotonic_us: int) -> list[tuple[bytes, ...]]:
+    """The lines as names and values."""
+    return [tuple(line.split(b": ")) for line in limit_lines(key, pool, monotonic_us).split(b"\r\n") if line]
 
 
 def test_without_limits_there_are_no_headers() -> None:

@@ -8,8 +8,8 @@ import msgspec
 from tokenbooth.catalog import Model
 from tokenbooth.clock import iso_ms
 from tokenbooth.gateway.admission import Pool, rates_of
-from tokenbooth.gateway.limit_headers import limit_headers
-from tokenbooth.gateway.refusals import Category, Headers, Refusal
+from tokenbooth.gateway.limit_headers import limit_lines
+from tokenbooth.gateway.refusals import Category, Refusal
 from tokenbooth.gateway.state import KeyState
 
 OVERLOADED_STATUS: Final = 529
@@ -77,8 +77,8 @@ def model_list(models: Iterable[Model]) -> bytes:
     return msgspec.json.encode({"data": shown, "has_more": False, "first_id": ids[0], "last_id": ids[-1]})
 
 
-def all_limit_headers(key: KeyState, pool: Pool | None, monotonic_us: int, now_us: int) -> Headers:
-    """The headers of both formats; here resets are instants.
+def all_limit_lines(key: KeyState, pool: Pool | None, monotonic_us: int, now_us: int) -> bytes:
+    """The header lines of both formats; here resets are instants.
 
     Args:
         key: who asks.
@@ -86,14 +86,13 @@ def all_limit_headers(key: KeyState, pool: Pool | None, monotonic_us: int, now_u
         monotonic_us: the time that rates go by, microseconds.
         now_us: UTC microseconds.
     """
-    headers = limit_headers(key, pool, monotonic_us)
+    lines = limit_lines(key, pool, monotonic_us)
     requests, tokens, _ = rates_of(key)
     for rate, unit in ((requests, b"requests"), (tokens, b"tokens")):
         if rate is None:
             continue
-        prefix = b"anthropic-ratelimit-" + unit
         left = max(rate.limit - rate.used(monotonic_us), 0)
-        headers.append((prefix + b"-limit", b"%d" % rate.limit))
-        headers.append((prefix + b"-remaining", b"%d" % left))
-        headers.append((prefix + b"-reset", iso_ms(now_us + rate.reset_us(monotonic_us)).encode()))
-    return headers
+        reset = iso_ms(now_us + rate.reset_us(monotonic_us)).encode()
+        for name, value in ((b"limit", b"%d" % rate.limit), (b"remaining", b"%d" % left), (b"reset", reset)):
+            lines += b"anthropic-ratelimit-%b-%b: %b\r\n" % (unit, name, value)
+    return lines

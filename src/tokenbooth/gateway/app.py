@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 from traceback import extract_tb
-from typing import ClassVar, Final, Protocol, cast
+from typing import ClassVar, Final, Protocol
 from urllib.parse import unquote
 
 import msgspec
@@ -204,7 +204,8 @@ class Gateway:
     def serve(self, exchange: HttpExchange) -> None:
         """Serve one HTTP request, in a task of its own."""
         call = Call(exchange, new_id(IdPrefix.REQUEST, self._clock.now_us()))
-        self._open.add(asyncio.get_running_loop().create_task(self._run(call)))
+        call.task = asyncio.get_running_loop().create_task(self._run(call))
+        self._open.add(call.task)
 
     async def _run(self, call: Call) -> None:
         try:
@@ -233,7 +234,8 @@ class Gateway:
             else:
                 self._refuse(call, _FAILED)
         finally:
-            self._open.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            if call.task is not None:
+                self._open.discard(call.task)
 
     async def _serve(self, call: Call) -> None:
         if self._stopping:
@@ -325,15 +327,15 @@ class Gateway:
         key = await self._authenticate(call)
         pool = call.pool = await self._admission.pool(key)
         body = usage_answer(key, pool, self._clock.monotonic_us())
-        call.answer(200, body, face_of(call.path).limits(key, pool, self._clock))
+        call.answer(200, body, face_of(call.path).limit_lines(key, pool, self._clock))
 
     def _refuse(self, call: Call, refusal: Refusal) -> None:
         face = face_of(call.path)
-        headers = refusal.all_headers()
+        lines = refusal.header_lines()
         if call.key is not None:
-            headers += face.limits(call.key, call.pool, self._clock)
+            lines += face.limit_lines(call.key, call.pool, self._clock)
         status, body = face.error(refusal, call.request_id)
-        call.answer(status, body, headers)
+        call.answer(status, body, lines)
 
     def _no_route(self, call: Call) -> Refusal:
         methods = sorted({method for method, path in self._routes if path == call.path})
@@ -342,7 +344,7 @@ class Gateway:
         if methods:
             allowed = ", ".join(methods)
             refusal = Refusal(405, Category.INVALID, "method_not_allowed", f"{call.path} takes {allowed} only.")
-            refusal.headers = [(b"allow", allowed.encode())]
+            refusal.extra_lines = b"allow: %b\r\n" % allowed.encode()
             return refusal
         return Refusal(404, Category.NOT_FOUND, "not_found", f"There is no {call.http.method} {call.path[:200]}.")
 

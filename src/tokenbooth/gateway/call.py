@@ -1,6 +1,6 @@
 """One HTTP request to the data plane, before and beside its exchange. Only the gateway's application imports it."""
 
-from collections.abc import Sequence
+import asyncio
 
 from tokenbooth.gateway.admission import Pool
 from tokenbooth.gateway.endpoints import face_of
@@ -11,7 +11,7 @@ from tokenbooth.http_exchange import HttpExchange
 class Call:
     """One HTTP request with what the handlers need of it."""
 
-    __slots__ = ("http", "key", "path", "pool", "request_id")
+    __slots__ = ("http", "key", "path", "pool", "request_id", "task")
 
     def __init__(self, http: HttpExchange, request_id: str) -> None:
         self.http = http
@@ -19,8 +19,9 @@ class Call:
         self.request_id = request_id
         self.key: KeyState | None = None
         self.pool: Pool | None = None
+        self.task: asyncio.Task[None] | None = None
 
-    def answer(self, status: int, body: bytes, extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
-        """Give a whole JSON answer."""
-        headers = [(b"content-type", b"application/json"), *face_of(self.path).id_headers(self.request_id), *extra]
-        self.http.answer(status, headers, body)
+    def answer(self, status: int, body: bytes, header_lines: bytes = b"") -> None:
+        """Give a whole JSON answer, with further header lines."""
+        lines = b"content-type: application/json\r\n" + face_of(self.path).id_lines(self.request_id) + header_lines
+        self.http.answer(status, lines, body)

@@ -17,9 +17,9 @@ from tokenbooth.gateway.body import Fields
 from tokenbooth.gateway.chat_request import read_chat_request
 from tokenbooth.gateway.completions_request import read_completions_request
 from tokenbooth.gateway.embeddings_request import read_embeddings_request
-from tokenbooth.gateway.limit_headers import limit_headers
+from tokenbooth.gateway.limit_headers import limit_lines
 from tokenbooth.gateway.messages_request import RawHeaders, read_messages_request
-from tokenbooth.gateway.refusals import Headers, Refusal, invalid_request
+from tokenbooth.gateway.refusals import Refusal, invalid_request
 from tokenbooth.gateway.responses_request import read_responses_request
 from tokenbooth.gateway.speech import PricedRequest
 from tokenbooth.gateway.state import KeyState
@@ -33,18 +33,18 @@ class Face:
 
     Attributes:
         error: status and body of a refusal, given our request id.
-        limits: the headers that tell a key its limits.
+        limit_lines: the header lines that tell a key its limits.
         id_names: the headers that carry our request id.
     """
 
     error: Callable[[Refusal, str], tuple[int, bytes]]
-    limits: Callable[[KeyState, Pool | None, Clock], Headers]
+    limit_lines: Callable[[KeyState, Pool | None, Clock], bytes]
     id_names: tuple[bytes, ...]
 
-    def id_headers(self, request_id: str) -> Headers:
+    def id_lines(self, request_id: str) -> bytes:
         """Our request id, under each name that the format's SDKs look for."""
         value = request_id.encode()
-        return [(name, value) for name in self.id_names]
+        return b"".join([b"%b: %b\r\n" % (name, value) for name in self.id_names])
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +88,16 @@ def _openai_error(refusal: Refusal, request_id: str) -> tuple[int, bytes]:
     return refusal.status, openai.error_body(refusal)
 
 
-def _openai_limits(key: KeyState, pool: Pool | None, clock: Clock) -> Headers:
-    return limit_headers(key, pool, clock.monotonic_us())
+def _openai_limits(key: KeyState, pool: Pool | None, clock: Clock) -> bytes:
+    return limit_lines(key, pool, clock.monotonic_us())
 
 
 def _anthropic_error(refusal: Refusal, request_id: str) -> tuple[int, bytes]:
     return anthropic.error_status(refusal), anthropic.error_body(refusal, request_id)
 
 
-def _anthropic_limits(key: KeyState, pool: Pool | None, clock: Clock) -> Headers:
-    return anthropic.all_limit_headers(key, pool, clock.monotonic_us(), clock.now_us())
+def _anthropic_limits(key: KeyState, pool: Pool | None, clock: Clock) -> bytes:
+    return anthropic.all_limit_lines(key, pool, clock.monotonic_us(), clock.now_us())
 
 
 def _responses_error_event(refusal: Refusal) -> bytes:

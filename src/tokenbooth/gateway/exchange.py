@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from tokenbooth.clock import Clock
 from tokenbooth.gateway.admission import Admitted
 from tokenbooth.gateway.endpoints import Endpoint
-from tokenbooth.gateway.refusals import Headers
 from tokenbooth.gateway.stream_slots import StreamSlot
 from tokenbooth.gateway.upstreams import ClientHungUp, UpstreamCall
 from tokenbooth.http_exchange import HttpExchange
@@ -60,17 +59,17 @@ class Exchange:
         if self.stops_with_client and self.call is not None:
             self.call.interrupt()
 
-    def answer_headers(self, content_type: bytes) -> Headers:
-        """The headers of the answer, with the limits as they are now."""
-        headers = [
-            (b"content-type", content_type),
-            *self.endpoint.face.id_headers(self.request_id),
-            *self.endpoint.face.limits(self.admitted.key, self.admitted.pool, self.clock),
-        ]
-        clamped = self.admitted.clamped_output_tokens
-        if clamped is not None:
-            headers.append((b"x-max-tokens-clamped", b"%d" % clamped))
-        return headers
+    def header_lines(self, content_type: bytes) -> bytes:
+        """The header lines of the answer, with the limits as they are now."""
+        admitted, face = self.admitted, self.endpoint.face
+        lines = b"content-type: %b\r\n%b%b" % (
+            content_type,
+            face.id_lines(self.request_id),
+            face.limit_lines(admitted.key, admitted.pool, self.clock),
+        )
+        if admitted.clamped_output_tokens is not None:
+            lines += b"x-max-tokens-clamped: %d\r\n" % admitted.clamped_output_tokens
+        return lines
 
     def send(self, part: bytes) -> None:
         """Send a part of the answer's body."""

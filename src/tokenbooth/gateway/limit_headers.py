@@ -1,69 +1,64 @@
 """The headers that tell a client its limits: requests, tokens, money."""
 
 from functools import lru_cache
-from typing import Final
 
 from tokenbooth.clock import iso_ms
 from tokenbooth.domain.money import format_usd
+from tokenbooth.domain.rates import RequestRate, TokenRate
 from tokenbooth.gateway.admission import Pool, rates_of
-from tokenbooth.gateway.refusals import Headers
 from tokenbooth.gateway.state import KeyState
 
-_REQUESTS: Final = (b"x-ratelimit-limit-requests", b"x-ratelimit-remaining-requests", b"x-ratelimit-reset-requests")
-_TOKENS: Final = (b"x-ratelimit-limit-tokens", b"x-ratelimit-remaining-tokens", b"x-ratelimit-reset-tokens")
 
-
-def limit_headers(key: KeyState, pool: Pool | None, monotonic_us: int) -> Headers:
-    """The `x-ratelimit-…` and `x-budget-…` headers; one without a limit is absent.
+def limit_lines(key: KeyState, pool: Pool | None, monotonic_us: int) -> bytes:
+    """The `x-ratelimit-…` and `x-budget-…` header lines; one without a limit is absent.
 
     Args:
         key: who asks.
         pool: what pays, if that was looked up.
         monotonic_us: the time that rates go by, microseconds.
     """
-    headers = _rate_headers(key, monotonic_us)
-    if pool is not None:
-        headers += _budget_headers(pool)
-    return headers
-
-
-def _rate_headers(key: KeyState, monotonic_us: int) -> Headers:
     requests, tokens, _ = rates_of(key)
-    headers: Headers = []
-    for rate, (limit_name, remaining_name, reset_name) in ((requests, _REQUESTS), (tokens, _TOKENS)):
-        if rate is None:
-            continue
-        used, limit = rate.used(monotonic_us), rate.limit
-        headers.append((limit_name, b"%d" % limit))
-        headers.append((remaining_name, b"%d" % max(limit - used, 0)))
-        headers.append((reset_name, duration(rate.reset_us(monotonic_us))))
-    return headers
+    lines = b"" if requests is None else _rate_lines(requests, b"requests", monotonic_us)
+    if tokens is not None:
+        lines += _rate_lines(tokens, b"tokens", monotonic_us)
+    return lines if pool is None else lines + _budget_lines(pool)
 
 
-def _budget_headers(pool: Pool) -> Headers:
-    headers: Headers = []
+def _rate_lines(rate: RequestRate | TokenRate, unit: bytes, monotonic_us: int) -> bytes:
+    limit = rate.limit
+    left = max(limit - rate.used(monotonic_us), 0)
+    reset = duration(rate.reset_us(monotonic_us))
+    return b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %b\r\n" % (
+        unit,
+        limit,
+        unit,
+        left,
+        unit,
+        reset,
+    )
+
+
+def _budget_lines(pool: Pool) -> bytes:
     allowance, cap, window = pool.allowance, pool.cap, pool.window
-    limited = cap if window is None else allowance
-    if limited is not None:
-        headers.append((b"x-budget-limit", _limit(limited.limit_nano)))
     left_nano = allowance.unspent_nano()
     if cap is not None:
         left_nano = min(left_nano, cap.unspent_nano())
-    headers.append((b"x-budget-remaining", format_usd(max(left_nano, 0)).encode()))
-    if window is not None:
-        headers.append((b"x-budget-reset", _reset(window.end_us)))
-    return headers
+    lines = b"x-budget-remaining: %b\r\n" % format_usd(max(left_nano, 0)).encode()
+    limited = cap if window is None else allowance
+    if limited is not None:
+        lines = _limit_line(limited.limit_nano) + lines
+    return lines if window is None else lines + _reset_line(window.end_us)
 
 
 # Many requests in a row have the same limit, and the same end of their window.
 @lru_cache(maxsize=4_096)
-def _limit(limit_nano: int) -> bytes:
-    return format_usd(limit_nano).encode()
+def _limit_line(limit_nano: int) -> bytes:
+    return b"x-budget-limit: %b\r\n" % format_usd(limit_nano).encode()
 
 
 @lru_cache(maxsize=256)
-def _reset(end_us: int) -> bytes:
-    return iso_ms(end_us).encode()
+def _reset_line(end_us: int) -> bytes:
+    return b"x-budget-reset: %b\r\n" % iso_ms(end_us).encode()
 
 
 def duration(wait_us: int) -> bytes:

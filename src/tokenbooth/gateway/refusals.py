@@ -6,8 +6,6 @@ from typing import Final
 
 from tokenbooth.domain.money import format_usd
 
-Headers = list[tuple[bytes, bytes]]
-
 _LONGEST_HELPFUL_WAIT_US: Final = 60_000_000
 
 
@@ -64,23 +62,22 @@ class Refusal(Exception):
         self.param = param
         self.retry_after_us = retry_after_us
         self.retry = retry
-        self.headers: Headers = []
+        self.extra_lines = b""
 
-    def all_headers(self) -> Headers:
-        """The headers of the refusal, with when and whether to retry."""
-        headers = list(self.headers)
+    def header_lines(self) -> bytes:
+        """The header lines of the refusal, with when and whether to retry."""
+        lines = self.extra_lines
         if self.retry_after_us is not None:
             milliseconds = -(-self.retry_after_us // 1_000)
             seconds = -(-self.retry_after_us // 1_000_000)
-            headers.append((b"retry-after", b"%d" % seconds))
-            headers.append((b"retry-after-ms", b"%d" % milliseconds))
+            lines += b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (seconds, milliseconds)
         retry = self.retry
         if retry is None and self.retry_after_us is not None and self.retry_after_us > _LONGEST_HELPFUL_WAIT_US:
             # Some SDKs sleep for as long as they are told, however long it is.
             retry = False
         if retry is not None:
-            headers.append((b"x-should-retry", b"true" if retry else b"false"))
-        return headers
+            lines += b"x-should-retry: %b\r\n" % (b"true" if retry else b"false")
+        return lines
 
 
 def invalid_key(message: str) -> Refusal:

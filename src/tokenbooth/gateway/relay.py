@@ -138,13 +138,17 @@ class Relay:
     async def _whole(self, exchange: Exchange, call: UpstreamCall, attempt: Attempt) -> None:
         body = await call.read()
         speech = attempt.speech
+        events = meter = None
         try:
             counted = count_answer(speech, body, request_id=exchange.request_id, upstream=exchange.upstream)
-            # Some upstreams do not stream although they are asked to; who waits for events cannot read anything else.
-            events = speech.as_events(body) if exchange.admitted.request.stream else None
-            meter = speech.meter(lambda usage: cost_nano(exchange.admitted.price, usage))
-            passing = b"" if events is None else meter.feed(events)
-            body = speech.client_answer(body, counted.usage)
+            if exchange.admitted.request.stream:
+                # Some upstreams do not stream although they are asked to; who waits for events reads nothing else.
+                events = speech.as_events(body)
+            if events is None:
+                body = speech.client_answer(body, counted.usage)
+            else:
+                meter = speech.meter(lambda usage: cost_nano(exchange.admitted.price, usage))
+                body = meter.feed(events)
         except UNREADABLE as mistake:
             raise UpstreamFailure("the answer is not JSON") from mistake
         attempt.succeeded()
@@ -152,12 +156,11 @@ class Relay:
         charged_nano = self._settler.settle(
             exchange.admitted, counted, request_id=exchange.request_id, upstream=exchange.upstream
         )
-        if events is not None:
-            exchange.http.answer(200, exchange.answer_headers(_EVENT_STREAM), passing + meter.tail(charged_nano))
+        if meter is not None:
+            exchange.http.answer(200, exchange.header_lines(_EVENT_STREAM), body + meter.tail(charged_nano))
             return
-        headers = exchange.answer_headers(b"application/json")
-        headers.append((b"x-cost-usd", format_usd(charged_nano).encode()))
-        exchange.http.answer(200, headers, body)
+        cost_line = b"x-cost-usd: %b\r\n" % format_usd(charged_nano).encode()
+        exchange.http.answer(200, exchange.header_lines(b"application/json") + cost_line, body)
 
     async def _stream(self, exchange: Exchange, call: UpstreamCall, attempt: Attempt) -> None:
         price = exchange.admitted.price
@@ -281,7 +284,5 @@ class _Passing:
         exchange = self._exchange
         self.began = True
         self._attempt.succeeded()
-        headers = exchange.answer_headers(_EVENT_STREAM)
-        headers.append((b"cache-control", b"no-cache"))
-        exchange.http.begin(200, headers)
+        exchange.http.begin(200, exchange.header_lines(_EVENT_STREAM) + b"cache-control: no-cache\r\n")
         self._keep_alive = KeepAlive(exchange, self._keep_alive_s)

@@ -5,7 +5,7 @@ from collections import deque
 from dataclasses import dataclass
 from itertools import groupby, islice
 from operator import attrgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -31,8 +31,7 @@ _SETTLED_WAIT_S: Final = 2.0
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(NamedTuple):
     """What an answer consumed; `estimated` when we counted it because the upstream did not say."""
 
     usage: Usage
@@ -78,7 +77,10 @@ class Settler:
         Settling twice charges once; the second call returns 0.
         """
         usage = counted.usage
-        cost = cost_nano(admitted.price, usage)
+        price, upstream_price = admitted.price, admitted.request.model.upstream_price
+        cost = cost_nano(price, usage)
+        # Without a markup it is the very same price.
+        upstream_cost = cost if upstream_price is price else cost_nano(upstream_price, usage)
         if counted.estimated:
             # A count of ours never takes more than was held for the call.
             cost = min(cost, admitted.hold.amount_nano)
@@ -88,7 +90,7 @@ class Settler:
         self._correct_rate(admitted, usage)
         admitted.pool.waiters.wake()
         request = admitted.request
-        rates = admitted.price.rates_for(usage.prompt_tokens)
+        rates = price.rates_for(usage.prompt_tokens)
         # Other parts bring tokens without bytes; such a prompt would teach a wrong ratio.
         if not counted.estimated and not request.parts_tokens:
             self._ratios.learn(request.model.name, text_bytes=request.text_bytes, prompt_tokens=usage.prompt_tokens)
@@ -113,10 +115,10 @@ class Settler:
             cached_price=rates.cached_input,
             cache_write_price=rates.cache_write,
             output_price=rates.output,
-            per_request_nano=admitted.price.per_request_nano,
+            per_request_nano=price.per_request_nano,
             charged_nano=settlement.charged_nano,
             uncollected_nano=settlement.uncollected_nano,
-            upstream_cost_nano=cost_nano(request.model.upstream_price, usage),
+            upstream_cost_nano=upstream_cost,
             estimated=counted.estimated,
         )
         self._record(charge, admitted)

@@ -32,6 +32,14 @@ class _Phase(Enum):
     LOST = auto()
 
 
+# A member is looked up in its class at some cost, which every request would pay many times.
+_IDLE: Final = _Phase.IDLE
+_HEAD: Final = _Phase.HEAD
+_BODY: Final = _Phase.BODY
+_COMPLETE: Final = _Phase.COMPLETE
+_LOST: Final = _Phase.LOST
+
+
 class UpstreamConnection(asyncio.Protocol):
     """A connection, in the pool or with a call.
 
@@ -52,7 +60,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
-        self._phase = _Phase.IDLE
+        self._phase = _IDLE
         self._keep_alive = True
         self._framed = True
         self._interim = False
@@ -74,7 +82,7 @@ class UpstreamConnection(asyncio.Protocol):
     def send(self, request: bytes, first_byte_s: float) -> None:
         """Begin a call; its first byte has to come within `first_byte_s` seconds."""
         assert self._transport is not None
-        self._phase = _Phase.HEAD
+        self._phase = _HEAD
         self._head_bytes = 0
         self.headers = []
         self.has_answered = False
@@ -88,9 +96,9 @@ class UpstreamConnection(asyncio.Protocol):
         Raises:
             UpstreamTimedOut, UpstreamBroke, ClientHungUp
         """
-        while self._is_in(_Phase.HEAD):
+        while self._is_in(_HEAD):
             await self._arrival()
-        if self._is_in(_Phase.LOST):
+        if self._is_in(_LOST):
             raise self._why_lost()
 
     async def read(self) -> bytes:
@@ -99,9 +107,9 @@ class UpstreamConnection(asyncio.Protocol):
         Raises:
             UpstreamTimedOut, UpstreamBroke, ClientHungUp
         """
-        while self._is_in(_Phase.BODY):
+        while self._is_in(_BODY):
             await self._arrival()
-        if not self._is_in(_Phase.COMPLETE):
+        if not self._is_in(_COMPLETE):
             raise self._why_lost()
         parts = self._parts
         return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -114,9 +122,9 @@ class UpstreamConnection(asyncio.Protocol):
         """
         self._take = take
         self._hand_over()
-        while self._is_taking() and self._is_in(_Phase.BODY):
+        while self._is_taking() and self._is_in(_BODY):
             await self._arrival()
-        if self._is_taking() and not self._is_in(_Phase.COMPLETE):
+        if self._is_taking() and not self._is_in(_COMPLETE):
             raise self._why_lost()
         self._take = None
 
@@ -127,7 +135,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause(self) -> None:
         """Read no more for now; the time does not count as silence."""
-        if not self._paused and self._transport is not None and self._phase is _Phase.BODY:
+        if not self._paused and self._transport is not None and self._phase is _BODY:
             self._paused = True
             self._deadline_s = _NEVER
             self._transport.pause_reading()
@@ -136,13 +144,13 @@ class UpstreamConnection(asyncio.Protocol):
         """Read on."""
         if self._paused and self._transport is not None:
             self._paused = False
-            if self._phase is _Phase.BODY:
+            if self._phase is _BODY:
                 self._by(self._idle_s)
             self._transport.resume_reading()
 
     def release(self, idle_s: float) -> bool:
         """End the call; returns whether the connection can carry another one within `idle_s` seconds."""
-        reusable = self._phase is _Phase.COMPLETE and self._keep_alive
+        reusable = self._phase is _COMPLETE and self._keep_alive
         self._take = None
         self._parts = []
         self._size = 0
@@ -150,7 +158,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.close()
             return False
         self.resume()
-        self._phase = _Phase.IDLE
+        self._phase = _IDLE
         self.reused = True
         self._by(idle_s)
         return True
@@ -158,8 +166,8 @@ class UpstreamConnection(asyncio.Protocol):
     def close(self) -> None:
         """End the connection, and with it what is under way there."""
         self._keep_alive = False
-        if self._phase is not _Phase.COMPLETE:
-            self._phase = _Phase.LOST
+        if self._phase is not _COMPLETE:
+            self._phase = _LOST
         if self._transport is not None:
             self._transport.abort()
 
@@ -170,26 +178,25 @@ class UpstreamConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
         self.has_answered = True
-        match self._phase:
-            case _Phase.BODY:
-                self._deadline_s = self._loop.time() + self._idle_s
-            case _Phase.HEAD:
-                self._head_bytes += len(data)
-            case _:
-                # Nobody asked, or the answer is over.
-                self._fail(UpstreamBroke("more than an answer came"))
-                return
+        if self._phase is _BODY:
+            self._deadline_s = self._loop.time() + self._idle_s
+        elif self._phase is _HEAD:
+            self._head_bytes += len(data)
+        else:
+            # Nobody asked, or the answer is over.
+            self._fail(UpstreamBroke("more than an answer came"))
+            return
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail(UpstreamBroke("the answer is not HTTP"))
-        if self._is_in(_Phase.HEAD):
+        if self._is_in(_HEAD):
             if self._head_bytes > _MAX_HEAD_BYTES:
                 self._fail(UpstreamBroke("the head of the answer is too large"))
             return
         if self._take is not None:
             self._hand_over()
-        elif self._is_in(_Phase.COMPLETE):
+        elif self._is_in(_COMPLETE):
             self._wake()
         elif self._size > MAX_ANSWER_BYTES:
             self._fail(UpstreamBroke("the answer is too large"))
@@ -198,19 +205,19 @@ class UpstreamConnection(asyncio.Protocol):
         """See `asyncio.Protocol`."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._phase is _Phase.BODY and not self._framed and exc is None:
+        if self._phase is _BODY and not self._framed and exc is None:
             # An answer without a length ends with its connection.
-            self._phase = _Phase.COMPLETE
+            self._phase = _COMPLETE
             self._keep_alive = False
-        elif self._phase is not _Phase.COMPLETE:
-            self._phase = _Phase.LOST
+        elif self._phase is not _COMPLETE:
+            self._phase = _LOST
         self._keep_alive = False
         self._wake()
         self._on_lost(self)
 
     def on_message_begin(self) -> None:
         """See `httptools.HttpResponseParser`."""
-        if self._phase is not _Phase.HEAD:
+        if self._phase is not _HEAD:
             raise UpstreamBroke("more than an answer came")
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -224,7 +231,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._interim:
             self.headers.clear()
             return
-        self._phase = _Phase.BODY
+        self._phase = _BODY
         self._framed = any(
             name == b"content-length" or (name == b"transfer-encoding" and value.lower().endswith(b"chunked"))
             for name, value in self.headers
@@ -242,7 +249,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._interim:
             self._interim = False
             return
-        self._phase = _Phase.COMPLETE
+        self._phase = _COMPLETE
         self._keep_alive = self._parser.should_keep_alive()
         self._deadline_s = _NEVER
 
@@ -258,7 +265,7 @@ class UpstreamConnection(asyncio.Protocol):
                 return
             if not wants_more:
                 self._take = None
-        if self._take is None or self._phase is _Phase.COMPLETE:
+        if self._take is None or self._phase is _COMPLETE:
             self._wake()
 
     def _is_in(self, phase: _Phase) -> bool:
@@ -306,7 +313,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if left_s > 0:
             self._timer = self._loop.call_later(left_s, self._look)
-        elif self._phase is _Phase.IDLE:
+        elif self._phase is _IDLE:
             self.close()
         else:
             self._fail(UpstreamTimedOut("silence"))
