@@ -18,7 +18,7 @@ from tokenbooth.clock import Clock
 from tokenbooth.errors import StoreUnavailable
 from tokenbooth.gateway.app import Gateway
 from tokenbooth.gateway.charge_log import DirectoryLock
-from tokenbooth.http_connection import Bounds, Edge
+from tokenbooth.http_edge import Bounds, Edge
 from tokenbooth.ids import IdPrefix, new_id
 from tokenbooth.jobs.chain_scan import ChainScan
 from tokenbooth.jobs.inbox import InboxHandler

@@ -3,94 +3,33 @@
 Requests under the paths of the data plane become `HttpExchange`s, without an ASGI scope; all others go to the ASGI
 application as uvicorn does it. Answers leave in the order of the requests. Only `tokenbooth.server` and tests import
 this.
-
-Source of the bounds: RFC 9112 leaves them to the server; 431 and 408 are from RFC 6585 and RFC 9110.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
-from functools import partial
-from typing import ClassVar, Final, Protocol, cast
+from typing import ClassVar, Final, cast
 from urllib.parse import unquote
 
 import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from tokenbooth.clock import SystemClock
+from tokenbooth.deadline import Deadline
+from tokenbooth.http_edge import Edge
 from tokenbooth.http_exchange import HttpExchange
-from tokenbooth.ids import IdPrefix, new_id
 
-_NEVER: Final = float("inf")
 # Reading stops at the first number; a client that has sent more in one piece is cut off at the second.
 _PIPELINED_UNREAD: Final = 16
 _PIPELINED_MOST: Final = 128
+# So much of a body is read before anybody wants it.
+_UNWANTED_BODY_BYTES: Final = 64 * 1024
 # Framing may double the size of a body; what is larger is nonsense.
 _FRAMING_FACTOR: Final = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What a client may send, and how long it may take.
-
-    Attributes:
-        head_bytes: the request line and all headers together.
-        head_lines: the number of headers.
-        body_bytes: a request's body on the data plane.
-        head_s: from a request's first byte to the end of its head, in seconds.
-        body_s: between two parts of a body, in seconds.
-        idle_s: between two requests, in seconds.
-        unread_s: how long a client may leave an answer unread, in seconds.
-    """
-
-    head_bytes: int = 64 * 1024
-    head_lines: int = 100
-    body_bytes: int = 20 * 1024 * 1024
-    head_s: float = 10
-    body_s: float = 30
-    # Longer than the idle time-outs of common load balancers (60 s), so that we are never the first to hang up.
-    idle_s: float = 75
-    unread_s: float = 120
-
-
-class Lane(Protocol):
-    """Serves the requests of some paths without ASGI."""
-
-    def takes(self, path: str) -> bool:
-        """Whether requests for a path are its own."""
-        ...
-
-    def serve(self, exchange: HttpExchange) -> None:
-        """Begin to serve a request whose head has arrived and whose turn it is; must not wait."""
-        ...
-
-
-class NoLane:
-    """Every path is the ASGI application's."""
-
-    def takes(self, path: str) -> bool:
-        """See `Lane.takes`."""
-        return False
-
-    def serve(self, exchange: HttpExchange) -> None:
-        """See `Lane.serve`."""
-        raise AssertionError("no path is taken")
-
-
-@dataclass(frozen=True, slots=True)
-class Edge:
-    """What all connections of a listener have in common; even what is no request is answered with an id."""
-
-    lane: Lane
-    bounds: Bounds
-    new_request_id: Callable[[], str]
-
-
-PLAIN_EDGE: Final = Edge(NoLane(), Bounds(), lambda: new_id(IdPrefix.REQUEST, SystemClock().now_us()))
-"""Everything goes to the ASGI application."""
+# How long what still comes is thrown away behind the last words: closing at once would take them from the client.
+_LINGER_S: Final = 2.0
+_FRAMING_HEADERS: Final = (b"content-length", b"transfer-encoding")
 
 
 class _Phase(Enum):
@@ -109,7 +48,7 @@ _BODY: Final = _Phase.BODY
 
 @dataclass(frozen=True, slots=True)
 class _Fault:
-    """Why a connection is closed, in an answer's words."""
+    """Why a connection is closed, in an answer's words; without a status line nothing is said."""
 
     status_line: bytes
     text: bytes
@@ -120,10 +59,33 @@ _HEAD_TOO_LARGE: Final = _Fault(b"431 Request Header Fields Too Large", b"The he
 _BODY_TOO_LARGE: Final = _Fault(b"413 Content Too Large", b"The body is too large. Send less.")
 _TOO_SLOW: Final = _Fault(b"408 Request Timeout", b"The request did not arrive in time. Send it again.")
 _TOO_MANY: Final = _Fault(b"400 Bad Request", b"Too many requests at once on one connection. Wait for answers.")
+_UNSAID: Final = _Fault(b"", b"")
 
 
 class _Stop(Exception):
     """Ends the parsing of what has arrived."""
+
+
+@dataclass(slots=True, eq=False)
+class _AsgiTurn:
+    """A request for the ASGI application."""
+
+    cycle: RequestResponseCycle
+    app: ASGI3Application
+
+    @property
+    def began(self) -> bool:
+        """Whether an answer has begun."""
+        return self.cycle.response_started
+
+    def lost(self) -> None:
+        """Nobody is there to answer."""
+        if not self.cycle.response_complete:
+            self.cycle.disconnected = True
+        self.cycle.message_event.set()
+
+
+_Turn = HttpExchange | _AsgiTurn
 
 
 class ClientConnection(HttpToolsProtocol):
@@ -142,29 +104,35 @@ class ClientConnection(HttpToolsProtocol):
         self._fed_bytes = 0
         self._piece_bytes = 0
         self._is_new = False
-        self._deadline_s = _NEVER
-        self._timer: asyncio.TimerHandle | None = None
-        # What is being answered; of ASGI's requests only that it is so.
-        self._exchange: HttpExchange | None = None
-        self._busy = False
-        # The exchange that the parser is in; None while it is in a request for ASGI.
-        self._receiving: HttpExchange | None = None
-        self._turns: deque[Callable[[], None]] = deque()
+        # A head that asks for an upgrade stops the parser; see `_parse_on`.
+        self._upgrading = False
+        self._muted = False
+        self._reading = Deadline(self.loop, self._too_slow)
+        self._writing = Deadline(self.loop, self.abort)
+        # What is being answered, what the parser is in the body of, and what waits for its turn.
+        self._current: _Turn | None = None
+        self._receiving: _Turn | None = None
+        self._turns: deque[_Turn] = deque()
+        self._made: list[_AsgiTurn] = []
         self._common_of: list[tuple[bytes, bytes]] | None = None
         self._common = b""
-        self._by(self._bounds.idle_s)
+        self._reading.within(self._bounds.idle_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         self._closing = True
         self._turns.clear()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._receiving = None
+        self._reading.end()
+        self._writing.end()
         super().connection_lost(exc)
-        exchange = self._exchange
-        if exchange is not None:
-            self._exchange = None
-            exchange.lost()
+        current, self._current = self._current, None
+        if current is not None:
+            current.lost()
+
+    def eof_received(self) -> None:
+        """See `asyncio.Protocol`. Who closes one half of a connection is taken for gone."""
+        self._hang_up()
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
@@ -172,11 +140,11 @@ class ClientConnection(HttpToolsProtocol):
             return
         self._piece_bytes = len(data)
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # Nothing to upgrade to: the request is answered as if it had not asked.
-            pass
-        except httptools.HttpParserError:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as stopped:
+                self._parse_on(data[stopped.args[0] :])
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._close_with(self._fault or _BAD)
             return
         if self._phase is not _NOTHING:
@@ -194,15 +162,31 @@ class ClientConnection(HttpToolsProtocol):
         if self._phase is _BODY:
             if self._fed_bytes > bounds.head_bytes + _FRAMING_FACTOR * bounds.body_bytes:
                 self._close_with(_BODY_TOO_LARGE)
-            else:
-                self._by(bounds.body_s)
+            elif not self.flow.read_paused:
+                self._reading.within(bounds.body_s)
         elif self._fed_bytes > bounds.head_bytes:
             self._close_with(_HEAD_TOO_LARGE)
         elif began:
-            self._by(bounds.head_s)
+            self._reading.within(bounds.head_s)
+
+    def _parse_on(self, rest: bytes) -> None:
+        """Go on behind a head that asks for an upgrade. There is nothing to upgrade to, but the parser has stopped.
+
+        A new one is told of a request with the same framing, and reads its body.
+        """
+        self._upgrading = False
+        framing = b"".join(b"%b: %b\r\n" % header for header in self.headers if header[0] in _FRAMING_HEADERS)
+        self.parser = httptools.HttpRequestParser(self)
+        self._muted = True
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % framing)
+        self._muted = False
+        if rest:
+            self.parser.feed_data(rest)
 
     def on_message_begin(self) -> None:
         """A request begins. The parts of it that only ASGI needs are made when it is for ASGI."""
+        if self._muted:
+            return
         self._phase = _HEAD
         self._is_new = True
         self._fed_bytes = 0
@@ -210,8 +194,15 @@ class ClientConnection(HttpToolsProtocol):
         self.expect_100_continue = False
         self.headers = []
 
+    def on_url(self, url: bytes) -> None:
+        """A part of the target."""
+        if not self._muted:
+            self.url += url
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or a trailer behind a body in chunks."""
+        """A header. A trailer behind a body in chunks is dropped: nobody looks for one."""
+        if self._phase is _BODY:
+            return
         if len(self.headers) >= self._bounds.head_lines:
             self._fault = _HEAD_TOO_LARGE
             raise _Stop
@@ -222,35 +213,47 @@ class ClientConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is there: whose request is it?"""
-        self._no_hurry()
-        # Until here a mistake is answered by the connection; then the request is somebody's, who answers.
+        if self._muted:
+            return
+        self._reading.stop()
         if self._fed_bytes + self._piece_bytes > self._bounds.head_bytes:
             self._check_head()
+        parser = self.parser
+        if parser.should_upgrade():
+            self._upgrading = parser.get_method() != b"CONNECT"
+            if not self._upgrading:
+                self._fault = _BAD
+                raise _Stop
         path = self._path()
+        turn = self._exchange(path) if self.edge.lane.takes(path) else self._asgi_turn()
+        self._take_turn(turn)
+        self._receiving = turn
         self._phase = _BODY
-        if self.edge.lane.takes(path):
-            self._begin_exchange(path)
-        else:
-            self._begin_asgi()
 
     def on_body(self, body: bytes) -> None:
         """A part of a body."""
-        if self._receiving is not None:
-            self._receiving.receive(body)
-        else:
+        self._upgrading = False
+        receiving = self._receiving
+        if not isinstance(receiving, HttpExchange):
             super().on_body(body)
+            return
+        receiving.receive(body)
+        if receiving.unwanted_bytes > _UNWANTED_BODY_BYTES:
+            self._pause()
 
     def on_message_complete(self) -> None:
         """A request is complete."""
+        if self._upgrading:
+            return
+        receiving, self._receiving = self._receiving, None
         self._phase = _NOTHING
-        if self._receiving is not None:
-            self._receiving.received()
-            self._receiving = None
+        if isinstance(receiving, HttpExchange):
+            receiving.received()
         else:
             super().on_message_complete()
-        self._no_hurry()
-        if not self._busy:
-            self._by(self._bounds.idle_s)
+        self._reading.stop()
+        if self._current is None:
+            self._reading.within(self._bounds.idle_s)
 
     def on_response_complete(self) -> None:
         """ASGI's answer is complete."""
@@ -260,27 +263,29 @@ class ClientConnection(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client does not read."""
         super().pause_writing()
-        self._by(self._bounds.unread_s)
-        if self._exchange is not None:
-            self._exchange.writable(False)
+        self._writing.within(self._bounds.unread_s)
+        if isinstance(self._current, HttpExchange):
+            self._current.writable(False)
 
     def resume_writing(self) -> None:
         """The client reads again."""
         super().resume_writing()
-        self._no_hurry()
-        if self._exchange is not None:
-            self._exchange.writable(True)
-        elif not self._busy:
+        if not self._closing:
+            self._writing.stop()
+        if isinstance(self._current, HttpExchange):
+            self._current.writable(True)
+        elif self._current is None:
             self._next_turn()
 
     def shutdown(self) -> None:
         """The server stops: end behind the answer that is under way, or now."""
-        if self._exchange is not None:
-            self._exchange.keep_alive = False
-        elif self._busy:
-            super().shutdown()
-        else:
-            self._hang_up()
+        match self._current:
+            case None:
+                self._hang_up()
+            case HttpExchange() as exchange:
+                exchange.keep_alive = False
+            case _AsgiTurn() as turn:
+                turn.cycle.keep_alive = False
 
     def write(self, data: bytes) -> None:
         """See `Line.write`."""
@@ -297,16 +302,29 @@ class ClientConnection(HttpToolsProtocol):
 
     def ended(self, exchange: HttpExchange) -> None:
         """See `Line.ended`."""
-        self._exchange = None
         if exchange.keep_alive:
             self._next_turn()
         else:
+            self._current = None
             self._hang_up()
+
+    def read_on(self) -> None:
+        """See `Line.read_on`."""
+        flow = self.flow
+        if flow.read_paused and self._fault is None and len(self._turns) < _PIPELINED_UNREAD:
+            flow.resume_reading()
+            if self._phase is _BODY:
+                self._reading.within(self._bounds.body_s)
 
     def abort(self) -> None:
         """See `Line.abort`."""
         self._closing = True
         self.transport.abort()
+
+    def _pause(self) -> None:
+        """Read no more for now. While we don't read, the client cannot be late."""
+        self.flow.pause_reading()
+        self._reading.stop()
 
     def _path(self) -> str:
         """The path of the request, decoded.
@@ -331,29 +349,22 @@ class ClientConnection(HttpToolsProtocol):
             self._fault = _HEAD_TOO_LARGE
             raise _Stop
 
-    def _begin_exchange(self, path: str) -> None:
+    def _exchange(self, path: str) -> HttpExchange:
         parser = self.parser
         is_1_1 = parser.get_http_version() == "1.1"
-        exchange = HttpExchange(
+        return HttpExchange(
             self,
             parser.get_method().decode("ascii"),
             path,
             self.headers,
             is_1_1=is_1_1,
             keep_alive=is_1_1 and parser.should_keep_alive(),
-            expects_continue=self.expect_100_continue,
+            expects_continue=is_1_1 and self.expect_100_continue,
             most_body_bytes=self._bounds.body_bytes,
         )
-        self._receiving = exchange
-        self._take_turn(partial(self._serve, exchange))
 
-    def _serve(self, exchange: HttpExchange) -> None:
-        self._exchange = exchange
-        exchange.write_paused = self.flow.write_paused
-        self.edge.lane.serve(exchange)
-
-    def _begin_asgi(self) -> None:
-        """Make what uvicorn makes at the beginning of a request, and let it go on from there."""
+    def _asgi_turn(self) -> _AsgiTurn:
+        """Let uvicorn make what it makes at the beginning of a request; it comes back with it at once."""
         url, headers, expects_continue = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expects_continue
@@ -361,104 +372,98 @@ class ClientConnection(HttpToolsProtocol):
         # The order of answers is kept here, so uvicorn must not look at the request before this one.
         self.cycle = cast("RequestResponseCycle", None)
         super().on_headers_complete()
+        return self._made.pop()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._take_turn(partial(super()._start_asgi_task, cycle, app))
+        self._made.append(_AsgiTurn(cycle, app))
 
-    def _take_turn(self, begin: Callable[[], None]) -> None:
+    def _take_turn(self, turn: _Turn) -> None:
         """Begin to serve a request now, or behind those before it, or when the client reads its answers."""
-        if not self._busy and not self.flow.write_paused:
-            self._busy = True
-            begin()
+        if self._current is None and not self.flow.write_paused:
+            self._begin(turn)
             return
         if len(self._turns) >= _PIPELINED_MOST:
             self._fault = _TOO_MANY
             raise _Stop
-        self._turns.append(begin)
+        self._turns.append(turn)
         if len(self._turns) >= _PIPELINED_UNREAD:
-            self.flow.pause_reading()
+            self._pause()
+
+    def _begin(self, turn: _Turn) -> None:
+        self._current = turn
+        if isinstance(turn, HttpExchange):
+            turn.write_paused = self.flow.write_paused
+            self.edge.lane.serve(turn)
+        else:
+            super()._start_asgi_task(turn.cycle, turn.app)
 
     def _next_turn(self) -> None:
-        self._busy = False
-        flow = self.flow
-        if self._closing or flow.write_paused or self.transport.is_closing():
+        self._current = None
+        if self._closing:
             return
-        if self._turns:
-            self._busy = True
-            self._turns.popleft()()
+        if self.transport.is_closing():
+            # ASGI's answer was the last one.
+            self._hang_up()
+        elif self.flow.write_paused:
+            return
+        elif self._turns:
+            self._begin(self._turns.popleft())
+            self.read_on()
         elif self._fault is not None:
-            self._close_with(self._fault)
+            self._say_and_hang_up(self._fault)
         else:
-            if flow.read_paused:
-                flow.resume_reading()
+            self.read_on()
             if self._phase is _NOTHING:
-                self._by(self._bounds.idle_s)
+                self._reading.within(self._bounds.idle_s)
+
+    def _too_slow(self) -> None:
+        if self._phase is _NOTHING:
+            self._hang_up()
+        else:
+            self._close_with(_TOO_SLOW)
 
     def _close_with(self, fault: _Fault) -> None:
-        """Read nothing any more; say why behind the answers that are under way, and close."""
+        """Take in nothing any more; say why behind the answers that are under way, and close.
+
+        What comes is read and thrown away, so that the client's end is heard of.
+        """
         self._fault = fault
-        self.flow.pause_reading()
-        self._no_hurry()
-        answered = self._phase is _BODY and not self._busy and not self._turns
-        if self._phase is _BODY and not answered:
-            self._abandon()
+        self._reading.stop()
+        self.flow.resume_reading()
+        half, self._receiving = self._receiving, None
         self._phase = _NOTHING
-        if self._busy or self._turns:
-            return
-        if not answered:
+        if half is None:
+            pass
+        elif half is self._current and not half.began:
+            # Nobody answers half a request; the answer to it is the fault.
+            self._current = None
+            half.lost()
+        elif self._turns and half is self._turns[-1]:
+            self._turns.pop()
+        else:
+            # It was answered before it was complete.
+            self._fault = _UNSAID
+        if self._current is None and not self._turns:
+            self._say_and_hang_up(self._fault)
+
+    def _say_and_hang_up(self, fault: _Fault) -> None:
+        if fault.status_line:
             self.transport.write(
                 b"HTTP/1.1 %b\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
                 b"x-request-id: %b\r\nconnection: close\r\n\r\n%b"
                 % (fault.status_line, len(fault.text), self.edge.new_request_id().encode(), fault.text)
             )
-        self._hang_up()
-
-    def _abandon(self) -> None:
-        """Half a request is there, and no more of it will come: the answer to it is the fault."""
-        if self._turns:
-            self._turns.pop()
-            return
-        self._busy = False
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            exchange.lost()
-        else:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        self._closing = True
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._writing.within(_LINGER_S)
 
     def _hang_up(self) -> None:
         """Close when what was written has left, but don't wait for ever for that."""
         self._closing = True
+        self._reading.stop()
         self.transport.close()
-        self._by(self._bounds.unread_s)
-
-    def _no_hurry(self) -> None:
-        if not self.flow.write_paused:
-            self._deadline_s = _NEVER
-
-    def _by(self, seconds: float) -> None:
-        """Something has to happen within `seconds`. The timer is left alone if it goes off early enough."""
-        now_s = self.loop.time()
-        self._deadline_s = now_s + seconds
-        if self._timer is None or self._timer.when() > self._deadline_s:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self.loop.call_later(seconds, self._look)
-
-    def _look(self) -> None:
-        """The timer has gone off: is it late, or only time to look again?"""
-        self._timer = None
-        left_s = self._deadline_s - self.loop.time()
-        if left_s == _NEVER:
-            return
-        if left_s > 0:
-            self._timer = self.loop.call_later(left_s, self._look)
-        elif self._closing or self.flow.write_paused:
-            self.transport.abort()
-        elif self._phase is _NOTHING:
-            self._hang_up()
-        else:
-            self._close_with(_TOO_SLOW)
+        self._writing.within(self._bounds.unread_s)
 
 
 def connection_class(edge: Edge) -> type[ClientConnection]:

@@ -61,6 +61,10 @@ class Line(Protocol):
         """The answer is complete."""
         ...
 
+    def read_on(self) -> None:
+        """Somebody wants the body: read it, if reading was paused."""
+        ...
+
     def abort(self) -> None:
         """Close the connection at once."""
         ...
@@ -82,14 +86,15 @@ class HttpExchange:
 
     __slots__ = (
         "_answering",
+        "_body",
         "_body_size",
         "_complete",
         "_expects_continue",
         "_is_1_1",
         "_line",
         "_most_body_bytes",
-        "_parts",
         "_waiter",
+        "_wanted",
         "gone",
         "headers",
         "keep_alive",
@@ -134,7 +139,9 @@ class HttpExchange:
         self._is_1_1 = is_1_1
         self._expects_continue = expects_continue
         self._most_body_bytes = most_body_bytes
-        self._parts: list[bytes] = []
+        # One piece as a rule; many are put together at once, or small ones would cost many times their size.
+        self._body: bytes | bytearray = b""
+        self._wanted = False
         self._body_size = 0
         self._complete = False
         self._waiter: asyncio.Future[None] | None = None
@@ -145,14 +152,25 @@ class HttpExchange:
         """Whether an answer has begun, so that no other can be given."""
         return self._answering is not _NOT_BEGUN
 
+    @property
+    def unwanted_bytes(self) -> int:
+        """How much of a body is kept that nobody has asked for yet."""
+        return 0 if self._wanted else len(self._body)
+
     def receive(self, part: bytes) -> None:
         """A part of the body has arrived; what follows an answer, or is too much, is dropped."""
         self._body_size += len(part)
         if self._body_size > self._most_body_bytes:
-            self._parts.clear()
+            self._body = b""
             self._wake()
-        elif self._answering is _NOT_BEGUN:
-            self._parts.append(part)
+        elif self._answering is not _NOT_BEGUN:
+            return
+        elif not self._body:
+            self._body = part
+        else:
+            if isinstance(self._body, bytes):
+                self._body = bytearray(self._body)
+            self._body += part
 
     def received(self) -> None:
         """The request is complete."""
@@ -184,8 +202,7 @@ class HttpExchange:
             await self._rest()
         if self._body_size > self._most_body_bytes:
             raise BodyTooLarge(self._most_body_bytes)
-        parts = self._parts
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return self._body if isinstance(self._body, bytes) else bytes(self._body)
 
     def _refuse_announced(self) -> None:
         for name, value in self.headers:
@@ -194,8 +211,12 @@ class HttpExchange:
 
     async def _rest(self) -> None:
         self.waited = True
-        if self._expects_continue and not self.gone:
-            self._line.write(_CONTINUE)
+        self._wanted = True
+        if not self.gone:
+            if self._expects_continue:
+                self._expects_continue = False
+                self._line.write(_CONTINUE)
+            self._line.read_on()
         while not self._complete and self._body_size <= self._most_body_bytes:
             if self.gone:
                 raise ClientGone
@@ -240,18 +261,21 @@ class HttpExchange:
         self._end()
 
     def abort(self) -> None:
-        """Cut the connection: the answer cannot be ended as it should."""
-        if not self.gone:
+        """Cut the connection: the answer cannot be ended as it should. One that is complete has left."""
+        if not self.gone and self._answering is not _DONE:
             self._line.abort()
 
     def _head(self, status: int, header_lines: bytes, framing: bytes) -> bytes:
+        if self._expects_continue and not self._complete:
+            # Whether the client sends its body without having been asked for it, nobody can tell.
+            self.keep_alive = False
         status_line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
         end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
         return b"".join((status_line, self._line.common_headers(), header_lines, framing, end))
 
     def _end(self) -> None:
         self._answering = _DONE
-        self._parts.clear()
+        self._body = b""
         self._line.ended(self)
 
     def _wake(self) -> None:

@@ -14,7 +14,8 @@ from typing import Final, Protocol
 
 import uvicorn
 
-from tokenbooth.http_connection import PLAIN_EDGE, Edge, connection_class
+from tokenbooth.http_connection import connection_class
+from tokenbooth.http_edge import PLAIN_EDGE, Edge
 
 Message = MutableMapping[str, object]
 Receive = Callable[[], Awaitable[Message]]

@@ -5,6 +5,7 @@ a mistake is a `SettingsError` whose message names the key.
 """
 
 import os
+import re
 from copy import deepcopy
 from decimal import Decimal
 from pathlib import Path
@@ -263,13 +264,33 @@ WireFormat = Literal["openai.chat", "openai.completions", "openai.embeddings", "
 class UpstreamSettings(Section):
     """`[upstreams.<name>]`: a server that runs models, and the wire formats that it speaks."""
 
-    base_url: str = Field(pattern=r"^https?://[^\s?#]+$")
+    base_url: str = Field(pattern=r"^https?://[!-~]+$")
     api_key: SecretStr | None = Field(None, min_length=1)
     bills_after_disconnect: bool = False
     max_concurrent: int | None = Field(None, ge=1)
     formats: list[WireFormat] = Field(
         ["openai.chat", "openai.completions", "openai.embeddings", "openai.responses"], min_length=1
     )
+
+    @field_validator("base_url")
+    @classmethod
+    def _plain_address(cls, base_url: str) -> str:
+        parts = urlsplit(base_url)
+        if parts.query or parts.fragment:
+            raise ValueError("must end with its path: no ? and no #")
+        if parts.username is not None:
+            raise ValueError("must not hold a user name or password; set api_key_env")
+        if not parts.hostname or parts.port == 0:
+            raise ValueError("names no server")
+        return base_url
+
+    @field_validator("api_key")
+    @classmethod
+    def _printable(cls, api_key: SecretStr | None) -> SecretStr | None:
+        # It becomes a header.
+        if api_key is not None and not re.fullmatch(r"[!-~]+", api_key.get_secret_value()):
+            raise ValueError("must be printable ASCII without spaces; is there a line break at its end?")
+        return api_key
 
 
 class ModelUpstreamSettings(Section):

@@ -27,7 +27,7 @@ from tokenbooth.errors import StoreUnavailable
 from tokenbooth.gateway.app import Gateway
 from tokenbooth.gateway.http_upstreams import HttpUpstreams
 from tokenbooth.gateway.upstreams import Timeouts
-from tokenbooth.http_connection import Bounds, Edge
+from tokenbooth.http_edge import Bounds, Edge
 from tokenbooth.ids import IdPrefix, new_id, new_key
 from tokenbooth.sandbox.model_server import ModelServer, create_model_server
 from tokenbooth.settings import GatewaySettings, Settings

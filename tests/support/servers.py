@@ -13,7 +13,8 @@ from typing import Literal
 
 import uvicorn
 
-from tokenbooth.http_connection import PLAIN_EDGE, Edge, connection_class
+from tokenbooth.http_connection import connection_class
+from tokenbooth.http_edge import PLAIN_EDGE, Edge
 
 _START_TIMEOUT_S = 10.0
 _STOP_TIMEOUT_S = 10.0

@@ -1,8 +1,8 @@
 """Upstreams over HTTP/1.1, with a pool of kept-alive connections for each server.
 
-A connection that was kept alive may have been closed by the server just when a request was written to it. Then
-nothing of an answer came, and the request is sent once more, on a new connection (RFC 9112, 9.3.1: the server did not
-process it).
+A connection that was kept alive may have been closed by the server just when a request was written to it. If the loss
+shows at once and nothing of an answer came, the request is sent once more, on a new connection. RFC 9110, 9.2.2 allows
+that only where the request was not applied; a server that dies in its work is not asked again.
 """
 
 import asyncio
@@ -46,14 +46,20 @@ class _Server:
 class HttpCall:
     """See `UpstreamCall`."""
 
-    __slots__ = ("_connection", "_interrupted", "_request", "_server", "_upstreams")
+    __slots__ = ("_connecting", "_connection", "_interrupted", "_request", "_server", "_upstreams")
 
     def __init__(self, upstreams: "HttpUpstreams", server: _Server, request: bytes) -> None:
         self._upstreams = upstreams
         self._server = server
         self._request = request
+        self._connecting: asyncio.Task[UpstreamConnection] | None = None
         self._connection: UpstreamConnection | None = None
         self._interrupted = False
+
+    @property
+    def sent(self) -> bool:
+        """See `UpstreamCall.sent`."""
+        return self._connection is not None
 
     @property
     def status(self) -> int:
@@ -70,26 +76,32 @@ class HttpCall:
 
     async def begin(self) -> None:
         """See `UpstreamCall.begin`."""
-        idle = self._server.idle
-        while idle:
-            connection = idle.pop()
+        if self._server.idle:
             try:
-                await self._send_on(connection)
+                await self._send_on(self._server.idle.pop())
+                return
             except UpstreamBroke:
-                if connection.has_answered:
+                if not self._answering.was_stale:
                     raise
-                # Stale. The others are as old or older.
+                self._connection = None
+                # The others are as old or older.
                 self._upstreams.drop_idle(self._server)
-                break
-            return
         await self._send_on(await self._connect())
 
     async def _connect(self) -> UpstreamConnection:
-        connection = await self._upstreams.connect(self._server)
         if self._interrupted:
-            connection.close()
             raise ClientHungUp
-        return connection
+        connecting = self._connecting = asyncio.ensure_future(self._upstreams.connect(self._server))
+        try:
+            return await connecting
+        except asyncio.CancelledError:
+            if connecting.done() and not connecting.cancelled() and connecting.exception() is None:
+                connecting.result().close()
+            if self._interrupted:
+                raise ClientHungUp from None
+            raise
+        finally:
+            self._connecting = None
 
     async def _send_on(self, connection: UpstreamConnection) -> None:
         self._connection = connection
@@ -107,6 +119,8 @@ class HttpCall:
     def interrupt(self) -> None:
         """See `UpstreamCall.interrupt`."""
         self._interrupted = True
+        if self._connecting is not None:
+            self._connecting.cancel()
         if self._connection is not None:
             self._connection.interrupt()
 

@@ -41,9 +41,15 @@ class ProxiedCall:
         self._request = request
         self._timeouts = timeouts
         self._response: Response | None = None
+        self._begun = False
         self._interrupted = asyncio.Event()
         self._reading = asyncio.Event()
         self._reading.set()
+
+    @property
+    def sent(self) -> bool:
+        """See `UpstreamCall.sent`. The library does not tell of the connection, so it is taken for there at once."""
+        return self._begun
 
     @property
     def status(self) -> int:
@@ -60,6 +66,7 @@ class ProxiedCall:
 
     async def begin(self) -> None:
         """See `UpstreamCall.begin`."""
+        self._begun = True
         try:
             async with asyncio.timeout(self._timeouts.first_byte_s):
                 self._response = await self._unless_interrupted(self._request.__aenter__())
@@ -111,7 +118,8 @@ class ProxiedCall:
         return self._response
 
     async def _next_chunk(self) -> bytes | None:
-        await self._unless_interrupted(self._reading.wait())
+        if not self._reading.is_set():
+            await self._unless_interrupted(self._reading.wait())
         try:
             async with asyncio.timeout(self._timeouts.idle_s):
                 chunk = await self._unless_interrupted(self._answering.body_reader.read_chunk())

@@ -61,6 +61,7 @@ class Relay:
                 request_id=exchange.request_id,
                 upstream=exchange.upstream,
                 kind=type(failure).__name__,
+                detail=str(failure),
                 note="The call failed before its answer began; nothing was charged.",
             )
             raise refusal_of(failure) from failure
@@ -70,9 +71,11 @@ class Relay:
             self._settle_prompt(exchange)
             raise
         finally:
+            # First what must not be missed.
+            self._settler.release(exchange.admitted)
+            exchange.http.on_gone = None
             if exchange.call is not None:
                 await exchange.call.end()
-            self._settler.release(exchange.admitted)
 
     async def _exchange(self, exchange: Exchange) -> None:
         request = exchange.admitted.request
@@ -213,20 +216,27 @@ class Relay:
     async def _after_hang_up(self, exchange: Exchange, call: UpstreamCall, meter: Meter, upstream: Upstream) -> None:
         """The client went away: wait for the usage when it is due or billed anyway, else stop the upstream."""
         due = meter.finished() or upstream.bills_after_disconnect
-        if due and self._draining < self._max_draining:
-            self._draining += 1
-            try:
-                call.resume()
-                await call.each(_into(meter))
-            except (UpstreamFailure, BrokenStream):
-                pass  # What came until here is what is charged below.
-            finally:
-                self._draining -= 1
-        self._settle_stream(exchange, meter)
+        try:
+            if due and not meter.ended and self._draining < self._max_draining:
+                await self._drain(call, meter)
+        finally:
+            # Also when the process ends meanwhile.
+            self._settle_stream(exchange, meter)
+
+    async def _drain(self, call: UpstreamCall, meter: Meter) -> None:
+        self._draining += 1
+        try:
+            call.resume()
+            await call.each(_into(meter))
+        except (UpstreamFailure, BrokenStream):
+            pass  # What came until here is what is charged.
+        finally:
+            self._draining -= 1
 
     def _settle_prompt(self, exchange: Exchange) -> None:
         """The call ended before an answer began; an upstream that was asked for a stream has read the prompt by now."""
-        if exchange.asked and exchange.admitted.request.stream:
+        was_sent = exchange.asked and exchange.call is not None and exchange.call.sent
+        if was_sent and exchange.admitted.request.stream:
             self._settle_stream(exchange, StreamMeter(None))
 
     def _settle_stream(self, exchange: Exchange, meter: Meter) -> int:
@@ -282,7 +292,7 @@ class _Passing:
 
     def _begin(self) -> None:
         exchange = self._exchange
+        exchange.http.begin(200, exchange.header_lines(_EVENT_STREAM) + b"cache-control: no-cache\r\n")
         self.began = True
         self._attempt.succeeded()
-        exchange.http.begin(200, exchange.header_lines(_EVENT_STREAM) + b"cache-control: no-cache\r\n")
         self._keep_alive = KeepAlive(exchange, self._keep_alive_s)

@@ -11,6 +11,7 @@ from typing import Final, cast
 
 import httptools
 
+from tokenbooth.deadline import Deadline
 from tokenbooth.gateway.upstreams import (
     MAX_ANSWER_BYTES,
     ClientHungUp,
@@ -19,7 +20,8 @@ from tokenbooth.gateway.upstreams import (
 )
 
 _MAX_HEAD_BYTES: Final = 256 * 1024
-_NEVER: Final = float("inf")
+# A closed socket says so within a round trip; a second leaves room for slow ones.
+_STALE_WITHIN_S: Final = 1.0
 
 
 class _Phase(Enum):
@@ -66,14 +68,15 @@ class UpstreamConnection(asyncio.Protocol):
         self._interim = False
         self._paused = False
         self._head_bytes = 0
-        self._parts: list[bytes] = []
-        self._size = 0
+        # One piece as a rule; many are put together at once, or small ones would cost many times their size.
+        self._body: bytes | bytearray = b""
         self._take: Callable[[bytes], bool] | None = None
         self._failure: Exception | None = None
+        self._take_failure: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._interrupted = False
-        self._deadline_s = _NEVER
-        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = Deadline(self._loop, self._too_late)
+        self._sent_at_s = 0.0
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self.has_answered = False
@@ -87,8 +90,18 @@ class UpstreamConnection(asyncio.Protocol):
         self.headers = []
         self.has_answered = False
         self._interrupted = False
-        self._by(first_byte_s)
+        self._sent_at_s = self._loop.time()
+        self._deadline.within(first_byte_s)
         self._transport.write(request)
+
+    @property
+    def was_stale(self) -> bool:
+        """Whether the loss of the connection means that it was closed before the request could be read.
+
+        Nothing of an answer came, and nothing can have been run in the short time that a closed socket needs to say so.
+        """
+        lived_s = self._loop.time() - self._sent_at_s
+        return self._phase is _LOST and self.reused and not self.has_answered and lived_s < _STALE_WITHIN_S
 
     async def head(self) -> None:
         """Wait for the head of the answer.
@@ -111,8 +124,7 @@ class UpstreamConnection(asyncio.Protocol):
             await self._arrival()
         if not self._is_in(_COMPLETE):
             raise self._why_lost()
-        parts = self._parts
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return self._body if isinstance(self._body, bytes) else bytes(self._body)
 
     async def each(self, take: Callable[[bytes], bool]) -> None:
         """Hand over the body as it arrives, until its end or until `take` returns False.
@@ -124,6 +136,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._hand_over()
         while self._is_taking() and self._is_in(_BODY):
             await self._arrival()
+        if self._take_failure is not None:
+            raise self._take_failure
         if self._is_taking() and not self._is_in(_COMPLETE):
             raise self._why_lost()
         self._take = None
@@ -137,7 +151,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Read no more for now; the time does not count as silence."""
         if not self._paused and self._transport is not None and self._phase is _BODY:
             self._paused = True
-            self._deadline_s = _NEVER
+            self._deadline.stop()
             self._transport.pause_reading()
 
     def resume(self) -> None:
@@ -145,22 +159,21 @@ class UpstreamConnection(asyncio.Protocol):
         if self._paused and self._transport is not None:
             self._paused = False
             if self._phase is _BODY:
-                self._by(self._idle_s)
+                self._deadline.within(self._idle_s)
             self._transport.resume_reading()
 
     def release(self, idle_s: float) -> bool:
         """End the call; returns whether the connection can carry another one within `idle_s` seconds."""
         reusable = self._phase is _COMPLETE and self._keep_alive
         self._take = None
-        self._parts = []
-        self._size = 0
+        self._body = b""
         if not reusable:
             self.close()
             return False
         self.resume()
         self._phase = _IDLE
         self.reused = True
-        self._by(idle_s)
+        self._deadline.within(idle_s)
         return True
 
     def close(self) -> None:
@@ -179,7 +192,7 @@ class UpstreamConnection(asyncio.Protocol):
         """See `asyncio.Protocol`."""
         self.has_answered = True
         if self._phase is _BODY:
-            self._deadline_s = self._loop.time() + self._idle_s
+            self._deadline.within(self._idle_s)
         elif self._phase is _HEAD:
             self._head_bytes += len(data)
         else:
@@ -198,13 +211,12 @@ class UpstreamConnection(asyncio.Protocol):
             self._hand_over()
         elif self._is_in(_COMPLETE):
             self._wake()
-        elif self._size > MAX_ANSWER_BYTES:
+        elif len(self._body) > MAX_ANSWER_BYTES:
             self._fail(UpstreamBroke("the answer is too large"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._deadline.end()
         if self._phase is _BODY and not self._framed and exc is None:
             # An answer without a length ends with its connection.
             self._phase = _COMPLETE
@@ -214,6 +226,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._keep_alive = False
         self._wake()
         self._on_lost(self)
+        # They know each other.
+        del self._parser
 
     def on_message_begin(self) -> None:
         """See `httptools.HttpResponseParser`."""
@@ -236,13 +250,17 @@ class UpstreamConnection(asyncio.Protocol):
             name == b"content-length" or (name == b"transfer-encoding" and value.lower().endswith(b"chunked"))
             for name, value in self.headers
         )
-        self._by(self._idle_s)
+        self._deadline.within(self._idle_s)
         self._wake()
 
     def on_body(self, body: bytes) -> None:
         """See `httptools.HttpResponseParser`."""
-        self._parts.append(body)
-        self._size += len(body)
+        if not self._body:
+            self._body = body
+            return
+        if isinstance(self._body, bytes):
+            self._body = bytearray(self._body)
+        self._body += body
 
     def on_message_complete(self) -> None:
         """See `httptools.HttpResponseParser`."""
@@ -251,16 +269,17 @@ class UpstreamConnection(asyncio.Protocol):
             return
         self._phase = _COMPLETE
         self._keep_alive = self._parser.should_keep_alive()
-        self._deadline_s = _NEVER
+        self._deadline.stop()
 
     def _hand_over(self) -> None:
         """Give what has arrived to who takes it; its failure ends the call."""
-        parts, self._parts = self._parts, []
-        self._size = 0
-        if parts and self._take is not None:
+        body, self._body = self._body, b""
+        if body and self._take is not None:
             try:
-                wants_more = self._take(parts[0] if len(parts) == 1 else b"".join(parts))
+                wants_more = self._take(body if isinstance(body, bytes) else bytes(body))
             except Exception as failure:
+                # It ends the call also behind an answer that is complete.
+                self._take_failure = failure
                 self._fail(failure)
                 return
             if not wants_more:
@@ -297,23 +316,8 @@ class UpstreamConnection(asyncio.Protocol):
     def _why_lost(self) -> Exception:
         return self._failure or UpstreamBroke("the connection ended before the answer did")
 
-    def _by(self, seconds: float) -> None:
-        """Something has to come within `seconds`. The timer is left alone if it goes off early enough."""
-        self._deadline_s = self._loop.time() + seconds
-        if self._timer is None or self._timer.when() > self._deadline_s:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self._loop.call_later(seconds, self._look)
-
-    def _look(self) -> None:
-        """The timer has gone off: is it late, or only time to look again?"""
-        self._timer = None
-        left_s = self._deadline_s - self._loop.time()
-        if left_s == _NEVER:
-            return
-        if left_s > 0:
-            self._timer = self._loop.call_later(left_s, self._look)
-        elif self._phase is _IDLE:
+    def _too_late(self) -> None:
+        if self._phase is _IDLE:
             self.close()
         else:
             self._fail(UpstreamTimedOut("silence"))

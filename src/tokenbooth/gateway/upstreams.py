@@ -49,6 +49,11 @@ class AnswerHead(Protocol):
 class UpstreamCall(AnswerHead, Protocol):
     """One request to an upstream. `begin` it, then `read` it or take `each` part; `end` it in any case."""
 
+    @property
+    def sent(self) -> bool:
+        """Whether the request has left, so that the upstream may be working on it."""
+        ...
+
     async def begin(self) -> None:
         """Send the request and wait for the head of the answer.
 
