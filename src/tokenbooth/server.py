@@ -4,6 +4,7 @@ It knows nothing of what it serves. The composition root and the demo import it.
 """
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Generator, MutableMapping, Sequence
@@ -129,6 +130,8 @@ async def _run(lifecycle: Lifecycle, listeners: Sequence[Listener], drain_s: int
     ]
     try:
         await lifecycle.start()
+        # What was built until here stays. Without this a full collection walks through all of it, and every call waits.
+        gc.freeze()
         main.when_ready = ready
         await main.serve(sockets=[listeners[0].socket])
     finally:
