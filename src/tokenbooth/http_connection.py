@@ -104,7 +104,7 @@ class ClientConnection(HttpToolsProtocol):
         self._fed_bytes = 0
         self._piece_bytes = 0
         self._is_new = False
-        # A head that asks for an upgrade stops the parser; see `_parse_on`.
+        # A head that asks for an upgrade stops the parser; see `_go_on_parsing`.
         self._upgrading = False
         self._muted = False
         self._reading = Deadline(self.loop, self._too_slow)
@@ -140,11 +140,8 @@ class ClientConnection(HttpToolsProtocol):
             return
         self._piece_bytes = len(data)
         try:
-            try:
-                self.parser.feed_data(data)
-            except httptools.HttpParserUpgrade as stopped:
-                self._parse_on(data[stopped.args[0] :])
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._feed(data)
+        except httptools.HttpParserError:
             self._close_with(self._fault or _BAD)
             return
         if self._phase is not _NOTHING:
@@ -169,10 +166,19 @@ class ClientConnection(HttpToolsProtocol):
         elif began:
             self._reading.within(bounds.head_s)
 
-    def _parse_on(self, rest: bytes) -> None:
-        """Go on behind a head that asks for an upgrade. There is nothing to upgrade to, but the parser has stopped.
+    def _feed(self, data: bytes) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as stopped:
+                data = data[stopped.args[0] :]
+                self._go_on_parsing()
 
-        A new one is told of a request with the same framing, and reads its body.
+    def _go_on_parsing(self) -> None:
+        """A head asked for an upgrade. There is nothing to upgrade to, but the parser has stopped behind it.
+
+        A new one is told of a request with the same framing, and will read its body.
         """
         self._upgrading = False
         framing = b"".join(b"%b: %b\r\n" % header for header in self.headers if header[0] in _FRAMING_HEADERS)
@@ -180,8 +186,6 @@ class ClientConnection(HttpToolsProtocol):
         self._muted = True
         self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % framing)
         self._muted = False
-        if rest:
-            self.parser.feed_data(rest)
 
     def on_message_begin(self) -> None:
         """A request begins. The parts of it that only ASGI needs are made when it is for ASGI."""

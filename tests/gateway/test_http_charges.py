@@ -2,16 +2,20 @@
 
 import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 import httpx
 import msgspec
 import pytest
+from sqlalchemy import select
 
-from tests.support.gateway_rig import CHAT, Rig, events_of, eventually, prompt
+from tests.support.gateway_rig import CHAT, MoodyStore, Rig, events_of, eventually, prompt, run_rig, with_routes
 from tests.support.scripted_upstream import DONE, Ending, Script, ScriptedUpstream, answer, chunk
 from tokenbooth.domain.ledger import PROMOTION, TransferKind, credit_of
+from tokenbooth.gateway.upstreams import Timeouts
 from tokenbooth.store.ledger import balance_nano, take_back
+from tokenbooth.store.tables import usage_events
 
 Delivered = Literal["none", "some", "all"]
 Trouble = Literal["client gone", "upstream error", "timeout"]
@@ -325,3 +329,25 @@ def test_money_taken_back_during_a_call_is_not_charged_below_zero(scripted: Rig,
     assert charge_once(scripted, account) == 0
     assert [charge.uncollected_nano for charge in scripted.charges(account)] == [REPORTED_NANO]
     assert scripted.store.read_now(balance_nano, credit_of(account)) == 0
+
+
+def test_what_was_heard_until_the_process_ends_is_charged(scripts: Scripts, moody: MoodyStore, tmp_path: Path) -> None:
+    """A client has left, its answer is heard on because it is billed anyway, and the process stops meanwhile."""
+    upstream, url = scripts
+    script = Script((chunk(), *map(chunk, WORDS)), ending="hang")
+    name = upstream.add(script)
+    body = msgspec.json.encode(prompt(name, stream=True))
+    with run_rig(
+        moody,
+        tmp_path,
+        timeouts=Timeouts(connect_s=2, first_byte_s=30, idle_s=30),
+        change_catalog=lambda catalog: with_routes(catalog, url, bills_after_disconnect=True),
+    ) as rig:
+        key = rig.credit_key(account := rig.account("5"))
+        with rig.http.stream("POST", CHAT, content=body, headers={"authorization": f"Bearer {key}"}) as stream:
+            heard, parts = "", stream.iter_text()
+            while heard.count(WORDS[0]) < len(WORDS):
+                heard += next(parts)
+    (charged_nano,) = moody.read_now(lambda conn: conn.scalars(select(usage_events.c.charged_nano)).all())
+    assert charged_nano == -(-len(body) // 4) * INPUT_NANO + len(WORDS) * OUTPUT_NANO
+    assert moody.read_now(balance_nano, credit_of(account)) == 5 * 10**9 - charged_nano

@@ -14,6 +14,7 @@ from tests.support.raw_server import Handler, RawServer, raw_server, read_reques
 from tokenbooth.catalog import Upstream
 from tokenbooth.gateway.http_upstreams import HttpUpstreams
 from tokenbooth.gateway.proxied_upstreams import ProxiedUpstreams, UpstreamsByWay
+from tokenbooth.gateway.upstream_connection import UpstreamConnection
 from tokenbooth.gateway.upstreams import (
     MAX_ANSWER_BYTES,
     ClientHungUp,
@@ -368,6 +369,63 @@ async def test_an_interruption_ends_each_wait_once() -> None:
         listening.cancel()
         await call.end()
         assert pieces == [b"a"]
+
+
+async def test_what_goes_wrong_with_the_last_part_is_told() -> None:
+    """A failure of who takes it ends a call also when the answer was complete in that part."""
+
+    def fail(_: bytes) -> bool:
+        raise ZeroDivisionError
+
+    async with raw_server(says(CHUNKED + b"1\r\na\r\n0\r\n\r\n")) as server, client() as upstreams:
+        call = call_to(upstreams, at(server), stream=True)
+        await call.begin()
+        with pytest.raises(ZeroDivisionError):
+            await call.each(fail)
+        await call.end()
+
+
+async def test_a_server_that_dies_in_its_work_is_not_asked_again() -> None:
+    """Only a loss that shows at once means that the request was not run."""
+
+    async def dies_at_work(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(OK)
+        await read_request(reader)
+        await asyncio.sleep(1.2)
+
+    async with raw_server(dies_at_work, says(OK)) as server, client() as upstreams:
+        assert await ask(upstreams, at(server)) == b"{}"
+        with pytest.raises(UpstreamBroke):
+            await ask(upstreams, at(server))
+        assert server.connections == 1
+
+
+async def test_a_body_in_small_chunks_is_whole() -> None:
+    """Many small chunks are put together."""
+    answer = CHUNKED + b"1\r\na\r\n" * 10_000 + b"0\r\n\r\n"
+    async with raw_server(says(answer)) as server, client() as upstreams:
+        assert await ask(upstreams, at(server)) == b"a" * 10_000
+
+
+async def test_an_interruption_ends_the_connecting_too() -> None:
+    """Who hung up while we connect is let go at once, and was not asked for anything."""
+
+    class Slow(HttpUpstreams):
+        async def connect(self, server: object) -> UpstreamConnection:
+            connecting.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    connecting = asyncio.Event()
+    call = call_to(Slow(PATIENT), Upstream("there", "http://127.0.0.1:1/v1", None, False), stream=True)
+    begin = asyncio.create_task(call.begin())
+    await connecting.wait()
+    call.interrupt()
+    with pytest.raises(ClientHungUp):
+        await begin
+    assert not call.sent
+    await call.end()
 
 
 async def test_an_interruption_before_the_connection_is_there_sends_nothing() -> None:

@@ -49,9 +49,9 @@ def test_every_change_is_in_the_audit_log_with_its_reason(store: Store, ada: Cus
     change(store, ada.account_id, -25, reference="three")
     lines = [row for row in store.read_now(list_log) if row.action.startswith("credit.")]
     assert sorted((row.actor, row.action, row.account, row.detail) for row in lines) == [
-        ("operator", "credit.adjustment", ada.email, "operator:adjustment:three: -25 nano-USD: a reason"),
-        ("operator", "credit.adjustment", ada.email, "operator:adjustment:two: 5 nano-USD: a reason"),
-        ("operator", "credit.grant", ada.email, "operator:grant:one: 10 nano-USD: a reason"),
+        ("operator", "credit.adjustment", ada.email, "-0.000000025 USD: a reason (operator:adjustment:three)"),
+        ("operator", "credit.adjustment", ada.email, "0.000000005 USD: a reason (operator:adjustment:two)"),
+        ("operator", "credit.grant", ada.email, "0.00000001 USD: a reason (operator:grant:one)"),
     ]
     assert store.read_now(audit).differences == ()
 

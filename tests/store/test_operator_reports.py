@@ -141,5 +141,5 @@ def test_the_log_of_one_account_or_action(store: Store, ada: Customer) -> None:
     assert {row.account for row in of_bob} == {bob.email}
     (given,) = store.read_now(operator_reports.list_log, action="credit.grant")
     assert (given.actor, given.account) == ("operator", ada.email)
-    assert given.detail.endswith(": welcome")
+    assert given.detail.startswith("5.00 USD: welcome (")
     assert len(store.read_now(operator_reports.list_log, limit=2)) == 2

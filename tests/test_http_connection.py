@@ -1,0 +1,310 @@
+"""The connection of a client: turns, bodies and deadlines, over a transport that a test holds in its hands."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from tests.support.servers import serve
+from tokenbooth.http_connection import ClientConnection, connection_class
+from tokenbooth.http_edge import Bounds, Edge
+from tokenbooth.http_exchange import BodyTooLarge, ClientGone, HttpExchange
+
+UPGRADE = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: x\r\n"
+
+
+class HeldTransport(asyncio.Transport):
+    """Remembers what was written and asked of it; nothing leaves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.reading = True
+        self.closed = False
+        self.aborted = False
+        self.ended = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """See `asyncio.Transport`."""
+        self.written += data
+
+    def write_eof(self) -> None:
+        """See `asyncio.Transport`."""
+        self.ended = True
+
+    def can_write_eof(self) -> bool:
+        """See `asyncio.Transport`."""
+        return True
+
+    def is_closing(self) -> bool:
+        """See `asyncio.Transport`."""
+        return self.closed or self.aborted
+
+    def close(self) -> None:
+        """See `asyncio.Transport`."""
+        self.closed = True
+
+    def abort(self) -> None:
+        """See `asyncio.Transport`."""
+        self.aborted = True
+
+    def pause_reading(self) -> None:
+        """See `asyncio.Transport`."""
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        """See `asyncio.Transport`."""
+        self.reading = True
+
+
+class EchoLane:
+    """Answers with the path and the size of the body; `/lane/wait` waits to be let go before it answers."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.ended: list[str] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def takes(self, path: str) -> bool:
+        """See `Lane.takes`."""
+        return path.startswith("/lane/")
+
+    def serve(self, exchange: HttpExchange) -> None:
+        """See `Lane.serve`."""
+        task = asyncio.get_running_loop().create_task(self._answer(exchange))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, exchange: HttpExchange) -> None:
+        if exchange.path == "/lane/wait":
+            await self.go.wait()
+        try:
+            body = b"" if exchange.path == "/lane/refuse" else await exchange.body()
+        except (ClientGone, BodyTooLarge) as failure:
+            self.ended.append(type(failure).__name__)
+            return
+        self.ended.append(exchange.path)
+        exchange.answer(200, b"", b"%b %d;" % (exchange.path.encode(), len(body)))
+
+
+async def no_asgi(scope: object, receive: object, send: object) -> None:
+    """Never asked."""
+    raise AssertionError(scope)
+
+
+@contextmanager
+def connection(bounds: Bounds | None = None) -> Iterator[tuple[ClientConnection, HeldTransport, EchoLane]]:
+    """A connection that was just made."""
+    lane = EchoLane()
+    config = uvicorn.Config(no_asgi, http="httptools", ws="none", lifespan="off", log_config=None)
+    made = connection_class(Edge(lane, bounds or Bounds(), lambda: "req_1"))(config, ServerState(), {})
+    transport = HeldTransport()
+    made.connection_made(transport)
+    try:
+        yield made, transport, lane
+    finally:
+        if not transport.closed or not transport.aborted:
+            made.connection_lost(None)
+
+
+def post(path: str, body: bytes = b"", *, length: int | None = None, headers: bytes = b"") -> bytes:
+    """A request with a body, of which more may follow."""
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body) if length is None else length}\r\n"
+    return head.encode() + headers + b"\r\n" + body
+
+
+async def settled() -> None:
+    """Let every task do what it can."""
+    for _ in range(400):
+        await asyncio.sleep(0)
+
+
+def is_read(transport: HeldTransport) -> bool:
+    """Whether bytes of the client are asked for."""
+    return transport.reading
+
+
+def answers(written: bytes) -> list[bytes]:
+    """What the lane answered, in the order in which it left."""
+    return [part.rpartition(b"\r\n")[2] for part in written.split(b";") if part]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 20])
+async def test_a_request_that_asks_for_an_upgrade_keeps_its_body(cut: int) -> None:
+    """There is nothing to upgrade to: the body is the request's, and never the next request."""
+    smuggled = b"GET /lane/smuggled HTTP/1.1\r\n\r\n"
+    request = post("/lane/a", smuggled, headers=UPGRADE)
+    at = len(request) - len(smuggled) + cut
+    with connection() as (made, transport, _):
+        made.data_received(request[:at])
+        made.data_received(request[at:] + post("/lane/b", b"xyz"))
+        await settled()
+    assert answers(transport.written) == [b"/lane/a %d" % len(smuggled), b"/lane/b 3"]
+
+
+async def test_a_request_behind_one_that_asks_for_an_upgrade_is_answered() -> None:
+    """A bodiless request with an upgrade ends where its head ends; chunks are read as chunks."""
+    get = b"GET /lane/a HTTP/1.1\r\n" + UPGRADE + b"\r\n"
+    chunked = b"POST /lane/b HTTP/1.1\r\ntransfer-encoding: chunked\r\n" + UPGRADE + b"\r\n2\r\nab\r\n0\r\n\r\n"
+    with connection() as (made, transport, _):
+        made.data_received(get + chunked + post("/lane/c"))
+        await settled()
+    assert answers(transport.written) == [b"/lane/a 0", b"/lane/b 2", b"/lane/c 0"]
+
+
+async def test_nobody_is_connected_to_anything() -> None:
+    """CONNECT is refused and the connection closed."""
+    with connection() as (made, transport, lane):
+        made.data_received(b"CONNECT x:80 HTTP/1.1\r\nhost: x\r\n\r\n")
+        await settled()
+    assert transport.written.startswith(b"HTTP/1.1 400 ")
+    assert transport.ended
+    assert lane.ended == []
+
+
+async def test_the_body_behind_a_long_pipeline_is_read() -> None:
+    """A request that waits behind sixteen others gets the rest of its body when its turn has come."""
+    with connection() as (made, transport, _):
+        made.data_received(post("/lane/a") * 16 + post("/lane/last", b"ab", length=4))
+        assert not is_read(transport)
+        await settled()
+        assert is_read(transport)
+        made.data_received(b"cd")
+        await settled()
+    assert answers(transport.written)[-1] == b"/lane/last 4"
+    assert len(answers(transport.written)) == 17
+
+
+async def test_of_a_body_that_nobody_wants_yet_little_is_read() -> None:
+    """A request that waits for its turn must not fill the memory."""
+    with connection() as (made, transport, lane):
+        made.data_received(post("/lane/wait"))
+        made.data_received(post("/lane/b", b"x" * 100_000, length=10_000_000))
+        assert not is_read(transport)
+        lane.go.set()
+        await settled()
+        assert is_read(transport)
+        for _ in range(99):
+            made.data_received(b"x" * 100_000)
+        await settled()
+    assert answers(transport.written) == [b"/lane/wait 0", b"/lane/b 10000000"]
+
+
+async def test_a_body_in_small_chunks_costs_what_it_is() -> None:
+    """Many small chunks are put together at once."""
+    with connection() as (made, transport, _):
+        made.data_received(b"POST /lane/a HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n")
+        await settled()
+        for _ in range(50):
+            made.data_received(b"1\r\na\r\n" * 1_000)
+        made.data_received(b"0\r\n\r\n")
+        await settled()
+    assert answers(transport.written) == [b"/lane/a 50000"]
+
+
+async def test_bytes_that_trickle_in_do_not_excuse_an_unread_answer() -> None:
+    """How long an answer may be left unread has nothing to do with what the client still sends."""
+    with connection(Bounds(unread_s=0.1, body_s=5)) as (made, transport, _):
+        made.data_received(post("/lane/wait", b"a", length=1_000))
+        made.pause_writing()
+        for _ in range(50):
+            made.data_received(b"a")
+            await asyncio.sleep(0.01)
+            if transport.aborted:
+                break
+        assert transport.aborted
+
+
+async def test_a_client_that_reads_again_still_owes_its_body() -> None:
+    """Having read an answer is no reason to wait for ever for the rest of the next request."""
+    with connection(Bounds(unread_s=5, body_s=0.1)) as (made, transport, _):
+        made.data_received(post("/lane/a", b"a", length=1_000))
+        made.pause_writing()
+        made.resume_writing()
+        await asyncio.sleep(0.3)
+        assert transport.written.startswith(b"HTTP/1.1 408 ")
+        assert transport.ended
+
+
+async def test_while_we_do_not_read_the_client_is_not_late() -> None:
+    """Time counts only while the client could send."""
+    with connection(Bounds(body_s=0.05)) as (made, transport, lane):
+        made.data_received(post("/lane/wait"))
+        made.data_received(post("/lane/b", b"x" * 100_000, length=100_001))
+        await asyncio.sleep(0.2)
+        assert transport.written == b""
+        lane.go.set()
+        await settled()
+        made.data_received(b"x")
+        await settled()
+    assert answers(transport.written) == [b"/lane/wait 0", b"/lane/b 100001"]
+
+
+async def test_what_was_written_last_does_not_hold_a_connection_for_ever() -> None:
+    """A connection that is to be closed is cut when nobody reads the rest."""
+    with connection(Bounds(unread_s=0.05)) as (made, transport, _):
+        made.data_received(b"POST /lane/a HTTP/1.1\r\nconnection: close\r\n\r\n")
+        await settled()
+        assert transport.closed
+        await asyncio.sleep(0.2)
+        assert transport.aborted
+
+
+async def test_too_many_requests_at_once_end_behind_the_last_that_was_taken() -> None:
+    """The answers to those that were taken come first, then the reason for the end."""
+    with connection() as (made, transport, _):
+        made.data_received(post("/lane/a") * 200)
+        await settled()
+    assert transport.written.count(b"/lane/a 0;") == 129
+    assert transport.written.rpartition(b"/lane/a 0;")[2].startswith(b"HTTP/1.1 400 ")
+
+
+async def test_an_answer_without_a_word_to_go_on_is_the_last() -> None:
+    """Who waits for 100 before it sends a body, and is refused, may or may not send it: the connection ends."""
+    with connection() as (made, transport, _):
+        made.data_received(post("/lane/refuse", length=5, headers=b"expect: 100-continue\r\n"))
+        await settled()
+        assert b"100 Continue" not in transport.written
+        assert b"connection: close\r\n" in transport.written
+        assert transport.closed
+
+
+async def test_trailers_are_no_headers() -> None:
+    """What comes behind a body changes nothing of the request."""
+    seen: list[tuple[bytes, bytes]] = []
+
+    class Lane(EchoLane):
+        async def _answer(self, exchange: HttpExchange) -> None:
+            await exchange.body()
+            seen.extend(exchange.headers)
+
+    made = connection_class(Edge(Lane(), Bounds(), lambda: "req_1"))(
+        uvicorn.Config(no_asgi, http="httptools", ws="none", lifespan="off", log_config=None), ServerState(), {}
+    )
+    made.connection_made(HeldTransport())
+    made.data_received(
+        b"POST /lane/a HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\nx-api-key: evil\r\n\r\n"
+    )
+    await settled()
+    made.connection_lost(None)
+    assert seen == [(b"transfer-encoding", b"chunked")]
+
+
+async def test_the_last_words_arrive_although_the_client_goes_on_sending() -> None:
+    """Bytes that nobody read must not turn the end of a connection into a reset that takes the answer with it."""
+    edge = Edge(EchoLane(), Bounds(head_bytes=1_024), lambda: "req_1")
+    with serve(no_asgi, lifespan="off", edge=edge) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(b"GET /lane/a HTTP/1.1\r\nx: ")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.write(b"y" * 4_000)
+        said = await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"y" * 100_000)
+        said += await reader.read()
+        writer.close()
+    assert said.startswith(b"HTTP/1.1 431 ")
+    assert said.endswith(b"The headers are too large. Send fewer.")
