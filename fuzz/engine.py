@@ -6,12 +6,15 @@ Started by `fuzz.__main__`, a process for each target: `python -m fuzz.engine TA
 import logging
 import random
 import sys
+from typing import Final
 
 import atheris
 import structlog
 
+_OURS: Final = ["tokenbooth.gateway", "tokenbooth.domain", "tokenbooth.http_connection", "tokenbooth.http_exchange"]
+
 # What is imported in here reports which branches it takes.
-with atheris.instrument_imports(include=["tokenbooth.gateway", "tokenbooth.domain"]):
+with atheris.instrument_imports(include=_OURS):
     from fuzz.targets import TARGETS
 
 

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from fuzz.bodies import check_body
+from fuzz.connection import check_connection
 from fuzz.mutate import mutate_json, mutate_stream
 from fuzz.samples import answers, bodies, streams
 from fuzz.streams import check_answer, check_stream
+from fuzz.upstream import check_upstream
+from fuzz.wire import mutate_requests, mutate_responses, requests, responses
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,4 +36,6 @@ TARGETS: Final = {
     "bodies": Target(check_body, bodies, mutate_json),
     "streams": Target(check_stream, streams, mutate_stream),
     "answers": Target(check_answer, answers, mutate_json),
+    "connection": Target(check_connection, requests, mutate_requests),
+    "upstream": Target(check_upstream, responses, mutate_responses),
 }

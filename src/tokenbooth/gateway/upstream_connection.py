@@ -67,6 +67,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._framed = True
         self._interim = False
         self._paused = False
+        # Bytes that brought nothing of a body: of the head, and behind it since the last part.
         self._head_bytes = 0
         # One piece as a rule; many are put together at once, or small ones would cost many times their size.
         self._body: bytes | bytearray = b""
@@ -191,11 +192,10 @@ class UpstreamConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
         self.has_answered = True
+        self._head_bytes += len(data)
         if self._phase is _BODY:
             self._deadline.within(self._idle_s)
-        elif self._phase is _HEAD:
-            self._head_bytes += len(data)
-        else:
+        elif self._phase is not _HEAD:
             # Nobody asked, or the answer is over.
             self._fail(UpstreamBroke("more than an answer came"))
             return
@@ -203,9 +203,11 @@ class UpstreamConnection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail(UpstreamBroke("the answer is not HTTP"))
+        if self._head_bytes > _MAX_HEAD_BYTES and not self._is_in(_COMPLETE):
+            # The parser keeps a header and a trailer while they grow.
+            self._fail(UpstreamBroke("the head of the answer is too large, or what is around its body"))
+            return
         if self._is_in(_HEAD):
-            if self._head_bytes > _MAX_HEAD_BYTES:
-                self._fail(UpstreamBroke("the head of the answer is too large"))
             return
         if self._take is not None:
             self._hand_over()
@@ -235,8 +237,9 @@ class UpstreamConnection(asyncio.Protocol):
             raise UpstreamBroke("more than an answer came")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """See `httptools.HttpResponseParser`."""
-        self.headers.append((name.lower(), value))
+        """A header. A trailer behind a body in chunks is dropped: it must not pass for a header (RFC 9110, 6.5.1)."""
+        if self._phase is _HEAD:
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """See `httptools.HttpResponseParser`."""
@@ -246,15 +249,14 @@ class UpstreamConnection(asyncio.Protocol):
             self.headers.clear()
             return
         self._phase = _BODY
-        self._framed = any(
-            name == b"content-length" or (name == b"transfer-encoding" and value.lower().endswith(b"chunked"))
-            for name, value in self.headers
-        )
+        # With another coding than chunked, which we never ask for, the parser would read to the end of the connection.
+        self._framed = any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
         self._deadline.within(self._idle_s)
         self._wake()
 
     def on_body(self, body: bytes) -> None:
         """See `httptools.HttpResponseParser`."""
+        self._head_bytes = 0
         if not self._body:
             self._body = body
             return
