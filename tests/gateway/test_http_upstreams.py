@@ -21,6 +21,7 @@ from tokenbooth.gateway.upstreams import (
     Timeouts,
     UpstreamBroke,
     UpstreamCall,
+    UpstreamRequest,
     Upstreams,
     UpstreamTimedOut,
     UpstreamUnreachable,
@@ -65,7 +66,7 @@ async def client(timeouts: Timeouts = PATIENT) -> AsyncIterator[HttpUpstreams]:
 
 def call_to(upstreams: Upstreams, upstream: Upstream, *, stream: bool = False) -> UpstreamCall:
     """A call with a small body."""
-    return upstreams.post(upstream, "/chat/completions", b'{"a":1}', stream=stream)
+    return upstreams.post(upstream, UpstreamRequest("/chat/completions", b'{"a":1}', stream))
 
 
 async def ask(upstreams: Upstreams, upstream: Upstream) -> bytes:

@@ -7,7 +7,7 @@ that only where the request was not applied; a server that dies in its work is n
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Final
@@ -21,6 +21,7 @@ from tokenbooth.gateway.upstreams import (
     Timeouts,
     UpstreamBroke,
     UpstreamCall,
+    UpstreamRequest,
     UpstreamUnreachable,
     sent_headers,
 )
@@ -41,6 +42,22 @@ class _Server:
     base_path: str
     idle: list[UpstreamConnection] = field(default_factory=list)
     heads: dict[tuple[str, bool, Credential], bytes] = field(default_factory=dict)
+
+    def head(self, upstream: Upstream, request: UpstreamRequest) -> bytes:
+        """The head of a request, up to the number behind `content-length`."""
+        if request.headers:
+            return self._head(upstream, request)
+        kind = (request.path, request.stream, request.credential)
+        known = self.heads.get(kind)
+        if known is None:
+            known = self.heads[kind] = self._head(upstream, request)
+        return known
+
+    def _head(self, upstream: Upstream, request: UpstreamRequest) -> bytes:
+        lines = [f"POST {self.base_path}{request.path} HTTP/1.1", f"host: {self.host_header}"]
+        lines += [f"{name}: {value}" for name, value in sent_headers(upstream, request).items()]
+        lines.append("content-length: ")
+        return "\r\n".join(lines).encode("latin-1")
 
 
 class HttpCall:
@@ -154,29 +171,14 @@ class HttpUpstreams:
         self._servers: dict[Upstream, _Server] = {}
         self._open: set[UpstreamConnection] = set()
 
-    def post(
-        self,
-        upstream: Upstream,
-        path: str,
-        body: bytes,
-        *,
-        stream: bool,
-        credential: Credential = "authorization",
-        headers: Mapping[str, str] | None = None,
-    ) -> UpstreamCall:
+    def post(self, upstream: Upstream, request: UpstreamRequest) -> UpstreamCall:
         """See `Upstreams.post`."""
         server = self._servers.get(upstream)
         if server is None:
             server = self._servers[upstream] = _server_of(upstream)
-        if headers:
-            head = _head(server, upstream, path, stream, credential, headers)
-        else:
-            kind = (path, stream, credential)
-            known = server.heads.get(kind)
-            if known is None:
-                known = server.heads[kind] = _head(server, upstream, path, stream, credential, None)
-            head = known
-        return HttpCall(self, server, b"%b%d\r\n\r\n%b" % (head, len(body), body))
+        return HttpCall(
+            self, server, b"%b%d\r\n\r\n%b" % (server.head(upstream, request), len(request.body), request.body)
+        )
 
     async def connect(self, server: _Server) -> UpstreamConnection:
         """A new connection.
@@ -230,19 +232,3 @@ def _server_of(upstream: Upstream) -> _Server:
         host_header=url.netloc.rpartition("@")[2],
         base_path=url.path,
     )
-
-
-def _head(
-    server: _Server,
-    upstream: Upstream,
-    path: str,
-    stream: bool,
-    credential: Credential,
-    headers: Mapping[str, str] | None,
-) -> bytes:
-    """The head of a request, up to the number behind `content-length`."""
-    sent = sent_headers(upstream, stream=stream, credential=credential, headers=headers)
-    lines = [f"POST {server.base_path}{path} HTTP/1.1", f"host: {server.host_header}"]
-    lines += [f"{name}: {value}" for name, value in sent.items()]
-    lines.append("content-length: ")
-    return "\r\n".join(lines).encode("latin-1")

@@ -5,7 +5,7 @@ smallest buffer events pass as they arrive, at some cost for each. That is why o
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Final, TypeVar
@@ -15,13 +15,13 @@ from pyreqwest.exceptions import ConnectError, ConnectTimeoutError, PyreqwestErr
 from pyreqwest.response import Response
 
 from tokenbooth.catalog import Upstream
-from tokenbooth.gateway.speech import Credential
 from tokenbooth.gateway.upstreams import (
     MAX_ANSWER_BYTES,
     ClientHungUp,
     Timeouts,
     UpstreamBroke,
     UpstreamCall,
+    UpstreamRequest,
     Upstreams,
     UpstreamTimedOut,
     UpstreamUnreachable,
@@ -165,25 +165,16 @@ class ProxiedUpstreams:
             .build()
         )
 
-    def post(
-        self,
-        upstream: Upstream,
-        path: str,
-        body: bytes,
-        *,
-        stream: bool,
-        credential: Credential = "authorization",
-        headers: Mapping[str, str] | None = None,
-    ) -> UpstreamCall:
+    def post(self, upstream: Upstream, request: UpstreamRequest) -> UpstreamCall:
         """See `Upstreams.post`."""
-        request = (
-            self._client.post(upstream.base_url + path)
-            .headers(sent_headers(upstream, stream=stream, credential=credential, headers=headers))
-            .body_bytes(body)
+        asked = (
+            self._client.post(upstream.base_url + request.path)
+            .headers(sent_headers(upstream, request))
+            .body_bytes(request.body)
             .streamed_read_buffer_limit(_READ_BUFFER_BYTES)
             .build_streamed()
         )
-        return ProxiedCall(upstream.name, request, self._timeouts)
+        return ProxiedCall(upstream.name, asked, self._timeouts)
 
     async def close(self) -> None:
         """See `Upstreams.close`."""
@@ -203,22 +194,13 @@ class UpstreamsByWay:
         self._is_proxied = is_proxied
         self._ways: dict[Upstream, Upstreams] = {}
 
-    def post(
-        self,
-        upstream: Upstream,
-        path: str,
-        body: bytes,
-        *,
-        stream: bool,
-        credential: Credential = "authorization",
-        headers: Mapping[str, str] | None = None,
-    ) -> UpstreamCall:
+    def post(self, upstream: Upstream, request: UpstreamRequest) -> UpstreamCall:
         """See `Upstreams.post`."""
         way = self._ways.get(upstream)
         if way is None:
             way = self._proxied if self._is_proxied(upstream.base_url) else self._direct
             self._ways[upstream] = way
-        return way.post(upstream, path, body, stream=stream, credential=credential, headers=headers)
+        return way.post(upstream, request)
 
     async def close(self) -> None:
         """See `Upstreams.close`."""

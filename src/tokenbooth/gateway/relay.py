@@ -26,6 +26,7 @@ from tokenbooth.gateway.upstreams import (
     UpstreamBroke,
     UpstreamCall,
     UpstreamFailure,
+    UpstreamRequest,
     Upstreams,
     UpstreamTimedOut,
 )
@@ -97,14 +98,10 @@ class Relay:
             speech, upstream = attempt.speech, attempt.route.upstream
             exchange.upstream = upstream.name
             fields = speech.upstream_fields(attempt.route.model, exchange.admitted.clamped_output_tokens)
-            call = exchange.call = self._upstreams.post(
-                upstream,
-                speech.path,
-                encode_fields(fields),
-                stream=request.stream,
-                credential=speech.credential,
-                headers=speech.headers(),
+            asked = UpstreamRequest(
+                speech.path, encode_fields(fields), request.stream, speech.credential, speech.headers()
             )
+            call = exchange.call = self._upstreams.post(upstream, asked)
             exchange.asked = True
             try:
                 await call.begin()

@@ -5,12 +5,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from tokenbooth.catalog import Upstream
 from tokenbooth.gateway.speech import Credential
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+_NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
 class UpstreamFailure(Exception):
@@ -31,6 +32,24 @@ class UpstreamBroke(UpstreamFailure):
 
 class ClientHungUp(Exception):
     """A wait for an upstream ended by `interrupt`, because nobody waits for the answer any more."""
+
+
+class UpstreamRequest(NamedTuple):
+    """What an upstream is asked.
+
+    Attributes:
+        path: behind its base URL.
+        body: a JSON object.
+        stream: whether an event stream is asked for.
+        credential: the header for our key there.
+        headers: further ones, of the wire format.
+    """
+
+    path: str
+    body: bytes
+    stream: bool
+    credential: Credential = "authorization"
+    headers: Mapping[str, str] = _NO_HEADERS
 
 
 class AnswerHead(Protocol):
@@ -98,26 +117,8 @@ class UpstreamCall(AnswerHead, Protocol):
 class Upstreams(Protocol):
     """Where requests are sent."""
 
-    def post(
-        self,
-        upstream: Upstream,
-        path: str,
-        body: bytes,
-        *,
-        stream: bool,
-        credential: Credential = "authorization",
-        headers: Mapping[str, str] | None = None,
-    ) -> UpstreamCall:
-        """A request, not sent yet.
-
-        Args:
-            upstream: where to.
-            path: behind its base URL.
-            body: a JSON object.
-            stream: whether an event stream is asked for.
-            credential: the header for our key there.
-            headers: further ones, of the wire format.
-        """
+    def post(self, upstream: Upstream, request: UpstreamRequest) -> UpstreamCall:
+        """A call, not sent yet."""
         ...
 
     async def close(self) -> None:
@@ -134,17 +135,16 @@ class Timeouts:
     idle_s: float
 
 
-def sent_headers(
-    upstream: Upstream, *, stream: bool, credential: Credential, headers: Mapping[str, str] | None
-) -> dict[str, str]:
+def sent_headers(upstream: Upstream, request: UpstreamRequest) -> dict[str, str]:
     """The headers of a request, and no others: nothing of the client's crosses."""
     sent = {
         "content-type": "application/json",
-        "accept": "text/event-stream" if stream else "application/json",
+        "accept": "text/event-stream" if request.stream else "application/json",
         "accept-encoding": "identity",
         "user-agent": "tokenbooth",
-        **(headers or {}),
+        **request.headers,
     }
     if upstream.api_key is not None:
-        sent[credential] = f"Bearer {upstream.api_key}" if credential == "authorization" else upstream.api_key
+        is_bearer = request.credential == "authorization"
+        sent[request.credential] = f"Bearer {upstream.api_key}" if is_bearer else upstream.api_key
     return sent
