@@ -51,6 +51,8 @@ class Socket(asyncio.Transport):
 
     def write_eof(self) -> None:
         """Nothing more will be written."""
+        if self._closing:
+            self.late += b"(the end)"
         self._has_ended = True
 
     def is_closing(self) -> bool:
