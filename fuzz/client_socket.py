@@ -51,7 +51,7 @@ class Socket(asyncio.Transport):
 
     def write_eof(self) -> None:
         """Nothing more will be written."""
-        if self._closing:
+        if self._closing and not self._dead and not self._half_closed:
             self.late += b"(the end)"
         self._has_ended = True
 
