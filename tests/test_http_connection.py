@@ -11,7 +11,7 @@ from uvicorn.server import ServerState
 from tests.support.servers import serve
 from tokenbooth.http_connection import ClientConnection, connection_class
 from tokenbooth.http_edge import Bounds, Edge
-from tokenbooth.http_exchange import BodyTooLarge, ClientGone, HttpExchange
+from tokenbooth.http_exchange import BodyTooLarge, ClientGone, HttpExchange, NoRoomForBody
 
 UPGRADE = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: x\r\n"
 
@@ -83,8 +83,9 @@ class EchoLane:
             await self.go.wait()
         try:
             body = b"" if exchange.path == "/lane/refuse" else await exchange.body()
-        except (ClientGone, BodyTooLarge) as failure:
+        except (ClientGone, BodyTooLarge, NoRoomForBody) as failure:
             self.ended.append(type(failure).__name__)
+            exchange.answer(503, b"", b"no;")
             return
         self.ended.append(exchange.path)
         exchange.answer(200, b"", b"%b %d;" % (exchange.path.encode(), len(body)))
@@ -205,6 +206,33 @@ async def test_a_body_in_small_chunks_costs_what_it_is() -> None:
         made.data_received(b"0\r\n\r\n")
         await settled()
     assert answers(transport.written) == [b"/lane/a 50000"]
+
+
+async def test_all_bodies_together_are_bounded() -> None:
+    """A body that has no room beside others is refused; the room is free again when those are answered."""
+    with connection(Bounds(all_bodies_bytes=150_000)) as (first, kept, lane):
+        second, third = (type(first)(first.config, ServerState(), {}) for _ in range(2))
+        refused, taken = HeldTransport(), HeldTransport()
+        second.connection_made(refused)
+        third.connection_made(taken)
+        first.data_received(post("/lane/a", b"x" * 60_000, length=100_000))
+        await settled()
+        first.data_received(b"x" * 39_999)
+        second.data_received(post("/lane/b", b"x" * 60_000, length=100_000))
+        await settled()
+        second.data_received(b"x" * 40_000)
+        await settled()
+        assert answers(refused.written) == [b"no"]
+        first.data_received(b"x")
+        await settled()
+        third.data_received(post("/lane/c", b"x" * 60_000, length=100_000))
+        await settled()
+        third.data_received(b"x" * 40_000)
+        await settled()
+        assert (answers(kept.written), answers(taken.written)) == ([b"/lane/a 100000"], [b"/lane/c 100000"])
+        assert lane.ended == ["NoRoomForBody", "/lane/a", "/lane/c"]
+        second.connection_lost(None)
+        third.connection_lost(None)
 
 
 async def test_bytes_that_trickle_in_do_not_excuse_an_unread_answer() -> None:

@@ -121,6 +121,7 @@ class Application:
             head_bytes=server.max_header_bytes,
             head_lines=server.max_header_count,
             body_bytes=server.max_body_bytes,
+            all_bodies_bytes=server.max_all_bodies_bytes,
             head_s=server.header_timeout_s,
             body_s=server.body_timeout_s,
             idle_s=server.idle_timeout_s,

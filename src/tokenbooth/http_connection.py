@@ -365,6 +365,7 @@ class ClientConnection(HttpToolsProtocol):
             keep_alive=is_1_1 and parser.should_keep_alive(),
             expects_continue=is_1_1 and self.expect_100_continue,
             most_body_bytes=self._bounds.body_bytes,
+            room=self.edge.room,
         )
 
     def _asgi_turn(self) -> _AsgiTurn:

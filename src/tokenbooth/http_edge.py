@@ -4,11 +4,11 @@ Source of the bounds: RFC 9112 leaves them to the server.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from tokenbooth.clock import SystemClock
-from tokenbooth.http_exchange import HttpExchange
+from tokenbooth.http_exchange import BodyRoom, HttpExchange
 from tokenbooth.ids import IdPrefix, new_id
 
 
@@ -20,6 +20,7 @@ class Bounds:
         head_bytes: the request line and all headers together.
         head_lines: the number of headers.
         body_bytes: a request's body on the data plane.
+        all_bodies_bytes: what is kept of all bodies together, but for those that come in one piece.
         head_s: from a request's first byte to the end of its head, in seconds.
         body_s: between two parts of a body, in seconds.
         idle_s: between two requests, in seconds.
@@ -29,6 +30,7 @@ class Bounds:
     head_bytes: int = 64 * 1024
     head_lines: int = 100
     body_bytes: int = 20 * 1024 * 1024
+    all_bodies_bytes: int = 512 * 1024 * 1024
     head_s: float = 10
     body_s: float = 30
     # Longer than the idle time-outs of common load balancers (60 s), so that we are never the first to hang up.
@@ -67,6 +69,11 @@ class Edge:
     lane: Lane
     bounds: Bounds
     new_request_id: Callable[[], str]
+    room: BodyRoom = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the room that all connections share."""
+        object.__setattr__(self, "room", BodyRoom(self.bounds.all_bodies_bytes))
 
 
 PLAIN_EDGE: Final = Edge(NoLane(), Bounds(), lambda: new_id(IdPrefix.REQUEST, SystemClock().now_us()))

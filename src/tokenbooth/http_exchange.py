@@ -30,6 +30,30 @@ class BodyTooLarge(Exception):
         self.most_bytes = most_bytes
 
 
+class NoRoomForBody(Exception):
+    """All clients together have sent more of bodies than is kept at once."""
+
+
+class BodyRoom:
+    """Room for bodies that come in many pieces, shared by all connections of a listener; small ones are not counted."""
+
+    __slots__ = ("_left_bytes",)
+
+    def __init__(self, most_bytes: int) -> None:
+        self._left_bytes = most_bytes
+
+    def take(self, size: int) -> bool:
+        """Take room for so many bytes; False when there is none."""
+        if size > self._left_bytes:
+            return False
+        self._left_bytes -= size
+        return True
+
+    def give_back(self, size: int) -> None:
+        """The bytes are not kept any more."""
+        self._left_bytes += size
+
+
 class _Answering(Enum):
     """How far the answer is."""
 
@@ -89,10 +113,13 @@ class HttpExchange:
         "_body",
         "_body_size",
         "_complete",
+        "_counted_bytes",
         "_expects_continue",
         "_is_1_1",
         "_line",
         "_most_body_bytes",
+        "_no_room",
+        "_room",
         "_waiter",
         "_wanted",
         "gone",
@@ -117,6 +144,7 @@ class HttpExchange:
         keep_alive: bool,
         expects_continue: bool,
         most_body_bytes: int,
+        room: BodyRoom,
     ) -> None:
         """Args:
         line: the connection.
@@ -125,6 +153,7 @@ class HttpExchange:
         keep_alive: whether it wants the connection to stay open.
         expects_continue: whether it waits for a word before it sends the body.
         most_body_bytes: the largest body that is kept.
+        room: where the bytes of a body are counted that does not come in one piece.
         """
         self._line = line
         self.method = method
@@ -143,6 +172,9 @@ class HttpExchange:
         self._body: bytes | bytearray = b""
         self._wanted = False
         self._body_size = 0
+        self._room = room
+        self._counted_bytes = 0
+        self._no_room = False
         self._complete = False
         self._waiter: asyncio.Future[None] | None = None
         self._answering = _NOT_BEGUN
@@ -163,8 +195,10 @@ class HttpExchange:
         if self._body_size > self._most_body_bytes:
             self._body = b""
             self._wake()
-        elif self._answering is not _NOT_BEGUN:
+        elif self._answering is not _NOT_BEGUN or self._no_room:
             return
+        elif self._wanted and not self._count(len(part)):
+            self._wake()
         elif not self._body:
             self._body = part
         else:
@@ -180,6 +214,7 @@ class HttpExchange:
     def lost(self) -> None:
         """The connection is gone."""
         self.gone = True
+        self._uncount()
         self._wake()
         if self.on_gone is not None:
             self.on_gone()
@@ -195,6 +230,7 @@ class HttpExchange:
 
         Raises:
             BodyTooLarge: it is, or says that it will be.
+            NoRoomForBody: too much is kept for others.
             ClientGone: it will never be complete.
         """
         if not self._complete:
@@ -202,7 +238,8 @@ class HttpExchange:
             await self._rest()
         if self._body_size > self._most_body_bytes:
             raise BodyTooLarge(self._most_body_bytes)
-        return self._body if isinstance(self._body, bytes) else bytes(self._body)
+        body, self._body = self._body, b""
+        return body if isinstance(body, bytes) else bytes(body)
 
     def _refuse_announced(self) -> None:
         for name, value in self.headers:
@@ -217,9 +254,12 @@ class HttpExchange:
                 self._expects_continue = False
                 self._line.write(_CONTINUE)
             self._line.read_on()
+        self._count(len(self._body))
         while not self._complete and self._body_size <= self._most_body_bytes:
             if self.gone:
                 raise ClientGone
+            if self._no_room:
+                raise NoRoomForBody
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
 
@@ -276,7 +316,23 @@ class HttpExchange:
     def _end(self) -> None:
         self._answering = _DONE
         self._body = b""
+        self._uncount()
         self._line.ended(self)
+
+    def _count(self, size: int) -> bool:
+        """Count bytes that are kept; without room for them none are."""
+        if self._room.take(size):
+            self._counted_bytes += size
+            return True
+        self._no_room = True
+        self._body = b""
+        self._uncount()
+        return False
+
+    def _uncount(self) -> None:
+        if self._counted_bytes:
+            self._room.give_back(self._counted_bytes)
+            self._counted_bytes = 0
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

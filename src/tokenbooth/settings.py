@@ -76,6 +76,7 @@ class ServerSettings(Section):
     port: int = Field(8080, ge=0, le=65535)
     public_url: str | None = None
     max_body_bytes: int = Field(20 * 1024 * 1024, ge=1024)
+    max_all_bodies_bytes: int = Field(512 * 1024 * 1024, ge=1024)
     max_header_bytes: int = Field(64 * 1024, ge=1024)
     max_header_count: int = Field(100, ge=8)
     header_timeout_s: float = Field(10, gt=0)

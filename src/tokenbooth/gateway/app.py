@@ -29,7 +29,7 @@ from tokenbooth.gateway.count_tokens import count_tokens
 from tokenbooth.gateway.endpoints import ANTHROPIC_PREFIX, ENDPOINTS, face_of, refuse_unspoken
 from tokenbooth.gateway.exchange import Exchange
 from tokenbooth.gateway.prompt_ratio import PromptRatios
-from tokenbooth.gateway.refusals import Category, Refusal, too_many_requests, unavailable
+from tokenbooth.gateway.refusals import Category, Refusal, no_room_for_body, too_many_requests, unavailable
 from tokenbooth.gateway.relay import Relay
 from tokenbooth.gateway.routing import Routing, rest_rules
 from tokenbooth.gateway.settle import Settler
@@ -37,7 +37,7 @@ from tokenbooth.gateway.state import KeyState, States
 from tokenbooth.gateway.stream_slots import StreamSlot
 from tokenbooth.gateway.upstreams import Upstreams
 from tokenbooth.gateway.usage_answer import usage_answer
-from tokenbooth.http_exchange import BodyTooLarge, ClientGone, HttpExchange
+from tokenbooth.http_exchange import BodyTooLarge, ClientGone, HttpExchange, NoRoomForBody
 from tokenbooth.ids import IdPrefix, new_id
 from tokenbooth.live import UpstreamHealth
 from tokenbooth.settings import GatewaySettings
@@ -214,6 +214,8 @@ class Gateway:
             self._refuse(call, refusal)
         except BodyTooLarge as refused:
             self._refuse(call, body_too_large(refused.most_bytes))
+        except NoRoomForBody:
+            self._refuse(call, no_room_for_body())
         except ClientGone:
             pass
         except asyncio.CancelledError:

@@ -34,17 +34,16 @@ class Face:
     Attributes:
         error: status and body of a refusal, given our request id.
         limit_lines: the header lines that tell a key its limits.
-        id_names: the headers that carry our request id.
+        id_format: the header lines that carry our request id, under each name that the format's SDKs look for.
     """
 
     error: Callable[[Refusal, str], tuple[int, bytes]]
     limit_lines: Callable[[KeyState, Pool | None, Clock], bytes]
-    id_names: tuple[bytes, ...]
+    id_format: bytes
 
     def id_lines(self, request_id: str) -> bytes:
-        """Our request id, under each name that the format's SDKs look for."""
-        value = request_id.encode()
-        return b"".join([b"%b: %b\r\n" % (name, value) for name in self.id_names])
+        """The header lines that carry our request id."""
+        return self.id_format % {b"id": request_id.encode()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +106,8 @@ def _responses_error_event(refusal: Refusal) -> bytes:
     return b"event: error\ndata: " + msgspec.json.encode({**event, "error": error}) + b"\n\n"
 
 
-OPENAI: Final = Face(_openai_error, _openai_limits, (b"x-request-id",))
-ANTHROPIC: Final = Face(_anthropic_error, _anthropic_limits, (b"x-request-id", b"request-id"))
+OPENAI: Final = Face(_openai_error, _openai_limits, b"x-request-id: %(id)b\r\n")
+ANTHROPIC: Final = Face(_anthropic_error, _anthropic_limits, b"x-request-id: %(id)b\r\nrequest-id: %(id)b\r\n")
 ENDPOINTS: Final[Mapping[str, Endpoint]] = {
     "/v1/chat/completions": Endpoint(
         lambda fields, model, size, _: read_chat_request(fields, model, size), OPENAI, openai.error_event

@@ -133,6 +133,18 @@ def too_many_requests(used: int, limit: int) -> Refusal:
     )
 
 
+def no_room_for_body() -> Refusal:
+    """503: the process keeps as much of large bodies as it may."""
+    return Refusal(
+        503,
+        Category.OVERLOADED,
+        "overloaded",
+        "The service is busy with large requests. Try again in a second, or send a smaller one.",
+        retry_after_us=1_000_000,
+        retry=True,
+    )
+
+
 def too_many_streams(used: int, limit: int) -> Refusal:
     """429: the key has as many streams as it may."""
     return Refusal(
