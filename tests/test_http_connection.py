@@ -235,6 +235,36 @@ async def test_all_bodies_together_are_bounded() -> None:
         third.connection_lost(None)
 
 
+async def test_who_hangs_up_before_the_body_is_wanted_takes_no_room() -> None:
+    """A body that somebody asks for too late is not counted, or the room would be lost for ever."""
+    with connection(Bounds(all_bodies_bytes=50_000)) as (made, taken, lane):
+        for _ in range(3):
+            made.data_received(post("/lane/wait", b"x" * 30_000, length=100_000))
+            made.connection_lost(None)
+            lane.go.set()
+            await settled()
+            taken = HeldTransport()
+            made = type(made)(made.config, ServerState(), {})
+            made.connection_made(taken)
+        made.data_received(post("/lane/a", b"x" * 30_000, length=40_000))
+        await settled()
+        made.data_received(b"x" * 10_000)
+        await settled()
+        made.connection_lost(None)
+    assert answers(taken.written) == [b"/lane/a 40000"]
+
+
+async def test_a_body_without_room_for_its_last_piece_is_not_an_empty_one() -> None:
+    """It is refused for the room, although the request is complete by now."""
+    with connection(Bounds(all_bodies_bytes=50_000)) as (made, transport, lane):
+        made.data_received(post("/lane/a", b"x" * 40_000, length=60_000))
+        await settled()
+        made.data_received(b"x" * 20_000)
+        await settled()
+    assert answers(transport.written) == [b"no"]
+    assert lane.ended == ["NoRoomForBody"]
+
+
 async def test_bytes_that_trickle_in_do_not_excuse_an_unread_answer() -> None:
     """How long an answer may be left unread has nothing to do with what the client still sends."""
     with connection(Bounds(unread_s=0.1, body_s=5)) as (made, transport, _):
