@@ -10,7 +10,7 @@ from enum import Enum, auto
 from typing import cast
 
 from fuzz.readers import Headers
-from tokenbooth.http_exchange import BodyTooLarge, ClientGone, HttpExchange
+from tokenbooth.http_exchange import BodyTooLarge, ClientGone, HttpExchange, NoRoomForBody
 from tokenbooth.server import Message, Receive, Send
 
 
@@ -41,6 +41,7 @@ class Seen:
         headers: as they were at first.
         body: if it was read, and complete.
         is_too_large: whether reading it failed for its size.
+        has_no_room: whether it did because too much was kept.
         exchange: None for ASGI.
     """
 
@@ -50,6 +51,7 @@ class Seen:
     how: How
     body: bytes | None = None
     is_too_large: bool = False
+    has_no_room: bool = False
     exchange: HttpExchange | None = None
     scope_headers: Headers = field(default_factory=list)
 
@@ -94,10 +96,10 @@ class Servers:
             await self._answer(seen, exchange, header_lines, rng)
         except BodyTooLarge:
             seen.is_too_large = True
-            if exchange.began:
-                exchange.abort()
-            else:
-                exchange.answer(413, header_lines, b"too large")
+            exchange.answer(413, header_lines, b"too large")
+        except NoRoomForBody:
+            seen.has_no_room = True
+            exchange.answer(503, header_lines, b"no room")
         except ClientGone:
             pass
 

@@ -51,6 +51,8 @@ class Socket(asyncio.Transport):
 
     def write_eof(self) -> None:
         """Nothing more will be written."""
+        if self._closing and not self._dead and not self._half_closed:
+            self.late += b"(the end)"
         self._has_ended = True
 
     def is_closing(self) -> bool:

@@ -25,7 +25,7 @@ from fuzz.wire import split_seed
 from tokenbooth.http_connection import ClientConnection
 from tokenbooth.http_edge import Bounds, Edge
 
-BOUNDS: Final = Bounds(head_bytes=2_000, head_lines=20, body_bytes=3_000)
+BOUNDS: Final = Bounds(head_bytes=2_000, head_lines=20, body_bytes=3_000, all_bodies_bytes=2_500)
 _MOST_WAITING: Final = 128
 _LONG_S: Final = 1_000
 # What has arrived while reading was about to pause: one piece of a socket.
@@ -84,6 +84,7 @@ class _Run:
         self.servers = Servers(seed)
         self.socket = Socket(self.loop)
         edge = Edge(self.servers, BOUNDS, lambda: "req")
+        self.room = edge.room
         connection = type("Connection", (ClientConnection,), {"edge": edge})
         self.connection = connection(_config(), ServerState(), {}, self.loop)
         self.connection.app = self.servers.application
@@ -121,6 +122,7 @@ class _Run:
         self.loop.failures += self.servers.failures
         self.loop.check()
         assert not self.loop.tasks(), "a task is left"
+        assert self.room.take(BOUNDS.all_bodies_bytes), "room for bodies is never given back"
         self.loop.close()
 
     def check(self, stream: bytes) -> None:
@@ -184,7 +186,7 @@ class _Run:
         ]
         bounded = fault in _FAULTS_OF_BOUNDS or len(seen) >= _MOST_WAITING
         # Who answers before the body is there is never told what is wrong with it.
-        answers_early = any(one.how not in _READING or one.is_too_large for one in seen)
+        answers_early = any(one.how not in _READING or one.is_too_large or one.has_no_room for one in seen)
         return _Outcome(complete, fault, bounded or answers_early)
 
     def status_of_fault(self, answers: list[Answer]) -> int | None:

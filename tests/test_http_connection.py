@@ -1,7 +1,7 @@
 """The connection of a client: turns, bodies and deadlines, over a transport that a test holds in its hands."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -97,9 +97,11 @@ async def no_asgi(scope: object, receive: object, send: object) -> None:
 
 
 @contextmanager
-def connection(bounds: Bounds | None = None) -> Iterator[tuple[ClientConnection, HeldTransport, EchoLane]]:
+def connection(
+    bounds: Bounds | None = None, *, lane: EchoLane | None = None
+) -> Iterator[tuple[ClientConnection, HeldTransport, EchoLane]]:
     """A connection that was just made."""
-    lane = EchoLane()
+    lane = lane or EchoLane()
     config = uvicorn.Config(no_asgi, http="httptools", ws="none", lifespan="off", log_config=None)
     made = connection_class(Edge(lane, bounds or Bounds(), lambda: "req_1"))(config, ServerState(), {})
     transport = HeldTransport()
@@ -233,6 +235,36 @@ async def test_all_bodies_together_are_bounded() -> None:
         third.connection_lost(None)
 
 
+async def test_who_hangs_up_before_the_body_is_wanted_takes_no_room() -> None:
+    """A body that somebody asks for too late is not counted, or the room would be lost for ever."""
+    with connection(Bounds(all_bodies_bytes=50_000)) as (made, taken, lane):
+        for _ in range(3):
+            made.data_received(post("/lane/wait", b"x" * 30_000, length=100_000))
+            made.connection_lost(None)
+            lane.go.set()
+            await settled()
+            taken = HeldTransport()
+            made = type(made)(made.config, ServerState(), {})
+            made.connection_made(taken)
+        made.data_received(post("/lane/a", b"x" * 30_000, length=40_000))
+        await settled()
+        made.data_received(b"x" * 10_000)
+        await settled()
+        made.connection_lost(None)
+    assert answers(taken.written) == [b"/lane/a 40000"]
+
+
+async def test_a_body_without_room_for_its_last_piece_is_not_an_empty_one() -> None:
+    """It is refused for the room, although the request is complete by now."""
+    with connection(Bounds(all_bodies_bytes=50_000)) as (made, transport, lane):
+        made.data_received(post("/lane/a", b"x" * 40_000, length=60_000))
+        await settled()
+        made.data_received(b"x" * 20_000)
+        await settled()
+    assert answers(transport.written) == [b"no"]
+    assert lane.ended == ["NoRoomForBody"]
+
+
 async def test_bytes_that_trickle_in_do_not_excuse_an_unread_answer() -> None:
     """How long an answer may be left unread has nothing to do with what the client still sends."""
     with connection(Bounds(unread_s=0.1, body_s=5)) as (made, transport, _):
@@ -336,3 +368,46 @@ async def test_the_last_words_arrive_although_the_client_goes_on_sending() -> No
         writer.close()
     assert said.startswith(b"HTTP/1.1 431 ")
     assert said.endswith(b"The headers are too large. Send fewer.")
+
+
+async def test_a_mistake_in_a_request_is_not_that_of_the_one_before() -> None:
+    """A target without a path ends the connection, but behind the answer that is under way."""
+    with connection() as (made, transport, lane):
+        made.data_received(post("/lane/wait") + b"POST http:/a HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello")
+        lane.go.set()
+        await settled()
+    first, _, rest = transport.written.partition(b";")
+    assert first.endswith(b"/lane/wait 0")
+    assert rest.startswith(b"HTTP/1.1 400 ")
+
+
+async def test_who_is_answered_hears_of_the_end_also_when_others_wait() -> None:
+    """An application that waits for the client to go away is told, whatever has arrived behind its request."""
+    heard: list[object] = []
+
+    async def listens(scope: object, receive: Callable[[], Awaitable[dict[str, object]]], send: object) -> None:
+        while (message := await receive())["type"] == "http.request":
+            pass
+        heard.append(message["type"])
+
+    with connection() as (made, _, _lane):
+        made.app = listens
+        made.data_received(post("/listen") + post("/waits"))
+        await settled()
+    await settled()
+    assert heard == ["http.disconnect"]
+
+
+async def test_behind_the_last_answer_nothing_is_said() -> None:
+    """A lane may answer at once, and a mistake may show behind the head: the connection is closed by then."""
+
+    class AtOnce(EchoLane):
+        def serve(self, exchange: HttpExchange) -> None:
+            exchange.answer(200, b"", b"done;")
+
+    with connection(lane=AtOnce()) as (made, transport, _):
+        made.data_received(b"POST /lane/a HTTP/1.1\r\nconnection: close\r\ntransfer-encoding: x\r\n\r\n")
+        await settled()
+        assert transport.written.endswith(b"done;")
+        assert transport.closed
+        assert not transport.ended

@@ -432,6 +432,9 @@ class ClientConnection(HttpToolsProtocol):
 
         What comes is read and thrown away, so that the client's end is heard of.
         """
+        if self._closing:
+            # The request was answered at once, and the mistake shows only now.
+            return
         self._fault = fault
         self._reading.stop()
         self.flow.resume_reading()

@@ -238,6 +238,8 @@ class HttpExchange:
             await self._rest()
         if self._body_size > self._most_body_bytes:
             raise BodyTooLarge(self._most_body_bytes)
+        if self._no_room:
+            raise NoRoomForBody
         body, self._body = self._body, b""
         return body if isinstance(body, bytes) else bytes(body)
 
@@ -249,17 +251,19 @@ class HttpExchange:
     async def _rest(self) -> None:
         self.waited = True
         self._wanted = True
-        if not self.gone:
-            if self._expects_continue:
-                self._expects_continue = False
-                self._line.write(_CONTINUE)
-            self._line.read_on()
+        if self.gone:
+            # What were counted now would never be given back.
+            raise ClientGone
+        if self._expects_continue:
+            self._expects_continue = False
+            self._line.write(_CONTINUE)
+        self._line.read_on()
         self._count(len(self._body))
         while not self._complete and self._body_size <= self._most_body_bytes:
             if self.gone:
                 raise ClientGone
             if self._no_room:
-                raise NoRoomForBody
+                return
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
 
