@@ -207,9 +207,6 @@ class ClientConnection(HttpToolsProtocol):
         """A header. A trailer behind a body in chunks is dropped: nobody looks for one."""
         if self._phase is _BODY:
             return
-        if len(self.headers) >= self._bounds.head_lines:
-            self._fault = _HEAD_TOO_LARGE
-            raise _Stop
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
@@ -220,8 +217,7 @@ class ClientConnection(HttpToolsProtocol):
         if self._muted:
             return
         self._reading.stop()
-        if self._fed_bytes + self._piece_bytes > self._bounds.head_bytes:
-            self._check_head()
+        self._check_head()
         parser = self.parser
         if parser.should_upgrade():
             self._upgrading = parser.get_method() != b"CONNECT"
@@ -343,13 +339,17 @@ class ClientConnection(HttpToolsProtocol):
         return unquote(path) if "%" in path else path
 
     def _check_head(self) -> None:
-        """Refuse a head that is too large but came in one piece.
+        """Refuse a head that has too many headers, or is too large but came in one piece.
 
         Raises:
             _Stop: so it is.
         """
+        bounds = self._bounds
+        is_small = self._fed_bytes + self._piece_bytes <= bounds.head_bytes
+        if is_small and len(self.headers) <= bounds.head_lines:
+            return
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if size > self._bounds.head_bytes:
+        if size > bounds.head_bytes or len(self.headers) > bounds.head_lines:
             self._fault = _HEAD_TOO_LARGE
             raise _Stop
 

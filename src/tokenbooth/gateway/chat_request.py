@@ -41,6 +41,25 @@ _MONEY_FIELDS: Final = frozenset(
         *OUTPUT_LIMIT_FIELDS,
     )
 )
+# Nothing has to be looked for in a request with no other names than these.
+_ORDINARY: Final = frozenset(
+    (
+        "model",
+        "messages",
+        "stream",
+        "stream_options",
+        "n",
+        *OUTPUT_LIMIT_FIELDS,
+        "temperature",
+        "top_p",
+        "stop",
+        "seed",
+        "user",
+        "presence_penalty",
+        "frequency_penalty",
+        "response_format",
+    )
+)
 _WATCHED: Final = _MONEY_FIELDS | REFUSED_FIELDS
 _FREE_TOOLS: Final = frozenset(("function", "custom"))
 
@@ -88,8 +107,9 @@ def read_chat_request(fields: Fields, model: Model, body_bytes: int) -> ChatRequ
     Raises:
         Refusal: a field is malformed or not supported.
     """
-    refuse_disguised(fields, _WATCHED)
-    _refuse_unpriced(fields, model)
+    if not fields.keys() <= _ORDINARY:
+        refuse_disguised(fields, _WATCHED)
+        _refuse_unpriced(fields, model)
     stream = boolean(fields, "stream")
     choices = max(positive(fields, "n", MAX_CHOICES) or 1, positive(fields, "best_of", MAX_CHOICES) or 1)
     output_field, asked = _output_limit(fields)
