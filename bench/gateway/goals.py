@@ -1,18 +1,38 @@
 """What Tokenbooth set out to reach, and whether this run did."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from bench.gateway.figures import Figure, Samples
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A goal, what was measured, whether it is met; None: what it is compared with did not take part."""
+    """A goal, what was measured, and whether it is met.
+
+    Attributes:
+        is_met: None when what it is compared with did not take part.
+        why: what stands in its way.
+    """
 
     text: str
     measured: str
     is_met: bool | None
+    why: str = ""
+
+
+# Looked for with the profile of the same page; to be looked at anew when the code changes.
+_MANY_CALLS: Final = (
+    "A request makes some 400 small Python calls: reading, limits, hold, usage, settlement, charge log, headers. None "
+    "of them stands out. HTTP with both sides, without the money, is a fifth of it. Fewer calls, or compiled ones, would "
+    "help."
+)
+_PER_EVENT: Final = (
+    "An event is one wake-up, one read and one write, as in nginx. Parsing, metering and framing it anew in Python comes "
+    "on top, about 2 µs of calls; the wake-up costs more than nginx's, too."
+)
+_FOLLOWS: Final = "It follows from the CPU time of a request: with one connection there is nothing else to wait for."
 
 
 def goals(results: Mapping[str, Samples], idle_streams: Mapping[str, int]) -> list[Goal]:
@@ -27,13 +47,17 @@ def goals(results: Mapping[str, Samples], idle_streams: Mapping[str, int]) -> li
     ours = results["Tokenbooth"]
     at_once = idle_streams["Tokenbooth"]
     return [
-        _request(results, ours),
-        _against(
-            "a streamed chunk: at most 1.25 × nginx's CPU", results, ours, "nginx", Figure.CHUNK_CPU, at_most=1.25
-        ),
+        replace(_request(results, ours), why=_MANY_CALLS),
+        replace(_chunk(results, ours), why=_PER_EVENT),
         _cheaper("a request: at least 150 × cheaper than LiteLLM's", results, ours, "LiteLLM", 150),
-        _cheaper("a request: at least 3 × cheaper than TensorZero's", results, ours, "TensorZero", 3),
-        _limit("added latency at one connection, p50: at most 0.25 ms", ours, Figure.P50_AT_1, 0.25e-3),
+        replace(
+            _cheaper("a request: at least 3 × cheaper than TensorZero's", results, ours, "TensorZero", 3),
+            why=_MANY_CALLS,
+        ),
+        replace(
+            _limit("added latency at one connection, p50: at most 0.25 ms", ours, Figure.P50_AT_1, 0.25e-3),
+            why=_FOLLOWS,
+        ),
         _limit("an idle stream: at most 60 KB", ours, Figure.IDLE_STREAM, 60e3),
         Goal("streams at once without an error: 2,000", f"{at_once:,}", at_once >= 2_000 or None),
         _limit("start-up: at most 1.5 s", ours, Figure.START, 1.5),
@@ -51,13 +75,12 @@ def _request(results: Mapping[str, Samples], ours: Samples) -> Goal:
     return Goal(text, f"{mine * 1e6:.1f} µs, {mine / nginx:.2f} ×", mine <= max(60e-6, 4 * nginx))
 
 
-def _against(
-    text: str, results: Mapping[str, Samples], ours: Samples, peer: str, figure: Figure, *, at_most: float
-) -> Goal:
-    mine, theirs = ours.middle(figure), results[peer].middle(figure) if peer in results else None
+def _chunk(results: Mapping[str, Samples], ours: Samples) -> Goal:
+    text, figure = "a streamed chunk: at most 1.25 × nginx's CPU", Figure.CHUNK_CPU
+    mine, theirs = ours.middle(figure), results["nginx"].middle(figure) if "nginx" in results else None
     if mine is None or not theirs:
         return Goal(text, "–", None)
-    return Goal(text, f"{mine / theirs:.2f} ×", mine <= at_most * theirs)
+    return Goal(text, f"{mine / theirs:.2f} ×", mine <= 1.25 * theirs)
 
 
 def _cheaper(text: str, results: Mapping[str, Samples], ours: Samples, peer: str, times: float) -> Goal:

@@ -56,6 +56,10 @@ class Subject:
     count: Count
 
 
+class EventsMerged(LoadFailed):
+    """Fewer events came than were sent: what one of them costs cannot be said."""
+
+
 def run(subject: Subject, lengths: Lengths, scratch: Path) -> None:
     """Measure everything but memory and the start, once; `scratch` is for files of the load generator.
 
@@ -130,5 +134,5 @@ def _streamed(subject: Subject, process: Running, chunks: int) -> tuple[float, S
     time.sleep(_AFTERWARDS_S)
     subject.count.answered += subject.effort.streams
     if got.events < subject.effort.streams * chunks:
-        raise LoadFailed(f"{subject.effort.streams * chunks} events were sent, and {got.events} came")
+        raise EventsMerged(f"{subject.effort.streams * chunks} events were sent, and {got.events} came")
     return process.cpu_s() - before_s, got

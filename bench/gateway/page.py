@@ -52,7 +52,7 @@ The least and the most of these runs:
 | goal | measured | |
 |---|---|---|
 {goals}
-
+{reasons}
 ## Where our time goes
 
 {parts}
@@ -101,11 +101,21 @@ def page(results: Results) -> str:
         figures=_table(names, lambda name, figure: _median(results, name, figure)),
         spreads=_table(names, lambda name, figure: _spread(results, name, figure)),
         goals="\n".join(f"| {goal.text} | {goal.measured} | {verdict(goal)} |" for goal in results.goals()),
+        reasons=_reasons(results),
         parts=_parts(results),
         connections=CONNECTIONS,
         gap=GAP_MS,
         idle=", ".join(f"{streams:,} for {name}" for name, streams in results.idle_streams().items()),
     )
+
+
+def _reasons(results: Results) -> str:
+    """What stands in the way of the goals that are missed, each reason once."""
+    missed: dict[str, list[str]] = {}
+    for goal in results.goals():
+        if goal.is_met is False and goal.why:
+            missed.setdefault(goal.why, []).append(goal.text.partition(":")[0])
+    return "".join(f"\nMissed for {' and '.join(texts)}: {why}\n" for why, texts in missed.items())
 
 
 def _table(names: Sequence[str], cell: Callable[[str, Figure], str]) -> str:

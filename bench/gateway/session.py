@@ -168,7 +168,14 @@ class Session:
         effort = self._plan.effort(entrant.gateway.effort)
         started = entrant.started
         subject = measure.Subject(started.target, started.running, effort, entrant.samples, entrant.count)
-        measure.run(subject, self._plan.lengths, self._directory)
+        try:
+            measure.run(subject, self._plan.lengths, self._directory)
+        except measure.EventsMerged as reason:
+            if entrant.name == OURS:
+                raise
+            told = (f"{entrant.gateway.name}'s chunks and first bytes", str(reason))
+            if told not in self._skipped:
+                self._skipped.append(told)
 
     def _profile(self, entrants: Sequence[_Entrant]) -> None:
         for entrant in entrants:
