@@ -332,6 +332,24 @@ async def test_an_answer_without_a_word_to_go_on_is_the_last() -> None:
         assert transport.closed
 
 
+async def test_a_target_with_a_host_and_no_path_is_the_root() -> None:
+    """The whole address of a server, as a proxy is asked for it, names its root."""
+    asked: list[str] = []
+
+    class Lane(EchoLane):
+        def takes(self, path: str) -> bool:
+            asked.append(path)
+            return True
+
+    made = connection_class(Edge(Lane(), Bounds(), lambda: "req_1"))(
+        uvicorn.Config(no_asgi, http="httptools", ws="none", lifespan="off", log_config=None), ServerState(), {}
+    )
+    made.connection_made(HeldTransport())
+    made.data_received(b"GET http://x HTTP/1.1\r\n\r\nGET http://x/a?b HTTP/1.1\r\n\r\n")
+    made.connection_lost(None)
+    assert asked == ["/", "/a"]
+
+
 async def test_trailers_are_no_headers() -> None:
     """What comes behind a body changes nothing of the request."""
     seen: list[tuple[bytes, bytes]] = []

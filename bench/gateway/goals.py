@@ -25,12 +25,12 @@ class Goal:
 # Looked for with the profile of the same page; to be looked at anew when the code changes.
 _MANY_CALLS: Final = (
     "A request makes some 400 small Python calls: reading, limits, hold, usage, settlement, charge log, headers. None "
-    "of them stands out. HTTP with both sides, without the money, is a fifth of it. Fewer calls, or compiled ones, would "
-    "help."
+    "of them stands out. HTTP with both sides, without the money, is a fifth of it. Fewer calls, or compiled ones, "
+    "would help."
 )
 _PER_EVENT: Final = (
-    "An event is one wake-up, one read and one write, as in nginx. Parsing, metering and framing it anew in Python comes "
-    "on top, about 2 µs of calls; the wake-up costs more than nginx's, too."
+    "An event is one wake-up, one read and one write, as in nginx. Parsing, metering and framing it anew in Python "
+    "comes on top, about 2 µs of calls; the wake-up costs more than nginx's, too."
 )
 _FOLLOWS: Final = "It follows from the CPU time of a request: with one connection there is nothing else to wait for."
 

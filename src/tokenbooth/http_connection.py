@@ -208,7 +208,7 @@ class ClientConnection(HttpToolsProtocol):
         if self._phase is _BODY:
             return
         name = name.lower()
-        if name == b"expect" and value.lower() == b"100-continue":
+        if name == b"expect" and value.strip().lower() == b"100-continue":
             self.expect_100_continue = True
         self.headers.append((name, value))
 
@@ -334,7 +334,7 @@ class ClientConnection(HttpToolsProtocol):
         """
         url = self.url
         if not url.startswith(b"/"):
-            url = httptools.parse_url(url).path
+            url = httptools.parse_url(url).path or b"/"
         path = url.partition(b"?")[0].decode("ascii")
         return unquote(path) if "%" in path else path
 

@@ -29,7 +29,7 @@ def refuse_compressed(headers: Iterable[tuple[bytes, bytes]]) -> None:
         Refusal: so it is.
     """
     for name, value in headers:
-        if name == b"content-encoding" and value.lower() != b"identity":
+        if name == b"content-encoding" and value.strip().lower() != b"identity":
             raise Refusal(
                 415,
                 Category.INVALID,
