@@ -24,7 +24,8 @@ from tokenbooth.store.settlement import Applied, apply_charges
 # A commit costs a millisecond of CPU whatever is in it. Nobody waits for it: the log keeps the charges meanwhile, and
 # who asks for figures hurries it.
 _BATCH_PAUSE_S: Final = 0.25
-_BATCH_MAX: Final = 2_000
+# Where a commit takes long, as on a busy disk, what gathered meanwhile goes with the next one.
+_BATCH_MAX: Final = 20_000
 _RETRY_FIRST_S: Final = 0.1
 _RETRY_MOST_S: Final = 5.0
 _SETTLED_WAIT_S: Final = 2.0
@@ -152,7 +153,8 @@ class Settler:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            await self._pause(_BATCH_PAUSE_S)
+            if len(self._queue) < _BATCH_MAX:
+                await self._pause(_BATCH_PAUSE_S)
             # What comes meanwhile gathers for the next batch; otherwise every commit would be followed by a small one.
             await self._flush(self._finished)
 
