@@ -115,7 +115,7 @@ def _reasons(results: Results) -> str:
     for goal in results.goals():
         if goal.is_met is False and goal.why:
             missed.setdefault(goal.why, []).append(goal.text.partition(":")[0])
-    return "".join(f"\nMissed for {' and '.join(texts)}: {why}\n" for why, texts in missed.items())
+    return "".join(f"\nMissed for {' and '.join(dict.fromkeys(texts))}: {why}\n" for why, texts in missed.items())
 
 
 def _table(names: Sequence[str], cell: Callable[[str, Figure], str]) -> str:
