@@ -281,3 +281,15 @@ def test_any_object_is_read_consistently_or_refused(reported: dict[str, object])
     assert min(usage.cached_tokens, usage.cache_write_tokens, usage.reasoning_tokens, usage.completion_tokens) >= 0
     assert usage.cached_tokens + usage.cache_write_tokens <= usage.prompt_tokens
     assert usage.reasoning_tokens <= usage.completion_tokens
+
+
+def test_cache_hits_beside_details_that_do_not_name_them() -> None:
+    """A server may give details of the prompt and tell its cache hits in DeepSeek's way."""
+    reported = {
+        "prompt_tokens": 100,
+        "completion_tokens": 7,
+        "prompt_cache_hit_tokens": 60,
+        "prompt_tokens_details": {"audio_tokens": 0, "cache_write_tokens": 30},
+    }
+
+    assert from_openai(reported) == Usage(100, 7, cached_tokens=60, cache_write_tokens=30)
