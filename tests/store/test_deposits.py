@@ -16,6 +16,7 @@ from tokenbooth.errors import Conflict
 from tokenbooth.store import chain_cursors, deposit_addresses, deposits, ledger
 from tokenbooth.store.audit import AuditRow, audit
 from tokenbooth.store.chain_cursors import Cursor, Pass
+from tokenbooth.store.deposit_addresses import ShownAddress
 from tokenbooth.store.deposits import DepositStatus, Settled
 from tokenbooth.store.engine import Store
 from tokenbooth.store.operator import change_credit
@@ -147,6 +148,19 @@ def test_addresses_of_another_key(store: Store, ada: Customer) -> None:
     assert _balance_nano(store, ada) == 6 * USD
     listed = store.read_now(deposits.received_by_address, CHAIN)
     assert [(entry.address, count, amount) for entry, count, amount in listed] == [(old, 1, 5 * USD), (new, 1, USD)]
+
+
+def test_what_a_page_shows_of_deposits(store: Store, ada: Customer) -> None:
+    """The address shown last with what was announced, and the deposits in the books with when they were credited."""
+    assert store.read_now(deposit_addresses.shown_to, ada.account_id, key_fingerprint="one") is None
+    address = _address(store, ada, amount_nano=7 * USD)
+    assert store.read_now(deposit_addresses.shown_to, ada.account_id, key_fingerprint="one") == ShownAddress(
+        address, 7 * USD
+    )
+    assert store.read_now(deposits.latest_of_account, ada.account_id, limit=5) == []
+    _settle(store, TokenTransfer(0, address, 5_000_000), TokenTransfer(1, address, 1_000_000))
+    latest = store.read_now(deposits.latest_of_account, ada.account_id, limit=5)
+    assert [(deposit.amount_nano, at_us) for deposit, at_us in latest] == [(5 * USD, NOW_US), (USD, NOW_US)]
 
 
 def test_an_account_keeps_its_address(store: Store, ada: Customer) -> None:
