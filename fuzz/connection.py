@@ -22,8 +22,8 @@ from fuzz.hand_loop import HandLoop
 from fuzz.readers import Answer, Headers, NotAnswers, agreed, answers_by_h11, requests_by_h11, without_framing
 from fuzz.streams import BYTEWISE_AT_MOST, pieces
 from fuzz.wire import split_seed
-from tokenbooth.http_connection import ClientConnection
 from tokenbooth.http_edge import Bounds, Edge
+from tokenbooth.uvicorn_connection import UvicornConnection
 
 BOUNDS: Final = Bounds(head_bytes=2_000, head_lines=20, body_bytes=3_000, all_bodies_bytes=2_500)
 _MOST_WAITING: Final = 128
@@ -85,7 +85,7 @@ class _Run:
         self.socket = Socket(self.loop)
         edge = Edge(self.servers, BOUNDS, lambda: "req")
         self.room = edge.room
-        connection = type("Connection", (ClientConnection,), {"edge": edge})
+        connection = type("Connection", (UvicornConnection,), {"edge": edge})
         self.connection = connection(_config(), ServerState(), {}, self.loop)
         self.connection.app = self.servers.application
         self.socket.protocol = self.connection
@@ -104,7 +104,7 @@ class _Run:
                 assert size <= BOUNDS.body_bytes, "a body is larger than it may be"
                 kept += size
         assert kept <= _PIECE_BYTES + 16 * BOUNDS.body_bytes
-        assert len(self.connection._turns) <= _MOST_WAITING
+        assert len(self.connection._ours._turns) <= _MOST_WAITING
 
     def end(self, *, drains: bool = True) -> None:
         """Nothing comes any more; the client reads what there is, or leaves it."""

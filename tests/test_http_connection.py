@@ -9,9 +9,9 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from tests.support.servers import serve
-from tokenbooth.http_connection import ClientConnection, connection_class
 from tokenbooth.http_edge import Bounds, Edge
 from tokenbooth.http_exchange import BodyTooLarge, ClientGone, HttpExchange, NoRoomForBody
+from tokenbooth.uvicorn_connection import UvicornConnection, connection_class
 
 UPGRADE = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: x\r\n"
 
@@ -99,7 +99,7 @@ async def no_asgi(scope: object, receive: object, send: object) -> None:
 @contextmanager
 def connection(
     bounds: Bounds | None = None, *, lane: EchoLane | None = None
-) -> Iterator[tuple[ClientConnection, HeldTransport, EchoLane]]:
+) -> Iterator[tuple[UvicornConnection, HeldTransport, EchoLane]]:
     """A connection that was just made."""
     lane = lane or EchoLane()
     config = uvicorn.Config(no_asgi, http="httptools", ws="none", lifespan="off", log_config=None)

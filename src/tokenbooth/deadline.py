@@ -10,23 +10,20 @@ _NEVER: Final = float("inf")
 class Deadline:
     """Calls `on_late` when its time has come, unless it was stopped or put off before."""
 
-    __slots__ = ("_at_s", "_loop", "_on_late", "_timer")
+    __slots__ = ("_at_s", "_loop", "_on_late", "_timer", "_timer_at_s")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_late: Callable[[], None]) -> None:
         self._loop = loop
         self._on_late = on_late
         self._at_s = _NEVER
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at_s = _NEVER
 
     def within(self, seconds: float) -> None:
         """It is late in so many seconds."""
-        self._at_s = self._loop.time() + seconds
-        timer = self._timer
-        if timer is None:
-            self._timer = self._loop.call_later(seconds, self._look)
-        elif timer.when() > self._at_s:
-            timer.cancel()
-            self._timer = self._loop.call_later(seconds, self._look)
+        at_s = self._at_s = self._loop.time() + seconds
+        if self._timer_at_s > at_s:
+            self._set(at_s, seconds)
 
     def stop(self) -> None:
         """It is never late."""
@@ -38,15 +35,23 @@ class Deadline:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+            self._timer_at_s = _NEVER
+
+    def _set(self, at_s: float, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, self._look)
+        self._timer_at_s = at_s
 
     def _look(self) -> None:
         """The timer has gone off: is it late, or only time to look again?"""
         self._timer = None
+        self._timer_at_s = _NEVER
         left_s = self._at_s - self._loop.time()
         if left_s == _NEVER:
             return
         if left_s > 0:
-            self._timer = self._loop.call_later(left_s, self._look)
+            self._set(self._at_s, left_s)
             return
         self._at_s = _NEVER
         self._on_late()

@@ -1,7 +1,7 @@
-"""The connection of a client: uvicorn's parser and life cycle, with bounds on everything that a client controls.
+"""The connection of a client: whose turn it is to be answered, and bounds on everything that a client controls.
 
-Requests under the paths of the data plane become `HttpExchange`s, without an ASGI scope; all others go to the ASGI
-application as uvicorn does it. Answers leave in the order of the requests. Only `tokenbooth.server` and tests import
+Requests under the paths of the data plane become `HttpExchange`s; all others are turns of the ASGI application, which
+`tokenbooth.uvicorn_connection` brings. Answers leave in the order of the requests. Only that module and tests import
 this.
 """
 
@@ -9,16 +9,14 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import ClassVar, Final, cast
-from urllib.parse import unquote
+from typing import Final, Protocol
+from urllib.parse import unquote, urlsplit
 
 import httptools
-from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from tokenbooth.deadline import Deadline
 from tokenbooth.http_edge import Edge
-from tokenbooth.http_exchange import HttpExchange
+from tokenbooth.http_exchange import HttpExchange, RawHeaders
 
 # Reading stops at the first number; a client that has sent more in one piece is cut off at the second.
 _PIPELINED_UNREAD: Final = 16
@@ -66,76 +64,129 @@ class _Stop(Exception):
     """Ends the parsing of what has arrived."""
 
 
-@dataclass(slots=True, eq=False)
-class _AsgiTurn:
+class AsgiTurn(Protocol):
     """A request for the ASGI application."""
-
-    cycle: RequestResponseCycle
-    app: ASGI3Application
 
     @property
     def began(self) -> bool:
         """Whether an answer has begun."""
-        return self.cycle.response_started
+        ...
+
+    def begin(self) -> None:
+        """It is its turn: let the application run."""
+        ...
+
+    def receive(self, body: bytes) -> None:
+        """A part of the body has arrived."""
+        ...
+
+    def received(self) -> None:
+        """The request is complete."""
+        ...
+
+    def end_connection(self) -> None:
+        """Its answer is the last one of the connection."""
+        ...
 
     def lost(self) -> None:
         """Nobody is there to answer."""
-        if not self.cycle.response_complete:
-            self.cycle.disconnected = True
-        self.cycle.message_event.set()
+        ...
 
 
-_Turn = HttpExchange | _AsgiTurn
+class Server(Protocol):
+    """What serves the connection, beside the lane."""
+
+    def asgi_turn(self, url: bytes, headers: RawHeaders, *, expects_continue: bool) -> AsgiTurn:
+        """A request for the ASGI application, whose head the parser has just read."""
+        ...
+
+    def default_headers(self) -> RawHeaders:
+        """The headers that every answer has; the same list while they are the same."""
+        ...
 
 
-class ClientConnection(HttpToolsProtocol):
-    """One connection of a client. `edge` is set by `connection_class`."""
+class Flow(Protocol):
+    """Who waits for whom."""
 
-    edge: ClassVar[Edge]
+    read_paused: bool
+    write_paused: bool
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See `asyncio.Protocol`."""
-        super().connection_made(cast("asyncio.Transport", transport))
-        self._bounds = self.edge.bounds
+    def pause_reading(self) -> None:
+        """Let the client wait."""
+        ...
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        ...
+
+
+_Turn = HttpExchange | AsgiTurn
+
+
+class ClientConnection:
+    """One connection of a client, from its beginning to its end.
+
+    Attributes:
+        parser: of what the client sends.
+    """
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        flow: Flow,
+        edge: Edge,
+        server: Server,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._transport = transport
+        self._flow = flow
+        self._edge = edge
+        self._server = server
+        self._bounds = edge.bounds
+        self.parser = _parser_for(self)
+        # Of the request that is arriving.
         self._phase = _NOTHING
-        self._fault: _Fault | None = None
-        self._closing = False
-        # Of the request that is arriving, without the piece in which it began, which may hold others too.
+        self._url = b""
+        self._headers: RawHeaders = []
+        self._expects_continue = False
+        # Without the piece in which it began, which may hold others too.
         self._fed_bytes = 0
         self._piece_bytes = 0
         self._is_new = False
         # A head that asks for an upgrade stops the parser; see `_go_on_parsing`.
         self._upgrading = False
         self._muted = False
-        self._reading = Deadline(self.loop, self._too_slow)
-        self._writing = Deadline(self.loop, self.abort)
+        self._fault: _Fault | None = None
+        self._closing = False
+        self._reading = Deadline(loop, self._too_slow)
+        self._writing = Deadline(loop, self.abort)
         # What is being answered, what the parser is in the body of, and what waits for its turn.
         self._current: _Turn | None = None
         self._receiving: _Turn | None = None
         self._turns: deque[_Turn] = deque()
-        self._made: list[_AsgiTurn] = []
-        self._common_of: list[tuple[bytes, bytes]] | None = None
+        self._common_of: RawHeaders | None = None
         self._common = b""
         self._reading.within(self._bounds.idle_s)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """See `asyncio.Protocol`."""
+    def lost(self) -> None:
+        """The connection is gone."""
         self._closing = True
         self._turns.clear()
         self._receiving = None
         self._reading.end()
         self._writing.end()
-        super().connection_lost(exc)
+        # They know each other, and would wait for the garbage collector.
+        self.parser = _NO_PARSER
         current, self._current = self._current, None
         if current is not None:
             current.lost()
 
-    def eof_received(self) -> None:
-        """See `asyncio.Protocol`. Who closes one half of a connection is taken for gone."""
+    def half_closed(self) -> None:
+        """The client has closed its half of the connection; it is taken for gone."""
         self._hang_up()
 
-    def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`."""
+    def receive(self, data: bytes) -> None:
+        """Bytes have arrived."""
         if self._is_deaf():
             return
         self._piece_bytes = len(data)
@@ -159,7 +210,7 @@ class ClientConnection(HttpToolsProtocol):
         if self._phase is _BODY:
             if self._fed_bytes > bounds.head_bytes + _FRAMING_FACTOR * bounds.body_bytes:
                 self._close_with(_BODY_TOO_LARGE)
-            elif not self.flow.read_paused:
+            elif not self._flow.read_paused:
                 self._reading.within(bounds.body_s)
         elif self._fed_bytes > bounds.head_bytes:
             self._close_with(_HEAD_TOO_LARGE)
@@ -181,27 +232,27 @@ class ClientConnection(HttpToolsProtocol):
         A new one is told of a request with the same framing, and will read its body.
         """
         self._upgrading = False
-        framing = b"".join(b"%b: %b\r\n" % header for header in self.headers if header[0] in _FRAMING_HEADERS)
-        self.parser = httptools.HttpRequestParser(self)
+        framing = b"".join(b"%b: %b\r\n" % header for header in self._headers if header[0] in _FRAMING_HEADERS)
+        self.parser = _parser_for(self)
         self._muted = True
         self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % framing)
         self._muted = False
 
     def on_message_begin(self) -> None:
-        """A request begins. The parts of it that only ASGI needs are made when it is for ASGI."""
+        """A request begins."""
         if self._muted:
             return
         self._phase = _HEAD
         self._is_new = True
         self._fed_bytes = 0
-        self.url = b""
-        self.expect_100_continue = False
-        self.headers = []
+        self._url = b""
+        self._expects_continue = False
+        self._headers = []
 
     def on_url(self, url: bytes) -> None:
         """A part of the target."""
         if not self._muted:
-            self.url += url
+            self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header. A trailer behind a body in chunks is dropped: nobody looks for one."""
@@ -209,8 +260,8 @@ class ClientConnection(HttpToolsProtocol):
             return
         name = name.lower()
         if name == b"expect" and value.strip().lower() == b"100-continue":
-            self.expect_100_continue = True
-        self.headers.append((name, value))
+            self._expects_continue = True
+        self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The head is there: whose request is it?"""
@@ -225,7 +276,11 @@ class ClientConnection(HttpToolsProtocol):
                 self._fault = _BAD
                 raise _Stop
         path = self._path()
-        turn = self._exchange(path) if self.edge.lane.takes(path) else self._asgi_turn()
+        turn: _Turn
+        if self._edge.lane.takes(path):
+            turn = self._exchange(path)
+        else:
+            turn = self._server.asgi_turn(self._url, self._headers, expects_continue=self._expects_continue)
         self._take_turn(turn)
         self._receiving = turn
         self._phase = _BODY
@@ -234,11 +289,10 @@ class ClientConnection(HttpToolsProtocol):
         """A part of a body."""
         self._upgrading = False
         receiving = self._receiving
-        if not isinstance(receiving, HttpExchange):
-            super().on_body(body)
+        if receiving is None:
             return
         receiving.receive(body)
-        if receiving.unwanted_bytes > _UNWANTED_BODY_BYTES:
+        if isinstance(receiving, HttpExchange) and receiving.unwanted_bytes > _UNWANTED_BODY_BYTES:
             self._pause()
 
     def on_message_complete(self) -> None:
@@ -247,29 +301,24 @@ class ClientConnection(HttpToolsProtocol):
             return
         receiving, self._receiving = self._receiving, None
         self._phase = _NOTHING
-        if isinstance(receiving, HttpExchange):
+        if receiving is not None:
             receiving.received()
-        else:
-            super().on_message_complete()
         self._reading.stop()
         if self._current is None:
             self._reading.within(self._bounds.idle_s)
 
-    def on_response_complete(self) -> None:
-        """ASGI's answer is complete."""
-        self.server_state.total_requests += 1
+    def answered(self) -> None:
+        """The answer to the current request is complete, and the connection stays open for the next one."""
         self._next_turn()
 
     def pause_writing(self) -> None:
         """The client does not read."""
-        super().pause_writing()
         self._writing.within(self._bounds.unread_s)
         if isinstance(self._current, HttpExchange):
             self._current.writable(False)
 
     def resume_writing(self) -> None:
         """The client reads again."""
-        super().resume_writing()
         if not self._closing:
             self._writing.stop()
         if isinstance(self._current, HttpExchange):
@@ -279,21 +328,21 @@ class ClientConnection(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """The server stops: end behind the answer that is under way, or now."""
-        match self._current:
-            case None:
-                self._hang_up()
-            case HttpExchange() as exchange:
-                exchange.keep_alive = False
-            case _AsgiTurn() as turn:
-                turn.cycle.keep_alive = False
+        current = self._current
+        if current is None:
+            self._hang_up()
+        elif isinstance(current, HttpExchange):
+            current.keep_alive = False
+        else:
+            current.end_connection()
 
     def write(self, data: bytes) -> None:
         """See `Line.write`."""
-        self.transport.write(data)
+        self._transport.write(data)
 
     def common_headers(self) -> bytes:
         """See `Line.common_headers`."""
-        headers = self.server_state.default_headers
+        headers = self._server.default_headers()
         if headers is not self._common_of:
             # The server makes a new list every second, for the date.
             self._common_of = headers
@@ -310,7 +359,7 @@ class ClientConnection(HttpToolsProtocol):
 
     def read_on(self) -> None:
         """See `Line.read_on`."""
-        flow = self.flow
+        flow = self._flow
         if flow.read_paused and self._fault is None and len(self._turns) < _PIPELINED_UNREAD:
             flow.resume_reading()
             if self._phase is _BODY:
@@ -319,22 +368,22 @@ class ClientConnection(HttpToolsProtocol):
     def abort(self) -> None:
         """See `Line.abort`."""
         self._closing = True
-        self.transport.abort()
+        self._transport.abort()
 
     def _pause(self) -> None:
         """Read no more for now. While we don't read, the client cannot be late."""
-        self.flow.pause_reading()
+        self._flow.pause_reading()
         self._reading.stop()
 
     def _path(self) -> str:
         """The path of the request, decoded.
 
         Raises:
-            UnicodeDecodeError, HttpParserInvalidURLError: there is none.
+            ValueError: there is none.
         """
-        url = self.url
+        url = self._url
         if not url.startswith(b"/"):
-            url = httptools.parse_url(url).path or b"/"
+            url = urlsplit(url).path or b"/"
         path = url.partition(b"?")[0].decode("ascii")
         return unquote(path) if "%" in path else path
 
@@ -346,10 +395,10 @@ class ClientConnection(HttpToolsProtocol):
         """
         bounds = self._bounds
         is_small = self._fed_bytes + self._piece_bytes <= bounds.head_bytes
-        if is_small and len(self.headers) <= bounds.head_lines:
+        if is_small and len(self._headers) <= bounds.head_lines:
             return
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if size > bounds.head_bytes or len(self.headers) > bounds.head_lines:
+        size = len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers)
+        if size > bounds.head_bytes or len(self._headers) > bounds.head_lines:
             self._fault = _HEAD_TOO_LARGE
             raise _Stop
 
@@ -360,31 +409,17 @@ class ClientConnection(HttpToolsProtocol):
             self,
             parser.get_method().decode("ascii"),
             path,
-            self.headers,
+            self._headers,
             is_1_1=is_1_1,
             keep_alive=is_1_1 and parser.should_keep_alive(),
-            expects_continue=is_1_1 and self.expect_100_continue,
+            expects_continue=is_1_1 and self._expects_continue,
             most_body_bytes=self._bounds.body_bytes,
-            room=self.edge.room,
+            room=self._edge.room,
         )
-
-    def _asgi_turn(self) -> _AsgiTurn:
-        """Let uvicorn make what it makes at the beginning of a request; it comes back with it at once."""
-        url, headers, expects_continue = self.url, self.headers, self.expect_100_continue
-        super().on_message_begin()
-        self.url, self.expect_100_continue = url, expects_continue
-        self.headers.extend(headers)
-        # The order of answers is kept here, so uvicorn must not look at the request before this one.
-        self.cycle = cast("RequestResponseCycle", None)
-        super().on_headers_complete()
-        return self._made.pop()
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._made.append(_AsgiTurn(cycle, app))
 
     def _take_turn(self, turn: _Turn) -> None:
         """Begin to serve a request now, or behind those before it, or when the client reads its answers."""
-        if self._current is None and not self.flow.write_paused:
+        if self._current is None and not self._flow.write_paused:
             self._begin(turn)
             return
         if len(self._turns) >= _PIPELINED_MOST:
@@ -397,19 +432,19 @@ class ClientConnection(HttpToolsProtocol):
     def _begin(self, turn: _Turn) -> None:
         self._current = turn
         if isinstance(turn, HttpExchange):
-            turn.write_paused = self.flow.write_paused
-            self.edge.lane.serve(turn)
+            turn.write_paused = self._flow.write_paused
+            self._edge.lane.serve(turn)
         else:
-            super()._start_asgi_task(turn.cycle, turn.app)
+            turn.begin()
 
     def _next_turn(self) -> None:
         self._current = None
         if self._closing:
             return
-        if self.transport.is_closing():
+        if self._transport.is_closing():
             # ASGI's answer was the last one.
             self._hang_up()
-        elif self.flow.write_paused:
+        elif self._flow.write_paused:
             return
         elif self._turns:
             self._begin(self._turns.popleft())
@@ -437,7 +472,7 @@ class ClientConnection(HttpToolsProtocol):
             return
         self._fault = fault
         self._reading.stop()
-        self.flow.resume_reading()
+        self._flow.resume_reading()
         half, self._receiving = self._receiving, None
         self._phase = _NOTHING
         if half is None:
@@ -456,29 +491,29 @@ class ClientConnection(HttpToolsProtocol):
 
     def _say_and_hang_up(self, fault: _Fault) -> None:
         if fault.status_line:
-            self.transport.write(
+            self._transport.write(
                 b"HTTP/1.1 %b\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
                 b"x-request-id: %b\r\nconnection: close\r\n\r\n%b"
-                % (fault.status_line, len(fault.text), self.edge.new_request_id().encode(), fault.text)
+                % (fault.status_line, len(fault.text), self._edge.new_request_id().encode(), fault.text)
             )
         self._closing = True
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
         self._writing.within(_LINGER_S)
 
     def _hang_up(self) -> None:
         """Close when what was written has left, but don't wait for ever for that."""
         self._closing = True
         self._reading.stop()
-        self.transport.close()
+        self._transport.close()
         self._writing.within(self._bounds.unread_s)
 
 
-def connection_class(edge: Edge) -> type[ClientConnection]:
-    """The class of the connections of one listener."""
+def _parser_for(connection: ClientConnection) -> httptools.HttpRequestParser:
+    """A parser that lets a request behind one with `Connection: close` be read; it is never answered."""
+    parser = httptools.HttpRequestParser(connection)
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    return parser
 
-    class Connection(ClientConnection):
-        pass
 
-    Connection.edge = edge
-    return Connection
+_NO_PARSER: Final = httptools.HttpRequestParser(object())
