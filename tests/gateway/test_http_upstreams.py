@@ -12,9 +12,9 @@ import trustme
 from tests.support.forward_proxy import forward_proxy
 from tests.support.raw_server import Handler, RawServer, raw_server, read_request
 from tokenbooth.catalog import Upstream
+from tokenbooth.gateway.dialing import Dialer
 from tokenbooth.gateway.http_upstreams import HttpUpstreams
 from tokenbooth.gateway.proxied_upstreams import ProxiedUpstreams, UpstreamsByWay
-from tokenbooth.gateway.upstream_connection import UpstreamConnection
 from tokenbooth.gateway.upstreams import (
     MAX_ANSWER_BYTES,
     ClientHungUp,
@@ -76,7 +76,7 @@ async def ask(upstreams: Upstreams, upstream: Upstream) -> bytes:
         await call.begin()
         return await call.read()
     finally:
-        await call.end()
+        call.end()
 
 
 def gather(pieces: list[bytes], most: int = 10**9) -> Callable[[bytes], bool]:
@@ -191,7 +191,7 @@ async def test_silence_in_the_middle_is_a_timeout() -> None:
         pieces: list[bytes] = []
         with pytest.raises(UpstreamTimedOut):
             await call.each(gather(pieces))
-        await call.end()
+        call.end()
         assert pieces == [b"x"]
 
 
@@ -219,7 +219,7 @@ async def test_an_interim_answer_is_passed_over() -> None:
         await call.begin()
         assert (call.status, call.header("link")) == (200, None)
         assert await call.read() == b"{}"
-        await call.end()
+        call.end()
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ async def test_parts_are_handed_over_as_they_arrive() -> None:
         call = call_to(upstreams, at(server), stream=True)
         await call.begin()
         await call.each(take)
-        await call.end()
+        call.end()
     assert parts == [b"p0", b"p1", b"p2"]
 
 
@@ -322,12 +322,12 @@ async def test_who_takes_may_stop_or_fail() -> None:
         pieces: list[bytes] = []
         await call.each(gather(pieces, most=1))
         assert pieces == [b"a"]
-        await call.end()
+        call.end()
         call = call_to(upstreams, at(server), stream=True)
         await call.begin()
         with pytest.raises(ZeroDivisionError):
             await call.each(fail)
-        await call.end()
+        call.end()
         assert server.connections == 2
 
 
@@ -352,7 +352,7 @@ async def test_an_interruption_ends_each_wait_once() -> None:
         call.interrupt()
         with pytest.raises(ClientHungUp):
             await begin
-        await call.end()
+        call.end()
         call = call_to(upstreams, at(server), stream=True)
         await call.begin()
         pieces: list[bytes] = []
@@ -368,7 +368,7 @@ async def test_an_interruption_ends_each_wait_once() -> None:
         await asyncio.sleep(0)
         assert not listening.done()
         listening.cancel()
-        await call.end()
+        call.end()
         assert pieces == [b"a"]
 
 
@@ -383,7 +383,7 @@ async def test_what_goes_wrong_with_the_last_part_is_told() -> None:
         await call.begin()
         with pytest.raises(ZeroDivisionError):
             await call.each(fail)
-        await call.end()
+        call.end()
 
 
 async def test_a_server_that_dies_in_its_work_is_not_asked_again() -> None:
@@ -412,21 +412,22 @@ async def test_a_body_in_small_chunks_is_whole() -> None:
 async def test_an_interruption_ends_the_connecting_too() -> None:
     """Who hung up while we connect is let go at once, and was not asked for anything."""
 
-    class Slow(HttpUpstreams):
-        async def connect(self, server: object) -> UpstreamConnection:
+    class Slow(Dialer):
+        async def connect(self, protocol: asyncio.Protocol, host: str, port: int, *, is_tls: bool) -> None:
             connecting.set()
             await asyncio.Event().wait()
-            raise AssertionError
 
     connecting = asyncio.Event()
-    call = call_to(Slow(PATIENT), Upstream("there", "http://127.0.0.1:1/v1", None, False), stream=True)
+    call = call_to(
+        HttpUpstreams(PATIENT, Slow(5)), Upstream("there", "http://127.0.0.1:1/v1", None, False), stream=True
+    )
     begin = asyncio.create_task(call.begin())
     await connecting.wait()
     call.interrupt()
     with pytest.raises(ClientHungUp):
         await begin
     assert not call.sent
-    await call.end()
+    call.end()
 
 
 async def test_an_interruption_before_the_connection_is_there_sends_nothing() -> None:
@@ -437,7 +438,7 @@ async def test_an_interruption_before_the_connection_is_there_sends_nothing() ->
         call.interrupt()
         with pytest.raises(ClientHungUp):
             await call.begin()
-        await call.end()
+        call.end()
     assert seen == []
 
 
@@ -478,7 +479,7 @@ async def test_a_pause_holds_the_server_back_and_is_no_silence() -> None:
         assert not taking.done()
         call.resume()
         await taking
-        await call.end()
+        call.end()
         assert taken == size
 
 
@@ -523,7 +524,7 @@ async def test_an_upstream_behind_a_proxy(monkeypatch: pytest.MonkeyPatch) -> No
         await call.begin()
         pieces: list[bytes] = []
         await call.each(gather(pieces))
-        await call.end()
+        call.end()
         assert pieces == [b"a"]
         target = f"POST http://127.0.0.1:{server.port}/v1/chat/completions HTTP/1.1"
         assert lines == [target, target]
@@ -554,12 +555,12 @@ async def test_a_proxied_call_can_be_interrupted_and_fails_like_others(monkeypat
 
         with pytest.raises(ClientHungUp):
             await call.each(take)
-        await call.end()
+        call.end()
         for expected in (UpstreamTimedOut, UpstreamBroke):
             call = call_to(upstreams, at(server), stream=True)
             with pytest.raises(expected):
                 await _stream(call)
-            await call.end()
+            call.end()
         await upstreams.close()
 
 

@@ -6,14 +6,15 @@ that only where the request was not applied; a server that dies in its work is n
 """
 
 import asyncio
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property, partial
-from typing import Final
+from functools import partial
+from typing import Final, cast
 from urllib.parse import urlsplit
 
 from tokenbooth.catalog import Upstream
+from tokenbooth.gateway.dialing import Dialer
+from tokenbooth.gateway.outbox import Outbox
 from tokenbooth.gateway.speech import Credential
 from tokenbooth.gateway.upstream_connection import UpstreamConnection
 from tokenbooth.gateway.upstreams import (
@@ -22,7 +23,6 @@ from tokenbooth.gateway.upstreams import (
     UpstreamBroke,
     UpstreamCall,
     UpstreamRequest,
-    UpstreamUnreachable,
     sent_headers,
 )
 
@@ -34,7 +34,6 @@ _KEPT_IDLE_S: Final = 30.0
 class _Server:
     """A server with what every request to it begins with, and its idle connections, the last used ones last."""
 
-    name: str
     host: str
     port: int
     is_tls: bool
@@ -63,7 +62,7 @@ class _Server:
 class HttpCall:
     """See `UpstreamCall`."""
 
-    __slots__ = ("_connecting", "_connection", "_interrupted", "_request", "_server", "_upstreams")
+    __slots__ = ("_begun", "_connecting", "_connection", "_interrupted", "_request", "_server", "_upstreams")
 
     def __init__(self, upstreams: "HttpUpstreams", server: _Server, request: bytes) -> None:
         self._upstreams = upstreams
@@ -72,11 +71,12 @@ class HttpCall:
         self._connecting: asyncio.Task[UpstreamConnection] | None = None
         self._connection: UpstreamConnection | None = None
         self._interrupted = False
+        self._begun = False
 
     @property
     def sent(self) -> bool:
         """See `UpstreamCall.sent`."""
-        return self._connection is not None
+        return self._connection is not None and self._connection.is_sent
 
     @property
     def status(self) -> int:
@@ -93,6 +93,8 @@ class HttpCall:
 
     async def begin(self) -> None:
         """See `UpstreamCall.begin`."""
+        self._begun = True
+        self._upstreams.calls += 1
         if self._server.idle:
             try:
                 await self._send_on(self._server.idle.pop())
@@ -122,7 +124,12 @@ class HttpCall:
 
     async def _send_on(self, connection: UpstreamConnection) -> None:
         self._connection = connection
-        connection.send(self._request, self._upstreams.timeouts.first_byte_s)
+        upstreams = self._upstreams
+        if upstreams.calls > 1:
+            connection.prepare(self._request, upstreams.timeouts.first_byte_s)
+            upstreams.outbox.add(connection)
+        else:
+            connection.send(self._request, upstreams.timeouts.first_byte_s)
         await connection.head()
 
     async def read(self) -> bytes:
@@ -151,8 +158,11 @@ class HttpCall:
         if self._connection is not None:
             self._connection.resume()
 
-    async def end(self) -> None:
-        """See `UpstreamCall.end`; it never waits."""
+    def end(self) -> None:
+        """See `UpstreamCall.end`."""
+        if self._begun:
+            self._begun = False
+            self._upstreams.calls -= 1
         connection, self._connection = self._connection, None
         if connection is not None and connection.release(_KEPT_IDLE_S):
             self._server.idle.append(connection)
@@ -164,10 +174,23 @@ class HttpCall:
 
 
 class HttpUpstreams:
-    """See `Upstreams`."""
+    """See `Upstreams`.
 
-    def __init__(self, timeouts: Timeouts) -> None:
+    Attributes:
+        timeouts: see there.
+        calls: how many are under way.
+        outbox: for requests of many calls at once; a call that is alone need not wait for the turn's end.
+    """
+
+    def __init__(self, timeouts: Timeouts, dialer: Dialer | None = None) -> None:
+        """Args:
+        timeouts: see there.
+        dialer: makes the connections.
+        """
         self.timeouts = timeouts
+        self.calls = 0
+        self.outbox = Outbox()
+        self._dialer = dialer or Dialer(timeouts.connect_s)
         self._servers: dict[Upstream, _Server] = {}
         self._open: set[UpstreamConnection] = set()
 
@@ -186,16 +209,9 @@ class HttpUpstreams:
         Raises:
             UpstreamUnreachable: there is none within the time for it.
         """
-        loop = asyncio.get_running_loop()
-        make = partial(UpstreamConnection, self.timeouts.idle_s, partial(self._lost, server))
-        try:
-            async with asyncio.timeout(self.timeouts.connect_s):
-                _, connection = await loop.create_connection(
-                    make, server.host, server.port, ssl=self._tls if server.is_tls else None
-                )
-        # A host that is no name at all fails as UnicodeError, a certificate as an OSError.
-        except (OSError, UnicodeError, TimeoutError) as failure:
-            raise UpstreamUnreachable(server.name) from failure
+        connection = UpstreamConnection(self.timeouts.idle_s, partial(self._lost, server))
+        protocol = cast("asyncio.Protocol", connection)
+        await self._dialer.connect(protocol, server.host, server.port, is_tls=server.is_tls)
         self._open.add(connection)
         return connection
 
@@ -210,11 +226,6 @@ class HttpUpstreams:
         for connection in list(self._open):
             connection.close()
 
-    @cached_property
-    def _tls(self) -> ssl.SSLContext:
-        # Reading the system's certificates takes long; only an upstream with TLS needs them.
-        return ssl.create_default_context()
-
     def _lost(self, server: _Server, connection: UpstreamConnection) -> None:
         self._open.discard(connection)
         if connection in server.idle:
@@ -225,7 +236,6 @@ def _server_of(upstream: Upstream) -> _Server:
     url = urlsplit(upstream.base_url)
     is_tls = url.scheme == "https"
     return _Server(
-        name=upstream.name,
         host=url.hostname or "",
         port=url.port or (443 if is_tls else 80),
         is_tls=is_tls,

@@ -36,7 +36,20 @@ _READ_BUFFER_BYTES: Final = 1
 class ProxiedCall:
     """See `UpstreamCall`."""
 
-    def __init__(self, name: str, request: AbstractAsyncContextManager[Response], timeouts: Timeouts) -> None:
+    def __init__(
+        self,
+        name: str,
+        request: AbstractAsyncContextManager[Response],
+        timeouts: Timeouts,
+        endings: "set[asyncio.Future[bool | None]]",
+    ) -> None:
+        """Args:
+        name: of the upstream.
+        request: to be sent.
+        timeouts: see there.
+        endings: where its end is kept while it is under way.
+        """
+        self._endings = endings
         self._name = name
         self._request = request
         self._timeouts = timeouts
@@ -106,11 +119,13 @@ class ProxiedCall:
         """See `UpstreamCall.resume`."""
         self._reading.set()
 
-    async def end(self) -> None:
-        """See `UpstreamCall.end`."""
+    def end(self) -> None:
+        """See `UpstreamCall.end`; the library ends it a moment later."""
         if self._response is not None:
             self._response = None
-            await self._request.__aexit__(None, None, None)
+            ending = asyncio.ensure_future(self._request.__aexit__(None, None, None))
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
 
     @property
     def _answering(self) -> Response:
@@ -153,6 +168,7 @@ class ProxiedUpstreams:
 
     def __init__(self, timeouts: Timeouts) -> None:
         self._timeouts = timeouts
+        self._endings: set[asyncio.Future[bool | None]] = set()
         self._client: Client = (
             ClientBuilder()
             .connect_timeout(timedelta(seconds=timeouts.connect_s))
@@ -174,10 +190,11 @@ class ProxiedUpstreams:
             .streamed_read_buffer_limit(_READ_BUFFER_BYTES)
             .build_streamed()
         )
-        return ProxiedCall(upstream.name, asked, self._timeouts)
+        return ProxiedCall(upstream.name, asked, self._timeouts, self._endings)
 
     async def close(self) -> None:
         """See `Upstreams.close`."""
+        await asyncio.gather(*self._endings, return_exceptions=True)
         await self._client.close()
 
 

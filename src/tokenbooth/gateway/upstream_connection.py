@@ -42,8 +42,8 @@ _COMPLETE: Final = _Phase.COMPLETE
 _LOST: Final = _Phase.LOST
 
 
-class UpstreamConnection(asyncio.Protocol):
-    """A connection, in the pool or with a call.
+class UpstreamConnection:
+    """A connection, in the pool or with a call; an `asyncio.Protocol` in all but its bases.
 
     Attributes:
         status: of the answer.
@@ -78,6 +78,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._interrupted = False
         self._deadline = Deadline(self._loop, self._too_late)
         self._sent_at_s = 0.0
+        self._unsent = b""
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self.has_answered = False
@@ -85,15 +86,30 @@ class UpstreamConnection(asyncio.Protocol):
 
     def send(self, request: bytes, first_byte_s: float) -> None:
         """Begin a call; its first byte has to come within `first_byte_s` seconds."""
-        assert self._transport is not None
+        self.prepare(request, first_byte_s)
+        self.write_out()
+
+    def prepare(self, request: bytes, first_byte_s: float) -> None:
+        """Begin a call as `send` does, but leave the writing to `write_out`."""
         self._phase = _HEAD
+        self._unsent = request
         self._head_bytes = 0
         self.headers = []
         self.has_answered = False
         self._interrupted = False
         self._sent_at_s = self._loop.time()
         self._deadline.within(first_byte_s)
-        self._transport.write(request)
+
+    def write_out(self) -> None:
+        """Write the request, unless the call has ended meanwhile, or the connection."""
+        if self._phase is _HEAD and self._transport is not None:
+            request, self._unsent = self._unsent, b""
+            self._transport.write(request)
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether the request of the call has left."""
+        return not self._unsent
 
     @property
     def was_stale(self) -> bool:
@@ -228,8 +244,17 @@ class UpstreamConnection(asyncio.Protocol):
         self._keep_alive = False
         self._wake()
         self._on_lost(self)
-        # They know each other.
-        del self._parser
+        # They know each other, and would wait for the garbage collector.
+        self._parser = _NO_PARSER
+
+    def eof_received(self) -> None:
+        """See `asyncio.Protocol`: the loop closes the connection."""
+
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol`: a request has been written as a whole."""
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
 
     def on_message_begin(self) -> None:
         """See `httptools.HttpResponseParser`."""
@@ -323,3 +348,6 @@ class UpstreamConnection(asyncio.Protocol):
             self.close()
         else:
             self._fail(UpstreamTimedOut("silence"))
+
+
+_NO_PARSER: Final = httptools.HttpResponseParser(object())

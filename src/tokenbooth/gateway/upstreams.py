@@ -5,7 +5,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from tokenbooth.catalog import Upstream
 from tokenbooth.gateway.speech import Credential
@@ -34,7 +34,8 @@ class ClientHungUp(Exception):
     """A wait for an upstream ended by `interrupt`, because nobody waits for the answer any more."""
 
 
-class UpstreamRequest(NamedTuple):
+@dataclass(init=False, slots=True)
+class UpstreamRequest:
     """What an upstream is asked.
 
     Attributes:
@@ -48,8 +49,22 @@ class UpstreamRequest(NamedTuple):
     path: str
     body: bytes
     stream: bool
-    credential: Credential = "authorization"
-    headers: Mapping[str, str] = _NO_HEADERS
+    credential: Credential
+    headers: Mapping[str, str]
+
+    def __init__(
+        self,
+        path: str,
+        body: bytes,
+        stream: bool,
+        credential: Credential = "authorization",
+        headers: Mapping[str, str] = _NO_HEADERS,
+    ) -> None:
+        self.path = path
+        self.body = body
+        self.stream = stream
+        self.credential = credential
+        self.headers = headers
 
 
 class AnswerHead(Protocol):
@@ -109,7 +124,7 @@ class UpstreamCall(AnswerHead, Protocol):
         """Read on."""
         ...
 
-    async def end(self) -> None:
+    def end(self) -> None:
         """End the call: its connection serves the next one if the answer was complete, else it is closed."""
         ...
 
