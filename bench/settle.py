@@ -24,7 +24,8 @@ from tokenbooth.domain.pricing import Price, TokenRates
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.admission import Admitted, Pool
 from tokenbooth.gateway.charge_log import ChargeLog
-from tokenbooth.gateway.chat_request import ChatRequest
+from tokenbooth.gateway.chat_request import ENDPOINT, ChatRequest
+from tokenbooth.gateway.flusher import Flusher
 from tokenbooth.gateway.prompt_ratio import PromptRatios
 from tokenbooth.gateway.settle import Counted, Settler
 from tokenbooth.gateway.state import AccountState, KeyState
@@ -60,20 +61,21 @@ async def _measure(store: Store, rounds: int) -> None:
     keys = _keys(bench_account(store))
     with tempfile.TemporaryDirectory() as directory:
         log = ChargeLog(Path(directory), first_number=1)
-        settler = Settler(store=store, clock=SystemClock(), log=log, ratios=PromptRatios(), max_unflushed=10_000)
+        flusher = Flusher(store=store, clock=SystemClock(), log=log, max_unflushed=10_000)
+        settler = Settler(clock=SystemClock(), log=log, ratios=PromptRatios(), flusher=flusher)
         for size in SIZES:
-            _report(size, [await _batch(settler, keys, size) for _ in range(rounds)])
+            _report(size, [await _batch(settler, flusher, keys, size) for _ in range(rounds)])
         log.close()
 
 
-async def _batch(settler: Settler, keys: list[KeyState], size: int) -> Cost:
+async def _batch(settler: Settler, flusher: Flusher, keys: list[KeyState], size: int) -> Cost:
     requests = [_admitted(keys, number) for number in range(size)]
     ids = [new_id(IdPrefix.REQUEST, time.time_ns() // 1_000) for _ in requests]
     began = time.thread_time()
     for admitted, request_id in zip(requests, ids, strict=True):
         settler.settle(admitted, _COUNTED, request_id=request_id, upstream="bench")
     settled, process = time.thread_time(), time.process_time()
-    assert await settler.drain(60)
+    assert await flusher.drain(60)
     loop_s = time.thread_time() - settled
     return Cost(settled - began, loop_s, time.process_time() - process - loop_s)
 
@@ -121,6 +123,7 @@ def _admitted(keys: list[KeyState], number: int) -> Admitted:
 
 def _request(model: str) -> ChatRequest:
     return ChatRequest(
+        endpoint=ENDPOINT,
         model=Model(model, _PRICE, _PRICE, (), 65_536, 8_192, 0, False, "max_tokens", frozenset()),
         fields={},
         stream=False,

@@ -6,21 +6,26 @@ the choices, the images and the text that are sent are no more than what was pri
 """
 
 import json
+import random
 from collections.abc import Iterator
 from typing import Final
 
 from tests.support.catalog_samples import sample_model
 from tests.support.formats import speaking
 from tokenbooth.catalog import Model
+from tokenbooth.clock import SystemClock
 from tokenbooth.gateway.body import decode_fields, encode_fields
 from tokenbooth.gateway.chat_request import model_name
 from tokenbooth.gateway.count_tokens import count_tokens
-from tokenbooth.gateway.endpoints import ENDPOINTS, refuse_unspoken
+from tokenbooth.gateway.endpoints import ENDPOINTS
 from tokenbooth.gateway.refusals import Refusal
+from tokenbooth.gateway.routing import Routing, rest_rules
 from tokenbooth.gateway.speech import PricedRequest, Speech
 from tokenbooth.gateway.translated_messages import TranslatedMessages
+from tokenbooth.settings import GatewaySettings
 
 Json = dict[str, object]
+_ROUTING: Final = Routing(rest_rules(GatewaySettings()), SystemClock(), random.Random(1))
 
 MAX_DEPTH: Final = 128
 UPSTREAM_MODEL: Final = "upstream-name"
@@ -72,7 +77,7 @@ def _read(body: bytes, path: str, model: Model) -> PricedRequest | None:
         fields = decode_fields(body, MAX_DEPTH)
         model_name(fields)
         request = ENDPOINTS[path].read(fields, model, len(body), [])
-        refuse_unspoken(request)
+        _ROUTING.attempt(request)
     except Refusal as refusal:
         _check_refusal(refusal)
         return None

@@ -24,7 +24,7 @@ def test_figures_are_rendered() -> None:
     metrics.show_reconcile(last_run_us=1_500_000, differences=2)
     rests = UpstreamHealth("two", "resting", 0, 3, 107.5, "HTTP 503", failed_calls=9)
     upstreams = [UpstreamHealth("one", "up", 4, 0, None, None), rests]
-    metrics.show_gateway(open_requests=5, upstreams=upstreams, now_us=100_000_000)
+    metrics.show_gateway(open_requests=5, charges_waiting=12, upstreams=upstreams, now_us=100_000_000)
     metrics.answered(200)
     metrics.answered(204)
     metrics.answered(503)
@@ -38,6 +38,7 @@ def test_figures_are_rendered() -> None:
         "tokenbooth_reconcile_last_run_seconds": 1.5,
         "tokenbooth_reconcile_differences": 2.0,
         "tokenbooth_open_requests": 5.0,
+        "tokenbooth_charges_waiting": 12.0,
         "tokenbooth_upstream_state up one": 1.0,
         "tokenbooth_upstream_state resting one": 0.0,
         "tokenbooth_upstream_state up two": 0.0,

@@ -232,6 +232,7 @@ class Application:
     async def _figures(self) -> bytes:
         self._parts.metrics.show_gateway(
             open_requests=self._gateway.open_requests,
+            charges_waiting=self._gateway.charges_waiting,
             upstreams=self._gateway.upstream_health(),
             now_us=self._parts.clock.now_us(),
         )

@@ -105,7 +105,6 @@ class HttpExchange:
         write_paused: whether the client does not read what was written so far.
         on_gone: called once when the client hangs up.
         on_writable: called with False when the client falls behind, with True when it has caught up.
-        waited: whether the body was not there yet when it was asked for.
     """
 
     __slots__ = (
@@ -129,7 +128,6 @@ class HttpExchange:
         "on_gone",
         "on_writable",
         "path",
-        "waited",
         "write_paused",
     )
 
@@ -164,7 +162,6 @@ class HttpExchange:
         self.write_paused = False
         self.on_gone: Callable[[], None] | None = None
         self.on_writable: Callable[[bool], None] | None = None
-        self.waited = False
         self._is_1_1 = is_1_1
         self._expects_continue = expects_continue
         self._most_body_bytes = most_body_bytes
@@ -236,6 +233,13 @@ class HttpExchange:
         if not self._complete:
             self._refuse_announced()
             await self._rest()
+        return self._take_body()
+
+    def body_now(self) -> bytes | None:
+        """See `body`; None when it has not arrived yet."""
+        return self._take_body() if self._complete else None
+
+    def _take_body(self) -> bytes:
         if self._body_size > self._most_body_bytes:
             raise BodyTooLarge(self._most_body_bytes)
         if self._no_room:
@@ -249,7 +253,6 @@ class HttpExchange:
                 raise BodyTooLarge(self._most_body_bytes)
 
     async def _rest(self) -> None:
-        self.waited = True
         self._wanted = True
         if self.gone:
             # What were counted now would never be given back.

@@ -6,11 +6,16 @@ Ids are prefixed and sort by their time of creation; they are no secrets. Keys c
 import random
 import secrets
 from enum import StrEnum
+from typing import Final
 
 from tokenbooth.domain.keys import ALPHABET, RANDOM_LENGTH, KeyKind, assemble
 
 # Seeded from the system's entropy at import; ids need to be unlike each other, not unguessable.
 _random = random.Random(secrets.randbits(128))  # noqa: S311
+
+_RANDOM_BITS: Final = 48
+# Seven for the time, which lasts for a thousand years, and six random ones.
+_ID_BYTES: Final = 13
 
 
 class IdPrefix(StrEnum):
@@ -31,7 +36,8 @@ class IdPrefix(StrEnum):
 
 def new_id(prefix: IdPrefix, now_us: int) -> str:
     """A new id; `now_us` (UTC microseconds) makes it sort by time."""
-    return f"{prefix}_{now_us:014x}{_random.getrandbits(48):012x}"
+    number = now_us << _RANDOM_BITS | _random.getrandbits(_RANDOM_BITS)
+    return prefix.value + "_" + number.to_bytes(_ID_BYTES).hex()
 
 
 def new_key(kind: KeyKind) -> str:

@@ -71,6 +71,9 @@ class Metrics:
         )
 
         self._open_requests = self._gauge("tokenbooth_open_requests", "Requests on the data plane now.")
+        self._charges_waiting = self._gauge(
+            "tokenbooth_charges_waiting", "Charges in the charge log that are not in the database yet."
+        )
         self._upstream_state = self._upstream_gauge(
             "tokenbooth_upstream_state", "1 for the state that an upstream is in.", "state"
         )
@@ -84,9 +87,12 @@ class Metrics:
             "tokenbooth_upstream_rest_seconds", "How much longer an upstream rests; 0 while it is up."
         )
 
-    def show_gateway(self, *, open_requests: int, upstreams: Iterable[UpstreamHealth], now_us: int) -> None:
+    def show_gateway(
+        self, *, open_requests: int, charges_waiting: int, upstreams: Iterable[UpstreamHealth], now_us: int
+    ) -> None:
         """Set the figures of the data plane; `now_us` in UTC microseconds."""
         self._open_requests.set(open_requests)
+        self._charges_waiting.set(charges_waiting)
         for health in upstreams:
             for state in get_args(UpstreamState):
                 self._upstream_state.labels(health.name, state).set(state == health.state)

@@ -4,6 +4,7 @@
 """
 
 import os
+import random
 
 import msgspec
 from hypothesis import given, settings
@@ -11,16 +12,20 @@ from hypothesis import strategies as st
 
 from tests.support.catalog_samples import sample_model
 from tests.support.formats import CHAT, messages_body, read_messages, speaking
+from tokenbooth.clock import SystemClock
 from tokenbooth.domain.usage import InvalidUsage, Usage
 from tokenbooth.gateway.body import decode_fields, encode_fields
 from tokenbooth.gateway.chat_request import model_name
 from tokenbooth.gateway.count_tokens import count_tokens
-from tokenbooth.gateway.endpoints import ENDPOINTS, refuse_unspoken
+from tokenbooth.gateway.endpoints import ENDPOINTS
 from tokenbooth.gateway.messages_meter import MessagesMeter
 from tokenbooth.gateway.meter import StreamMeter
 from tokenbooth.gateway.refusals import Refusal
 from tokenbooth.gateway.responses_meter import ResponsesMeter
+from tokenbooth.gateway.routing import Routing, rest_rules
+from tokenbooth.settings import GatewaySettings
 
+_ROUTING = Routing(rest_rules(GatewaySettings()), SystemClock(), random.Random(1))
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
 NAMES = (
     *("model", "messages", "input", "prompt", "system", "role", "content", "type", "text", "source", "data", "url"),
@@ -82,7 +87,7 @@ def test_any_body_is_read_or_refused(body: dict[str, object], path: str, asked: 
         fields = decode_fields(content, 128)
         model_name(fields)
         request = ENDPOINTS[path].read(fields, served, len(content), [])
-        refuse_unspoken(request)
+        _ROUTING.attempt(request)
     except Refusal as refused:
         _told(refused)
         return

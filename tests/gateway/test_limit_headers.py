@@ -9,7 +9,8 @@ from tokenbooth.domain.subscriptions import SubscriptionStatus, SubscriptionTerm
 from tokenbooth.domain.windows import Window
 from tokenbooth.gateway.admission import Pool
 from tokenbooth.gateway.limit_headers import duration, limit_lines
-from tokenbooth.gateway.state import AccountState, KeyState, SubscriptionState, Waiters
+from tokenbooth.gateway.state import AccountState, KeyState, SubscriptionState
+from tokenbooth.gateway.waiters import Waiters
 
 NOW_US = 1_000_000
 

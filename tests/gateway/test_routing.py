@@ -39,6 +39,13 @@ def routing(clock: FakeClock | None = None) -> Routing:
     return Routing(RULES, clock or FakeClock(), random.Random(7))
 
 
+def begin(choosing: Routing, request: PricedRequest) -> Attempt:
+    """A call that has chosen its first upstream."""
+    attempt = choosing.attempt(request)
+    attempt.begin()
+    return attempt
+
+
 def name(attempt: Attempt) -> str:
     """Where a call goes now."""
     return attempt.route.upstream.name
@@ -50,7 +57,7 @@ def test_the_traffic_is_shared_by_weight() -> None:
     choosing = routing()
     first, second = Counter[str](), Counter[str]()
     for _ in range(10_000):
-        attempt = choosing.begin(request)
+        attempt = begin(choosing, request)
         first[name(attempt)] += 1
         if name(attempt) == "a":
             assert attempt.move_on()
@@ -65,7 +72,7 @@ def test_each_upstream_is_asked_once() -> None:
     """Then there is none left, and the call stays where it is until it ends."""
     request = asking(upstream("a"), upstream("b"))
     choosing = routing()
-    attempt = choosing.begin(request)
+    attempt = begin(choosing, request)
     names = {name(attempt)}
     assert attempt.move_on()
     names.add(name(attempt))
@@ -83,15 +90,15 @@ def test_an_upstream_that_cannot_be_asked_is_none() -> None:
     deaf = upstream("deaf", formats=frozenset(("openai.embeddings",)))
     request = asking(deaf, upstream("a", max_concurrent=1), weights=(1_000, 1))
     choosing = routing()
-    choosing.refuse_busy(request)
-    attempt = choosing.begin(request)
+    choosing.attempt(request).refuse_busy()
+    attempt = begin(choosing, request)
 
     assert name(attempt) == "a"
     with pytest.raises(Refusal) as refused:
-        choosing.refuse_busy(request)
+        choosing.attempt(request).refuse_busy()
     assert (refused.value.status, refused.value.code, refused.value.retry_after_us) == (503, "overloaded", S)
     with pytest.raises(Refusal):
-        choosing.begin(request)
+        begin(choosing, request)
 
 
 def test_a_call_asks_one_resting_upstream_at_most() -> None:
@@ -99,7 +106,7 @@ def test_a_call_asks_one_resting_upstream_at_most() -> None:
     request = asking(upstream("a"), upstream("b"), upstream("c"))
     clock = FakeClock()
     choosing = routing(clock)
-    gone = [choosing.begin(request)]
+    gone = [begin(choosing, request)]
     for _ in range(2):
         gone[0].failed(UpstreamUnreachable("x"))
         assert gone[0].move_on()
@@ -108,7 +115,7 @@ def test_a_call_asks_one_resting_upstream_at_most() -> None:
     gone[0].end()
     assert len(resting) == 2
 
-    attempt = choosing.begin(request)
+    attempt = begin(choosing, request)
     assert name(attempt) not in resting
     attempt.failed(UpstreamUnreachable("x"))
     assert attempt.move_on()
@@ -121,9 +128,9 @@ def test_health_is_shared_by_the_models_of_an_upstream() -> None:
     shared = upstream("a")
     one, other = asking(shared), asking(shared, upstream("b"), weights=(1_000_000, 1))
     choosing = routing()
-    attempt = choosing.begin(one)
+    attempt = begin(choosing, one)
     attempt.failed(UpstreamUnreachable("x"))
     attempt.end()
 
-    assert name(choosing.begin(other)) == "b"
+    assert name(begin(choosing, other)) == "b"
     assert [(h.name, h.state) for h in choosing.report([one.model, other.model])] == [("a", "resting"), ("b", "up")]

@@ -1,11 +1,9 @@
 """What the gateway knows in memory: loaded once, bounded, never forgotten while money is under way."""
 
-import asyncio
-
 from tokenbooth.domain.allowance import Allowance
 from tokenbooth.domain.subscriptions import SubscriptionStatus, SubscriptionTerms
 from tokenbooth.domain.windows import Window
-from tokenbooth.gateway.state import States, SubscriptionState, Waiters
+from tokenbooth.gateway.state import States, SubscriptionState
 from tokenbooth.store.admission import AccountRow, KeyRow, LoadedKey, SubscriptionRow
 
 TERMS = SubscriptionTerms(SubscriptionStatus.ACTIVE, 10**18, None, None)
@@ -182,27 +180,3 @@ def test_terms_follow_the_store() -> None:
     state.refresh(SubscriptionRow("sub_1", "pro", ended))
 
     assert (state.plan_slug, state.terms) == ("pro", ended)
-
-
-async def test_waiters_are_woken_together() -> None:
-    """Everyone who waits looks again; who comes later waits for the next time."""
-    waiters = Waiters()
-    waiting = [asyncio.create_task(waiters.wait(30)) for _ in range(3)]
-    await asyncio.sleep(0)
-    waiters.wake()
-
-    assert await asyncio.gather(*waiting) == [True, True, True]
-    assert await waiters.wait(0) is False
-    waiters.wake()
-
-
-async def test_a_waiter_that_gave_up_disturbs_nobody() -> None:
-    """A cancelled wait leaves nothing that a wake-up would stumble over."""
-    waiters = Waiters()
-    task = asyncio.create_task(waiters.wait(30))
-    await asyncio.sleep(0)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    waiters.wake()
-
-    assert task.cancelled()

@@ -9,7 +9,6 @@ or two of them, always the same amount.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 
 @dataclass(slots=True)
@@ -29,25 +28,38 @@ class Allowance:
         return self.limit_nano - self.spent_nano
 
 
-@dataclass(slots=True)
+@dataclass(init=False, slots=True)
 class Hold:
     """An amount held on one or more allowances for one call; `open` until it is settled or released."""
 
     allowances: tuple[Allowance, ...]
     amount_nano: int
-    open: bool = True
+    open: bool
+
+    def __init__(self, allowances: tuple[Allowance, ...], amount_nano: int) -> None:
+        self.allowances = allowances
+        self.amount_nano = amount_nano
+        self.open = True
 
 
-class Settlement(NamedTuple):
+@dataclass(init=False, slots=True)
+class Settlement:
     """How a cost was divided: charged to the customer, or uncollected; both in nano-USD."""
 
     charged_nano: int
     uncollected_nano: int
 
+    def __init__(self, charged_nano: int, uncollected_nano: int) -> None:
+        self.charged_nano = charged_nano
+        self.uncollected_nano = uncollected_nano
+
 
 def free_nano(allowances: tuple[Allowance, ...]) -> int:
     """What one call may hold on all of them."""
-    return min([a.limit_nano - a.spent_nano - a.held_nano for a in allowances])
+    least_nano = allowances[0].free_nano()
+    for allowance in allowances[1:]:
+        least_nano = min(least_nano, allowance.free_nano())
+    return least_nano
 
 
 def hold(allowances: tuple[Allowance, ...], amount_nano: int) -> Hold | None:

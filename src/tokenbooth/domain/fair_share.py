@@ -6,7 +6,7 @@ hold pays; below a floor the call has to wait or is refused.
 """
 
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from tokenbooth.domain.money import divide_rounding_up
 from tokenbooth.domain.pricing import Price, affordable_output_tokens, worst_cost_nano
@@ -14,7 +14,8 @@ from tokenbooth.domain.pricing import Price, affordable_output_tokens, worst_cos
 _ONE_TOKEN_A_BYTE_BP: Final = 10_000
 
 
-class Demand(NamedTuple):
+@dataclass(init=False, slots=True)
+class Demand:
     """What a call may consume at most.
 
     Attributes:
@@ -33,17 +34,38 @@ class Demand(NamedTuple):
     output_ceiling: int
     floor_tokens: int
 
+    def __init__(
+        self,
+        text_bytes: int,
+        extra_tokens: int,
+        context_tokens: int,
+        choices: int,
+        output_ceiling: int,
+        floor_tokens: int,
+    ) -> None:
+        self.text_bytes = text_bytes
+        self.extra_tokens = extra_tokens
+        self.context_tokens = context_tokens
+        self.choices = choices
+        self.output_ceiling = output_ceiling
+        self.floor_tokens = floor_tokens
+
     def prompt_tokens(self, tokens_per_byte_bp: int) -> int:
         """The longest prompt at this ratio, in tokens; the ratio is in basis points (10,000 = one a byte)."""
         from_text = divide_rounding_up(self.text_bytes * tokens_per_byte_bp, _ONE_TOKEN_A_BYTE_BP)
         return min(self.context_tokens, from_text + self.extra_tokens)
 
 
-class Share(NamedTuple):
+@dataclass(init=False, slots=True)
+class Share:
     """What to hold (nano-USD), and the output ceiling per choice that it pays; None: the call's own stands."""
 
     amount_nano: int
     clamped_output_tokens: int | None
+
+    def __init__(self, amount_nano: int, clamped_output_tokens: int | None) -> None:
+        self.amount_nano = amount_nano
+        self.clamped_output_tokens = clamped_output_tokens
 
 
 @dataclass(frozen=True, slots=True)

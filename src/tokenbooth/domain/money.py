@@ -69,10 +69,10 @@ def _plain_text(value: int | str | Decimal) -> str:
 
 def format_usd(amount_nano: int, *, min_decimals: int = 2) -> str:
     """Write nano-USD as an exact decimal: at least `min_decimals` decimals, zeros beyond them cut ("25.00")."""
-    sign = "-" if amount_nano < 0 else ""
-    whole, fraction_nano = divmod(abs(amount_nano), NANO_PER_USD)
-    fraction = f"{fraction_nano:09d}".rstrip("0").ljust(min_decimals, "0")
-    return f"{sign}{whole}.{fraction}" if fraction else f"{sign}{whole}"
+    digits = str(abs(amount_nano)).rjust(10, "0")
+    fraction = digits[-9:].rstrip("0").ljust(min_decimals, "0")
+    text = digits[:-9] + "." + fraction if fraction else digits[:-9]
+    return "-" + text if amount_nano < 0 else text
 
 
 def divide_rounding_up(numerator: int, denominator: int) -> int:

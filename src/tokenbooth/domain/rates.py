@@ -12,12 +12,16 @@ from typing import Final
 SPAN_US: Final = 60_000_000
 
 
-@dataclass(slots=True)
+@dataclass(init=False, slots=True)
 class TokenEntry:
     """Tokens that one request counts for; corrected in place when the true number is known."""
 
     at_us: int
     tokens: int
+
+    def __init__(self, at_us: int, tokens: int) -> None:
+        self.at_us = at_us
+        self.tokens = tokens
 
 
 class RequestRate:

@@ -55,7 +55,7 @@ def from_openai(reported: Mapping[str, object]) -> Usage:
     details = _details(reported, "completion_tokens_details", "output_tokens_details")
     # Some servers count reasoning beside the completion; what we price is the completion that they report.
     reasoning = min(_count(details, "reasoning_tokens", default=0), completion) if details else 0
-    return Usage(prompt, completion, cached_tokens=cached, cache_write_tokens=cache_write, reasoning_tokens=reasoning)
+    return Usage(prompt, completion, cached, cache_write, reasoning)
 
 
 def _openai_cache(reported: Mapping[str, object]) -> tuple[int, int]:

@@ -5,7 +5,7 @@ Every route that can cost money comes through `Admission.admit`. What it returns
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from tokenbooth.catalog import Catalog
@@ -34,7 +34,8 @@ from tokenbooth.gateway.refusals import (
     unavailable,
 )
 from tokenbooth.gateway.speech import PricedRequest
-from tokenbooth.gateway.state import KeyState, SubscriptionState, Waiters
+from tokenbooth.gateway.state import KeyState, SubscriptionState
+from tokenbooth.gateway.waiters import Waiters
 from tokenbooth.store.admission import load_window_spent_nano
 from tokenbooth.store.engine import Store
 
@@ -42,7 +43,7 @@ _BYTES_PER_TOKEN_AT_ADMISSION: Final = 4
 _OUTPUT_TOKENS_AT_ADMISSION: Final = 1_024
 
 
-@dataclass(slots=True)
+@dataclass(init=False, slots=True)
 class Pool:
     """What pays a request: a window's budget, or credit; with the key's cap on top, if it has one.
 
@@ -56,14 +57,27 @@ class Pool:
     waiters: Waiters
     plan: Plan | None
     window: Window | None
-    allowances: tuple[Allowance, ...] = field(init=False)
+    allowances: tuple[Allowance, ...]
 
-    def __post_init__(self) -> None:
-        """Put together what is asked for several times in a request."""
-        self.allowances = (self.allowance,) if self.cap is None else (self.allowance, self.cap)
+    def __init__(
+        self,
+        kind: PoolKind,
+        allowance: Allowance,
+        cap: Allowance | None,
+        waiters: Waiters,
+        plan: Plan | None,
+        window: Window | None,
+    ) -> None:
+        self.kind = kind
+        self.allowance = allowance
+        self.cap = cap
+        self.waiters = waiters
+        self.plan = plan
+        self.window = window
+        self.allowances = (allowance,) if cap is None else (allowance, cap)
 
 
-@dataclass(slots=True)
+@dataclass(init=False, slots=True)
 class Admitted:
     """A request that may run: its price, its hold, and what has to be corrected at the end."""
 
@@ -76,6 +90,28 @@ class Admitted:
     requests: RequestRate | None
     tokens: TokenRate | None
     token_entry: TokenEntry | None
+
+    def __init__(
+        self,
+        key: KeyState,
+        request: PricedRequest,
+        price: Price,
+        pool: Pool,
+        hold: Hold,
+        clamped_output_tokens: int | None,
+        requests: RequestRate | None,
+        tokens: TokenRate | None,
+        token_entry: TokenEntry | None,
+    ) -> None:
+        self.key = key
+        self.request = request
+        self.price = price
+        self.pool = pool
+        self.hold = hold
+        self.clamped_output_tokens = clamped_output_tokens
+        self.requests = requests
+        self.tokens = tokens
+        self.token_entry = token_entry
 
 
 class Admission:
@@ -91,14 +127,12 @@ class Admission:
         grace_us: int,
         hold_share_percent: int,
         hold_wait_s: float,
-        refuse_busy: Callable[[PricedRequest], None],
     ) -> None:
         """Args:
         store, clock, catalog, ratios: what it decides with.
         grace_us: how long a subscription goes on while its renewal is unpaid, microseconds.
         hold_share_percent: the part of what is free that one call may hold.
         hold_wait_s: how long a call waits for money that is only held.
-        refuse_busy: raises a refusal when no upstream could be asked now.
         """
         self._store = store
         self._clock = clock
@@ -107,7 +141,6 @@ class Admission:
         self._grace_us = grace_us
         self._hold_share_percent = hold_share_percent
         self._hold_wait_s = hold_wait_s
-        self._refuse_busy = refuse_busy
 
     def check_access(self, key: KeyState) -> None:
         """Whether the key may call at all, before its body is looked at.
@@ -136,29 +169,23 @@ class Admission:
                 "The subscription of this key has ended or is unpaid. Renew it, or use a key of another subscription.",
             )
 
-    async def admit(self, key: KeyState, request: PricedRequest, pool: Pool) -> Admitted:
+    async def admit(
+        self, key: KeyState, request: PricedRequest, pool: Pool, refuse_busy: Callable[[], None]
+    ) -> Admitted:
         """Admit a request, waiting a moment for money that is only held.
 
         Args:
             key: who asks.
             request: for what.
             pool: what pays now; after a wait it is looked up again.
+            refuse_busy: raises a refusal when no upstream could be asked now.
 
         Raises:
             Refusal: a limit is reached, or the money does not suffice; nothing was consumed.
         """
-        price = self._catalog().price_for(request.model, pool.plan)
-        demand = Demand(
-            text_bytes=request.text_bytes,
-            extra_tokens=request.extra_tokens,
-            context_tokens=request.most_prompt_tokens,
-            choices=request.choices,
-            output_ceiling=request.output_ceiling,
-            floor_tokens=request.floor_tokens,
-        )
         give_up_at_us = None
         while True:
-            outcome = self._try(key, request, pool, price, demand)
+            outcome = self.admit_now(key, request, pool, refuse_busy)
             if isinstance(outcome, Admitted):
                 return outcome
             now_us = self._clock.monotonic_us()
@@ -174,12 +201,13 @@ class Admission:
             self.check_access(key)
             pool = await self.pool(key)
 
-    def _try(
-        self, key: KeyState, request: PricedRequest, pool: Pool, price: Price, demand: Demand
+    def admit_now(
+        self, key: KeyState, request: PricedRequest, pool: Pool, refuse_busy: Callable[[], None]
     ) -> Admitted | TooLittle:
-        """One try, without a pause: rates are asked, money is held, then the rates count it."""
+        """One try, without a pause: rates are asked, money is held, then the rates count it; see `admit`."""
         now_us = self._clock.monotonic_us()
         requests, tokens, scope = rates_of(key)
+        price = self._catalog().price_for(request.model, pool.plan)
         counted = _tokens_at_admission(request)
         if requests is not None and (wait_us := requests.wait_us(now_us)):
             raise rate_limited("requests", scope, requests.used(now_us), requests.limit, wait_us)
@@ -187,7 +215,7 @@ class Admission:
             raise rate_limited("tokens", scope, tokens.used(now_us), tokens.limit, wait)
         decided = share(
             price,
-            demand,
+            _demand(request),
             free_nano=free_nano(pool.allowances),
             hold_share_percent=self._hold_share_percent,
             tokens_per_byte_bp=self._ratios.basis_points(request.model.name),
@@ -195,7 +223,7 @@ class Admission:
         if isinstance(decided, TooLittle):
             return decided
         # The last question before anything is consumed; from here to the upstream there is no pause.
-        self._refuse_busy(request)
+        refuse_busy()
         held = hold(pool.allowances, decided.amount_nano)
         if held is None:
             return TooLittle(decided.amount_nano)
@@ -214,26 +242,36 @@ class Admission:
             token_entry=None if tokens is None else tokens.admit(now_us, counted),
         )
 
+    def pool_now(self, key: KeyState) -> Pool | None:
+        """See `pool`; None when the store has to be asked first."""
+        subscription = key.subscription
+        if subscription is None:
+            return Pool(PoolKind.CREDIT, key.account.credit, key.cap, key.account.waiters, plan=None, window=None)
+        plan, window = self._window_now(subscription)
+        if window.start_us not in subscription.windows:
+            return None
+        return _window_pool(key, subscription, plan, window)
+
     async def pool(self, key: KeyState) -> Pool:
         """What pays the key's requests now.
 
         Raises:
             Refusal: the store is away and the window is not known.
         """
-        subscription = key.subscription
-        if subscription is None:
-            return Pool(PoolKind.CREDIT, key.account.credit, key.cap, key.account.waiters, plan=None, window=None)
+        pool, subscription = self.pool_now(key), key.subscription
+        if pool is not None:
+            return pool
+        assert subscription is not None  # credit is always known
+        plan, window = self._window_now(subscription)
+        await self._load_window(subscription, window)
+        return _window_pool(key, subscription, plan, window)
+
+    def _window_now(self, subscription: SubscriptionState) -> tuple[Plan, Window]:
         plan = self._catalog().plans.get(subscription.plan_slug)
         if plan is None:
             raise unavailable()
         _follow_plan(subscription, plan)
-        window = window_at(self._clock.now_us(), plan.window_us)
-        if window.start_us not in subscription.windows:
-            await self._load_window(subscription, window)
-        allowance = subscription.known_window(window, plan.budget_nano)
-        if allowance is None:
-            raise unavailable()
-        return Pool(PoolKind.WINDOW, allowance, key.cap, subscription.waiters, plan, window)
+        return plan, window_at(self._clock.now_us(), plan.window_us)
 
     async def _load_window(self, subscription: SubscriptionState, window: Window) -> None:
         try:
@@ -265,6 +303,13 @@ def rates_of(key: KeyState) -> tuple[RequestRate | None, TokenRate | None, str]:
     return key.requests, key.tokens, "key"
 
 
+def _window_pool(key: KeyState, subscription: SubscriptionState, plan: Plan, window: Window) -> Pool:
+    allowance = subscription.known_window(window, plan.budget_nano)
+    if allowance is None:
+        raise unavailable()
+    return Pool(PoolKind.WINDOW, allowance, key.cap, subscription.waiters, plan, window)
+
+
 def _follow_plan(subscription: SubscriptionState, plan: Plan) -> None:
     """The plan's limits of today hold from the next admission on."""
     subscription.requests.limit = plan.rpm
@@ -274,6 +319,17 @@ def _follow_plan(subscription: SubscriptionState, plan: Plan) -> None:
         subscription.tokens = TokenRate(plan.tpm)
     else:
         subscription.tokens.limit = plan.tpm
+
+
+def _demand(request: PricedRequest) -> Demand:
+    return Demand(
+        text_bytes=request.text_bytes,
+        extra_tokens=request.extra_tokens,
+        context_tokens=request.most_prompt_tokens,
+        choices=request.choices,
+        output_ceiling=request.output_ceiling,
+        floor_tokens=request.floor_tokens,
+    )
 
 
 def _tokens_at_admission(request: PricedRequest) -> int:

@@ -18,7 +18,7 @@ import structlog
 from tokenbooth.catalog import Catalog, Model
 from tokenbooth.clock import Clock
 from tokenbooth.gateway import anthropic, openai
-from tokenbooth.gateway.admission import Admission
+from tokenbooth.gateway.admission import Admission, Admitted
 from tokenbooth.gateway.authenticate import MAX_KEYS, Keyring, presented_key
 from tokenbooth.gateway.body import Fields, body_too_large, decode_fields, refuse_compressed
 from tokenbooth.gateway.call import Call
@@ -26,8 +26,9 @@ from tokenbooth.gateway.changes import ChangeFeed
 from tokenbooth.gateway.charge_log import ChargeLog, DirectoryLock, next_number, read_back
 from tokenbooth.gateway.chat_request import model_name
 from tokenbooth.gateway.count_tokens import count_tokens
-from tokenbooth.gateway.endpoints import ANTHROPIC_PREFIX, ENDPOINTS, face_of, refuse_unspoken
+from tokenbooth.gateway.endpoints import ANTHROPIC_PREFIX, ENDPOINTS, face_of
 from tokenbooth.gateway.exchange import Exchange
+from tokenbooth.gateway.flusher import Flusher
 from tokenbooth.gateway.prompt_ratio import PromptRatios
 from tokenbooth.gateway.refusals import Category, Refusal, no_room_for_body, too_many_requests, unavailable
 from tokenbooth.gateway.relay import Relay
@@ -97,7 +98,6 @@ class Gateway:
             grace_us=grace_us,
             hold_share_percent=settings.hold_share_percent,
             hold_wait_s=settings.hold_wait_ms / 1_000,
-            refuse_busy=self._routing.refuse_busy,
         )
         self._open: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -121,6 +121,11 @@ class Gateway:
         return len(self._open)
 
     @property
+    def charges_waiting(self) -> int:
+        """Charges that are in the log, and not in the store yet."""
+        return self._flusher.waiting
+
+    @property
     def key_look_ups(self) -> int:
         """How often the store was asked for a key since the start."""
         return self._keyring.look_ups
@@ -132,6 +137,7 @@ class Gateway:
             DataDirectoryLocked: another process runs on the directory.
             StoreUnavailable: the store does not answer.
         """
+        self._loop = asyncio.get_running_loop()
         self._lock = DirectoryLock(self._data_dir)
         try:
             await self._replay()
@@ -139,23 +145,22 @@ class Gateway:
             self._lock.release()
             raise
         self._charge_log = ChargeLog(self._data_dir, first_number=next_number(self._data_dir))
-        self._settler = Settler(
+        self._flusher = Flusher(
             store=self._store,
             clock=self._clock,
             log=self._charge_log,
-            ratios=self._ratios,
             max_unflushed=self._settings.max_unflushed_charges,
         )
+        self._settler = Settler(clock=self._clock, log=self._charge_log, ratios=self._ratios, flusher=self._flusher)
         self._relay = Relay(
             self._upstreams,
             self._settler,
-            self._routing,
             max_draining=self._settings.max_draining,
             keep_alive_s=self._settings.keep_alive_s,
         )
         await self._feed.start()
         self._tasks = [
-            asyncio.create_task(self._settler.run(), name="flusher"),
+            asyncio.create_task(self._flusher.run(), name="flusher"),
             asyncio.create_task(self._feed.run(), name="change-feed"),
         ]
 
@@ -166,7 +171,7 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if not await self._settler.drain(_FLUSH_AT_STOP_S):
+        if not await self._flusher.drain(_FLUSH_AT_STOP_S):
             _log.warning("charges_left", note="The database is away; the charge log keeps them for the next start.")
         self._charge_log.close()
         await self._upstreams.close()
@@ -182,7 +187,7 @@ class Gateway:
 
     async def settled(self) -> None:
         """See `tokenbooth.live.Live.settled`."""
-        await self._settler.settled()
+        await self._flusher.settled()
 
     async def changed(self) -> None:
         """See `tokenbooth.live.Live.changed`."""
@@ -204,7 +209,7 @@ class Gateway:
     def serve(self, exchange: HttpExchange) -> None:
         """Serve one HTTP request, in a task of its own."""
         call = Call(exchange, new_id(IdPrefix.REQUEST, self._clock.now_us()))
-        call.task = asyncio.get_running_loop().create_task(self._run(call))
+        call.task = self._loop.create_task(self._run(call))
         self._open.add(call.task)
 
     async def _run(self, call: Call) -> None:
@@ -254,19 +259,27 @@ class Gateway:
     async def _authenticate(self, call: Call) -> KeyState:
         presented = presented_key(call.http.headers)
         key = self._keyring.known(presented) or await self._keyring.find(presented)
+        self._let_in(call, key)
+        return key
+
+    def _let_in(self, call: Call, key: KeyState) -> None:
         stale_us = self._clock.monotonic_us() - self._feed.synced_at_us
         if stale_us > self._settings.stale_key_ttl_s * 1_000_000:
             raise unavailable()
         call.key = key
         self._admission.check_access(key)
-        return key
 
     async def _read(self, call: Call) -> tuple[KeyState, Fields, Model, int]:
         """The key, the top level of the body, the model that it names, and the size of the body in bytes."""
-        key = await self._authenticate(call)
-        refuse_compressed(call.http.headers)
-        body = await call.http.body()
-        if call.http.waited:
+        headers = call.http.headers
+        presented = presented_key(headers)
+        known = self._keyring.known(presented)
+        key = await self._keyring.find(presented) if known is None else known
+        self._let_in(call, key)
+        refuse_compressed(headers)
+        body = call.http.body_now()
+        if body is None:
+            body = await call.http.body()
             # A body may take minutes to arrive, and the key may have ended meanwhile.
             key = await self._authenticate(call)
         fields = decode_fields(body, self._settings.max_json_depth)
@@ -280,7 +293,7 @@ class Gateway:
         key, fields, model, body_bytes = await self._read(call)
         endpoint = ENDPOINTS[call.path]
         request = endpoint.read(fields, model, body_bytes, call.http.headers)
-        refuse_unspoken(request)
+        attempt = self._routing.attempt(request)
         if not self._settler.accepts():
             raise unavailable()
         limit = self._settings.max_streams_per_key
@@ -288,14 +301,17 @@ class Gateway:
         # From here on the key's state must not be dropped from memory, also while the call waits for money.
         key.account.in_use += 1
         try:
-            call.pool = await self._admission.pool(key)
-            admitted = await self._admission.admit(key, request, call.pool)
-            call.pool = admitted.pool
+            pool = call.pool = self._admission.pool_now(key) or await self._admission.pool(key)
+            admitted = self._admission.admit_now(key, request, pool, attempt.refuse_busy)
+            if not isinstance(admitted, Admitted):
+                admitted = await self._admission.admit(key, request, pool, attempt.refuse_busy)
+                call.pool = admitted.pool
             await self._relay.run(
                 Exchange(
                     request_id=call.request_id,
                     admitted=admitted,
                     http=call.http,
+                    attempt=attempt,
                     endpoint=endpoint,
                     clock=self._clock,
                     stream_slot=slot,

@@ -155,13 +155,18 @@ class Segment:
 
 
 class ChargeLog:
-    """Appends charges and forgets them when they are committed. Used on the event loop; only fsync runs in a thread."""
+    """Appends charges and forgets them when they are committed. Used on the event loop; only fsync runs in a thread.
+
+    Attributes:
+        is_full: whether the last record could not be written; reset it to try again.
+    """
 
     def __init__(self, data_dir: Path, *, first_number: int) -> None:
         """Args:
         data_dir: the locked data directory.
         first_number: the number of the first segment; larger than any that still lies there.
         """
+        self.is_full = False
         self._directory = data_dir / DIRECTORY_NAME
         self._directory.mkdir(parents=True, exist_ok=True)
         self._number = first_number
@@ -180,6 +185,7 @@ class ChargeLog:
             ChargeLogFull: the record is not on disk, and no part of it either.
         """
         record = encode_record(charge)
+        self.is_full = True
         if self._sync_failed:
             raise ChargeLogFull("the disk does not take what was written")
         try:
@@ -193,6 +199,7 @@ class ChargeLog:
                 raise ChargeLogFull("only a part of the record could be written")
         except OSError as failure:
             raise ChargeLogFull(str(failure)) from failure
+        self.is_full = False
         segment.size_bytes += written
         segment.uncommitted += 1
         # Setting it takes a lock. The syncer clears it before it syncs, so while it is set this record is still ahead.

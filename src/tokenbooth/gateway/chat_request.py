@@ -1,7 +1,6 @@
 """Reading a chat completion request: what decides about its price, and what is refused because nobody priced it."""
 
 import re
-from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from tokenbooth.catalog import Model
@@ -64,11 +63,11 @@ _WATCHED: Final = _MONEY_FIELDS | REFUSED_FIELDS
 _FREE_TOOLS: Final = frozenset(("function", "custom"))
 
 
-@dataclass(slots=True)
 class ChatRequest(OpenAIRequest):
     """A chat request that may be priced."""
 
-    endpoint: ClassVar[str] = ENDPOINT
+    __slots__ = ()
+
     wire: ClassVar[str] = "openai.chat"
     path: ClassVar[str] = "/chat/completions"
     answer_text: ClassVar[re.Pattern[bytes]] = StreamMeter.TEXT
@@ -117,6 +116,7 @@ def read_chat_request(fields: Fields, model: Model, body_bytes: int) -> ChatRequ
     floor = REASONING_OUTPUT_FLOOR if model.reasoning or "reasoning_effort" in fields else OUTPUT_FLOOR
     parts = read_messages(fields, model)
     return ChatRequest(
+        endpoint=ENDPOINT,
         model=model,
         fields=fields,
         stream=stream,

@@ -38,11 +38,11 @@ class CompletionMeter(StreamMeter):
     TEXT: ClassVar[re.Pattern[bytes]] = texts_named("text", "reasoning", "reasoning_content")
 
 
-@dataclass(slots=True)
 class CompletionsRequest(OpenAIRequest):
     """A completions request that may be priced."""
 
-    endpoint: ClassVar[str] = "completions"
+    __slots__ = ()
+
     wire: ClassVar[str] = "openai.completions"
     path: ClassVar[str] = "/completions"
     answer_text: ClassVar[re.Pattern[bytes]] = CompletionMeter.TEXT
@@ -71,6 +71,7 @@ def read_completions_request(fields: Fields, model: Model, body_bytes: int) -> C
     inputs = read_inputs(fields, "prompt", MAX_PROMPTS)
     asked = positive(fields, "max_tokens", MAX_CEILING)
     return CompletionsRequest(
+        endpoint="completions",
         model=model,
         fields=fields,
         stream=stream,

@@ -1,7 +1,6 @@
 """Reading an embeddings request: inputs only, nothing is written and nothing is streamed."""
 
 import re
-from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from tokenbooth.catalog import Model
@@ -19,11 +18,11 @@ _WATCHED: Final = _MONEY | _REFUSED
 _NO_TEXT: Final = re.compile(rb"(?!)")
 
 
-@dataclass(slots=True)
 class EmbeddingsRequest(OpenAIRequest):
     """An embeddings request that may be priced."""
 
-    endpoint: ClassVar[str] = "embeddings"
+    __slots__ = ()
+
     wire: ClassVar[str] = "openai.embeddings"
     path: ClassVar[str] = "/embeddings"
     answer_text: ClassVar[re.Pattern[bytes]] = _NO_TEXT
@@ -46,6 +45,7 @@ def read_embeddings_request(fields: Fields, model: Model, body_bytes: int) -> Em
         raise invalid_request("invalid_parameter", "Embeddings cannot be streamed. Remove 'stream'.", "stream")
     inputs = read_inputs(fields, "input", MAX_INPUTS)
     return EmbeddingsRequest(
+        endpoint="embeddings",
         model=model,
         fields=fields,
         stream=False,

@@ -19,7 +19,7 @@ from tokenbooth.gateway.completions_request import read_completions_request
 from tokenbooth.gateway.embeddings_request import read_embeddings_request
 from tokenbooth.gateway.limit_headers import limit_lines
 from tokenbooth.gateway.messages_request import RawHeaders, read_messages_request
-from tokenbooth.gateway.refusals import Refusal, invalid_request
+from tokenbooth.gateway.refusals import Refusal
 from tokenbooth.gateway.responses_request import read_responses_request
 from tokenbooth.gateway.speech import PricedRequest
 from tokenbooth.gateway.state import KeyState
@@ -34,16 +34,12 @@ class Face:
     Attributes:
         error: status and body of a refusal, given our request id.
         limit_lines: the header lines that tell a key its limits.
-        id_format: the header lines that carry our request id, under each name that the format's SDKs look for.
+        id_lines: the header lines that carry our request id, under each name that the format's SDKs look for.
     """
 
     error: Callable[[Refusal, str], tuple[int, bytes]]
     limit_lines: Callable[[KeyState, Pool | None, Clock], bytes]
-    id_format: bytes
-
-    def id_lines(self, request_id: str) -> bytes:
-        """The header lines that carry our request id."""
-        return self.id_format % {b"id": request_id.encode()}
+    id_lines: Callable[[str], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,29 +62,16 @@ def face_of(path: str) -> Face:
     return ANTHROPIC if path.startswith(ANTHROPIC_PREFIX) else OPENAI
 
 
-def refuse_unspoken(request: PricedRequest) -> None:
-    """Refuse a request that none of its model's upstreams can be asked.
-
-    Raises:
-        Refusal: so it is.
-    """
-    for route in request.model.routes:
-        if request.speech(route.upstream.formats) is not None:
-            return
-    raise invalid_request(
-        "unsupported_endpoint",
-        f"The model '{request.model.name}' is not served in this format ({request.endpoint}) here. "
-        "Use another endpoint, or another model.",
-        "model",
-    )
-
-
 def _openai_error(refusal: Refusal, request_id: str) -> tuple[int, bytes]:
     return refusal.status, openai.error_body(refusal)
 
 
 def _openai_limits(key: KeyState, pool: Pool | None, clock: Clock) -> bytes:
     return limit_lines(key, pool, clock.monotonic_us())
+
+
+def _openai_id(request_id: str) -> bytes:
+    return b"x-request-id: %b\r\n" % request_id.encode()
 
 
 def _anthropic_error(refusal: Refusal, request_id: str) -> tuple[int, bytes]:
@@ -99,6 +82,11 @@ def _anthropic_limits(key: KeyState, pool: Pool | None, clock: Clock) -> bytes:
     return anthropic.all_limit_lines(key, pool, clock.monotonic_us(), clock.now_us())
 
 
+def _anthropic_id(request_id: str) -> bytes:
+    encoded = request_id.encode()
+    return b"x-request-id: %b\r\nrequest-id: %b\r\n" % (encoded, encoded)
+
+
 def _responses_error_event(refusal: Refusal) -> bytes:
     """The format's own event, with the error also where its SDK looks for one in any stream."""
     error = msgspec.json.decode(openai.error_body(refusal), type=dict[str, dict[str, object]])["error"]
@@ -106,8 +94,8 @@ def _responses_error_event(refusal: Refusal) -> bytes:
     return b"event: error\ndata: " + msgspec.json.encode({**event, "error": error}) + b"\n\n"
 
 
-OPENAI: Final = Face(_openai_error, _openai_limits, b"x-request-id: %(id)b\r\n")
-ANTHROPIC: Final = Face(_anthropic_error, _anthropic_limits, b"x-request-id: %(id)b\r\nrequest-id: %(id)b\r\n")
+OPENAI: Final = Face(_openai_error, _openai_limits, _openai_id)
+ANTHROPIC: Final = Face(_anthropic_error, _anthropic_limits, _anthropic_id)
 ENDPOINTS: Final[Mapping[str, Endpoint]] = {
     "/v1/chat/completions": Endpoint(
         lambda fields, model, size, _: read_chat_request(fields, model, size), OPENAI, openai.error_event

@@ -5,17 +5,19 @@ from dataclasses import dataclass
 from tokenbooth.clock import Clock
 from tokenbooth.gateway.admission import Admitted
 from tokenbooth.gateway.endpoints import Endpoint
+from tokenbooth.gateway.routing import Attempt
 from tokenbooth.gateway.stream_slots import StreamSlot
 from tokenbooth.gateway.upstreams import ClientHungUp, UpstreamCall
 from tokenbooth.http_exchange import HttpExchange
 
 
-@dataclass(slots=True)
+@dataclass(init=False, slots=True)
 class Exchange:
     """One admitted request on its way: whom to answer, and what is known so far.
 
     Attributes:
         http: the client's request and its answer.
+        attempt: its way through the upstreams.
         upstream: the name of the one that is asked, or answers.
         call: the call to it.
         asked: whether an upstream works on it, and its prompt is to be paid.
@@ -27,14 +29,38 @@ class Exchange:
     request_id: str
     admitted: Admitted
     http: HttpExchange
+    attempt: Attempt
     endpoint: Endpoint
     clock: Clock
-    upstream: str = ""
-    call: UpstreamCall | None = None
-    asked: bool = False
-    stops_with_client: bool = False
-    parts_sent: int = 0
-    stream_slot: StreamSlot | None = None
+    stream_slot: StreamSlot | None
+    upstream: str
+    call: UpstreamCall | None
+    asked: bool
+    stops_with_client: bool
+    parts_sent: int
+
+    def __init__(
+        self,
+        request_id: str,
+        admitted: Admitted,
+        http: HttpExchange,
+        attempt: Attempt,
+        endpoint: Endpoint,
+        clock: Clock,
+        stream_slot: StreamSlot | None,
+    ) -> None:
+        self.request_id = request_id
+        self.admitted = admitted
+        self.http = http
+        self.attempt = attempt
+        self.endpoint = endpoint
+        self.clock = clock
+        self.stream_slot = stream_slot
+        self.upstream = ""
+        self.call = None
+        self.asked = False
+        self.stops_with_client = False
+        self.parts_sent = 0
 
     def watch(self) -> None:
         """From now on the call ends when the client hangs up; what waits for it raises `ClientHungUp`.

@@ -1,12 +1,16 @@
 """The headers that tell a client its limits: requests, tokens, money."""
 
 from functools import lru_cache
+from typing import Final
 
 from tokenbooth.clock import iso_ms
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.rates import RequestRate, TokenRate
 from tokenbooth.gateway.admission import Pool, rates_of
 from tokenbooth.gateway.state import KeyState
+
+# Of a second, in milliseconds, without zeros at the end.
+_FRACTIONS: Final = tuple((b".%03d" % milliseconds).rstrip(b"0").rstrip(b".") for milliseconds in range(1_000))
 
 
 def limit_lines(key: KeyState, pool: Pool | None, monotonic_us: int) -> bytes:
@@ -68,6 +72,7 @@ def duration(wait_us: int) -> bytes:
         return b"0s"
     if milliseconds < 1_000:
         return b"%dms" % milliseconds
-    minutes, milliseconds = divmod(milliseconds, 60_000)
-    seconds = (b"%d.%03d" % divmod(milliseconds, 1_000)).rstrip(b"0").rstrip(b".")
-    return b"%dm%bs" % (minutes, seconds) if minutes else seconds + b"s"
+    seconds, fraction = milliseconds // 1_000, _FRACTIONS[milliseconds % 1_000]
+    if seconds < 60:
+        return b"%d%bs" % (seconds, fraction)
+    return b"%dm%d%bs" % (seconds // 60, seconds % 60, fraction)

@@ -7,8 +7,6 @@ it can show the cost, and leaves with the one that ends the message. Only the me
 import re
 from typing import ClassVar, Final
 
-import msgspec
-
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_anthropic
 from tokenbooth.gateway.body import UNREADABLE
 from tokenbooth.gateway.meter import (
@@ -20,6 +18,7 @@ from tokenbooth.gateway.meter import (
     texts_named,
     with_cost,
 )
+from tokenbooth.gateway.shapes import decode_messages_event
 
 _OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:message_start|message_delta|message_stop|error)"')
 # What of a usage object decides about the price; nothing else of it is kept.
@@ -31,24 +30,6 @@ _COUNTS: Final = (
     "output_tokens_details",
 )
 _STOP_EVENT: Final = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
-
-
-class _Message(msgspec.Struct):
-    usage: dict[str, object] | None = None
-
-
-class _Delta(msgspec.Struct):
-    stop_reason: str | None = None
-
-
-class _Event(msgspec.Struct):
-    type: str = ""
-    message: _Message | None = None
-    delta: _Delta | None = None
-    usage: dict[str, object] | None = None
-
-
-_decode = msgspec.json.Decoder(_Event).decode
 
 
 class MessagesMeter(EventMeter):
@@ -113,7 +94,7 @@ class MessagesMeter(EventMeter):
         if _OF_INTEREST.search(event) is None:
             return ""
         try:
-            decoded = _decode(data_of(event))
+            decoded = decode_messages_event(data_of(event))
         except UNREADABLE:
             return ""
         match decoded.type:

@@ -5,10 +5,8 @@ For an upstream of this format it is its own speech; for one that only speaks Op
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import ClassVar, Final
-
-import msgspec
+from dataclasses import replace
+from typing import Final
 
 from tokenbooth.catalog import Model
 from tokenbooth.domain.usage import Usage, from_anthropic
@@ -33,6 +31,7 @@ from tokenbooth.gateway.fields import (
 from tokenbooth.gateway.messages_blocks import read_blocks, refuse_long_cache
 from tokenbooth.gateway.messages_meter import MessagesMeter
 from tokenbooth.gateway.refusals import Refusal, invalid_request, unsupported_parameter
+from tokenbooth.gateway.shapes import decode_messages_answer
 from tokenbooth.gateway.speech import CostNano, Credential, Meter, PricedRequest, Speech
 from tokenbooth.gateway.translate_request import chat_fields
 from tokenbooth.gateway.translated_messages import TranslatedMessages
@@ -89,14 +88,6 @@ _NESTED: Final = ("messages", "system", "thinking", "output_config", "cache_cont
 RawHeaders = list[tuple[bytes, bytes]]
 
 
-class _Answer(msgspec.Struct):
-    usage: dict[str, object] | None = None
-
-
-_decode_answer = msgspec.json.Decoder(_Answer).decode
-
-
-@dataclass(slots=True)
 class MessagesRequest(PricedRequest):
     """A messages request that may be priced.
 
@@ -106,19 +97,31 @@ class MessagesRequest(PricedRequest):
         chat: the body in OpenAI's chat format; None when no upstream of the model needs it, or it has no such form.
     """
 
-    endpoint: ClassVar[str] = "messages"
-    path: ClassVar[str] = "/messages"
-    credential: ClassVar[Credential] = "x-api-key"
-    answer_text: ClassVar[re.Pattern[bytes]] = MessagesMeter.TEXT
+    __slots__ = ("betas", "chat", "version")
 
-    version: str = _DEFAULT_VERSION
-    betas: list[str] = field(default_factory=list)
-    chat: Fields | None = None
+    version: str
+    betas: list[str]
+    chat: Fields | None
 
     @property
     def request(self) -> PricedRequest:
         """See `Speech.request`."""
         return self
+
+    @property
+    def path(self) -> str:
+        """See `Speech.path`."""
+        return "/messages"
+
+    @property
+    def credential(self) -> Credential:
+        """See `Speech.credential`."""
+        return "x-api-key"
+
+    @property
+    def answer_text(self) -> re.Pattern[bytes]:
+        """See `Speech.answer_text`."""
+        return MessagesMeter.TEXT
 
     def speech(self, formats: frozenset[str]) -> Speech | None:
         """See `PricedRequest.speech`."""
@@ -150,7 +153,7 @@ class MessagesRequest(PricedRequest):
 
     def reported_usage(self, body: bytes) -> Usage | None:
         """See `Speech.reported_usage`."""
-        reported = _decode_answer(body).usage
+        reported = decode_messages_answer(body).usage
         return None if reported is None else from_anthropic(reported)
 
     def client_answer(self, body: bytes, usage: Usage) -> bytes:
@@ -183,6 +186,7 @@ def read_messages_request(fields: Fields, model: Model, body_bytes: int, headers
         raise invalid_request("missing_max_tokens", "The body has no 'max_tokens'.", "max_tokens")
     parts = read_blocks(value_of(fields, "system"), list_of(fields, "messages"), terms)
     request = MessagesRequest(
+        endpoint="messages",
         model=model,
         fields=fields,
         stream=boolean(fields, "stream"),
@@ -194,9 +198,10 @@ def read_messages_request(fields: Fields, model: Model, body_bytes: int, headers
         ceiling_lowered=asked > model.max_output_tokens,
         floor_tokens=_floor(fields, model),
         wants_usage=True,
-        version=_version(headers),
-        betas=_betas(headers, model),
     )
+    request.version = _version(headers)
+    request.betas = _betas(headers, model)
+    request.chat = None
     return _translated_if_needed(request)
 
 

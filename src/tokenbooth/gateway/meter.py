@@ -16,6 +16,7 @@ import msgspec
 from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai
 from tokenbooth.gateway.body import UNREADABLE
+from tokenbooth.gateway.shapes import decode_chat_event, decode_error_event
 from tokenbooth.gateway.speech import Delivered
 
 MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
@@ -41,17 +42,6 @@ def texts_named(*names: str) -> re.Pattern[bytes]:
     return re.compile(rb'"(?:%s)"[ \t]*:[ \t]*"((?:[^"\\\n]|\\.)*+)"' % "|".join(names).encode())
 
 
-class _UsageEvent(msgspec.Struct):
-    usage: dict[str, object] | None = None
-    choices: list[msgspec.Raw] | None = None
-
-
-class _ErrorEvent(msgspec.Struct):
-    error: msgspec.Raw = msgspec.Raw()
-
-
-_decode_error_event = msgspec.json.Decoder(_ErrorEvent).decode
-_decode_usage_event = msgspec.json.Decoder(_UsageEvent).decode
 _decode_event = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -130,11 +120,12 @@ class EventMeter(ABC):
             self._count()
 
     def _count(self) -> None:
-        for chunk in self._recent:
-            texts = [text for text in self.TEXT.findall(chunk) if text]
-            self._events += len(texts)
-            self._text_bytes += sum(map(len, texts))
-            self._finish_seen = self._finish_seen or self.FINISH.search(chunk) is not None
+        # No text and no name reaches from one event into the next.
+        events = b"".join(self._recent)
+        texts = [text for text in self.TEXT.findall(events) if text]
+        self._events += len(texts)
+        self._text_bytes += sum(map(len, texts))
+        self._finish_seen = self._finish_seen or self.FINISH.search(events) is not None
         self._recent.clear()
         self._recent_bytes = 0
 
@@ -192,7 +183,7 @@ class StreamMeter(EventMeter):
     def _take_usage(self, data: bytes, event: bytes) -> bytes:
         """Read the usage of an event; returns what leaves of it: nothing when it has nothing else."""
         try:
-            decoded = _decode_usage_event(data)
+            decoded = decode_chat_event(data)
         except UNREADABLE:
             return event
         if decoded.usage is None:
@@ -213,7 +204,7 @@ class StreamMeter(EventMeter):
 def is_error(data: bytes) -> bool:
     """Whether an event's data reports an error."""
     try:
-        return bytes(_decode_error_event(data).error) not in (b"", b"null")
+        return bytes(decode_error_event(data).error) not in (b"", b"null")
     except UNREADABLE:
         return False
 

@@ -7,6 +7,7 @@ import msgspec
 
 from tokenbooth.catalog import Model
 from tokenbooth.gateway.refusals import Category, Refusal
+from tokenbooth.gateway.shapes import decode_chat_answer
 
 _TYPES: Final = {
     Category.AUTHENTICATION: "authentication_error",
@@ -22,15 +23,6 @@ _TYPES: Final = {
     Category.OVERLOADED: "service_unavailable_error",
 }
 _MODELS_CREATED_S: Final = 1_700_000_000
-
-
-class _Answer(msgspec.Struct):
-    error: msgspec.Raw = msgspec.Raw()
-    usage: dict[str, object] | None = None
-    choices: list[msgspec.Raw] = []
-
-
-_decode_answer = msgspec.json.Decoder(_Answer).decode
 
 
 def error_body(refusal: Refusal) -> bytes:
@@ -68,7 +60,7 @@ def reported_usage(body: bytes) -> dict[str, object] | None:
     Raises:
         UNREADABLE: the answer is not JSON of the expected form, or an error in the place of one.
     """
-    answer = _decode_answer(body)
+    answer = decode_chat_answer(body)
     if bytes(answer.error) not in (b"", b"null"):
         raise msgspec.ValidationError("the answer is an error")
     return answer.usage

@@ -5,7 +5,6 @@ The answer passes as it is. Only the readers of these formats import this.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 import msgspec
@@ -18,9 +17,10 @@ from tokenbooth.gateway.openai import reported_usage
 from tokenbooth.gateway.speech import CostNano, Credential, Meter, PricedRequest, Speech
 
 
-@dataclass(slots=True)
 class OpenAIRequest(PricedRequest):
     """A request that is its own speech for an upstream of the same format."""
+
+    __slots__ = ()
 
     wire: ClassVar[str]
     path: ClassVar[str]

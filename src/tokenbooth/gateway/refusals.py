@@ -110,6 +110,15 @@ def unavailable() -> Refusal:
     )
 
 
+def unsupported_endpoint(model: str, endpoint: str) -> Refusal:
+    """400: no upstream of the model speaks the format of the endpoint."""
+    return invalid_request(
+        "unsupported_endpoint",
+        f"The model '{model}' is not served in this format ({endpoint}) here. Use another endpoint, or another model.",
+        "model",
+    )
+
+
 def upstreams_busy(wait_us: int) -> Refusal:
     """503: the model's upstreams have as many calls as they may, or asked to be left alone."""
     return Refusal(

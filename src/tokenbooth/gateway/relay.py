@@ -17,7 +17,6 @@ from tokenbooth.gateway.counting import count_answer, count_stream
 from tokenbooth.gateway.exchange import Exchange
 from tokenbooth.gateway.keep_alive import KeepAlive
 from tokenbooth.gateway.meter import BrokenStream, StreamMeter
-from tokenbooth.gateway.routing import Attempt, Routing
 from tokenbooth.gateway.settle import Settler
 from tokenbooth.gateway.speech import Meter
 from tokenbooth.gateway.upstream_errors import is_worth_another, refusal_of, refusal_of_status
@@ -38,12 +37,9 @@ _log = structlog.get_logger(__name__)
 class Relay:
     """Runs exchanges."""
 
-    def __init__(
-        self, upstreams: Upstreams, settler: Settler, routing: Routing, *, max_draining: int, keep_alive_s: float
-    ) -> None:
+    def __init__(self, upstreams: Upstreams, settler: Settler, *, max_draining: int, keep_alive_s: float) -> None:
         self._upstreams = upstreams
         self._settler = settler
-        self._routing = routing
         self._max_draining = max_draining
         self._keep_alive_s = keep_alive_s
         self._draining = 0
@@ -54,8 +50,14 @@ class Relay:
         Raises:
             Refusal: no upstream answered, or it refused; nothing was sent to the client yet, nothing is charged.
         """
+        request, attempt = exchange.admitted.request, exchange.attempt
         try:
-            await self._exchange(exchange)
+            # An upstream that bills after a hang-up is watched for only once its answer began: it has to be heard to
+            # the end.
+            if request.stream and not any(route.upstream.bills_after_disconnect for route in request.model.routes):
+                exchange.watch()
+            attempt.begin()
+            await self._answer(exchange, await self._open(exchange))
         except UpstreamFailure as failure:
             _log.warning(
                 "upstream_failed",
@@ -74,25 +76,14 @@ class Relay:
         finally:
             # First what must not be missed.
             self._settler.release(exchange.admitted)
+            attempt.end()
             exchange.http.on_gone = None
             if exchange.call is not None:
-                await exchange.call.end()
+                exchange.call.end()
 
-    async def _exchange(self, exchange: Exchange) -> None:
-        request = exchange.admitted.request
-        # An upstream that bills after a hang-up is watched for only once its answer began: it has to be heard to the
-        # end.
-        if request.stream and not any(route.upstream.bills_after_disconnect for route in request.model.routes):
-            exchange.watch()
-        attempt = self._routing.begin(request)
-        try:
-            await self._answer(exchange, await self._open(exchange, attempt), attempt)
-        finally:
-            attempt.end()
-
-    async def _open(self, exchange: Exchange, attempt: Attempt) -> UpstreamCall:
+    async def _open(self, exchange: Exchange) -> UpstreamCall:
         """The call to the first upstream that takes the request; the head of its answer is there."""
-        request = exchange.admitted.request
+        request, attempt = exchange.admitted.request, exchange.attempt
         while True:
             exchange.stop_if_hung_up()
             speech, upstream = attempt.speech, attempt.route.upstream
@@ -118,26 +109,26 @@ class Relay:
                 if not is_worth_another(call.status) or not attempt.move_on():
                     return call
                 exchange.asked = False
-            await call.end()
+            call.end()
 
-    async def _answer(self, exchange: Exchange, call: UpstreamCall, attempt: Attempt) -> None:
+    async def _answer(self, exchange: Exchange, call: UpstreamCall) -> None:
         if call.status != 200:
             exchange.asked = False
             body, now_us = await call.read(), exchange.clock.now_us()
-            raise refusal_of_status(call, body, now_us=now_us, api_key=attempt.route.upstream.api_key)
+            raise refusal_of_status(call, body, now_us=now_us, api_key=exchange.attempt.route.upstream.api_key)
         is_stream = exchange.admitted.request.stream
         try:
             if is_stream and (call.header("content-type") or "").startswith("text/event-stream"):
-                await self._stream(exchange, call, attempt)
+                await self._stream(exchange, call)
             else:
-                await self._whole(exchange, call, attempt)
+                await self._whole(exchange, call)
         except UpstreamFailure as failure:
-            attempt.failed(failure)
+            exchange.attempt.failed(failure)
             raise
 
-    async def _whole(self, exchange: Exchange, call: UpstreamCall, attempt: Attempt) -> None:
+    async def _whole(self, exchange: Exchange, call: UpstreamCall) -> None:
         body = await call.read()
-        speech = attempt.speech
+        speech = exchange.attempt.speech
         events = meter = None
         try:
             counted = count_answer(speech, body, request_id=exchange.request_id, upstream=exchange.upstream)
@@ -151,8 +142,8 @@ class Relay:
                 body = meter.feed(events)
         except UNREADABLE as mistake:
             raise UpstreamFailure("the answer is not JSON") from mistake
-        attempt.succeeded()
-        attempt.end()
+        exchange.attempt.succeeded()
+        exchange.attempt.end()
         charged_nano = self._settler.settle(
             exchange.admitted, counted, request_id=exchange.request_id, upstream=exchange.upstream
         )
@@ -162,10 +153,11 @@ class Relay:
         cost_line = b"x-cost-usd: %b\r\n" % format_usd(charged_nano).encode()
         exchange.http.answer(200, exchange.header_lines(b"application/json") + cost_line, body)
 
-    async def _stream(self, exchange: Exchange, call: UpstreamCall, attempt: Attempt) -> None:
+    async def _stream(self, exchange: Exchange, call: UpstreamCall) -> None:
         price = exchange.admitted.price
-        meter = attempt.speech.meter(lambda usage: cost_nano(price, usage))
-        passing = _Passing(exchange, meter, attempt, self._keep_alive_s)
+        meter = exchange.attempt.speech.meter(lambda usage: cost_nano(price, usage))
+        passing = _Passing(exchange, meter, self._keep_alive_s)
+        hung_up = False
         try:
             exchange.watch()
             exchange.http.on_writable = lambda is_writable: call.resume() if is_writable else call.pause()
@@ -177,7 +169,7 @@ class Relay:
             if not meter.ended and not meter.complete():
                 raise UpstreamFailure("the stream ended before its answer did")
         except ClientHungUp:
-            await self._after_hang_up(exchange, call, meter, attempt.route.upstream)
+            hung_up = True
         except asyncio.CancelledError:
             self._settle_stream(exchange, meter)
             raise
@@ -186,11 +178,13 @@ class Relay:
                 raise
             self._break_off(exchange, meter, failure)
         else:
-            attempt.end()
+            exchange.attempt.end()
             self._end(exchange, meter)
         finally:
             passing.stop()
             exchange.http.on_writable = None
+        if hung_up:
+            await self._after_hang_up(exchange, call, meter, exchange.attempt.route.upstream)
 
     def _end(self, exchange: Exchange, meter: Meter) -> None:
         """The regular end: the charge on disk first, then the event that ends the answer."""
@@ -258,12 +252,11 @@ def _into(meter: Meter) -> Callable[[bytes], bool]:
 class _Passing:
     """Passes a stream on as it arrives; the answer begins with the upstream's first byte."""
 
-    __slots__ = ("_attempt", "_exchange", "_keep_alive", "_keep_alive_s", "_meter", "began")
+    __slots__ = ("_exchange", "_keep_alive", "_keep_alive_s", "_meter", "began")
 
-    def __init__(self, exchange: Exchange, meter: Meter, attempt: Attempt, keep_alive_s: float) -> None:
+    def __init__(self, exchange: Exchange, meter: Meter, keep_alive_s: float) -> None:
         self._exchange = exchange
         self._meter = meter
-        self._attempt = attempt
         self._keep_alive_s = keep_alive_s
         self._keep_alive: KeepAlive | None = None
         self.began = False
@@ -291,5 +284,5 @@ class _Passing:
         exchange = self._exchange
         exchange.http.begin(200, exchange.header_lines(_EVENT_STREAM) + b"cache-control: no-cache\r\n")
         self.began = True
-        self._attempt.succeeded()
+        exchange.attempt.succeeded()
         self._keep_alive = KeepAlive(exchange, self._keep_alive_s)

@@ -11,22 +11,13 @@ import msgspec
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai
 from tokenbooth.gateway.body import UNREADABLE
 from tokenbooth.gateway.meter import EventMeter, data_of, split_events, texts_named, usage_with_cost
+from tokenbooth.gateway.shapes import decode_responses_event
 
 _OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed|cancelled)|error)"')
 _ENDINGS: Final = frozenset(("response.completed", "response.incomplete"))
 _FAILURES: Final = frozenset(("response.failed", "response.cancelled", "error"))
 
 
-class _Response(msgspec.Struct):
-    usage: dict[str, object] | None = None
-
-
-class _Event(msgspec.Struct):
-    type: str = ""
-    response: _Response | None = None
-
-
-_decode = msgspec.json.Decoder(_Event).decode
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -72,7 +63,7 @@ class ResponsesMeter(EventMeter):
             return
         data = data_of(event)
         try:
-            decoded = _decode(data)
+            decoded = decode_responses_event(data)
         except UNREADABLE:
             return
         if decoded.type in _FAILURES:

@@ -6,10 +6,7 @@ earlier answer, a conversation, a file) is refused by name.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar, Final
-
-import msgspec
 
 from tokenbooth.catalog import Model
 from tokenbooth.domain.usage import Usage, from_openai
@@ -35,6 +32,7 @@ from tokenbooth.gateway.fields import (
 from tokenbooth.gateway.meter import texts_named
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
 from tokenbooth.gateway.responses_meter import ResponsesMeter
+from tokenbooth.gateway.shapes import decode_responses_answer
 from tokenbooth.gateway.speech import CostNano, Credential, Meter, PricedRequest, Speech
 from tokenbooth.gateway.upstreams import UpstreamFailure
 
@@ -72,19 +70,11 @@ _NAMES: Final = frozenset(("type", "role", "content", "output", "image_url", "fi
 _INPUT_LEVELS: Final = 5
 
 
-class _Answer(msgspec.Struct):
-    usage: dict[str, object] | None = None
-    status: str | None = None
-
-
-_decode_answer = msgspec.json.Decoder(_Answer).decode
-
-
-@dataclass(slots=True)
 class ResponsesRequest(PricedRequest):
     """A responses request that may be priced; its own speech for an upstream of this format."""
 
-    endpoint: ClassVar[str] = "responses"
+    __slots__ = ()
+
     path: ClassVar[str] = "/responses"
     credential: ClassVar[Credential] = "authorization"
     answer_text: ClassVar[re.Pattern[bytes]] = texts_named("text", "arguments", "refusal", "input")
@@ -124,7 +114,7 @@ class ResponsesRequest(PricedRequest):
         Raises:
             UpstreamFailure: the answer says that it failed, so there is nothing to pay for.
         """
-        answer = _decode_answer(body)
+        answer = decode_responses_answer(body)
         if answer.status == "failed":
             raise UpstreamFailure("the response failed")
         return None if answer.usage is None else from_openai(answer.usage)
@@ -155,6 +145,7 @@ def read_responses_request(fields: Fields, model: Model, body_bytes: int) -> Res
     thinks = model.reasoning or bool(object_of(fields, "reasoning"))
     parts_bytes, parts_tokens = _read_input(fields, model)
     return ResponsesRequest(
+        endpoint="responses",
         model=model,
         fields=fields,
         stream=boolean(fields, "stream"),

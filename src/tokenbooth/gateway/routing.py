@@ -14,7 +14,7 @@ import structlog
 from tokenbooth.catalog import Model, Route, Upstream
 from tokenbooth.clock import Clock
 from tokenbooth.gateway.asked_wait import asked_wait_us
-from tokenbooth.gateway.refusals import Refusal, upstreams_busy
+from tokenbooth.gateway.refusals import Refusal, unsupported_endpoint, upstreams_busy
 from tokenbooth.gateway.speech import PricedRequest, Speech
 from tokenbooth.gateway.upstream_health import Change, Health, RestRules
 from tokenbooth.gateway.upstreams import AnswerHead, UpstreamFailure, UpstreamTimedOut, UpstreamUnreachable
@@ -42,13 +42,18 @@ def rest_rules(settings: GatewaySettings) -> RestRules:
     )
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(init=False, slots=True, eq=False)
 class _Candidate:
     """An upstream that a call may go to, how it is spoken to, and how it does."""
 
     route: Route
     speech: Speech
     health: Health
+
+    def __init__(self, route: Route, speech: Speech, health: Health) -> None:
+        self.route = route
+        self.speech = speech
+        self.health = health
 
     def has_room(self) -> bool:
         return _has_room(self.route.upstream, self.health)
@@ -63,36 +68,20 @@ class Routing:
         self._rng = rng
         self._healths: dict[str, Health] = {}
 
-    def begin(self, request: PricedRequest) -> "Attempt":
-        """Choose the upstream that a call asks first; `Attempt.end` must follow.
+    def attempt(self, request: PricedRequest) -> "Attempt":
+        """A call that has asked no upstream yet.
 
         Raises:
-            Refusal: each is as busy as it may be, or asked to be left alone.
+            Refusal: none of the model's upstreams can be asked in this format, or in one that it translates to.
         """
-        candidates = self._candidates(request)
-        first = self.choose(candidates, may_ask_resting=True)
-        if first is None:
-            raise self._busy(candidates)
-        return Attempt(self, candidates, first)
-
-    def refuse_busy(self, request: PricedRequest) -> None:
-        """Refuse a call that no upstream could be asked now, before anything is counted or held for it.
-
-        Raises:
-            Refusal: as `begin`.
-        """
-        for route in request.model.routes:
-            health = self._health(route.upstream)
-            # Nearly always the first one could be asked, and nothing else has to be looked at.
-            if (
-                health.is_up
-                and _has_room(route.upstream, health)
-                and request.speech(route.upstream.formats) is not None
-            ):
-                return
-        candidates = self._candidates(request)
-        if self.choose(candidates, may_ask_resting=True) is None:
-            raise self._busy(candidates)
+        candidates = [
+            _Candidate(route, speech, self._health(route.upstream))
+            for route in request.model.routes
+            if (speech := request.speech(route.upstream.formats)) is not None
+        ]
+        if not candidates:
+            raise unsupported_endpoint(request.model.name, request.endpoint)
+        return Attempt(self, candidates)
 
     def choose(self, candidates: list[_Candidate], *, may_ask_resting: bool) -> _Candidate | None:
         """The one to ask now, if any.
@@ -118,20 +107,14 @@ class Routing:
         upstreams = {route.upstream.name: route.upstream for model in models for route in model.routes}
         return [self._report(upstream) for _, upstream in sorted(upstreams.items())]
 
-    def _candidates(self, request: PricedRequest) -> list[_Candidate]:
-        return [
-            _Candidate(route, speech, self._health(route.upstream))
-            for route in request.model.routes
-            if (speech := request.speech(route.upstream.formats)) is not None
-        ]
-
     def _health(self, upstream: Upstream) -> Health:
         health = self._healths.get(upstream.name)
         if health is None:
             health = self._healths[upstream.name] = Health(self._rules)
         return health
 
-    def _busy(self, candidates: list[_Candidate]) -> Refusal:
+    def busy(self, candidates: list[_Candidate]) -> Refusal:
+        """Refuse a call that no upstream can be asked now."""
         now_us = self.clock.monotonic_us()
         return upstreams_busy(min(c.health.asked_wait_us(now_us) or _BUSY_WAIT_US for c in candidates))
 
@@ -153,18 +136,38 @@ class Attempt:
     """One call on its way through the upstreams, one after the other. `end` gives back what it occupies.
 
     Attributes:
-        route: where it goes now.
+        route: where it goes now; the first one that it could go to before it began.
         speech: how it is spoken there.
     """
 
     __slots__ = ("_asked_resting", "_epoch", "_health", "_left", "_on_trial", "_open", "_routing", "route", "speech")
 
-    def __init__(self, routing: Routing, candidates: list[_Candidate], first: _Candidate) -> None:
+    def __init__(self, routing: Routing, candidates: list[_Candidate]) -> None:
         self._routing = routing
         self._left = candidates
         self._asked_resting = False
         self._open = False
-        self._occupy(first)
+        self._on_trial = False
+        self._show(candidates[0])
+
+    def refuse_busy(self) -> None:
+        """Refuse a call that could not begin now, before anything is counted or held for it.
+
+        Raises:
+            Refusal: as `begin`.
+        """
+        first = self._left[0]
+        # Nearly always the first one could be asked, and nothing else has to be looked at.
+        if not (first.health.is_up and first.has_room()):
+            self._first()
+
+    def begin(self) -> None:
+        """Choose the upstream that is asked first; `end` must follow.
+
+        Raises:
+            Refusal: each is as busy as it may be, or asked to be left alone.
+        """
+        self._occupy(self._first())
 
     def move_on(self) -> bool:
         """Give back the upstream that was asked, and take the next; False, and nothing changes, when there is none.
@@ -215,6 +218,18 @@ class Attempt:
             case _:
                 self._failed("a broken answer")
 
+    def _first(self) -> _Candidate:
+        first = self._routing.choose(self._left, may_ask_resting=True)
+        if first is None:
+            raise self._routing.busy(self._left)
+        return first
+
+    def _show(self, candidate: _Candidate) -> None:
+        self.route = candidate.route
+        self.speech = candidate.speech
+        self._health = candidate.health
+        self._epoch = candidate.health.epoch
+
     def _occupy(self, candidate: _Candidate) -> None:
         health = candidate.health
         self._left.remove(candidate)
@@ -222,11 +237,8 @@ class Attempt:
             self._asked_resting = True
         # While it is up there are no trials, and the time does not matter.
         self._on_trial = health.begin(0 if health.is_up else self._routing.clock.monotonic_us())
-        self._health = health
-        self._epoch = health.epoch
         self._open = True
-        self.route = candidate.route
-        self.speech = candidate.speech
+        self._show(candidate)
 
     def _failed(self, error: str, *, asked_us: int = 0, rejects_us: bool = False) -> None:
         health = self._health

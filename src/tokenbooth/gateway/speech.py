@@ -5,10 +5,9 @@ the request itself where the formats are the same, a translation where they are 
 """
 
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Final, Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from tokenbooth.catalog import Model
 from tokenbooth.domain.usage import Usage
@@ -134,11 +133,12 @@ class Speech(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class PricedRequest(ABC):
+@dataclass(init=False, slots=True)
+class PricedRequest:
     """A request that may be priced.
 
     Attributes:
+        endpoint: the route's name, as a charge has it.
         fields: the top level; what is sent upstream is made from it.
         text_bytes: bytes that may become prompt tokens.
         parts_tokens: the most tokens that other parts, such as images, count for.
@@ -151,8 +151,7 @@ class PricedRequest(ABC):
         prompts: how many prompts there are, each as long as the context at most.
     """
 
-    endpoint: ClassVar[str]
-
+    endpoint: str
     model: Model
     fields: Fields
     stream: bool
@@ -164,7 +163,37 @@ class PricedRequest(ABC):
     ceiling_lowered: bool
     floor_tokens: int
     wants_usage: bool
-    prompts: int = 1
+    prompts: int
+
+    def __init__(
+        self,
+        endpoint: str,
+        model: Model,
+        fields: Fields,
+        stream: bool,
+        text_bytes: int,
+        parts_tokens: int,
+        choices: int,
+        output_field: str | None,
+        output_ceiling: int,
+        ceiling_lowered: bool,
+        floor_tokens: int,
+        wants_usage: bool,
+        prompts: int = 1,
+    ) -> None:
+        self.endpoint = endpoint
+        self.model = model
+        self.fields = fields
+        self.stream = stream
+        self.text_bytes = text_bytes
+        self.parts_tokens = parts_tokens
+        self.choices = choices
+        self.output_field = output_field
+        self.output_ceiling = output_ceiling
+        self.ceiling_lowered = ceiling_lowered
+        self.floor_tokens = floor_tokens
+        self.wants_usage = wants_usage
+        self.prompts = prompts
 
     @property
     def extra_tokens(self) -> int:
@@ -186,6 +215,6 @@ class PricedRequest(ABC):
         """See `Speech.as_events`."""
         return None
 
-    @abstractmethod
     def speech(self, formats: frozenset[str]) -> Speech | None:
         """The request for an upstream that speaks `formats`; None when it cannot be said in any of them."""
+        raise NotImplementedError

@@ -5,8 +5,7 @@ order. Charges of this process are applied here first and reach the store later,
 never dropped and never loaded again.
 """
 
-import asyncio
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -15,41 +14,11 @@ from tokenbooth.domain.allowance import Allowance
 from tokenbooth.domain.rates import RequestRate, TokenRate
 from tokenbooth.domain.subscriptions import SubscriptionTerms
 from tokenbooth.domain.windows import Window
+from tokenbooth.gateway.waiters import Waiters
 from tokenbooth.store.admission import KeyRow, LoadedKey, SubscriptionRow
 
 _WINDOWS_KEPT: Final = 4
 _LOOKED_AT: Final = 64
-# With all of them at every settlement, n waiters would cost n looks for each of n settlements.
-_WOKEN_AT_ONCE: Final = 8
-
-
-class Waiters:
-    """Calls that wait for money of one pool to come free."""
-
-    __slots__ = ("_futures",)
-
-    def __init__(self) -> None:
-        self._futures: deque[asyncio.Future[None]] = deque()
-
-    async def wait(self, timeout_s: float) -> bool:
-        """Wait for the next release; False when it took longer."""
-        future = asyncio.get_running_loop().create_future()
-        self._futures.append(future)
-        try:
-            async with asyncio.timeout(timeout_s):
-                await future
-        except TimeoutError:
-            return False
-        return True
-
-    def wake(self) -> None:
-        """Let those who wait the longest look again; the others look when their time is up."""
-        woken = 0
-        while self._futures and woken < _WOKEN_AT_ONCE:
-            future = self._futures.popleft()
-            if not future.done():
-                future.set_result(None)
-                woken += 1
 
 
 @dataclass(slots=True)
