@@ -18,12 +18,22 @@ WORKERS ?= 2
 # The tests of the rules and of the store, on both engines: they alone reach every branch of these.
 COVERING := tests/domain tests/store
 
-.PHONY: help install setup-test screenshots demo check format test coverage test-crash bench-store bench-settle bench-dashboard bench-chain lock clean fuzz bench test-engines soak
+# What the compiled wheel is made of.
+SOURCES := $(shell find src -name '*.py')
+# The tests of what is compiled.
+COMPILED := tests/domain tests/gateway tests/test_compiled.py tests/test_http_connection.py tests/test_ids.py
+
+.PHONY: help install setup-test screenshots demo check format test coverage test-compiled compile install-compiled test-crash bench-store bench-settle bench-dashboard bench-chain lock clean fuzz bench test-engines soak
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 install: $(STAMPS)/product ## Create .venv with the product in it (.venv/bin/tokenbooth)
+
+install-compiled: $(BIN)/python ## As install, but compiled: less CPU for each request; needs a C compiler and a minute or two
+	@$(PIP) install --requirement requirements.lock
+	@rm -f $(STAMPS)/product $(STAMPS)/dev
+	@HATCH_BUILD_HOOKS_ENABLE=1 $(PIP) install --no-deps --force-reinstall .
 
 setup-test: $(STAMPS)/dev $(STAMPS)/browser $(STAMPS)/clients $(STAMPS)/chain ## Install what tests and checks need
 
@@ -52,13 +62,19 @@ coverage: setup-test ## Fail for any branch of domain/ and store/ that no test t
 	@$(BIN)/coverage report --include='src/tokenbooth/domain/*,src/tokenbooth/store/*' \
 		--show-missing --skip-covered --fail-under=100
 
+compile: $(STAMPS)/compiled ## Compile into .venv/compiled, beside what is installed
+
+test-compiled: setup-test $(STAMPS)/compiled ## Run the tests of the data plane against the compiled modules
+	@PYTHONPATH=$(CURDIR)/$(VENV)/compiled TOKENBOOTH_TEST_COMPILED=1 \
+	  $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(COMPILED) $(ARGS)
+
 test-crash: setup-test ## Kill the service twenty times on each engine, under load
 	@TOKENBOOTH_TEST_KILLS=20 $(BIN)/python -m pytest tests/crash --timeout 900
 
 fuzz: setup-test $(STAMPS)/fuzz ## Fuzz what reads strangers' bytes: make fuzz ARGS="--minutes 10 --target streams"
 	@$(BIN)/python -m fuzz $(ARGS)
 
-bench: $(STAMPS)/dev $(STAMPS)/bench-tools $(STAMPS)/peers ## Tokenbooth beside other gateways: make bench ARGS=--quick
+bench: $(STAMPS)/dev $(STAMPS)/compiled $(STAMPS)/bench-tools $(STAMPS)/peers ## Tokenbooth beside other gateways: make bench ARGS=--quick
 	@$(BIN)/python -m bench.gateway $(ARGS)
 
 bench-store: setup-test ## Settlements a second per engine: make bench-store ARGS="--rows 10000000"
@@ -101,6 +117,13 @@ $(STAMPS)/product: requirements.lock pyproject.toml | $(BIN)/python
 $(STAMPS)/dev: requirements-dev.lock $(STAMPS)/product
 	@echo "Installing what tests and checks need into $(VENV)"
 	@$(PIP) install --requirement requirements-dev.lock
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/compiled: hatch_build.py pyproject.toml $(SOURCES) | $(STAMPS)/dev
+	@echo "Compiling the data plane into $(VENV)/compiled"
+	@rm -rf $(VENV)/compiled $(VENV)/wheel
+	@HATCH_BUILD_HOOKS_ENABLE=1 $(PIP) wheel --no-deps --no-build-isolation --wheel-dir $(VENV)/wheel .
+	@$(PIP) install --no-deps --target $(VENV)/compiled $(VENV)/wheel/*.whl
 	@mkdir -p $(STAMPS) && touch $@
 
 # The browser comes from Debian; without root it has to be there already.

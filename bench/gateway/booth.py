@@ -5,12 +5,13 @@ import json
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
 from bench.gateway.answers import STREAM_MODEL, WHOLE_MODEL
-from bench.gateway.gateways import FAST, Gateway, Place, always
+from bench.gateway.gateways import FAST, Gateway, NotInstalled, Place, always
 from bench.gateway.load import Target
 from bench.gateway.processes import Running, free_port
 
@@ -43,7 +44,27 @@ max_output_tokens = 8192
 """
 
 
+# Where `make compile` puts the compiled package.
+_COMPILED: Final = Path(sys.prefix) / "compiled"
+
+
 def tokenbooth(place: Place) -> Gateway:
+    """The compiled package.
+
+    Raises:
+        NotInstalled: there is none.
+    """
+    if not _COMPILED.exists():
+        raise NotInstalled("it is not compiled (make compile)")
+    return _booth(place, "Tokenbooth", "all of the money on, compiled", {"PYTHONPATH": str(_COMPILED)})
+
+
+def interpreted(place: Place) -> Gateway:
+    """The sources as they are."""
+    return _booth(place, "Tokenbooth, interpreted", "the same, not compiled", {"PYTHONPATH": ""})
+
+
+def _booth(place: Place, name: str, does: str, env: Mapping[str, str]) -> Gateway:
     """An account with credit, and a key of it with limits and a cap that are all checked and never reached."""
     port = free_port()
     configuration = place.directory / "tokenbooth.toml"
@@ -69,10 +90,11 @@ def tokenbooth(place: Place) -> Gateway:
     headers = (("authorization", f"Bearer {key}"),)
     target = Target(url, url, WHOLE_MODEL, STREAM_MODEL, headers, headers)
     return Gateway(
-        name="Tokenbooth",
+        name=name,
         version=version("tokenbooth"),
-        does="all of the money on",
+        does=does,
         effort=FAST,
+        env=env,
         command=_command("serve", configuration),
         target=always(target),
         log=place.directory / "log",

@@ -21,7 +21,8 @@ make bench ARGS="--write --profile"
 
 `make bench ARGS=--quick` takes two minutes, `ARGS="--only tokenbooth,nginx"` chooses. It needs Linux, two cores, nginx
 and h2load; as root it installs these two from Debian. The other gateways are installed into `.venv/peers`, in the
-versions that `bench/peers` names.
+versions that `bench/peers` names. Tokenbooth takes part twice: compiled, as `make install-compiled` installs it, and
+interpreted, as `make install` does.
 
 Machine: {processor}, {cores} cores, Linux {kernel}, Python {python}. When the run began, {load:.1f} processes wanted a
 core, so other work {others}. Compare the ratios, which come from runs in turn; take the figures as this machine's.
@@ -141,8 +142,8 @@ def _parts(results: Results) -> str:
         return "Not profiled in this run (`--profile`)."
     total_s = sum(part.cpu_s for part in results.parts)
     lines = [
-        "CPU per request that is not streamed, with the profiler at work: each thread's time from the kernel, divided",
-        "among the parts of the code by samples of its stack.",
+        "CPU per request that is not streamed, interpreted, as the profiler sees nothing else; each",
+        "thread's time from the kernel, divided among the parts of the code by samples of its stack.",
         "",
         "| part | µs | |",
         "|---|---:|---:|",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.gateway import measure
-from bench.gateway.booth import tokenbooth
+from bench.gateway.booth import interpreted, tokenbooth
 from bench.gateway.figures import Figure, Samples
 from bench.gateway.gateways import (
     FAST,
@@ -29,9 +29,12 @@ from bench.gateway.report import Results, TookPart
 from bench.gateway.upstream import Upstream, mock_upstream
 
 OURS: Final = "tokenbooth"
+# The profiler sees only what is interpreted.
+INTERPRETED: Final = "tokenbooth-interpreted"
 GATEWAYS: Final[dict[str, Callable[[Place], Gateway]]] = {
     "nginx": nginx,
     OURS: tokenbooth,
+    INTERPRETED: interpreted,
     "envoy": envoy,
     "tensorzero": tensorzero,
     "portkey": portkey,
@@ -127,6 +130,8 @@ class Session:
             try:
                 entrants.append(_Entrant(name, GATEWAYS[name](place)))
             except NotInstalled as reason:
+                if name == OURS:
+                    raise
                 self._skipped.append((name, str(reason)))
         return entrants
 
@@ -179,7 +184,7 @@ class Session:
 
     def _profile(self, entrants: Sequence[_Entrant]) -> None:
         for entrant in entrants:
-            if entrant.name != OURS or entrant.started is None:
+            if entrant.name != INTERPRETED or entrant.started is None:
                 continue
             self._say(f"profiling {entrant.gateway.name}")
             started = entrant.started
