@@ -429,3 +429,17 @@ async def test_behind_the_last_answer_nothing_is_said() -> None:
         assert transport.written.endswith(b"done;")
         assert transport.closed
         assert not transport.ended
+
+
+@pytest.mark.parametrize("cut", [300, 700, 1_100])
+@pytest.mark.parametrize(("size", "is_taken"), [(1_000, True), (1_500, False)])
+async def test_a_head_in_two_pieces_is_measured_whole(cut: int, size: int, is_taken: bool) -> None:
+    """Wherever it is cut, what came with its first piece counts."""
+    head = b"GET /lane/a HTTP/1.1\r\nhost: x\r\nx-large: "
+    head += b"a" * (size - len(head) - 4) + b"\r\n\r\n"
+    with connection(Bounds(head_bytes=1_024)) as (client, transport, _):
+        client.data_received(head[:cut])
+        client.data_received(head[cut:])
+        await settled()
+        status = b"200" if is_taken else b"431"
+        assert transport.written.startswith(b"HTTP/1.1 " + status)

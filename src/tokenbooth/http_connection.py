@@ -394,7 +394,8 @@ class ClientConnection:
             _Stop: so it is.
         """
         bounds = self._bounds
-        is_small = self._fed_bytes + self._piece_bytes <= bounds.head_bytes
+        # All of it came in this piece; otherwise nobody has counted what came with the first one.
+        is_small = self._is_new and self._piece_bytes <= bounds.head_bytes
         if is_small and len(self._headers) <= bounds.head_lines:
             return
         size = len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers)
