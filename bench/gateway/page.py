@@ -19,8 +19,8 @@ figure here can be made again with one command:
 make bench ARGS="--write --profile"
 ```
 
-`make bench ARGS=--quick` takes two minutes, `ARGS="--only tokenbooth,nginx"` chooses. It needs Linux, two cores, nginx
-and h2load; as root it installs these two from Debian. The other gateways are installed into `.venv/peers`, in the
+`make bench ARGS=--quick` takes two minutes, `ARGS="--only tokenbooth,nginx"` chooses. It needs Linux, two cores, a C
+compiler, nginx and h2load; as root it installs the last two from Debian. The other gateways are installed into `.venv/peers`, in the
 versions that `bench/peers` names. Tokenbooth takes part twice: compiled, as `make install-compiled` installs it, and
 interpreted, as `make install` does.
 
