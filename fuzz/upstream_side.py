@@ -12,6 +12,7 @@ class UpstreamLine(asyncio.Transport):
     Attributes:
         protocol: the connection.
         reads: whether it wants more bytes.
+        written: all that was written.
         is_over: whether it was closed; the connection hears of that in the loop's next turn.
     """
 
@@ -19,11 +20,13 @@ class UpstreamLine(asyncio.Transport):
         super().__init__()
         self.protocol: UpstreamConnection | None = None
         self.reads = True
+        self.written = b""
         self.is_over = False
         self._loop = loop
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """The request; nobody looks at it."""
+        """The request."""
+        self.written += data
 
     def pause_reading(self) -> None:
         """No more bytes for now."""

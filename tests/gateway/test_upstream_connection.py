@@ -104,3 +104,15 @@ def test_framing_between_parts_is_not_counted_for_ever(asked: Asked) -> None:
     asked.receive(CHUNKED, *(b"5;%b\r\n" % (b"x" * 3_000), b"hello", b"\r\n") * 100, b"0\r\n\r\n")
 
     assert asked.body() == b"hello" * 100
+
+
+def test_a_call_that_ended_before_its_request_left_was_not_sent(asked: Asked) -> None:
+    """So nobody pays for it, although it was about to be written."""
+    asked.receive(CHUNKED + b"0\r\n\r\n")
+    assert asked.connection.release(10)
+    asked.connection.prepare(b"another", 10)
+    asked.connection.close()
+    asked.connection.write_out()
+
+    assert not asked.connection.is_sent
+    assert asked.line.written == b"request"
