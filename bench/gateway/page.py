@@ -20,9 +20,9 @@ make bench ARGS="--write --profile"
 ```
 
 `make bench ARGS=--quick` takes two minutes, `ARGS="--only tokenbooth,nginx"` chooses. It needs Linux, two cores, a C
-compiler, nginx and h2load; as root it installs the last two from Debian. The other gateways are installed into `.venv/peers`, in the
-versions that `bench/peers` names. Tokenbooth takes part twice: compiled, as `make install-compiled` installs it, and
-interpreted, as `make install` does.
+compiler, nginx and h2load; as root it installs the last two from Debian. The other gateways are installed into
+`.venv/peers`, in the versions that `bench/peers` names. Tokenbooth takes part twice: compiled, as
+`make install-compiled` installs it, and interpreted, as `make install` does.
 
 Machine: {processor}, {cores} cores, Linux {kernel}, Python {python}. When the run began, {load:.1f} processes wanted a
 core, so other work {others}. Compare the ratios, which come from runs in turn; take the figures as this machine's.
