@@ -443,3 +443,26 @@ async def test_a_head_in_two_pieces_is_measured_whole(cut: int, size: int, is_ta
         await settled()
         status = b"200" if is_taken else b"431"
         assert transport.written.startswith(b"HTTP/1.1 " + status)
+
+
+async def test_a_client_that_was_turned_away_is_not_asked_for_its_body() -> None:
+    """The application reads on, but nobody sends what it waits for."""
+
+    async def reads(scope: object, receive: Callable[[], Awaitable[object]], send: object) -> None:
+        await receive()
+        read.set()
+
+    read = asyncio.Event()
+    config = uvicorn.Config(reads, http="httptools", ws="none", lifespan="off", log_config=None)
+    made = connection_class(Edge(EchoLane(), Bounds(), lambda: "req_1"))(config, ServerState(), {})
+    transport = HeldTransport()
+    made.connection_made(transport)
+    made.data_received(
+        b"POST / HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ntransfer-encoding: chunked\r\n\r\nno size\r\n"
+    )
+    await read.wait()
+    made.connection_lost(None)
+
+    assert transport.written.startswith(b"HTTP/1.1 400 ")
+    assert transport.ended
+    assert b"100 Continue" not in transport.written

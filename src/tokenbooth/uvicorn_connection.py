@@ -114,6 +114,8 @@ class _AsgiTurn:
         """See `AsgiTurn.lost`."""
         if not self.cycle.response_complete:
             self.cycle.disconnected = True
+        # Who reads the body from now on must not ask the client for it.
+        self.cycle.waiting_for_100_continue = False
         self.cycle.message_event.set()
 
 
