@@ -466,3 +466,21 @@ async def test_a_client_that_was_turned_away_is_not_asked_for_its_body() -> None
     assert transport.written.startswith(b"HTTP/1.1 400 ")
     assert transport.ended
     assert b"100 Continue" not in transport.written
+
+
+async def test_nothing_is_served_behind_the_last_answer() -> None:
+    """Not even what came in one piece with the request that wanted it to be the last, and was answered at once."""
+
+    class AtOnce(EchoLane):
+        def serve(self, exchange: HttpExchange) -> None:
+            served.append(exchange.path)
+            exchange.answer(200, b"", b"")
+
+    served: list[str] = []
+    with connection(lane=AtOnce()) as (made, transport, _):
+        made.data_received(post("/lane/a") + post("/lane/b", headers=b"connection: close\r\n") + post("/lane/c"))
+        await settled()
+
+    assert served == ["/lane/a", "/lane/b"]
+    assert transport.written.count(b"HTTP/1.1 200 ") == 2
+    assert transport.closed

@@ -267,6 +267,9 @@ class ClientConnection:
         """The head is there: whose request is it?"""
         if self._muted:
             return
+        if self._closing:
+            # The answer to the request before was the last one, and was given at once.
+            raise _Stop
         self._reading.stop()
         self._check_head()
         parser = self.parser
