@@ -478,7 +478,7 @@ async def test_nothing_is_served_behind_the_last_answer() -> None:
 
     served: list[str] = []
     with connection(lane=AtOnce()) as (made, transport, _):
-        # A connection of HTTP/1.0 ends with its first answer, whatever the client wishes; its parser does not know that.
+        # With HTTP/1.0 a connection ends with its first answer, whatever the client wishes; its parser reads on.
         old = b"POST /lane/b HTTP/1.0\r\nconnection: keep-alive\r\ncontent-length: 0\r\n\r\n"
         made.data_received(post("/lane/a") + old + post("/lane/c"))
         await settled()
