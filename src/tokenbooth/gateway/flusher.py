@@ -4,7 +4,9 @@ Never compiled: the compiler loses an exception that is being handled over an `a
 """
 
 import asyncio
+import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby, islice
 from operator import attrgetter
@@ -13,10 +15,11 @@ from typing import Final
 import structlog
 
 from tokenbooth.clock import Clock
+from tokenbooth.domain.allowance import Allowance
 from tokenbooth.domain.charges import Charge
 from tokenbooth.errors import StoreUnavailable
-from tokenbooth.gateway.admission import Admitted
 from tokenbooth.gateway.charge_log import ChargeLog, Segment
+from tokenbooth.gateway.state import AccountState
 from tokenbooth.store.engine import Store
 from tokenbooth.store.settlement import Applied, apply_charges
 
@@ -28,15 +31,25 @@ _BATCH_MAX: Final = 20_000
 _RETRY_FIRST_S: Final = 0.1
 _RETRY_MOST_S: Final = 5.0
 _SETTLED_WAIT_S: Final = 2.0
+# From a quarter of what may wait on, calls are slowed down, so that none has to be refused.
+_SLOW_FROM: Final = 4
+_GIVE_WAY_S: Final = 0.0002
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
 class Unflushed:
-    """A settled request that the store does not know yet; `segment` is where its charge is in the log, if it is."""
+    """A settled request that the store does not know yet, without its body.
+
+    Attributes:
+        account: who is charged.
+        allowances: what it was charged to.
+        segment: where its charge is in the log, if it is.
+    """
 
     charge: Charge
-    admitted: Admitted
+    account: AccountState
+    allowances: tuple[Allowance, ...]
     segment: Segment | None
 
 
@@ -46,7 +59,21 @@ _segment: Final = attrgetter("segment")
 class Flusher:
     """Feeds the store; `run` until the end of the process."""
 
-    def __init__(self, *, store: Store, clock: Clock, log: ChargeLog, max_unflushed: int) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        log: ChargeLog,
+        max_unflushed: int,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Args:
+        store, clock, log: what it works with.
+        max_unflushed: how many charges may wait.
+        sleep: lets the other threads have the interpreter, for so many seconds.
+        """
+        self._sleep = sleep
         self._store = store
         self._clock = clock
         self._charge_log = log
@@ -70,10 +97,15 @@ class Flusher:
         return len(self._queue) < self._max_unflushed
 
     def add(self, item: Unflushed) -> None:
-        """Take a charge, to be stored with the next batch."""
+        """Take a charge, to be stored with the next batch.
+
+        When many wait, the loop gives way: with a core full of calls the writing thread hardly gets the interpreter.
+        """
         self._queue.append(item)
         self._finished += 1
         self._wake.set()
+        if len(self._queue) * _SLOW_FROM > self._max_unflushed:
+            self._sleep(_GIVE_WAY_S)
 
     async def settled(self) -> None:
         """Return when all charges so far are in the store, or after a bounded wait."""
@@ -142,7 +174,7 @@ class Flusher:
     def _committed(self, batch: list[Unflushed], applied: Applied) -> None:
         for item in batch:
             self._queue.popleft()
-            item.admitted.key.account.in_use -= 1
+            item.account.in_use -= 1
         if applied.short_nano:
             _take_off(batch, applied.short_nano)
         for segment, items in groupby(batch, key=_segment):
@@ -191,5 +223,5 @@ class Flusher:
 def _take_off(batch: list[Unflushed], short_nano: dict[str, int]) -> None:
     """The store charged less, so memory must not count it as spent either."""
     for item in batch:
-        for allowance in item.admitted.hold.allowances:
+        for allowance in item.allowances:
             allowance.spent_nano -= short_nano.get(item.charge.request_id, 0)

@@ -124,4 +124,4 @@ class Settler:
                     error=str(failure),
                     note="No new requests are admitted until the data directory can be written. Free disk space.",
                 )
-        self._flusher.add(Unflushed(charge, admitted, segment))
+        self._flusher.add(Unflushed(charge, admitted.key.account, admitted.hold.allowances, segment))
