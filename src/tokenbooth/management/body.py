@@ -120,6 +120,8 @@ class Fields:
             _wrong_type(name, "a list of strings")
         if not 1 <= len(texts) <= max_items:
             _wrong_value(name, f"must have 1 to {max_items} entries")
+        if any(_CONTROL.search(text) for text in texts):
+            _wrong_value(name, "must not hold control characters")
         return texts
 
     def _needed(self, name: str) -> JsonValue:
