@@ -38,7 +38,7 @@ SANDBOX_PATH: Final = "/_sandbox/stripe"
 CHAIN_SANDBOX_PATH: Final = "/_sandbox/chain"
 _INBOX_PATIENCE_S: Final = 5.0
 _MANAGEMENT_PATHS: Final = ("/openapi.json", "/healthz", "/readyz")
-_FORWARDING_HEADERS: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip"})
+_FORWARDING_HEADERS: Final = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"})
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
@@ -207,7 +207,7 @@ class Application:
 
         if path.startswith("/api/") or path in _MANAGEMENT_PATHS:
             await self._parts.management(scope, receive, counted)
-        elif path == "/metrics" and _asked_on_this_machine(scope):
+        elif path == "/metrics" and self._shows_figures(scope):
             await self._answer_figures(counted)
         elif self._parts.sandbox is not None and (path == SANDBOX_PATH or path.startswith(f"{SANDBOX_PATH}/")):
             root_path = f"{scope.get('root_path', '')}{SANDBOX_PATH}"
@@ -216,6 +216,14 @@ class Application:
             await self._parts.chain_sandbox(scope, receive, counted)
         else:
             await self._parts.dashboard(scope, receive, counted)
+
+    def _shows_figures(self, scope: Message) -> bool:
+        """Whether the main listener shows the figures to this client.
+
+        With a public address there is a proxy or a port forward in front, and what it sends may look like a request
+        of this machine itself: then the figures have their own listener (`server.metrics_bind`) or none.
+        """
+        return self._parts.settings.server.public_url is None and _asked_on_this_machine(scope)
 
     async def _answer_figures(self, send: Send) -> None:
         body = await self._figures()
@@ -305,12 +313,28 @@ def _refuse_missing_plans(catalog: Catalog, subscribers_by_plan: dict[str, int])
 
 
 def _asked_on_this_machine(scope: Message) -> bool:
-    """Whether a client on this machine asks for itself; a proxy on this machine asks for others."""
+    """Whether a client on this machine asks for itself; a proxy on this machine asks for others.
+
+    A proxy shows in a header that it adds, in the host that its client asked for, or in HTTP/1.0, which nginx speaks
+    to the servers behind it unless it is told otherwise. The host also gives away a page of another site that a
+    browser on this machine shows (DNS rebinding).
+    """
     client = scope.get("client")
     headers = scope["headers"]
     assert isinstance(headers, list)
+    hosts = [value for name, value in headers if name == b"host"]
     return (
         isinstance(client, tuple)
         and is_loopback(str(client[0]))
+        and scope["http_version"] != "1.0"
+        and len(hosts) == 1
+        and _is_this_machine(hosts[0].decode("latin-1"))
         and not any(name in _FORWARDING_HEADERS for name, _ in headers)
     )
+
+
+def _is_this_machine(host_header: str) -> bool:
+    host = host_header.strip().lower()
+    # An IPv6 address stands in brackets, with or without a port behind them.
+    host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    return host == "localhost" or is_loopback(host)

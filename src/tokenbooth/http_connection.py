@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum, auto
+from math import inf
 from typing import Final, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -25,8 +26,6 @@ _PIPELINED_MOST: Final = 128
 _UNWANTED_BODY_BYTES: Final = 64 * 1024
 # Framing may double the size of a body; what is larger is nonsense.
 _FRAMING_FACTOR: Final = 2
-# How long what still comes is thrown away behind the last words: closing at once would take them from the client.
-_LINGER_S: Final = 2.0
 _FRAMING_HEADERS: Final = (b"content-length", b"transfer-encoding")
 
 
@@ -70,6 +69,11 @@ class AsgiTurn(Protocol):
     @property
     def began(self) -> bool:
         """Whether an answer has begun."""
+        ...
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the connection stays open behind the answer."""
         ...
 
     def begin(self) -> None:
@@ -139,6 +143,7 @@ class ClientConnection:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._transport = transport
+        self._loop = loop
         self._flow = flow
         self._edge = edge
         self._server = server
@@ -158,6 +163,11 @@ class ClientConnection:
         self._muted = False
         self._fault: _Fault | None = None
         self._closing = False
+        # The request whose answer was complete before it was, if its body is still arriving.
+        self._answered_early: _Turn | None = None
+        # What is thrown away: until when, on the loop's clock, and how much of it there was.
+        self._discards_until_s = 0.0
+        self._discarded_bytes = 0
         self._reading = Deadline(loop, self._too_slow)
         self._writing = Deadline(loop, self.abort)
         # What is being answered, what the parser is in the body of, and what waits for its turn.
@@ -172,7 +182,7 @@ class ClientConnection:
         """The connection is gone."""
         self._closing = True
         self._turns.clear()
-        self._receiving = None
+        self._receiving = self._answered_early = None
         self._reading.end()
         self._writing.end()
         # They know each other, and would wait for the garbage collector.
@@ -188,6 +198,7 @@ class ClientConnection:
     def receive(self, data: bytes) -> None:
         """Bytes have arrived."""
         if self._is_deaf():
+            self._discard(len(data))
             return
         self._piece_bytes = len(data)
         try:
@@ -208,7 +219,9 @@ class ClientConnection:
         if not began:
             self._fed_bytes += self._piece_bytes
         if self._phase is _BODY:
-            if self._fed_bytes > bounds.head_bytes + _FRAMING_FACTOR * bounds.body_bytes:
+            if self._receiving is not None and self._receiving is self._answered_early:
+                self._discard(self._piece_bytes)
+            elif self._fed_bytes > bounds.head_bytes + _FRAMING_FACTOR * bounds.body_bytes:
                 self._close_with(_BODY_TOO_LARGE)
             elif not self._flow.read_paused:
                 self._reading.within(bounds.body_s)
@@ -283,7 +296,9 @@ class ClientConnection:
         if self._edge.lane.takes(path):
             turn = self._exchange(path)
         else:
-            turn = self._server.asgi_turn(self._url, self._headers, expects_continue=self._expects_continue)
+            # With HTTP/1.0 nobody waits for a word to go on, and one in between would be taken for the answer.
+            expects = self._expects_continue and parser.get_http_version() == "1.1"
+            turn = self._server.asgi_turn(self._url, self._headers, expects_continue=expects)
         self._take_turn(turn)
         self._receiving = turn
         self._phase = _BODY
@@ -311,8 +326,9 @@ class ClientConnection:
             self._reading.within(self._bounds.idle_s)
 
     def answered(self) -> None:
-        """The answer to the current request is complete, and the connection stays open for the next one."""
-        self._next_turn()
+        """ASGI's answer to the current request is complete."""
+        current = self._current
+        self._ended(is_last=current is not None and not current.keep_alive)
 
     def pause_writing(self) -> None:
         """The client does not read."""
@@ -354,11 +370,7 @@ class ClientConnection:
 
     def ended(self, exchange: HttpExchange) -> None:
         """See `Line.ended`."""
-        if exchange.keep_alive:
-            self._next_turn()
-        else:
-            self._current = None
-            self._hang_up()
+        self._ended(is_last=not exchange.keep_alive)
 
     def read_on(self) -> None:
         """See `Line.read_on`."""
@@ -441,12 +453,28 @@ class ClientConnection:
         else:
             turn.begin()
 
+    def _ended(self, *, is_last: bool) -> None:
+        """The answer to the current request is complete; `is_last`: so is what the connection was for."""
+        if is_last and not self._closing:
+            self._current = None
+            if self._phase is _NOTHING and not self._turns and self._fault is None:
+                self._hang_up()
+            else:
+                self._linger()
+            return
+        is_early = self._receiving is not None and self._receiving is self._current
+        self._next_turn()
+        if is_early and not self._closing:
+            self._answered_early = self._receiving
+            self._begin_discarding(self._bounds.linger_s)
+            self._reading.within(self._bounds.linger_idle_s)
+
     def _next_turn(self) -> None:
         self._current = None
         if self._closing:
             return
         if self._transport.is_closing():
-            # ASGI's answer was the last one.
+            # ASGI's answer was cut off.
             self._hang_up()
         elif self._flow.write_paused:
             return
@@ -477,6 +505,8 @@ class ClientConnection:
         self._fault = fault
         self._reading.stop()
         self._flow.resume_reading()
+        # Answers that are under way may take their time.
+        self._begin_discarding(inf)
         half, self._receiving = self._receiving, None
         self._phase = _NOTHING
         if half is None:
@@ -500,10 +530,39 @@ class ClientConnection:
                 b"x-request-id: %b\r\nconnection: close\r\n\r\n%b"
                 % (fault.status_line, len(fault.text), self._edge.new_request_id().encode(), fault.text)
             )
+        self._linger()
+
+    def _linger(self) -> None:
+        """Say that nothing more is said, and throw away what still comes, for a moment, before closing.
+
+        A kernel that closes over unread bytes resets the connection, which takes the answer from the client.
+        """
+        if self._transport.is_closing():
+            self._hang_up()
+            return
         self._closing = True
+        self._turns.clear()
+        self._receiving = self._answered_early = None
+        self._phase = _NOTHING
+        self._flow.resume_reading()
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        self._writing.within(_LINGER_S)
+        self._begin_discarding(self._bounds.linger_s)
+        self._reading.within(self._bounds.linger_idle_s)
+
+    def _begin_discarding(self, seconds: float) -> None:
+        self._discards_until_s = self._loop.time() + seconds
+        self._discarded_bytes = 0
+
+    def _discard(self, size: int) -> None:
+        """Bytes have come that nobody wants; cut off a client that sends too many, or for too long."""
+        if self._transport.is_closing():
+            return
+        self._discarded_bytes += size
+        if self._discarded_bytes > self._bounds.linger_bytes or self._loop.time() > self._discards_until_s:
+            self.abort()
+        elif self._current is None:
+            self._reading.within(self._bounds.linger_idle_s)
 
     def _hang_up(self) -> None:
         """Close when what was written has left, but don't wait for ever for that."""

@@ -25,6 +25,9 @@ class Bounds:
         body_s: between two parts of a body, in seconds.
         idle_s: between two requests, in seconds.
         unread_s: how long a client may leave an answer unread, in seconds.
+        linger_s: how long what still comes behind an early answer is thrown away before closing, in seconds.
+        linger_idle_s: between two pieces of that, in seconds.
+        linger_bytes: how much of that there may be.
     """
 
     head_bytes: int = 64 * 1024
@@ -36,6 +39,10 @@ class Bounds:
     # Longer than the idle time-outs of common load balancers (60 s), so that we are never the first to hang up.
     idle_s: float = 75
     unread_s: float = 120
+    # nginx's lingering_time and lingering_timeout. The bytes end a client that sends as fast as it can.
+    linger_s: float = 30
+    linger_idle_s: float = 5
+    linger_bytes: int = 128 * 1024 * 1024
 
 
 class Lane(Protocol):

@@ -7,7 +7,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
-from uvicorn._types import ASGI3Application
+from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from tokenbooth.http_connection import AsgiTurn, ClientConnection
@@ -74,11 +74,51 @@ class UvicornConnection(HttpToolsProtocol):
         return self._made.pop()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        cycle.transport = cast("asyncio.Transport", _AnswerTransport(self.transport, cycle))
         self._made.append(_AsgiTurn(self, cycle, app))
 
     def run_asgi(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         """Let the application answer."""
         super()._start_asgi_task(cycle, app)
+
+
+@dataclass(frozen=True, slots=True)
+class _AnswerTransport:
+    """What uvicorn writes an answer to. Behind a complete one, `ClientConnection` closes, in its own way."""
+
+    transport: asyncio.Transport
+    cycle: RequestResponseCycle
+
+    def write(self, data: bytes) -> None:
+        """See `asyncio.Transport`."""
+        self.transport.write(data)
+
+    def is_closing(self) -> bool:
+        """See `asyncio.Transport`."""
+        return self.transport.is_closing()
+
+    def close(self) -> None:
+        """See `asyncio.Transport`. An answer that is not complete is cut off."""
+        if not self.cycle.response_complete:
+            self.transport.close()
+
+
+def _closing_unless_continued(cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
+    """The application, for a client that waits for 100 (Continue) before it sends its body.
+
+    When it is answered without having been asked for the body, nobody can tell whether it still sends it, so the
+    answer is the connection's last one (RFC 9110, 10.1.1).
+    """
+
+    async def closing(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        async def sent(message: ASGISendEvent) -> None:
+            if cycle.waiting_for_100_continue:
+                cycle.keep_alive = False
+            await send(message)
+
+        await app(scope, receive, sent)
+
+    return closing
 
 
 @dataclass(slots=True, eq=False)
@@ -94,9 +134,17 @@ class _AsgiTurn:
         """See `AsgiTurn.began`."""
         return self.cycle.response_started
 
+    @property
+    def keep_alive(self) -> bool:
+        """See `AsgiTurn.keep_alive`."""
+        return self.cycle.keep_alive
+
     def begin(self) -> None:
         """See `AsgiTurn.begin`."""
-        self.connection.run_asgi(self.cycle, self.app)
+        app = self.app
+        if self.cycle.waiting_for_100_continue:
+            app = _closing_unless_continued(self.cycle, app)
+        self.connection.run_asgi(self.cycle, app)
 
     def receive(self, body: bytes) -> None:
         """See `AsgiTurn.receive`."""

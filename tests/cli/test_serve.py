@@ -12,8 +12,10 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from tests.support.command import Running, answer, is_refused, running, tokenbooth, url_in_log, wait_until
+from tests.support.raw_client import RawClient
 from tests.support.servers import serve
 from tokenbooth.sandbox.model_server import create_model_server
+from tokenbooth.server import bind, port_of
 
 UPSTREAM_KEY = "upstream-key-for-tests"
 MODEL = "a/model"
@@ -225,6 +227,11 @@ def test_the_doctor_says_what_is_wrong(home: Path) -> None:
     assert "check base_url" in done.stdout
 
 
+def _metrics_url(server: Running) -> str:
+    started = next(line for line in server.log.read_text(encoding="utf-8").splitlines() if '"listening"' in line)
+    return str(json.loads(started)["metrics_url"])
+
+
 def test_figures_are_for_this_machine_only(server: Running) -> None:
     """Figures are shown to this machine, not to someone for whom a proxy on this machine asks."""
     figures = httpx.get(f"{server.base_url}/metrics").text
@@ -234,11 +241,57 @@ def test_figures_are_for_this_machine_only(server: Running) -> None:
     assert proxied.status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /metrics HTTP/1.1\r\nhost: 127.0.0.1:8080", 200),
+        (b"GET /metrics HTTP/1.1\r\nhost: LOCALHOST", 200),
+        (b"GET /metrics HTTP/1.1\r\nhost: [::1]:8080", 200),
+        (b"GET /%6detrics?x=1 HTTP/1.1\r\nhost: 127.0.0.1", 200),
+        # nginx with a bare proxy_pass, and HAProxy without `option forwardfor`.
+        (b"GET /metrics HTTP/1.0\r\nhost: 127.0.0.1:8080\r\nconnection: close", 404),
+        (b"GET /metrics HTTP/1.1\r\nhost: booth.example", 404),
+        (b"GET /metrics HTTP/1.1\r\nhost: localhost.booth.example", 404),
+        (b"GET /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\nhost: booth.example", 404),
+        (b"GET http://localhost/metrics HTTP/1.1\r\nhost: booth.example", 404),
+        (b"GET /metrics HTTP/1.1\r\nhost: ", 404),
+        (b"GET /metrics HTTP/1.1\r\nx: y", 404),
+        (b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nx-forwarded-for: 127.0.0.1", 404),
+        (b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nforwarded: for=127.0.0.1", 404),
+        (b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nvia: 1.1 proxy", 404),
+        (b"GET /metrics/ HTTP/1.1\r\nhost: localhost", 404),
+        (b"GET //metrics HTTP/1.1\r\nhost: localhost", 404),
+        (b"GET /metrics%00 HTTP/1.1\r\nhost: localhost", 400),
+    ],
+)
+def test_what_a_proxy_forwards_is_no_request_of_this_machine(server: Running, head: bytes, status: int) -> None:
+    """A proxy shows by its headers, by the host that its client asked for, or by HTTP/1.0."""
+    with RawClient(int(server.base_url.rpartition(":")[2])) as client:
+        assert client.send(head + b"\r\n\r\n").answer().status == status
+
+
+@pytest.mark.parametrize("proxies", ["[]", '["127.0.0.1"]'])
+def test_with_a_public_address_figures_are_closed(home: Path, proxies: str) -> None:
+    """Nobody gets them on the main port, this machine included; their own listener has them."""
+    with bind("127.0.0.1", 0) as free:
+        port = port_of(free)
+    env = {
+        "TOKENBOOTH_SERVER__PORT": str(port),
+        "TOKENBOOTH_SERVER__PUBLIC_URL": "https://booth.example",
+        "TOKENBOOTH_SERVER__METRICS_BIND": "127.0.0.1:0",
+        "TOKENBOOTH_SERVER__TRUSTED_PROXIES": proxies,
+    }
+    asked: list[dict[str, str]] = [{}, {"x-forwarded-for": "127.0.0.1"}, {"host": "localhost"}]
+    with running("serve", cwd=home, find_url=url_in_log, env=env) as server:
+        for headers in asked:
+            assert httpx.get(f"http://127.0.0.1:{port}/metrics", headers=headers).status_code == 404
+        assert "tokenbooth_store_up 1.0" in httpx.get(_metrics_url(server)).text
+        assert server.stop() == 0
+
+
 def test_figures_may_have_a_listener_of_their_own(home: Path) -> None:
     """`metrics_bind` opens a second address that serves the figures."""
     env = {"TOKENBOOTH_SERVER__METRICS_BIND": "127.0.0.1:0"}
     with running("serve", cwd=home, find_url=url_in_log, env=env) as server:
-        started = next(line for line in server.log.read_text(encoding="utf-8").splitlines() if '"listening"' in line)
-        metrics_url = json.loads(started)["metrics_url"]
-        assert "tokenbooth_store_up 1.0" in httpx.get(metrics_url).text
+        assert "tokenbooth_store_up 1.0" in httpx.get(_metrics_url(server)).text
         assert server.stop() == 0

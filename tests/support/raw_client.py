@@ -81,6 +81,10 @@ class RawClient:
         received, self._received = self._received, b""
         return received
 
+    def is_cut_off(self, wait_s: float) -> bool:
+        """Whether the connection ends, or has ended, within so many seconds; what arrives is kept."""
+        return bool(select.select([self._socket], [], [], wait_s)[0]) and not self._receive()
+
     def is_closed(self) -> bool:
         """Whether the server closes the connection, saying nothing more."""
         return self.rest() == b""

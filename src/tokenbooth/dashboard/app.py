@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tokenbooth.dashboard.access import Access
 from tokenbooth.dashboard.account import AccountPages
@@ -29,6 +29,7 @@ from tokenbooth.dashboard.usage import UsagePages
 from tokenbooth.dashboard.usdc import UsdcPages
 from tokenbooth.dashboard.web import STATIC_PATH, Web
 from tokenbooth.errors import NotFound, TokenboothError
+from tokenbooth.texts import refused_target
 
 
 def page_routes(web: Web) -> list[Route]:
@@ -72,4 +73,10 @@ def create_dashboard(context: DashboardContext) -> ASGIApp:
         exception_handlers={HTTPException: failed, TokenboothError: refused},
     )
     app.router.redirect_slashes = False
-    return AroundPages(app, context.management.clock)
+
+    async def checked(scope: Scope, receive: Receive, send: Send) -> None:
+        refused = refused_target(scope)
+        answering = app if refused is None else web.failure(Request(scope), refused, None)
+        await answering(scope, receive, send)
+
+    return AroundPages(checked, context.management.clock)

@@ -35,6 +35,7 @@ from tokenbooth.management.body import Fields, JsonValue, read_raw
 from tokenbooth.management.session import cookie_secret, form_token, require_own_origin, session_owner
 from tokenbooth.store.idempotency import Answer, Claim
 from tokenbooth.store.sessions import SessionOwner, is_due_to_touch, touch_session
+from tokenbooth.texts import UnstorableText, is_storable
 
 STATIC_PATH: Final = "/dashboard/static"
 TOKEN_FIELD: Final = "form_token"  # noqa: S105 (the name of a field)
@@ -201,6 +202,8 @@ class Web:
             raise InvalidRequest("invalid_form", "The form cannot be read.") from None
         values: dict[str, list[str]] = {}
         for name, value in pairs:
+            if not (is_storable(name) and is_storable(value)):
+                raise UnstorableText("The form")
             values.setdefault(name, []).append(value)
         return Form(values)
 

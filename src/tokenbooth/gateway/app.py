@@ -6,7 +6,7 @@ all of them go through the one admission.
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from traceback import extract_tb
 from typing import ClassVar, Final, Protocol
@@ -30,7 +30,14 @@ from tokenbooth.gateway.endpoints import ANTHROPIC_PREFIX, ENDPOINTS, face_of
 from tokenbooth.gateway.exchange import Exchange
 from tokenbooth.gateway.flusher import Flusher
 from tokenbooth.gateway.prompt_ratio import PromptRatios
-from tokenbooth.gateway.refusals import Category, Refusal, no_room_for_body, too_many_requests, unavailable
+from tokenbooth.gateway.refusals import (
+    Category,
+    Refusal,
+    invalid_request,
+    no_room_for_body,
+    too_many_requests,
+    unavailable,
+)
 from tokenbooth.gateway.relay import Relay
 from tokenbooth.gateway.routing import Routing, rest_rules
 from tokenbooth.gateway.settle import Settler
@@ -250,11 +257,18 @@ class Gateway:
         if len(self._open) > self._settings.max_open_requests:
             raise too_many_requests(len(self._open) - 1, self._settings.max_open_requests)
         handler = self._routes.get((call.http.method, call.path))
-        if handler is None and call.http.method == "GET" and call.path.startswith(_MODEL_PATHS):
-            handler = self._model
-        if handler is None:
-            raise self._no_route(call)
-        await handler(call)
+        await (handler or self._unlisted(call))(call)
+
+    def _unlisted(self, call: Call) -> Callable[[Call], Awaitable[None]]:
+        """What serves a path that is not in the table: a model by its name.
+
+        Raises:
+            Refusal: nothing does.
+        """
+        _refuse_control_characters(call.path)
+        if call.http.method == "GET" and call.path.startswith(_MODEL_PATHS):
+            return self._model
+        raise self._no_route(call)
 
     async def _authenticate(self, call: Call) -> KeyState:
         presented = presented_key(call.http.headers)
@@ -389,7 +403,19 @@ def _where(failure: BaseException) -> str:
     return f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else ""
 
 
+def _refuse_control_characters(path: str) -> None:
+    """No route and no model has one in its name.
+
+    Raises:
+        Refusal: there is one.
+    """
+    if any(character < " " or character == "\x7f" for character in unquote(path)):
+        raise invalid_request("invalid_path", "The path holds a control character.")
+
+
 def _unknown_model(name: str) -> Refusal:
+    if "\0" in name:
+        return invalid_request("invalid_parameter", "'model' holds a NUL.", "model")
     return Refusal(
         404,
         Category.NOT_FOUND,

@@ -6,7 +6,7 @@ dashboard import this.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Final, NoReturn
@@ -140,11 +140,13 @@ class Body:
         """The fields, none of which may have another name.
 
         Raises:
-            InvalidRequest: a field is not known here.
+            InvalidRequest: a field is not known here, or holds a NUL, whatever its type should be.
         """
-        for name in self.values:
+        for name, value in self.values.items():
             if name not in names:
                 raise _unknown("field", name, names)
+            if _any_text(value, _holds_nul):
+                _wrong_value(name, "must not hold control characters")
         return Fields(self.values)
 
 
@@ -203,7 +205,7 @@ def parse_object(raw: bytes) -> dict[str, JsonValue]:
         raise _invalid_json("The body is not valid JSON.") from None
     if not isinstance(value, dict):
         raise _invalid_json("The body must be a JSON object.")
-    if _has_lone_surrogate(value):
+    if _any_text(value, _has_lone_surrogate):
         raise _invalid_json("A string in the body holds half of a character (a lone surrogate).")
     return value
 
@@ -271,16 +273,25 @@ def _object(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
     return found
 
 
-def _has_lone_surrogate(value: JsonValue) -> bool:
+def _any_text(value: JsonValue, holds: Callable[[str], bool]) -> bool:
+    """Whether something holds of a text in a value, names included."""
     match value:
         case str():
-            return any("\ud800" <= character <= "\udfff" for character in value)
+            return holds(value)
         case list():
-            return any(_has_lone_surrogate(item) for item in value)
+            return any(_any_text(item, holds) for item in value)
         case dict():
-            return any(_has_lone_surrogate(name) or _has_lone_surrogate(item) for name, item in value.items())
+            return any(holds(name) or _any_text(item, holds) for name, item in value.items())
         case _:
             return False
+
+
+def _has_lone_surrogate(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _holds_nul(text: str) -> bool:
+    return "\0" in text
 
 
 def _unknown(what: str, name: str, names: tuple[str, ...]) -> InvalidRequest:

@@ -19,6 +19,7 @@ from tokenbooth.clock import Clock
 from tokenbooth.errors import TokenboothError
 from tokenbooth.ids import IdPrefix, new_id
 from tokenbooth.management.envelope import respond_error
+from tokenbooth.texts import refused_target
 
 _NOTES: Final = "tokenbooth.notes"
 _CLIENT_ID_MAX: Final = 128
@@ -76,7 +77,9 @@ class AroundRequests:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_headers)
+            refused = refused_target(scope)
+            answering = self._app if refused is None else respond_error(refused)
+            await answering(scope, receive, send_with_headers)
         except Exception as failure:
             log.error(
                 "request_failed",

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tokenbooth.texts import is_storable
+
 US_PER_S = 1_000_000
 
 
@@ -46,7 +48,7 @@ class Fields:
 
     def text(self, name: str) -> str:
         value = self._get(name)
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not value or not is_storable(value):
             raise UnexpectedShape(self._at(name), "a text")
         return value
 

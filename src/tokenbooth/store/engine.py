@@ -19,10 +19,11 @@ from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from tokenbooth.errors import StoreUnavailable
+from tokenbooth.texts import UnstorableText
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -90,6 +91,9 @@ class Store:
                 return fn(conn, *args, **kwargs)
         except (OperationalError, InterfaceError) as failure:
             raise StoreUnavailable from failure
+        except (DataError, UnicodeEncodeError) as failure:
+            _raise_if_unstorable(failure)
+            raise
 
     def write_now(self, fn: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """`write`, for a caller that has a thread to block."""
@@ -105,7 +109,29 @@ class Store:
     def _submit(self, work: Callable[[Connection], R]) -> "Future[R]":
         if self._closed:
             raise StoreUnavailable(_CLOSED)
-        return self._writer.submit(work)
+
+        def checked(conn: Connection) -> R:
+            try:
+                return work(conn)
+            except (DataError, UnicodeEncodeError) as failure:
+                _raise_if_unstorable(failure)
+                raise
+
+        return self._writer.submit(checked)
+
+
+def _raise_if_unstorable(failure: DataError | UnicodeEncodeError) -> None:
+    """What the driver says of a text that no request should have brought this far; it is still its sender's fault.
+
+    psycopg refuses a NUL before it sends anything, so that such an error has no SQLSTATE.
+
+    Raises:
+        UnstorableText: so it is.
+    """
+    if isinstance(failure, UnicodeEncodeError):
+        raise UnstorableText from failure
+    if getattr(failure.orig, "sqlstate", None) is None and "NUL" in str(failure.orig):
+        raise UnstorableText from failure
 
 
 def open_store(url: str) -> Store:
