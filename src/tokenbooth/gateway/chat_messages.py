@@ -13,6 +13,7 @@ import msgspec
 from tokenbooth.catalog import Model
 from tokenbooth.gateway.body import Fields, collapse_duplicates
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
+from tokenbooth.upstream_kinds import IMAGE_SIZES, folded
 
 _TEXT_PARTS: Final = frozenset(("text", "refusal", "input_text", "output_text", "thinking"))
 _NAMES: Final = frozenset(("role", "content", "type", "text", "image_url", "audio", "tool_calls"))
@@ -78,6 +79,7 @@ def _read_part(part: object, model: Model) -> Parts:
     if kind in _TEXT_PARTS and "image_url" not in part:
         return _NONE
     if kind == "image_url":
+        _refuse_sizes(part, model)
         return _read_image(part.get("image_url"), model)
     if f"content.{kind}" not in model.allowed_parameters:
         raise unsupported_parameter(f"content.{kind}")
@@ -92,6 +94,13 @@ def _read_image(image: object, model: Model) -> Parts:
                 raise unsupported_parameter(f"image_url.{name}")
         image = image.get("url")
     return Parts(len(image) if isinstance(image, str) else 0, model.image_tokens_max)
+
+
+def _refuse_sizes(part: dict[str, object], model: Model) -> None:
+    """What an image is read at decides how many tokens it counts for."""
+    for name in part:
+        if name not in _NAMES and folded(name[:64]) in IMAGE_SIZES and name not in model.allowed_parameters:
+            raise unsupported_parameter(name)
 
 
 def _refuse_other_case(names: dict[str, object]) -> None:

@@ -88,7 +88,7 @@ class Relay:
             exchange.stop_if_hung_up()
             speech, upstream = attempt.speech, attempt.route.upstream
             exchange.upstream = upstream.name
-            fields = speech.upstream_fields(attempt.route.model, exchange.admitted.clamped_output_tokens)
+            fields = speech.upstream_fields(attempt.route, exchange.admitted.clamped_output_tokens)
             asked = UpstreamRequest(
                 speech.path, encode_fields(fields), request.stream, speech.credential, speech.headers()
             )
