@@ -60,7 +60,7 @@ def main() -> None:
 async def _measure(store: Store, rounds: int) -> None:
     keys = _keys(bench_account(store))
     with tempfile.TemporaryDirectory() as directory:
-        log = ChargeLog(Path(directory), first_number=1)
+        log = ChargeLog(Path(directory), first_number=1, epoch="bench")
         flusher = Flusher(store=store, clock=SystemClock(), log=log, max_unflushed=10_000)
         settler = Settler(clock=SystemClock(), log=log, ratios=PromptRatios(), flusher=flusher)
         for size in SIZES:

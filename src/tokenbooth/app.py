@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from tokenbooth.application import Application, Chain, Parts, Sandbox, data_dir
+from tokenbooth.background import Background
 from tokenbooth.catalog import Catalog, build_catalog
 from tokenbooth.clock import Clock, SystemClock
 from tokenbooth.dashboard import DashboardContext, create_dashboard
@@ -68,6 +69,9 @@ def build_application(
     clock = clock or SystemClock()
     snapshot = build_catalog(settings, today=datetime.fromtimestamp(clock.now_us() / 1_000_000, UTC).date())
     store = open_database(settings)
+    background = Background()
+    for running in store.background:
+        background.watch(running)
 
     def catalog() -> Catalog:
         return snapshot
@@ -80,6 +84,7 @@ def build_application(
         data_dir=data_dir(settings),
         grace_us=parse_duration(settings.billing.renewal_grace),
         upstreams=_upstreams(settings),
+        background=background,
     )
     stripe = None if settings.stripe is None else stripe_gateway(settings.stripe)
     inbox = None if stripe is None else InboxHandler(store, stripe, clock)
@@ -96,6 +101,7 @@ def build_application(
         stripe=stripe,
         handle_event=_leave_alone if inbox is None else inbox.handle,
         usdc=None if settings.usdc is None or chain is None else _usdc_desk(settings.usdc, chain),
+        down=background.down,
     )
     program_version = version("tokenbooth")
     management = create_management_app(context)
@@ -114,7 +120,10 @@ def build_application(
             gateway=gateway,
             management=management,
             dashboard=create_dashboard(dashboard),
-            runner=Runner(_jobs(settings, store, clock, gateway, stripe, inbox, reconciler, chain, mailer)),
+            runner=Runner(
+                _jobs(settings, store, clock, gateway, stripe, inbox, reconciler, chain, mailer), background=background
+            ),
+            background=background,
             inbox=inbox,
             stripe=stripe,
             sandbox=sandbox,
@@ -144,7 +153,11 @@ def serve(settings: Settings) -> int:
         listeners.append(Listener(application.serve_metrics, figures_socket))
         said["metrics_url"] = address_of(figures_socket)
     exit_code = run(
-        application, listeners, drain_s=settings.server.drain_s, ready=lambda: _log.info("listening", **said)
+        application,
+        listeners,
+        drain_s=settings.server.drain_s,
+        ready=lambda: _log.info("listening", **said),
+        background=application.background,
     )
     _log.info("stopped")
     return exit_code

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenbooth.domain.charges import Charge, PoolKind
+from tokenbooth.gateway.charge_files import next_number, read_back
 from tokenbooth.gateway.charge_log import (
     SEGMENT_BYTES,
     ChargeLog,
@@ -17,11 +18,10 @@ from tokenbooth.gateway.charge_log import (
     DataDirectoryLocked,
     DirectoryLock,
     Segment,
-    encode_record,
-    next_number,
-    read_back,
 )
+from tokenbooth.gateway.charge_record import encode_record
 
+EPOCH = "gw_06615ff9f9c9ed7a3adb3c52e6"
 CHARGE = Charge(
     request_id="req_1",
     account_id="acct_1",
@@ -79,7 +79,7 @@ def files(data_dir: Path) -> list[str]:
 
 def test_what_is_appended_is_read_back(tmp_path: Path) -> None:
     """Every field of every charge, in order, also after a regular end with charges left."""
-    log = ChargeLog(tmp_path, first_number=next_number(tmp_path))
+    log = ChargeLog(tmp_path, first_number=next_number(tmp_path), epoch=EPOCH)
     written = [numbered(n) for n in range(5)]
     for charge in written:
         log.append(charge)
@@ -175,7 +175,7 @@ def test_a_new_directory_begins_at_one(tmp_path: Path) -> None:
 
 def test_committed_charges_are_forgotten(tmp_path: Path) -> None:
     """The current segment starts over when all of it is committed, and goes on with what comes after."""
-    log = ChargeLog(tmp_path, first_number=1)
+    log = ChargeLog(tmp_path, first_number=1, epoch=EPOCH)
     segment = log.append(numbered(1))
     log.append(numbered(2))
     log.committed(segment, 1)
@@ -198,7 +198,7 @@ def fill_a_segment(log: ChargeLog) -> list[Segment]:
 
 def test_a_full_segment_is_followed_by_a_new_one(tmp_path: Path) -> None:
     """The old one is deleted when its last charge is committed, not before."""
-    log = ChargeLog(tmp_path, first_number=1)
+    log = ChargeLog(tmp_path, first_number=1, epoch=EPOCH)
     segments = fill_a_segment(log)
     old = segments[0]
     assert files(tmp_path) == ["000000000001.log", "000000000002.log"]
@@ -214,7 +214,7 @@ def test_a_full_segment_is_followed_by_a_new_one(tmp_path: Path) -> None:
 
 def test_a_segment_that_cannot_be_made_is_a_full_log(tmp_path: Path) -> None:
     """Rotation that fails (no space, no descriptors, no directory) is told like any other failure to write."""
-    log = ChargeLog(tmp_path, first_number=1)
+    log = ChargeLog(tmp_path, first_number=1, epoch=EPOCH)
     (tmp_path / "charges").rename(tmp_path / "elsewhere")
     with pytest.raises(ChargeLogFull):
         fill_a_segment(log)
@@ -246,7 +246,7 @@ def test_a_second_owner_is_refused(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_no_part_of_a_record(tmp_path: Path) -> None:
     """Where only a part fits, nothing stays; with space again the log goes on behind the last whole record."""
     record = len(encode_record(CHARGE))
-    log = ChargeLog(tmp_path, first_number=1)
+    log = ChargeLog(tmp_path, first_number=1, epoch=EPOCH)
     log.append(numbered(1))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:

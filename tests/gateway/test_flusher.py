@@ -15,7 +15,7 @@ from tokenbooth.gateway.state import AccountState
 async def test_calls_give_way_before_there_is_no_room(tmp_path: Path) -> None:
     """From a quarter of what may wait on, each charge lets the writing thread have the interpreter."""
     slept: list[float] = []
-    log = ChargeLog(tmp_path, first_number=1)
+    log = ChargeLog(tmp_path, first_number=1, epoch="gw_test")
     account = AccountState("acct_1", 0, False, Allowance(10**9))
     with closing(open_empty_sqlite(tmp_path / "tokenbooth.db")) as store:
         flusher = Flusher(store=store, clock=FakeClock(), log=log, max_unflushed=8, sleep=slept.append)

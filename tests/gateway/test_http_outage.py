@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, select
 from tests.support.gateway_rig import JumpingClock, MoodyStore, Rig, eventually, prompt, run_rig
 from tokenbooth.domain.keys import KeyKind
 from tokenbooth.domain.ledger import credit_of
-from tokenbooth.gateway.charge_log import DIRECTORY_NAME
+from tokenbooth.gateway.charge_files import DIRECTORY_NAME
 from tokenbooth.ids import new_key
 from tokenbooth.settings import GatewaySettings
 from tokenbooth.store.changes import forget_before

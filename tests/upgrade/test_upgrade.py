@@ -6,6 +6,7 @@ Each directory beside this file was made by the version that it is named for: se
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -92,42 +93,52 @@ def version(request: pytest.FixtureRequest) -> Path:
 def left(request: pytest.FixtureRequest, version: Path, tmp_path: Path) -> Iterator[Left]:
     """A copy of what the version left, on each engine."""
     source = version / str(request.param)
-    shutil.copytree(source / "charges", tmp_path / "charges")
-    shutil.copyfile(version / "tokenbooth.toml", tmp_path / "tokenbooth.toml")
-    expected = json.loads((source / "expected.json").read_text(encoding="utf-8"))
+    with serve(create_model_server(UPSTREAM_KEY)) as upstream_url, _database(request, source, tmp_path) as store_url:
+        yield _copy(version / "tokenbooth.toml", source, tmp_path, store_url, upstream_url)
+
+
+@contextmanager
+def _database(request: pytest.FixtureRequest, source: Path, home: Path) -> Iterator[str]:
+    """A copy of a version's database; its URL."""
     if request.param == "sqlite":
-        shutil.copyfile(source / "tokenbooth.sqlite", tmp_path / "tokenbooth.db")
-        store_url = f"sqlite:///{tmp_path / 'tokenbooth.db'}"
-    else:
-        server: Postgres = request.getfixturevalue("postgres_server")
-        store_url = server.new_database(empty=True)
-        with psycopg.connect(store_url) as conn:
-            conn.execute((source / "dump.sql").read_bytes())
-    with serve(create_model_server(UPSTREAM_KEY)) as upstream_url:
-        yield Left(
-            home=tmp_path,
-            store_url=store_url,
-            env={
-                "TOKENBOOTH_STORE__URL": store_url,
-                "TOKENBOOTH_SERVER__PORT": "0",
-                "TOKENBOOTH_STRIPE__API_BASE": f"{NOBODY}/_sandbox/stripe",
-                "TOKENBOOTH_USDC__RPC_URL": NOBODY,
-                "TOKENBOOTH_UPSTREAMS__DEMO__BASE_URL": f"{upstream_url}/v1",
-                "TOKENBOOTH_UPSTREAMS__DEMO__API_KEY": UPSTREAM_KEY,
-                # Made long ago one day, and still to be counted then.
-                "TOKENBOOTH_RETENTION__USAGE_DAYS": "36500",
-            },
-            balances=expected["balances_after_replay"],
-            charged_nano=expected["charged_nano_by_request"],
-            usage_events=expected["usage_events_after_replay"],
-            keys={
-                name.removesuffix("_in_two_parts"): "".join(value)
-                for name, value in expected.items()
-                if name.endswith("_in_two_parts")
-            },
-        )
-    if request.param == "postgresql":
-        server.drop_database(store_url)
+        shutil.copyfile(source / "tokenbooth.sqlite", home / "tokenbooth.db")
+        yield f"sqlite:///{home / 'tokenbooth.db'}"
+        return
+    server: Postgres = request.getfixturevalue("postgres_server")
+    store_url = server.new_database(empty=True)
+    with psycopg.connect(store_url) as conn:
+        conn.execute((source / "dump.sql").read_bytes())
+    yield store_url
+    server.drop_database(store_url)
+
+
+def _copy(configuration: Path, source: Path, home: Path, store_url: str, upstream_url: str) -> Left:
+    shutil.copytree(source / "charges", home / "charges")
+    shutil.copyfile(configuration, home / "tokenbooth.toml")
+    expected = json.loads((source / "expected.json").read_text(encoding="utf-8"))
+    return Left(
+        home=home,
+        store_url=store_url,
+        env={
+            "TOKENBOOTH_STORE__URL": store_url,
+            "TOKENBOOTH_STORE__DATA_DIR": str(home),
+            "TOKENBOOTH_SERVER__PORT": "0",
+            "TOKENBOOTH_STRIPE__API_BASE": f"{NOBODY}/_sandbox/stripe",
+            "TOKENBOOTH_USDC__RPC_URL": NOBODY,
+            "TOKENBOOTH_UPSTREAMS__DEMO__BASE_URL": f"{upstream_url}/v1",
+            "TOKENBOOTH_UPSTREAMS__DEMO__API_KEY": UPSTREAM_KEY,
+            # Made long ago one day, and still to be counted then.
+            "TOKENBOOTH_RETENTION__USAGE_DAYS": "36500",
+        },
+        balances=expected["balances_after_replay"],
+        charged_nano=expected["charged_nano_by_request"],
+        usage_events=expected["usage_events_after_replay"],
+        keys={
+            name.removesuffix("_in_two_parts"): "".join(value)
+            for name, value in expected.items()
+            if name.endswith("_in_two_parts")
+        },
+    )
 
 
 def _call(server: Running, key: str) -> httpx.Response:

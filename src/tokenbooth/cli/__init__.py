@@ -38,6 +38,8 @@ usdc_app = typer.Typer(help="Deposits of USDC.", no_args_is_help=True)
 sandbox_app = typer.Typer(help="What drives the demo's sandboxes.", no_args_is_help=True)
 app.add_typer(usdc_app, name="usdc")
 app.add_typer(sandbox_app, name="sandbox")
+charges_app = typer.Typer(help="Charges that were set aside: damaged on the disk, or refused.", no_args_is_help=True)
+app.add_typer(charges_app, name="charges")
 register(app, account_app)
 
 
@@ -201,6 +203,42 @@ def restore(
     from tokenbooth.cli.backups import restore_backup
 
     restore_backup(config, source, as_json=as_json)
+
+
+@charges_app.command("list")
+def charges_list(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """List the files beside the charge log that wait for you."""
+    from tokenbooth.cli.charges import list_files
+
+    list_files(config, as_json=as_json)
+
+
+@charges_app.command("show")
+def charges_show(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of the list, or any file of a charge log.")],
+    config: Config = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Show what can be read in a file, and what is lost."""
+    from tokenbooth.cli.charges import show_file
+
+    show_file(config, file, as_json=as_json)
+
+
+@charges_app.command("replay")
+def charges_replay(
+    path: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE|DIR", help="A file, or a directory of them; all of the list without it."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    config: Config = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Book what is not booked yet, each charge once; the server must be stopped."""
+    from tokenbooth.cli.charges import replay_files
+
+    raise typer.Exit(replay_files(config, path, yes=yes, as_json=as_json))
 
 
 @usdc_app.command("status")

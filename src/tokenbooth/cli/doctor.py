@@ -23,6 +23,7 @@ from tokenbooth.cli.probe import Probe, probe_upstream
 from tokenbooth.clock import SystemClock, iso_ms
 from tokenbooth.database import open_database
 from tokenbooth.errors import StoreUnavailable
+from tokenbooth.gateway.charge_files import count_set_aside, set_aside
 from tokenbooth.gateway.charge_log import DataDirectoryLocked, DirectoryLock
 from tokenbooth.payments.deposit_address import AddressBook, checksummed
 from tokenbooth.payments.json_rpc import NodeError, NodeTrouble
@@ -35,6 +36,7 @@ _US_PER_S: Final = 1_000_000
 _EARLIEST_US: Final = 1_767_225_600 * _US_PER_S
 """2026-01-01: a machine whose clock is before it has lost its time."""
 _TOLERATED_SKEW_S: Final = 60
+_FILES_NAMED: Final = 5
 
 
 def run_doctor(config: Path, *, as_json: bool) -> int:
@@ -60,6 +62,7 @@ def examine(settings: Settings, config: Path) -> Iterator[Finding]:
         yield Finding("models", Level.WARNING, "none is configured", "add [upstreams.…] and [models.…]")
     yield from _examine_database(settings)
     yield _examine_data_dir(data_dir(settings))
+    yield _examine_charge_log(data_dir(settings))
     yield _examine_clock()
     yield from _examine_upstreams(settings)
     yield from examine_stripe(settings)
@@ -135,6 +138,16 @@ def _examine_data_dir(directory: Path) -> Finding:
     except DataDirectoryLocked:
         return Finding("data directory", Level.OK, f"{directory}: writable, a server is running on it")
     return Finding("data directory", Level.OK, f"{directory}: writable, no server is running on it")
+
+
+def _examine_charge_log(directory: Path) -> Finding:
+    waiting = set_aside(directory)
+    if not waiting:
+        return Finding("charge log", Level.OK, "nothing was damaged or refused")
+    kinds = ", ".join(f"{number} {kind}" for kind, number in count_set_aside(directory).items() if number)
+    found = f"set aside: {kinds} ({', '.join(path.name for path in waiting[:_FILES_NAMED])})"
+    advice = "`tokenbooth charges list` shows them; with the server stopped `tokenbooth charges replay` books them"
+    return Finding("charge log", Level.FAILED, found, advice)
 
 
 def _examine_clock() -> Finding:

@@ -19,7 +19,8 @@ def explain(failure: Exception) -> tuple[str, int] | None:
     # Imported only now that something failed: `--help` must not wait for the whole program.
     from tokenbooth.backup import BackupFailed
     from tokenbooth.errors import TokenboothError
-    from tokenbooth.gateway.charge_log import DataDirectoryLocked, UnknownChargeFormat
+    from tokenbooth.gateway.charge_log import DataDirectoryLocked
+    from tokenbooth.gateway.charge_recovery import UnknownChargeFormat
     from tokenbooth.server import ListenFailed
     from tokenbooth.settings import SettingsError
     from tokenbooth.store.migrate import SchemaMismatch

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import msgspec
 import structlog
 
+from tokenbooth.background import Background, BackgroundTask
 from tokenbooth.catalog import Catalog, Model
 from tokenbooth.clock import Clock
 from tokenbooth.gateway import anthropic, openai
@@ -23,7 +24,9 @@ from tokenbooth.gateway.authenticate import MAX_KEYS, Keyring, presented_key
 from tokenbooth.gateway.body import Fields, body_too_large, decode_fields, refuse_compressed
 from tokenbooth.gateway.call import Call
 from tokenbooth.gateway.changes import ChangeFeed
-from tokenbooth.gateway.charge_log import ChargeLog, DirectoryLock, next_number, read_back
+from tokenbooth.gateway.charge_files import next_number
+from tokenbooth.gateway.charge_log import ChargeLog, DirectoryLock
+from tokenbooth.gateway.charge_replay import ReplayFigures, replay
 from tokenbooth.gateway.chat_request import model_name
 from tokenbooth.gateway.count_tokens import count_tokens
 from tokenbooth.gateway.endpoints import ANTHROPIC_PREFIX, ENDPOINTS, face_of
@@ -50,12 +53,10 @@ from tokenbooth.ids import IdPrefix, new_id
 from tokenbooth.live import UpstreamHealth
 from tokenbooth.settings import GatewaySettings
 from tokenbooth.store.engine import Store
-from tokenbooth.store.settlement import apply_charges
 
 _PREFIXES: Final = ("/v1/", "/anthropic/")
 _ROOTS: Final = ("/v1", "/anthropic")
 _MODEL_PATHS: Final = ("/v1/models/", "/anthropic/v1/models/")
-_REPLAY_BATCH: Final = 2_000
 _FLUSH_AT_STOP_S: Final = 10.0
 _FAILED: Final = Refusal(
     500, Category.UPSTREAM, "internal_error", "Something went wrong here. Try again; if it stays, tell the operator."
@@ -84,7 +85,9 @@ class Gateway:
         data_dir: Path,
         grace_us: int,
         upstreams: Upstreams,
+        background: Background | None = None,
     ) -> None:
+        self._background = background or Background()
         self._store = store
         self._clock = clock
         self._settings = settings
@@ -108,7 +111,9 @@ class Gateway:
         )
         self._open: set[asyncio.Task[None]] = set()
         self._stopping = False
-        self._tasks: list[asyncio.Task[None]] = []
+        self._epoch = new_id(IdPrefix.GATEWAY, clock.now_us())
+        self._tasks: list[BackgroundTask] = []
+        self.replayed = ReplayFigures()
         self._routes: dict[tuple[str, str], Handler] = {
             **dict.fromkeys(self.PAID_ROUTES, self._paid),
             ("POST", "/anthropic/v1/messages/count_tokens"): self._count_tokens,
@@ -133,6 +138,11 @@ class Gateway:
         return self._flusher.waiting
 
     @property
+    def charges_refused(self) -> int:
+        """Charges that the store refused since the start, those of an earlier run among them."""
+        return self.replayed.refused + self._flusher.refused
+
+    @property
     def key_look_ups(self) -> int:
         """How often the store was asked for a key since the start."""
         return self._keyring.look_ups
@@ -147,11 +157,11 @@ class Gateway:
         self._loop = asyncio.get_running_loop()
         self._lock = DirectoryLock(self._data_dir)
         try:
-            await self._replay()
+            self.replayed = await replay(self._store, self._clock, self._data_dir, epoch=self._epoch)
         except BaseException:
             self._lock.release()
             raise
-        self._charge_log = ChargeLog(self._data_dir, first_number=next_number(self._data_dir))
+        self._charge_log = ChargeLog(self._data_dir, first_number=next_number(self._data_dir), epoch=self._epoch)
         self._flusher = Flusher(
             store=self._store,
             clock=self._clock,
@@ -167,20 +177,26 @@ class Gateway:
         )
         await self._feed.start()
         self._tasks = [
-            asyncio.create_task(self._flusher.run(), name="flusher"),
-            asyncio.create_task(self._feed.run(), name="change-feed"),
+            BackgroundTask("flusher", self._flusher.run, after_death=self._flusher.note_death),
+            BackgroundTask("change-feed", self._feed.run),
         ]
+        for running in (self._charge_log.syncer.running, *(task.running for task in self._tasks)):
+            self._background.watch(running)
+        for task in self._tasks:
+            task.start()
 
     async def stop(self, drain_s: float) -> None:
         """Admit nothing any more, let calls end within `drain_s`, settle, let the data directory go."""
         self._stopping = True
         await self._end_calls(drain_s)
         for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+            await task.stop()
         if not await self._flusher.drain(_FLUSH_AT_STOP_S):
             _log.warning("charges_left", note="The database is away; the charge log keeps them for the next start.")
-        self._charge_log.close()
+        try:
+            self._charge_log.close()
+        except OSError as failure:
+            _log.error("charge_log_not_closed", error=str(failure), note="The next start replays what is in it, once.")
         await self._upstreams.close()
         self._lock.release()
 
@@ -379,22 +395,6 @@ class Gateway:
             refusal.extra_lines = b"allow: %b\r\n" % allowed.encode()
             return refusal
         return Refusal(404, Category.NOT_FOUND, "not_found", f"There is no {call.http.method} {call.path[:200]}.")
-
-    async def _replay(self) -> None:
-        left = await asyncio.to_thread(read_back, self._data_dir)
-        applied = 0
-        for start in range(0, len(left.charges), _REPLAY_BATCH):
-            batch = left.charges[start : start + _REPLAY_BATCH]
-            applied += (await self._store.write(apply_charges, batch, now_us=self._clock.now_us())).fresh
-        left.discard()
-        if left.charges or left.torn_bytes:
-            _log.info(
-                "charge_log_replayed",
-                charges=len(left.charges),
-                applied=applied,
-                torn_bytes=left.torn_bytes,
-                note="The last run did not end regularly; its charges are in the store now.",
-            )
 
 
 def _where(failure: BaseException) -> str:

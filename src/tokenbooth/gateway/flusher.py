@@ -19,6 +19,7 @@ from tokenbooth.domain.allowance import Allowance
 from tokenbooth.domain.charges import Charge
 from tokenbooth.errors import StoreUnavailable
 from tokenbooth.gateway.charge_log import ChargeLog, Segment
+from tokenbooth.gateway.charge_replay import Refused, tell_refused
 from tokenbooth.gateway.state import AccountState
 from tokenbooth.store.engine import Store
 from tokenbooth.store.settlement import Applied, apply_charges
@@ -33,6 +34,9 @@ _RETRY_MOST_S: Final = 5.0
 _SETTLED_WAIT_S: Final = 2.0
 # From a quarter of what may wait on, calls are slowed down, so that none has to be refused.
 _SLOW_FROM: Final = 4
+# A charge at which the flusher died three times within a minute is set aside.
+_DEATHS_OF_A_CHARGE: Final = 3
+_DEATHS_WITHIN_US: Final = 60_000_000
 _GIVE_WAY_S: Final = 0.0002
 _log = structlog.get_logger(__name__)
 
@@ -57,7 +61,11 @@ _segment: Final = attrgetter("segment")
 
 
 class Flusher:
-    """Feeds the store; `run` until the end of the process."""
+    """Feeds the store; `run` until the end of the process, again after each death.
+
+    Attributes:
+        refused: how many charges were set aside because the store does not take them.
+    """
 
     def __init__(
         self,
@@ -86,6 +94,11 @@ class Flusher:
         self._barriers: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._store_away = False
         self._batch_limit = _BATCH_MAX
+        self._in_flight = 0
+        self._suspects = 0
+        self._died_at_us: deque[int] = deque(maxlen=_DEATHS_OF_A_CHARGE)
+        self._poisoned = False
+        self.refused = 0
 
     @property
     def waiting(self) -> int:
@@ -122,6 +135,11 @@ class Flusher:
 
     async def run(self) -> None:
         """Flush until cancelled."""
+        if self._poisoned:
+            self._poisoned = False
+            self._set_aside("died on it")
+        if self._queue:
+            self._wake.set()
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -130,6 +148,20 @@ class Flusher:
             # What comes meanwhile gathers for the next batch; otherwise every commit would be followed by a small one.
             await self._flush(self._finished)
 
+    def note_death(self) -> None:
+        """`run` died. From the second time on the charges that it held go one by one, so that the third time tells
+        which of them it is: that one is set aside."""
+        if not self._in_flight:
+            return
+        now_us = self._clock.monotonic_us()
+        self._died_at_us.append(now_us)
+        in_a_minute = sum(now_us - died_at_us <= _DEATHS_WITHIN_US for died_at_us in self._died_at_us)
+        if in_a_minute >= _DEATHS_OF_A_CHARGE and self._in_flight == 1:
+            self._poisoned = True
+            self._died_at_us.clear()
+        elif in_a_minute >= _DEATHS_OF_A_CHARGE - 1:
+            self._suspects = self._in_flight
+
     async def drain(self, timeout_s: float) -> bool:
         """Flush what is queued, for at most `timeout_s`; what is left stays in the charge log."""
         try:
@@ -137,6 +169,9 @@ class Flusher:
                 while self._queue:
                     await self._flush(self._finished)
         except TimeoutError:
+            return False
+        except Exception as failure:
+            _log.error("flush_ended", error=type(failure).__name__, queued=len(self._queue))
             return False
         return True
 
@@ -152,8 +187,9 @@ class Flusher:
     async def _flush(self, until: int) -> None:
         """Flush until so many charges of all that were ever finished are in the store."""
         retry_s = _RETRY_FIRST_S
-        while self._flushed < until:
-            batch = list(islice(self._queue, self._batch_limit))
+        while self._queue and self._flushed < until:
+            batch = list(islice(self._queue, 1 if self._suspects else self._batch_limit))
+            self._in_flight = len(batch)
             try:
                 applied = await self._store.write(
                     apply_charges, [item.charge for item in batch], now_us=self._clock.now_us()
@@ -172,15 +208,18 @@ class Flusher:
             self._batch_limit = _BATCH_MAX
 
     def _committed(self, batch: list[Unflushed], applied: Applied) -> None:
+        if applied.short_nano:
+            _take_off(batch, applied.short_nano)
         for item in batch:
             self._queue.popleft()
             item.account.in_use -= 1
-        if applied.short_nano:
-            _take_off(batch, applied.short_nano)
+        # Whatever dies from here on, it is none of these charges' fault.
+        self._in_flight = 0
+        self._flushed += len(batch)
+        self._suspects = max(self._suspects - len(batch), 0)
         for segment, items in groupby(batch, key=_segment):
             if segment is not None:
                 self._charge_log.committed(segment, sum(1 for _ in items))
-        self._flushed += len(batch)
         if not self._queue:
             # Space was made, in the store at least: the next charge shows whether the log can be written again.
             self._charge_log.is_full = False
@@ -194,15 +233,17 @@ class Flusher:
         if len(batch) > 1:
             self._batch_limit = len(batch) // 2
             return
-        path = self._charge_log.set_aside(batch[0].charge)
-        _log.error(
-            "charge_refused",
-            request_id=batch[0].charge.request_id,
-            error=type(failure).__name__,
-            kept_in=path.name,
-            note="The database refuses this charge; it is kept in a file beside the charge log. Report this as a bug.",
-        )
-        self._committed(batch, Applied(fresh=0, short_nano={}))
+        self._set_aside(type(failure).__name__)
+
+    def _set_aside(self, error: str) -> None:
+        """Keep the first charge of the queue in a file, and go on with the others."""
+        if not self._queue:
+            return
+        first = self._queue[0]
+        path = self._charge_log.set_aside(first.charge)
+        self.refused += 1
+        tell_refused(Refused(first.charge, error), path)
+        self._committed([first], Applied(fresh=0, short_nano={}))
 
     def _tell_away(self, failure: StoreUnavailable) -> None:
         if not self._store_away:

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from sqlalchemy import Connection, literal, select
 from starlette.responses import Response
 
+from tokenbooth.errors import Unavailable
 from tokenbooth.management.context import ManagementContext
 from tokenbooth.management.describe import Payload, object_answer
 from tokenbooth.management.envelope import respond, success
@@ -29,8 +30,10 @@ def router(context: ManagementContext) -> APIRouter:
 
     @routes.get("/readyz", responses=object_answer(Status, 503, public=True))
     async def readyz() -> Response:
-        """Say whether the database answers."""
+        """Say whether the database answers and all background work runs."""
         await context.store.read(_ping)
+        if down := context.down():
+            raise Unavailable("background_work_down", f"Being restarted: {', '.join(down)}.")
         return respond(success({"status": "ready"}))
 
     return routes
