@@ -20,6 +20,7 @@ def explain(failure: Exception) -> tuple[str, int] | None:
     from tokenbooth.backup import BackupFailed
     from tokenbooth.errors import TokenboothError
     from tokenbooth.gateway.charge_log import DataDirectoryLocked, UnknownChargeFormat
+    from tokenbooth.gateway.registration import AnotherProcess
     from tokenbooth.server import ListenFailed
     from tokenbooth.settings import SettingsError
     from tokenbooth.store.migrate import SchemaMismatch
@@ -32,6 +33,7 @@ def explain(failure: Exception) -> tuple[str, int] | None:
         case (
             TokenboothError()
             | DataDirectoryLocked()
+            | AnotherProcess()
             | UnknownChargeFormat()
             | SchemaMismatch()
             | ListenFailed()

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from tokenbooth.catalog import Catalog, Model
-from tokenbooth.clock import Clock
+from tokenbooth.clock import Clock, since_boot_us
 from tokenbooth.gateway import anthropic, openai
 from tokenbooth.gateway.admission import Admission, Admitted
 from tokenbooth.gateway.authenticate import MAX_KEYS, Keyring, presented_key
@@ -31,6 +31,7 @@ from tokenbooth.gateway.exchange import Exchange
 from tokenbooth.gateway.flusher import Flusher
 from tokenbooth.gateway.prompt_ratio import PromptRatios
 from tokenbooth.gateway.refusals import Category, Refusal, no_room_for_body, too_many_requests, unavailable
+from tokenbooth.gateway.registration import Registration
 from tokenbooth.gateway.relay import Relay
 from tokenbooth.gateway.routing import Routing, rest_rules
 from tokenbooth.gateway.settle import Settler
@@ -43,7 +44,7 @@ from tokenbooth.ids import IdPrefix, new_id
 from tokenbooth.live import UpstreamHealth
 from tokenbooth.settings import GatewaySettings
 from tokenbooth.store.engine import Store
-from tokenbooth.store.settlement import apply_charges
+from tokenbooth.store.settlement import apply_late_charges
 
 _PREFIXES: Final = ("/v1/", "/anthropic/")
 _ROOTS: Final = ("/v1", "/anthropic")
@@ -89,6 +90,13 @@ class Gateway:
         self._states = States(MAX_KEYS)
         self._keyring = Keyring(store, self._states)
         self._feed = ChangeFeed(store, clock, self._states, self._keyring)
+        self._process = Registration(
+            store=store,
+            clock=clock,
+            data_dir=data_dir,
+            catalog_hash=lambda: catalog().digest,
+            on_database_went_back=self._feed.distrust,
+        )
         self._ratios = PromptRatios()
         self._admission = Admission(
             store=store,
@@ -130,17 +138,33 @@ class Gateway:
         """How often the store was asked for a key since the start."""
         return self._keyring.look_ups
 
+    @property
+    def epoch(self) -> str:
+        """The id of this run."""
+        return self._process.epoch
+
+    @property
+    def process_is_open(self) -> bool:
+        """Whether this run's row is open, as far as is known."""
+        return self._process.is_open
+
+    @property
+    def times_database_went_back(self) -> int:
+        """How often the database was found at an earlier state since the start."""
+        return self._feed.times_went_back
+
     async def start(self) -> None:
-        """Own the data directory, replay what an earlier run left, then be ready to admit.
+        """Own the data directory and the database, replay what an earlier run left, then be ready to admit.
 
         Raises:
             DataDirectoryLocked: another process runs on the directory.
+            AnotherProcess: another process takes model calls on the database.
             StoreUnavailable: the store does not answer.
         """
         self._loop = asyncio.get_running_loop()
         self._lock = DirectoryLock(self._data_dir)
         try:
-            await self._replay()
+            await self._process.begin(self._replay)
         except BaseException:
             self._lock.release()
             raise
@@ -150,6 +174,8 @@ class Gateway:
             clock=self._clock,
             log=self._charge_log,
             max_unflushed=self._settings.max_unflushed_charges,
+            process=self._process,
+            budgets_nano=self._budgets_nano,
         )
         self._settler = Settler(clock=self._clock, log=self._charge_log, ratios=self._ratios, flusher=self._flusher)
         self._relay = Relay(
@@ -163,16 +189,22 @@ class Gateway:
             asyncio.create_task(self._flusher.run(), name="flusher"),
             asyncio.create_task(self._feed.run(), name="change-feed"),
         ]
+        # Apart, because it goes on until the last charge is stored.
+        self._beat = asyncio.create_task(self._process.run(), name="process-beat")
 
     async def stop(self, drain_s: float) -> None:
         """Admit nothing any more, let calls end within `drain_s`, settle, let the data directory go."""
         self._stopping = True
+        await self._process.drain()
         await self._end_calls(drain_s)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if not await self._flusher.drain(_FLUSH_AT_STOP_S):
+        everything_stored = await self._flusher.drain(_FLUSH_AT_STOP_S)
+        if not everything_stored:
             _log.warning("charges_left", note="The database is away; the charge log keeps them for the next start.")
+        self._beat.cancel()
+        await self._process.end(everything_stored=everything_stored)
         self._charge_log.close()
         await self._upstreams.close()
         self._lock.release()
@@ -195,8 +227,11 @@ class Gateway:
 
     def held_nano(self, account_id: str) -> int:
         """See `tokenbooth.live.Live.held_nano`."""
-        account = self._states.accounts.get(account_id)
-        return 0 if account is None else account.credit.held_nano
+        return self._states.held_nano(account_id)
+
+    def admits(self) -> bool:
+        """See `tokenbooth.live.Live.admits`."""
+        return not self._stopping and self._may_admit()
 
     def upstream_health(self) -> list[UpstreamHealth]:
         """See `tokenbooth.live.Live.upstream_health`."""
@@ -263,11 +298,19 @@ class Gateway:
         return key
 
     def _let_in(self, call: Call, key: KeyState) -> None:
-        stale_us = self._clock.monotonic_us() - self._feed.synced_at_us
-        if stale_us > self._settings.stale_key_ttl_s * 1_000_000:
+        if not self._may_admit():
             raise unavailable()
         call.key = key
         self._admission.check_access(key)
+
+    def _may_admit(self) -> bool:
+        stale_us = self._clock.monotonic_us() - self._feed.synced_at_us
+        if stale_us > self._settings.stale_key_ttl_s * 1_000_000:
+            return False
+        return since_boot_us() < self._process.admits_until_us
+
+    def _budgets_nano(self) -> dict[str, int]:
+        return {slug: plan.budget_nano for slug, plan in self._catalog().plans.items()}
 
     async def _read(self, call: Call) -> tuple[KeyState, Fields, Model, int]:
         """The key, the top level of the body, the model that it names, and the size of the body in bytes."""
@@ -371,7 +414,11 @@ class Gateway:
         applied = 0
         for start in range(0, len(left.charges), _REPLAY_BATCH):
             batch = left.charges[start : start + _REPLAY_BATCH]
-            applied += (await self._store.write(apply_charges, batch, now_us=self._clock.now_us())).fresh
+            # Late: the run that made them is over, and another directory's may have spent the same money since.
+            done = await self._store.write(
+                apply_late_charges, batch, budgets_nano=self._budgets_nano(), now_us=self._clock.now_us()
+            )
+            applied += done.fresh
         left.discard()
         if left.charges or left.torn_bytes:
             _log.info(
