@@ -140,7 +140,8 @@ def serve(settings: Settings) -> int:
     """Run the server until SIGTERM; returns the exit code.
 
     Raises:
-        SettingsError, ListenFailed, DataDirectoryLocked, SchemaMismatch, StoreUnavailable: it cannot start.
+        SettingsError, ListenFailed, DataDirectoryLocked, AnotherProcess, SchemaMismatch, StoreUnavailable: it cannot
+            start.
     """
     configure_logging(settings.server.log_format)
     listening = bind(settings.server.host, settings.server.port)

@@ -152,6 +152,7 @@ class Application:
 
         Raises:
             DataDirectoryLocked: another server runs on this data directory.
+            AnotherProcess: another server takes model calls on this database.
             SchemaMismatch: the database is of a later version.
             SettingsError: the data directory cannot be used, a plan that has subscribers is gone, or the node of
                 `[usdc]` is on another chain than the configuration says.
@@ -248,6 +249,9 @@ class Application:
             charges_waiting=self._gateway.charges_waiting,
             upstreams=self._gateway.upstream_health(),
             now_us=self._parts.clock.now_us(),
+        )
+        self._parts.metrics.show_process(
+            is_open=self._gateway.process_is_open, times_went_back=self._gateway.times_database_went_back
         )
         self._parts.metrics.show_key_look_ups(self._gateway.key_look_ups)
         self._parts.metrics.show_background(self._parts.background.report())

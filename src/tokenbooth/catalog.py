@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from hashlib import sha256
 from typing import Final, Literal
 
 from tokenbooth.default_prices import list_price
@@ -116,6 +117,16 @@ class Catalog:
 
     plans: Mapping[str, Plan]
     models: Mapping[str, Model]
+
+    @property
+    def digest(self) -> str:
+        """A hash of plans, models and prices, in hexadecimal: the same on every machine that sells the same."""
+        sold = [repr(plan) for _, plan in sorted(self.plans.items())]
+        sold += [
+            repr((name, model.price, model.context_tokens, model.max_output_tokens))
+            for name, model in sorted(self.models.items())
+        ]
+        return sha256("\n".join(sold).encode()).hexdigest()
 
     def price_for(self, model: Model, plan: Plan | None) -> Price:
         """The price of a model for a customer of this plan (None: prepaid credit)."""

@@ -44,6 +44,10 @@ class Live(Protocol):
         """What calls in flight hold of an account's credit, in nano-USD."""
         ...
 
+    def admits(self) -> bool:
+        """Whether calls with known keys are admitted; not when this process was replaced, or is cut off for long."""
+        ...
+
     def upstream_health(self) -> list[UpstreamHealth]:
         """How each upstream that a model uses does now, by name."""
         ...

@@ -96,6 +96,15 @@ class Metrics:
         self._charges_waiting = self._gauge(
             "tokenbooth_charges_waiting", "Charges in the charge log that are not in the database yet."
         )
+        self._process_open = self._gauge(
+            "tokenbooth_process_open", "1 while this process is registered to take model calls, 0 when it was replaced."
+        )
+        self._went_back = Counter(
+            "tokenbooth_database_went_back",
+            "How often the database was found at an earlier state, as after a fail-over.",
+            registry=self._registry,
+        )
+        self._times_went_back = 0
         self._upstream_state = self._upstream_gauge(
             "tokenbooth_upstream_state", "1 for the state that an upstream is in.", "state"
         )
@@ -166,6 +175,12 @@ class Metrics:
             self._upstream_failures.labels(health.name).set(health.failed_calls)
             rests_until_s = health.rests_until_s or 0
             self._upstream_rest.labels(health.name).set(max(rests_until_s - now_us / 1_000_000, 0))
+
+    def show_process(self, *, is_open: bool, times_went_back: int) -> None:
+        """Set whether this process may take model calls; `times_went_back` of the database, since the start."""
+        self._process_open.set(1 if is_open else 0)
+        self._went_back.inc(times_went_back - self._times_went_back)
+        self._times_went_back = times_went_back
 
     def show_reconcile(self, *, last_run_us: int, differences: int) -> None:
         """Set the figures of the reconciler; `last_run_us` in UTC microseconds."""

@@ -140,7 +140,11 @@ async def _run(
         background.watch(helper.work.running)
         helper.work.start()
     try:
-        await lifecycle.start()
+        main.starting = asyncio.ensure_future(lifecycle.start())
+        await asyncio.wait({main.starting})
+        if main.starting.cancelled():
+            return 0
+        main.starting.result()
         # What was built until here stays. Without this a full collection walks through all of it, and every call waits.
         gc.freeze()
         # Calls end without leaving cycles behind. With the default of 700 the collector looks at each of them in vain.
@@ -162,6 +166,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self.when_ready: Callable[[], None] | None = None
         self.asked_at_s: float | None = None
+        self.starting: asyncio.Future[None] | None = None
 
     def ask_to_stop(self) -> None:
         """Stop admitting and let calls end; asked again, cut them off."""
@@ -170,6 +175,9 @@ class _Server(uvicorn.Server):
             return
         self.asked_at_s = asyncio.get_running_loop().time()
         self.should_exit = True
+        if self.starting is not None:
+            # A start may have to wait for another process; cancelling one that is done changes nothing.
+            self.starting.cancel()
 
     def left_to_drain_s(self, drain_s: int) -> float:
         """What is left of the time to drain, in seconds; a last moment in any case."""

@@ -21,6 +21,7 @@ def explain(failure: Exception) -> tuple[str, int] | None:
     from tokenbooth.errors import TokenboothError
     from tokenbooth.gateway.charge_log import DataDirectoryLocked
     from tokenbooth.gateway.charge_recovery import UnknownChargeFormat
+    from tokenbooth.gateway.registration import AnotherProcess
     from tokenbooth.server import ListenFailed
     from tokenbooth.settings import SettingsError
     from tokenbooth.store.migrate import SchemaMismatch
@@ -33,6 +34,7 @@ def explain(failure: Exception) -> tuple[str, int] | None:
         case (
             TokenboothError()
             | DataDirectoryLocked()
+            | AnotherProcess()
             | UnknownChargeFormat()
             | SchemaMismatch()
             | ListenFailed()

@@ -17,7 +17,7 @@ import structlog
 
 from tokenbooth.background import Background, BackgroundTask
 from tokenbooth.catalog import Catalog, Model
-from tokenbooth.clock import Clock
+from tokenbooth.clock import Clock, since_boot_us
 from tokenbooth.gateway import anthropic, openai
 from tokenbooth.gateway.admission import Admission, Admitted
 from tokenbooth.gateway.authenticate import MAX_KEYS, Keyring, presented_key
@@ -41,6 +41,7 @@ from tokenbooth.gateway.refusals import (
     too_many_requests,
     unavailable,
 )
+from tokenbooth.gateway.registration import Registration
 from tokenbooth.gateway.relay import Relay
 from tokenbooth.gateway.routing import Routing, rest_rules
 from tokenbooth.gateway.settle import Settler
@@ -99,6 +100,13 @@ class Gateway:
         self._states = States(MAX_KEYS)
         self._keyring = Keyring(store, self._states)
         self._feed = ChangeFeed(store, clock, self._states, self._keyring)
+        self._process = Registration(
+            store=store,
+            clock=clock,
+            data_dir=data_dir,
+            catalog_hash=lambda: catalog().digest,
+            on_database_went_back=self._feed.distrust,
+        )
         self._ratios = PromptRatios()
         self._admission = Admission(
             store=store,
@@ -111,7 +119,6 @@ class Gateway:
         )
         self._open: set[asyncio.Task[None]] = set()
         self._stopping = False
-        self._epoch = new_id(IdPrefix.GATEWAY, clock.now_us())
         self._tasks: list[BackgroundTask] = []
         self.replayed = ReplayFigures()
         self._routes: dict[tuple[str, str], Handler] = {
@@ -147,26 +154,44 @@ class Gateway:
         """How often the store was asked for a key since the start."""
         return self._keyring.look_ups
 
+    @property
+    def epoch(self) -> str:
+        """The id of this run."""
+        return self._process.epoch
+
+    @property
+    def process_is_open(self) -> bool:
+        """Whether this run's row is open, as far as is known."""
+        return self._process.is_open
+
+    @property
+    def times_database_went_back(self) -> int:
+        """How often the database was found at an earlier state since the start."""
+        return self._feed.times_went_back
+
     async def start(self) -> None:
-        """Own the data directory, replay what an earlier run left, then be ready to admit.
+        """Own the data directory and the database, replay what an earlier run left, then be ready to admit.
 
         Raises:
             DataDirectoryLocked: another process runs on the directory.
+            AnotherProcess: another process takes model calls on the database.
             StoreUnavailable: the store does not answer.
         """
         self._loop = asyncio.get_running_loop()
         self._lock = DirectoryLock(self._data_dir)
         try:
-            self.replayed = await replay(self._store, self._clock, self._data_dir, epoch=self._epoch)
+            await self._process.begin(self._replay)
         except BaseException:
             self._lock.release()
             raise
-        self._charge_log = ChargeLog(self._data_dir, first_number=next_number(self._data_dir), epoch=self._epoch)
+        self._charge_log = ChargeLog(self._data_dir, first_number=next_number(self._data_dir), epoch=self.epoch)
         self._flusher = Flusher(
             store=self._store,
             clock=self._clock,
             log=self._charge_log,
             max_unflushed=self._settings.max_unflushed_charges,
+            process=self._process,
+            budgets_nano=self._budgets_nano,
         )
         self._settler = Settler(clock=self._clock, log=self._charge_log, ratios=self._ratios, flusher=self._flusher)
         self._relay = Relay(
@@ -180,19 +205,26 @@ class Gateway:
             BackgroundTask("flusher", self._flusher.run, after_death=self._flusher.note_death),
             BackgroundTask("change-feed", self._feed.run),
         ]
-        for running in (self._charge_log.syncer.running, *(task.running for task in self._tasks)):
+        # Apart, because it goes on until the last charge is stored.
+        self._beat = BackgroundTask("process-beat", self._process.run)
+        works = [*self._tasks, self._beat]
+        for running in (self._charge_log.syncer.running, *(work.running for work in works)):
             self._background.watch(running)
-        for task in self._tasks:
-            task.start()
+        for work in works:
+            work.start()
 
     async def stop(self, drain_s: float) -> None:
         """Admit nothing any more, let calls end within `drain_s`, settle, let the data directory go."""
         self._stopping = True
+        await self._process.drain()
         await self._end_calls(drain_s)
         for task in self._tasks:
             await task.stop()
-        if not await self._flusher.drain(_FLUSH_AT_STOP_S):
+        everything_stored = await self._flusher.drain(_FLUSH_AT_STOP_S)
+        if not everything_stored:
             _log.warning("charges_left", note="The database is away; the charge log keeps them for the next start.")
+        await self._beat.stop()
+        await self._process.end(everything_stored=everything_stored)
         try:
             self._charge_log.close()
         except OSError as failure:
@@ -218,8 +250,11 @@ class Gateway:
 
     def held_nano(self, account_id: str) -> int:
         """See `tokenbooth.live.Live.held_nano`."""
-        account = self._states.accounts.get(account_id)
-        return 0 if account is None else account.credit.held_nano
+        return self._states.held_nano(account_id)
+
+    def admits(self) -> bool:
+        """See `tokenbooth.live.Live.admits`."""
+        return not self._stopping and self._may_admit()
 
     def upstream_health(self) -> list[UpstreamHealth]:
         """See `tokenbooth.live.Live.upstream_health`."""
@@ -293,11 +328,19 @@ class Gateway:
         return key
 
     def _let_in(self, call: Call, key: KeyState) -> None:
-        stale_us = self._clock.monotonic_us() - self._feed.synced_at_us
-        if stale_us > self._settings.stale_key_ttl_s * 1_000_000:
+        if not self._may_admit():
             raise unavailable()
         call.key = key
         self._admission.check_access(key)
+
+    def _may_admit(self) -> bool:
+        stale_us = self._clock.monotonic_us() - self._feed.synced_at_us
+        if stale_us > self._settings.stale_key_ttl_s * 1_000_000:
+            return False
+        return since_boot_us() < self._process.admits_until_us
+
+    def _budgets_nano(self) -> dict[str, int]:
+        return {slug: plan.budget_nano for slug, plan in self._catalog().plans.items()}
 
     async def _read(self, call: Call) -> tuple[KeyState, Fields, Model, int]:
         """The key, the top level of the body, the model that it names, and the size of the body in bytes."""
@@ -395,6 +438,11 @@ class Gateway:
             refusal.extra_lines = b"allow: %b\r\n" % allowed.encode()
             return refusal
         return Refusal(404, Category.NOT_FOUND, "not_found", f"There is no {call.http.method} {call.path[:200]}.")
+
+    async def _replay(self) -> None:
+        self.replayed = await replay(
+            self._store, self._clock, self._data_dir, epoch=self.epoch, budgets_nano=self._budgets_nano()
+        )
 
 
 def _where(failure: BaseException) -> str:

@@ -5,7 +5,7 @@ changes nothing. Never compiled: the compiler loses an exception that is being h
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -18,7 +18,7 @@ from tokenbooth.errors import StoreUnavailable
 from tokenbooth.gateway.charge_files import Replay, keep_refused, read_back
 from tokenbooth.gateway.charge_recovery import Damage
 from tokenbooth.store.engine import Store
-from tokenbooth.store.settlement import apply_charges
+from tokenbooth.store.settlement import apply_late_charges
 
 _BATCH: Final = 2_000
 _PLACES_TOLD: Final = 20
@@ -63,8 +63,15 @@ class ReplayFigures:
     refused: int = 0
 
 
-async def book(store: Store, clock: Clock, charges: Sequence[Charge]) -> Booked:
+async def book(store: Store, clock: Clock, charges: Sequence[Charge], *, budgets_nano: Mapping[str, int]) -> Booked:
     """Apply charges in batches, without those that the store refuses for what is in them.
+
+    They are late: the run that made them is over, and another directory's may have spent the same money since.
+
+    Args:
+        store, clock: what it works with.
+        charges: what was charged.
+        budgets_nano: what a window of each plan may spend today, nano-USD.
 
     Raises:
         StoreUnavailable: the store does not answer; what was applied until then stays.
@@ -74,7 +81,8 @@ async def book(store: Store, clock: Clock, charges: Sequence[Charge]) -> Booked:
     while at < len(charges):
         batch = charges[at : at + size]
         try:
-            booked.fresh += (await store.write(apply_charges, batch, now_us=clock.now_us())).fresh
+            applied = await store.write(apply_late_charges, batch, budgets_nano=budgets_nano, now_us=clock.now_us())
+            booked.fresh += applied.fresh
         except StoreUnavailable:
             raise
         except Exception as failure:
@@ -87,15 +95,23 @@ async def book(store: Store, clock: Clock, charges: Sequence[Charge]) -> Booked:
     return booked
 
 
-async def replay(store: Store, clock: Clock, data_dir: Path, *, epoch: str) -> ReplayFigures:
+async def replay(
+    store: Store, clock: Clock, data_dir: Path, *, epoch: str, budgets_nano: Mapping[str, int]
+) -> ReplayFigures:
     """Book what an earlier run left in a locked data directory, and tell what was damaged.
+
+    Args:
+        store, clock: what it works with.
+        data_dir: the directory.
+        epoch: the run that replays.
+        budgets_nano: what a window of each plan may spend today, nano-USD.
 
     Raises:
         StoreUnavailable: the store does not answer.
         UnknownChargeFormat: a later version wrote the log.
     """
     left = await asyncio.to_thread(read_back, data_dir)
-    booked = await book(store, clock, left.charges)
+    booked = await book(store, clock, left.charges, budgets_nano=budgets_nano)
     for refused in booked.refused:
         path = keep_refused(data_dir, refused.charge, epoch=epoch)
         tell_refused(refused, path)

@@ -6,7 +6,7 @@ Never compiled: the compiler loses an exception that is being handled over an `a
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import groupby, islice
 from operator import attrgetter
@@ -16,13 +16,15 @@ import structlog
 
 from tokenbooth.clock import Clock
 from tokenbooth.domain.allowance import Allowance
-from tokenbooth.domain.charges import Charge
+from tokenbooth.domain.charges import Charge, PoolKind
+from tokenbooth.domain.ledger import key_spend, window_spend
 from tokenbooth.errors import StoreUnavailable
 from tokenbooth.gateway.charge_log import ChargeLog, Segment
 from tokenbooth.gateway.charge_replay import Refused, tell_refused
+from tokenbooth.gateway.registration import Registration
 from tokenbooth.gateway.state import AccountState
 from tokenbooth.store.engine import Store
-from tokenbooth.store.settlement import Applied, apply_charges
+from tokenbooth.store.settlement import Applied, book
 
 # A commit costs a millisecond of CPU whatever is in it. Nobody waits for it: the log keeps the charges meanwhile, and
 # who asks for figures hurries it.
@@ -74,11 +76,15 @@ class Flusher:
         clock: Clock,
         log: ChargeLog,
         max_unflushed: int,
+        process: Registration,
+        budgets_nano: Callable[[], Mapping[str, int]],
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Args:
         store, clock, log: what it works with.
         max_unflushed: how many charges may wait.
+        process: the run that the charges are of; fenced when the store says that it is over.
+        budgets_nano: gives what a window of each plan may spend today.
         sleep: lets the other threads have the interpreter, for so many seconds.
         """
         self._sleep = sleep
@@ -86,6 +92,8 @@ class Flusher:
         self._clock = clock
         self._charge_log = log
         self._max_unflushed = max_unflushed
+        self._process = process
+        self._budgets_nano = budgets_nano
         self._queue: deque[Unflushed] = deque()
         self._wake = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -190,9 +198,15 @@ class Flusher:
         while self._queue and self._flushed < until:
             batch = list(islice(self._queue, 1 if self._suspects else self._batch_limit))
             self._in_flight = len(batch)
+            limits = _new_limits(batch)
             try:
                 applied = await self._store.write(
-                    apply_charges, [item.charge for item in batch], now_us=self._clock.now_us()
+                    book,
+                    [item.charge for item in batch],
+                    epoch=self._process.epoch,
+                    limits_nano=limits,
+                    budgets_nano=self._budgets_nano(),
+                    now_us=self._clock.now_us(),
                 )
             except StoreUnavailable as failure:
                 self._tell_away(failure)
@@ -203,6 +217,10 @@ class Flusher:
                 self._isolate(batch, failure)
                 continue
             self._tell_back()
+            if limits:
+                _noted(batch, limits)
+            if applied.late:
+                self._process.fence()
             self._committed(batch, applied)
             retry_s = _RETRY_FIRST_S
             self._batch_limit = _BATCH_MAX
@@ -259,6 +277,32 @@ class Flusher:
         if self._store_away:
             _log.info("flush_back", queued=len(self._queue), note="The database takes charges again.")
         self._store_away = False
+
+
+def _new_limits(batch: list[Unflushed]) -> dict[str, int]:
+    """Limits that the charges were admitted under and that the store does not know of, by ledger account."""
+    return {
+        _bounded_account(item, allowance): allowance.highest_nano
+        for item in batch
+        for allowance in item.allowances
+        if allowance.highest_nano > allowance.noted_nano
+    }
+
+
+def _noted(batch: list[Unflushed], limits_nano: Mapping[str, int]) -> None:
+    """The store knows these limits now."""
+    for item in batch:
+        for allowance in item.allowances:
+            if allowance.highest_nano > allowance.noted_nano:
+                allowance.noted_nano = limits_nano[_bounded_account(item, allowance)]
+
+
+def _bounded_account(item: Unflushed, allowance: Allowance) -> str:
+    """The ledger account of what a window or a key spent."""
+    charge = item.charge
+    if charge.pool is PoolKind.WINDOW and allowance is item.allowances[0]:
+        return window_spend(charge.subscription_id, charge.window_start_us).id
+    return key_spend(charge.key_id).id
 
 
 def _take_off(batch: list[Unflushed], short_nano: dict[str, int]) -> None:

@@ -30,6 +30,7 @@ class AccountState:
         subscriptions: the ids of its subscriptions in memory.
         keys: how many keys in memory belong to it.
         in_use: open requests plus charges that are not in the store yet.
+        forgotten: whether the store has to be asked again before anything more is admitted; see `States.forget_all`.
     """
 
     account_id: str
@@ -40,6 +41,7 @@ class AccountState:
     subscriptions: set[str] = field(default_factory=set)
     keys: int = 0
     in_use: int = 0
+    forgotten: bool = False
 
 
 @dataclass(slots=True)
@@ -66,8 +68,9 @@ class SubscriptionState:
             if not self.windows or window.start_us < max(self.windows):
                 return None
             allowance = self.add_window(window.start_us, spent_nano=0)
-        # The plan's limit of today holds for every admission, also after an upgrade in mid-window.
-        allowance.limit_nano = budget_nano
+        if allowance.limit_nano != budget_nano:
+            # The plan's limit of today holds for every admission, also after an upgrade in mid-window.
+            allowance.set_limit(budget_nano)
         return allowance
 
     def add_window(self, start_us: int, *, spent_nano: int) -> Allowance:
@@ -101,7 +104,7 @@ class KeyState:
     def refresh(self, row: KeyRow) -> None:
         """Take over what the store says now."""
         if self.cap is not None and row.max_budget_nano is not None:
-            self.cap.limit_nano = row.max_budget_nano
+            self.cap.set_limit(row.max_budget_nano)
         if self.requests is not None and row.rpm is not None:
             self.requests.limit = row.rpm
         if self.tokens is not None and row.tpm is not None:
@@ -109,12 +112,21 @@ class KeyState:
 
 
 class States:
-    """All keys, accounts and subscriptions in memory, bounded in number; `applied_seq` is the last change applied."""
+    """All keys, accounts and subscriptions in memory, bounded in number.
+
+    Attributes:
+        applied_seq, applied_id: the last change that is applied.
+        times_forgotten: how often everything was forgotten.
+    """
 
     def __init__(self, max_keys: int) -> None:
         self._max_keys = max_keys
         self._newest: KeyState | None = None
+        # Forgotten accounts whose calls are not over, or whose charges are not stored.
+        self._ending: dict[str, AccountState] = {}
         self.applied_seq = 0
+        self.applied_id: str | None = None
+        self.times_forgotten = 0
         self.by_digest: OrderedDict[bytes, KeyState] = OrderedDict()
         self.keys: dict[str, KeyState] = {}
         self.accounts: OrderedDict[str, AccountState] = OrderedDict()
@@ -133,7 +145,7 @@ class States:
             digest=row.digest,
             account=account,
             subscription=self._subscription(loaded, account),
-            cap=None if row.max_budget_nano is None else Allowance(row.max_budget_nano, loaded.spent_nano),
+            cap=None if row.max_budget_nano is None else _limited(row.max_budget_nano, loaded.spent_nano),
             requests=None if row.rpm is None else RequestRate(row.rpm),
             tokens=None if row.tpm is None else TokenRate(row.tpm),
         )
@@ -173,17 +185,37 @@ class States:
             self._drop(state)
         return state
 
-    def is_busy(self) -> bool:
-        """Whether any call is open, or any charge not in the store yet."""
-        return any(account.in_use for account in self.accounts.values())
+    def forget_all(self) -> None:
+        """Forget everything; what is asked for next is loaded anew.
 
-    def clear(self) -> None:
-        """Forget everything; what is asked for next is loaded anew."""
+        An account with calls or charges under way goes on in what it has, admits nothing more, and is loaded again when
+        all of that is in the store: until then the store does not know what it spent.
+        """
+        self.times_forgotten += 1
+        known = self._ending | self.accounts
+        self._ending = {account_id: account for account_id, account in known.items() if account.in_use}
+        for account in self._ending.values():
+            account.forgotten = True
+            account.waiters.wake()
         self._newest = None
         self.by_digest.clear()
         self.keys.clear()
         self.accounts.clear()
         self.subscriptions.clear()
+
+    def is_ending(self, account_id: str) -> bool:
+        """Whether a forgotten account has calls or charges under way."""
+        ending = self._ending.get(account_id)
+        return ending is not None and ending.in_use > 0
+
+    def has_ended(self, account_id: str) -> bool:
+        """Whether a forgotten account had them when it was asked last: what was read then may lack its charges."""
+        return self._ending.pop(account_id, None) is not None
+
+    def held_nano(self, account_id: str) -> int:
+        """What calls under way hold of an account's credit, in nano-USD."""
+        known = (self.accounts.get(account_id), self._ending.get(account_id))
+        return sum(account.credit.held_nano for account in known if account is not None)
 
     def _make_room(self) -> None:
         """Drop what has been idle for long, when there is too much of it; never what was added just now."""
@@ -211,3 +243,9 @@ class States:
                     del self.subscriptions[subscription_id]
                 return
             self.accounts.move_to_end(account.account_id)
+
+
+def _limited(limit_nano: int, spent_nano: int) -> Allowance:
+    allowance = Allowance(0, spent_nano)
+    allowance.set_limit(limit_nano)
+    return allowance

@@ -156,7 +156,14 @@ def make_engine(url: str) -> Engine:
         hide_parameters=True,
         pool_size=_READ_THREADS + _PostgresWriter.THREADS,
         pool_pre_ping=True,
-        connect_args={"connect_timeout": 5},
+        # A machine that is gone is noticed in half a minute; otherwise a connection to it may be waited for for hours.
+        connect_args={
+            "connect_timeout": 5,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 25_000,
+        },
     )
 
 

@@ -300,6 +300,13 @@ usage_events = Table(
     Index("ix_usage_events_transfer_id", "transfer_id"),
 )
 
+spend_limits = Table(
+    "spend_limits",
+    metadata,
+    Column("account_id", String, primary_key=True),
+    Column("highest_nano", BigInteger, nullable=False),
+)
+
 usage_hours = Table(
     "usage_hours",
     metadata,
@@ -387,6 +394,7 @@ changes = Table(
     Column("subject", String, nullable=False),
     Column("delta_nano", BigInteger, nullable=False),
     Column("at_us", BigInteger, nullable=False, index=True),
+    Column("id", String),
 )
 
 change_counter = Table(
@@ -394,6 +402,35 @@ change_counter = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("seq", BigInteger, nullable=False),
+)
+
+gateway_processes = Table(
+    "gateway_processes",
+    metadata,
+    Column("epoch", String, primary_key=True),
+    Column("directory_id", String, nullable=False),
+    Column("directory", String, nullable=False),
+    Column("host", String, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("version", String, nullable=False),
+    Column("catalog_hash", String, nullable=False),
+    Column("mode", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("started_at_us", BigInteger, nullable=False),
+    Column("closed_how", String),
+    Column("closed_at_us", BigInteger),
+    Column("beat", BigInteger, nullable=False),
+    Column("beat_at_us", BigInteger, nullable=False),
+    CheckConstraint("mode IN ('whole', 'leased', 'none')", name="mode"),
+    CheckConstraint("state IN ('live', 'draining', 'closed')", name="state"),
+    # A data directory has one lock, so of its runs one at most is open.
+    Index(
+        "uq_gateway_processes_open_directory_id",
+        "directory_id",
+        unique=True,
+        sqlite_where=text("state <> 'closed'"),
+        postgresql_where=text("state <> 'closed'"),
+    ),
 )
 
 retention = Table(
