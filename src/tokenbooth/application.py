@@ -236,6 +236,7 @@ class Application:
             upstreams=self._gateway.upstream_health(),
             now_us=self._parts.clock.now_us(),
         )
+        self._parts.metrics.show_ceilings(self._gateway.ceiling_health())
         self._parts.metrics.show_key_look_ups(self._gateway.key_look_ups)
         if self._parts.reconciler is not None:
             done = self._parts.reconciler.figures

@@ -16,7 +16,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from tokenbooth.live import UpstreamHealth, UpstreamState
+from tokenbooth.live import CeilingHealth, UpstreamHealth, UpstreamState
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _NANO_PER_USD: Final = 1e9
@@ -86,6 +86,12 @@ class Metrics:
         self._upstream_rest = self._upstream_gauge(
             "tokenbooth_upstream_rest_seconds", "How much longer an upstream rests; 0 while it is up."
         )
+        self._ceilings_exceeded = self._upstream_gauge(
+            "tokenbooth_ceilings_exceeded_total", "Answers that went beyond the output ceiling that was sent.", "model"
+        )
+        self._ceilings_distrusted = self._upstream_gauge(
+            "tokenbooth_ceilings_distrusted", "1 while calls hold the model's maximum because of that.", "model"
+        )
 
     def show_gateway(
         self, *, open_requests: int, charges_waiting: int, upstreams: Iterable[UpstreamHealth], now_us: int
@@ -100,6 +106,12 @@ class Metrics:
             self._upstream_failures.labels(health.name).set(health.failed_calls)
             rests_until_s = health.rests_until_s or 0
             self._upstream_rest.labels(health.name).set(max(rests_until_s - now_us / 1_000_000, 0))
+
+    def show_ceilings(self, ceilings: Iterable[CeilingHealth]) -> None:
+        """Set how upstreams keep the output ceilings that they are sent."""
+        for health in ceilings:
+            self._ceilings_exceeded.labels(health.upstream, health.model).set(health.times_exceeded)
+            self._ceilings_distrusted.labels(health.upstream, health.model).set(health.is_distrusted)
 
     def show_reconcile(self, *, last_run_us: int, differences: int) -> None:
         """Set the figures of the reconciler; `last_run_us` in UTC microseconds."""

@@ -13,11 +13,15 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Allowance:
-    """One limit with what is spent and held of it, all in nano-USD."""
+    """One limit with what is spent and held of it, all in nano-USD.
+
+    `at_risk_nano` is what open calls may cost above their holds, where nobody has seen yet that their ceiling is kept.
+    """
 
     limit_nano: int
     spent_nano: int = 0
     held_nano: int = 0
+    at_risk_nano: int = 0
 
     def free_nano(self) -> int:
         """What a new call may hold; negative when the limit was lowered below what is spent and held."""

@@ -5,6 +5,7 @@ all of them go through the one admission.
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -17,11 +18,13 @@ import structlog
 
 from tokenbooth.catalog import Catalog, Model
 from tokenbooth.clock import Clock
+from tokenbooth.errors import StoreUnavailable
 from tokenbooth.gateway import anthropic, openai
 from tokenbooth.gateway.admission import Admission, Admitted
 from tokenbooth.gateway.authenticate import MAX_KEYS, Keyring, presented_key
 from tokenbooth.gateway.body import Fields, body_too_large, decode_fields, refuse_compressed
 from tokenbooth.gateway.call import Call
+from tokenbooth.gateway.ceilings import Ceilings
 from tokenbooth.gateway.changes import ChangeFeed
 from tokenbooth.gateway.charge_log import ChargeLog, DirectoryLock, next_number, read_back
 from tokenbooth.gateway.chat_request import model_name
@@ -40,7 +43,7 @@ from tokenbooth.gateway.upstreams import Upstreams
 from tokenbooth.gateway.usage_answer import usage_answer
 from tokenbooth.http_exchange import BodyTooLarge, ClientGone, HttpExchange, NoRoomForBody
 from tokenbooth.ids import IdPrefix, new_id
-from tokenbooth.live import UpstreamHealth
+from tokenbooth.live import CeilingHealth, UpstreamHealth
 from tokenbooth.settings import GatewaySettings
 from tokenbooth.store.engine import Store
 from tokenbooth.store.settlement import apply_charges
@@ -90,11 +93,13 @@ class Gateway:
         self._keyring = Keyring(store, self._states)
         self._feed = ChangeFeed(store, clock, self._states, self._keyring)
         self._ratios = PromptRatios()
+        self._ceilings = Ceilings(store, clock)
         self._admission = Admission(
             store=store,
             clock=clock,
             catalog=catalog,
             ratios=self._ratios,
+            ceilings=self._ceilings,
             grace_us=grace_us,
             hold_share_percent=settings.hold_share_percent,
             hold_wait_s=settings.hold_wait_ms / 1_000,
@@ -141,6 +146,7 @@ class Gateway:
         self._lock = DirectoryLock(self._data_dir)
         try:
             await self._replay()
+            await self._ceilings.load()
         except BaseException:
             self._lock.release()
             raise
@@ -155,6 +161,7 @@ class Gateway:
         self._relay = Relay(
             self._upstreams,
             self._settler,
+            self._ceilings,
             max_draining=self._settings.max_draining,
             keep_alive_s=self._settings.keep_alive_s,
         )
@@ -174,6 +181,8 @@ class Gateway:
         if not await self._flusher.drain(_FLUSH_AT_STOP_S):
             _log.warning("charges_left", note="The database is away; the charge log keeps them for the next start.")
         self._charge_log.close()
+        with contextlib.suppress(StoreUnavailable):
+            await self._ceilings.save()
         await self._upstreams.close()
         self._lock.release()
 
@@ -201,6 +210,16 @@ class Gateway:
     def upstream_health(self) -> list[UpstreamHealth]:
         """See `tokenbooth.live.Live.upstream_health`."""
         return self._routing.report(self._catalog().models.values())
+
+    def ceiling_health(self) -> list[CeilingHealth]:
+        """How each upstream keeps the output ceilings of its models."""
+        return self._ceilings.report()
+
+    async def sync_ceilings(self) -> None:
+        """Write down what was seen of ceilings, and learn what others saw; a job runs it. Nothing is forgotten."""
+        with contextlib.suppress(StoreUnavailable):
+            await self._ceilings.save()
+            await self._ceilings.load()
 
     def takes(self, path: str) -> bool:
         """Whether a path belongs to the data plane."""
