@@ -231,7 +231,7 @@ class Admission:
         held_maximum = self._ceilings.must_hold_maximum(request, standing)
         decided = share(
             price,
-            _demand(request, held_maximum),
+            self._demand(request, held_maximum),
             free_nano=free_nano(pool.allowances),
             hold_share_percent=self._hold_share_percent,
             tokens_per_byte_bp=self._ratios.basis_points(request.model.name),
@@ -263,6 +263,19 @@ class Admission:
             token_entry=None if tokens is None else tokens.admit(now_us, counted),
             at_risk_nano=at_risk_nano,
             held_maximum=held_maximum,
+        )
+
+    def _demand(self, request: PricedRequest, held_maximum: bool) -> Demand:
+        most, extra_tokens = request.model.max_output_tokens, request.extra_tokens
+        if request.parts_tokens:
+            extra_tokens += self._ceilings.parts_tokens(request) - request.parts_tokens
+        return Demand(
+            text_bytes=request.text_bytes,
+            extra_tokens=extra_tokens,
+            context_tokens=request.most_prompt_tokens,
+            choices=request.choices,
+            output_ceiling=most if held_maximum else request.output_ceiling,
+            floor_tokens=most if held_maximum else request.floor_tokens,
         )
 
     def pool_now(self, key: KeyState) -> Pool | None:
@@ -342,18 +355,6 @@ def _follow_plan(subscription: SubscriptionState, plan: Plan) -> None:
         subscription.tokens = TokenRate(plan.tpm)
     else:
         subscription.tokens.limit = plan.tpm
-
-
-def _demand(request: PricedRequest, held_maximum: bool) -> Demand:
-    most = request.model.max_output_tokens
-    return Demand(
-        text_bytes=request.text_bytes,
-        extra_tokens=request.extra_tokens,
-        context_tokens=request.most_prompt_tokens,
-        choices=request.choices,
-        output_ceiling=most if held_maximum else request.output_ceiling,
-        floor_tokens=most if held_maximum else request.floor_tokens,
-    )
 
 
 def _at_risk_nano(request: PricedRequest, price: Price, decided: Share) -> int | None:

@@ -34,6 +34,7 @@ _TOLERATED_PERCENT: Final = 2
 _TOLERATED_TOKENS: Final = 16
 # Where nobody reports, four bytes were counted as a token; at sixteen it is sure that there were at least that many.
 _SURE_PART_OF_ESTIMATE: Final = 4
+_BYTES_PER_TOKEN: Final = 4
 _SMALLEST_DEFAULT: Final = 256
 _THINKS: Final = frozenset(("enable_thinking", "reasoning", "reasoning_effort", "thinking", "thinking_budget"))
 _WIRES: Final[dict[str, WireFormat]] = {
@@ -129,6 +130,7 @@ class Ceilings:
         self._standings: dict[str, dict[str, Standing]] = {endpoint: {} for endpoint in (*_WIRES, "embeddings")}
         self._some_exceeded = False
         self._unsaved: dict[CeilingKey, _Seen] = {}
+        self._parts_percent: dict[str, int] = {}
 
     async def load(self) -> None:
         """Know what earlier runs saw, and what other processes did.
@@ -197,6 +199,8 @@ class Ceilings:
             held_maximum: whether the call held the model's maximum.
             stopped: whether the answer says that a ceiling cut it off.
         """
+        if request.parts_tokens and not estimated:
+            self._learn_parts(request, usage.prompt_tokens)
         ceiling = request.sent_ceiling(route, clamped_output_tokens)
         if ceiling is None:
             return
@@ -210,6 +214,11 @@ class Ceilings:
             self._exceeded(request, self._seen_of(request.model, route, wire), ceiling, output)
         elif stopped and not estimated and request.choices == 1 and ceiling < request.model.max_output_tokens:
             self._stopped(self._seen_of(request.model, route, wire), ceiling, output)
+
+    def parts_tokens(self, request: PricedRequest) -> int:
+        """The most tokens that a request's images and other parts count for, by what was seen of its model."""
+        percent = self._parts_percent.get(request.model.name)
+        return request.parts_tokens if percent is None else request.parts_tokens * percent // 100
 
     def refused(self, request: PricedRequest, route: Route, wire: WireFormat, body: bytes) -> None:
         """An upstream refused a request: say so where its ceiling is the reason, once an hour."""
@@ -242,6 +251,24 @@ class Ceilings:
                 is_distrusted=seen.is_distrusted(now_us) or (known is not None and known.is_distrusted),
             )
         return [worst[name] for name in sorted(worst)]
+
+    def _learn_parts(self, request: PricedRequest, prompt_tokens: int) -> None:
+        """Images that count for more than was held for them: hold more for the next ones, and say so."""
+        if prompt_tokens <= request.text_bytes + request.extra_tokens:
+            return
+        name, from_parts = request.model.name, prompt_tokens - request.text_bytes // _BYTES_PER_TOKEN
+        percent = -(-from_parts * 100 // request.parts_tokens)
+        if percent <= self._parts_percent.get(name, 100):
+            return
+        self._parts_percent[name] = percent
+        _log.error(
+            "image_tokens_exceeded",
+            model=name,
+            prompt_tokens=prompt_tokens,
+            held_tokens=request.parts_tokens,
+            action=f"Raise image_tokens_max of the model to {request.model.image_tokens_max * percent // 100} or more; "
+            "until the next start that is what its images hold.",
+        )
 
     def _exceeded(self, request: PricedRequest, seen: _Seen, ceiling: int, output: int) -> None:
         was_distrusted = seen.is_distrusted(self._clock.now_us())

@@ -20,7 +20,13 @@ from tokenbooth.gateway.keep_alive import KeepAlive
 from tokenbooth.gateway.meter import BrokenStream, StreamMeter
 from tokenbooth.gateway.settle import Counted, Settler
 from tokenbooth.gateway.speech import Meter
-from tokenbooth.gateway.upstream_errors import is_worth_another, refusal_of, refusal_of_status
+from tokenbooth.gateway.upstream_errors import (
+    PASSED_STATUSES,
+    is_worth_another,
+    refusal_of,
+    refusal_of_status,
+    speaks_of_our_account,
+)
 from tokenbooth.gateway.upstreams import (
     ClientHungUp,
     UpstreamBroke,
@@ -32,6 +38,7 @@ from tokenbooth.gateway.upstreams import (
 )
 
 _EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
+_TOLD_EVERY_US: Final = 3_600 * 1_000_000
 _log = structlog.get_logger(__name__)
 
 
@@ -47,6 +54,7 @@ class Relay:
         self._max_draining = max_draining
         self._keep_alive_s = keep_alive_s
         self._draining = 0
+        self._told_of_account: dict[str, int] = {}
 
     async def run(self, exchange: Exchange) -> None:
         """Forward the request and answer it.
@@ -111,15 +119,36 @@ class Relay:
                     raise
             else:
                 attempt.heard(call)
-                if not is_worth_another(call.status) or not attempt.move_on():
+                if call.status in PASSED_STATUSES:
+                    exchange.error_body = await call.read()
+                refuses_us = exchange.error_body is not None and speaks_of_our_account(exchange.error_body)
+                if refuses_us:
+                    self._tell_of_account(exchange, call.status)
+                if not (refuses_us or is_worth_another(call.status)) or not attempt.move_on():
                     return call
+                exchange.error_body = None
                 exchange.asked = False
             call.end()
+
+    def _tell_of_account(self, exchange: Exchange, status: int) -> None:
+        """Once an hour, and without a rest for the upstream: a customer's words may be in what it says."""
+        now_us, upstream = exchange.clock.monotonic_us(), exchange.upstream
+        if now_us < self._told_of_account.get(upstream, now_us):
+            return
+        self._told_of_account[upstream] = now_us + _TOLD_EVERY_US
+        _log.error(
+            "upstream_account_refused",
+            request_id=exchange.request_id,
+            upstream=upstream,
+            status=status,
+            action="Look at your account there: is it paid, is its quota used up? The customer got a 502 without this.",
+        )
 
     async def _answer(self, exchange: Exchange, call: UpstreamCall) -> None:
         if call.status != 200:
             exchange.asked = False
-            body, now_us = await call.read(), exchange.clock.now_us()
+            body = await call.read() if exchange.error_body is None else exchange.error_body
+            now_us = exchange.clock.now_us()
             if call.status in (400, 422):
                 attempt = exchange.attempt
                 self._ceilings.refused(exchange.admitted.request, attempt.route, attempt.speech.wire, body)

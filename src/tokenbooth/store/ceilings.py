@@ -66,5 +66,12 @@ def save_ceilings(conn: Connection, rows: list[CeilingRow]) -> None:
             conn.execute(update(table).where(_is(row.key)).values(**values))
 
 
+def note_obeyed(conn: Connection, key: CeilingKey, *, now_us: int) -> None:
+    """Keep that a ceiling was seen obeyed; that one was exceeded before stays known."""
+    fresh = {"obeyed_at_us": now_us, "exceeded_at_us": None, "sent_tokens": 0, "reported_tokens": 0}
+    if not insert_unless_there(conn, table, {**key._asdict(), **fresh}):
+        conn.execute(update(table).where(_is(key)).values(obeyed_at_us=now_us))
+
+
 def _is(key: CeilingKey) -> ColumnElement[bool]:
     return and_(*(table.c[name] == value for name, value in key._asdict().items()))
