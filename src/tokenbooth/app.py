@@ -12,7 +12,7 @@ import structlog
 
 from tokenbooth.application import Application, Chain, Parts, Sandbox, data_dir
 from tokenbooth.background import Background
-from tokenbooth.catalog import Catalog, build_catalog
+from tokenbooth.catalog import Catalog, build_catalog, kind_lines
 from tokenbooth.clock import Clock, SystemClock
 from tokenbooth.dashboard import DashboardContext, create_dashboard
 from tokenbooth.database import open_database
@@ -43,6 +43,7 @@ from tokenbooth.store.engine import Store
 
 _INBOX_EVERY_S: Final = 5.0
 _SWEEP_EVERY_S: Final = 3_600.0
+_CEILINGS_EVERY_S: Final = 5.0
 _AUTO_TOP_UP_EVERY_S: Final = 5.0
 _RECONCILE_EVERY_S: Final = 600.0
 
@@ -153,6 +154,11 @@ def serve(settings: Settings) -> int:
         figures_socket = _bind_metrics(settings.server.metrics_bind)
         listeners.append(Listener(application.serve_metrics, figures_socket))
         said["metrics_url"] = address_of(figures_socket)
+    if settings.upstreams:
+        _log.info(
+            "upstream_kinds",
+            note="What each is sent, see docs/upstreams.md: " + ", ".join(kind_lines(settings)) + ".",
+        )
     exit_code = run(
         application,
         listeners,
@@ -230,6 +236,7 @@ def _jobs(
     mailer: Mailer,
 ) -> list[Job]:
     jobs = [
+        Job("ceilings", _CEILINGS_EVERY_S, gateway.sync_ceilings),
         Job("sweep", _SWEEP_EVERY_S, Sweep(store, clock).run),
         Job("retention", _SWEEP_EVERY_S, UsageRetention(store, clock, settings.retention.usage_days).run),
     ]

@@ -178,6 +178,12 @@ def kind_of(settings: UpstreamSettings) -> tuple[UpstreamKind, str]:
     return KINDS[GENERIC], "nothing tells more"
 
 
+def kind_lines(settings: Settings) -> list[str]:
+    """Each upstream with its kind, and from what that is known."""
+    kinds = {name: kind_of(upstream) for name, upstream in settings.upstreams.items()}
+    return [f"{name} is {kind.name} ({known})" for name, (kind, known) in kinds.items()]
+
+
 def _plan(slug: str, settings: PlanSettings) -> Plan:
     return Plan(
         slug=slug,

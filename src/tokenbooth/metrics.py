@@ -18,7 +18,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from tokenbooth.live import UpstreamHealth, UpstreamState
+from tokenbooth.live import CeilingHealth, UpstreamHealth, UpstreamState
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _NANO_PER_USD: Final = 1e9
@@ -117,6 +117,12 @@ class Metrics:
         self._upstream_rest = self._upstream_gauge(
             "tokenbooth_upstream_rest_seconds", "How much longer an upstream rests; 0 while it is up."
         )
+        self._ceilings_exceeded = self._upstream_gauge(
+            "tokenbooth_ceilings_exceeded_total", "Answers that went beyond the output ceiling that was sent.", "model"
+        )
+        self._ceilings_distrusted = self._upstream_gauge(
+            "tokenbooth_ceilings_distrusted", "1 while calls hold the model's maximum because of that.", "model"
+        )
 
         self._deaths = self._counter(
             "tokenbooth_background_deaths", "How often background work died and was restarted.", "work"
@@ -181,6 +187,12 @@ class Metrics:
         self._process_open.set(1 if is_open else 0)
         self._went_back.inc(times_went_back - self._times_went_back)
         self._times_went_back = times_went_back
+
+    def show_ceilings(self, ceilings: Iterable[CeilingHealth]) -> None:
+        """Set how upstreams keep the output ceilings that they are sent."""
+        for health in ceilings:
+            self._ceilings_exceeded.labels(health.upstream, health.model).set(health.times_exceeded)
+            self._ceilings_distrusted.labels(health.upstream, health.model).set(health.is_distrusted)
 
     def show_reconcile(self, *, last_run_us: int, differences: int) -> None:
         """Set the figures of the reconciler; `last_run_us` in UTC microseconds."""

@@ -50,7 +50,7 @@ def _folded(names: Iterable[str]) -> frozenset[str]:
 FOLDED_CEILINGS: Final = _folded(CEILING_FIELDS)
 
 # They make a server write on above the ceiling, or to it whatever it has to say.
-_OVERRIDES: Final = (
+OVERRIDES: Final = (
     "auto_max_new_tokens",
     "ban_eos_token",
     "bypass_eos",
@@ -66,7 +66,7 @@ _OVERRIDES: Final = (
     "skip_eos",
 )
 # Several answers under another name than the two that are counted (`n`, `best_of`).
-_MORE_ANSWERS: Final = (
+MORE_ANSWERS: Final = (
     "beam_search",
     "beam_width",
     "candidate_count",
@@ -82,7 +82,7 @@ _MORE_ANSWERS: Final = (
     "use_beam_search",
 )
 # Input that is no text under names where nobody counts it.
-_OTHER_INPUT: Final = (
+OTHER_INPUT: Final = (
     "attachments",
     "audio_data",
     "file_ids",
@@ -133,8 +133,8 @@ CREDENTIAL_MARKS: Final = (
 
 _NUMBERS_OFF: Final = (b"0",)
 DEFAULTS: Final[Mapping[str, tuple[bytes, ...]]] = {
-    **dict.fromkeys(_folded(_OVERRIDES), _NUMBERS_OFF),
-    **dict.fromkeys(_folded((*_MORE_ANSWERS, "n", "best_of")), (b"1",)),
+    **dict.fromkeys(_folded(OVERRIDES), _NUMBERS_OFF),
+    **dict.fromkeys(_folded((*MORE_ANSWERS, "n", "best_of")), (b"1",)),
     **dict.fromkeys(_folded(("id_slot", "slot_id")), (b"-1",)),
     folded("num_retries"): _NUMBERS_OFF,
     folded("max_retries"): _NUMBERS_OFF,
@@ -194,7 +194,7 @@ class UpstreamKind:
 
     def __post_init__(self) -> None:
         """Know once what every request asks for."""
-        names = (*_OVERRIDES, *_MORE_ANSWERS, *_OTHER_INPUT, *self.costs, *self.reaches)
+        names = (*OVERRIDES, *MORE_ANSWERS, *OTHER_INPUT, *self.costs, *self.reaches)
         opened = _folded((*_OPENED, *self.opened))
         kept_back = KeptBack(_folded(names), tuple(map(folded, self.prefixes)), opened)
         object.__setattr__(self, "kept_back", kept_back)

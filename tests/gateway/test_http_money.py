@@ -82,13 +82,13 @@ async def test_a_token_rate_is_never_exceeded_at_admission(shared: Rig) -> None:
     assert codes_of(answers) == {"ok": 2, "rate_limit_exceeded": CALLS - 2}
 
 
-async def test_calls_that_cost_more_than_they_held_never_overdraw(shared: Rig) -> None:
+async def test_calls_that_cost_more_than_they_held_never_overdraw(rig: Rig) -> None:
     """Upstreams that report more than any hold take what is free; the rest is the operator's loss (37)."""
-    account = shared.account("0.01")
+    account = rig.account("0.01")
     body = prompt("[[write 2]] [[usage prompt=60000 completion=8000]]", max_tokens=10)
-    await at_once(shared, shared.credit_key(account), mixed(body))
-    charges = shared.charges(account)
-    assert shared.charged_nano(account) == NANO_PER_USD // 100
+    await at_once(rig, rig.credit_key(account), mixed(body))
+    charges = rig.charges(account)
+    assert rig.charged_nano(account) == NANO_PER_USD // 100
     # 60,000 x 270 + 8,000 x 1,100 each.
     assert [c.charged_nano + c.uncollected_nano for c in charges] == [25_000_000] * len(charges)
 

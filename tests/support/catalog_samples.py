@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from tokenbooth.catalog import Model, Route, Upstream
 from tokenbooth.domain.pricing import Price, TokenRates
+from tokenbooth.upstream_kinds import UpstreamKind
 
 DEMO_PRICE = Price(
     TokenRates(input=270_000_000, output=1_100_000_000, cached_input=70_000_000, cache_write=270_000_000)
@@ -29,3 +30,10 @@ def sample_model(*allowed: str, reasoning: bool = False, output_limit_field: str
     return replace(
         _MODEL, allowed_parameters=frozenset(allowed), reasoning=reasoning, output_limit_field=output_limit_field
     )
+
+
+def with_kind(kind: UpstreamKind, *formats: str, beside: Model | None = None) -> Model:
+    """The model at an upstream of a kind, behind those that `beside` has already."""
+    upstream = replace(_UPSTREAM, name=f"of-{kind.name}", kind=kind, formats=frozenset(formats))
+    before = () if beside is None else beside.routes
+    return replace(_MODEL, routes=(*before, Route(upstream, "upstream-name", 1)))

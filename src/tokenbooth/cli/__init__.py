@@ -121,11 +121,17 @@ def migrate(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def doctor(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+def doctor(
+    config: Config = DEFAULT_CONFIG,
+    ask: Annotated[
+        bool, typer.Option("--ask", help="Also ask the models for a token under each name of a ceiling; costs money.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Check the configuration and everything that it names, and say what to do."""
     from tokenbooth.cli.doctor import run_doctor
 
-    raise typer.Exit(run_doctor(config, as_json=as_json))
+    raise typer.Exit(run_doctor(config, as_json=as_json, ask=ask))
 
 
 @app.command()

@@ -5,6 +5,7 @@ all of them go through the one admission.
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -18,11 +19,13 @@ import structlog
 from tokenbooth.background import Background, BackgroundTask
 from tokenbooth.catalog import Catalog, Model
 from tokenbooth.clock import Clock, since_boot_us
+from tokenbooth.errors import StoreUnavailable
 from tokenbooth.gateway import anthropic, openai
 from tokenbooth.gateway.admission import Admission, Admitted
 from tokenbooth.gateway.authenticate import MAX_KEYS, Keyring, presented_key
 from tokenbooth.gateway.body import Fields, body_too_large, decode_fields, refuse_compressed
 from tokenbooth.gateway.call import Call
+from tokenbooth.gateway.ceilings import Ceilings
 from tokenbooth.gateway.changes import ChangeFeed
 from tokenbooth.gateway.charge_files import next_number
 from tokenbooth.gateway.charge_log import ChargeLog, DirectoryLock
@@ -51,7 +54,7 @@ from tokenbooth.gateway.upstreams import Upstreams
 from tokenbooth.gateway.usage_answer import usage_answer
 from tokenbooth.http_exchange import BodyTooLarge, ClientGone, HttpExchange, NoRoomForBody
 from tokenbooth.ids import IdPrefix, new_id
-from tokenbooth.live import UpstreamHealth
+from tokenbooth.live import CeilingHealth, UpstreamHealth
 from tokenbooth.settings import GatewaySettings
 from tokenbooth.store.engine import Store
 
@@ -108,11 +111,13 @@ class Gateway:
             on_database_went_back=self._feed.distrust,
         )
         self._ratios = PromptRatios()
+        self._ceilings = Ceilings(store, clock)
         self._admission = Admission(
             store=store,
             clock=clock,
             catalog=catalog,
             ratios=self._ratios,
+            ceilings=self._ceilings,
             grace_us=grace_us,
             hold_share_percent=settings.hold_share_percent,
             hold_wait_s=settings.hold_wait_ms / 1_000,
@@ -180,7 +185,7 @@ class Gateway:
         self._loop = asyncio.get_running_loop()
         self._lock = DirectoryLock(self._data_dir)
         try:
-            await self._process.begin(self._replay)
+            await self._process.begin(self._prepare)
         except BaseException:
             self._lock.release()
             raise
@@ -197,6 +202,7 @@ class Gateway:
         self._relay = Relay(
             self._upstreams,
             self._settler,
+            self._ceilings,
             max_draining=self._settings.max_draining,
             keep_alive_s=self._settings.keep_alive_s,
         )
@@ -223,6 +229,8 @@ class Gateway:
         everything_stored = await self._flusher.drain(_FLUSH_AT_STOP_S)
         if not everything_stored:
             _log.warning("charges_left", note="The database is away; the charge log keeps them for the next start.")
+        with contextlib.suppress(StoreUnavailable):
+            await self._ceilings.save()
         await self._beat.stop()
         await self._process.end(everything_stored=everything_stored)
         try:
@@ -259,6 +267,16 @@ class Gateway:
     def upstream_health(self) -> list[UpstreamHealth]:
         """See `tokenbooth.live.Live.upstream_health`."""
         return self._routing.report(self._catalog().models.values())
+
+    def ceiling_health(self) -> list[CeilingHealth]:
+        """How each upstream keeps the output ceilings of its models."""
+        return self._ceilings.report()
+
+    async def sync_ceilings(self) -> None:
+        """Write down what was seen of ceilings, and learn what others saw; a job runs it. Nothing is forgotten."""
+        with contextlib.suppress(StoreUnavailable):
+            await self._ceilings.save()
+            await self._ceilings.load()
 
     def takes(self, path: str) -> bool:
         """Whether a path belongs to the data plane."""
@@ -439,7 +457,9 @@ class Gateway:
             return refusal
         return Refusal(404, Category.NOT_FOUND, "not_found", f"There is no {call.http.method} {call.path[:200]}.")
 
-    async def _replay(self) -> None:
+    async def _prepare(self) -> None:
+        """Bring memory and store to one state, before the first call is admitted."""
+        await self._ceilings.load()
         self.replayed = await replay(
             self._store, self._clock, self._data_dir, epoch=self.epoch, budgets_nano=self._budgets_nano()
         )

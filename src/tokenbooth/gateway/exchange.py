@@ -24,6 +24,7 @@ class Exchange:
         stops_with_client: whether the call ends when the client hangs up.
         parts_sent: how many parts of the answer's body have left.
         stream_slot: its place among the key's open streams, if those are bounded.
+        error_body: what an upstream said that refused the request as wrong; None before that.
     """
 
     request_id: str
@@ -38,6 +39,7 @@ class Exchange:
     asked: bool
     stops_with_client: bool
     parts_sent: int
+    error_body: bytes | None
 
     def __init__(
         self,
@@ -61,6 +63,7 @@ class Exchange:
         self.asked = False
         self.stops_with_client = False
         self.parts_sent = 0
+        self.error_body = None
 
     def watch(self) -> None:
         """From now on the call ends when the client hangs up; what waits for it raises `ClientHungUp`.

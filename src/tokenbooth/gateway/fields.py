@@ -170,10 +170,10 @@ def _look_into(value: object, rules: KeptBack, model: Model, path: str) -> None:
     if not isinstance(value, dict):
         return
     for name, inner in value.items():
-        short, inner_path = folded(name), f"{path}.{name[:_LONGEST_NAME]}"
+        short, inner_path = folded(name[:_LONGEST_NAME]), f"{path}.{name}"[: 4 * _LONGEST_NAME]
         if (short in _MONEY_INSIDE or _is_kept_back(short, rules)) and inner_path not in model.allowed_parameters:
-            raise unsupported_parameter(inner_path[: 2 * _LONGEST_NAME])
-        _look_into(inner, rules, model, path)
+            raise unsupported_parameter(inner_path)
+        _look_into(inner, rules, model, inner_path)
 
 
 def _is_kept_back(short: str, rules: KeptBack) -> bool:

@@ -13,13 +13,20 @@ from tokenbooth.catalog import Upstream
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.pricing import cost_nano
 from tokenbooth.gateway.body import UNREADABLE, encode_fields
+from tokenbooth.gateway.ceilings import STOPPED, Ceilings, end_unproven
 from tokenbooth.gateway.counting import count_answer, count_stream
 from tokenbooth.gateway.exchange import Exchange
 from tokenbooth.gateway.keep_alive import KeepAlive
 from tokenbooth.gateway.meter import BrokenStream, StreamMeter
-from tokenbooth.gateway.settle import Settler
+from tokenbooth.gateway.settle import Counted, Settler
 from tokenbooth.gateway.speech import Meter
-from tokenbooth.gateway.upstream_errors import is_worth_another, refusal_of, refusal_of_status
+from tokenbooth.gateway.upstream_errors import (
+    PASSED_STATUSES,
+    is_worth_another,
+    refusal_of,
+    refusal_of_status,
+    speaks_of_our_account,
+)
 from tokenbooth.gateway.upstreams import (
     ClientHungUp,
     UpstreamBroke,
@@ -31,18 +38,23 @@ from tokenbooth.gateway.upstreams import (
 )
 
 _EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
+_TOLD_EVERY_US: Final = 3_600 * 1_000_000
 _log = structlog.get_logger(__name__)
 
 
 class Relay:
     """Runs exchanges."""
 
-    def __init__(self, upstreams: Upstreams, settler: Settler, *, max_draining: int, keep_alive_s: float) -> None:
+    def __init__(
+        self, upstreams: Upstreams, settler: Settler, ceilings: Ceilings, *, max_draining: int, keep_alive_s: float
+    ) -> None:
         self._upstreams = upstreams
         self._settler = settler
+        self._ceilings = ceilings
         self._max_draining = max_draining
         self._keep_alive_s = keep_alive_s
         self._draining = 0
+        self._told_of_account: dict[str, int] = {}
 
     async def run(self, exchange: Exchange) -> None:
         """Forward the request and answer it.
@@ -76,6 +88,7 @@ class Relay:
         finally:
             # First what must not be missed.
             self._settler.release(exchange.admitted)
+            _end_unproven(exchange)
             attempt.end()
             exchange.http.on_gone = None
             if exchange.call is not None:
@@ -106,15 +119,39 @@ class Relay:
                     raise
             else:
                 attempt.heard(call)
-                if not is_worth_another(call.status) or not attempt.move_on():
+                if call.status in PASSED_STATUSES:
+                    exchange.error_body = await call.read()
+                refuses_us = exchange.error_body is not None and speaks_of_our_account(exchange.error_body)
+                if refuses_us:
+                    self._tell_of_account(exchange, call.status)
+                if not (refuses_us or is_worth_another(call.status)) or not attempt.move_on():
                     return call
+                exchange.error_body = None
                 exchange.asked = False
             call.end()
+
+    def _tell_of_account(self, exchange: Exchange, status: int) -> None:
+        """Once an hour, and without a rest for the upstream: a customer's words may be in what it says."""
+        now_us, upstream = exchange.clock.monotonic_us(), exchange.upstream
+        if now_us < self._told_of_account.get(upstream, now_us):
+            return
+        self._told_of_account[upstream] = now_us + _TOLD_EVERY_US
+        _log.error(
+            "upstream_account_refused",
+            request_id=exchange.request_id,
+            upstream=upstream,
+            status=status,
+            action="Look at your account there: is it paid, is its quota used up? The customer got a 502 without this.",
+        )
 
     async def _answer(self, exchange: Exchange, call: UpstreamCall) -> None:
         if call.status != 200:
             exchange.asked = False
-            body, now_us = await call.read(), exchange.clock.now_us()
+            body = await call.read() if exchange.error_body is None else exchange.error_body
+            now_us = exchange.clock.now_us()
+            if call.status in (400, 422):
+                attempt = exchange.attempt
+                self._ceilings.refused(exchange.admitted.request, attempt.route, attempt.speech.wire, body)
             raise refusal_of_status(call, body, now_us=now_us, api_key=exchange.attempt.route.upstream.api_key)
         is_stream = exchange.admitted.request.stream
         try:
@@ -129,6 +166,7 @@ class Relay:
     async def _whole(self, exchange: Exchange, call: UpstreamCall) -> None:
         body = await call.read()
         speech = exchange.attempt.speech
+        stopped = exchange.admitted.at_risk_nano is not None and STOPPED.search(body) is not None
         events = meter = None
         try:
             counted = count_answer(speech, body, request_id=exchange.request_id, upstream=exchange.upstream)
@@ -147,6 +185,7 @@ class Relay:
         charged_nano = self._settler.settle(
             exchange.admitted, counted, request_id=exchange.request_id, upstream=exchange.upstream
         )
+        self._compare(exchange, counted, stopped)
         if meter is not None:
             exchange.http.answer(200, exchange.header_lines(_EVENT_STREAM), body + meter.tail(charged_nano))
             return
@@ -179,17 +218,25 @@ class Relay:
             self._break_off(exchange, meter, failure)
         else:
             exchange.attempt.end()
-            self._end(exchange, meter)
+            self._end(exchange, meter, passing.stopped)
         finally:
             passing.stop()
             exchange.http.on_writable = None
         if hung_up:
             await self._after_hang_up(exchange, call, meter, exchange.attempt.route.upstream)
 
-    def _end(self, exchange: Exchange, meter: Meter) -> None:
+    def _end(self, exchange: Exchange, meter: Meter, stopped: bool) -> None:
         """The regular end: the charge on disk first, then the event that ends the answer."""
-        charged_nano = self._settle_stream(exchange, meter)
-        exchange.finish(meter.tail(charged_nano))
+        admitted = exchange.admitted
+        counted = count_stream(admitted.request, meter, request_id=exchange.request_id, upstream=exchange.upstream)
+        charged_nano = self._settler.settle(
+            admitted, counted, request_id=exchange.request_id, upstream=exchange.upstream
+        )
+        tail = meter.tail(charged_nano)
+        exchange.finish(tail)
+        if not stopped and admitted.at_risk_nano is not None:
+            stopped = STOPPED.search(tail) is not None
+        self._compare(exchange, counted, stopped)
 
     def _break_off(self, exchange: Exchange, meter: Meter, failure: Exception) -> None:
         """The upstream failed in mid-stream: charge what was delivered, tell the client, never end cleanly."""
@@ -234,9 +281,30 @@ class Relay:
         counted = count_stream(
             exchange.admitted.request, meter, request_id=exchange.request_id, upstream=exchange.upstream
         )
+        self._compare(exchange, counted, stopped=False)
         return self._settler.settle(
             exchange.admitted, counted, request_id=exchange.request_id, upstream=exchange.upstream
         )
+
+    def _compare(self, exchange: Exchange, counted: Counted, stopped: bool) -> None:
+        admitted, attempt = exchange.admitted, exchange.attempt
+        self._ceilings.compare(
+            admitted.request,
+            attempt.route,
+            attempt.speech.wire,
+            admitted.clamped_output_tokens,
+            counted.usage,
+            estimated=counted.estimated,
+            held_maximum=admitted.held_maximum,
+            stopped=stopped,
+        )
+
+
+def _end_unproven(exchange: Exchange) -> None:
+    admitted = exchange.admitted
+    if admitted.at_risk_nano is not None:
+        end_unproven(admitted.key.account, admitted.pool.allowances, admitted.at_risk_nano)
+        admitted.at_risk_nano = None
 
 
 def _into(meter: Meter) -> Callable[[bytes], bool]:
@@ -252,7 +320,7 @@ def _into(meter: Meter) -> Callable[[bytes], bool]:
 class _Passing:
     """Passes a stream on as it arrives; the answer begins with the upstream's first byte."""
 
-    __slots__ = ("_exchange", "_keep_alive", "_keep_alive_s", "_meter", "began")
+    __slots__ = ("_exchange", "_keep_alive", "_keep_alive_s", "_looks_for_stop", "_meter", "began", "stopped")
 
     def __init__(self, exchange: Exchange, meter: Meter, keep_alive_s: float) -> None:
         self._exchange = exchange
@@ -260,6 +328,9 @@ class _Passing:
         self._keep_alive_s = keep_alive_s
         self._keep_alive: KeepAlive | None = None
         self.began = False
+        # Only for an upstream that was not seen yet to stop at a ceiling of ours.
+        self._looks_for_stop = exchange.admitted.at_risk_nano is not None
+        self.stopped = False
 
     def take(self, chunk: bytes) -> bool:
         """Take what arrived; returns whether more is wanted.
@@ -273,6 +344,8 @@ class _Passing:
         passing = meter.feed(chunk)
         if passing:
             self._exchange.send(passing)
+            if self._looks_for_stop and STOPPED.search(passing):
+                self.stopped = True
         return not (meter.ended or meter.failed)
 
     def stop(self) -> None:

@@ -31,6 +31,7 @@ class AccountState:
         keys: how many keys in memory belong to it.
         in_use: open requests plus charges that are not in the store yet.
         forgotten: whether the store has to be asked again before anything more is admitted; see `States.forget_all`.
+        unproven_calls: open calls whose ceiling nobody has seen kept yet.
     """
 
     account_id: str
@@ -42,6 +43,7 @@ class AccountState:
     keys: int = 0
     in_use: int = 0
     forgotten: bool = False
+    unproven_calls: int = 0
 
 
 @dataclass(slots=True)

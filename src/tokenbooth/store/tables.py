@@ -493,3 +493,17 @@ chain_cursors = Table(
     Column("block_hash", String, nullable=False),
     Column("updated_at_us", BigInteger, nullable=False),
 )
+
+upstream_ceilings = Table(
+    "upstream_ceilings",
+    metadata,
+    Column("upstream", String, primary_key=True),
+    Column("base_url", String, primary_key=True),
+    Column("model", String, primary_key=True),
+    Column("wire_format", String, primary_key=True),
+    Column("field", String, primary_key=True),
+    Column("obeyed_at_us", BigInteger),
+    Column("exceeded_at_us", BigInteger),
+    Column("sent_tokens", BigInteger, nullable=False),
+    Column("reported_tokens", BigInteger, nullable=False),
+)
