@@ -12,6 +12,7 @@ import msgspec
 from tokenbooth.catalog import Model
 from tokenbooth.gateway.body import Fields, decode_object
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
+from tokenbooth.gateway.stored_state import STATE_FIELDS
 
 _decode: Final = msgspec.json.Decoder().decode
 OUTPUT_FLOOR: Final = 256
@@ -53,7 +54,7 @@ REFUSED_FIELDS: Final = frozenset(
         "web_search",
         "web_search_options",
     )
-)
+).union(STATE_FIELDS)
 # These values of a refused field are the default, which buys nothing.
 HARMLESS_VALUES: Final[Mapping[str, tuple[bytes, ...]]] = {
     "service_tier": (b"null", b'"default"'),
