@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 
 from tokenbooth.domain.charges import Charge
+from tokenbooth.private_files import make_private_directory, open_private, write_private
 
 SEGMENT_BYTES: Final = 4 * 1024 * 1024
 SYNC_INTERVAL_S: Final = 0.05
@@ -48,7 +49,7 @@ class DirectoryLock:
     """An exclusive lock on a data directory, held until `release` or the end of the process."""
 
     def __init__(self, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_private_directory(directory)
         self._fd = os.open(directory / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -168,7 +169,7 @@ class ChargeLog:
         """
         self.is_full = False
         self._directory = data_dir / DIRECTORY_NAME
-        self._directory.mkdir(parents=True, exist_ok=True)
+        make_private_directory(self._directory)
         self._number = first_number
         self._current = self._new_segment()
         self._dirty = threading.Event()
@@ -222,7 +223,7 @@ class ChargeLog:
     def set_aside(self, charge: Charge) -> Path:
         """Keep a charge that the store refuses in a file of its own, for a person; returns the file."""
         path = self._directory / f"{charge.request_id}.refused"
-        path.write_bytes(encode_record(charge))
+        write_private(path, encode_record(charge))
         return path
 
     def close(self) -> None:
@@ -248,8 +249,8 @@ class ChargeLog:
     def _new_segment(self) -> Segment:
         path = self._directory / f"{self._number:012d}.log"
         self._number += 1
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        segment = Segment(path=path, fd=os.open(path, flags, 0o600))
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+        segment = Segment(path=path, fd=open_private(path, flags))
         # The name of a file is durable only when its directory is.
         directory = os.open(self._directory, os.O_RDONLY | os.O_CLOEXEC)
         try:
