@@ -1,9 +1,11 @@
 """The demo as a process: it starts with nothing, can be played through, and goes on after a restart."""
 
 import json
+import os
 import re
 import signal
 import subprocess
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -81,16 +83,50 @@ def test_a_restart_goes_on_with_the_same_data(tmp_path: Path) -> None:
     assert after == {**before, "baseUrl": demo.base_url}
 
 
-def test_what_is_kept_is_private(tmp_path: Path) -> None:
-    """The directory, the access and the configuration are readable by their owner only."""
-    with _demo(tmp_path, "--data-dir", "kept") as demo:
-        assert demo.stop() == 0
+def _modes(kept: Path) -> dict[str, int]:
+    """Every file and directory of a demo, with its mode."""
+    return {str(path.relative_to(kept)): path.stat().st_mode & 0o777 for path in (kept, *kept.rglob("*"))}
+
+
+def _private(names: Iterable[str]) -> dict[str, int]:
+    return {name: 0o700 if name in (".", "charges") else 0o600 for name in names}
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_what_is_kept_is_private(tmp_path: Path, umask: int) -> None:
+    """Everything is readable by its owner only, also what is there while it runs, and whatever the umask is."""
     kept = tmp_path / "kept"
-    modes = {
-        name: (kept / name).stat().st_mode & 0o777 for name in (".", "demo.json", "tokenbooth.toml", "tokenbooth.db")
-    }
-    assert modes == {".": 0o700, "demo.json": 0o600, "tokenbooth.toml": 0o600, "tokenbooth.db": 0o600}
+    (tmp_path / "server.out").touch()
+    (tmp_path / "server.err").touch()
+    before = os.umask(umask)
+    try:
+        # The process inherits it; what the test itself writes was made before.
+        with _demo(tmp_path, "--data-dir", "kept") as demo:
+            while_it_runs = _modes(kept)
+            assert demo.stop() == 0
+    finally:
+        os.umask(before)
+    after = _modes(kept)
+    assert while_it_runs == _private(while_it_runs)
+    assert after == _private(after)
+    assert {"demo.json", "tokenbooth.toml", "tokenbooth.db", "stripe-sandbox.db", "chain-sandbox.json"} <= set(after)
+    assert {"tokenbooth.db-wal", "tokenbooth.db-shm", "charges", "tokenbooth.lock"} <= set(while_it_runs)
     assert set(_access(kept)) == {"baseUrl", "managementKey", "email", "password"}
+
+
+def test_what_an_earlier_version_left_readable_is_closed(tmp_path: Path) -> None:
+    """Started again, the demo makes its own files private."""
+    with _demo(tmp_path) as demo:
+        assert demo.stop() == 0
+    kept = tmp_path / "tokenbooth-demo"
+    for path in kept.glob("*.*"):
+        path.chmod(0o644)
+    with _demo(tmp_path) as demo:
+        assert demo.stop() == 0
+    modes = _modes(kept)
+    assert {name: mode for name, mode in modes.items() if name != "tokenbooth.lock"} == _private(
+        name for name in modes if name != "tokenbooth.lock"
+    )
 
 
 def test_a_lost_access_file_is_made_again(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from tokenbooth.gateway.charge_files import (
     set_aside,
 )
 from tokenbooth.gateway.charge_log import DirectoryLock
+from tokenbooth.private_files import make_private_directory, open_private
 
 _DATABASE_MEMBER: Final = "tokenbooth.db"
 _CHARGES: Final = (SEGMENT_SUFFIX, DAMAGED_SUFFIX, REFUSED_SUFFIX)
@@ -81,7 +82,7 @@ def restore(source: Path, database: Path, data_dir: Path) -> Contents:
 def _write(database: Path, data_dir: Path, target: Path, scratch: Path) -> Contents:
     archive_path = scratch / "backup.tar"
     segments = 0
-    with tarfile.open(archive_path, "w") as archive:
+    with os.fdopen(open_private(archive_path), "wb") as file, tarfile.open(fileobj=file, mode="w") as archive:
         for segment in [*sorted((data_dir / DIRECTORY_NAME).glob(f"*{SEGMENT_SUFFIX}")), *set_aside(data_dir)]:
             # A segment may be dropped at any moment, because its charges are in the database by then.
             copied = scratch / segment.name
@@ -94,7 +95,6 @@ def _write(database: Path, data_dir: Path, target: Path, scratch: Path) -> Conte
         copy = scratch / _DATABASE_MEMBER
         _copy_database(database, copy)
         archive.add(copy, _DATABASE_MEMBER)
-    os.chmod(archive_path, 0o600)
     os.replace(archive_path, target)
     return Contents(database_bytes=copy.stat().st_size, charge_segments=segments)
 
@@ -117,7 +117,7 @@ def _extract(source: Path, database: Path, charges: Path) -> Contents:
         members = {member.name: member for member in archive.getmembers() if member.isfile()}
         if _DATABASE_MEMBER not in members:
             raise BackupFailed(f"{source} is no backup of Tokenbooth")
-        charges.mkdir(parents=True, exist_ok=True)
+        make_private_directory(charges)
         for name, member in members.items():
             # Only the two kinds of names that a backup has; a path of somebody else's is not followed.
             path = Path(name)
@@ -133,8 +133,7 @@ def _extract_member(archive: tarfile.TarFile, member: tarfile.TarInfo, target: P
     if content is None:
         raise BackupFailed(f"{member.name} in the backup is no file")
     partial = target.with_suffix(".partial")
-    with content, partial.open("wb") as out:
-        os.fchmod(out.fileno(), 0o600)
+    with content, os.fdopen(open_private(partial), "wb") as out:
         while block := content.read(1024 * 1024):
             out.write(block)
         out.flush()

@@ -11,6 +11,7 @@ from typing import Final
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
+from tokenbooth.private_files import make_private_directory, touch_private
 from tokenbooth.settings import Settings, SettingsError
 from tokenbooth.store.engine import Store, open_store
 from tokenbooth.store.migrate import SchemaState, migrate, require_current, schema_state
@@ -66,7 +67,7 @@ def _make_file(database: str | None) -> None:
         raise SettingsError("store.url: name a file: a database in memory would lose every balance")
     path = Path(database)
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.touch(mode=0o600)
+        make_private_directory(path.parent)
+        touch_private(path)
     except OSError as failure:
         raise SettingsError(f"store.url: {path} cannot be used: {failure.strerror}") from None

@@ -6,7 +6,6 @@ on with the same data and the same key. Only the command line and tests import t
 
 import asyncio
 import json
-import os
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from tokenbooth.customers import add_management_key, create_customer, hash_passw
 from tokenbooth.demo_texts import configuration, walk_through
 from tokenbooth.domain.keys import digest
 from tokenbooth.logs import configure_logging
+from tokenbooth.private_files import close_to_others, make_private_directory, write_private
 from tokenbooth.sandbox.chain import ChainConfig, ChainSandbox
 from tokenbooth.sandbox.chain.wallet import new_extended_public_key
 from tokenbooth.sandbox.model_server import create_model_server
@@ -124,9 +124,11 @@ def _prepare(directory: Path) -> Path:
     """Make the directory and its configuration, unless an earlier demo did; returns the configuration's path."""
     path = directory / CONFIGURATION_NAME
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(directory)
+        for name in (CONFIGURATION_NAME, ACCESS_NAME, "tokenbooth.db", _SANDBOX_STATE_NAME, _CHAIN_STATE_NAME):
+            close_to_others(directory / name)
         if not path.exists():
-            _write_private(
+            write_private(
                 path,
                 configuration(
                     f"sk_test_demo{secrets.token_hex(16)}",
@@ -221,7 +223,7 @@ def _read_access(path: Path) -> Access | None:
 
 
 def _write_access(path: Path, access: Access) -> None:
-    _write_private(
+    write_private(
         path,
         json.dumps(
             {
@@ -234,14 +236,6 @@ def _write_access(path: Path, access: Access) -> None:
         )
         + "\n",
     )
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a file whole or not at all, readable by its owner only."""
-    new = path.with_name(f"{path.name}.new")
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    new.replace(path)
 
 
 def _announce(access: Access | None, directory: Path) -> None:

@@ -6,14 +6,14 @@ Refused where they come in, on every plane, so that both databases say the same.
 import re
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import unquote_to_bytes
+from urllib.parse import parse_qsl
 
-from tokenbooth.errors import InvalidRequest
+from tokenbooth.errors import InvalidRequest, NotFound, TokenboothError
 
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
-# No path of ours has such characters, and none is as long.
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+# No path of ours is as long; what is longer could not stand in an index of PostgreSQL.
 _PATH_MAX: Final = 1_000
+_NAME: Final = re.compile(r"[A-Za-z]{1,40}")
 
 
 def is_storable(text: str) -> bool:
@@ -24,19 +24,26 @@ def is_storable(text: str) -> bool:
 class UnstorableText(InvalidRequest):
     """A text of a request cannot be kept."""
 
-    def __init__(self, where: str = "The request") -> None:
-        super().__init__("invalid_text", f"{where} holds a NUL or half of a character (a lone surrogate).")
+    def __init__(self, where: str = "The request", *, param: str | None = None) -> None:
+        super().__init__(
+            "invalid_value", f"{where} holds a NUL or half of a character (a lone surrogate).", param=param
+        )
 
 
-def refused_target(scope: Mapping[str, object]) -> InvalidRequest | None:
+def refused_target(scope: Mapping[str, object]) -> TokenboothError | None:
     """Why the path or the query of an ASGI request is refused, before any route reads it; None for a good one."""
     path, query = scope["path"], scope["query_string"]
     assert isinstance(path, str)
     assert isinstance(query, bytes)
+    if "\0" in path:
+        return InvalidRequest("invalid_path", "The path holds a NUL.")
     if len(path) > _PATH_MAX:
-        return InvalidRequest("invalid_path", f"The path is longer than {_PATH_MAX} characters.")
-    if _CONTROL.search(path):
-        return InvalidRequest("invalid_path", "The path holds a control character.")
-    if b"%" in query and b"\0" in unquote_to_bytes(query):
-        return UnstorableText("The query")
-    return None
+        return NotFound("route_not_found", "There is nothing at this path.")
+    return _refused_query(query) if b"%00" in query else None
+
+
+def _refused_query(query: bytes) -> InvalidRequest:
+    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        if "\0" in value and _NAME.fullmatch(name):
+            return UnstorableText(f"`{name}`", param=name)
+    return UnstorableText("The query")

@@ -8,6 +8,7 @@ from tokenbooth.catalog import Model
 from tokenbooth.gateway.body import decode_fields, encode_fields
 from tokenbooth.gateway.chat_request import ChatRequest, model_name, read_chat_request
 from tokenbooth.gateway.refusals import Refusal
+from tokenbooth.gateway.stored_state import STATE_FIELDS
 
 MESSAGES = b'"messages":[{"role":"user","content":"Hello"}]'
 CUT_BYTES = 2_000
@@ -425,6 +426,12 @@ def test_disguised_parts_are_priced_or_refused(messages: bytes) -> None:
     [
         b'{"role":"assistant","audio":{"id":"audio_1"}}',
         b'{"role":"user","content":[{"type":"image_url","image_url":{"file_id":"file-1"}}]}',
+        b'{"role":"user","content":[{"type":"image_url","image_url":{"url":"u"},"file_id":"file-1"}]}',
+        b'{"role":"user","content":[{"type":"text","text":"a","file_id":"file-1"}]}',
+        b'{"role":"user","content":[{"type":"text","text":"a","image":{"file_id":"file-1"}}]}',
+        b'{"role":"user","content":[{"type":"text","text":"a","File_ID":"file-1"}]}',
+        b'{"role":"user","content":"a","file_ids":["file-1"]}',
+        b'{"role":"user","content":"a","container":{"id":"c"}}',
     ],
 )
 def test_references_to_stored_things_are_refused(message: bytes) -> None:
@@ -435,3 +442,21 @@ def test_references_to_stored_things_are_refused(message: bytes) -> None:
 def test_messages_with_huge_numbers_are_a_clear_error() -> None:
     """A number that cannot be read is a 400."""
     assert refusal_of(b'{"model":"m","messages":[{"content":[{"type":1e400}]}]}').status == 400
+
+
+@pytest.mark.parametrize("name", sorted(STATE_FIELDS))
+def test_references_beside_the_messages_are_refused_by_name(name: str) -> None:
+    """Also those of other makers' formats; the operator may allow each of them."""
+    refusal = refusal_of(with_field(b'"%s":"x"' % name.encode()))
+    assert (refusal.code, refusal.param) == ("unsupported_parameter", name)
+    assert sent(read(with_field(b'"%s":"x"' % name.encode()), sample_model(name)))[name] == "x"
+
+
+def test_a_file_and_its_reference_are_allowed_apart() -> None:
+    """Who may send files may not read those of others."""
+    by_id, whole = b'{"type":"file","file":{"file_id":"f"}}', b'{"type":"file","file":{"file_data":"x"}}'
+    assert read(with_parts(whole), sample_model("content.file")).extra_tokens == 64 + 65_536
+    assert refusal_of(with_parts(by_id), sample_model("content.file")).param == "file_id"
+    assert read(with_parts(by_id), sample_model("content.file", "file_id")).extra_tokens == 64 + 65_536
+    spoken = b'{"model":"m","messages":[{"role":"assistant","audio":{"id":"audio_1"}}]}'
+    assert refusal_of(spoken, sample_model("content.input_audio")).param == "messages.audio"

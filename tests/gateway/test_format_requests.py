@@ -1,5 +1,6 @@
 """Reading completions, embeddings, responses and messages: what decides about the price, and what nobody priced."""
 
+import json
 from collections.abc import Callable
 
 import msgspec
@@ -19,6 +20,7 @@ from tokenbooth.gateway.body import decode_fields
 from tokenbooth.gateway.count_tokens import count_tokens
 from tokenbooth.gateway.refusals import Refusal
 from tokenbooth.gateway.speech import PricedRequest
+from tokenbooth.gateway.stored_state import STATE_FIELDS
 
 Read = Callable[[bytes], PricedRequest]
 
@@ -150,6 +152,7 @@ def test_responses_are_never_stored() -> None:
         ('"tools":[{"type":"web_search"}]', "tools.web_search"),
         ('"tools":[{"type":"function"},{"type":"mcp"}]', "tools.mcp"),
         ('"tools":[{}]', "tools"),
+        *((f'"{name}":"x"', name) for name in sorted(STATE_FIELDS)),
     ],
 )
 def test_state_and_hosted_tools_of_responses_are_refused(fields: str, param: str) -> None:
@@ -168,6 +171,27 @@ def test_state_and_hosted_tools_of_responses_are_refused(fields: str, param: str
         ('{"role":"user","content":[{"type":"input_file","file_data":"x"}]}', "content.input_file"),
         ('{"type":"function_call_output","output":[{"type":"input_audio"}]}', "content.input_audio"),
         ('{"type":"message","type":"item_reference"}', "input.item_reference"),
+        ('{"id":"msg_x"}', "input.item_reference"),
+        ('{"\\u0069d":"msg_x"}', "input.item_reference"),
+        ('{"id":"msg_x","type":null}', "input.item_reference"),
+        ('{"id":"msg_x","type":""}', "input.item_reference"),
+        ('{"id":"msg_x","type":5}', "input.item_reference"),
+        ('{"id":"msg_x","status":"completed"}', "input.item_reference"),
+        ('{"id":"msg_x","content":"a"}', "input.item_reference"),
+        ('{"id":"msg_x","role":"user"}', "input.item_reference"),
+        ('{"id":"msg_x","role":"user","content":null}', "input.item_reference"),
+        ('{"id":"msg_x","role":"user","content":{}}', "input.item_reference"),
+        ('{"id":"msg_x","call_id":"c","output":"a"}', "input.item_reference"),
+        ('{"id":"msg_x","type":"message"}', "input.item_reference"),
+        ('{"id":"msg_x","type":"message","role":"assistant","content":null}', "input.item_reference"),
+        ('{"id":"fc_x","type":"function_call","call_id":"c","name":"f"}', "input.item_reference"),
+        ('{"id":"rs_x","type":"reasoning"}', "input.item_reference"),
+        ('{"role":"user","content":{"type":"input_image","file_id":"f"}}', "file_id"),
+        ('{"role":"user","content":[{"type":"input_text","text":"a","file_id":"f"}]}', "file_id"),
+        ('{"role":"user","content":[{"type":"input_image","image_url":{"file_id":"f"}}]}', "file_id"),
+        ('{"role":"user","content":[{"type":"input_image","image":{"file_id":"f"}}]}', "file_id"),
+        ('{"role":"user","content":"a","file_ids":["f"]}', "file_ids"),
+        ('{"type":"function_call_output","call_id":"c","output":{"type":"input_file","file_id":"f"}}', "file_id"),
     ],
 )
 def test_stored_and_unpriced_items_are_refused(item: str, param: str) -> None:
@@ -177,6 +201,72 @@ def test_stored_and_unpriced_items_are_refused(item: str, param: str) -> None:
         "unsupported_parameter",
         param,
     )
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        '{"id":"msg_x","role":"user","content":"a"}',
+        '{"id":"msg_x","role":"assistant","content":[]}',
+        (
+            '{"id":"msg_x","type":"message","role":"assistant","content":[{"type":"output_text","text":"a",'
+            '"annotations":[{"type":"file_citation","file_id":"f"}]}]}'
+        ),
+        '{"id":"fc_x","type":"function_call","call_id":"c","name":"f","arguments":""}',
+        '{"id":"fc_x","type":"function_call_output","call_id":"c","output":""}',
+        '{"id":"rs_x","type":"reasoning","summary":[],"encrypted_content":"e"}',
+        '{"id":"rs_x","type":"reasoning","summary":[{"type":"summary_text","text":"a"}]}',
+        '{"id":"lc_x","type":"local_shell_call","call_id":"c","action":{"type":"exec","command":["ls"]}}',
+        '{"role":"user","content":"a","metadata":{"conversation_id":"c"},"file_ids":[]}',
+        '{"type":"function_call","call_id":"c","name":"f","arguments":"{\\"file_id\\":\\"f\\"}"}',
+    ],
+)
+def test_an_item_that_says_what_it_is_passes(item: str) -> None:
+    """Its id is a name for what stands beside it, and what a tool is called with is nobody's file."""
+    request = read_responses(b'{"model":"m","input":[%s]}' % item.encode())
+
+    assert sent(request)["input"] == [json.loads(item)]
+
+
+def test_reasoning_that_says_nothing_is_left_out() -> None:
+    """Clients tell it back with nothing but its id; the upstream would look that up."""
+    body = b'{"model":"m","input":[{"role":"user","content":"a"},{"id":"rs_x","type":"reasoning","summary":[]}]}'
+
+    assert sent(read_responses(body))["input"] == [{"role": "user", "content": "a"}]
+
+
+def test_what_the_operator_allows_may_be_referred_to() -> None:
+    """Each kind of reference by its own name."""
+    body = b'{"model":"m","input":[{"id":"x"},{"role":"user","content":[{"type":"input_image","file_id":"f"}]}]}'
+    assert read_responses(body, sample_model("input.item_reference", "file_id")).parts_tokens == 2_000
+    with pytest.raises(Refusal) as refused:
+        read_responses(body, sample_model("file_id"))
+    assert refused.value.param == "input.item_reference"
+
+
+@pytest.mark.parametrize(
+    ("tool", "param"),
+    [
+        ('{"type":"file_search","vector_store_ids":["v"]}', None),
+        ('{"type":"code_interpreter","container":{"type":"auto"}}', None),
+        ('{"type":"mcp","connector_id":"c"}', None),
+        ('{"type":"code_interpreter","container":"cntr_1"}', "container"),
+        ('{"type":"code_interpreter","container":{"type":"auto","file_ids":["f"]}}', "file_ids"),
+        ('{"type":"shell","environment":{"type":"container_auto","skills":[{"skill_id":"s"}]}}', "skills"),
+        ('{"type":"shell","environment":{"type":"container_reference","container_id":"c"}}', "container_id"),
+        ('{"type":"function","name":"f","parameters":{"properties":{"file_id":{"type":"string"}}}}', None),
+    ],
+)
+def test_a_hosted_tool_brings_what_it_needs_and_no_more(tool: str, param: str | None) -> None:
+    """A tool that the operator allows may not name another customer's container."""
+    model = sample_model("tools.file_search", "tools.code_interpreter", "tools.shell", "tools.mcp")
+    body = b'{"model":"m","input":"a","tools":[%s]}' % tool.encode()
+    if param is None:
+        assert sent(read_responses(body, model))["tools"] == [json.loads(tool)]
+        return
+    with pytest.raises(Refusal) as refused:
+        read_responses(body, model)
+    assert refused.value.param == param
 
 
 @pytest.mark.parametrize(
@@ -294,6 +384,11 @@ def test_what_costs_more_in_the_messages_format_is_refused(fields: dict[str, obj
         ({"type": "web_search_tool_result", "content": []}, "content.web_search_tool_result"),
         ({"type": "tool_result", "content": [{"type": "document", "source": {"type": "file"}}]}, "file_id"),
         ({"type": "text", "text": "a", "cache_control": {"ttl": "1h"}}, "cache_control.ttl"),
+        ({"type": "text", "text": "a", "file_id": "f"}, "file_id"),
+        ({"type": "text", "text": "a", "source": {"type": "file", "file_id": "f"}}, "file_id"),
+        ({"type": "image", "source": {"type": "url", "url": "u", "file_id": "f"}}, "file_id"),
+        ({"type": "image", "file_id": "f"}, "file_id"),
+        ({"type": "tool_result", "content": [{"type": "image", "source": {"type": "file"}}]}, "file_id"),
         (
             {
                 "type": "document",

@@ -27,7 +27,7 @@ async def test_every_answer_has_our_request_id_and_is_not_stored(plane: Plane, c
     assert len(seen) == 4
 
 
-@pytest.mark.parametrize("path", ["/api/nowhere", "/api/keys/", "//api/keys", "/api/keys/x/y", "/api/%00"])
+@pytest.mark.parametrize("path", ["/api/nowhere", "/api/keys/", "//api/keys", "/api/keys/x/y"])
 async def test_an_unknown_path_is_404_in_the_envelope(plane: Plane, path: str) -> None:
     """Never a redirect, which would be built from the client's host."""
     answer = await plane.client.get(path)

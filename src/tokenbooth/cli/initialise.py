@@ -5,6 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from tokenbooth.cli.failures import CommandFailed
+from tokenbooth.private_files import open_private
 
 
 def template() -> str:
@@ -20,7 +21,7 @@ def write_configuration(path: Path, *, force: bool) -> None:
     """
     flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
     try:
-        with os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
+        with os.fdopen(open_private(path, flags), "w", encoding="utf-8") as file:
             file.write(template())
     except FileExistsError:
         raise CommandFailed(f"{path} exists already; --force overwrites it") from None

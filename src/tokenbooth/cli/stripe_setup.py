@@ -4,7 +4,6 @@ The signing secret of a new endpoint is told by Stripe once: it is written to a 
 """
 
 import asyncio
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from tokenbooth.domain.plans import Plan
 from tokenbooth.management.checkout import plan_price
 from tokenbooth.payments.stripe_books import Endpoint
 from tokenbooth.payments.stripe_client import API_VERSION, PaymentProviderError, StripeGateway
+from tokenbooth.private_files import write_private
 from tokenbooth.settings import StripeSettings, load_settings
 
 WEBHOOK_PATH = "/api/webhooks/stripe"
@@ -96,8 +96,7 @@ async def _endpoint(gateway: StripeGateway, url: str) -> tuple[Endpoint, bool]:
 
 def _write_secret(path: Path, secret: str) -> None:
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            file.write(f"{secret}\n")
+        write_private(path, f"{secret}\n")
     except OSError as failure:
         raise CommandFailed(
             f"{path} cannot be written: {failure.strerror}. The endpoint is made; reveal its secret in Stripe's "

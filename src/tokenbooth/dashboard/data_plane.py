@@ -235,7 +235,7 @@ def _operation(tag: str, text: str, answer: _Json, *, body: _Json | None = None)
     if body is not None and "stream" in _properties(body):
         content["text/event-stream"] = {"schema": {"type": "string"}}
     responses: _Json = {"200": {"description": "Done.", "content": content}}
-    wanted = _ERRORS if body is not None else {status: _ERRORS[status] for status in ("401", "404", "503")}
+    wanted = _ERRORS if body is not None else {status: _ERRORS[status] for status in ("400", "401", "404", "503")}
     responses |= {status: {"description": said} for status, said in wanted.items()}
     operation: _Json = {
         "tags": [tag],

@@ -334,7 +334,8 @@ class Gateway:
         Raises:
             Refusal: nothing does.
         """
-        _refuse_control_characters(call.path)
+        if "\0" in unquote(call.path):
+            raise invalid_request("invalid_path", "The path holds a NUL.", None)
         if call.http.method == "GET" and call.path.startswith(_MODEL_PATHS):
             return self._model
         raise self._no_route(call)
@@ -469,16 +470,6 @@ def _where(failure: BaseException) -> str:
     """The innermost line of ours, for the log."""
     frames = [frame for frame in extract_tb(failure.__traceback__) if "tokenbooth" in frame.filename]
     return f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else ""
-
-
-def _refuse_control_characters(path: str) -> None:
-    """No route and no model has one in its name.
-
-    Raises:
-        Refusal: there is one.
-    """
-    if any(character < " " or character == "\x7f" for character in unquote(path)):
-        raise invalid_request("invalid_path", "The path holds a control character.")
 
 
 def _unknown_model(name: str) -> Refusal:

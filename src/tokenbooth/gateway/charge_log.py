@@ -19,6 +19,7 @@ from tokenbooth.background import BackgroundThread
 from tokenbooth.domain.charges import Charge
 from tokenbooth.gateway.charge_files import DIRECTORY_NAME, SEGMENT_SUFFIX, keep_refused, sync_directory
 from tokenbooth.gateway.charge_record import encode_record, encode_segment_head
+from tokenbooth.private_files import make_private_directory, open_private
 
 SEGMENT_BYTES: Final = 4 * 1024 * 1024
 SYNC_INTERVAL_S: Final = 0.05
@@ -38,7 +39,7 @@ class DirectoryLock:
     """An exclusive lock on a data directory, held until `release` or the end of the process."""
 
     def __init__(self, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_private_directory(directory)
         self._fd = os.open(directory / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -87,7 +88,7 @@ class ChargeLog:
         self.is_full = False
         self._data_dir = data_dir
         self._directory = data_dir / DIRECTORY_NAME
-        self._directory.mkdir(parents=True, exist_ok=True)
+        make_private_directory(self._directory)
         self._number = first_number
         self._head = encode_segment_head(epoch)
         self._current = self._new_segment()
@@ -205,8 +206,8 @@ class ChargeLog:
     def _new_segment(self) -> Segment:
         path = self._directory / f"{self._number:012d}{SEGMENT_SUFFIX}"
         self._number += 1
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        segment = Segment(path=path, fd=os.open(path, flags, 0o600))
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+        segment = Segment(path=path, fd=open_private(path, flags))
         sync_directory(self._directory)
         return segment
 

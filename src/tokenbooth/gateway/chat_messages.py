@@ -13,10 +13,11 @@ import msgspec
 from tokenbooth.catalog import Model
 from tokenbooth.gateway.body import Fields, collapse_duplicates
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
+from tokenbooth.gateway.stored_state import STATE_FIELDS, refuse_stored_state
 from tokenbooth.upstream_kinds import IMAGE_SIZES, folded
 
 _TEXT_PARTS: Final = frozenset(("text", "refusal", "input_text", "output_text", "thinking"))
-_NAMES: Final = frozenset(("role", "content", "type", "text", "image_url", "audio", "tool_calls"))
+_NAMES: Final = STATE_FIELDS.union(("role", "content", "type", "text", "image_url", "audio", "tool_calls"))
 _IMAGE_FIELDS: Final = frozenset(("url", "detail"))
 _NESTED: Final = re.compile(rb":\s*[\[{]")
 
@@ -56,8 +57,10 @@ def read_messages(fields: Fields, model: Model) -> Parts:
 
 def _read_message(message: dict[str, object], model: Model) -> Parts:
     _refuse_other_case(message)
-    if message.get("audio") is not None and "content.input_audio" not in model.allowed_parameters:
+    # An answer that was spoken is told back by its id.
+    if message.get("audio") is not None and "messages.audio" not in model.allowed_parameters:
         raise unsupported_parameter("messages.audio")
+    refuse_stored_state(message, model)
     content = message.get("content")
     if content is None or isinstance(content, str):
         return _NONE
@@ -76,13 +79,15 @@ def _read_part(part: object, model: Model) -> Parts:
     if not isinstance(kind, str):
         raise unsupported_parameter("messages")
     _refuse_other_case(part)
-    if kind in _TEXT_PARTS and "image_url" not in part:
+    is_text = kind in _TEXT_PARTS and "image_url" not in part
+    if not is_text and kind != "image_url" and f"content.{kind}" not in model.allowed_parameters:
+        raise unsupported_parameter(f"content.{kind}")
+    refuse_stored_state(part, model)
+    if is_text:
         return _NONE
     if kind == "image_url":
         _refuse_sizes(part, model)
         return _read_image(part.get("image_url"), model)
-    if f"content.{kind}" not in model.allowed_parameters:
-        raise unsupported_parameter(f"content.{kind}")
     # What we don't know may fill the whole context.
     return Parts(tokens=model.context_tokens)
 

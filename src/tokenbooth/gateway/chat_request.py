@@ -23,6 +23,7 @@ from tokenbooth.gateway.fields import (
 from tokenbooth.gateway.meter import StreamMeter
 from tokenbooth.gateway.openai_request import OpenAIRequest, wants_usage
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
+from tokenbooth.gateway.stored_state import refuse_stored_state_of_tool
 from tokenbooth.gateway.whole_as_stream import chat_events
 
 ENDPOINT: Final = "chat.completions"
@@ -156,5 +157,8 @@ def _refuse_hosted_tools(fields: Fields, model: Model) -> None:
         kind = tool.get("type") if isinstance(tool, dict) else None
         if not isinstance(kind, str):
             raise unsupported_parameter("tools")
-        if kind not in _FREE_TOOLS and f"tools.{kind}" not in model.allowed_parameters:
+        if kind in _FREE_TOOLS:
+            continue
+        if f"tools.{kind}" not in model.allowed_parameters:
             raise unsupported_parameter(f"tools.{kind}")
+        refuse_stored_state_of_tool(tool, kind, model)

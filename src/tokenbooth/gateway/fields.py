@@ -13,6 +13,7 @@ import msgspec
 from tokenbooth.catalog import Model
 from tokenbooth.gateway.body import Fields, decode_object
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
+from tokenbooth.gateway.stored_state import STATE_FIELDS
 from tokenbooth.upstream_kinds import CREDENTIAL_MARKS, DEFAULTS, FOLDED_CEILINGS, KeptBack, folded
 
 _decode: Final = msgspec.json.Decoder().decode
@@ -54,7 +55,7 @@ REFUSED_FIELDS: Final = frozenset(
         "web_search",
         "web_search_options",
     )
-)
+).union(STATE_FIELDS)
 # These values of a refused field are the default, which buys nothing.
 HARMLESS_VALUES: Final[Mapping[str, tuple[bytes, ...]]] = {
     "service_tier": (b"null", b'"default"'),

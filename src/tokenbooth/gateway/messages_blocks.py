@@ -7,10 +7,12 @@ from tokenbooth.catalog import Model
 from tokenbooth.gateway.chat_messages import Parts
 from tokenbooth.gateway.fields import mapping, refuse_other_case, type_of
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
+from tokenbooth.gateway.stored_state import STATE_FIELDS, refuse_stored_state
 
 # Text, or told back by the client of an earlier turn.
 _TEXT_BLOCKS: Final = frozenset(("text", "thinking", "redacted_thinking", "tool_use", "tool_result", "search_result"))
-_NAMES: Final = frozenset(("role", "content", "type", "text", "source", "cache_control", "file_id", "ttl"))
+_NAMES: Final = STATE_FIELDS.union(("role", "content", "type", "text", "source", "cache_control", "ttl"))
+_READ_BLOCKS: Final = _TEXT_BLOCKS.union(("image", "document"))
 _PRICED_TTLS: Final = (None, "5m")
 
 
@@ -31,6 +33,7 @@ def read_blocks(system: object, messages: list[object], model: Model) -> Parts:
         if not isinstance(message, dict):
             raise invalid_request("invalid_parameter", "Each message must be an object.", "messages")
         refuse_other_case(message, _NAMES, "messages")
+        refuse_stored_state(message, model)
         for block in _blocks(message.get("content")):
             parts = _read_block(block, model)
             size_bytes += parts.size_bytes
@@ -64,21 +67,22 @@ def _read_block(block: Mapping[str, object], model: Model) -> Parts:
     refuse_other_case(block, _NAMES, "messages")
     refuse_long_cache(block, model)
     kind = type_of(block)
+    if kind not in _READ_BLOCKS and f"content.{kind}" not in model.allowed_parameters:
+        raise unsupported_parameter(f"content.{kind}" if kind else "messages")
+    refuse_stored_state(block, model)
+    source = mapping(block.get("source"))
+    refuse_other_case(source, _NAMES, "messages")
+    if type_of(source) == "file" and "file_id" not in model.allowed_parameters:
+        raise unsupported_parameter("file_id")
     if kind == "tool_result":
         return _read_all(block.get("content"), model)
     if kind in _TEXT_BLOCKS:
         return Parts()
-    source = mapping(block.get("source"))
-    refuse_other_case(source, _NAMES, "messages")
-    if source.get("file_id") is not None or type_of(source) == "file":
-        raise unsupported_parameter("file_id")
     if kind == "image":
         data = source.get("data")
         return Parts(len(data) if isinstance(data, str) else 0, model.image_tokens_max)
     if kind == "document":
         return _read_document(source, model)
-    if f"content.{kind}" not in model.allowed_parameters:
-        raise unsupported_parameter(f"content.{kind}" if kind else "messages")
     return Parts(tokens=model.context_tokens)
 
 

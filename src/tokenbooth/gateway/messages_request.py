@@ -36,6 +36,7 @@ from tokenbooth.gateway.messages_meter import MessagesMeter
 from tokenbooth.gateway.refusals import Refusal, invalid_request, unsupported_parameter
 from tokenbooth.gateway.shapes import decode_messages_answer
 from tokenbooth.gateway.speech import CostNano, Credential, Meter, PricedRequest, Speech
+from tokenbooth.gateway.stored_state import refuse_stored_state_of_tool
 from tokenbooth.gateway.translate_request import chat_fields
 from tokenbooth.gateway.translated_messages import TranslatedMessages
 
@@ -252,6 +253,8 @@ def _refuse_hosted_tools(fields: Fields, model: Model) -> None:
         free = kind == "custom" or kind.startswith(_CLIENT_TOOLS)
         if not free and f"tools.{kind}" not in model.allowed_parameters:
             raise unsupported_parameter(f"tools.{kind}")
+        if not free:
+            refuse_stored_state_of_tool(mapping(tool), kind, model)
         refuse_long_cache(mapping(tool), model)
 
 

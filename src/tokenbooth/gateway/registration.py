@@ -22,6 +22,7 @@ import structlog
 from tokenbooth.clock import Clock, iso_ms, since_boot_us
 from tokenbooth.errors import StoreUnavailable
 from tokenbooth.ids import IdPrefix, new_id
+from tokenbooth.private_files import write_private
 from tokenbooth.store import processes
 from tokenbooth.store.engine import Store
 from tokenbooth.store.processes import ClosedHow, NewProcess, Process, ProcessState
@@ -248,14 +249,5 @@ def directory_id(data_dir: Path) -> str:
     """The identity of a locked data directory: it moves with it from machine to machine, and a copy has another one."""
     path = data_dir / _ID_NAME
     if not path.exists():
-        partial = path.with_suffix(".partial")
-        with open(partial, "w", encoding="ascii", opener=_private) as out:
-            out.write(secrets.token_hex(16))
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(partial, path)
+        write_private(path, secrets.token_hex(16))
     return f"{path.read_text(encoding='ascii').strip()}:{path.stat().st_ino}"
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

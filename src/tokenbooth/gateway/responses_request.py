@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
+import msgspec
+
 from tokenbooth.catalog import Model, Route, WireFormat
 from tokenbooth.domain.usage import Usage, from_openai
 from tokenbooth.gateway.body import Fields, collapse_duplicates, raw
@@ -35,6 +37,13 @@ from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
 from tokenbooth.gateway.responses_meter import ResponsesMeter
 from tokenbooth.gateway.shapes import decode_responses_answer
 from tokenbooth.gateway.speech import CostNano, Credential, Meter, PricedRequest, Speech
+from tokenbooth.gateway.stored_state import (
+    STATE_FIELDS,
+    is_empty_reasoning,
+    is_item_reference,
+    refuse_stored_state,
+    refuse_stored_state_of_tool,
+)
 from tokenbooth.gateway.upstreams import UpstreamFailure
 
 _MONEY: Final = frozenset(
@@ -70,7 +79,7 @@ _FREE_ITEMS: Final = frozenset(
     )
 )
 _TEXT_PARTS: Final = frozenset(("input_text", "output_text", "text", "refusal", "summary_text", "reasoning_text"))
-_NAMES: Final = frozenset(("type", "role", "content", "output", "image_url", "file_id", "file_data", "file_url", "id"))
+_NAMES: Final = STATE_FIELDS.union(("type", "role", "content", "output", "image_url", "file_data", "file_url", "id"))
 _INPUT_LEVELS: Final = 5
 
 
@@ -173,8 +182,11 @@ def _refuse_hosted_tools(fields: Fields, model: Model) -> None:
     for tool in list_of(fields, "tools"):
         refuse_other_case(mapping(tool), TOOL_NAMES, "tools")
         kind = type_of(tool)
-        if kind not in _FREE_TOOLS and f"tools.{kind}" not in model.allowed_parameters:
+        if kind in _FREE_TOOLS:
+            continue
+        if f"tools.{kind}" not in model.allowed_parameters:
             raise unsupported_parameter(f"tools.{kind}" if kind else "tools")
+        refuse_stored_state_of_tool(mapping(tool), kind, model)
 
 
 def _read_input(fields: Fields, model: Model) -> tuple[int, int]:
@@ -187,14 +199,16 @@ def _read_input(fields: Fields, model: Model) -> tuple[int, int]:
         return 0, 0
     if not isinstance(given, list):
         raise invalid_request("invalid_parameter", "'input' must be a text or a list of items.", "input")
+    said = [item for item in given if not is_empty_reasoning(mapping(item), type_of(item))]
+    if len(said) < len(given):
+        fields["input"] = msgspec.Raw(msgspec.json.encode(said))
     not_text_bytes = tokens = 0
-    for item in given:
-        refuse_other_case(mapping(item), _NAMES, "input")
-        kind = type_of(item)
-        if kind not in _FREE_ITEMS and f"input.{kind}" not in model.allowed_parameters:
-            raise unsupported_parameter(f"input.{kind}")
+    for item in said:
+        _refuse_item(mapping(item), model)
         for field in ("content", "output"):
             parts = mapping(item).get(field)
+            if isinstance(parts, dict):
+                parts = [parts]
             for part in parts if isinstance(parts, list) else ():
                 size, count = _read_part(part, model)
                 not_text_bytes += size
@@ -202,11 +216,20 @@ def _read_input(fields: Fields, model: Model) -> tuple[int, int]:
     return not_text_bytes, tokens
 
 
+def _refuse_item(item: Mapping[str, object], model: Model) -> None:
+    refuse_other_case(item, _NAMES, "input")
+    kind = type_of(item)
+    if is_item_reference(item, kind) and "input.item_reference" not in model.allowed_parameters:
+        raise unsupported_parameter("input.item_reference")
+    if kind not in _FREE_ITEMS and f"input.{kind}" not in model.allowed_parameters:
+        raise unsupported_parameter(f"input.{kind}")
+    refuse_stored_state(item, model)
+
+
 def _read_part(part: object, model: Model) -> tuple[int, int]:
     refuse_other_case(mapping(part), _NAMES, "input")
     kind = type_of(part)
-    if mapping(part).get("file_id") is not None:
-        raise unsupported_parameter("file_id")
+    refuse_stored_state(mapping(part), model)
     if kind in _TEXT_PARTS:
         return 0, 0
     if kind == "input_image":

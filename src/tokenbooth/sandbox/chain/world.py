@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from tokenbooth.domain.deposits import BASE, NATIVE_TOKENS
+from tokenbooth.private_files import write_private
 
 TRANSFER_TOPIC: Final = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 FAUCET: Final = "0x00000000000000000000000000000000000fa0ce"
@@ -174,9 +175,7 @@ class World:
     def _save(self) -> None:
         path = self.config.state_file
         if path is not None:
-            new = path.with_name(f"{path.name}.new")
-            new.write_text(json.dumps(asdict(self._state)), encoding="utf-8")
-            new.replace(path)
+            write_private(path, json.dumps(asdict(self._state)))
 
 
 def transfer(token: str, to: str, units: int) -> SandboxLog:

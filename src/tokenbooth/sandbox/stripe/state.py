@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
+from tokenbooth.private_files import make_private_directory, touch_private
 from tokenbooth.sandbox.stripe.failure import no_such
 from tokenbooth.sandbox.stripe.records import KINDS, Record
 
@@ -34,7 +35,8 @@ class State:
         self._tables: dict[type[Record], dict[str, Record]] = {kind: {} for kind in KINDS}
         self._undo: list[tuple[type[Record], str, Record | None]] | None = None
         if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
+            make_private_directory(file.parent)
+            touch_private(file)
         self._connection = sqlite3.connect(file or ":memory:", check_same_thread=False, isolation_level=None)
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
