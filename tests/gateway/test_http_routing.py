@@ -98,7 +98,7 @@ def booth(
             tmp_path,
             clock=clock,
             gateway_settings=settings,
-            timeouts=Timeouts(connect_s=5, first_byte_s=first_byte_s, idle_s=20),
+            timeouts=Timeouts(connect_s=5, first_byte_s=first_byte_s, idle_s=20, whole_answer_s=first_byte_s),
             change_catalog=lambda catalog: limited(catalog, *(url for _, url in served)),
         ) as rig:
             account = rig.account("50")

@@ -30,6 +30,7 @@ class AccountState:
         subscriptions: the ids of its subscriptions in memory.
         keys: how many keys in memory belong to it.
         in_use: open requests plus charges that are not in the store yet.
+        draining: answers that are read on although nobody waits for them.
     """
 
     account_id: str
@@ -40,6 +41,7 @@ class AccountState:
     subscriptions: set[str] = field(default_factory=set)
     keys: int = 0
     in_use: int = 0
+    draining: int = 0
 
 
 @dataclass(slots=True)
