@@ -292,9 +292,12 @@ class Relay:
 
     def _unseen(self, exchange: Exchange) -> Unseen:
         """What is charged of an answer that is cut, beside what was seen of it."""
-        upstream = exchange.attempt.route.upstream
-        answers_whole = (exchange.upstream, exchange.admitted.request.model.name) in self._whole_answerers
-        if exchange.is_whole or exchange.timed_out or upstream.bills_after_disconnect or answers_whole:
+        request, upstream = exchange.admitted.request, exchange.attempt.route.upstream
+        answers_whole = (exchange.upstream, request.model.name) in self._whole_answerers
+        is_complete = exchange.meter is not None and exchange.meter.finished() and request.choices == 1
+        if (
+            exchange.is_whole or exchange.timed_out or upstream.bills_after_disconnect or answers_whole
+        ) and not is_complete:
             return Unseen.REST
         return Unseen.THINKING if self._thinks(exchange) else Unseen.NOTHING
 
