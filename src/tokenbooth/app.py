@@ -180,6 +180,7 @@ def _upstreams(settings: Settings) -> Upstreams:
         connect_s=settings.gateway.connect_timeout_s,
         first_byte_s=settings.gateway.first_byte_timeout_s,
         idle_s=settings.gateway.idle_timeout_s,
+        whole_answer_s=settings.gateway.whole_answer_timeout_s,
     )
     direct = HttpUpstreams(timeouts)
     if not any(is_proxied(upstream.base_url) for upstream in settings.upstreams.values()):

@@ -32,7 +32,9 @@ from tokenbooth.gateway.charge_log import ChargeLog, DirectoryLock
 from tokenbooth.gateway.charge_replay import ReplayFigures, replay
 from tokenbooth.gateway.chat_request import model_name
 from tokenbooth.gateway.count_tokens import count_tokens
+from tokenbooth.gateway.drains import Drains
 from tokenbooth.gateway.endpoints import ANTHROPIC_PREFIX, ENDPOINTS, face_of
+from tokenbooth.gateway.estimates import Estimates
 from tokenbooth.gateway.exchange import Exchange
 from tokenbooth.gateway.flusher import Flusher
 from tokenbooth.gateway.prompt_ratio import PromptRatios
@@ -203,7 +205,9 @@ class Gateway:
             self._upstreams,
             self._settler,
             self._ceilings,
-            max_draining=self._settings.max_draining,
+            Estimates(),
+            Drains(most=self._settings.max_draining, most_per_account=self._settings.max_draining_per_account),
+            read_on_s=self._settings.whole_answer_timeout_s,
             keep_alive_s=self._settings.keep_alive_s,
         )
         await self._feed.start()

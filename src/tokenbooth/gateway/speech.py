@@ -59,6 +59,10 @@ class Meter(Protocol):
         """Whether the answer may end here, although the event that ends it did not come."""
         ...
 
+    def has_final_usage(self) -> bool:
+        """Whether the usage that came is that of the whole answer; one that came before its end is a lower bound."""
+        ...
+
     def delivered(self) -> Delivered:
         """How much was streamed, counted from what left."""
         ...

@@ -32,6 +32,7 @@ class AccountState:
         in_use: open requests plus charges that are not in the store yet.
         forgotten: whether the store has to be asked again before anything more is admitted; see `States.forget_all`.
         unproven_calls: open calls whose ceiling nobody has seen kept yet.
+        draining: answers that are read on although nobody waits for them.
     """
 
     account_id: str
@@ -44,6 +45,7 @@ class AccountState:
     in_use: int = 0
     forgotten: bool = False
     unproven_calls: int = 0
+    draining: int = 0
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from tokenbooth.domain.money import format_usd
 from tokenbooth.gateway.asked_wait import asked_wait_us
 from tokenbooth.gateway.body import UNREADABLE
 from tokenbooth.gateway.refusals import Category, Refusal
@@ -12,6 +13,9 @@ from tokenbooth.gateway.upstreams import AnswerHead, UpstreamFailure, UpstreamTi
 
 PASSED_STATUSES: Final = frozenset((400, 413, 422))
 _OVERLOADED_STATUSES: Final = frozenset((429, 503, 529))
+# Something between us and the model's server gave up waiting for it; it may be working on the request still.
+_TIMED_OUT_STATUSES: Final = frozenset((504, 524))
+_NO_ANSWER: Final = "The model's server did not answer in time."
 _MAX_MESSAGE: Final = 500
 _MAX_READ: Final = 4_000
 # Addresses, keys and account ids of the operator have no place in a customer's error.
@@ -57,8 +61,8 @@ class _ErrorBody(msgspec.Struct):
 
 
 def is_worth_another(status: int) -> bool:
-    """Whether another upstream may succeed where one answered this."""
-    return status == 429 or status >= 500
+    """Whether another upstream may succeed where one answered this; after a time-out it would be billed twice."""
+    return status == 429 or (status >= 500 and status not in _TIMED_OUT_STATUSES)
 
 
 def speaks_of_our_account(body: bytes) -> bool:
@@ -69,10 +73,34 @@ def speaks_of_our_account(body: bytes) -> bool:
 def refusal_of(failure: UpstreamFailure) -> Refusal:
     """What to tell of an upstream that did not answer, or not to its end."""
     if isinstance(failure, UpstreamTimedOut):
-        return Refusal(
-            504, Category.TIMEOUT, "upstream_timeout", "The model's server did not answer in time. Try again."
-        )
+        return timed_out(charged_nano=0)
     return _failed()
+
+
+def timed_out(*, charged_nano: int | None) -> Refusal:
+    """504: no answer in time. It says whether it costs something, and is not to be repeated by a program.
+
+    Args:
+        charged_nano: what was charged, in nano-USD; None when the answer is read on and will be charged.
+    """
+    if charged_nano is None:
+        charged = "It still works on the request: the answer is read to its end and charged, though not delivered."
+    elif charged_nano:
+        charged = (
+            f"It still works on the request, which was charged ${format_usd(charged_nano)}, "
+            "an estimate of what it consumes."
+        )
+    else:
+        charged = "Nothing was charged."
+    return Refusal(504, Category.TIMEOUT, "upstream_timeout", f"{_NO_ANSWER} {charged}", retry=False)
+
+
+def broken_off(failure: UpstreamFailure, charged_nano: int) -> Refusal:
+    """What to tell, inside a stream, of an upstream that failed there, and of what was charged (nano-USD)."""
+    told = refusal_of(failure)
+    cost = f"What was delivered cost ${format_usd(charged_nano)}." if charged_nano else "Nothing was charged."
+    words = _NO_ANSWER if told.status == 504 else "The model's server failed."
+    return Refusal(told.status, told.category, told.code, f"{words} {cost}")
 
 
 def refusal_of_status(response: AnswerHead, body: bytes, *, now_us: int, api_key: str | None = None) -> Refusal:
@@ -87,6 +115,10 @@ def refusal_of_status(response: AnswerHead, body: bytes, *, now_us: int, api_key
     status = response.status
     if status in PASSED_STATUSES:
         return _passed(status, body, api_key)
+    if status in _TIMED_OUT_STATUSES:
+        refusal = timed_out(charged_nano=0)
+        refusal.retry_after_us = asked_wait_us(response, now_us)
+        return refusal
     if status in _OVERLOADED_STATUSES:
         return Refusal(
             503,
