@@ -68,7 +68,7 @@ def update_subscription(call: Call) -> Answer:
     world, params = call.world, call.params
     subscription = world.state.get(Subscription, call.ids["id"])
     if params.has("items"):
-        subscription = _change_price(world, subscription, params)
+        subscription = _change_item(world, subscription, params)
     if params.has("metadata"):
         former = subscription.metadata
         merged = former | params.metadata()
@@ -85,15 +85,22 @@ def update_subscription(call: Call) -> Answer:
     return world.render(subscription)
 
 
-def _change_price(world: World, subscription: Subscription, params: Params) -> Subscription:
-    """Another price from now on, with its prorations charged at once or without any."""
+def _change_item(world: World, subscription: Subscription, params: Params) -> Subscription:
+    """Another price or quantity from now on, with a price's prorations charged at once or without any."""
     behaviour = params.choice("proration_behavior", ("none", "always_invoice"))
     params.opt_choice("payment_behavior", ("error_if_incomplete",))
     items = params.children("items")
     if len(items) != 1 or items[0].text("id") != subscription.item_id:
         raise StripeFailure("The sandbox's subscriptions have exactly one item.", param="items")
-    price = _read_price(world, items[0])
-    return billing.change_price(world, subscription, price, prorates=behaviour == "always_invoice")
+    since = params.opt_int("proration_date")
+    quantity = items[0].opt_int("quantity", high=999_999)
+    if items[0].has("price") or items[0].has("price_data"):
+        price = _read_price(world, items[0])
+        prorates = behaviour == "always_invoice"
+        subscription = billing.change_price(world, subscription, price, prorates=prorates, since=since)
+    if quantity is not None and quantity != subscription.quantity:
+        subscription = billing.set_quantity(world, subscription, quantity)
+    return subscription
 
 
 def cancel_subscription(call: Call) -> Answer:

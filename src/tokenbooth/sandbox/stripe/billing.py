@@ -22,6 +22,7 @@ from tokenbooth.sandbox.stripe.records import (
     Product,
     ProrationLine,
     Subscription,
+    SubscriptionSchedule,
 )
 from tokenbooth.sandbox.stripe.world import World
 
@@ -94,6 +95,7 @@ def _new_invoice(
             period_end=subscription.period_end,
             finalizes_at=finalizes_at,
             is_taxed=subscription.is_taxed,
+            inclusive=world.settings.inclusive_tax,
         )
     )
 
@@ -208,10 +210,18 @@ def update(world: World, subscription: Subscription, previous: JsonObject) -> Su
     return subscription
 
 
-def change_price(world: World, subscription: Subscription, price: Price, *, prorates: bool) -> Subscription:
-    """Another price from now on. With `prorates` the difference for the rest of the period is invoiced and
-    charged at once; a card that is refused leaves everything as it was. Raises `StripeFailure`."""
+def change_price(
+    world: World, subscription: Subscription, price: Price, *, prorates: bool, since: int | None = None
+) -> Subscription:
+    """Another price from now on. With `prorates` the difference for the rest of the period, from `since` on (UTC
+    seconds, now if None), is invoiced and charged at once; a card that is refused leaves everything as it was. Raises
+    `StripeFailure`."""
     _must_go_on(subscription)
+    _must_be_free(subscription)
+    since = world.now() if since is None else since
+    if not subscription.period_start <= since <= subscription.period_end:
+        message = "The proration date must be within the current period."
+        raise StripeFailure(message, param="proration_date")
     if price.id == subscription.price:
         return subscription
     former = world.state.get(Price, subscription.price)
@@ -220,24 +230,25 @@ def change_price(world: World, subscription: Subscription, price: Price, *, pror
     changed = update(world, replace(subscription, price=price.id), {"items": {"data": []}})
     if not prorates:
         return changed
-    invoice = charge_invoice(world, _finalized(world, _proration(world, changed, former, price)), on_session=False)
+    draft = _proration(world, changed, former, price, since)
+    invoice = charge_invoice(world, _finalized(world, draft), on_session=False)
     if invoice.status != "paid":
         raise declined(None)
     return world.state.put(replace(world.state.get(Subscription, changed.id), latest_invoice=invoice.id))
 
 
-def _proration(world: World, subscription: Subscription, former: Price, price: Price) -> Invoice:
-    now, end = world.now(), subscription.period_end
+def _proration(world: World, subscription: Subscription, former: Price, price: Price, since: int) -> Invoice:
+    end = subscription.period_end
     span = end - subscription.period_start
     unused, wanted = (
-        (entry.unit_amount * subscription.quantity * (end - now) + span // 2) // span for entry in (former, price)
+        (entry.unit_amount * subscription.quantity * (end - since) + span // 2) // span for entry in (former, price)
     )
     draft = _new_invoice(world, subscription, price, "subscription_update", finalizes_at=None)
     lines = (
         ProrationLine(world.new_id("il_"), former.id, -unused, "Unused time"),
         ProrationLine(world.new_id("il_"), price.id, wanted, "Remaining time"),
     )
-    made = replace(draft, amount=wanted - unused, prorations=lines, period_start=now, period_end=end)
+    made = replace(draft, amount=wanted - unused, prorations=lines, period_start=since, period_end=end)
     world.state.put(made)
     world.emit("invoice.created", made)
     return made
@@ -248,6 +259,7 @@ def set_cancel_at_period_end(world: World, subscription: Subscription, wanted: b
     _must_go_on(subscription)
     if subscription.cancel_at_period_end == wanted and (wanted or subscription.cancel_at is None):
         return subscription
+    _must_be_free(subscription)
     changed = replace(
         subscription,
         cancel_at_period_end=wanted,
@@ -261,6 +273,7 @@ def set_cancel_at_period_end(world: World, subscription: Subscription, wanted: b
 def set_portal_cancel(world: World, subscription: Subscription, wanted: bool) -> Subscription:
     """The same from Stripe's own portal: in flexible billing mode a date alone, the flag stays false."""
     _must_go_on(subscription)
+    _must_be_free(subscription)
     changed = replace(
         subscription,
         cancel_at_period_end=False,
@@ -277,9 +290,30 @@ def _must_go_on(subscription: Subscription) -> None:
         raise StripeFailure(message)
 
 
+def _must_be_free(subscription: Subscription) -> None:
+    """A subscription with a schedule is changed through it; so Stripe refuses to cancel one, and the sandbox, more
+    strictly, to change its price."""
+    if subscription.schedule is not None:
+        message = (
+            f"The subscription is managed by the subscription schedule `{subscription.schedule}`, and updating any "
+            "cancelation behavior directly is not allowed. Please update the schedule instead."
+        )
+        raise StripeFailure(message)
+
+
+def set_quantity(world: World, subscription: Subscription, quantity: int) -> Subscription:
+    """Another quantity from now on, without prorations."""
+    _must_go_on(subscription)
+    return update(world, replace(subscription, quantity=quantity), {"quantity": subscription.quantity})
+
+
 def end(world: World, subscription: Subscription, reason: str = "cancellation_requested") -> Subscription:
     """End it now; its unpaid invoices will not be tried again."""
     now = world.now()
+    schedule = world.state.find(SubscriptionSchedule, subscription.schedule)
+    if schedule is not None:
+        canceled = world.state.put(replace(schedule, status="canceled", canceled_at=now))
+        world.emit("subscription_schedule.canceled", canceled)
     ended = world.state.put(
         replace(
             subscription,
@@ -311,6 +345,7 @@ def turn_period(world: World, subscription: Subscription) -> None:
     if subscription.cancel_at is not None and subscription.cancel_at <= world.now():
         end(world, subscription)
         return
+    subscription = _in_its_phase(world, subscription)
     price = world.state.get(Price, subscription.price)
     index = subscription.period_index + 1
     interval = price.interval or "month"
@@ -323,6 +358,33 @@ def turn_period(world: World, subscription: Subscription) -> None:
     invoice = _new_invoice(world, turned, price, "subscription_cycle", finalizes_at=world.now() + DRAFT_S)
     update(world, replace(turned, latest_invoice=invoice.id), {"latest_invoice": subscription.latest_invoice})
     world.emit("invoice.created", invoice)
+
+
+def _in_its_phase(world: World, subscription: Subscription) -> Subscription:
+    """The subscription as the phase says that begins with its next period; a schedule without one lets it go."""
+    schedule = world.state.find(SubscriptionSchedule, subscription.schedule)
+    if schedule is None:
+        return subscription
+    begins = subscription.period_end
+    phase = next((phase for phase in schedule.phases if phase.start <= begins < phase.end), None)
+    if phase is not None:
+        return replace(
+            subscription,
+            price=phase.price,
+            quantity=phase.quantity,
+            metadata=subscription.metadata | phase.metadata,
+        )
+    released = world.state.put(
+        replace(
+            schedule,
+            status="released",
+            released_at=begins,
+            released_subscription=subscription.id,
+            subscription=None,
+        )
+    )
+    world.emit("subscription_schedule.released", released)
+    return replace(subscription, schedule=None)
 
 
 def work_on_invoice(world: World, invoice: Invoice) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from tokenbooth.sandbox.stripe import render_billing, render_catalog, render_payments
+from tokenbooth.sandbox.stripe import render_billing, render_catalog, render_payments, render_tax
 from tokenbooth.sandbox.stripe.failure import no_such
 from tokenbooth.sandbox.stripe.json_types import JsonObject
 from tokenbooth.sandbox.stripe.records import (
@@ -34,6 +34,9 @@ from tokenbooth.sandbox.stripe.records import (
     Settings,
     SetupIntent,
     Subscription,
+    SubscriptionSchedule,
+    TaxCalculation,
+    TaxTransaction,
     TestClock,
     WebhookEndpoint,
 )
@@ -112,6 +115,8 @@ class World:
                 | SetupIntent()
                 | Charge()
                 | Subscription()
+                | SubscriptionSchedule()
+                | TaxCalculation()
                 | Invoice()
                 | PortalSession()
             ) as owned:
@@ -143,6 +148,8 @@ class World:
                 return render_billing.session(record, self.state, self.public_url)
             case Subscription():
                 return render_billing.subscription(record, self.state)
+            case SubscriptionSchedule():
+                return render_billing.subscription_schedule(record, self.state)
             case Invoice():
                 return render_billing.invoice(record, self.state, self.public_url)
             case InvoicePayment():
@@ -190,6 +197,10 @@ class World:
                 return render_payments.payout(record)
             case BalanceTransaction():
                 return render_payments.balance_transaction(record, self.now())
+            case TaxCalculation():
+                return render_tax.calculation(record)
+            case TaxTransaction():
+                return render_tax.transaction(record, self.state)
             case _:
                 return self._render_catalog(record)
 
