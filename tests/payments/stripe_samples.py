@@ -53,6 +53,7 @@ def line(
     """A line of a subscription's invoice."""
     return {
         "amount": cents,
+        "pricing": {"type": "price_details", "price_details": {"price": "price_standard", "product": "prod_1"}},
         "parent": {
             "type": "subscription_item_details",
             "subscription_item_details": {"proration": proration, "subscription": "sub_1"},
@@ -101,4 +102,5 @@ def session(**changed: object) -> dict[str, object]:
         "currency": "usd",
         "url": None,
         "expires_at": END_S,
+        "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
     } | changed

@@ -331,6 +331,7 @@ def parse_subscription(value: object) -> SubscriptionSnapshot:
     items = fields.whole_list("items")
     if len(items) != 1:
         raise UnexpectedShape("subscription.items.data", "exactly one item")
+    period_start_us = items[0].time_us("current_period_start")
     period_end_us = items[0].time_us("current_period_end")
     return SubscriptionSnapshot(
         subscription_id=fields.text("id"),
@@ -342,7 +343,7 @@ def parse_subscription(value: object) -> SubscriptionSnapshot:
         cancel_at_us=fields.opt_time_us("cancel_at"),
         ended_at_us=fields.opt_time_us("ended_at"),
         created_at_us=fields.time_us("created"),
-        period_start_us=items[0].time_us("current_period_start"),
+        period_start_us=period_start_us,
         period_end_us=period_end_us,
         latest_invoice_id=fields.opt_ref("latest_invoice"),
         item_id=items[0].text("id"),

@@ -66,6 +66,7 @@ _TABLE: dict[str, Handler] = {
     "POST /v1/subscription_schedules/{id}/release": api_schedules.release_schedule,
     "GET /v1/invoices": api_billing.list_invoices,
     "GET /v1/invoices/{id}": api_billing.retrieve_invoice,
+    "GET /v1/invoiceitems": api_billing.list_invoice_items,
     "GET /v1/invoice_payments": api_billing.list_invoice_payments,
     "GET /v1/invoice_payments/{id}": api_billing.retrieve_invoice_payment,
     "GET /v1/events": api_billing.list_events,

@@ -1,6 +1,7 @@
 """Handlers for subscriptions, invoices and events. Imported by the routes."""
 
 from dataclasses import replace
+from typing import cast, get_args
 
 from tokenbooth.sandbox.stripe import billing
 from tokenbooth.sandbox.stripe.api_catalog import read_price
@@ -12,6 +13,7 @@ from tokenbooth.sandbox.stripe.records import (
     Customer,
     Event,
     Invoice,
+    InvoiceItem,
     InvoicePayment,
     PaymentMethod,
     Price,
@@ -87,7 +89,8 @@ def update_subscription(call: Call) -> Answer:
 
 def _change_item(world: World, subscription: Subscription, params: Params) -> Subscription:
     """Another price or quantity from now on, with a price's prorations charged at once or without any."""
-    behaviour = params.choice("proration_behavior", ("none", "always_invoice"))
+    params.choice("proration_behavior", get_args(billing.Proration))
+    proration = cast("billing.Proration", params.text("proration_behavior"))
     params.opt_choice("payment_behavior", ("error_if_incomplete",))
     items = params.children("items")
     if len(items) != 1 or items[0].text("id") != subscription.item_id:
@@ -96,8 +99,7 @@ def _change_item(world: World, subscription: Subscription, params: Params) -> Su
     quantity = items[0].opt_int("quantity", high=999_999)
     if items[0].has("price") or items[0].has("price_data"):
         price = _read_price(world, items[0])
-        prorates = behaviour == "always_invoice"
-        subscription = billing.change_price(world, subscription, price, prorates=prorates, since=since)
+        subscription = billing.change_price(world, subscription, price, proration=proration, since=since)
     if quantity is not None and quantity != subscription.quantity:
         subscription = billing.set_quantity(world, subscription, quantity)
     return subscription
@@ -163,6 +165,19 @@ def list_invoices(call: Call) -> Answer:
             if (customer is None or invoice.customer == customer)
             and (subscription is None or invoice.subscription == subscription)
             and (status is None or invoice.status == status)
+        ],
+    )
+
+
+def list_invoice_items(call: Call) -> Answer:
+    customer, pending = call.params.opt_text("customer"), call.params.opt_flag("pending")
+    return page(
+        call,
+        [
+            item
+            for item in call.world.state.newest(InvoiceItem)
+            if (customer is None or item.customer == customer)
+            and (pending is None or (item.invoice is None) == pending)
         ],
     )
 

@@ -299,7 +299,7 @@ class Control:
         if schedule is not None:
             schedules.release(self._world, schedule)
             subscription = self._world.state.get(Subscription, body.subscription)
-        billing.change_price(self._world, subscription, price, prorates=True)
+        billing.change_price(self._world, subscription, price, proration="always_invoice")
 
     def _advance(self, body: Advance) -> None:
         settings = self._world.settings

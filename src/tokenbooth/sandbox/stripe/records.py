@@ -300,7 +300,8 @@ class ProrationLine:
 
 @dataclass(frozen=True, slots=True)
 class Invoice(Record):
-    """A subscription's invoice: its one ordinary line, or the prorations of a change. `finalizes_at` is set
+    """A subscription's invoice: the prorations of a change, or its one ordinary line and what waited for it.
+    `finalizes_at` is set
     while it is a draft; `applied` is what the customer's credit paid of it."""
 
     customer: str
@@ -329,6 +330,11 @@ class Invoice(Record):
     inclusive: bool = False
 
     @property
+    def ordinary(self) -> int:
+        """What its ordinary line comes to."""
+        return self.amount - sum(line.amount for line in self.prorations)
+
+    @property
     def tax(self) -> int:
         """The tax on top of `amount`, or inside it; negative where a credit is larger than what is sold."""
         if not self.is_taxed:
@@ -344,6 +350,21 @@ class Invoice(Record):
     def amount_due(self) -> int:
         """What is left to be charged."""
         return max(self.total, 0) - self.applied
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceItem(Record):
+    """A proration that waits for the next invoice; `invoice` is the one that took it in."""
+
+    customer: str
+    subscription: str
+    price: str
+    amount: int
+    currency: str
+    description: str
+    start: int
+    end: int
+    invoice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,6 +452,7 @@ KINDS: tuple[type[Record], ...] = (
     TaxCalculation,
     TaxTransaction,
     Invoice,
+    InvoiceItem,
     InvoicePayment,
     Event,
     WebhookEndpoint,

@@ -4,6 +4,7 @@ from tokenbooth.sandbox.stripe.json_types import JsonObject, JsonValue
 from tokenbooth.sandbox.stripe.records import (
     Customer,
     Invoice,
+    InvoiceItem,
     InvoicePayment,
     LineItem,
     Price,
@@ -396,14 +397,17 @@ def _total_taxes(record: Invoice) -> list[JsonValue]:
 
 
 def _invoice_lines(record: Invoice, state: State) -> list[JsonValue]:
-    if record.prorations:
-        return [
-            _invoice_line(record, state, line.id, line.price, line.amount, line.description, proration=True)
-            for line in record.prorations
-        ]
-    return [
-        _invoice_line(record, state, record.line_id, record.price, record.amount, record.description, proration=False)
+    lines: list[JsonValue] = [
+        _invoice_line(record, state, line.id, line.price, line.amount, line.description, proration=True)
+        for line in record.prorations
     ]
+    if record.billing_reason != "subscription_update":
+        lines.append(
+            _invoice_line(
+                record, state, record.line_id, record.price, record.ordinary, record.description, proration=False
+            )
+        )
+    return lines
 
 
 def _invoice_line(
@@ -445,6 +449,39 @@ def _invoice_line(
         "quantity": record.quantity,
         "subtotal": amount,
         "taxes": [],
+    }
+
+
+def invoice_item(record: InvoiceItem, state: State) -> JsonObject:
+    return {
+        "id": record.id,
+        "object": "invoiceitem",
+        "amount": record.amount,
+        "currency": record.currency,
+        "customer": record.customer,
+        "date": record.created,
+        "description": record.description,
+        "discountable": False,
+        "discounts": [],
+        "invoice": record.invoice,
+        "livemode": False,
+        "metadata": {},
+        "net_amount": record.amount,
+        "parent": {
+            "subscription_details": {"subscription": record.subscription, "subscription_item": None},
+            "type": "subscription_details",
+        },
+        "period": {"end": record.end, "start": record.start},
+        "pricing": {
+            "price_details": {"price": record.price, "product": state.get(Price, record.price).product},
+            "type": "price_details",
+            "unit_amount_decimal": str(record.amount),
+        },
+        "proration": True,
+        "proration_details": {"discount_amounts": []},
+        "quantity": 1,
+        "tax_rates": [],
+        "test_clock": _test_clock(state, record.customer),
     }
 
 

@@ -20,6 +20,7 @@ from tokenbooth.sandbox.stripe.records import (
     Dispute,
     Event,
     Invoice,
+    InvoiceItem,
     InvoicePayment,
     PaymentIntent,
     PaymentMethod,
@@ -152,6 +153,8 @@ class World:
                 return render_billing.subscription_schedule(record, self.state)
             case Invoice():
                 return render_billing.invoice(record, self.state, self.public_url)
+            case InvoiceItem():
+                return render_billing.invoice_item(record, self.state)
             case InvoicePayment():
                 return render_billing.invoice_payment(record)
             case Event():
