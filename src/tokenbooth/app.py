@@ -23,6 +23,7 @@ from tokenbooth.gateway.upstreams import Timeouts, Upstreams
 from tokenbooth.jobs.auto_topup import AutoTopUp
 from tokenbooth.jobs.chain_scan import ChainScan, ScanSettings
 from tokenbooth.jobs.inbox import InboxHandler
+from tokenbooth.jobs.plan_changes import PlanChanges
 from tokenbooth.jobs.reconcile import Reconciler
 from tokenbooth.jobs.retention import UsageRetention
 from tokenbooth.jobs.runner import Job, Runner
@@ -44,6 +45,7 @@ from tokenbooth.store.engine import Store
 _INBOX_EVERY_S: Final = 5.0
 _SWEEP_EVERY_S: Final = 3_600.0
 _CEILINGS_EVERY_S: Final = 5.0
+_PLAN_CHANGES_EVERY_S: Final = 15.0
 _AUTO_TOP_UP_EVERY_S: Final = 5.0
 _RECONCILE_EVERY_S: Final = 600.0
 
@@ -88,7 +90,7 @@ def build_application(
         background=background,
     )
     stripe = None if settings.stripe is None else stripe_gateway(settings.stripe)
-    inbox = None if stripe is None else InboxHandler(store, stripe, clock)
+    inbox = None if stripe is None else InboxHandler(store, stripe, clock, lambda: catalog().plans)
     reconciler = None
     if stripe is not None and inbox is not None:
         reconciler = Reconciler(store, stripe, clock, handle=inbox.handle, refresh=inbox.refresh)
@@ -239,6 +241,7 @@ def _jobs(
     jobs = [
         Job("ceilings", _CEILINGS_EVERY_S, gateway.sync_ceilings),
         Job("sweep", _SWEEP_EVERY_S, Sweep(store, clock).run),
+        Job("plan_changes", _PLAN_CHANGES_EVERY_S, PlanChanges(store, clock).run),
         Job("retention", _SWEEP_EVERY_S, UsageRetention(store, clock, settings.retention.usage_days).run),
     ]
     if inbox is not None and stripe is not None and reconciler is not None:

@@ -165,9 +165,11 @@ class Admission:
         if key.deleted:
             raise invalid_key(DELETED_KEY)
         subscription = key.subscription
-        if subscription is not None and (plan := self._catalog().plans.get(subscription.plan_slug)) is not None:
-            # Every refusal tells the limits, also one that comes before the first admission.
-            _follow_plan(subscription, plan)
+        if subscription is not None:
+            plan = self._catalog().plans.get(subscription.plan_at(self._clock.now_us()))
+            if plan is not None:
+                # Every refusal tells the limits, also one that comes before the first admission.
+                _follow_plan(subscription, plan)
         if key.account.suspended:
             raise Refusal(
                 403,
@@ -305,11 +307,12 @@ class Admission:
         return _window_pool(key, subscription, plan, window)
 
     def _window_now(self, subscription: SubscriptionState) -> tuple[Plan, Window]:
-        plan = self._catalog().plans.get(subscription.plan_slug)
+        now_us = self._clock.now_us()
+        plan = self._catalog().plans.get(subscription.plan_at(now_us))
         if plan is None:
             raise unavailable()
         _follow_plan(subscription, plan)
-        return plan, window_at(self._clock.now_us(), plan.window_us)
+        return plan, window_at(now_us, plan.window_us)
 
     async def _load_window(self, subscription: SubscriptionState, window: Window) -> None:
         try:

@@ -15,7 +15,7 @@ from tokenbooth.domain.rates import RequestRate, TokenRate
 from tokenbooth.domain.subscriptions import SubscriptionTerms
 from tokenbooth.domain.windows import Window
 from tokenbooth.gateway.waiters import Waiters
-from tokenbooth.store.admission import KeyRow, LoadedKey, SubscriptionRow
+from tokenbooth.store.admission import NEVER_US, KeyRow, LoadedKey, SubscriptionRow
 
 _WINDOWS_KEPT: Final = 4
 _LOOKED_AT: Final = 64
@@ -57,6 +57,8 @@ class SubscriptionState:
     terms: SubscriptionTerms
     requests: RequestRate
     tokens: TokenRate | None
+    next_plan_slug: str | None = None
+    plan_changes_at_us: int = NEVER_US
     windows: "OrderedDict[int, Allowance]" = field(default_factory=OrderedDict)
     waiters: Waiters = field(default_factory=Waiters)
 
@@ -64,6 +66,14 @@ class SubscriptionState:
         """Take over what the store says now."""
         self.plan_slug = row.plan_slug
         self.terms = row.terms
+        self.next_plan_slug = row.next_plan_slug
+        self.plan_changes_at_us = row.plan_changes_at_us
+
+    def plan_at(self, now_us: int) -> str:
+        """The plan that counts at `now_us` (UTC microseconds); no word of the store is needed for a change to come."""
+        if now_us >= self.plan_changes_at_us and self.next_plan_slug is not None:
+            return self.next_plan_slug
+        return self.plan_slug
 
     def known_window(self, window: Window, budget_nano: int) -> Allowance | None:
         """The allowance of a window; a window later than all known ones has nothing spent yet. None: ask the store."""
@@ -177,6 +187,7 @@ class States:
             state = SubscriptionState(
                 row.subscription_id, row.plan_slug, row.terms, requests=RequestRate(0), tokens=None
             )
+            state.refresh(row)
             self.subscriptions[row.subscription_id] = state
             account.subscriptions.add(row.subscription_id)
         return state
