@@ -25,6 +25,8 @@ def test_figures_are_rendered() -> None:
     rests = UpstreamHealth("two", "resting", 0, 3, 107.5, "HTTP 503", failed_calls=9)
     upstreams = [UpstreamHealth("one", "up", 4, 0, None, None), rests]
     metrics.show_gateway(open_requests=5, charges_waiting=12, upstreams=upstreams, now_us=100_000_000)
+    metrics.show_background([("flusher", 3, True), ("change-feed", 0, False)])
+    metrics.show_charge_log(restored=1, lost=2, lost_bytes=478, refused=5, set_aside={"damaged": 1, "refused": 5})
     metrics.answered(200)
     metrics.answered(204)
     metrics.answered(503)
@@ -50,6 +52,16 @@ def test_figures_are_rendered() -> None:
         "tokenbooth_upstream_rest_seconds two": 7.5,
         "tokenbooth_inbox_rows due": 2.0,
         "tokenbooth_inbox_rows parked": 1.0,
+        "tokenbooth_background_deaths_total flusher": 3.0,
+        "tokenbooth_background_deaths_total change-feed": 0.0,
+        "tokenbooth_background_down flusher": 1.0,
+        "tokenbooth_background_down change-feed": 0.0,
+        "tokenbooth_charge_log_damaged_records_total restored": 1.0,
+        "tokenbooth_charge_log_damaged_records_total lost": 2.0,
+        "tokenbooth_charge_log_lost_bytes_total": 478.0,
+        "tokenbooth_charges_refused_total": 5.0,
+        "tokenbooth_charge_files_set_aside damaged": 1.0,
+        "tokenbooth_charge_files_set_aside refused": 5.0,
         "tokenbooth_management_responses_total 2xx": 2.0,
         "tokenbooth_management_responses_total 5xx": 1.0,
     }

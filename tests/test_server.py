@@ -1,8 +1,27 @@
-"""Sockets: binding them, and telling this machine from others."""
+"""Sockets: binding them, telling this machine from others, and serving on more than one."""
 
+import os
+import signal
+import socket
+import threading
+import time
+
+import httpx
 import pytest
 
-from tokenbooth.server import ListenFailed, address_of, bind, is_loopback, port_of
+from tokenbooth.background import Background
+from tokenbooth.server import (
+    Listener,
+    ListenFailed,
+    Message,
+    Receive,
+    Send,
+    address_of,
+    bind,
+    is_loopback,
+    port_of,
+    run,
+)
 
 
 def test_port_zero_picks_a_free_port() -> None:
@@ -41,3 +60,62 @@ def test_a_host_that_is_none() -> None:
 def test_loopback_addresses(host: str, expected: bool) -> None:
     """Only addresses of this machine count, in every way they are written; a name is none."""
     assert is_loopback(host) is expected
+
+
+class Starved(socket.socket):
+    """A socket that cannot be copied at first, as when a process is out of descriptors."""
+
+    fails = 2
+
+    def dup(self) -> "Starved":
+        """See `socket.socket.dup`."""
+        if self.fails:
+            self.fails -= 1
+            raise OSError("too many open files")
+        return super().dup()
+
+
+class Life:
+    """The life of an application that needs none."""
+
+    async def start(self) -> None:
+        """Nothing."""
+
+    async def stop(self, drain_s: float) -> None:
+        """Nothing."""
+
+
+async def hello(_scope: Message, _receive: Receive, send: Send) -> None:
+    """Answer with nothing."""
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def test_a_second_listener_that_dies_is_served_again() -> None:
+    """The first goes on meanwhile, the deaths are told, and the end is clean."""
+    first = bind("127.0.0.1", 0)
+    second = Starved(fileno=bind("127.0.0.1", 0).detach())
+    port, url = port_of(second), address_of(second)
+    background = Background()
+    statuses: list[int] = []
+
+    def ask_and_stop() -> None:
+        give_up_s = time.monotonic() + 20
+        while not statuses and time.monotonic() < give_up_s:
+            try:
+                statuses.append(httpx.get(url, timeout=1).status_code)
+            except httpx.TransportError:
+                time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    asking = threading.Thread(target=ask_and_stop)
+    code = run(
+        Life(),
+        [Listener(hello, first), Listener(hello, second)],
+        drain_s=1,
+        ready=asking.start,
+        background=background,
+    )
+    asking.join()
+    assert (code, statuses) == (0, [204])
+    assert [(name, deaths) for name, deaths, _ in background.report()] == [(f"listener {port}", 2)]

@@ -29,8 +29,10 @@ class Running:
         deaths: how often it died since the process began.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        """`monotonic_s` gives seconds that only go forward."""
         self.name = name
+        self._monotonic_s = monotonic_s
         self.deaths = 0
         self._deaths_in_a_row = 0
         self._is_dead = False
@@ -41,16 +43,16 @@ class Running:
         """Whether it is dead, or was restarted so recently that nobody knows whether it stays."""
         if self._is_dead:
             return True
-        return self.deaths > 0 and time.monotonic() - self._started_at_s < PROVEN_AFTER_S
+        return self.deaths > 0 and self._monotonic_s() - self._started_at_s < PROVEN_AFTER_S
 
     def started(self) -> None:
         """It runs, for the first time or again."""
         self._is_dead = False
-        self._started_at_s = time.monotonic()
+        self._started_at_s = self._monotonic_s()
 
     def died(self, failure: BaseException) -> float:
         """It ended by an exception; returns after how many seconds it is to start again."""
-        lived_s = time.monotonic() - self._started_at_s
+        lived_s = self._monotonic_s() - self._started_at_s
         self._is_dead = True
         self.deaths += 1
         self._deaths_in_a_row = 1 if lived_s > _FORGIVEN_AFTER_S else self._deaths_in_a_row + 1

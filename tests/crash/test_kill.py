@@ -113,7 +113,7 @@ def service(tmp_path: Path, database_url: str) -> Iterator[Service]:
 def test_answers_survive_kills_under_load_charged_exactly_once(service: Service, database_url: str) -> None:
     """Scenario 52: kill -9 at random instants under load; audit clean, every answered request charged once."""
     store = open_store(database_url)
-    key = _customer(service, store)
+    key = customer(service, store)
     answers = Answers()
     rng = random.Random(20_261_123)
     for _ in range(KILLS):
@@ -137,7 +137,7 @@ def test_answers_survive_kills_under_load_charged_exactly_once(service: Service,
 def test_a_terminated_service_lets_streams_end_and_settles(service: Service, database_url: str) -> None:
     """SIGTERM in mid-stream: the stream ends whole, its charge is in the store, the exit code is 0."""
     store = open_store(database_url)
-    key = _customer(service, store)
+    key = customer(service, store)
     answers = Answers()
     began, code = threading.Event(), []
     prompt = "[[write 100]] [[token-delay 0.01]]"
@@ -217,9 +217,9 @@ def _body(prompt: str) -> dict[str, object]:
     return {"model": MODEL, "messages": [{"role": "user", "content": prompt}]}
 
 
-def _customer(service: Service, store: Store) -> str:
-    account = json.loads(_cli(service, "account", "create", "--email", "ada@example.com", "--json"))
-    _cli(service, "credit", "grant", "--account", account["accountId"], "--amount", "100", "--reason", "test")
+def customer(service: Service, store: Store) -> str:
+    account = json.loads(cli(service, "account", "create", "--email", "ada@example.com", "--json"))
+    cli(service, "credit", "grant", "--account", account["accountId"], "--amount", "100", "--reason", "test")
     key = new_key(KeyKind.API)
     new = NewApiKey(
         id=new_id(IdPrefix.API_KEY, 1),
@@ -232,7 +232,7 @@ def _customer(service: Service, store: Store) -> str:
     return key
 
 
-def _cli(service: Service, *arguments: str) -> str:
+def cli(service: Service, *arguments: str) -> str:
     command = [sys.executable, "-m", "tokenbooth", *arguments, "--config", str(service.config)]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 

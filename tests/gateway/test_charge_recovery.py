@@ -254,7 +254,7 @@ class Later(NamedTuple):
     """A shape with fields that an earlier version does not know."""
 
     name: str
-    count: int
+    number: int
     windows: list[str] = ["5h"]  # noqa: RUF012 - a named tuple's default
     tokens: dict[str, int] = {}  # noqa: RUF012
 
@@ -263,7 +263,7 @@ class Earlier(NamedTuple):
     """The shape before it."""
 
     name: str
-    count: int
+    number: int
 
 
 def test_fields_are_known_by_number() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from tokenbooth.background import Background
 from tokenbooth.jobs.runner import Job, Runner
 
 
@@ -74,6 +75,22 @@ async def test_stop_cuts_off_a_run_that_takes_too_long() -> None:
     await begun.wait()
     await runner.stop()
     assert [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("job ")] == []
+
+
+async def test_a_job_survives_a_cancellation_that_nobody_asked_for() -> None:
+    """One that came out of a library ends a run, not the job; it is told of as a death."""
+    work, background = Counted(enough=2), Background()
+
+    async def run() -> None:
+        await work.run()
+        if work.runs == 1:
+            raise asyncio.CancelledError
+
+    runner = Runner([Job("scan", 0.001, run)], background=background)
+    runner.start()
+    await work.reached.wait()
+    assert background.report() == [("job scan", 1, True)]
+    await runner.stop()
 
 
 async def test_stop_before_start_is_harmless() -> None:

@@ -141,3 +141,16 @@ async def test_a_url_that_is_no_utf8_is_refused_cleanly(plane: Plane) -> None:
     """As any other unknown path."""
     answer = await plane.client.send(httpx.Request("GET", "http://booth.test/api/usage/%ff%fe"))
     assert answer.status_code in (401, 404)
+
+
+async def test_a_server_is_not_ready_while_background_work_is_down(store: Store) -> None:
+    """What is down is named; once it runs again the server is ready. It lives meanwhile."""
+    down = ["flusher", "job inbox"]
+    async with management_plane(store, down=lambda: down) as plane:
+        refused = await plane.client.get("/readyz")
+        assert refused.status_code == 503
+        assert refused.json()["error"]["code"] == "background_work_down"
+        assert "flusher, job inbox" in refused.json()["error"]["message"]
+        assert (await plane.client.get("/healthz")).status_code == 200
+        down.clear()
+        assert (await plane.client.get("/readyz")).status_code == 200

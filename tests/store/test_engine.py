@@ -5,8 +5,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, insert, select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, event, insert, select, text
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from tests.support.store import store
 from tokenbooth.errors import StoreUnavailable
@@ -199,6 +199,27 @@ async def test_a_conflict_that_never_ends_is_unavailable(postgres_url: str) -> N
     with pytest.raises(StoreUnavailable, match="too busy"):
         await opened.write(lambda conn: conn.execute(raising))
     opened.close()
+
+
+async def test_a_connection_that_cannot_even_be_closed_does_not_end_the_writer(store: Store) -> None:
+    """Who waits is told, the writing thread starts again, and the next write is done."""
+    broken = [True]
+
+    @event.listens_for(store.engine, "checkin")
+    def _refuse(_connection: object, _record: object) -> None:
+        if broken:
+            broken.clear()
+            raise RuntimeError("no way to close it")
+
+    def lose_the_connection(_conn: Connection) -> None:
+        raise OperationalError("SELECT 1", {}, Exception("gone"))
+
+    with pytest.raises(StoreUnavailable):
+        await store.write(lose_the_connection)
+    async with asyncio.timeout(20):
+        assert await store.write(put, 1) == 1
+    (writer,) = store.background
+    assert (writer.name, writer.deaths) == ("store-write", 1)
 
 
 async def test_other_failures_reach_the_caller_on_postgresql(postgres_url: str) -> None:

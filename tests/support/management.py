@@ -1,6 +1,6 @@
 """The management plane over a real database, with fakes beside it. Only tests import it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -27,8 +27,10 @@ class Plane:
 
 
 @asynccontextmanager
-async def management_plane(store: Store, management: ManagementSettings | None = None) -> AsyncIterator[Plane]:
-    """Build the plane without Stripe; `management` are the settings to be tried."""
+async def management_plane(
+    store: Store, management: ManagementSettings | None = None, *, down: Callable[[], Sequence[str]] = tuple
+) -> AsyncIterator[Plane]:
+    """Build the plane without Stripe; `management` are the settings to be tried, `down` what background work is."""
     settings = Settings(management=management or ManagementSettings())
     clock, live, catalog = FakeClock(), FakeLive(), build_catalog(settings)
     context = ManagementContext(
@@ -39,6 +41,7 @@ async def management_plane(store: Store, management: ManagementSettings | None =
         live=live,
         stripe=None,
         handle_event=_no_events,
+        down=down,
     )
     app = create_management_app(context)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=True)

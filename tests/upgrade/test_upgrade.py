@@ -181,3 +181,20 @@ def test_a_second_start_books_nothing_again(left: Left) -> None:
             assert server.stop() == 0
         assert left.books() == (left.balances, left.charged_nano, left.usage_events)
     assert left.command("audit")["clean"] is True
+
+
+def test_a_damaged_log_of_an_earlier_version_is_booked_whole(left: Left) -> None:
+    """One flipped bit in it loses no charge, and is told."""
+    log = left.home / "charges" / "000000000001.log"
+    content = bytearray(log.read_bytes())
+    content[len(content) // 2] ^= 1
+    log.write_bytes(content)
+    with running("serve", cwd=left.home, find_url=url_in_log, env=left.env) as server:
+        assert server.stop() == 0
+
+    assert left.books() == (left.balances, left.charged_nano, left.usage_events)
+    assert left.command("audit")["clean"] is True
+    said = [json.loads(line) for line in server.log.read_text(encoding="utf-8").splitlines()]
+    (damaged,) = [line for line in said if line["event"] == "charge_log_damaged"]
+    assert (damaged["level"], damaged["charges_read"], damaged["records_restored"]) == ("error", 15, 1)
+    assert left.command("charges", "replay")["booked"] == 0

@@ -228,13 +228,14 @@ class Flusher:
     def _committed(self, batch: list[Unflushed], applied: Applied) -> None:
         if applied.short_nano:
             _take_off(batch, applied.short_nano)
-        for item in batch:
+        for _ in batch:
             self._queue.popleft()
-            item.account.in_use -= 1
         # Whatever dies from here on, it is none of these charges' fault.
         self._in_flight = 0
         self._flushed += len(batch)
         self._suspects = max(self._suspects - len(batch), 0)
+        for item in batch:
+            item.account.in_use -= 1
         for segment, items in groupby(batch, key=_segment):
             if segment is not None:
                 self._charge_log.committed(segment, sum(1 for _ in items))

@@ -10,7 +10,8 @@ from tokenbooth.domain.charges import Charge
 from tokenbooth.store import audit_log
 from tokenbooth.store.bulk import Lookup
 from tokenbooth.store.operator import OPERATOR
-from tokenbooth.store.tables import retention, usage_events
+from tokenbooth.store.retention import pruned_until_us
+from tokenbooth.store.tables import usage_events
 
 _KNOWN: Final = Lookup(select(usage_events.c.request_id), usage_events.c.request_id)
 
@@ -31,8 +32,8 @@ class BookedBefore:
 def booked_before(conn: Connection, charges: Sequence[Charge]) -> BookedBefore:
     """Tell which charges are in the database, and of which it cannot be told any more."""
     booked = frozenset(row.request_id for row in _KNOWN.find(conn, [charge.request_id for charge in charges]))
-    pruned_until_us = conn.execute(select(retention.c.usage_pruned_until_us)).scalar() or 0
-    old = frozenset(charge.request_id for charge in charges if charge.finished_at_us < pruned_until_us)
+    forgotten_until_us = pruned_until_us(conn)
+    old = frozenset(charge.request_id for charge in charges if charge.finished_at_us <= forgotten_until_us)
     return BookedBefore(booked, old - booked)
 
 
