@@ -11,6 +11,7 @@ import httpx
 import pytest
 from sqlalchemy import create_engine, text
 
+from tests.support.ceiling_upstream import CeilingUpstream
 from tests.support.command import Running, answer, is_refused, running, tokenbooth, url_in_log, wait_until
 from tests.support.raw_client import RawClient
 from tests.support.servers import serve
@@ -230,6 +231,37 @@ def test_the_doctor_says_what_is_wrong(home: Path) -> None:
 def _metrics_url(server: Running) -> str:
     started = next(line for line in server.log.read_text(encoding="utf-8").splitlines() if '"listening"' in line)
     return str(json.loads(started)["metrics_url"])
+
+
+def test_the_doctor_asks_which_ceiling_is_obeyed(home: Path) -> None:
+    """With --ask alone: each name is tried at each model, and what is sent and obeyed counts for the server too."""
+    upstream = CeilingUpstream(obeys=("max_tokens",), writes=80)
+    with serve(upstream, lifespan="off") as url:
+        env = {"TOKENBOOTH_UPSTREAMS__MODELS__BASE_URL": f"{url}/v1"}
+        tokenbooth("migrate", cwd=home, env=env)
+        tokenbooth("doctor", cwd=home, env=env)
+        assert upstream.written == []
+        done = tokenbooth("doctor", "--ask", "--json", cwd=home, env=env)
+        findings = {finding["check"]: finding for finding in json.loads(done.stdout)["findings"]}
+        chat = findings[f"ceiling of {MODEL} at models (openai.chat)"]
+        assert chat["level"] == "ok"
+        assert "obeyed: max_tokens; ignored: max_completion_tokens, " in chat["found"]
+        assert findings[f"ceiling of {MODEL} at models (openai.responses)"]["level"] == "failed"
+        assert "models is generic" in findings["upstream kinds"]["found"]
+        again = tokenbooth("doctor", "--json", cwd=home, env=env)
+        assert f"seen obeyed: {MODEL} at models" in again.stdout
+        wrong = {**env, "TOKENBOOTH_UPSTREAMS__MODELS__OUTPUT_LIMIT_FIELD": "n_predict"}
+        done = tokenbooth("doctor", "--ask", "--json", cwd=home, env=wrong)
+    chat = {f["check"]: f for f in json.loads(done.stdout)["findings"]}[chat["check"]]
+    assert (done.returncode, chat["level"]) == (1, "failed")
+    assert chat["advice"] == 'set output_limit_field = "max_tokens"'
+
+
+def test_the_start_says_what_each_upstream_is_taken_for(server: Running) -> None:
+    """One line, so that nobody has to guess which fields go there."""
+    lines = [line for line in server.log.read_text(encoding="utf-8").splitlines() if "upstream_kinds" in line]
+    assert len(lines) == 1
+    assert "models is generic (nothing tells more)" in lines[0]
 
 
 def test_figures_are_for_this_machine_only(server: Running) -> None:

@@ -154,3 +154,62 @@ def test_plain_codes_and_params_pass() -> None:
     refusal = refusal_of_status(Answered(400), msgspec.json.encode({"error": error}))
 
     assert (refusal.code, refusal.param) == ("context_length_exceeded", "messages[0].content")
+
+
+ACCOUNT_ERRORS = [
+    (
+        "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing.",
+        "invalid_request_error",
+    ),
+    ("You exceeded your current quota, please check your plan and billing details.", "insufficient_quota"),
+    ("Billing hard limit has been reached", "billing_hard_limit_reached"),
+    ("Your account is not active, please check your billing details on our website.", "billing_not_active"),
+    ("Insufficient Balance", "unknown_error"),
+    ("This request requires more credits. You have insufficient credits.", "x"),
+    ("Access denied, please make sure your account is in good standing.", "Arrearage"),
+    ("Your organization must be verified to stream this model.", "unsupported_value"),
+    ("This organization has been disabled.", "invalid_request_error"),
+    ("Organization acme has reached its monthly spend limit", "x"),
+    ("The free tier of the model has been exhausted.", "AllocationQuota.FreeTierOnly"),
+    ("exceeded_current_quota_error: please recharge", "exceeded_current_quota_error"),
+    ("\u8d26\u6237\u4f59\u989d\u4e0d\u8db3", "1113"),
+    ("oops", "insufficient_balance"),
+    ("oops", "account_deactivated"),
+    ("oops", "billing_not_active"),
+]
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 409, 413, 422, 429, 500, 503])
+@pytest.mark.parametrize(("message", "code"), ACCOUNT_ERRORS)
+def test_the_operators_account_is_never_the_customers(message: str, code: str, status: int) -> None:
+    """Whatever the status and the shape of the error, what it says of balance, quota or organisation stays here."""
+    for error in (
+        {"error": {"message": message, "code": code}},
+        {"error": {"message": message, "type": code}},
+        {"type": "error", "error": {"type": code, "message": message}},
+        {"message": message, "code": code},
+        {"error": message if code == "x" else f"{message} {code}"},
+    ):
+        refusal = refusal_of_status(Answered(status), msgspec.json.encode(error))
+        assert refusal.code in ("upstream_error", "overloaded")
+        assert refusal.status in (502, 503)
+        assert message not in refusal.message
+        assert refusal.param is None
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "max_tokens is too large: 8192. This model supports at most 4096 completion tokens.",
+        "Invalid schema for function 'get_account_balance': 'type' is not valid.",
+        "Invalid schema for function 'billing_lookup': missing 'properties'.",
+        "Unsupported value: 'messages[0].role' does not support 'plan' with this model.",
+        "This model's maximum context length is 8192 tokens.",
+        "Unrecognized request argument supplied: project",
+        "prompt is too long: 210000 tokens > 200000 maximum",
+    ],
+)
+def test_a_customers_own_mistake_is_told_as_it_is(message: str) -> None:
+    """A name of a tool, or a word that also stands for money, is no reason to hide what is wrong."""
+    refusal = refusal_of_status(Answered(400), msgspec.json.encode({"error": {"message": message}}))
+    assert (refusal.status, refusal.message) == (400, message)

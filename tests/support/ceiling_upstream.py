@@ -56,6 +56,10 @@ class CeilingUpstream:
             content += message.get("body", b"")
             if not message.get("more_body"):
                 break
+        if not content:
+            await send({"type": "http.response.start", "status": 404, "headers": []})
+            await send({"type": "http.response.body"})
+            return
         body: Json = msgspec.json.decode(content)
         self.bodies.append(body)
         self.at_once += 1
