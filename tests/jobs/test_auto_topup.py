@@ -2,22 +2,28 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, cast
 
 import httpx
 import pytest
 import structlog
+from sqlalchemy import Connection, select
 
 from tests.support.mail import mail_server, mail_settings
-from tests.support.shop import FAILS_LATER_CARD, Json, Shop, running_shop
+from tests.support.shop import API_KEY, FAILS_LATER_CARD, PREFIX, Json, Shop, running_shop
 from tokenbooth.domain.ledger import TransferKind
 from tokenbooth.domain.money import NANO_PER_USD
-from tokenbooth.mail import make_mailer
-from tokenbooth.store import auto_topups
+from tokenbooth.jobs.auto_topup import AutoTopUp
+from tokenbooth.mail import LogMailer, make_mailer
+from tokenbooth.management.checkout import caps_of
+from tokenbooth.payments.stripe_client import PaymentProviderError, StripeGateway
+from tokenbooth.store import accounts, auto_topups
 from tokenbooth.store.audit import audit
 from tokenbooth.store.engine import Store
 from tokenbooth.store.operator import change_credit
+from tokenbooth.store.tables import audit_log
 
 RULE = {"enabled": True, "threshold": 10, "amount": "25.00", "monthlyLimit": 60}
 
@@ -170,3 +176,108 @@ def test_a_rule_needs_a_card_and_makes_sense(shop: Shop) -> None:
     assert put(shop, {"enabled": True}).json()["error"]["param"] == "threshold"
     assert put(shop, {"enabled": 1}).json()["error"]["code"] == "invalid_type"
     assert put(shop, {"enabled": False}).json()["data"]["enabled"] is False
+
+
+def owners_stripe_id(shop: Shop) -> str:
+    """Stripe's id of the customer."""
+    return str(shop.stripe(f"payment_intents/{shop.paid_intent()}")["customer"])
+
+
+def delete_at_stripe(shop: Shop, customer_id: str) -> None:
+    """Delete a customer in Stripe's dashboard."""
+    answer = shop.bare.request(
+        "DELETE", f"{PREFIX}/v1/customers/{customer_id}", headers={"authorization": f"Bearer {API_KEY}"}
+    )
+    assert answer.status_code == 200, answer.text
+
+
+def of_another_account(shop: Shop, customer_id: str) -> None:
+    """Let our account name a customer that this Stripe account does not have."""
+    shop.store.write_now(accounts.set_stripe_customer, shop.ada.account_id, f"{customer_id}_elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("lose", "reason"), [(delete_at_stripe, "no_payment_method"), (of_another_account, "resource_missing")]
+)
+def test_a_customer_who_is_gone_ends_it(shop: Shop, lose: Callable[[Shop, str], None], reason: str) -> None:
+    """What Stripe refuses for good is asked once: the rule is off with its reason, its owner told, and written down."""
+    shop.top_up(20)
+    put(shop, RULE)
+    spend(shop, 15)
+    lose(shop, owners_stripe_id(shop))
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(3):
+            shop.top_up_automatically()
+            shop.clock.advance(7_200)
+    assert [line["event"] for line in lines] == ["auto_top_up_switched_off", "mail_not_sent"]
+    assert (rule(shop)["enabled"], rule(shop)["failure"]) == (False, reason)
+    assert written(shop) == [("auto_top_up.switched_off", reason)]
+    assert len(shop.stripe_ids("charges")) == 1
+    assert shop.top_up(20)
+    assert put(shop, {"enabled": True}).json()["data"]["failure"] is None
+
+
+def written(shop: Shop) -> list[tuple[str, str]]:
+    """What the record says of automatic top-ups."""
+
+    def read(conn: Connection) -> list[tuple[str, str]]:
+        rows = conn.execute(select(audit_log).where(audit_log.c.action.like("auto_top_up%")))
+        return [(row.action, row.detail) for row in rows]
+
+    return shop.store.read_now(read)
+
+
+class Scripted:
+    """A way to Stripe that answers about the saved card as a test says; nothing else is asked of it."""
+
+    def __init__(self, failure: PaymentProviderError) -> None:
+        self.failure = failure
+        self.asked = 0
+
+    async def saved_card(self, customer_id: str) -> str | None:
+        """Fail."""
+        self.asked += 1
+        raise self.failure
+
+
+def job(shop: Shop, stripe: Scripted) -> AutoTopUp:
+    """The job over a scripted Stripe."""
+    return AutoTopUp(
+        shop.store,
+        cast("StripeGateway", stripe),
+        shop.clock,
+        caps_of(shop.settings.billing),
+        shop.live.held_nano,
+        mailer=LogMailer(),
+        billing_url="https://shop.example/billing",
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("unavailable", None),
+        ("invalid", "idempotency_error"),
+        ("invalid", "stripe_tax_inactive"),
+    ],
+)
+def test_what_passes_is_tried_again_ever_later(shop: Shop, kind: Literal["unavailable", "invalid"], code: str) -> None:
+    """An outage, or what the operator has to mend, leaves the rule on; tries come after 30, 60, 120 s, up to 1 h."""
+    shop.top_up(20)
+    put(shop, RULE)
+    spend(shop, 15)
+    stripe = Scripted(PaymentProviderError(kind, "away", provider_code=code))
+    running = job(shop, stripe)
+    waits = []
+    for _ in range(12):
+        before, waited = stripe.asked, 0
+        while stripe.asked == before:
+            asyncio.run(running.run())
+            if stripe.asked == before:
+                shop.clock.advance(30)
+                waited += 30
+        waits.append(waited)
+    assert waits == [0, 30, 60, 120, 240, 480, 960, 1920, 3600, 3600, 3600, 3600]
+    assert rule(shop)["enabled"] is True
+    shop.top_up_automatically()
+    assert shop.credit() == "30.00"

@@ -57,6 +57,8 @@ def test_a_paid_checkout_is_an_active_subscription(shop: Shop) -> None:
         "status": "active",
         "currentPeriodEnd": "2026-04-05T10:00:00.000Z",
         "cancelAtPeriodEnd": False,
+        "pendingPlan": None,
+        "changesAt": None,
         "keyCount": 0,
         "keys": [],
         "budget": {"limit": "0.42", "spent": "0.00", "resetsAt": "2026-03-05T15:00:00.000Z"},

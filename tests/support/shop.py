@@ -187,6 +187,14 @@ class Shop:
         reconciler = Reconciler(self.store, gateway, self.clock, handle=handler.handle, refresh=handler.refresh)
         return await reconciler.reconcile()
 
+    def handle_due(self) -> None:
+        """Handle every stored event that is due, as the job does."""
+
+        async def run(gateway: StripeGateway) -> None:
+            await InboxHandler(self.store, gateway, self.clock).run_due()
+
+        asyncio.run(self._with_gateway(run))
+
     def lose_webhooks(self) -> None:
         """Let Stripe's webhooks go nowhere from now on."""
         self.control("delivery", mode="drop")

@@ -54,7 +54,8 @@ class PlanAtStripe:
         period_start_us: when the period began that Stripe is in, UTC microseconds.
         following: what its schedule makes of it next.
         following_checkout_id: our mark on that, if the schedule is ours.
-        credited_nano: what Stripe gave back for the rest of the period by a change that we did not make.
+        credited_nano: what Stripe gave back for the rest of the period, for a change that we did not make or for an
+            early end.
     """
 
     plan: SoldPlan | None

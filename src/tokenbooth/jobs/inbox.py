@@ -14,7 +14,7 @@ import structlog
 from tokenbooth.clock import Clock
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.plans import Plan
-from tokenbooth.domain.stripe_commands import BookProration, GrantPeriod, StripeCommand
+from tokenbooth.domain.stripe_commands import BookProration, GrantPeriod, StripeCommand, UpsertSubscription
 from tokenbooth.errors import StoreUnavailable
 from tokenbooth.jobs.failures import where
 from tokenbooth.payments.stripe_client import PaymentProviderError
@@ -199,14 +199,20 @@ def _safe_text(failure: Exception) -> str:
 
 def _tell_of_credit(commands: Sequence[StripeCommand]) -> None:
     for command in commands:
-        if isinstance(command, BookProration | GrantPeriod) and command.credited_nano > 0:
+        match command:
+            case BookProration() | GrantPeriod():
+                credited_nano = command.credited_nano
+            case UpsertSubscription():
+                credited_nano = 0 if command.billed is None else command.billed.credited_nano
+            case _:
+                continue
+        if credited_nano > 0:
             _log.error(
                 "plan_credited",
                 subscription=command.stripe_subscription_id,
-                invoice=command.stripe_invoice_id,
-                usd=format_usd(command.credited_nano),
-                action="A change of plan outside Tokenbooth gave money back for windows that may be spent. Compare "
-                "with the usage, and let Stripe's portal schedule cheaper plans for the period's end.",
+                usd=format_usd(credited_nano),
+                action="A change outside Tokenbooth gave money back for budget windows that may be spent. Compare it "
+                "with the usage, and let Stripe's portal schedule cheaper plans and cancels for the period's end.",
             )
 
 

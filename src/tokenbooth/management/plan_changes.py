@@ -44,7 +44,7 @@ async def change_plan(
         )
     _refuse_other_rhythm(context, state.present.slug, plan)
     wanted = state.present if plan.slug == state.present.slug else SoldPlan(plan.slug, plan.price_nano)
-    if wanted.is_upgrade_of(state.present) and context.clock.now_us() < own.no_upgrade_until_us:
+    if wanted.is_upgrade_of(state.present) and context.clock.now_us() < own.credited_until_us:
         raise Unprocessable(
             "plan_change_credited",
             "A cheaper plan was paid back for the rest of this period. A dearer one can be had again from its end on, "

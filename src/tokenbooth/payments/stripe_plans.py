@@ -217,7 +217,7 @@ class PlanCalls(StripeCalls):
     def _subscription(self, subscription_id: str) -> SubscriptionSnapshot:
         found = self._client.v1.subscriptions.retrieve(subscription_id, {"expand": [_SCHEDULE]})
         snapshot = parse_subscription(found.to_dict())
-        if not snapshot.is_changed_elsewhere:
+        if not snapshot.is_changed_elsewhere and not snapshot.is_ended_early:
             return snapshot
         return replace(snapshot, credited_cents=self._given_back(snapshot))
 
@@ -235,7 +235,7 @@ class PlanCalls(StripeCalls):
                 self._client.v1.invoices.retrieve(snapshot.latest_invoice_id, {"expand": ["payments"]}).to_dict()
             )
             if invoice.period_end_us is None:
-                cents += invoice.proration_cents
+                cents += min(invoice.proration_cents, 0)
         return max(-cents, 0)
 
     def _free(self, before: SubscriptionSnapshot, present: PlanPrice, present_id: str) -> SubscriptionSnapshot:

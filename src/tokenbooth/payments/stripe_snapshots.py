@@ -163,7 +163,8 @@ class SubscriptionSnapshot:
     """A subscription as Stripe has it now. `period_*_us` and the price are those of its one item.
 
     `schedule_id` is that of a schedule that manages it, `following` the phase to come, where the schedule was fetched
-    along. `credited_cents` is what a change of ours did not make gave back for the rest of the period.
+    along. `credited_cents` is what Stripe gave back for the rest of the period, for a change that we did not make or
+    for an early end.
     """
 
     subscription_id: str
@@ -189,6 +190,11 @@ class SubscriptionSnapshot:
     def is_changed_elsewhere(self) -> bool:
         """Whether its price is not that of the plan that we noted on it last."""
         return self.price is not None and self.price.plan_slug != self.owner.plan_slug
+
+    @property
+    def is_ended_early(self) -> bool:
+        """Whether it ended before its period did."""
+        return self.ended_at_us is not None and self.ended_at_us < self.period_end_us
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,13 @@ from typing import Final
 
 from sqlalchemy import Connection, Row, Select, select
 
-from tokenbooth.domain.ledger import credit_of, key_spend, window_spend
+from tokenbooth.domain.ledger import credit_of, key_spend
 from tokenbooth.domain.subscriptions import SubscriptionStatus, SubscriptionTerms
 from tokenbooth.store.changes import last_seq
 from tokenbooth.store.ledger import balance_nano
 from tokenbooth.store.plan_rows import state_of
 from tokenbooth.store.tables import accounts, api_keys, subscriptions
+from tokenbooth.store.window_spend import window_spent_nano
 
 NEVER_US: Final = 2**63 - 1
 
@@ -107,7 +108,7 @@ def load_subscription(conn: Connection, subscription_id: str) -> SubscriptionRow
 
 def load_window_spent_nano(conn: Connection, subscription_id: str, window_start_us: int) -> int:
     """What was charged in a window so far, in nano-USD."""
-    return balance_nano(conn, window_spend(subscription_id, window_start_us))
+    return window_spent_nano(conn, {subscription_id: window_start_us})[subscription_id]
 
 
 def _select_key() -> Select[tuple[str, str, bytes, str | None, int | None, int | None, int | None]]:

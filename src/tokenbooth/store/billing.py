@@ -10,7 +10,7 @@ from typing import Final, assert_never
 
 from sqlalchemy import Connection, Row, Select, or_, select
 
-from tokenbooth.domain.ledger import LedgerAccount, TransferKind, credit_of, debt_of, window_spend
+from tokenbooth.domain.ledger import TransferKind, credit_of, debt_of
 from tokenbooth.domain.plan_changes import PendingPlan, PlanState, settled
 from tokenbooth.domain.plans import Plan
 from tokenbooth.domain.stripe_commands import (
@@ -32,6 +32,7 @@ from tokenbooth.domain.windows import DAY_US, Window, window_at
 from tokenbooth.store import checkouts, ledger, reversals, subscriptions
 from tokenbooth.store import tables as t
 from tokenbooth.store.plan_rows import state_of
+from tokenbooth.store.window_spend import window_spent_nano
 
 SHOW_ENDED_US: Final = 30 * DAY_US
 """How long an ended subscription stays in the list."""
@@ -140,8 +141,8 @@ def apply(
 def billing_status(conn: Connection, account_id: str, plans: Mapping[str, Plan], now_us: int) -> BillingStatus:
     """An account's subscriptions and credit at `now_us` (UTC microseconds).
 
-    Ended subscriptions are listed for 30 days, never paid ones not at all. Four statements, however many
-    there are.
+    Ended subscriptions are listed for 30 days, never paid ones not at all. Five statements, however many
+    there are, and one for each that another one carries on.
     """
     listed = _listed(conn, account_id, now_us)
     listed.sort(key=lambda row: (row.created_at_us, row.id), reverse=True)
@@ -240,14 +241,13 @@ def _still_pending(pending: PendingPlan | None, cancel_at_us: int | None) -> Pen
 def _budgets(
     conn: Connection, states: Mapping[str, PlanState], plans: Mapping[str, Plan], now_us: int
 ) -> dict[str, BudgetView]:
-    windows: dict[str, tuple[Plan, Window, LedgerAccount]] = {}
+    windows: dict[str, tuple[Plan, Window]] = {}
     for subscription_id, state in states.items():
         plan = plans.get(state.present.slug)
         if plan is not None:
-            window = window_at(now_us, plan.window_us)
-            windows[subscription_id] = (plan, window, window_spend(subscription_id, window.start_us))
-    spent_nano = ledger.balances_nano(conn, [account for _, _, account in windows.values()])
+            windows[subscription_id] = (plan, window_at(now_us, plan.window_us))
+    spent_nano = window_spent_nano(conn, {own_id: window.start_us for own_id, (_, window) in windows.items()})
     return {
-        subscription_id: BudgetView(plan.budget_nano, spent_nano[account], window.end_us)
-        for subscription_id, (plan, window, account) in windows.items()
+        subscription_id: BudgetView(plan.budget_nano, spent_nano[subscription_id], window.end_us)
+        for subscription_id, (plan, window) in windows.items()
     }

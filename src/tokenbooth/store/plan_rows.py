@@ -77,8 +77,10 @@ def _unfit(row: _Row, wanted: SoldPlan, billed: PlanAtStripe, plans: Mapping[str
 
 def follow(conn: Connection, row: _Row, command: UpsertSubscription, now_us: int) -> dict[str, object]:
     """The columns of the plan after a word of Stripe; a change that was made elsewhere is noted."""
-    if command.billed is None or row.status == SubscriptionStatus.CANCELED:
+    if command.billed is None:
         return settled_values(row, now_us)
+    if command.ended_at_us is not None or row.status == SubscriptionStatus.CANCELED:
+        return settled_values(row, now_us) | _credited(conn, row, command.billed, now_us)
     before = state_of(row)
     ours = _agreed_change(conn, row, command.checkout_id, command.billed.plan)
     if ours is not None and ours.status != CheckoutStatus.PENDING:
@@ -95,10 +97,18 @@ def follow(conn: Connection, row: _Row, command: UpsertSubscription, now_us: int
     scheduled = _agreed_change(conn, row, command.billed.following_checkout_id, wanted)
     if wanted is not None and ours is None and scheduled is None:
         _note_elsewhere(conn, row, wanted, now_us)
-    if after.present != before.present and command.billed.credited_nano > 0:
-        # Stripe gave the rest of the period back: until it is over no larger budget begins again.
-        values["no_upgrade_until_us"] = row.paid_until_us
+    if after.present != before.present:
+        values |= _credited(conn, row, command.billed, now_us)
     return values
+
+
+def _credited(conn: Connection, row: _Row, billed: PlanAtStripe, now_us: int) -> dict[str, object]:
+    """The column that says that Stripe gave back the rest of the paid period: until it is over no larger budget begins
+    again, by a dearer plan or by another subscription."""
+    if billed.credited_nano <= 0:
+        return {}
+    tell_of_credit(conn, row, "the rest of the period", billed.credited_nano, now_us)
+    return {"credited_until_us": row.paid_until_us}
 
 
 def settled_values(row: _Row, now_us: int) -> dict[str, object]:
@@ -114,7 +124,7 @@ def paid_values(row: _Row, price_nano: int, period_start_us: int, now_us: int) -
 def upgraded_values(row: _Row, wanted: SoldPlan, now_us: int) -> dict[str, object]:
     """The columns of the plan once the difference to `wanted` was paid, when that is what is waited for."""
     state = settled(state_of(row), now_us)
-    if state.pending is None or state.pending.plan != wanted or now_us < (row.no_upgrade_until_us or 0):
+    if state.pending is None or state.pending.plan != wanted or now_us < (row.credited_until_us or 0):
         return _values(state)
     return _values(PlanState(wanted))
 
@@ -124,11 +134,11 @@ def kept_values(row: _Row, now_us: int) -> dict[str, object]:
     return _values(PlanState(settled(state_of(row), now_us).present))
 
 
-def tell_of_credit(conn: Connection, row: _Row, invoice_id: str, credited_nano: int, now_us: int) -> None:
-    """Write down, once for an invoice, that Stripe gave something back for a change of plan."""
+def tell_of_credit(conn: Connection, row: _Row, what: str, credited_nano: int, now_us: int) -> None:
+    """Write down, once for an invoice or whatever else it is, that Stripe gave something back."""
     if credited_nano <= 0:
         return
-    action, detail = "plan.credited", f"{row.id}: {invoice_id} gave back {format_usd(credited_nano)} USD"
+    action, detail = "plan.credited", f"{row.id}: {what} gave back {format_usd(credited_nano)} USD"
     known = select(audit_rows.c.id).where(
         audit_rows.c.account_id == row.account_id, audit_rows.c.action == action, audit_rows.c.detail == detail
     )

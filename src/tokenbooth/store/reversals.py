@@ -131,7 +131,10 @@ def _move(
 ) -> None:
     """Post the difference: the customer's (or the operator's) share, and the tax in it."""
     delta_nano = command.taken_nano - held_nano
-    share_nano = payment.share_nano(command.taken_nano) - payment.share_nano(held_nano)
+    # Of all that is taken of the payment together, so that the last of several parts takes what rounding left.
+    before_nano = taken_nano(conn, command.payment_intent_id)
+    after_nano = before_nano + delta_nano
+    share_nano = payment.share_nano(after_nano) - payment.share_nano(before_nano)
     reference = f"stripe:{command.kind}:{command.reversal_id}:{number}"
     forward = TransferKind.REFUND if command.kind is ReversalKind.REFUND else TransferKind.DISPUTE
     kind = forward if delta_nano > 0 else TransferKind.REVERSAL
@@ -164,7 +167,7 @@ def _move(
     elif share_nano:
         entries = (Entry(STRIPE_CLEARING, share_nano), Entry(SUBSCRIPTION_REVENUE, -share_nano))
         _post(conn, kind, reference, entries, note, corrects, now_us)
-    included_nano = payment.included_nano(command.taken_nano) - payment.included_nano(held_nano)
+    included_nano = payment.included_nano(after_nano) - payment.included_nano(before_nano)
     if included_nano:
         entries = (Entry(USAGE_REVENUE, included_nano), Entry(TAX_DUE, -included_nano))
         _post(conn, kind, f"{reference}:tax-included", entries, note, corrects, now_us)

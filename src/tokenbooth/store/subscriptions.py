@@ -42,7 +42,7 @@ class OwnSubscription:
     stripe_subscription_id: str
     plans: PlanState
     paid_until_us: int
-    no_upgrade_until_us: int
+    credited_until_us: int
     terms: SubscriptionTerms
 
 
@@ -92,7 +92,7 @@ def find_own(conn: Connection, account_id: str, subscription_id: str) -> OwnSubs
         stripe_subscription_id=row.stripe_subscription_id,
         plans=plan_rows.state_of(row),
         paid_until_us=row.paid_until_us,
-        no_upgrade_until_us=row.no_upgrade_until_us or 0,
+        credited_until_us=row.credited_until_us or 0,
         terms=terms_of(row),
     )
 

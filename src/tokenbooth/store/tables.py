@@ -200,7 +200,7 @@ subscriptions = Table(
     Column("pending_plan_slug", String),
     Column("pending_price_nano", BigInteger),
     Column("plan_changes_at_us", BigInteger, index=True),
-    Column("no_upgrade_until_us", BigInteger),
+    Column("credited_until_us", BigInteger),
     Column("stripe_subscription_id", String, nullable=False, unique=True),
     Column("checkout_id", String, ForeignKey("checkouts.id"), unique=True),
     Column("status", String, nullable=False),

@@ -108,9 +108,11 @@ def _change_item(world: World, subscription: Subscription, params: Params) -> Su
 def cancel_subscription(call: Call) -> Answer:
     subscription = call.world.state.get(Subscription, call.ids["id"])
     call.params.opt_flag("invoice_now")
-    call.params.opt_flag("prorate")
+    prorates = call.params.opt_flag("prorate") is True
     if subscription.status == "canceled":
         raise no_such("subscription", subscription.id)
+    if prorates:
+        billing.give_back_the_rest(call.world, subscription)
     return call.world.render(billing.end(call.world, subscription))
 
 

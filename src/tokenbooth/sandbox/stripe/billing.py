@@ -237,19 +237,7 @@ def change_price(
     lines = _prorated(world, changed, former, price, since)
     if proration == "create_prorations":
         for line in lines:
-            item = InvoiceItem(
-                world.new_id("ii_"),
-                world.now(),
-                customer=changed.customer,
-                subscription=changed.id,
-                price=line.price,
-                amount=line.amount,
-                currency=changed.currency,
-                description=line.description,
-                start=since,
-                end=changed.period_end,
-            )
-            world.emit("invoiceitem.created", world.state.put(item))
+            _wait_for_invoice(world, changed, line, since)
         return changed
     draft = _proration(world, changed, price, lines, since)
     invoice = charge_invoice(world, _finalized(world, draft), on_session=False)
@@ -271,6 +259,29 @@ def _prorated(
         ProrationLine(world.new_id("il_"), former.id, -unused, "Unused time"),
         ProrationLine(world.new_id("il_"), price.id, wanted, "Remaining time"),
     )
+
+
+def give_back_the_rest(world: World, subscription: Subscription) -> None:
+    """What is left of the period waits for the customer's next invoice, as credit."""
+    price = world.state.get(Price, subscription.price)
+    unused = _prorated(world, subscription, price, price, world.now())[0]
+    _wait_for_invoice(world, subscription, unused, world.now())
+
+
+def _wait_for_invoice(world: World, subscription: Subscription, line: ProrationLine, since: int) -> None:
+    item = InvoiceItem(
+        world.new_id("ii_"),
+        world.now(),
+        customer=subscription.customer,
+        subscription=subscription.id,
+        price=line.price,
+        amount=line.amount,
+        currency=subscription.currency,
+        description=line.description,
+        start=since,
+        end=subscription.period_end,
+    )
+    world.emit("invoiceitem.created", world.state.put(item))
 
 
 def _proration(

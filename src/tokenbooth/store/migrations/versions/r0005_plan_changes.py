@@ -15,7 +15,7 @@ def upgrade() -> None:
         sa.Column("pending_plan_slug", sa.String(), nullable=True),
         sa.Column("pending_price_nano", sa.BigInteger(), nullable=True),
         sa.Column("plan_changes_at_us", sa.BigInteger(), nullable=True),
-        sa.Column("no_upgrade_until_us", sa.BigInteger(), nullable=True),
+        sa.Column("credited_until_us", sa.BigInteger(), nullable=True),
     ):
         op.add_column("subscriptions", column)
     op.create_index("ix_subscriptions_plan_changes_at_us", "subscriptions", ["plan_changes_at_us"])
