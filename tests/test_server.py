@@ -1,8 +1,23 @@
-"""Sockets: binding them, and telling this machine from others."""
+"""Sockets: binding them, and telling this machine from others; and a start that is called off."""
+
+import asyncio
+import os
+import signal
 
 import pytest
 
-from tokenbooth.server import ListenFailed, address_of, bind, is_loopback, port_of
+from tokenbooth.server import (
+    Listener,
+    ListenFailed,
+    Message,
+    Receive,
+    Send,
+    address_of,
+    bind,
+    is_loopback,
+    port_of,
+    run,
+)
 
 
 def test_port_zero_picks_a_free_port() -> None:
@@ -41,3 +56,28 @@ def test_a_host_that_is_none() -> None:
 def test_loopback_addresses(host: str, expected: bool) -> None:
     """Only addresses of this machine count, in every way they are written; a name is none."""
     assert is_loopback(host) is expected
+
+
+class _WaitingStart:
+    """A program whose start waits for something that never comes."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+
+    async def start(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.Event().wait()
+
+    async def stop(self, drain_s: float) -> None:
+        self.stopped = True
+
+
+async def _answer_nothing(_scope: Message, _receive: Receive, _send: Send) -> None:
+    raise AssertionError("nothing is served")
+
+
+def test_a_start_that_waits_is_called_off() -> None:
+    """SIGTERM ends it with exit code 0, and lets everything go."""
+    program = _WaitingStart()
+    code = run(program, [Listener(_answer_nothing, bind("127.0.0.1", 0))], drain_s=1, ready=lambda: None)
+    assert (code, program.stopped) == (0, True)
