@@ -1,5 +1,6 @@
-"""Sockets: binding them, telling this machine from others, and serving on more than one."""
+"""Sockets: binding them, telling this machine from others, and serving on more than one; a start that is called off."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -119,3 +120,28 @@ def test_a_second_listener_that_dies_is_served_again() -> None:
     asking.join()
     assert (code, statuses) == (0, [204])
     assert [(name, deaths) for name, deaths, _ in background.report()] == [(f"listener {port}", 2)]
+
+
+class _WaitingStart:
+    """A program whose start waits for something that never comes."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+
+    async def start(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.Event().wait()
+
+    async def stop(self, drain_s: float) -> None:
+        self.stopped = True
+
+
+async def _answer_nothing(_scope: Message, _receive: Receive, _send: Send) -> None:
+    raise AssertionError("nothing is served")
+
+
+def test_a_start_that_waits_is_called_off() -> None:
+    """SIGTERM ends it with exit code 0, and lets everything go."""
+    program = _WaitingStart()
+    code = run(program, [Listener(_answer_nothing, bind("127.0.0.1", 0))], drain_s=1, ready=lambda: None)
+    assert (code, program.stopped) == (0, True)

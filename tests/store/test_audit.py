@@ -16,15 +16,19 @@ from tokenbooth.domain.ledger import (
     TransferKind,
     credit_of,
 )
-from tokenbooth.store import ledger
+from tokenbooth.store import ledger, processes
 from tokenbooth.store.audit import AuditReport, AuditRow, audit
 from tokenbooth.store.engine import Store
+from tokenbooth.store.processes import NewProcess
 from tokenbooth.store.retention import prune_usage
 from tokenbooth.store.settlement import apply_charges
 from tokenbooth.store.tables import (
+    api_keys,
+    gateway_processes,
     ledger_accounts,
     ledger_entries,
     ledger_transfers,
+    spend_limits,
     subscription_periods,
     subscriptions,
     usage_days,
@@ -310,6 +314,62 @@ def test_a_period_that_nobody_paid_is_found(store: Store, customer: Customer) ->
         AuditRow("subscription_payment", "stripe:invoice:in_1", 60 * USD, 0),
         AuditRow("subscription_payment", "stripe:invoice:in_2", 0, 60 * USD),
     }
+
+
+def _limit(conn: Connection, account_id: str, highest_nano: int) -> None:
+    conn.execute(insert(spend_limits).values(account_id=account_id, highest_nano=highest_nano))
+
+
+def test_spending_above_a_limit_is_found(store: Store, customer: Customer) -> None:
+    """A window above its budget and a key above its cap are shown with both figures; what is within is not."""
+    window = f"window_spend:sub_1:{NOW_US}"
+
+    def limit(conn: Connection) -> None:
+        _limit(conn, window, 2_008)
+        _limit(conn, "key_spend:key_0", 4_012)
+
+    report = _audited(store, limit)
+    assert report.differences == (AuditRow("spend_limit", window, 2_009, 2_008),)
+
+
+def _cap_keys(conn: Connection, customer: Customer) -> None:
+    """A cap below what `key_0` spent, and one that `key_1` spent to the last nano-dollar."""
+    for key_id, cap_nano in (("key_0", 4_000), ("key_1", 3_009)):
+        conn.execute(
+            insert(api_keys).values(
+                id=key_id,
+                account_id=customer.account_id,
+                name="a",
+                digest=key_id.encode(),
+                prefix="sk",
+                max_budget_nano=cap_nano,
+                created_at_us=NOW_US,
+            )
+        )
+
+
+def test_a_cap_above_which_was_spent_is_found_without_a_note(store: Store, customer: Customer) -> None:
+    """A key's cap of today is in its own row."""
+    report = _audited(store, lambda conn: _cap_keys(conn, customer))
+    assert report.differences == (AuditRow("spend_limit", "key_spend:key_0", 4_012, 4_000),)
+
+
+def test_a_limit_that_was_lowered_below_what_is_spent_is_no_difference(store: Store, customer: Customer) -> None:
+    """What was spent was allowed when it was spent: the highest limit counts."""
+    at_once(store, lambda conn: _limit(conn, "key_spend:key_0", 4_012))
+    assert _audited(store, lambda conn: _cap_keys(conn, customer)).clean
+
+
+def test_two_open_processes_are_found(store: Store, customer: Customer) -> None:
+    """Two runs that take model calls at once spend the same money twice."""
+
+    def open_two(conn: Connection) -> None:
+        for name in ("one", "two"):
+            processes.register(conn, NewProcess(name, name, name, "host", 1, "1", ""), now_us=NOW_US)
+            conn.execute(update(gateway_processes).where(gateway_processes.c.epoch == name).values(mode="none"))
+        conn.execute(update(gateway_processes).values(mode="whole"))
+
+    assert _audited(store, open_two).differences == (AuditRow("open_processes", "whole", 2, 1),)
 
 
 def test_the_audit_changes_nothing(store: Store, customer: Customer) -> None:

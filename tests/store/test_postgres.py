@@ -12,10 +12,12 @@ from sqlalchemy import Connection, Engine, text
 from tests.support.fakes import MARCH_5_2026_US
 from tests.support.store import new_customer
 from tokenbooth.domain.ledger import TransferKind, credit_of
+from tokenbooth.store import processes
 from tokenbooth.store.audit import AuditRow, audit
 from tokenbooth.store.engine import Store, make_engine, open_store
 from tokenbooth.store.migrate import SchemaState, migrate, schema_state
 from tokenbooth.store.operator import change_credit, figures, plans_in_use
+from tokenbooth.store.processes import ClosedHow, NewProcess
 from tokenbooth.store.tables import metadata
 
 NOW_US = MARCH_5_2026_US
@@ -122,3 +124,35 @@ def test_the_audit_finds_a_changed_balance(migrated: Store) -> None:
     account = credit_of(customer.account_id).id
     expected = AuditRow("balance", account, 3_999_999_999_999_999_998, 3_999_999_999_999_999_999)
     assert migrated.read_now(audit).differences == (expected,)
+
+
+def test_a_booking_that_began_before_a_close_finds_the_row_closed(migrated: Store) -> None:
+    """The snapshot of the booking is older than the close; it begins anew instead of believing it."""
+    new = NewProcess("gw_1", "one", "/var/lib/one", "host", 42, "1.0", "hash")
+    migrated.write_now(processes.register, new, now_us=NOW_US)
+    tries: list[bool] = []
+
+    def booking(conn: Connection) -> bool:
+        figures(conn)
+        if not tries:
+            migrated.write_now(processes.close, "gw_1", ClosedHow.COMMAND, now_us=NOW_US)
+        tries.append(True)
+        return processes.hold_open(conn, "gw_1")
+
+    assert migrated.write_now(booking) is False
+    assert len(tries) == 2
+
+
+def test_a_beat_disturbs_no_booking(migrated: Store) -> None:
+    """A row that beats while a booking holds it open is neither waited for nor a conflict."""
+    new = NewProcess("gw_1", "one", "/var/lib/one", "host", 42, "1.0", "hash")
+    migrated.write_now(processes.register, new, now_us=NOW_US)
+    tries: list[int | None] = []
+
+    def booking(conn: Connection) -> bool:
+        assert processes.hold_open(conn, "gw_1")
+        tries.append(migrated.write_now(processes.beat, "gw_1"))
+        return processes.hold_open(conn, "gw_1")
+
+    assert migrated.write_now(booking)
+    assert tries == [1]

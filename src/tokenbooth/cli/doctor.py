@@ -29,12 +29,15 @@ from tokenbooth.errors import StoreUnavailable
 from tokenbooth.gateway.ceilings import DISTRUST_US
 from tokenbooth.gateway.charge_files import count_set_aside, set_aside
 from tokenbooth.gateway.charge_log import DataDirectoryLocked, DirectoryLock
+from tokenbooth.gateway.registration import SILENT_S, describe
 from tokenbooth.payments.deposit_address import AddressBook, checksummed
 from tokenbooth.payments.json_rpc import NodeError, NodeTrouble
 from tokenbooth.settings import Settings, SettingsError, UsdcSettings, load_settings
+from tokenbooth.store import processes
 from tokenbooth.store.ceilings import CeilingRow, load_ceilings, note_obeyed
 from tokenbooth.store.migrate import REVISIONS, SchemaState, schema_state, schema_version
 from tokenbooth.store.operator import plans_in_use
+from tokenbooth.store.processes import Process, ProcessState
 from tokenbooth.store.tables import ledger_transfers
 
 _US_PER_S: Final = 1_000_000
@@ -42,6 +45,7 @@ _EARLIEST_US: Final = 1_767_225_600 * _US_PER_S
 """2026-01-01: a machine whose clock is before it has lost its time."""
 _TOLERATED_SKEW_S: Final = 60
 _FILES_NAMED: Final = 5
+_SHOWN_PROCESSES: Final = 10
 
 
 def run_doctor(config: Path, *, as_json: bool, ask: bool) -> int:
@@ -95,6 +99,7 @@ def _examine_database(settings: Settings) -> Iterator[Finding]:
             yield _plans_finding(settings, store.read_now(plans_in_use, now_us=SystemClock().now_us()))
             yield _latest_finding(store.read_now(_latest_transfer_us))
             yield from _ceiling_findings(store.read_now(load_ceilings), SystemClock().now_us())
+            yield _processes_finding(store.read_now(processes.newest, _SHOWN_PROCESSES))
     except StoreUnavailable:
         yield Finding(
             "database", Level.FAILED, "does not answer", "start it, or correct store.url and the file's permissions"
@@ -126,6 +131,17 @@ def _plans_finding(settings: Settings, subscribers_by_plan: dict[str, int]) -> F
         advice = "put them back; the server does not start without"
         return Finding("plans", Level.FAILED, f"gone, but with subscribers: {', '.join(gone)}", advice)
     return Finding("plans", Level.OK, f"{sum(subscribers_by_plan.values())} subscriptions, all of known plans")
+
+
+def _processes_finding(found: list[Process]) -> Finding:
+    running = [process for process in found if process.state is not ProcessState.CLOSED]
+    if not running:
+        return Finding("servers", Level.OK, "none is registered in the database")
+    named = "; ".join(f"{describe(process)}, last beat {process.silent_s} s ago" for process in running)
+    if any(process.silent_s >= SILENT_S for process in running):
+        advice = "if it is dead, start on its data directory, or `tokenbooth processes close` its row"
+        return Finding("servers", Level.WARNING, named, advice)
+    return Finding("servers", Level.OK, named)
 
 
 def _latest_transfer_us(conn: Connection) -> int | None:

@@ -1,6 +1,7 @@
 """Following the change sequence: what others committed becomes true in this process's memory, within 250 ms."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
@@ -15,19 +16,28 @@ from tokenbooth.store.engine import Store
 
 POLL_INTERVAL_S: Final = 0.25
 _PAGE: Final = 1_000
+_SAME_FAIL_OVER_US: Final = 10_000_000
 _log = structlog.get_logger(__name__)
 
 
 class ChangeFeed:
     """Reads the change sequence and applies it to the states; `sync` does it now, `run` every 250 ms."""
 
-    def __init__(self, store: Store, clock: Clock, states: States, keyring: Keyring) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, states: States, keyring: Keyring, *, settled: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Args:
+        store, clock, states, keyring: what it works with.
+        settled: waits, not for long, until the charges so far are in the store.
+        """
         self._store = store
         self._clock = clock
         self._states = states
         self._keyring = keyring
+        self._settled = settled
         self._lock = asyncio.Lock()
         self._distrusted = False
+        self._went_back_at_us = -_SAME_FAIL_OVER_US
         self.synced_at_us = clock.monotonic_us()
         self.times_went_back = 0
         """How often the database was found at an earlier state."""
@@ -89,8 +99,12 @@ class ChangeFeed:
             self.synced_at_us = began_us
 
     def distrust(self) -> None:
-        """What is remembered may be of a history that the database has lost: the next `sync` loads everything anew."""
-        self._distrusted = True
+        """What is remembered may be of a history that the database has lost: the next `sync` loads everything anew.
+
+        Unless it did so just now: a fail-over shows in the changes and in the beats.
+        """
+        since_us = self._clock.monotonic_us() - self._went_back_at_us
+        self._distrusted = since_us > _SAME_FAIL_OVER_US
 
     async def _next_page(self) -> list[Change]:
         if self._distrusted:
@@ -100,6 +114,7 @@ class ChangeFeed:
 
     def _tell_went_back(self, failure: DatabaseWentBack) -> None:
         self.times_went_back += 1
+        self._went_back_at_us = self._clock.monotonic_us()
         _log.error(
             "database_went_back",
             reason=str(failure),
@@ -110,6 +125,8 @@ class ChangeFeed:
 
     async def _start_over(self) -> None:
         """Forget everything, and begin at the last change."""
+        # An account whose charges are not stored can't be loaded anew.
+        await self._settled()
         position = await self._store.read(changes.last)
         self._states.forget_all()
         self._keyring.forget_unknown()
