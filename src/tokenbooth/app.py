@@ -48,6 +48,7 @@ _CEILINGS_EVERY_S: Final = 5.0
 _PLAN_CHANGES_EVERY_S: Final = 15.0
 _AUTO_TOP_UP_EVERY_S: Final = 5.0
 _RECONCILE_EVERY_S: Final = 600.0
+_MAX_PORT: Final = 65_535
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
@@ -266,6 +267,6 @@ def _jobs(
 
 def _bind_metrics(address: str) -> socket.socket:
     host, separator, port = address.rpartition(":")
-    if not separator or not port.isdecimal():
+    if not separator or not port.isdecimal() or int(port) > _MAX_PORT:
         raise SettingsError('server.metrics_bind: must be an address and a port, such as "10.0.0.5:9090"')
     return bind(host.strip("[]"), int(port))

@@ -3,20 +3,23 @@
 The composition root and the command line import it.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 from tokenbooth.private_files import make_private_directory, touch_private
 from tokenbooth.settings import Settings, SettingsError
 from tokenbooth.store.engine import Store, open_store
 from tokenbooth.store.migrate import SchemaState, migrate, require_current, schema_state
 
-_BACKENDS: Final = ("sqlite", "postgresql")
+# With each the one driver that this program works with; SQLAlchemy knows others.
+_DRIVERS: Final = {"sqlite": ("", "pysqlite"), "postgresql": ("", "psycopg")}
+_SQLITE_HEADER: Final = b"SQLite format 3\0"
 
 
 def open_database(settings: Settings) -> Store:
@@ -27,19 +30,21 @@ def open_database(settings: Settings) -> Store:
     """
     try:
         url = make_url(settings.store.url)
-        backend = url.get_backend_name()
-    except (ArgumentError, NoSuchModuleError):
-        raise SettingsError("store.url: it is no database URL") from None
-    if backend not in _BACKENDS:
-        raise SettingsError(f'store.url: "{backend}" is not supported; use sqlite or postgresql')
-    if backend == "sqlite":
-        _make_file(url.database)
-    try:
-        return open_store(settings.store.url)
-    except ModuleNotFoundError:
+    except (ArgumentError, ValueError):
+        # Its own words would quote the URL, and the password in it.
         raise SettingsError(
-            "store.url: PostgreSQL needs a driver: install tokenbooth with the extra `postgres`"
+            "store.url: it is no database URL; write sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
         ) from None
+    backend, _, driver = url.drivername.partition("+")
+    if backend not in _DRIVERS:
+        raise SettingsError(f'store.url: "{backend}" is not supported; use sqlite or postgresql')
+    if driver not in _DRIVERS[backend]:
+        raise SettingsError(f'store.url: the driver "{driver}" is not supported; write {backend}:// without one')
+    if backend == "sqlite":
+        _make_file(url)
+    else:
+        _check_options(url)
+    return open_store(settings.store.url)
 
 
 @contextmanager
@@ -61,13 +66,59 @@ def ready_database(settings: Settings) -> Iterator[Store]:
         store.close()
 
 
-def _make_file(database: str | None) -> None:
+def _make_file(url: URL) -> None:
     """Make the file before SQLite does, so that nobody else may read it; its journal gets the same mode."""
-    if database in (None, "", ":memory:"):
-        raise SettingsError("store.url: name a file: a database in memory would lose every balance")
-    path = Path(database)
+    path = Path(url.database or "")
+    if url.host or path.name in ("", ":memory:") or "\0" in str(path):
+        raise SettingsError(
+            "store.url: name a file behind three slashes, sqlite:///FILE: a database in memory would lose every balance"
+        )
+    if url.query or path.name.startswith("file:"):
+        raise SettingsError("store.url: SQLite takes no options here; write sqlite:///FILE")
     try:
         make_private_directory(path.parent)
         touch_private(path)
+        _check_file(path)
     except OSError as failure:
         raise SettingsError(f"store.url: {path} cannot be used: {failure.strerror}") from None
+
+
+def _check_file(path: Path) -> None:
+    """SQLite itself says too little, and says it late.
+
+    Raises:
+        SettingsError: it is no database, or may not be written.
+        OSError: it cannot be read.
+    """
+    if not path.is_file():
+        raise SettingsError(f"store.url: {path} cannot be used: it is no file")
+    with path.open("rb") as file:
+        header = file.read(len(_SQLITE_HEADER))
+    if header not in (b"", _SQLITE_HEADER):
+        raise SettingsError(f"store.url: {path} cannot be used: it is no SQLite database")
+    for needed in (path, path.parent):
+        if not os.access(needed, os.W_OK):
+            raise SettingsError(f"store.url: {path} cannot be used: {needed} is read-only for this user")
+
+
+def _check_options(url: URL) -> None:
+    """Whether the driver is there, and everything stands where it belongs.
+
+    Raises:
+        SettingsError: so it is not.
+    """
+    if "@" in (url.host or ""):
+        # What stands before it is a part of the password, and the driver's error would tell it.
+        raise SettingsError("store.url: write an @ in the password as %40")
+    try:
+        from psycopg import Error
+        from psycopg.conninfo import make_conninfo
+    except ImportError:
+        raise SettingsError(
+            "store.url: PostgreSQL needs a driver: install tokenbooth with the extra `postgres`"
+        ) from None
+    for name in url.query:
+        try:
+            make_conninfo("", **{name: "1"})
+        except Error:
+            raise SettingsError(f'store.url: PostgreSQL knows no option "{name}"') from None

@@ -73,8 +73,9 @@ def bind(host: str, port: int) -> socket.socket:
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         bound = socket.socket(family, kind, protocol)
-    except OSError as failure:
-        raise ListenFailed(f"cannot listen on {host}:{port}: {failure.strerror or failure}") from None
+    except (OSError, UnicodeError) as failure:
+        reason = getattr(failure, "strerror", None) or "this is no host"
+        raise ListenFailed(f"cannot listen on {host}:{port}: {reason}") from None
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)

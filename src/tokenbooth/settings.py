@@ -160,6 +160,16 @@ def _xpub(value: object) -> object:
     return value
 
 
+def _names_a_server(url: str) -> bool:
+    if re.fullmatch(r"[!-~]+", url) is None:
+        return False
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 class UsdcSettings(Section):
     """`[usdc]`: deposits on Base. The node's URL often holds a key, so it is never shown."""
 
@@ -177,6 +187,9 @@ class UsdcSettings(Section):
     def _usable(self) -> Self:
         if not self.rpc_url.get_secret_value().startswith(("http://", "https://")):
             raise ValueError("rpc_url must begin with http:// or https://")
+        if not _names_a_server(self.rpc_url.get_secret_value()):
+            # What is wrong in it is not shown: it may be next to the key.
+            raise ValueError("rpc_url names no server: look for spaces, and for a port that is none")
         if self.token is None and self.chain_id not in NATIVE_TOKENS:
             raise ValueError(f"token is missing: no address of USDC is known for chain {self.chain_id}")
         return self

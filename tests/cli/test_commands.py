@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
 
 from tests.support.command import answer, tokenbooth
+from tokenbooth.sandbox.chain.wallet import new_extended_public_key
 
 
 @pytest.fixture
@@ -63,27 +65,125 @@ def test_a_mistake_in_the_configuration_names_its_key(home: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+WRONG_URLS = [
+    ("nonsense", "it is no database URL"),
+    ("", "it is no database URL"),
+    ("postgresql://u:s3cret@127.0.0.1:port/x", "it is no database URL"),
+    ("postgresql://u:s3cret@[::1/x", "it is no database URL"),
+    ("mysql://u:s3cret@localhost/x", '"mysql" is not supported'),
+    ("postgres://u:s3cret@localhost/x", '"postgres" is not supported'),
+    ("postgresql+asyncpg://u:s3cret@127.0.0.1:1/x", 'the driver "asyncpg" is not supported'),
+    ("sqlite+pysqlcipher:///x.db", 'the driver "pysqlcipher" is not supported'),
+    ("postgresql://u:s3@cret@127.0.0.1:1/x", "write an @ in the password as %40"),
+    ("postgresql://u:s3cret@127.0.0.1:1/x?color=red", 'PostgreSQL knows no option "color"'),
+    ("sqlite://", "name a file"),
+    ("sqlite://tokenbooth.db", "name a file"),
+    ("sqlite:///:memory:", "name a file"),
+    ("sqlite:///x.db?mode=ro", "SQLite takes no options"),
+    ("sqlite:////proc/none/tokenbooth.db", "cannot be used"),
+    ("sqlite:///.", "it is no file"),
+    ("sqlite:///tokenbooth.toml", "it is no SQLite database"),
+    ("sqlite:///tokenbooth.toml/tokenbooth.db", "cannot be used"),
+]
+AWAY = "postgresql://u:s3cret@127.0.0.1:1/none"
+COMMANDS = [
+    ("serve",),
+    ("migrate",),
+    ("audit",),
+    ("account", "create", "--email", "a@example.com"),
+    ("account", "unpause", "--account", "a@example.com", "--reason", "x"),
+    ("credit", "grant", "--account", "a@example.com", "--amount", "1", "--reason", "x"),
+    ("credit", "adjust", "--account", "a@example.com", "--amount", "1", "--reason", "x"),
+    ("inbox", "list"),
+    ("inbox", "show", "evt_1"),
+    ("inbox", "retry", "evt_1"),
+]
+
+
+@pytest.mark.parametrize(("url", "said"), WRONG_URLS)
+def test_a_database_that_cannot_be_used(home: Path, url: str, said: str) -> None:
+    """A wrong database URL is a mistake of the configuration: one line that names its key, and no secret."""
+    done = tokenbooth("migrate", cwd=home, env={"TOKENBOOTH_STORE__URL": url})
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("tokenbooth: store.url: ")
+    assert said in done.stderr
+    assert "s3" not in done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_says_so_in_one_line(home: Path, command: tuple[str, ...]) -> None:
+    """A wrong URL, and a database that is away, with the reason."""
+    wrong = tokenbooth(*command, cwd=home, env={"TOKENBOOTH_STORE__URL": "postgresql://u:s3cret@h:port/x"})
+    away = tokenbooth(*command, cwd=home, env={"TOKENBOOTH_STORE__URL": AWAY, "TOKENBOOTH_SERVER__PORT": "0"})
+    assert (wrong.returncode, wrong.stderr.count("\n"), away.returncode, away.stderr.count("\n")) == (2, 1, 1, 1)
+    assert wrong.stderr.startswith("tokenbooth: store.url: it is no database URL")
+    assert away.stderr.startswith("tokenbooth: store.url: the database does not answer: ")
+    assert "refused" in away.stderr
+    assert "s3cret" not in wrong.stderr + away.stderr
+
+
+def test_the_doctor_and_the_demo_say_it_too(home: Path) -> None:
+    """One finding among others, and a demo that does not start."""
+    env = {"TOKENBOOTH_STORE__URL": "postgresql://u:s3cret@h:port/x"}
+    doctor, demo = tokenbooth("doctor", cwd=home, env=env), tokenbooth("demo", "--port", "0", cwd=home, env=env)
+    assert (doctor.returncode, "store.url: it is no database URL" in doctor.stdout, doctor.stderr) == (1, True, "")
+    assert (demo.returncode, demo.stderr.count("\n")) == (2, 1)
+    assert "s3cret" not in doctor.stdout + demo.stderr
+
+
+def test_a_damaged_database_is_said_in_one_line(home: Path) -> None:
+    """A file that begins as a database and goes on as something else."""
+    answer("migrate", cwd=home)
+    damaged = home / "tokenbooth.db"
+    damaged.write_bytes(damaged.read_bytes()[:100] + b"x" * 8_000)
+    done = tokenbooth("audit", cwd=home)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("tokenbooth: store.url: the database cannot be used: ")
+
+
+def test_a_database_of_postgresql_that_may_not_be_changed(home: Path, postgres_url: str) -> None:
+    """An account that may log in and nothing else."""
+    engine = create_engine(make_url(postgres_url).set(drivername="postgresql+psycopg"))
+    with engine.begin() as conn:
+        conn.execute(text("DROP ROLE IF EXISTS reader"))
+        conn.execute(text("CREATE ROLE reader LOGIN PASSWORD 's3cret'"))
+        conn.execute(text("REVOKE CREATE ON SCHEMA public FROM PUBLIC"))
+    engine.dispose()
+    url = make_url(postgres_url).set(username="reader", password="s3cret").render_as_string(hide_password=False)
+    done = tokenbooth("migrate", cwd=home, env={"TOKENBOOTH_STORE__URL": url})
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "permission denied" in done.stderr
+    assert "s3cret" not in done.stderr
+
+
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("name", "value", "said"),
     [
-        ("nonsense", "it is no database URL"),
-        ("mysql://localhost/x", '"mysql" is not supported'),
-        ("sqlite://", "name a file"),
-        ("sqlite:////proc/none/tokenbooth.db", "cannot be used"),
+        ("SERVER__METRICS_BIND", "127.0.0.1:99999", "server.metrics_bind: must be an address and a port"),
+        ("SERVER__METRICS_BIND", "a..b:1", "cannot listen on a..b:1: this is no host"),
+        ("SERVER__HOST", "a..b", "cannot listen on a..b:0: this is no host"),
+        ("STORE__DATA_DIR", "tokenbooth.toml", "store.data_dir: "),
     ],
 )
-def test_a_database_that_cannot_be_used(home: Path, url: str, said: str) -> None:
-    """A wrong database URL is a mistake of the configuration."""
-    done = tokenbooth("migrate", cwd=home, env={"TOKENBOOTH_STORE__URL": url})
-    assert (done.returncode, said in done.stderr) == (2, True)
-    assert "Traceback" not in done.stderr
+def test_other_places_that_cannot_be_used(home: Path, name: str, value: str, said: str) -> None:
+    """What shows only when the server starts is one line as well."""
+    env = {"TOKENBOOTH_SERVER__PORT": "0", f"TOKENBOOTH_{name}": value}
+    done = tokenbooth("serve", cwd=home, env=env)
+    assert (done.returncode in (1, 2), done.stderr.count("\n")) == (True, 1)
+    assert done.stderr.startswith(f"tokenbooth: {said}")
 
 
-def test_a_database_that_is_away(home: Path) -> None:
-    """A database that does not answer is a failure, said in one line."""
-    done = tokenbooth("audit", cwd=home, env={"TOKENBOOTH_STORE__URL": "postgresql://nobody@127.0.0.1:1/none"})
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
+@pytest.mark.parametrize(
+    "url", ["http://[::1", "http://h:99999/s3cret", "http://h /s3cret", "http://u:s3cret@h:p/", "http://"]
+)
+def test_a_node_that_is_no_address(home: Path, url: str) -> None:
+    """Its URL holds a key as a rule, so it is not shown."""
+    env = {"TOKENBOOTH_USDC": json.dumps({"rpc_url": url, "xpub": new_extended_public_key()})}
+    for command in ("serve", "doctor"):
+        done = tokenbooth(command, cwd=home, env=env)
+        assert done.returncode == 2
+        assert "rpc_url names no server" in done.stdout + done.stderr
+        assert "s3cret" not in done.stdout + done.stderr
 
 
 def test_migrate_twice(home: Path) -> None:

@@ -5,6 +5,7 @@ over. Only the commands import it.
 """
 
 import asyncio
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -43,7 +44,7 @@ class PlainRpc:
                 status, raw = answer.code, answer.read(MAX_ANSWER_BYTES)
         except TimeoutError:
             raise NodeError(NodeTrouble.TIMED_OUT, f"no answer to {method} within {self._timeout_s:g} s") from None
-        except (OSError, ValueError) as failure:
+        except (OSError, ValueError, http.client.HTTPException) as failure:
             # The failure's text may have the URL in it.
             raise NodeError(NodeTrouble.UNREACHABLE, f"{method}: {type(failure).__name__}") from None
         return result_of(method, 1, status, None, raw)
