@@ -137,6 +137,8 @@ def _admitted(keys: list[KeyState], number: int) -> Admitted:
         requests=None,
         tokens=None,
         token_entry=None,
+        at_risk_nano=None,
+        held_maximum=False,
     )
 
 
@@ -149,9 +151,8 @@ def _request(model: str) -> ChatRequest:
         text_bytes=4_000,
         parts_tokens=0,
         choices=1,
-        output_field=None,
+        ceiling_named=False,
         output_ceiling=1_000,
-        ceiling_lowered=False,
         floor_tokens=256,
         wants_usage=False,
     )

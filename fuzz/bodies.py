@@ -8,6 +8,7 @@ the choices, the images and the text that are sent are no more than what was pri
 import json
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from tests.support.catalog_samples import sample_model
@@ -108,7 +109,11 @@ def _check_request(request: PricedRequest) -> None:
         speech = request.speech(route.upstream.formats)
         if speech is not None:
             for ceiling in clamped:
-                _check_sent(speech, encode_fields(speech.upstream_fields(UPSTREAM_MODEL, ceiling)), ceiling)
+                _check_sent(
+                    speech,
+                    encode_fields(speech.upstream_fields(replace(route, model=UPSTREAM_MODEL), ceiling)),
+                    ceiling,
+                )
 
 
 def _check_sent(speech: Speech, sent: bytes, clamped: int | None) -> None:

@@ -38,6 +38,8 @@ _OUR_ACCOUNT: Final = re.compile(
     | \b(?:account|organi[sz]ation|workspace|subscription|api\ ?key)\ (?:\S+\ )?(?:is|has|was|does|must)\b
     | \b(?:organi[sz]ation|billing|quota|account)\ (?:deactivated|disabled|suspended|error|exceeded|inactive)
     | \bpayment\ (?:required|method|failed|overdue|is)\b | \bpurchase\ (?:\w+\ ){0,2}credits?\b
+    | \binsufficient_(?:balance|funds|quota|credits?)\b | \bbilling_(?:hard|limit|not)\w*
+    | \baccount_(?:deactivated|suspended)\b
     | \boverdue\b | \barrear(?:s|age)\b | \brecharge\b | \btop[ -]?up\b | \bspend(?:ing)?\ (?:limit|cap)\b
     | \bupgrade\ (?:to|your)\b | \bexceeded\ current\ quota\b | \bfree\ (?:tier|trial|quota)\b
     | \u4f59\u989d | \u6b20\u8d39 | \u5145\u503c | \u989d\u5ea6 | \u8d26\u6237 | \u8d26\u53f7
@@ -169,15 +171,18 @@ def _read(body: bytes) -> _ErrorBody:
 
 
 def _is_about_us(decoded: _ErrorBody) -> bool:
-    said = [decoded.message or "", str(decoded.code or "")]
+    said, codes = [decoded.message or ""], [decoded.code]
     match decoded.error:
         case _Error() as error:
-            said += [error.message, error.type or "", str(error.code or "")]
+            said.append(error.message)
+            codes += [error.type, error.code]
         case str() as text:
             said.append(text)
         case None:
             pass
-    return any(_OUR_ACCOUNT.search(_SEPARATORS.sub(" ", text[:_MAX_READ])) for text in said)
+    # A message may name a tool of the customer's; in a code the same words are the upstream's own.
+    said += [_SEPARATORS.sub(" ", str(code or "")) for code in codes]
+    return any(_OUR_ACCOUNT.search(text[:_MAX_READ]) for text in said)
 
 
 def _scrubbed(text: str, api_key: str | None) -> str:
