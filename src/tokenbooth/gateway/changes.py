@@ -1,6 +1,7 @@
 """Following the change sequence: what others committed becomes true in this process's memory, within 250 ms."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -8,9 +9,10 @@ import structlog
 from tokenbooth.clock import Clock
 from tokenbooth.errors import StoreUnavailable
 from tokenbooth.gateway.authenticate import Keyring
+from tokenbooth.gateway.flusher import Flusher
 from tokenbooth.gateway.state import States
 from tokenbooth.store import changes
-from tokenbooth.store.admission import load_account, load_key_row, load_subscription
+from tokenbooth.store.admission import load_account, load_key_row, load_subscription, reload
 from tokenbooth.store.changes import Change, ChangesForgotten, Topic
 from tokenbooth.store.engine import Store
 
@@ -23,11 +25,14 @@ _log = structlog.get_logger(__name__)
 class ChangeFeed:
     """Reads the change sequence and applies it to the states; `sync` does it now, `run` every 250 ms."""
 
-    def __init__(self, store: Store, clock: Clock, states: States, keyring: Keyring) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, states: States, keyring: Keyring, flusher: Callable[[], Flusher]
+    ) -> None:
         self._store = store
         self._clock = clock
         self._states = states
         self._keyring = keyring
+        self._flusher = flusher
         self._lock = asyncio.Lock()
         self.synced_at_us = clock.monotonic_us()
 
@@ -78,22 +83,27 @@ class ChangeFeed:
             self.synced_at_us = began_us
 
     async def _start_over(self) -> None:
-        """Forget everything and begin at the last change, once nothing is under way that the store does not know.
+        """Know everything anew, as of the last change, once the store has all charges so far.
+
+        Calls under way go on with what they hold: an open stream may take an hour, and nobody is admitted meanwhile.
 
         Raises:
-            StoreUnavailable: calls or charges are still under way; until they end nobody is admitted.
+            StoreUnavailable: charges are under way; until they are stored nobody is admitted.
         """
         self.synced_at_us = _NEVER_US
-        if self._states.is_busy():
-            raise StoreUnavailable("Changes were missed; waiting for the calls under way to end.")
+        states, flusher = self._states, self._flusher()
+        finished = flusher.finished
+        states.forget_idle()
+        reloaded = await self._store.read(reload, list(states.accounts), list(states.keys), list(states.subscriptions))
+        if flusher.waiting or flusher.finished != finished:
+            raise StoreUnavailable("Changes were missed; waiting for the charges under way to be stored.")
         _log.warning(
             "changes_forgotten",
             note="This process was cut off from the database for so long that changes were swept; it has loaded "
             "everything anew. Nothing is to be done.",
         )
-        self._states.clear()
+        states.take_over(reloaded)
         self._keyring.forget_unknown()
-        self._states.applied_seq = await self._store.read(changes.last_seq)
 
     async def _apply(self, change: Change) -> None:
         match change.topic:

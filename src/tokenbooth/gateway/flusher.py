@@ -92,6 +92,11 @@ class Flusher:
         """How many charges are not in the store yet."""
         return len(self._queue)
 
+    @property
+    def finished(self) -> int:
+        """How many charges there were since the start."""
+        return self._finished
+
     def has_room(self) -> bool:
         """Whether more charges may come."""
         return len(self._queue) < self._max_unflushed

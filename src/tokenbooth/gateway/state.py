@@ -15,7 +15,7 @@ from tokenbooth.domain.rates import RequestRate, TokenRate
 from tokenbooth.domain.subscriptions import SubscriptionTerms
 from tokenbooth.domain.windows import Window
 from tokenbooth.gateway.waiters import Waiters
-from tokenbooth.store.admission import KeyRow, LoadedKey, SubscriptionRow
+from tokenbooth.store.admission import KeyRow, LoadedKey, Reloaded, SubscriptionRow
 
 _WINDOWS_KEPT: Final = 4
 _LOOKED_AT: Final = 64
@@ -175,17 +175,41 @@ class States:
             self._drop(state)
         return state
 
-    def is_busy(self) -> bool:
-        """Whether any call is open, or any charge not in the store yet."""
-        return any(account.in_use for account in self.accounts.values())
-
-    def clear(self) -> None:
-        """Forget everything; what is asked for next is loaded anew."""
+    def forget_idle(self) -> None:
+        """Forget all accounts without a call under way; what is asked for next is loaded anew."""
         self._newest = None
-        self.by_digest.clear()
-        self.keys.clear()
-        self.accounts.clear()
-        self.subscriptions.clear()
+        for state in list(self.keys.values()):
+            if not state.account.in_use:
+                self._drop(state)
+        for account in list(self.accounts.values()):
+            if not account.in_use:
+                self._drop_account(account)
+
+    def take_over(self, reloaded: Reloaded) -> None:
+        """Take over what the store says of what is left; each charge so far has to be in the store.
+
+        What calls hold stays held. What was loaded while the store was asked is forgotten.
+        """
+        self.forget_idle()
+        for account in self.accounts.values():
+            row = reloaded.accounts.get(account.account_id)
+            if row is not None:
+                account.seq = reloaded.seq
+                account.suspended = row.suspended
+                account.credit.limit_nano = row.balance_nano + account.credit.spent_nano
+                account.waiters.wake()
+        for subscription_id, subscription in self.subscriptions.items():
+            if (terms := reloaded.subscriptions.get(subscription_id)) is not None:
+                subscription.refresh(terms)
+                subscription.waiters.wake()
+        for key_id, key in list(self.keys.items()):
+            if (limits := reloaded.keys.get(key_id)) is not None:
+                key.refresh(limits)
+            elif key_id in reloaded.keys:
+                self.forget_key(key_id)
+            else:
+                self._drop(key)
+        self.applied_seq = reloaded.seq
 
     def _make_room(self) -> None:
         """Drop what has been idle for long, when there is too much of it; never what was added just now."""
@@ -205,11 +229,14 @@ class States:
         self.by_digest.pop(state.digest, None)
         state.account.keys -= 1
 
+    def _drop_account(self, account: AccountState) -> None:
+        del self.accounts[account.account_id]
+        for subscription_id in account.subscriptions:
+            del self.subscriptions[subscription_id]
+
     def _drop_idle_account(self) -> None:
         for account in list(islice(self.accounts.values(), _LOOKED_AT)):
             if not account.keys and not account.in_use:
-                del self.accounts[account.account_id]
-                for subscription_id in account.subscriptions:
-                    del self.subscriptions[subscription_id]
+                self._drop_account(account)
                 return
             self.accounts.move_to_end(account.account_id)

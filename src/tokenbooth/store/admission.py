@@ -1,5 +1,6 @@
 """What the gateway reads to admit requests: a key with everything that decides about it, at one change number."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Row, Select, select
@@ -65,6 +66,26 @@ def load_key(conn: Connection, digest: bytes) -> tuple[int, LoadedKey | None]:
         return seq, None
     subscription = None if key.subscription_id is None else load_subscription(conn, key.subscription_id)
     return seq, LoadedKey(seq, key, account, subscription, spent_nano=balance_nano(conn, key_spend(key.key_id)))
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What was asked for anew, by its id, as of change number `seq`; None for what is gone."""
+
+    seq: int
+    accounts: Mapping[str, AccountRow | None]
+    keys: Mapping[str, KeyRow | None]
+    subscriptions: Mapping[str, SubscriptionRow | None]
+
+
+def reload(conn: Connection, accounts: Iterable[str], keys: Iterable[str], subscriptions: Iterable[str]) -> Reloaded:
+    """Read these accounts, keys and subscriptions once more, all at one change number."""
+    return Reloaded(
+        last_seq(conn),
+        {account_id: load_account(conn, account_id) for account_id in accounts},
+        {key_id: load_key_row(conn, key_id) for key_id in keys},
+        {subscription_id: load_subscription(conn, subscription_id) for subscription_id in subscriptions},
+    )
 
 
 def load_key_row(conn: Connection, key_id: str) -> KeyRow | None:
