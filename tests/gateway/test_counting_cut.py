@@ -162,7 +162,7 @@ class TestLearning:
         """A server that shows its reasoning has little that nobody saw."""
         estimates = Estimates()
         shown = {"choices": [{"index": 0, "delta": {"reasoning_content": "abcd" * 90}}]}
-        meter = heard(shown, word("abcd" * 10))
+        meter = heard(dict(shown), word("abcd" * 10))
         usage = Usage(10, 100, reasoning_tokens=90)
 
         learn_stream(Figures(estimates, "a"), request_of(reasoning=True), usage, meter)
