@@ -152,6 +152,24 @@ def test_a_terminated_service_lets_streams_end_and_settles(service: Service, dat
     store.close()
 
 
+def test_an_answer_that_was_read_on_when_the_kill_came_is_free(service: Service, database_url: str) -> None:
+    """P10: its client had left, nobody heard its end, and nothing of it is charged or held after the restart."""
+    store = open_store(database_url)
+    key = customer(service, store)
+    body = _body("[[write 200]] [[token-delay 0.05]]") | {"stream": True, "reasoning_effort": "low"}
+    with httpx.stream("POST", f"{service.base_url}/v1/chat/completions", headers=_headers(key), json=body) as response:
+        next(response.iter_raw())
+    # Long enough for a plain stream to have been stopped and charged.
+    time.sleep(0.5)
+    service.end(signal.SIGKILL)
+    service.start()
+    _assert_each_charged_once(store, Answers())
+    pool = httpx.get(f"{service.base_url}/v1/usage", headers=_headers(key)).json()["pool"]
+    assert store.read_now(lambda conn: conn.scalars(select(usage_events.c.request_id)).all()) == []
+    assert (pool["held"], Decimal(pool["available"])) == ("0.00", Decimal(100))
+    store.close()
+
+
 def _assert_each_charged_once(store: Store, answers: Answers) -> None:
     def charged(conn: Connection) -> dict[str, int]:
         rows = conn.execute(select(usage_events.c.request_id, usage_events.c.charged_nano))

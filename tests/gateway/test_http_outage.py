@@ -5,9 +5,11 @@ from pathlib import Path
 
 from sqlalchemy import Connection, func, select
 
-from tests.support.gateway_rig import JumpingClock, MoodyStore, Rig, eventually, prompt, run_rig
-from tokenbooth.domain.keys import KeyKind
+from tests.support.gateway_rig import CHAT, JumpingClock, MoodyStore, Rig, eventually, prompt, run_rig, with_routes
+from tests.support.scripted_upstream import DONE, Script, ScriptedUpstream, answer, chunk
+from tokenbooth.domain.keys import KeyKind, digest
 from tokenbooth.domain.ledger import credit_of
+from tokenbooth.domain.money import format_usd
 from tokenbooth.gateway.charge_files import DIRECTORY_NAME
 from tokenbooth.ids import new_key
 from tokenbooth.settings import GatewaySettings
@@ -19,6 +21,8 @@ from tokenbooth.store.ledger import balance_nano, grant
 from tokenbooth.store.processes import ClosedHow
 from tokenbooth.store.tables import api_keys, usage_events
 
+Scripts = tuple[ScriptedUpstream, str]
+USAGE = {"prompt_tokens": 100, "completion_tokens": 7}
 COST_NANO = 1_000 * 270 + 100 * 1_100
 CALL = prompt("[[usage prompt=1000 completion=100]]")
 
@@ -235,3 +239,50 @@ def test_changes_that_were_swept_unseen_are_not_missed(rig: Rig) -> None:
     eventually(lambda: rig.post(poor, CALL).status_code == 200)
     rig.on_loop(rig.gateway.settled())
     assert balance(rig, other) == 10**9 - COST_NANO
+
+
+def test_an_open_stream_keeps_nobody_out_when_changes_were_swept(
+    scripts: Scripts, moody: MoodyStore, tmp_path: Path
+) -> None:
+    """An hour's outage while a stream is open: others are admitted at once, the stream is charged, money is exact."""
+    upstream, url = scripts
+    script = Script(
+        (chunk(), chunk("abcd"), chunk(finish=True), chunk(usage=USAGE, choices=False), DONE), pause_before=2
+    )
+    quick = Script((answer(usage=USAGE),), content_type="application/json")
+    with run_rig(moody, tmp_path, change_catalog=lambda catalog: with_routes(catalog, url)) as rig:
+        account, other = rig.account("0.02"), rig.account()
+        key, deleted, poor = rig.credit_key(account), rig.credit_key(account), rig.credit_key(other)
+        assert rig.post(deleted, prompt(upstream.add(quick))).status_code == 200
+        headers = {"authorization": f"Bearer {key}"}
+        with rig.http.stream("POST", CHAT, json=prompt(upstream.add(script), stream=True), headers=headers) as stream:
+            parts = stream.iter_text()
+            next(parts)
+            held_nano = rig.gateway.held_nano(account)
+            now_us = rig.clock.now_us()
+
+            def change_and_sweep(conn: Connection) -> None:
+                key_id = conn.scalars(select(api_keys.c.id).where(api_keys.c.digest == digest(deleted))).one()
+                delete_api_key(conn, account, key_id, actor="test", now_us=now_us)
+                for who in (account, other):
+                    grant(
+                        conn, account_id=who, amount_nano=10**7, reference=f"late {who}", reason="test", now_us=now_us
+                    )
+                forget_before(conn, now_us + 1)
+
+            rig.store.write_now(change_and_sweep)
+            rig.on_loop(rig.gateway.settled())
+            rig.sync()
+            assert rig.post(poor, prompt(upstream.add(quick))).status_code == 200
+            assert rig.post(deleted, prompt(upstream.add(quick))).status_code == 401
+            # The open stream holds what it held, and what is free was counted anew.
+            assert rig.gateway.held_nano(account) == held_nano > 0
+            pool = rig.usage(key)
+            script.proceed.set()
+            assert "[DONE]" in "".join(parts)
+        spent_nano = 2 * (100 * 270 + 7 * 1_100)
+        rig.on_loop(rig.gateway.settled())
+        assert pool["available"] == format_usd(3 * 10**7 - spent_nano // 2 - held_nano)
+        assert balance(rig, account) == 3 * 10**7 - spent_nano
+        assert rig.gateway.held_nano(account) == 0
+        assert rig.usage(key)["available"] == format_usd(3 * 10**7 - spent_nano)

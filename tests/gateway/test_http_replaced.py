@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, select, update
 from tests.support.gateway_rig import MoodyStore, Rig, eventually, prompt, run_rig
 from tokenbooth.domain.charges import Charge
 from tokenbooth.domain.ledger import UNCOLLECTED, credit_of, key_spend
-from tokenbooth.gateway.charge_log import DIRECTORY_NAME
+from tokenbooth.gateway.charge_files import DIRECTORY_NAME
 from tokenbooth.store import changes, processes
 from tokenbooth.store.accounts import suspend
 from tokenbooth.store.audit import audit

@@ -157,7 +157,7 @@ def test_no_answer_is_lost_to_time_outs(tmp_path: Path) -> None:
             script = late(stream=False)
             body = prompt(scripts.add(script), max_tokens=OUTPUT_TOKENS)
             with ThreadPoolExecutor(20) as pool:
-                statuses = list(pool.map(lambda _, body=body: rig.post(key, body).status_code, range(20)))  # type: ignore[misc]
+                statuses = list(pool.map(lambda _, body=body: rig.post(key, body).status_code, range(20)))
             assert set(statuses) <= {504, 429, 402}
             script.proceed.set()
             eventually(lambda: rig.gateway.held_nano(account) == 0)

@@ -181,6 +181,47 @@ async def test_silence_before_the_first_byte_is_a_timeout() -> None:
             await ask(upstreams, at(server))
 
 
+@pytest.mark.parametrize("head", [b"", CHUNKED], ids=["before the head", "behind the head"])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_answer_that_is_late_can_be_waited_for(head: bytes, stream: bool) -> None:
+    """The connection outlives the time-out before the first byte, and nothing of what comes then is missed."""
+    proceed = asyncio.Event()
+
+    async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(head)
+        await proceed.wait()
+        writer.write((b"" if head else CHUNKED) + b"2\r\n{}\r\n0\r\n\r\n")
+
+    async with raw_server(late) as server, client(QUICK) as upstreams:
+        call = call_to(upstreams, at(server), stream=stream)
+        with pytest.raises(UpstreamTimedOut):
+            await _answer_of(call, stream=stream)
+        assert call.is_alive
+        proceed.set()
+        await call.wait_on(5)
+        pieces: list[bytes] = []
+        await call.each(gather(pieces))
+        assert (call.status, b"".join(pieces)) == (200, b"{}")
+        call.end()
+
+
+async def _answer_of(call: UpstreamCall, *, stream: bool) -> None:
+    await call.begin()
+    await (call.each(lambda _: True) if stream else call.read())
+
+
+async def test_waiting_on_has_an_end_too() -> None:
+    """A second time-out; and a call that was given up is not alive."""
+    async with raw_server(says(b"")) as server, client(QUICK) as upstreams:
+        call = call_to(upstreams, at(server))
+        for wait in (call.begin(), call.wait_on(0.1)):
+            with pytest.raises(UpstreamTimedOut):
+                await wait
+        call.end()
+        assert not call.is_alive
+
+
 async def test_silence_in_the_middle_is_a_timeout() -> None:
     """The time between two parts is bounded, for a whole answer and for a stream."""
     async with raw_server(says(CHUNKED + b"1\r\nx\r\n")) as server, client(QUICK) as upstreams:
@@ -567,3 +608,33 @@ async def test_a_proxied_call_can_be_interrupted_and_fails_like_others(monkeypat
 async def _stream(call: UpstreamCall) -> None:
     await call.begin()
     await call.each(lambda _: True)
+
+
+async def test_a_late_answer_through_a_proxy_can_be_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As without one: what was sent goes on when the time is over; one that is given up leaves nothing behind."""
+    proceed = asyncio.Event()
+
+    async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        await proceed.wait()
+        writer.write(OK)
+
+    async with forward_proxy() as (_, url), raw_server(late, says(b"")) as server:
+        monkeypatch.setenv("HTTP_PROXY", url)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        upstreams = ProxiedUpstreams(QUICK)
+        call = call_to(upstreams, at(server))
+        with pytest.raises(UpstreamTimedOut):
+            await call.begin()
+        assert call.is_alive
+        proceed.set()
+        await call.wait_on(5)
+        assert (call.status, await call.read()) == (200, b"{}")
+        call.end()
+        call = call_to(upstreams, at(server))
+        with pytest.raises(UpstreamTimedOut):
+            await call.begin()
+        call.end()
+        assert not call.is_alive
+        await upstreams.close()

@@ -215,7 +215,6 @@ class Admission:
             await pool.waiters.wait(left_us / 1_000_000)
             # While it waited the key may have ended, or the window.
             self.check_access(key)
-            _refuse_forgotten(key)
             pool = await self.pool(key)
 
     def admit_now(
@@ -303,7 +302,6 @@ class Admission:
         assert subscription is not None  # credit is always known
         plan, window = self._window_now(subscription)
         await self._load_window(subscription, window)
-        _refuse_forgotten(key)
         return _window_pool(key, subscription, plan, window)
 
     def _window_now(self, subscription: SubscriptionState) -> tuple[Plan, Window]:
@@ -335,12 +333,6 @@ class Admission:
             return insufficient_credits(funds, floor_nano)
         wait_us = max(pool.window.end_us - self._clock.now_us(), 1)
         return budget_exceeded(funds, pool.plan.window, iso_ms(pool.window.end_us), wait_us)
-
-
-def _refuse_forgotten(key: KeyState) -> None:
-    """Refuse a call that waited while everything was forgotten: the store may know of its key's end."""
-    if key.account.forgotten:
-        raise unavailable()
 
 
 def rates_of(key: KeyState) -> tuple[RequestRate | None, TokenRate | None, str]:

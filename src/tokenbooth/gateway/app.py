@@ -104,7 +104,7 @@ class Gateway:
         self._routing = Routing(rest_rules(settings), clock, rng)
         self._states = States(MAX_KEYS)
         self._keyring = Keyring(store, self._states)
-        self._feed = ChangeFeed(store, clock, self._states, self._keyring, settled=self.settled)
+        self._feed = ChangeFeed(store, clock, self._states, self._keyring, lambda: self._flusher)
         self._process = Registration(
             store=store,
             clock=clock,

@@ -69,14 +69,10 @@ class Keyring:
         try:
             for _ in range(_LOAD_TRIES):
                 self.look_ups += 1
-                times_forgotten = self._states.times_forgotten
+                times_reloaded = self._states.times_reloaded
                 seq, loaded = await self._store.read(load_key, key_digest)
                 # A look-up from before a change that is applied already would bring back what the change ended.
-                if seq >= self._states.applied_seq and times_forgotten == self._states.times_forgotten:
-                    if loaded is not None and self._states.is_ending(loaded.account.account_id):
-                        raise unavailable()
-                    if loaded is not None and self._states.has_ended(loaded.account.account_id):
-                        continue
+                if seq >= self._states.applied_seq and times_reloaded == self._states.times_reloaded:
                     return self._take(key_digest, loaded)
         except StoreUnavailable as failure:
             raise unavailable() from failure

@@ -1,16 +1,17 @@
 """Following the change sequence: what others committed becomes true in this process's memory, within 250 ms."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final
 
 import structlog
 
 from tokenbooth.clock import Clock
 from tokenbooth.gateway.authenticate import Keyring
+from tokenbooth.gateway.flusher import Flusher
 from tokenbooth.gateway.state import States
 from tokenbooth.store import changes
-from tokenbooth.store.admission import load_account, load_key_row, load_subscription
+from tokenbooth.store.admission import load_account, load_key_row, load_subscription, reload
 from tokenbooth.store.changes import Change, ChangesForgotten, DatabaseWentBack, Topic
 from tokenbooth.store.engine import Store
 
@@ -24,17 +25,17 @@ class ChangeFeed:
     """Reads the change sequence and applies it to the states; `sync` does it now, `run` every 250 ms."""
 
     def __init__(
-        self, store: Store, clock: Clock, states: States, keyring: Keyring, *, settled: Callable[[], Awaitable[None]]
+        self, store: Store, clock: Clock, states: States, keyring: Keyring, flusher: Callable[[], Flusher]
     ) -> None:
         """Args:
         store, clock, states, keyring: what it works with.
-        settled: waits, not for long, until the charges so far are in the store.
+        flusher: gives what brings charges to the store.
         """
         self._store = store
         self._clock = clock
         self._states = states
         self._keyring = keyring
-        self._settled = settled
+        self._flusher = flusher
         self._lock = asyncio.Lock()
         self._distrusted = False
         self._went_back_at_us = -_SAME_FAIL_OVER_US
@@ -124,13 +125,23 @@ class ChangeFeed:
         )
 
     async def _start_over(self) -> None:
-        """Forget everything, and begin at the last change."""
-        # An account whose charges are not stored can't be loaded anew.
-        await self._settled()
-        position = await self._store.read(changes.last)
-        self._states.forget_all()
+        """Know everything anew, as of the last change.
+
+        Calls under way go on with what they hold, and others are admitted: an open stream may take an hour.
+
+        Raises:
+            StoreUnavailable: the store does not answer; what is remembered stays.
+        """
+        states, flusher = self._states, self._flusher()
+        states.forget_idle()
+        # Nothing is stored meanwhile, so that what waits is just what the store does not know.
+        async with flusher.storing:
+            waiting = [charge.request_id for charge in flusher.waiting_charges()]
+            reloaded = await self._store.read(
+                reload, list(states.accounts), list(states.keys), list(states.subscriptions), waiting
+            )
+            states.take_over(reloaded, flusher.waiting_charges())
         self._keyring.forget_unknown()
-        self._states.applied_seq, self._states.applied_id = position.seq, position.id
         self._distrusted = False
 
     async def _apply(self, change: Change) -> None:

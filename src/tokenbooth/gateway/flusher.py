@@ -6,7 +6,7 @@ Never compiled: the compiler loses an exception that is being handled over an `a
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby, islice
 from operator import attrgetter
@@ -67,6 +67,7 @@ class Flusher:
 
     Attributes:
         refused: how many charges were set aside because the store does not take them.
+        storing: held while charges go to the store; who holds it keeps what waits as it is, but for what is added.
     """
 
     def __init__(
@@ -107,11 +108,16 @@ class Flusher:
         self._died_at_us: deque[int] = deque(maxlen=_DEATHS_OF_A_CHARGE)
         self._poisoned = False
         self.refused = 0
+        self.storing = asyncio.Lock()
 
     @property
     def waiting(self) -> int:
         """How many charges are not in the store yet."""
         return len(self._queue)
+
+    def waiting_charges(self) -> Iterator[Charge]:
+        """The charges that are not in the store yet, or that it has not confirmed, oldest first."""
+        return (item.charge for item in self._queue)
 
     def has_room(self) -> bool:
         """Whether more charges may come."""
@@ -196,34 +202,46 @@ class Flusher:
         """Flush until so many charges of all that were ever finished are in the store."""
         retry_s = _RETRY_FIRST_S
         while self._queue and self._flushed < until:
-            batch = list(islice(self._queue, 1 if self._suspects else self._batch_limit))
-            self._in_flight = len(batch)
-            limits = _new_limits(batch)
             try:
-                applied = await self._store.write(
-                    book,
-                    [item.charge for item in batch],
-                    epoch=self._process.epoch,
-                    limits_nano=limits,
-                    budgets_nano=self._budgets_nano(),
-                    now_us=self._clock.now_us(),
-                )
+                async with self.storing:
+                    await self._store_batch()
             except StoreUnavailable as failure:
                 self._tell_away(failure)
                 await asyncio.sleep(retry_s)
                 retry_s = min(retry_s * 2, _RETRY_MOST_S)
-                continue
-            except Exception as failure:
-                self._isolate(batch, failure)
-                continue
-            self._tell_back()
-            if limits:
-                _noted(batch, limits)
-            if applied.late:
-                self._process.fence()
-            self._committed(batch, applied)
-            retry_s = _RETRY_FIRST_S
-            self._batch_limit = _BATCH_MAX
+            else:
+                retry_s = _RETRY_FIRST_S
+
+    async def _store_batch(self) -> None:
+        """Store what waits, or the first part of it; what the store refuses is set aside.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        batch = list(islice(self._queue, 1 if self._suspects else self._batch_limit))
+        self._in_flight = len(batch)
+        limits = _new_limits(batch)
+        try:
+            applied = await self._store.write(
+                book,
+                [item.charge for item in batch],
+                epoch=self._process.epoch,
+                limits_nano=limits,
+                budgets_nano=self._budgets_nano(),
+                now_us=self._clock.now_us(),
+            )
+        except StoreUnavailable:
+            raise
+        except Exception as failure:
+            self._isolate(batch, failure)
+            return
+        self._tell_back()
+        if limits:
+            _noted(batch, limits)
+        if applied.late:
+            self._process.fence()
+        self._committed(batch, applied)
+        self._batch_limit = _BATCH_MAX
 
     def _committed(self, batch: list[Unflushed], applied: Applied) -> None:
         if applied.short_nano:

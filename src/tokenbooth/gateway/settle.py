@@ -98,7 +98,9 @@ class Settler:
         settlement = settle(admitted.hold, cost)
         if settlement is None:
             return 0
-        self._correct_rate(admitted, usage)
+        if admitted.token_entry is not None and admitted.tokens is not None:
+            used = 0 if terms is _NOTHING else usage.prompt_tokens + usage.completion_tokens
+            admitted.tokens.correct(admitted.token_entry, used, self._clock.monotonic_us())
         admitted.pool.waiters.wake()
         request = admitted.request
         rates = price.rates_for(usage.prompt_tokens)
@@ -144,12 +146,6 @@ class Settler:
         if admitted.token_entry is not None and admitted.tokens is not None:
             admitted.tokens.correct(admitted.token_entry, 0, self._clock.monotonic_us())
         admitted.pool.waiters.wake()
-
-    def _correct_rate(self, admitted: Admitted, usage: Usage) -> None:
-        if admitted.token_entry is None or admitted.tokens is None:
-            return
-        used = usage.prompt_tokens + usage.completion_tokens
-        admitted.tokens.correct(admitted.token_entry, used, self._clock.monotonic_us())
 
     def _record(self, charge: Charge, admitted: Admitted) -> None:
         segment, was_full = None, self._charge_log.is_full

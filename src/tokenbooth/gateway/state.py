@@ -6,16 +6,18 @@ never dropped and never loaded again.
 """
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
 from tokenbooth.domain.allowance import Allowance
+from tokenbooth.domain.charges import Charge, PoolKind
 from tokenbooth.domain.rates import RequestRate, TokenRate
 from tokenbooth.domain.subscriptions import SubscriptionTerms
 from tokenbooth.domain.windows import Window
 from tokenbooth.gateway.waiters import Waiters
-from tokenbooth.store.admission import NEVER_US, KeyRow, LoadedKey, SubscriptionRow
+from tokenbooth.store.admission import NEVER_US, KeyRow, LoadedKey, Reloaded, SubscriptionRow
 
 _WINDOWS_KEPT: Final = 4
 _LOOKED_AT: Final = 64
@@ -30,7 +32,6 @@ class AccountState:
         subscriptions: the ids of its subscriptions in memory.
         keys: how many keys in memory belong to it.
         in_use: open requests plus charges that are not in the store yet.
-        forgotten: whether the store has to be asked again before anything more is admitted; see `States.forget_all`.
         unproven_calls: open calls whose ceiling nobody has seen kept yet.
         draining: answers that are read on although nobody waits for them.
     """
@@ -43,7 +44,6 @@ class AccountState:
     subscriptions: set[str] = field(default_factory=set)
     keys: int = 0
     in_use: int = 0
-    forgotten: bool = False
     unproven_calls: int = 0
     draining: int = 0
 
@@ -130,17 +130,15 @@ class States:
 
     Attributes:
         applied_seq, applied_id: the last change that is applied.
-        times_forgotten: how often everything was forgotten.
+        times_reloaded: how often everything was loaded anew.
     """
 
     def __init__(self, max_keys: int) -> None:
         self._max_keys = max_keys
         self._newest: KeyState | None = None
-        # Forgotten accounts whose calls are not over, or whose charges are not stored.
-        self._ending: dict[str, AccountState] = {}
         self.applied_seq = 0
         self.applied_id: str | None = None
-        self.times_forgotten = 0
+        self.times_reloaded = 0
         self.by_digest: OrderedDict[bytes, KeyState] = OrderedDict()
         self.keys: dict[str, KeyState] = {}
         self.accounts: OrderedDict[str, AccountState] = OrderedDict()
@@ -200,37 +198,57 @@ class States:
             self._drop(state)
         return state
 
-    def forget_all(self) -> None:
-        """Forget everything; what is asked for next is loaded anew.
-
-        An account with calls or charges under way goes on in what it has, admits nothing more, and is loaded again when
-        all of that is in the store: until then the store does not know what it spent.
-        """
-        self.times_forgotten += 1
-        known = self._ending | self.accounts
-        self._ending = {account_id: account for account_id, account in known.items() if account.in_use}
-        for account in self._ending.values():
-            account.forgotten = True
-            account.waiters.wake()
+    def forget_idle(self) -> None:
+        """Forget all accounts without a call under way; what is asked for next is loaded anew."""
         self._newest = None
-        self.by_digest.clear()
-        self.keys.clear()
-        self.accounts.clear()
-        self.subscriptions.clear()
+        for state in list(self.keys.values()):
+            if not state.account.in_use:
+                self._drop(state)
+        for account in list(self.accounts.values()):
+            if not account.in_use:
+                self._drop_account(account)
 
-    def is_ending(self, account_id: str) -> bool:
-        """Whether a forgotten account has calls or charges under way."""
-        ending = self._ending.get(account_id)
-        return ending is not None and ending.in_use > 0
+    def take_over(self, reloaded: Reloaded, waiting: Iterable[Charge]) -> None:
+        """Take over what the store says of what is left.
 
-    def has_ended(self, account_id: str) -> bool:
-        """Whether a forgotten account had them when it was asked last: what was read then may lack its charges."""
-        return self._ending.pop(account_id, None) is not None
+        What calls hold stays held, and what was charged of credit and is not stored stays spent. Windows and caps are
+        spent by this process alone, so it knows them best. What was loaded while the store was asked is forgotten.
+
+        Args:
+            reloaded: what the store says.
+            waiting: the charges that were not stored when it was asked, and those that came since.
+        """
+        self.forget_idle()
+        self.times_reloaded += 1
+        unstored_nano: dict[str, int] = {}
+        for charge in waiting:
+            if charge.pool is PoolKind.CREDIT and charge.request_id not in reloaded.stored:
+                unstored_nano[charge.account_id] = unstored_nano.get(charge.account_id, 0) + charge.charged_nano
+        for account in self.accounts.values():
+            if (row := reloaded.accounts.get(account.account_id)) is None:
+                continue
+            account.seq = reloaded.position.seq
+            account.suspended = row.suspended
+            left_nano = row.balance_nano - unstored_nano.get(account.account_id, 0)
+            account.credit.limit_nano = account.credit.spent_nano + left_nano
+            account.waiters.wake()
+        for subscription_id, subscription in self.subscriptions.items():
+            if (terms := reloaded.subscriptions.get(subscription_id)) is not None:
+                subscription.refresh(terms)
+                subscription.waiters.wake()
+        for key_id, key in list(self.keys.items()):
+            if (limits := reloaded.keys.get(key_id)) is not None:
+                key.refresh(limits)
+            elif key_id in reloaded.keys:
+                self.forget_key(key_id)
+            else:
+                self._drop(key)
+        self.applied_seq, self.applied_id = reloaded.position.seq, reloaded.position.id
 
     def held_nano(self, account_id: str) -> int:
         """What calls under way hold of an account's credit, in nano-USD."""
-        known = (self.accounts.get(account_id), self._ending.get(account_id))
-        return sum(account.credit.held_nano for account in known if account is not None)
+        account = self.accounts.get(account_id)
+        return 0 if account is None else account.credit.held_nano
 
     def _make_room(self) -> None:
         """Drop what has been idle for long, when there is too much of it; never what was added just now."""
@@ -250,12 +268,15 @@ class States:
         self.by_digest.pop(state.digest, None)
         state.account.keys -= 1
 
+    def _drop_account(self, account: AccountState) -> None:
+        del self.accounts[account.account_id]
+        for subscription_id in account.subscriptions:
+            del self.subscriptions[subscription_id]
+
     def _drop_idle_account(self) -> None:
         for account in list(islice(self.accounts.values(), _LOOKED_AT)):
             if not account.keys and not account.in_use:
-                del self.accounts[account.account_id]
-                for subscription_id in account.subscriptions:
-                    del self.subscriptions[subscription_id]
+                self._drop_account(account)
                 return
             self.accounts.move_to_end(account.account_id)
 

@@ -1,5 +1,6 @@
 """What the gateway reads to admit requests: a key with everything that decides about it, at one change number."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -7,9 +8,10 @@ from sqlalchemy import Connection, Row, Select, select
 
 from tokenbooth.domain.ledger import credit_of, key_spend
 from tokenbooth.domain.subscriptions import SubscriptionStatus, SubscriptionTerms
-from tokenbooth.store.changes import last_seq
+from tokenbooth.store.changes import Position, last, last_seq
 from tokenbooth.store.ledger import balance_nano
 from tokenbooth.store.plan_rows import state_of
+from tokenbooth.store.settlement import stored_requests
 from tokenbooth.store.tables import accounts, api_keys, subscriptions
 from tokenbooth.store.window_spend import window_spent_nano
 
@@ -72,6 +74,39 @@ def load_key(conn: Connection, digest: bytes) -> tuple[int, LoadedKey | None]:
         return seq, None
     subscription = None if key.subscription_id is None else load_subscription(conn, key.subscription_id)
     return seq, LoadedKey(seq, key, account, subscription, spent_nano=balance_nano(conn, key_spend(key.key_id)))
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What was asked for anew, by its id, as of one change; None for what is gone.
+
+    Attributes:
+        position: that change.
+        stored: those of the named requests whose charges are stored.
+    """
+
+    position: Position
+    accounts: Mapping[str, AccountRow | None]
+    keys: Mapping[str, KeyRow | None]
+    subscriptions: Mapping[str, SubscriptionRow | None]
+    stored: frozenset[str]
+
+
+def reload(
+    conn: Connection,
+    accounts: Iterable[str],
+    keys: Iterable[str],
+    subscriptions: Iterable[str],
+    requests: Iterable[str],
+) -> Reloaded:
+    """Read these accounts, keys and subscriptions once more, and which of these requests are charged, at one change."""
+    return Reloaded(
+        last(conn),
+        {account_id: load_account(conn, account_id) for account_id in accounts},
+        {key_id: load_key_row(conn, key_id) for key_id in keys},
+        {subscription_id: load_subscription(conn, subscription_id) for subscription_id in subscriptions},
+        stored_requests(conn, requests),
+    )
 
 
 def load_key_row(conn: Connection, key_id: str) -> KeyRow | None:

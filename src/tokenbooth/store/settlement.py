@@ -178,9 +178,14 @@ def _apply(conn: Connection, charges: Sequence[Charge], left: _LeftNano, now_us:
     return Applied(fresh=len(fresh), short_nano=short_nano)
 
 
+def stored_requests(conn: Connection, request_ids: Iterable[str]) -> frozenset[str]:
+    """Those of the requests whose charges are in the store."""
+    return frozenset(request_id for (request_id,) in _KNOWN.find(conn, [*request_ids]))
+
+
 def _not_applied(conn: Connection, charges: Sequence[Charge]) -> list[Charge]:
     by_id = {charge.request_id: charge for charge in charges}
-    for (request_id,) in _KNOWN.find(conn, [*by_id]):
+    for request_id in stored_requests(conn, by_id):
         del by_id[request_id]
     return [*by_id.values()]
 
