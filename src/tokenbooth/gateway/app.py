@@ -33,6 +33,7 @@ from tokenbooth.gateway.prompt_ratio import PromptRatios
 from tokenbooth.gateway.refusals import Category, Refusal, no_room_for_body, too_many_requests, unavailable
 from tokenbooth.gateway.registration import Registration
 from tokenbooth.gateway.relay import Relay
+from tokenbooth.gateway.revocations import Revocations
 from tokenbooth.gateway.routing import Routing, rest_rules
 from tokenbooth.gateway.settle import Settler
 from tokenbooth.gateway.state import KeyState, States
@@ -89,7 +90,8 @@ class Gateway:
         self._routing = Routing(rest_rules(settings), clock, rng)
         self._states = States(MAX_KEYS)
         self._keyring = Keyring(store, self._states)
-        self._feed = ChangeFeed(store, clock, self._states, self._keyring, settled=self.settled)
+        self._revocations = Revocations(store, clock, data_dir)
+        self._feed = ChangeFeed(store, clock, self._states, self._keyring, self._revocations, settled=self.settled)
         self._process = Registration(
             store=store,
             clock=clock,
@@ -164,7 +166,7 @@ class Gateway:
         self._loop = asyncio.get_running_loop()
         self._lock = DirectoryLock(self._data_dir)
         try:
-            await self._process.begin(self._replay)
+            await self._process.begin(self._prepare)
         except BaseException:
             self._lock.release()
             raise
@@ -408,6 +410,10 @@ class Gateway:
             refusal.extra_lines = b"allow: %b\r\n" % allowed.encode()
             return refusal
         return Refusal(404, Category.NOT_FOUND, "not_found", f"There is no {call.http.method} {call.path[:200]}.")
+
+    async def _prepare(self) -> None:
+        await self._replay()
+        await self._revocations.enforce()
 
     async def _replay(self) -> None:
         left = await asyncio.to_thread(read_back, self._data_dir)
