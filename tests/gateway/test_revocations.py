@@ -25,9 +25,9 @@ def store(tmp_path: Path) -> Iterator[Store]:
     opened.close()
 
 
-def delete(store: Store, customer: Customer) -> None:
+def delete(store: Store, customer: Customer, *, now_us: int = 1) -> None:
     """Delete a customer's key."""
-    store.write_now(delete_management_key, customer.account_id, customer.key_id, actor="test", now_us=1)
+    store.write_now(delete_management_key, customer.account_id, customer.key_id, actor="test", now_us=now_us)
 
 
 def revive(store: Store) -> None:
@@ -56,6 +56,22 @@ async def test_only_deleted_keys_are_listed(store: Store, tmp_path: Path) -> Non
     assert [is_alive(store, customer) for customer in (one, two)] == [False, True]
 
 
+async def test_what_was_deleted_before_there_was_a_list_is_listed(store: Store, tmp_path: Path) -> None:
+    """And what another server deleted meanwhile: each once, however often the server starts."""
+    clock = FakeClock()
+    one, two = (new_customer(store, now_us=1, email=f"{name}@example.com") for name in "ab")
+    delete(store, one, now_us=clock.now_us())
+    await Revocations(store, clock, tmp_path).enforce()
+    delete(store, two, now_us=clock.now_us())
+    for _ in range(2):
+        await Revocations(store, clock, tmp_path).enforce()
+    lines = (tmp_path / FILE_NAME).read_text().splitlines()
+    assert [line.split()[2] for line in lines] == [one.key_id, two.key_id]
+    revive(store)
+    await Revocations(store, clock, tmp_path).enforce()
+    assert [is_alive(store, customer) for customer in (one, two)] == [False, False]
+
+
 async def test_a_damaged_list_is_read_as_far_as_it_can_be(store: Store, tmp_path: Path) -> None:
     """A line that was cut off, or is none, is dropped; the others count."""
     clock = FakeClock()
@@ -75,7 +91,7 @@ async def test_a_full_disk_stops_no_deletion(store: Store, tmp_path: Path) -> No
     (tmp_path / FILE_NAME).mkdir()
     with capture_logs() as logged:
         await Revocations(store, FakeClock(), tmp_path).note(Topic.MANAGEMENT_KEY, customer.key_id)
-    assert [(line["event"], line["key_id"]) for line in logged] == [("deleted_key_not_listed", customer.key_id)]
+    assert [(line["event"], line["key_ids"]) for line in logged] == [("deleted_keys_not_listed", [customer.key_id])]
 
 
 async def test_the_list_forgets_what_no_backup_has(store: Store, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ Never compiled: the compiler loses an exception that is being handled over an `a
 import asyncio
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -22,9 +23,22 @@ from tokenbooth.store.engine import Store
 FILE_NAME: Final = "deleted-keys"
 KEEP_US: Final = 400 * 86_400 * 1_000_000
 """How long a deletion is listed: as long as anybody would keep a backup that is put in place."""
+_OVERLAP_US: Final = 86_400 * 1_000_000
 _IDS_AT_ONCE: Final = 500
+_SHOWN_IDS: Final = 10
 _TOPICS: Final = (Topic.API_KEY, Topic.MANAGEMENT_KEY)
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Deletion:
+    at_us: int
+    topic: Topic
+    key_id: str
+
+    def __str__(self) -> str:
+        """The line."""
+        return f"{self.at_us} {self.topic} {self.key_id}\n"
 
 
 class Revocations:
@@ -41,21 +55,25 @@ class Revocations:
         Raises:
             StoreUnavailable: the store does not answer.
         """
-        if not await self._store.read(revocations.is_deleted, topic, key_id):
-            return
+        if await self._store.read(revocations.is_deleted, topic, key_id):
+            await self._list(topic, [key_id])
+
+    async def _list(self, topic: Topic, key_ids: list[str]) -> None:
+        now_us = self._clock.now_us()
+        text = "".join(str(_Deletion(now_us, topic, key_id)) for key_id in key_ids)
         try:
-            await asyncio.to_thread(self._append, f"{self._clock.now_us()} {topic} {key_id}\n")
+            await asyncio.to_thread(self._append, text)
         except OSError as failure:
-            # The key is deleted all the same; changes behind this one must not wait for a full disk.
+            # The keys are deleted all the same; changes behind these must not wait for a full disk.
             _log.error(
-                "deleted_key_not_listed",
-                key_id=key_id,
+                "deleted_keys_not_listed",
+                key_ids=key_ids[:_SHOWN_IDS],
                 error=failure.strerror,
-                note="The key is deleted, but a backup that is put in place would revive it. Free disk space.",
+                note="These keys are deleted, but a backup that is put in place would revive them. Free disk space.",
             )
 
     async def enforce(self) -> None:
-        """Delete again what is listed and alive: the database is an earlier state of itself.
+        """Delete again what is listed and alive, as the database is an earlier state of itself; list what is not yet.
 
         Raises:
             StoreUnavailable: the store does not answer.
@@ -63,10 +81,12 @@ class Revocations:
         listed = await asyncio.to_thread(self._read)
         revived = 0
         for topic in _TOPICS:
-            for key_ids in _batches(listed.get(topic, [])):
+            known = {deletion.key_id: deletion.at_us for deletion in listed if deletion.topic == topic}
+            for key_ids in _batches([*known]):
                 revived += await self._store.write(
                     revocations.delete_again, topic, key_ids, now_us=self._clock.now_us()
                 )
+            await self._list_others(topic, known)
         if revived:
             _log.warning(
                 "keys_deleted_again",
@@ -75,25 +95,30 @@ class Revocations:
                 "see the audit log. Look through suspended accounts and changed passwords of the time in between.",
             )
 
-    def _append(self, line: str) -> None:
+    async def _list_others(self, topic: Topic, known: dict[str, int]) -> None:
+        """List what was deleted while no server on this directory looked: before there was a list, or elsewhere."""
+        oldest_us = self._clock.now_us() - KEEP_US
+        since_us = max([oldest_us, *(at_us - _OVERLAP_US for at_us in known.values())])
+        deleted = await self._store.read(revocations.deleted_since, topic, since_us)
+        if others := [key_id for key_id in deleted if key_id not in known]:
+            await self._list(topic, others)
+
+    def _append(self, text: str) -> None:
         with open(self._path, "a", encoding="ascii", opener=_private) as out:
-            out.write(line)
+            out.write(text)
             out.flush()
             os.fsync(out.fileno())
 
-    def _read(self) -> dict[str, list[str]]:
-        """The listed ids by kind; what is listed for too long, or unreadable, is dropped from the file as well."""
+    def _read(self) -> list[_Deletion]:
+        """The listed deletions; what is listed for too long, or unreadable, is dropped from the file as well."""
         if not self._path.exists():
-            return {}
+            return []
         oldest_us = self._clock.now_us() - KEEP_US
-        kept = [line for line in _lines(self._path) if line[0] >= oldest_us]
-        text = "".join(f"{at_us} {topic} {key_id}\n" for at_us, topic, key_id in kept)
+        kept = [deletion for deletion in _deletions(self._path) if deletion.at_us >= oldest_us]
+        text = "".join(map(str, kept))
         if self._path.stat().st_size != len(text):
             self._replace(text)
-        listed: dict[str, list[str]] = {}
-        for _, topic, key_id in kept:
-            listed.setdefault(topic, []).append(key_id)
-        return listed
+        return kept
 
     def _replace(self, text: str) -> None:
         partial = self._path.with_suffix(".partial")
@@ -104,13 +129,13 @@ class Revocations:
         os.replace(partial, self._path)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str, str]]:
-    """The lines that are whole: a power loss may have cut off the last one."""
+def _deletions(path: Path) -> Iterator[_Deletion]:
+    """Those whose line is whole: a power loss may have cut off the last one."""
     with path.open(encoding="ascii", errors="replace") as lines:
         for line in lines:
             match line.split(" "):
                 case [at_us, topic, key_id] if at_us.isdecimal() and topic in _TOPICS and key_id.endswith("\n"):
-                    yield int(at_us), topic, key_id.rstrip("\n")
+                    yield _Deletion(int(at_us), Topic(topic), key_id.rstrip("\n"))
 
 
 def _batches(key_ids: list[str]) -> Iterator[list[str]]:

@@ -29,6 +29,12 @@ def is_deleted(conn: Connection, topic: Topic, key_id: str) -> bool:
     return conn.execute(found).first() is not None
 
 
+def deleted_since(conn: Connection, topic: Topic, since_us: int) -> list[str]:
+    """The ids of keys that were deleted at or after a time in UTC microseconds."""
+    columns = _TABLES[topic].c
+    return list(conn.execute(select(columns.id).where(columns.deleted_at_us >= since_us)).scalars())
+
+
 def delete_again(conn: Connection, topic: Topic, key_ids: Sequence[str], *, now_us: int) -> int:
     """Delete those of these keys that are alive, each on the record; returns how many."""
     table = _TABLES[topic]
