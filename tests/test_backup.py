@@ -5,18 +5,21 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from openai import OpenAI
-from sqlalchemy import func, select
+from openai import AuthenticationError, OpenAI
+from sqlalchemy import Connection, func, insert, select
 
 from tests.support.gateway_rig import MODEL, open_moody_store, run_rig
-from tests.support.store import store
+from tests.support.store import new_customer, row_counts, store
 from tokenbooth.backup import BackupFailed, back_up, restore
+from tokenbooth.domain.keys import digest
 from tokenbooth.gateway.charge_files import next_number, read_back
 from tokenbooth.gateway.charge_log import ChargeLog, DataDirectoryLocked, DirectoryLock
 from tokenbooth.store.audit import audit
 from tokenbooth.store.engine import Store, open_store
+from tokenbooth.store.keys import delete_api_key
+from tokenbooth.store.management_keys import delete_management_key, find_management_key
 from tokenbooth.store.settlement import apply_charges
-from tokenbooth.store.tables import usage_events
+from tokenbooth.store.tables import api_keys, audit_log, sessions, usage_events
 
 __all__ = ["store"]
 
@@ -146,3 +149,62 @@ def test_a_backup_needs_a_database_and_a_place(store: Store, tmp_path: Path) -> 
     with pytest.raises(BackupFailed, match="cannot be written"):
         back_up(tmp_path / "tokenbooth.db", tmp_path, tmp_path / "no" / "b.tar")
     assert sqlite3.connect(tmp_path / "tokenbooth.db").execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_restored_backup_revives_no_deleted_key(store: Store, tmp_path: Path) -> None:
+    """Keys that were deleted after the backup are refused after the restoration, log-ins are over, others go on."""
+    target, database = tmp_path / "backup.tar", tmp_path / "tokenbooth.db"
+    with run_rig(store, tmp_path) as rig:
+        account = rig.account("5")
+        deleted, kept = rig.credit_key(account), rig.credit_key(account)
+        customer = new_customer(store, now_us=rig.clock.now_us())
+        for key in (deleted, kept):
+            ask(rig.client(key))
+        [deleted_id] = store.read_now(
+            lambda conn: conn.execute(select(api_keys.c.id).where(api_keys.c.digest == digest(deleted))).scalars().all()
+        )
+        rig.charges(account)
+        store.write_now(log_in, customer.account_id)
+        back_up(database, tmp_path, target)
+        now_us = rig.clock.now_us()
+        store.write_now(delete_api_key, account, deleted_id, actor="test", now_us=now_us)
+        store.write_now(delete_management_key, customer.account_id, customer.key_id, actor="test", now_us=now_us)
+        rig.sync()
+        with pytest.raises(AuthenticationError):
+            ask(rig.client(deleted))
+    store.close()
+    for path in tmp_path.glob("tokenbooth.db*"):
+        path.unlink()
+    restore(target, database, tmp_path)
+    opened = open_store(f"sqlite:///{database}")
+    try:
+        assert row_counts(opened)["sessions"] == 0
+        for _ in range(2):
+            with run_rig(opened, tmp_path) as again:
+                ask(again.client(kept))
+                with pytest.raises(AuthenticationError):
+                    ask(again.client(deleted))
+                assert opened.read_now(find_management_key, digest(customer.management_key)) is None
+        actions = opened.read_now(lambda conn: conn.execute(select(audit_log.c.action)).scalars().all())
+        assert sorted(action for action in actions if action.endswith("again")) == [
+            "api_key.deleted_again",
+            "management_key.deleted_again",
+        ]
+    finally:
+        opened.close()
+
+
+def log_in(conn: Connection, account_id: str) -> None:
+    """A session of the dashboard."""
+    conn.execute(
+        insert(sessions).values(
+            id="ses_1",
+            account_id=account_id,
+            digest=bytes(32),
+            created_at_us=1,
+            last_seen_at_us=1,
+            expires_at_us=2**60,
+            address="127.0.0.1",
+            user_agent="test",
+        )
+    )

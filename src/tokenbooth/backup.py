@@ -24,6 +24,8 @@ from tokenbooth.private_files import make_private_directory, open_private
 
 _DATABASE_MEMBER: Final = "tokenbooth.db"
 _CHARGES: Final = (SEGMENT_SUFFIX, DAMAGED_SUFFIX, REFUSED_SUFFIX)
+_ENDED_TABLES: Final = frozenset({"sessions", "mail_links"})
+_PROCESSES: Final = "gateway_processes"
 
 
 class BackupFailed(Exception):
@@ -60,6 +62,9 @@ def back_up(database: Path, data_dir: Path, target: Path) -> Contents:
 
 def restore(source: Path, database: Path, data_dir: Path) -> Contents:
     """Put a backup in place of an installation that is stopped and empty; the next start replays its charges.
+
+    Log-ins and mailed links of the backup are ended. Keys that were deleted after it are deleted again by the next
+    start, if the data directory is the one of then.
 
     Raises:
         BackupFailed: the file is no backup, or there is a database already.
@@ -125,7 +130,25 @@ def _extract(source: Path, database: Path, charges: Path) -> Contents:
                 _extract_member(archive, member, charges / path.name)
                 segments += 1
         _extract_member(archive, members[_DATABASE_MEMBER], database)
+    _end_what_was_open(database)
     return Contents(database_bytes=database.stat().st_size, charge_segments=segments)
+
+
+def _end_what_was_open(database: Path) -> None:
+    """End log-ins and mailed links, which may have been ended since, and the run that the backup was taken from."""
+    conn = sqlite3.connect(database)
+    try:
+        with conn:
+            tables = {name for (name,) in conn.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            for table in _ENDED_TABLES & tables:
+                conn.execute(f"DELETE FROM {table}")  # noqa: S608 - one of our own names
+            if _PROCESSES in tables:
+                conn.execute(
+                    f"UPDATE {_PROCESSES} SET state = 'closed', closed_how = 'restored', closed_at_us = beat_at_us "  # noqa: S608
+                    "WHERE state <> 'closed'"
+                )
+    finally:
+        conn.close()
 
 
 def _extract_member(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:

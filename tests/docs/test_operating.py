@@ -1,7 +1,7 @@
 """docs/operating.md names everything that an operator meets: settings, commands, paths, metrics, log lines."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, get_args, get_origin
 
@@ -127,14 +127,22 @@ def _commands(group: typer.Typer, prefix: str) -> Iterator[tuple[str, set[str]]]
     """Each command below a group with its long options, but for those that all have."""
     for inner in group.registered_groups:
         assert inner.typer_instance is not None
+        alone = inner.typer_instance.registered_callback
+        if alone is not None and alone.invoke_without_command is True:
+            assert alone.callback is not None
+            yield f"{prefix}{inner.name}", _options(alone.callback)
         yield from _commands(inner.typer_instance, f"{prefix}{inner.name} ")
     for command in group.registered_commands:
         assert command.callback is not None
-        single = typer.Typer(add_completion=False)
-        single.registered_commands.append(command)
-        parameters = typer.main.get_command(single).params
-        options = {option for parameter in parameters for option in parameter.opts if option.startswith("--")}
-        yield f"{prefix}{command.name or command.callback.__name__}", options - EVERYWHERE
+        yield f"{prefix}{command.name or command.callback.__name__}", _options(command.callback)
+
+
+def _options(callback: Callable[..., object]) -> set[str]:
+    """The long options of a command, but for those that all have."""
+    single = typer.Typer(add_completion=False)
+    single.command()(callback)
+    parameters = typer.main.get_command(single).params
+    return {option for parameter in parameters for option in parameter.opts if option.startswith("--")} - EVERYWHERE
 
 
 def _events() -> Iterator[tuple[str, str]]:

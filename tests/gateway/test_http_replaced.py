@@ -18,6 +18,7 @@ from tokenbooth.store.audit import audit
 from tokenbooth.store.engine import open_store
 from tokenbooth.store.keys import delete_api_key
 from tokenbooth.store.ledger import balance_nano, grant
+from tokenbooth.store.revocations import is_deleted
 from tokenbooth.store.settlement import apply_charges
 from tokenbooth.store.tables import api_keys, change_counter
 from tokenbooth.store.tables import changes as change_rows
@@ -128,6 +129,27 @@ def test_what_changed_after_a_fail_over_holds(rig: Rig, lost: int) -> None:
     assert [rig.post(key, CALL).status_code for key in keys] == [401, 403, 200]
     rig.on_loop(rig.gateway.settled())
     assert rig.store.read_now(balance_nano, credit_of(accounts[2])) == 1_000_400_000 - 2 * COST_NANO
+    assert rig.gateway.times_database_went_back == 1
+
+
+def test_a_deletion_that_a_fail_over_lost_is_made_again(rig: Rig) -> None:
+    """The replica never heard of it; the list beside the charge log did."""
+    account = rig.account("5")
+    key = rig.credit_key(account)
+    assert rig.post(key, CALL).status_code == 200
+    seq = rig.store.read_now(changes.last_seq)
+    key_id = key_id_of(rig, account)
+    rig.store.write_now(delete_api_key, account, key_id, actor="test", now_us=1)
+    rig.sync()
+
+    def fail_over(conn: Connection) -> None:
+        go_back(conn, seq)
+        conn.execute(update(api_keys).values(deleted_at_us=None))
+
+    rig.store.write_now(fail_over)
+    rig.sync()
+    assert rig.post(key, CALL).status_code == 401
+    assert rig.store.read_now(is_deleted, changes.Topic.API_KEY, key_id)
     assert rig.gateway.times_database_went_back == 1
 
 

@@ -9,6 +9,8 @@ from sqlalchemy import Connection, update
 
 from tests.support.gateway_rig import MoodyStore
 from tests.support.registration import no_replay, unregistered
+from tokenbooth.clock import since_boot_us
+from tokenbooth.gateway import registration as registration_module
 from tokenbooth.gateway.registration import AnotherProcess, Registration, directory_id
 from tokenbooth.store import processes
 from tokenbooth.store.engine import Store
@@ -36,7 +38,12 @@ def made(directory: Path) -> Path:
 
 def row(store: Store, registration: Registration) -> Process:
     """What the store says of a run."""
-    found = store.read_now(processes.find, registration.epoch)
+    return store.read_now(row_of, registration.epoch)
+
+
+def row_of(conn: Connection, epoch: str) -> Process:
+    """The row of a run, which is there."""
+    found = processes.find(conn, epoch)
     assert found is not None
     return found
 
@@ -219,10 +226,32 @@ async def test_a_database_that_does_not_answer_stops_nothing(moody: MoodyStore, 
         boot.now_us += 8_000_000
         await first.beat()
         assert boot() < first.admits_until_us
+    boot.now_us += 11_000_000
+    await first.beat()
+    assert boot() >= first.admits_until_us, "it stood still, and does not know whether it was replaced"
     moody.away = False
+    await first.beat()
+    assert boot() < first.admits_until_us
     moody.write_now(processes.close_by_operator, first.epoch, beat=None, now_us=1)
     await first.beat()
     assert not first.is_open
+
+
+async def test_a_long_replay_is_no_silence(moody: MoodyStore, first_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the log of an earlier run is replayed the row beats already."""
+    monkeypatch.setattr(registration_module, "BEAT_S", 0.01)
+    first = unregistered(moody, first_dir)
+    beats: list[int] = []
+
+    async def replay() -> None:
+        seen = row(moody, first)
+        while seen.beat < 3:
+            seen = await moody.read(row_of, first.epoch)
+        beats.append(seen.beat)
+
+    await first.begin(replay)
+    assert beats[0] >= 3
+    assert first.admits_until_us > since_boot_us()
 
 
 async def test_a_database_with_fewer_beats_than_it_confirmed_went_back(moody: MoodyStore, first_dir: Path) -> None:

@@ -5,14 +5,16 @@ from tests.support.fakes import FakeClock
 from tests.support.store import new_customer, row_counts
 from tokenbooth.domain.stripe_commands import Ignore
 from tokenbooth.jobs.sweep import Sweep
-from tokenbooth.store import changes, idempotency, inbox
+from tokenbooth.store import changes, idempotency, inbox, processes
 from tokenbooth.store.engine import Store
+from tokenbooth.store.processes import NewProcess
 
-SWEPT = ("idempotency_records", "changes", "inbox")
+SWEPT = {"idempotency_records": 0, "changes": 1, "inbox": 0, "gateway_processes": 1}
+"""Tables, and how many rows stay whatever their age: the last change, and a process that is not closed."""
 
 
 async def test_each_kind_is_kept_for_its_time(store: Store) -> None:
-    """Changes go after an hour, idempotency records after a day, handled events after 90 days."""
+    """Changes go after an hour, idempotency records after a day, handled events and ended processes after 90 days."""
     clock = FakeClock()
     ada = new_customer(store, now_us=NOW_US)
     await store.write(changes.record, changes.Topic.ACCOUNT, ada.account_id, now_us=NOW_US)
@@ -27,6 +29,9 @@ async def test_each_kind_is_kept_for_its_time(store: Store) -> None:
         now_us=NOW_US,
     )
     await store.write(inbox.carry_out, row_id, [Ignore("done")], seen={}, now_us=NOW_US)
+    for epoch in ("gw_1", "gw_2"):
+        process = NewProcess(epoch, "one", "/var/lib/one", "host", 42, "1.0", "hash")
+        await store.write(processes.register, process, now_us=NOW_US)
     before = row_counts(store)
     sweep = Sweep(store, clock)
     left = []
@@ -34,14 +39,14 @@ async def test_each_kind_is_kept_for_its_time(store: Store) -> None:
         clock.advance(seconds)
         await sweep.run()
         counts = row_counts(store)
-        left.append(tuple(counts[name] > 0 for name in SWEPT))
+        left.append(tuple(counts[name] > kept for name, kept in SWEPT.items()))
     assert left == [
-        (True, True, True),
-        (True, False, True),
-        (True, False, True),
-        (False, False, True),
-        (False, False, True),
-        (False, False, False),
+        (True, True, True, True),
+        (True, False, True, True),
+        (True, False, True, True),
+        (False, False, True, True),
+        (False, False, True, True),
+        (False, False, False, False),
     ]
     untouched = {name: count for name, count in before.items() if name not in SWEPT}
     assert {name: row_counts(store)[name] for name in untouched} == untouched

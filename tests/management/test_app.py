@@ -107,6 +107,18 @@ async def test_health_needs_no_credential(plane: Plane) -> None:
     assert (await plane.client.get("/readyz")).json()["data"] == {"status": "ready"}
 
 
+async def test_readiness_follows_admission(store: Store) -> None:
+    """Without the database it is degraded while known keys go on, and 503 when nobody is admitted any more."""
+    async with management_plane(store) as plane:
+        plane.live.is_admitting = False
+        refused = await plane.client.get("/readyz")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "temporarily_unavailable")
+        plane.live.is_admitting = True
+        store.close()
+        answer = await plane.client.get("/readyz")
+        assert (answer.status_code, answer.json()["data"]) == (200, {"status": "degraded"})
+
+
 async def test_the_document_shows_requests_answers_and_errors(plane: Plane) -> None:
     """OpenAPI is served, and its bodies have schemas."""
     document = (await plane.client.get("/openapi.json")).json()

@@ -48,6 +48,7 @@ from tokenbooth.gateway.refusals import (
 )
 from tokenbooth.gateway.registration import Registration
 from tokenbooth.gateway.relay import Relay
+from tokenbooth.gateway.revocations import Revocations
 from tokenbooth.gateway.routing import Routing, rest_rules
 from tokenbooth.gateway.settle import Settler
 from tokenbooth.gateway.state import KeyState, States
@@ -104,7 +105,8 @@ class Gateway:
         self._routing = Routing(rest_rules(settings), clock, rng)
         self._states = States(MAX_KEYS)
         self._keyring = Keyring(store, self._states)
-        self._feed = ChangeFeed(store, clock, self._states, self._keyring, lambda: self._flusher)
+        self._revocations = Revocations(store, clock, data_dir)
+        self._feed = ChangeFeed(store, clock, self._states, self._keyring, self._revocations, lambda: self._flusher)
         self._process = Registration(
             store=store,
             clock=clock,
@@ -468,6 +470,7 @@ class Gateway:
         self.replayed = await replay(
             self._store, self._clock, self._data_dir, epoch=self.epoch, budgets_nano=self._budgets_nano()
         )
+        await self._revocations.enforce()
 
 
 def _where(failure: BaseException) -> str:

@@ -9,6 +9,7 @@ import structlog
 from tokenbooth.clock import Clock
 from tokenbooth.gateway.authenticate import Keyring
 from tokenbooth.gateway.flusher import Flusher
+from tokenbooth.gateway.revocations import Revocations
 from tokenbooth.gateway.state import States
 from tokenbooth.store import changes
 from tokenbooth.store.admission import load_account, load_key_row, load_subscription, reload
@@ -25,16 +26,23 @@ class ChangeFeed:
     """Reads the change sequence and applies it to the states; `sync` does it now, `run` every 250 ms."""
 
     def __init__(
-        self, store: Store, clock: Clock, states: States, keyring: Keyring, flusher: Callable[[], Flusher]
+        self,
+        store: Store,
+        clock: Clock,
+        states: States,
+        keyring: Keyring,
+        revocations: Revocations,
+        flusher: Callable[[], Flusher],
     ) -> None:
         """Args:
-        store, clock, states, keyring: what it works with.
+        store, clock, states, keyring, revocations: what it works with.
         flusher: gives what brings charges to the store.
         """
         self._store = store
         self._clock = clock
         self._states = states
         self._keyring = keyring
+        self._revocations = revocations
         self._flusher = flusher
         self._lock = asyncio.Lock()
         self._distrusted = False
@@ -89,6 +97,7 @@ class ChangeFeed:
                     )
                     continue
                 except DatabaseWentBack as failure:
+                    await self._revocations.enforce()
                     await self._start_over()
                     self._tell_went_back(failure)
                     continue
@@ -152,12 +161,15 @@ class ChangeFeed:
                 await self._reload_subscription(change.subject)
             case Topic.API_KEY:
                 await self._reload_key(change.subject)
+                await self._revocations.note(Topic.API_KEY, change.subject)
+            case Topic.MANAGEMENT_KEY:
+                await self._revocations.note(Topic.MANAGEMENT_KEY, change.subject)
             case Topic.API_KEY_CREATED:
                 self._keyring.forget_unknown()
             case Topic.ACCOUNT:
                 await self._reload_account(change.subject)
             case _:
-                pass  # Management keys, and topics of a newer version, concern nothing that is cached here.
+                pass  # Topics of a newer version concern nothing that is cached here.
 
     def _apply_credit(self, change: Change) -> None:
         state = self._states.accounts.get(change.subject)

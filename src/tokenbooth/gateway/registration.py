@@ -86,7 +86,8 @@ class Registration:
         self.is_open = False
         self.admits_until_us = _NEVER_US
         """Until when calls may be admitted, by `since_boot_us`: a moment ahead while the row is asked for regularly,
-        whether the database answers or not. A process that stood still for longer may have been replaced meanwhile."""
+        whether the database answers or not. A process that stood still for longer may have been replaced meanwhile, and
+        needs an answer first."""
 
     async def begin(self, prepare: Callable[[], Awaitable[None]]) -> None:
         """Register, then prepare to admit.
@@ -110,12 +111,15 @@ class Registration:
         while (other := await self._store.write(processes.register, new, now_us=self._clock.now_us())) is not None:
             await self._outlast(other)
         self.is_open = True
-        self._confirm()
+        beating = asyncio.create_task(self.run())
         try:
             await prepare()
         except BaseException:
             await self._close(ClosedHow.FAILED)
             raise
+        finally:
+            beating.cancel()
+        self._confirm()
 
     async def run(self) -> None:
         """Beat until cancelled; a beat that is not answered is not sent a second time meanwhile."""
@@ -134,7 +138,9 @@ class Registration:
             # The change feed tells when the database is away.
             with contextlib.suppress(StoreUnavailable):
                 self._take(asked.result())
-        if self.is_open:
+                return
+        # It is slow, or away. Who stood still meanwhile has to wait for the answer.
+        if self._since_boot_us() < self.admits_until_us:
             self._confirm()
 
     def fence(self) -> None:
@@ -206,6 +212,7 @@ class Registration:
         if beats <= self._beats:
             self._on_database_went_back()
         self._beats = beats
+        self._confirm()
 
     def _confirm(self) -> None:
         self.admits_until_us = self._since_boot_us() + _ADMITS_FOR_US

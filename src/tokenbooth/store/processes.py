@@ -57,6 +57,8 @@ class ClosedHow(StrEnum):
     """Another start saw no beat of it for so long that it must be dead."""
     COMMAND = "command"
     """The operator closed it."""
+    RESTORED = "restored"
+    """A backup that was taken while it ran was put in place."""
 
 
 @dataclass(frozen=True, slots=True)
