@@ -23,7 +23,7 @@ SOURCES := $(shell find src -name '*.py')
 # The tests of what is compiled.
 COMPILED := tests/domain tests/gateway tests/test_compiled.py tests/test_http_connection.py tests/test_ids.py
 
-.PHONY: help install setup-test screenshots demo check format test coverage test-compiled compile install-compiled test-crash bench-store bench-settle bench-dashboard bench-chain lock clean fuzz bench test-engines soak
+.PHONY: help install setup-test screenshots demo check format test coverage test-compiled compile install-compiled test-crash bench-instructions bench-loop bench-store bench-settle bench-dashboard bench-chain lock clean fuzz bench test-engines soak
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -76,6 +76,9 @@ fuzz: setup-test $(STAMPS)/fuzz ## Fuzz what reads strangers' bytes: make fuzz A
 
 bench: $(STAMPS)/dev $(STAMPS)/compiled $(STAMPS)/bench-tools $(STAMPS)/peers ## Tokenbooth beside other gateways: make bench ARGS=--quick
 	@$(BIN)/python -m bench.gateway $(ARGS)
+
+bench-instructions: $(STAMPS)/dev $(STAMPS)/compiled $(STAMPS)/valgrind ## Instructions per request: make bench-instructions ARGS="--src ../before/src --src src"
+	@$(BIN)/python -m bench.gateway.instructions $(ARGS)
 
 bench-store: setup-test ## Settlements a second per engine: make bench-store ARGS="--rows 10000000"
 	@$(BIN)/python bench/store.py $(ARGS)
@@ -140,6 +143,13 @@ $(STAMPS)/bench-tools: | $(BIN)/python
 	@if [ "$$(id -u)" = 0 ] && ! { [ -x /usr/sbin/nginx ] && [ -x /usr/bin/h2load ]; }; then \
 	  echo "Installing nginx and h2load for the benchmark"; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light nghttp2-client; \
+	fi
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/valgrind: | $(BIN)/python
+	@if [ "$$(id -u)" = 0 ] && [ ! -x /usr/bin/valgrind ]; then \
+	  echo "Installing valgrind"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends valgrind; \
 	fi
 	@mkdir -p $(STAMPS) && touch $@
 

@@ -27,6 +27,7 @@ from tokenbooth.gateway.charge_log import ChargeLog
 from tokenbooth.gateway.chat_request import ENDPOINT, ChatRequest
 from tokenbooth.gateway.flusher import Flusher
 from tokenbooth.gateway.prompt_ratio import PromptRatios
+from tokenbooth.gateway.registration import Registration
 from tokenbooth.gateway.settle import Counted, Settler
 from tokenbooth.gateway.state import AccountState, KeyState
 from tokenbooth.ids import IdPrefix, new_id
@@ -60,12 +61,30 @@ def main() -> None:
 async def _measure(store: Store, rounds: int) -> None:
     keys = _keys(bench_account(store))
     with tempfile.TemporaryDirectory() as directory:
-        log = ChargeLog(Path(directory), first_number=1)
-        flusher = Flusher(store=store, clock=SystemClock(), log=log, max_unflushed=10_000)
+        log = ChargeLog(Path(directory), first_number=1, epoch="bench")
+        process = Registration(
+            store=store,
+            clock=SystemClock(),
+            data_dir=Path(directory),
+            catalog_hash=str,
+            on_database_went_back=_nothing,
+        )
+        await process.begin(_no_replay)
+        flusher = Flusher(
+            store=store, clock=SystemClock(), log=log, max_unflushed=10_000, process=process, budgets_nano=dict
+        )
         settler = Settler(clock=SystemClock(), log=log, ratios=PromptRatios(), flusher=flusher)
         for size in SIZES:
             _report(size, [await _batch(settler, flusher, keys, size) for _ in range(rounds)])
         log.close()
+
+
+def _nothing() -> None:
+    pass
+
+
+async def _no_replay() -> None:
+    pass
 
 
 async def _batch(settler: Settler, flusher: Flusher, keys: list[KeyState], size: int) -> Cost:

@@ -66,7 +66,7 @@ def _measure_memory() -> None:
 
 def _measure_log() -> None:
     with tempfile.TemporaryDirectory() as directory:
-        log = ChargeLog(Path(directory), first_number=1)
+        log = ChargeLog(Path(directory), first_number=1, epoch="bench")
         charges = list(_charges("acct_bench", 50_000))
 
         def work() -> None:

@@ -11,7 +11,8 @@ from sqlalchemy import func, select
 from tests.support.gateway_rig import MODEL, open_moody_store, run_rig
 from tests.support.store import store
 from tokenbooth.backup import BackupFailed, back_up, restore
-from tokenbooth.gateway.charge_log import ChargeLog, DataDirectoryLocked, DirectoryLock, next_number, read_back
+from tokenbooth.gateway.charge_files import next_number, read_back
+from tokenbooth.gateway.charge_log import ChargeLog, DataDirectoryLocked, DirectoryLock
 from tokenbooth.store.audit import audit
 from tokenbooth.store.engine import Store, open_store
 from tokenbooth.store.settlement import apply_charges
@@ -47,7 +48,7 @@ def test_a_backup_under_way_restores_replays_and_audits(store: Store, tmp_path: 
     restored = restore(target, home / "tokenbooth.db", home)
     assert restored == contents
     opened = open_store(f"sqlite:///{home / 'tokenbooth.db'}")
-    log = ChargeLog(home, first_number=next_number(home))
+    log = ChargeLog(home, first_number=next_number(home), epoch="gw_test")
     log.append(waiting)
     log.close()
     replayed = opened.write_now(apply_charges, read_back(home).charges, now_us=waiting.finished_at_us)

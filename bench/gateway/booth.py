@@ -2,10 +2,12 @@
 
 import http.client
 import json
+import os
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -64,8 +66,23 @@ def interpreted(place: Place) -> Gateway:
     return _booth(place, "Tokenbooth, interpreted", "the same, not compiled", {"PYTHONPATH": ""})
 
 
-def _booth(place: Place, name: str, does: str, env: Mapping[str, str]) -> Gateway:
-    """An account with credit, and a key of it with limits and a cap that are all checked and never reached."""
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An installation with an account in credit, ready to serve.
+
+    Attributes:
+        key: has limits and a cap that are all checked and never reached.
+        command: serves.
+    """
+
+    configuration: Path
+    port: int
+    key: str
+    command: tuple[str, ...]
+
+
+def prepare(place: Place, env: Mapping[str, str]) -> Prepared:
+    """Set up an installation of the package that `env` names by its `PYTHONPATH`."""
     port = free_port()
     configuration = place.directory / "tokenbooth.toml"
     configuration.write_text(
@@ -73,21 +90,17 @@ def _booth(place: Place, name: str, does: str, env: Mapping[str, str]) -> Gatewa
         + _MODEL.format(model=WHOLE_MODEL, upstream="whole")
         + _MODEL.format(model=STREAM_MODEL, upstream="streams")
     )
-    account = json.loads(_run(configuration, "account", "create", "--email", "bench@example.com", "--json"))
-    _run(
-        configuration,
-        "credit",
-        "grant",
-        "--account",
-        account["accountId"],
-        "--amount",
-        _CREDIT_USD,
-        "--reason",
-        "bench",
-    )
-    key = _create_key(place, configuration, port, account["managementKey"])
-    url = f"http://127.0.0.1:{port}/v1/chat/completions"
-    headers = (("authorization", f"Bearer {key}"),)
+    account = json.loads(_run(configuration, env, "account", "create", "--email", "bench@example.com", "--json"))
+    granted = ("--account", account["accountId"], "--amount", _CREDIT_USD, "--reason", "bench")
+    _run(configuration, env, "credit", "grant", *granted)
+    key = _create_key(place, configuration, port, account["managementKey"], env)
+    return Prepared(configuration, port, key, _command("serve", configuration))
+
+
+def _booth(place: Place, name: str, does: str, env: Mapping[str, str]) -> Gateway:
+    prepared = prepare(place, env)
+    url = f"http://127.0.0.1:{prepared.port}/v1/chat/completions"
+    headers = (("authorization", f"Bearer {prepared.key}"),)
     target = Target(url, url, WHOLE_MODEL, STREAM_MODEL, headers, headers)
     return Gateway(
         name=name,
@@ -95,18 +108,19 @@ def _booth(place: Place, name: str, does: str, env: Mapping[str, str]) -> Gatewa
         does=does,
         effort=FAST,
         env=env,
-        command=_command("serve", configuration),
+        command=prepared.command,
         target=always(target),
         log=place.directory / "log",
-        check=lambda answered: _check(configuration, answered),
+        check=lambda answered: _check(prepared.configuration, answered),
     )
 
 
-def _create_key(place: Place, configuration: Path, port: int, management_key: str) -> str:
+def _create_key(place: Place, configuration: Path, port: int, management_key: str, env: Mapping[str, str]) -> str:
     """A credit key, made over the management API of a server that is stopped again."""
     asked = {"name": "bench", "maxBudget": _CREDIT_USD, "rpm": 1_000_000_000, "tpm": 2_000_000_000}
     headers = {"authorization": f"Bearer {management_key}", "content-type": "application/json"}
-    server = Running.start(_command("serve", configuration), core=place.cores.gateway, log=place.directory / "log")
+    command = _command("serve", configuration)
+    server = Running.start(command, core=place.cores.gateway, log=place.directory / "log", env=env)
     try:
         answer = _post_when_up(server, port, "/api/keys/credit", json.dumps(asked).encode(), headers)
     finally:
@@ -149,8 +163,9 @@ def _check(configuration: Path, answered: int) -> tuple[str, ...]:
     return tuple(wrong)
 
 
-def _run(configuration: Path, *arguments: str) -> str:
-    return subprocess.run(_command(*arguments, configuration), capture_output=True, text=True, check=True).stdout
+def _run(configuration: Path, env: Mapping[str, str], *arguments: str) -> str:
+    command = _command(*arguments, configuration)
+    return subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **env}).stdout
 
 
 def _command(*parts: str | Path) -> tuple[str, ...]:

@@ -19,6 +19,10 @@ class Figure(Enum):
     """A figure; its samples are in seconds, bytes or a number."""
 
     REQUEST_CPU = _About("CPU per request", "µs", 1e-6, 1)
+    AGENT_7_KB_CPU = _About("CPU per agent's request of 7 KB", "µs", 1e-6, 1)
+    AGENT_30_KB_CPU = _About("CPU per agent's request of 30 KB", "µs", 1e-6, 1)
+    AGENT_200_KB_CPU = _About("CPU per agent's request of 200 KB", "µs", 1e-6, 1)
+    AGENT_1_MB_CPU = _About("CPU per agent's request of 1 MB", "µs", 1e-6, 1)
     CHUNK_CPU = _About("CPU per streamed chunk", "µs", 1e-6, 1)
     # Above one: the client got events together, because the gateway did not keep up; that is cheaper for it.
     EVENTS_PER_READ = _About("streamed events per read of the client", "", 1, 2)

@@ -65,14 +65,14 @@ class Streamed:
     first_us: tuple[int, ...]
 
 
-def ask(target: Target, scratch: Path, *, requests: int, connections: int) -> Answered:
+def ask(target: Target, scratch: Path, *, requests: int, connections: int, content: bytes | None = None) -> Answered:
     """Whole answers over kept-alive connections, a fixed number, one after the other on each.
 
     Raises:
         LoadFailed: one of them was not answered with 200.
     """
     body, log = scratch / "question.json", scratch / "latencies.tsv"
-    body.write_bytes(question(target.model))
+    body.write_bytes(content or question(target.model))
     log.unlink(missing_ok=True)
     command = ["h2load", "--h1", "--threads=1", f"--requests={requests}", f"--clients={connections}"]
     command += [f"--data={body}", f"--log-file={log}", "--header=content-type: application/json"]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bench.gateway.agent_bodies import SIZES, agent_body
 from bench.gateway.figures import Figure, Samples
 from bench.gateway.gateways import Effort, Started
 from bench.gateway.load import IdleStreams, LoadFailed, Streamed, Target, ask, first_bytes, stream
@@ -13,6 +14,15 @@ from bench.gateway.processes import Running
 CONNECTIONS: Final = 64
 GAP_MS: Final = 20
 _US: Final = 1e-6
+# For each size: where its price goes, and how many times fewer requests than small ones are sent.
+_AGENTS: Final = (
+    (SIZES["7 KB"], Figure.AGENT_7_KB_CPU, 4),
+    (SIZES["30 KB"], Figure.AGENT_30_KB_CPU, 8),
+    (SIZES["200 KB"], Figure.AGENT_200_KB_CPU, 20),
+    (SIZES["1 MB"], Figure.AGENT_1_MB_CPU, 80),
+)
+# A mock upstream and a gateway that share bodies of a megabyte need no more to be busy.
+_AGENT_CONNECTIONS: Final = 8
 # What a gateway leaves for later (a commit in batches, a log) is its work too.
 _AFTERWARDS_S: Final = 0.5
 
@@ -68,6 +78,7 @@ def run(subject: Subject, lengths: Lengths, scratch: Path) -> None:
     """
     _whole(subject, scratch)
     if subject.process is not None:
+        _agents(subject, subject.process, scratch)
         _chunks(subject, subject.process, lengths)
     firsts = first_bytes(subject.target, streams=subject.effort.first_bytes)
     subject.count.answered += subject.effort.first_bytes
@@ -117,6 +128,17 @@ def _whole(subject: Subject, scratch: Path) -> None:
     samples.add(Figure.P99_AT_64, many.percentile_us(99) * _US)
     samples.add(Figure.P50_AT_1, few.percentile_us(50) * _US)
     samples.add(Figure.P99_AT_1, few.percentile_us(99) * _US)
+
+
+def _agents(subject: Subject, process: Running, scratch: Path) -> None:
+    for size, figure, fewer in _AGENTS:
+        requests = max(subject.effort.requests // fewer, _AGENT_CONNECTIONS)
+        before_s = process.cpu_s()
+        body = agent_body(subject.target.model, size)
+        ask(subject.target, scratch, requests=requests, connections=_AGENT_CONNECTIONS, content=body)
+        time.sleep(_AFTERWARDS_S)
+        subject.count.answered += requests
+        subject.samples.add(figure, (process.cpu_s() - before_s) / requests)
 
 
 def _chunks(subject: Subject, process: Running, lengths: Lengths) -> None:

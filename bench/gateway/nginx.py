@@ -23,6 +23,8 @@ http {
     keepalive_timeout 600s;
     tcp_nodelay on;
     client_body_temp_path body;
+    client_max_body_size 0;
+    client_body_buffer_size 2m;
     proxy_temp_path proxy;
 """
 _PROXY: Final = """

@@ -67,6 +67,8 @@ The least and the most of these runs:
   fixed number of requests, and half a second beyond: what is left for later counts too. Not wall time.
 - A request is a small chat completion over one of {connections} kept-alive connections. The upstream is nginx with a
   fixed answer of some 300 bytes.
+- A coding agent's request has 20 tools and turns full of code (`bench/gateway/agent_bodies.py`): quotes and brackets by
+  the thousand. Its upstream's answer is the same.
 - A chunk is one event of a stream, sent every {gap} ms by itself, on many streams side by side that began one after the
   other. Its price is the slope between short and long streams, so a request's own price is not in it. Above one event
   per read of the client, a gateway did not keep up with the clock and sent events together, which is cheaper.
@@ -76,9 +78,16 @@ The least and the most of these runs:
   silent: {idle}. The kernel's socket buffers are not in it.
 - Start-up is from starting the process to its first answer to a real request.
 
+## Instructions
+
+Times of one machine differ by a fifth between runs of the same code; instructions do not. `make bench-instructions`
+counts them with valgrind, per request of each size and per streamed event, for the sources and for what `make compile`
+made, or for two checkouts: `ARGS="--src ../before/src --src src"`. `make bench-loop` prints how long the event loop is
+held at most by bodies that are as hostile as the limits allow.
+
 ## What is not measured
 
-Real networks, TLS, large prompts, many models or keys, failing upstreams, PostgreSQL, more than one core. The
+Real networks, TLS, many models or keys, failing upstreams, PostgreSQL, more than one core. The
 management plane and the dashboard are idle during the run.
 """
 

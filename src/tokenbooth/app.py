@@ -11,7 +11,8 @@ from typing import Final
 import structlog
 
 from tokenbooth.application import Application, Chain, Parts, Sandbox, data_dir
-from tokenbooth.catalog import Catalog, build_catalog
+from tokenbooth.background import Background
+from tokenbooth.catalog import Catalog, build_catalog, kind_lines
 from tokenbooth.clock import Clock, SystemClock
 from tokenbooth.dashboard import DashboardContext, create_dashboard
 from tokenbooth.database import open_database
@@ -22,6 +23,7 @@ from tokenbooth.gateway.upstreams import Timeouts, Upstreams
 from tokenbooth.jobs.auto_topup import AutoTopUp
 from tokenbooth.jobs.chain_scan import ChainScan, ScanSettings
 from tokenbooth.jobs.inbox import InboxHandler
+from tokenbooth.jobs.plan_changes import PlanChanges
 from tokenbooth.jobs.reconcile import Reconciler
 from tokenbooth.jobs.retention import UsageRetention
 from tokenbooth.jobs.runner import Job, Runner
@@ -42,6 +44,8 @@ from tokenbooth.store.engine import Store
 
 _INBOX_EVERY_S: Final = 5.0
 _SWEEP_EVERY_S: Final = 3_600.0
+_CEILINGS_EVERY_S: Final = 5.0
+_PLAN_CHANGES_EVERY_S: Final = 15.0
 _AUTO_TOP_UP_EVERY_S: Final = 5.0
 _RECONCILE_EVERY_S: Final = 600.0
 _MAX_PORT: Final = 65_535
@@ -69,6 +73,9 @@ def build_application(
     clock = clock or SystemClock()
     snapshot = build_catalog(settings, today=datetime.fromtimestamp(clock.now_us() / 1_000_000, UTC).date())
     store = open_database(settings)
+    background = Background()
+    for running in store.background:
+        background.watch(running)
 
     def catalog() -> Catalog:
         return snapshot
@@ -81,9 +88,10 @@ def build_application(
         data_dir=data_dir(settings),
         grace_us=parse_duration(settings.billing.renewal_grace),
         upstreams=_upstreams(settings),
+        background=background,
     )
     stripe = None if settings.stripe is None else stripe_gateway(settings.stripe)
-    inbox = None if stripe is None else InboxHandler(store, stripe, clock)
+    inbox = None if stripe is None else InboxHandler(store, stripe, clock, lambda: catalog().plans)
     reconciler = None
     if stripe is not None and inbox is not None:
         reconciler = Reconciler(store, stripe, clock, handle=inbox.handle, refresh=inbox.refresh)
@@ -97,6 +105,7 @@ def build_application(
         stripe=stripe,
         handle_event=_leave_alone if inbox is None else inbox.handle,
         usdc=None if settings.usdc is None or chain is None else _usdc_desk(settings.usdc, chain),
+        down=background.down,
     )
     program_version = version("tokenbooth")
     management = create_management_app(context)
@@ -115,7 +124,10 @@ def build_application(
             gateway=gateway,
             management=management,
             dashboard=create_dashboard(dashboard),
-            runner=Runner(_jobs(settings, store, clock, gateway, stripe, inbox, reconciler, chain, mailer)),
+            runner=Runner(
+                _jobs(settings, store, clock, gateway, stripe, inbox, reconciler, chain, mailer), background=background
+            ),
+            background=background,
             inbox=inbox,
             stripe=stripe,
             sandbox=sandbox,
@@ -132,7 +144,8 @@ def serve(settings: Settings) -> int:
     """Run the server until SIGTERM; returns the exit code.
 
     Raises:
-        SettingsError, ListenFailed, DataDirectoryLocked, SchemaMismatch, StoreUnavailable: it cannot start.
+        SettingsError, ListenFailed, DataDirectoryLocked, AnotherProcess, SchemaMismatch, StoreUnavailable: it cannot
+            start.
     """
     configure_logging(settings.server.log_format)
     listening = bind(settings.server.host, settings.server.port)
@@ -144,8 +157,17 @@ def serve(settings: Settings) -> int:
         figures_socket = _bind_metrics(settings.server.metrics_bind)
         listeners.append(Listener(application.serve_metrics, figures_socket))
         said["metrics_url"] = address_of(figures_socket)
+    if settings.upstreams:
+        _log.info(
+            "upstream_kinds",
+            note="What each is sent, see docs/upstreams.md: " + ", ".join(kind_lines(settings)) + ".",
+        )
     exit_code = run(
-        application, listeners, drain_s=settings.server.drain_s, ready=lambda: _log.info("listening", **said)
+        application,
+        listeners,
+        drain_s=settings.server.drain_s,
+        ready=lambda: _log.info("listening", **said),
+        background=application.background,
     )
     _log.info("stopped")
     return exit_code
@@ -161,6 +183,7 @@ def _upstreams(settings: Settings) -> Upstreams:
         connect_s=settings.gateway.connect_timeout_s,
         first_byte_s=settings.gateway.first_byte_timeout_s,
         idle_s=settings.gateway.idle_timeout_s,
+        whole_answer_s=settings.gateway.whole_answer_timeout_s,
     )
     direct = HttpUpstreams(timeouts)
     if not any(is_proxied(upstream.base_url) for upstream in settings.upstreams.values()):
@@ -217,7 +240,9 @@ def _jobs(
     mailer: Mailer,
 ) -> list[Job]:
     jobs = [
+        Job("ceilings", _CEILINGS_EVERY_S, gateway.sync_ceilings),
         Job("sweep", _SWEEP_EVERY_S, Sweep(store, clock).run),
+        Job("plan_changes", _PLAN_CHANGES_EVERY_S, PlanChanges(store, clock).run),
         Job("retention", _SWEEP_EVERY_S, UsageRetention(store, clock, settings.retention.usage_days).run),
     ]
     if inbox is not None and stripe is not None and reconciler is not None:

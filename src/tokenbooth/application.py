@@ -13,10 +13,12 @@ from typing import Final, Protocol
 
 import structlog
 
+from tokenbooth.background import Background
 from tokenbooth.catalog import Catalog
 from tokenbooth.clock import Clock
 from tokenbooth.errors import StoreUnavailable
 from tokenbooth.gateway.app import Gateway
+from tokenbooth.gateway.charge_files import count_set_aside
 from tokenbooth.gateway.charge_log import DirectoryLock
 from tokenbooth.http_edge import Bounds, Edge
 from tokenbooth.ids import IdPrefix, new_id
@@ -84,6 +86,7 @@ class Parts:
         sandbox: a payment sandbox to mount at `SANDBOX_PATH`; None for none.
         metrics: the figures.
         clock: the time.
+        background: how the background work does.
     """
 
     settings: Settings
@@ -98,6 +101,7 @@ class Parts:
     sandbox: Sandbox | None
     metrics: Metrics
     clock: Clock
+    background: Background
     reconciler: Reconciler | None = None
     chain: Chain | None = None
     chain_sandbox: Asgi | None = None
@@ -109,6 +113,7 @@ class Application:
     def __init__(self, parts: Parts) -> None:
         self.settings = parts.settings
         self.store = parts.store
+        self.background = parts.background
         self._parts = parts
         self._gateway = parts.gateway
         self._gateway_runs = False
@@ -147,6 +152,7 @@ class Application:
 
         Raises:
             DataDirectoryLocked: another server runs on this data directory.
+            AnotherProcess: another server takes model calls on this database.
             SchemaMismatch: the database is of a later version.
             SettingsError: the data directory cannot be used, a plan that has subscribers is gone, or the node of
                 `[usdc]` is on another chain than the configuration says.
@@ -244,7 +250,20 @@ class Application:
             upstreams=self._gateway.upstream_health(),
             now_us=self._parts.clock.now_us(),
         )
+        self._parts.metrics.show_process(
+            is_open=self._gateway.process_is_open, times_went_back=self._gateway.times_database_went_back
+        )
+        self._parts.metrics.show_ceilings(self._gateway.ceiling_health())
         self._parts.metrics.show_key_look_ups(self._gateway.key_look_ups)
+        self._parts.metrics.show_background(self._parts.background.report())
+        replayed = self._gateway.replayed
+        self._parts.metrics.show_charge_log(
+            restored=replayed.records_restored,
+            lost=replayed.records_lost,
+            lost_bytes=replayed.lost_bytes,
+            refused=self._gateway.charges_refused,
+            set_aside=count_set_aside(data_dir(self.settings)),
+        )
         if self._parts.reconciler is not None:
             done = self._parts.reconciler.figures
             self._parts.metrics.show_reconcile(last_run_us=done.last_run_us or 0, differences=done.differences)

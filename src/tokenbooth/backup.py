@@ -12,10 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tokenbooth.gateway.charge_log import DIRECTORY_NAME, DirectoryLock
+from tokenbooth.gateway.charge_files import (
+    DAMAGED_SUFFIX,
+    DIRECTORY_NAME,
+    REFUSED_SUFFIX,
+    SEGMENT_SUFFIX,
+    set_aside,
+)
+from tokenbooth.gateway.charge_log import DirectoryLock
 from tokenbooth.private_files import make_private_directory, open_private
 
 _DATABASE_MEMBER: Final = "tokenbooth.db"
+_CHARGES: Final = (SEGMENT_SUFFIX, DAMAGED_SUFFIX, REFUSED_SUFFIX)
 
 
 class BackupFailed(Exception):
@@ -75,7 +83,7 @@ def _write(database: Path, data_dir: Path, target: Path, scratch: Path) -> Conte
     archive_path = scratch / "backup.tar"
     segments = 0
     with os.fdopen(open_private(archive_path), "wb") as file, tarfile.open(fileobj=file, mode="w") as archive:
-        for segment in sorted((data_dir / DIRECTORY_NAME).glob("*.log")):
+        for segment in [*sorted((data_dir / DIRECTORY_NAME).glob(f"*{SEGMENT_SUFFIX}")), *set_aside(data_dir)]:
             # A segment may be dropped at any moment, because its charges are in the database by then.
             copied = scratch / segment.name
             try:
@@ -113,7 +121,7 @@ def _extract(source: Path, database: Path, charges: Path) -> Contents:
         for name, member in members.items():
             # Only the two kinds of names that a backup has; a path of somebody else's is not followed.
             path = Path(name)
-            if path.parent == Path(DIRECTORY_NAME) and path.suffix == ".log":
+            if path.parent == Path(DIRECTORY_NAME) and path.suffix in _CHARGES:
                 _extract_member(archive, member, charges / path.name)
                 segments += 1
         _extract_member(archive, members[_DATABASE_MEMBER], database)

@@ -14,8 +14,9 @@ from sqlalchemy import Connection
 from tokenbooth.clock import Clock
 from tokenbooth.domain.ledger import credit_of
 from tokenbooth.domain.money import NANO_PER_CENT
-from tokenbooth.domain.stripe_commands import CreditDirect, DirectFailed
+from tokenbooth.domain.stripe_commands import DirectFailed
 from tokenbooth.payments.stripe_client import PaymentProviderError, StripeGateway
+from tokenbooth.payments.stripe_events import credit_direct
 from tokenbooth.payments.stripe_snapshots import PaymentSnapshot
 from tokenbooth.store import accounts, checkouts, ledger
 from tokenbooth.store.checkouts import PendingCharge
@@ -23,6 +24,8 @@ from tokenbooth.store.engine import Store
 
 _GIVE_UP_AFTER_US: Final = 3_600 * 1_000_000
 """How long a charge that Stripe does not know of may still be under way to it."""
+TAX_UNKNOWN: Final = frozenset({"customer_tax_location_invalid", "shipping_address_invalid", "tax_id_invalid"})
+"""Why Stripe cannot calculate a tax."""
 _CLOCK_SKEW_US: Final = 600 * 1_000_000
 
 
@@ -63,21 +66,30 @@ async def charge(store: Store, stripe: StripeGateway, clock: Clock, wanted: Card
         StoreUnavailable: as before, but charged it may be.
     """
     try:
-        payment = await stripe.charge_saved_card(
-            customer_id=wanted.customer_id,
-            card_id=wanted.card_id,
-            amount_cents=wanted.amount_nano // NANO_PER_CENT,
-            account_id=wanted.account_id,
-            checkout_id=wanted.checkout_id,
-        )
+        payment = await _charged(stripe, wanted)
     except PaymentProviderError as failure:
-        if failure.kind != "declined":
+        if failure.kind != "declined" and not failure.is_lasting:
             raise
-        command = DirectFailed(
-            wanted.checkout_id, wanted.account_id, failure.object_id, failure.provider_code or "card_declined"
-        )
+        reason = failure.provider_code or ("card_declined" if failure.kind == "declined" else "refused")
+        command = DirectFailed(wanted.checkout_id, wanted.account_id, failure.object_id, reason)
         return await store.write(_failed, command, now_us=clock.now_us())
     return await store.write(_told, wanted.checkout_id, wanted.account_id, payment, now_us=clock.now_us())
+
+
+async def _charged(stripe: StripeGateway, wanted: CardCharge) -> PaymentSnapshot:
+    """The payment of a top-up with its tax, which is calculated first."""
+    price = await stripe.price_top_up(
+        customer_id=wanted.customer_id,
+        amount_cents=wanted.amount_nano // NANO_PER_CENT,
+        checkout_id=wanted.checkout_id,
+    )
+    return await stripe.charge_saved_card(
+        customer_id=wanted.customer_id,
+        card_id=wanted.card_id,
+        price=price,
+        account_id=wanted.account_id,
+        checkout_id=wanted.checkout_id,
+    )
 
 
 async def settle_pending(store: Store, stripe: StripeGateway, clock: Clock, pending: PendingCharge) -> ChargeOutcome:
@@ -107,13 +119,7 @@ def _told(
 ) -> ChargeOutcome:
     match payment.status:
         case "succeeded":
-            command = CreditDirect(
-                checkout_id=checkout_id,
-                account_id=account_id,
-                payment_intent_id=payment.payment_intent_id,
-                amount_nano=payment.amount_received_cents * NANO_PER_CENT,
-                currency=payment.currency,
-            )
+            command = credit_direct(payment, checkout_id, account_id)
             reason = checkouts.credit_direct(conn, command, now_us=now_us)
             status = ChargeStatus.CREDITED if reason is None else ChargeStatus.REVIEW
             return ChargeOutcome(status, ledger.balance_nano(conn, credit_of(account_id)), reason)

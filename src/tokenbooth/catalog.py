@@ -1,9 +1,10 @@
 """The catalog: plans, models, prices and upstreams as one immutable snapshot, made from the settings."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
-from typing import Final
+from hashlib import sha256
+from typing import Final, Literal
 
 from tokenbooth.default_prices import list_price
 from tokenbooth.domain.plans import Plan
@@ -11,9 +12,11 @@ from tokenbooth.domain.pricing import Price, TokenRates, with_markup
 from tokenbooth.domain.windows import parse_duration
 from tokenbooth.settings import LongContextSettings, ModelSettings, PlanSettings, Settings, UpstreamSettings
 from tokenbooth.settings_sources import SettingsError
+from tokenbooth.upstream_kinds import GENERIC, KINDS, KeptBack, UpstreamKind, kept_back_by, kind_of_host
 
 _FREE: Final = Price(TokenRates(input=0, output=0, cached_input=0, cache_write=0))
 
+WireFormat = Literal["openai.chat", "openai.completions", "openai.embeddings", "openai.responses", "anthropic.messages"]
 OPENAI_FORMATS: Final = frozenset(("openai.chat", "openai.completions", "openai.embeddings", "openai.responses"))
 
 
@@ -26,6 +29,8 @@ class Upstream:
         base_url: without a slash at its end; paths such as "/chat/completions" are appended.
         api_key: our credential there; None for none.
         bills_after_disconnect: whether it goes on (and bills) when we hang up.
+        kind: what it does with fields, by the table of kinds.
+        output_limit_field: the field in which it obeys the ceiling of a chat, where that is not its kind's.
         formats: the wire formats that it speaks, as the configuration names them.
         max_concurrent: the most calls that it is given at once; None for any number.
     """
@@ -36,6 +41,8 @@ class Upstream:
     bills_after_disconnect: bool
     formats: frozenset[str] = OPENAI_FORMATS
     max_concurrent: int | None = None
+    kind: UpstreamKind = KINDS[GENERIC]
+    output_limit_field: str | None = None
 
     def __repr__(self) -> str:
         return f"Upstream({self.name!r})"
@@ -43,11 +50,15 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One way to run a model: an upstream, the model's name there, and its share of the traffic."""
+    """One way to run a model: an upstream, the model's name there, and its share of the traffic.
+
+    `output_limit_field` is the field in which this model obeys a ceiling there, where it is an exception.
+    """
 
     upstream: Upstream
     model: str
     weight: int
+    output_limit_field: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +73,9 @@ class Model:
         context_tokens, max_output_tokens: the model's limits.
         image_tokens_max: the most tokens that one image counts for.
         reasoning: whether it thinks before it answers (a larger output floor).
-        output_limit_field: the field in which its upstreams expect a ceiling that the client did not name.
+        output_limit_field: the field in which its upstreams obey the ceiling of a chat; None: as each does.
         allowed_parameters: fields that are refused by default but priced or harmless for this model.
+        kept_back: what the kinds of its upstreams must not get.
     """
 
     name: str
@@ -74,8 +86,29 @@ class Model:
     max_output_tokens: int
     image_tokens_max: int
     reasoning: bool
-    output_limit_field: str
+    output_limit_field: str | None
     allowed_parameters: frozenset[str]
+    kept_back: KeptBack = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Know once what every request asks for."""
+        kinds = frozenset(route.upstream.kind.name for route in self.routes)
+        object.__setattr__(self, "kept_back", kept_back_by(kinds))
+
+    def ceiling_field(self, route: Route, wire: WireFormat) -> str:
+        """The one field in which an output ceiling goes to an upstream of the model.
+
+        A configured name is for chats, and for completions too unless it is the one that only chats have.
+        """
+        kind = route.upstream.kind
+        if wire == "anthropic.messages":
+            return kind.messages
+        if wire == "openai.responses":
+            return kind.responses
+        configured = route.output_limit_field or route.upstream.output_limit_field or self.output_limit_field
+        if wire == "openai.chat":
+            return configured or kind.chat
+        return kind.completions if configured in (None, "max_completion_tokens") else configured
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +117,16 @@ class Catalog:
 
     plans: Mapping[str, Plan]
     models: Mapping[str, Model]
+
+    @property
+    def digest(self) -> str:
+        """A hash of plans, models and prices, in hexadecimal: the same on every machine that sells the same."""
+        sold = [repr(plan) for _, plan in sorted(self.plans.items())]
+        sold += [
+            repr((name, model.price, model.context_tokens, model.max_output_tokens))
+            for name, model in sorted(self.models.items())
+        ]
+        return sha256("\n".join(sold).encode()).hexdigest()
 
     def price_for(self, model: Model, plan: Plan | None) -> Price:
         """The price of a model for a customer of this plan (None: prepaid credit)."""
@@ -108,14 +151,37 @@ def build_catalog(settings: Settings, *, today: date | None = None) -> Catalog:
 
 
 def _upstream(name: str, settings: UpstreamSettings) -> Upstream:
+    kind, _ = kind_of(settings)
     return Upstream(
         name=name,
         base_url=settings.base_url.rstrip("/"),
         api_key=None if settings.api_key is None else settings.api_key.get_secret_value(),
-        bills_after_disconnect=settings.bills_after_disconnect,
+        bills_after_disconnect=(
+            kind.bills_after_disconnect if settings.bills_after_disconnect is None else settings.bills_after_disconnect
+        ),
         formats=frozenset(settings.formats),
         max_concurrent=settings.max_concurrent,
+        kind=kind,
+        output_limit_field=settings.output_limit_field,
     )
+
+
+def kind_of(settings: UpstreamSettings) -> tuple[UpstreamKind, str]:
+    """An upstream's kind, and from what it is known, in a few words."""
+    if settings.kind is not None:
+        return KINDS[settings.kind], "configured"
+    by_host = kind_of_host(settings.base_url)
+    if by_host is not None:
+        return by_host, "by its host"
+    if settings.formats == ["anthropic.messages"]:
+        return KINDS["anthropic"], "by its format"
+    return KINDS[GENERIC], "nothing tells more"
+
+
+def kind_lines(settings: Settings) -> list[str]:
+    """Each upstream with its kind, and from what that is known."""
+    kinds = {name: kind_of(upstream) for name, upstream in settings.upstreams.items()}
+    return [f"{name} is {kind.name} ({known})" for name, (kind, known) in kinds.items()]
 
 
 def _plan(slug: str, settings: PlanSettings) -> Plan:
@@ -134,7 +200,9 @@ def _plan(slug: str, settings: PlanSettings) -> Plan:
 
 
 def _model(name: str, settings: ModelSettings, upstreams: Mapping[str, Upstream], today: date | None) -> Model:
-    routes = tuple(Route(upstreams[u.name], u.model or name, u.weight) for u in settings.upstreams)
+    routes = tuple(
+        Route(upstreams[u.name], u.model or name, u.weight, u.output_limit_field) for u in settings.upstreams
+    )
     listed = _list_or_own_price(name, settings, routes, today)
     price = with_markup(listed, _basis_points(settings.markup_percent))
     upstream_price = _upstream_price(settings, listed)
@@ -145,7 +213,11 @@ def _model(name: str, settings: ModelSettings, upstreams: Mapping[str, Upstream]
         routes=routes,
         context_tokens=settings.context_tokens,
         max_output_tokens=settings.max_output_tokens,
-        image_tokens_max=settings.image_tokens_max,
+        image_tokens_max=(
+            max(route.upstream.kind.image_tokens_max for route in routes)
+            if settings.image_tokens_max is None
+            else settings.image_tokens_max
+        ),
         reasoning=settings.reasoning,
         output_limit_field=settings.output_limit_field,
         allowed_parameters=frozenset(settings.allowed_parameters),

@@ -2,7 +2,7 @@
 
 import time
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 
 class Clock(Protocol):
@@ -27,6 +27,15 @@ class SystemClock:
     def monotonic_us(self) -> int:
         """Microseconds that only go forward."""
         return time.monotonic_ns() // 1_000
+
+
+# Linux's runs on while the machine is suspended; elsewhere there may be no such clock.
+_BOOT_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def since_boot_us() -> int:
+    """Microseconds that only go forward, also while the machine is suspended."""
+    return time.clock_gettime_ns(_BOOT_CLOCK) // 1_000
 
 
 def iso_ms(at_us: int) -> str:

@@ -63,7 +63,7 @@ def run_demo(directory: Path, *, host: str | None, port: int | None) -> int:
 
     Raises:
         SettingsError: the directory or its configuration cannot be used, or a live Stripe key is configured.
-        ListenFailed, DataDirectoryLocked, SchemaMismatch, StoreUnavailable: it cannot start.
+        ListenFailed, DataDirectoryLocked, AnotherProcess, SchemaMismatch, StoreUnavailable: it cannot start.
     """
     settings = _settings(_prepare(directory))
     listening = bind(settings.server.host if host is None else host, settings.server.port if port is None else port)

@@ -32,6 +32,7 @@ class IdPrefix(StrEnum):
     TRANSFER = "tr"
     AUDIT = "aud"
     SESSION = "ses"
+    PROCESS = "gw"
 
 
 def new_id(prefix: IdPrefix, now_us: int) -> str:

@@ -29,6 +29,23 @@ class UpstreamHealth:
     failed_calls: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class CeilingHealth:
+    """How an upstream keeps the output ceilings of one of its models.
+
+    Attributes:
+        upstream: its name in the configuration.
+        model: the model's name there.
+        times_exceeded: answers since the process began that went beyond their ceiling.
+        is_distrusted: whether its calls hold the model's maximum for that.
+    """
+
+    upstream: str
+    model: str
+    times_exceeded: int
+    is_distrusted: bool
+
+
 class Live(Protocol):
     """The gateway's live state, as far as others need it."""
 
@@ -42,6 +59,10 @@ class Live(Protocol):
 
     def held_nano(self, account_id: str) -> int:
         """What calls in flight hold of an account's credit, in nano-USD."""
+        ...
+
+    def admits(self) -> bool:
+        """Whether calls with known keys are admitted; not when this process was replaced, or is cut off for long."""
         ...
 
     def upstream_health(self) -> list[UpstreamHealth]:

@@ -15,11 +15,33 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
-from tokenbooth.live import UpstreamHealth, UpstreamState
+from tokenbooth.live import CeilingHealth, UpstreamHealth, UpstreamState
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _NANO_PER_USD: Final = 1e9
+
+
+class _KeptElsewhere(Collector):
+    """A counter whose figures somebody else keeps; `name` is without `_total`."""
+
+    def __init__(self, name: str, text: str, *labels: str, registry: CollectorRegistry) -> None:
+        self._name, self._text, self._labels = name, text, labels
+        self._figures: Mapping[tuple[str, ...], int] = {} if labels else {(): 0}
+        registry.register(self)
+
+    def show(self, figures: Mapping[tuple[str, ...], int]) -> None:
+        """Set the figures by their labels' values."""
+        self._figures = figures
+
+    def collect(self) -> Iterable[Metric]:
+        """The figures now."""
+        family = CounterMetricFamily(self._name, self._text, labels=self._labels)
+        for values, figure in self._figures.items():
+            family.add_metric(values, figure)
+        return [family]
 
 
 class Metrics:
@@ -74,6 +96,15 @@ class Metrics:
         self._charges_waiting = self._gauge(
             "tokenbooth_charges_waiting", "Charges in the charge log that are not in the database yet."
         )
+        self._process_open = self._gauge(
+            "tokenbooth_process_open", "1 while this process is registered to take model calls, 0 when it was replaced."
+        )
+        self._went_back = Counter(
+            "tokenbooth_database_went_back",
+            "How often the database was found at an earlier state, as after a fail-over.",
+            registry=self._registry,
+        )
+        self._times_went_back = 0
         self._upstream_state = self._upstream_gauge(
             "tokenbooth_upstream_state", "1 for the state that an upstream is in.", "state"
         )
@@ -86,6 +117,56 @@ class Metrics:
         self._upstream_rest = self._upstream_gauge(
             "tokenbooth_upstream_rest_seconds", "How much longer an upstream rests; 0 while it is up."
         )
+        self._ceilings_exceeded = self._upstream_gauge(
+            "tokenbooth_ceilings_exceeded_total", "Answers that went beyond the output ceiling that was sent.", "model"
+        )
+        self._ceilings_distrusted = self._upstream_gauge(
+            "tokenbooth_ceilings_distrusted", "1 while calls hold the model's maximum because of that.", "model"
+        )
+
+        self._deaths = self._counter(
+            "tokenbooth_background_deaths", "How often background work died and was restarted.", "work"
+        )
+        self._down = Gauge(
+            "tokenbooth_background_down",
+            "1 while background work is down; /readyz says 503 then.",
+            ["work"],
+            registry=self._registry,
+        )
+        self._damaged = self._counter(
+            "tokenbooth_charge_log_damaged_records",
+            "Damaged records that the start found in the charge log, by what became of them.",
+            "outcome",
+        )
+        self._lost_bytes = self._counter(
+            "tokenbooth_charge_log_lost_bytes", "Bytes of the charge log that the start could not make anything of."
+        )
+        self._refused = self._counter(
+            "tokenbooth_charges_refused", "Charges that the database refused, and that were set aside."
+        )
+        self._set_aside = Gauge(
+            "tokenbooth_charge_files_set_aside",
+            "Files with charges that wait for a person; `tokenbooth charges list` shows them.",
+            ["kind"],
+            registry=self._registry,
+        )
+
+    def show_background(self, works: Iterable[tuple[str, int, bool]]) -> None:
+        """Set how background work does: name, deaths since the process began, whether it is down."""
+        known = list(works)
+        self._deaths.show({(name,): deaths for name, deaths, _ in known})
+        for name, _, is_down in known:
+            self._down.labels(name).set(is_down)
+
+    def show_charge_log(
+        self, *, restored: int, lost: int, lost_bytes: int, refused: int, set_aside: Mapping[str, int]
+    ) -> None:
+        """Set what became of charges that could not be booked like others; `set_aside` counts files by kind."""
+        self._damaged.show({("restored",): restored, ("lost",): lost})
+        self._lost_bytes.show({(): lost_bytes})
+        self._refused.show({(): refused})
+        for kind, files in set_aside.items():
+            self._set_aside.labels(kind).set(files)
 
     def show_gateway(
         self, *, open_requests: int, charges_waiting: int, upstreams: Iterable[UpstreamHealth], now_us: int
@@ -100,6 +181,18 @@ class Metrics:
             self._upstream_failures.labels(health.name).set(health.failed_calls)
             rests_until_s = health.rests_until_s or 0
             self._upstream_rest.labels(health.name).set(max(rests_until_s - now_us / 1_000_000, 0))
+
+    def show_process(self, *, is_open: bool, times_went_back: int) -> None:
+        """Set whether this process may take model calls; `times_went_back` of the database, since the start."""
+        self._process_open.set(1 if is_open else 0)
+        self._went_back.inc(times_went_back - self._times_went_back)
+        self._times_went_back = times_went_back
+
+    def show_ceilings(self, ceilings: Iterable[CeilingHealth]) -> None:
+        """Set how upstreams keep the output ceilings that they are sent."""
+        for health in ceilings:
+            self._ceilings_exceeded.labels(health.upstream, health.model).set(health.times_exceeded)
+            self._ceilings_distrusted.labels(health.upstream, health.model).set(health.is_distrusted)
 
     def show_reconcile(self, *, last_run_us: int, differences: int) -> None:
         """Set the figures of the reconciler; `last_run_us` in UTC microseconds."""
@@ -141,6 +234,9 @@ class Metrics:
 
     def _upstream_gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(name, text, ["upstream", *labels], registry=self._registry)
+
+    def _counter(self, name: str, text: str, *labels: str) -> _KeptElsewhere:
+        return _KeptElsewhere(name, text, *labels, registry=self._registry)
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(name, text, registry=self._registry)

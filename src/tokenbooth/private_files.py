@@ -28,7 +28,7 @@ def open_private(path: Path, flags: int = os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
 
 
 def write_private(path: Path, content: bytes | str) -> None:
-    """Write a file whole or not at all; a text as UTF-8.
+    """Write a file whole or not at all, durably; a text as UTF-8.
 
     Raises:
         OSError: it cannot be written.
@@ -36,6 +36,8 @@ def write_private(path: Path, content: bytes | str) -> None:
     new = path.with_name(f"{path.name}.new")
     with os.fdopen(open_private(new), "wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
     new.replace(path)
 
 

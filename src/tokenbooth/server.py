@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 import uvicorn
 
+from tokenbooth.background import Background, BackgroundTask
 from tokenbooth.http_edge import PLAIN_EDGE, Edge
 from tokenbooth.uvicorn_connection import connection_class
 
@@ -107,7 +108,14 @@ def is_loopback(host: str) -> bool:
     return bool((mapped or address).is_loopback)
 
 
-def run(lifecycle: Lifecycle, listeners: Sequence[Listener], *, drain_s: int, ready: Callable[[], None]) -> int:
+def run(
+    lifecycle: Lifecycle,
+    listeners: Sequence[Listener],
+    *,
+    drain_s: int,
+    ready: Callable[[], None],
+    background: Background | None = None,
+) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code.
 
     Args:
@@ -115,23 +123,29 @@ def run(lifecycle: Lifecycle, listeners: Sequence[Listener], *, drain_s: int, re
         listeners: the first is for customers; the others are stopped after it, being needed until then.
         drain_s: how long calls under way may go on, in seconds.
         ready: called once when connections are accepted.
+        background: told how the listeners behind the first do.
     """
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:
-        return runner.run(_run(lifecycle, listeners, drain_s, ready))
+        return runner.run(_run(lifecycle, listeners, drain_s, ready, background or Background()))
 
 
-async def _run(lifecycle: Lifecycle, listeners: Sequence[Listener], drain_s: int, ready: Callable[[], None]) -> int:
+async def _run(
+    lifecycle: Lifecycle, listeners: Sequence[Listener], drain_s: int, ready: Callable[[], None], background: Background
+) -> int:
     loop = asyncio.get_running_loop()
-    servers = [_Server(_config(listener, drain_s)) for listener in listeners]
-    main = servers[0]
+    main = _Server(_config(listeners[0], drain_s))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, main.ask_to_stop)
-    helpers = [
-        asyncio.create_task(server.serve(sockets=[listener.socket]))
-        for server, listener in zip(servers[1:], listeners[1:], strict=True)
-    ]
+    helpers = [_Helper(listener, drain_s) for listener in listeners[1:]]
+    for helper in helpers:
+        background.watch(helper.work.running)
+        helper.work.start()
     try:
-        await lifecycle.start()
+        main.starting = asyncio.ensure_future(lifecycle.start())
+        await asyncio.wait({main.starting})
+        if main.starting.cancelled():
+            return 0
+        main.starting.result()
         # What was built until here stays. Without this a full collection walks through all of it, and every call waits.
         gc.freeze()
         # Calls end without leaving cycles behind. With the default of 700 the collector looks at each of them in vain.
@@ -140,9 +154,7 @@ async def _run(lifecycle: Lifecycle, listeners: Sequence[Listener], drain_s: int
         await main.serve(sockets=[listeners[0].socket])
     finally:
         await lifecycle.stop(main.left_to_drain_s(drain_s))
-        for server in servers[1:]:
-            server.should_exit = True
-        await asyncio.gather(*helpers)
+        await asyncio.gather(*(helper.stop() for helper in helpers))
         for listener in listeners:
             listener.socket.close()
     return 0
@@ -155,6 +167,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self.when_ready: Callable[[], None] | None = None
         self.asked_at_s: float | None = None
+        self.starting: asyncio.Future[None] | None = None
 
     def ask_to_stop(self) -> None:
         """Stop admitting and let calls end; asked again, cut them off."""
@@ -163,6 +176,9 @@ class _Server(uvicorn.Server):
             return
         self.asked_at_s = asyncio.get_running_loop().time()
         self.should_exit = True
+        if self.starting is not None:
+            # A start may have to wait for another process; cancelling one that is done changes nothing.
+            self.starting.cancel()
 
     def left_to_drain_s(self, drain_s: int) -> float:
         """What is left of the time to drain, in seconds; a last moment in any case."""
@@ -180,6 +196,34 @@ class _Server(uvicorn.Server):
         await super().startup(sockets=sockets)
         if self.when_ready is not None:
             self.when_ready()
+
+
+class _Helper:
+    """A listener behind the first; it is served again when its server dies."""
+
+    def __init__(self, listener: Listener, drain_s: int) -> None:
+        self.work = BackgroundTask(f"listener {port_of(listener.socket)}", self._serve)
+        self._listener = listener
+        self._drain_s = drain_s
+        self._server: _Server | None = None
+        self._ended = asyncio.Event()
+
+    async def stop(self) -> None:
+        """Let the server end its calls, then end it."""
+        if self._server is not None:
+            self._server.should_exit = True
+            await self._ended.wait()
+        await self.work.stop()
+
+    async def _serve(self) -> None:
+        self._ended.clear()
+        self._server = _Server(_config(self._listener, self._drain_s))
+        try:
+            # A server closes the sockets that it was given.
+            await self._server.serve(sockets=[self._listener.socket.dup()])
+        finally:
+            self._server = None
+            self._ended.set()
 
 
 def _config(listener: Listener, drain_s: int) -> uvicorn.Config:

@@ -31,6 +31,19 @@ from tokenbooth.domain.windows import InvalidDuration, parse_duration
 from tokenbooth.payments.deposit_address import AddressBook, InvalidAddress, InvalidExtendedKey, normal_address
 from tokenbooth.settings_sources import SettingsError as SettingsError
 from tokenbooth.settings_sources import overlay_environment, put_placeholder, read_toml, resolve_secrets
+from tokenbooth.upstream_kinds import CEILING_FIELDS, KINDS
+
+
+def _kind(value: object) -> object:
+    if value is not None and value not in KINDS:
+        raise ValueError(f"must be one of {', '.join(KINDS)}")
+    return value
+
+
+def _ceiling_field(value: object) -> object:
+    if value is not None and value not in CEILING_FIELDS:
+        raise ValueError(f"must be one of {', '.join(CEILING_FIELDS)}")
+    return value
 
 
 def _nano(value: object) -> int:
@@ -60,6 +73,7 @@ def _duration(value: object) -> str:
 UsdNano = Annotated[int, BeforeValidator(_nano)]
 """USD in the file (a string or a number), nano-USD in the program."""
 Duration = Annotated[str, BeforeValidator(_duration)]
+CeilingField = Annotated[str | None, BeforeValidator(_ceiling_field)]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 
 
@@ -206,9 +220,11 @@ class GatewaySettings(Section):
     max_unflushed_charges: int = Field(200_000, ge=1)
     connect_timeout_s: float = Field(10, gt=0)
     first_byte_timeout_s: float = Field(300, gt=0)
+    whole_answer_timeout_s: float = Field(1_800, gt=0)
     idle_timeout_s: float = Field(120, gt=0)
     keep_alive_s: float = Field(10, gt=0)
     max_draining: int = Field(256, ge=0)
+    max_draining_per_account: int = Field(16, ge=0)
     max_open_requests: int = Field(10_000, ge=1)
     max_streams_per_key: int | None = Field(None, ge=1)
     rest_after_failures: int = Field(3, ge=1)
@@ -280,7 +296,9 @@ class UpstreamSettings(Section):
 
     base_url: str = Field(pattern=r"^https?://[!-~]+$")
     api_key: SecretStr | None = Field(None, min_length=1)
-    bills_after_disconnect: bool = False
+    kind: Annotated[str | None, BeforeValidator(_kind)] = None
+    bills_after_disconnect: bool | None = None
+    output_limit_field: CeilingField = None
     max_concurrent: int | None = Field(None, ge=1)
     formats: list[WireFormat] = Field(
         ["openai.chat", "openai.completions", "openai.embeddings", "openai.responses"], min_length=1
@@ -313,6 +331,7 @@ class ModelUpstreamSettings(Section):
     name: str
     model: str | None = None
     weight: int = Field(1, ge=1)
+    output_limit_field: CeilingField = None
 
 
 class LongContextSettings(Section):
@@ -343,9 +362,9 @@ class ModelSettings(Section):
     free: bool = False
     context_tokens: int = Field(ge=1, le=100_000_000)
     max_output_tokens: int = Field(ge=1, le=100_000_000)
-    image_tokens_max: int = Field(2_000, ge=1)
+    image_tokens_max: int | None = Field(None, ge=1)
     reasoning: bool = False
-    output_limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    output_limit_field: CeilingField = None
     allowed_parameters: list[str] = []
 
     @model_validator(mode="after")

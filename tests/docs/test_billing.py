@@ -7,7 +7,6 @@ import pytest
 from sqlalchemy import select
 
 from tests.docs.pages import codes, read, rows, section
-from tests.gateway.test_http_charges import CELLS, INPUT_NANO, OUTPUT_NANO, REPORTED_NANO, WORDS, Cell
 from tests.support.store import Customer, new_customer, store
 from tokenbooth.domain import ledger as domain_ledger
 from tokenbooth.domain.allowance import Allowance, hold, settle
@@ -18,6 +17,9 @@ from tokenbooth.domain.money import format_usd, parse_usd
 from tokenbooth.domain.pricing import Price, TokenRates, cost_nano, worst_cost_nano
 from tokenbooth.domain.usage import Usage
 from tokenbooth.domain.windows import parse_duration, window_at
+from tokenbooth.gateway.estimates import Estimates
+from tokenbooth.gateway.fields import OUTPUT_FLOOR, REASONING_OUTPUT_FLOOR
+from tokenbooth.settings import GatewaySettings
 from tokenbooth.store import ledger
 from tokenbooth.store.engine import Store
 from tokenbooth.store.operator import change_credit
@@ -45,6 +47,7 @@ def _short(amount_nano: int) -> str:
         (ORDINARY, "6 × 270 + 28 × 1,100"),
         (Usage(prompt_tokens=1_000, completion_tokens=200, cached_tokens=800), "200 × 270 + 800 × 70 + 200 × 1,100"),
         (Usage(prompt_tokens=1_000, completion_tokens=250), "1,000 × 270 + 250 × 1,100"),
+        (Usage(prompt_tokens=1_000, completion_tokens=20_000), "1,000 × 270 + 20,000 × 1,100"),
         (Usage(prompt_tokens=464, completion_tokens=8_192), "464 × 270 + 8,192 × 1,100"),
     ],
 )
@@ -115,18 +118,35 @@ def test_uncollected_cost() -> None:
     )
 
 
-@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"{cell.delivered}-{cell.trouble}-{cell.usage}")
-def test_the_charge_matrix(cell: Cell) -> None:
-    """A cell of the table says what a test of the gateway proves for the same cell."""
-    body_bytes = 400
-    words = {
-        "reported": REPORTED_NANO,
-        "prompt": body_bytes // 4 * INPUT_NANO,
-        "prompt + text": body_bytes // 4 * INPUT_NANO + len(WORDS) * OUTPUT_NANO,
-    }
-    table = {row[:2]: row[2:] for row in rows(section(PAGE, "When a call does not end well")) if len(row) == 5}
-    column = ("present", "absent", "zero").index(cell.usage)
-    assert words[table[cell.delivered, cell.trouble][column]] == cell.expected_nano(body_bytes)
+def test_an_estimate_without_anything_learned() -> None:
+    """The example's bytes and events come to the tokens of its sum."""
+    figures = Estimates()
+    text = " ".join(PAGE.split())
+    assert "A request of 4,000 bytes; 250 events with 900 bytes of text" in text
+    assert figures.prompt_tokens("a", "m", 4_000) == 1_000
+    assert max(250, figures.text_tokens("a", "m", 900)) == 250
+
+
+def test_thinking_that_nobody_saw() -> None:
+    """Of ten answers, nine of which think at most 20,000 tokens, the example's number is learned."""
+    figures = Estimates()
+    for tokens in (*range(4_000, 20_001, 2_000), 30_000):
+        figures.learn_thinking("a", "m", "", tokens)
+    assert figures.thinking_tokens("m", "") == 20_000
+
+
+def test_the_bounds_of_reading_on() -> None:
+    """The page has the defaults of the settings."""
+    text, settings = " ".join(PAGE.split()), GatewaySettings()
+    assert (
+        f"An account has room for {settings.max_draining_per_account} answers at once that are read on "
+        "(`gateway.max_draining_per_account`), and all accounts together for "
+        f"{settings.max_draining} (`gateway.max_draining`)"
+    ) in text
+    assert f"`gateway.first_byte_timeout_s` ({settings.first_byte_timeout_s:g} s)" in text
+    assert f"`gateway.whole_answer_timeout_s` ({settings.whole_answer_timeout_s:,.0f} s)" in text
+    assert f"*thinking* is {REASONING_OUTPUT_FLOOR:,} tokens" in text
+    assert f"*answer* is {OUTPUT_FLOOR} tokens" in text
 
 
 def test_the_entries_of_each_event(store: Store) -> None:

@@ -67,9 +67,9 @@ def scripted(scripts: tuple[ScriptedUpstream, str], tmp_path_factory: pytest.Tem
         with run_rig(
             opened,
             directory,
-            timeouts=Timeouts(connect_s=2, first_byte_s=0.5, idle_s=0.3),
+            timeouts=Timeouts(connect_s=2, first_byte_s=0.5, idle_s=0.3, whole_answer_s=0.5),
             # Or one test's script would keep the others' from running.
-            gateway_settings=GatewaySettings(max_retry_after_s=0),
+            gateway_settings=GatewaySettings(max_retry_after_s=0, whole_answer_timeout_s=0.5),
             change_catalog=lambda catalog: with_routes(catalog, scripts[1]),
         ) as running:
             yield running

@@ -1,8 +1,12 @@
 """The charge log: what was written is read back, what was torn is cut, and one process owns it."""
 
+import fcntl
+import os
 import resource
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenbooth.domain.charges import Charge, PoolKind
+from tokenbooth.gateway.charge_files import count_set_aside, next_number, read_back, read_file
 from tokenbooth.gateway.charge_log import (
     SEGMENT_BYTES,
     ChargeLog,
@@ -17,11 +22,11 @@ from tokenbooth.gateway.charge_log import (
     DataDirectoryLocked,
     DirectoryLock,
     Segment,
-    encode_record,
-    next_number,
-    read_back,
 )
+from tokenbooth.gateway.charge_record import encode_record
+from tokenbooth.gateway.charge_recovery import recover
 
+EPOCH = "gw_06615ff9f9c9ed7a3adb3c52e6"
 CHARGE = Charge(
     request_id="req_1",
     account_id="acct_1",
@@ -79,7 +84,7 @@ def files(data_dir: Path) -> list[str]:
 
 def test_what_is_appended_is_read_back(tmp_path: Path) -> None:
     """Every field of every charge, in order, also after a regular end with charges left."""
-    log = ChargeLog(tmp_path, first_number=next_number(tmp_path))
+    log = ChargeLog(tmp_path, first_number=next_number(tmp_path), epoch=EPOCH)
     written = [numbered(n) for n in range(5)]
     for charge in written:
         log.append(charge)
@@ -110,15 +115,6 @@ def test_a_tail_torn_at_any_byte_is_cut(tmp_path: Path) -> None:
         assert replay.torn_bytes == kept
 
 
-def test_a_corrupted_byte_is_noticed(tmp_path: Path) -> None:
-    """Whichever byte of the last record is wrong, the record is not taken for a charge."""
-    first, last = encode_record(numbered(1)), encode_record(numbered(2))
-    for at in range(len(last)):
-        wrong = last[:at] + bytes([last[at] ^ 0x40]) + last[at + 1 :]
-        segment_of(tmp_path, first + wrong)
-        assert read_back(tmp_path).charges == (numbered(1),)
-
-
 @pytest.mark.parametrize("zeros", [1, 7, 8, 9, 16, 4096])
 def test_a_tail_of_zeros_is_torn(tmp_path: Path, zeros: int) -> None:
     """After a power loss a file system may leave zeros where data was to come; the start has to survive that."""
@@ -138,15 +134,51 @@ def test_a_torn_segment_does_not_hide_the_next_one(tmp_path: Path) -> None:
     assert next_number(tmp_path) == 11
 
 
-def test_charges_behind_a_corrupted_record_are_not_deleted(tmp_path: Path) -> None:
-    """What could not be read is kept for the operator: there may be charges in it (P10)."""
-    wrong = bytearray(encode_record(numbered(1)))
-    wrong[20] ^= 1
-    content = bytes(wrong) + encode_record(numbered(2))
-    segment_of(tmp_path, content)
-    read_back(tmp_path).discard()
+def spoilt(record: bytes, *places: int) -> bytes:
+    """A record with a wrong byte at each place."""
+    wrong = bytearray(record)
+    for place in places:
+        wrong[place] ^= 0x41
+    return bytes(wrong)
 
-    assert [path.read_bytes() for path in (tmp_path / "charges").iterdir()] == [content]
+
+def test_a_damaged_segment_is_kept(tmp_path: Path) -> None:
+    """What could not be read is kept for the operator, as is what was restored: nothing about it is deleted (P10)."""
+    lost = spoilt(encode_record(numbered(1)), 20, 40) + encode_record(numbered(2))
+    restored = spoilt(encode_record(numbered(3)), 20)
+    segment_of(tmp_path, lost, number=1)
+    segment_of(tmp_path, restored, number=2)
+    segment_of(tmp_path, encode_record(numbered(4)), number=3)
+    replay = read_back(tmp_path)
+    replay.discard()
+
+    assert replay.charges == (numbered(2), numbered(3), numbered(4))
+    assert [file.is_damaged for file in replay.segments] == [True, True, False]
+    kept = {path.name: path.read_bytes() for path in (tmp_path / "charges").iterdir()}
+    assert kept == {"000000000001.damaged": lost, "000000000002.damaged": restored}
+    assert count_set_aside(tmp_path) == {"damaged": 2, "refused": 0}
+
+
+def test_a_kept_segment_is_never_overwritten(tmp_path: Path) -> None:
+    """Segments' numbers begin anew, so another one of the same number may be damaged as well."""
+    for number in range(3):
+        segment_of(tmp_path, spoilt(encode_record(numbered(number)), 20))
+        read_back(tmp_path).discard()
+
+    assert files(tmp_path) == ["000000000001-2.damaged", "000000000001-3.damaged", "000000000001.damaged"]
+
+
+def test_a_segment_that_the_disk_does_not_give_back_does_not_stop_the_start(tmp_path: Path) -> None:
+    """A bad sector is damage like any other: told, kept aside, and the other segments are read."""
+    segment_of(tmp_path, encode_record(numbered(1)), number=1)
+    # The first page of a process's memory cannot be read: EIO, as from a bad sector.
+    (tmp_path / "charges" / f"{2:012d}.log").symlink_to("/proc/self/mem")
+    replay = read_back(tmp_path)
+    replay.discard()
+
+    assert replay.charges == (numbered(1),)
+    assert [file.unreadable_bytes > 0 for file in replay.segments] == [False, True]
+    assert files(tmp_path) == ["000000000002.damaged"]
 
 
 def test_discarded_segments_are_gone(tmp_path: Path) -> None:
@@ -175,7 +207,7 @@ def test_a_new_directory_begins_at_one(tmp_path: Path) -> None:
 
 def test_committed_charges_are_forgotten(tmp_path: Path) -> None:
     """The current segment starts over when all of it is committed, and goes on with what comes after."""
-    log = ChargeLog(tmp_path, first_number=1)
+    log = ChargeLog(tmp_path, first_number=1, epoch=EPOCH)
     segment = log.append(numbered(1))
     log.append(numbered(2))
     log.committed(segment, 1)
@@ -198,7 +230,7 @@ def fill_a_segment(log: ChargeLog) -> list[Segment]:
 
 def test_a_full_segment_is_followed_by_a_new_one(tmp_path: Path) -> None:
     """The old one is deleted when its last charge is committed, not before."""
-    log = ChargeLog(tmp_path, first_number=1)
+    log = ChargeLog(tmp_path, first_number=1, epoch=EPOCH)
     segments = fill_a_segment(log)
     old = segments[0]
     assert files(tmp_path) == ["000000000001.log", "000000000002.log"]
@@ -214,13 +246,108 @@ def test_a_full_segment_is_followed_by_a_new_one(tmp_path: Path) -> None:
 
 def test_a_segment_that_cannot_be_made_is_a_full_log(tmp_path: Path) -> None:
     """Rotation that fails (no space, no descriptors, no directory) is told like any other failure to write."""
-    log = ChargeLog(tmp_path, first_number=1)
+    log = ChargeLog(tmp_path, first_number=1, epoch=EPOCH)
     (tmp_path / "charges").rename(tmp_path / "elsewhere")
     with pytest.raises(ChargeLogFull):
         fill_a_segment(log)
     (tmp_path / "elsewhere").rename(tmp_path / "charges")
 
     assert log.append(CHARGE).uncommitted >= 1
+    log.close()
+
+
+def test_every_segment_names_its_run(tmp_path: Path) -> None:
+    """The first one, one that starts over, and the one after a rotation."""
+    log = ChargeLog(tmp_path, first_number=1, epoch=EPOCH)
+    first = log.append(numbered(1))
+    assert [file.content.epoch for file in read_back(tmp_path).segments] == [EPOCH]
+    log.committed(first, 1)
+    log.append(numbered(2))
+    assert [file.content.epoch for file in read_back(tmp_path).segments] == [EPOCH]
+    fill_a_segment(log)
+    assert [file.content.epoch for file in read_back(tmp_path).segments] == [EPOCH, EPOCH]
+    log.close()
+
+
+def test_a_refused_charge_is_kept_with_its_run(tmp_path: Path) -> None:
+    """In a file of its own, which no id of a charge leads out of the directory."""
+    log = ChargeLog(tmp_path, first_number=1, epoch=EPOCH)
+    plain, evil = log.set_aside(CHARGE), log.set_aside(CHARGE._replace(request_id="../../evil"))
+    log.close()
+
+    assert (plain.name, evil.parent) == ("req_1.refused", plain.parent)
+    assert files(tmp_path) == sorted([plain.name, evil.name])
+    content = read_file(evil).content
+    assert (content.epoch, content.charges[0].request_id) == (EPOCH, "../../evil")
+
+
+@contextmanager
+def only_growing(segment: Segment) -> Iterator[Callable[[], bytes]]:
+    """Let a segment's file only grow, as on a disk that takes no other change; gives what stands in it meanwhile."""
+    real, content = os.dup(segment.fd), segment.path.read_bytes()
+    sealed = os.memfd_create("segment", os.MFD_ALLOW_SEALING)
+    os.write(sealed, content)
+    fcntl.fcntl(sealed, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+    os.dup2(sealed, segment.fd)
+    yield lambda: os.pread(sealed, SEGMENT_BYTES, 0)
+    os.dup2(real, segment.fd)
+    os.close(real)
+    os.close(sealed)
+
+
+def test_a_segment_that_cannot_be_emptied_goes_on(tmp_path: Path) -> None:
+    """Committed charges that the disk does not let go of do no harm: the log goes on, and tries again."""
+    log = ChargeLog(tmp_path, first_number=1, epoch=EPOCH)
+    segment = log.append(numbered(1))
+    with only_growing(segment) as content:
+        log.committed(segment, 1)
+        assert log.append(numbered(2)) is segment
+        log.committed(segment, 1)
+        assert recover(content()).charges == [numbered(1), numbered(2)]
+    log.append(numbered(3))
+    log.committed(segment, 1)
+
+    assert read_back(tmp_path).charges == ()
+    log.close()
+    assert files(tmp_path) == []
+
+
+def test_an_old_segment_that_cannot_be_deleted_is_deleted_later(tmp_path: Path) -> None:
+    """Neither the commit nor the rotation fails for it."""
+    log = ChargeLog(tmp_path, first_number=1, epoch=EPOCH)
+    segments = fill_a_segment(log)
+    in_the_way = segments[0].path
+    in_the_way.rename(tmp_path / "elsewhere")
+    in_the_way.mkdir()
+    log.committed(segments[0], len(segments) - 1)
+    in_the_way.rmdir()
+    (tmp_path / "elsewhere").rename(in_the_way)
+    log.committed(segments[-1], 1)
+
+    assert files(tmp_path) == ["000000000002.log"]
+    log.close()
+
+
+def test_a_part_of_a_record_that_stays_hides_nothing(tmp_path: Path) -> None:
+    """Where a part can neither be completed nor removed, the next record goes into another segment."""
+    record = len(encode_record(CHARGE))
+    log = ChargeLog(tmp_path, first_number=1, epoch=EPOCH)
+    first = log.append(numbered(1))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with only_growing(first) as content:
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (first.size_bytes + record // 2, hard))
+            with pytest.raises(ChargeLogFull):
+                log.append(numbered(2))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        second = log.append(numbered(3))
+        left = recover(content())
+    assert second is not first
+    assert (left.charges, left.torn_bytes, left.damages) == ([numbered(1)], record // 2, [])
+    assert read_back(tmp_path).charges[-1] == numbered(3)
+    log.committed(first, 1)
+    log.committed(second, 1)
     log.close()
 
 
@@ -246,12 +373,12 @@ def test_a_second_owner_is_refused(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_no_part_of_a_record(tmp_path: Path) -> None:
     """Where only a part fits, nothing stays; with space again the log goes on behind the last whole record."""
     record = len(encode_record(CHARGE))
-    log = ChargeLog(tmp_path, first_number=1)
-    log.append(numbered(1))
+    log = ChargeLog(tmp_path, first_number=1, epoch=EPOCH)
+    written = log.append(numbered(1)).size_bytes
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         # The limit on file sizes stands in for a disk with room for one record and a half.
-        for room in (record + record // 2, record):
+        for room in (written + record // 2, written):
             resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
             with pytest.raises(ChargeLogFull):
                 log.append(numbered(2))

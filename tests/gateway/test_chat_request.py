@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from tests.support.catalog_samples import sample_model
+from tests.support.catalog_samples import SAMPLE_ROUTE, sample_model
 from tokenbooth.catalog import Model
 from tokenbooth.gateway.body import decode_fields, encode_fields
 from tokenbooth.gateway.chat_request import ChatRequest, model_name, read_chat_request
@@ -43,7 +43,7 @@ def attempt(body: bytes) -> ChatRequest | Refusal:
 
 def sent(request: ChatRequest, clamped: int | None = None) -> dict[str, object]:
     """What the upstream gets."""
-    decoded: dict[str, object] = msgspec.json.decode(encode_fields(request.upstream_fields("upstream-name", clamped)))
+    decoded: dict[str, object] = msgspec.json.decode(encode_fields(request.upstream_fields(SAMPLE_ROUTE, clamped)))
     return decoded
 
 
@@ -52,7 +52,7 @@ def test_a_plain_request() -> None:
     body = with_field(b'"temperature":0.5')
     request = read(body)
 
-    assert (request.stream, request.choices, request.output_field, request.output_ceiling) == (False, 1, None, 8_192)
+    assert (request.stream, request.choices, request.ceiling_named, request.output_ceiling) == (False, 1, False, 8_192)
     assert (request.text_bytes, request.extra_tokens, request.floor_tokens) == (len(body), 64, 256)
     assert sent(request) == {
         "model": "upstream-name",
@@ -76,29 +76,35 @@ def test_the_last_model_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limits", "field", "ceiling", "kept"),
+    ("limits", "ceiling"),
     [
-        (b'"max_tokens":100', "max_tokens", 100, {"max_tokens": 100}),
-        (b'"max_completion_tokens":100', "max_completion_tokens", 100, {"max_completion_tokens": 100}),
-        (b'"max_tokens":100,"max_completion_tokens":50', "max_completion_tokens", 50, {"max_completion_tokens": 50}),
-        (b'"max_tokens":50,"max_completion_tokens":100', "max_tokens", 50, {"max_tokens": 50}),
-        (
-            b'"max_tokens":null,"max_completion_tokens":9',
-            "max_completion_tokens",
-            9,
-            {"max_tokens": None, "max_completion_tokens": 9},
-        ),
-        (b'"max_tokens":5,"max_tokens":7', "max_tokens", 7, {"max_tokens": 7}),
-        (b'"max_t\\u006fkens":5', "max_tokens", 5, {"max_tokens": 5}),
+        (b'"max_tokens":100', 100),
+        (b'"max_completion_tokens":100', 100),
+        (b'"max_tokens":100,"max_completion_tokens":50', 50),
+        (b'"max_tokens":50,"max_completion_tokens":100', 50),
+        (b'"max_tokens":null,"max_completion_tokens":9', 9),
+        (b'"max_tokens":5,"max_tokens":7', 7),
+        (b'"max_t\\u006fkens":5', 5),
+        (b'"max_tokens":5,"n_predict":8000', 5),
+        (b'"n_predict":5,"num_predict":6,"maxOutputTokens":7', 5),
     ],
 )
-def test_output_limits(limits: bytes, field: str, ceiling: int, kept: dict[str, object]) -> None:
-    """The smaller of both fields counts, and only that one is sent (48b)."""
+def test_output_limits(limits: bytes, ceiling: int) -> None:
+    """Of all names the smallest value counts, and only the name that the upstream obeys is sent (48b)."""
     request = read(with_field(limits))
     upstream = sent(request)
 
-    assert (request.output_field, request.output_ceiling) == (field, ceiling)
-    assert {name: upstream[name] for name in upstream if name.startswith("max_")} == kept
+    assert (request.ceiling_named, request.output_ceiling) == (True, ceiling)
+    assert {name: upstream[name] for name in upstream if name not in ("model", "messages")} == {"max_tokens": ceiling}
+
+
+@pytest.mark.parametrize("name", [b"max_tokens", b"max_completion_tokens", b"n_predict"])
+def test_a_ceiling_that_is_null_is_none(name: bytes) -> None:
+    """It is not sent, and the model's maximum is what is held."""
+    request = read(with_field(b'"%s":null' % name))
+
+    assert (request.ceiling_named, request.output_ceiling) == (False, 8_192)
+    assert sent(request).keys() == {"model", "messages"}
 
 
 @pytest.mark.parametrize("value", [b"0", b"-1", b"1.5", b"true", b'"5"', b"[]", b"1e400", b"9" * 400, b"9" * 5_000])
@@ -110,11 +116,12 @@ def test_numbers_that_are_none(name: bytes, value: bytes) -> None:
     assert (refusal.status, refusal.param) == (400, name.decode())
 
 
-def test_a_lowered_ceiling_is_sent_in_the_clients_field() -> None:
-    """Where the client named a field it is used; else the model's own, and none when nothing was lowered."""
+def test_a_lowered_ceiling_is_sent_in_the_upstreams_field() -> None:
+    """Whatever the client called it; and none is sent when nobody named one and nothing was lowered."""
     newer = sample_model(output_limit_field="max_completion_tokens")
 
-    assert sent(read(with_field(b'"max_completion_tokens":9')), 5)["max_completion_tokens"] == 5
+    assert sent(read(with_field(b'"max_completion_tokens":9')), 5)["max_tokens"] == 5
+    assert sent(read(with_field(b'"max_tokens":9'), newer), 5)["max_completion_tokens"] == 5
     assert sent(read(with_field(b'"seed":1')), 5)["max_tokens"] == 5
     assert sent(read(with_field(b'"seed":1'), newer), 5)["max_completion_tokens"] == 5
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tests.support.billing_rows import charge
 from tests.support.fakes import FakeClock
+from tests.support.registration import unregistered
 from tests.support.store import open_empty_sqlite
 from tokenbooth.domain.allowance import Allowance
 from tokenbooth.gateway.charge_log import ChargeLog
@@ -15,10 +16,18 @@ from tokenbooth.gateway.state import AccountState
 async def test_calls_give_way_before_there_is_no_room(tmp_path: Path) -> None:
     """From a quarter of what may wait on, each charge lets the writing thread have the interpreter."""
     slept: list[float] = []
-    log = ChargeLog(tmp_path, first_number=1)
+    log = ChargeLog(tmp_path, first_number=1, epoch="gw_test")
     account = AccountState("acct_1", 0, False, Allowance(10**9))
     with closing(open_empty_sqlite(tmp_path / "tokenbooth.db")) as store:
-        flusher = Flusher(store=store, clock=FakeClock(), log=log, max_unflushed=8, sleep=slept.append)
+        flusher = Flusher(
+            store=store,
+            clock=FakeClock(),
+            log=log,
+            max_unflushed=8,
+            process=unregistered(store, tmp_path),
+            budgets_nano=dict,
+            sleep=slept.append,
+        )
         waited = []
         for number in range(8):
             assert flusher.has_room()

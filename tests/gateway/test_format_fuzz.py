@@ -96,7 +96,7 @@ def test_any_body_is_read_or_refused(body: dict[str, object], path: str, asked: 
     for route in served.routes:
         speech = request.speech(route.upstream.formats)
         if speech is not None:
-            encode_fields(speech.upstream_fields("m", 5))
+            encode_fields(speech.upstream_fields(route, 5))
             speech.headers()
 
 

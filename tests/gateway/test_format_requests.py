@@ -6,7 +6,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from tests.support.catalog_samples import sample_model
+from tests.support.catalog_samples import SAMPLE_ROUTE, sample_model
 from tests.support.formats import (
     messages_body,
     messages_model,
@@ -300,7 +300,7 @@ def test_nested_duplicates_collapse() -> None:
     request = read_messages(body % thinking)
 
     assert request.floor_tokens == 3_024
-    assert bytes(request.upstream_fields("m", None)["thinking"]) == b'{"type":"enabled","budget_tokens":2000}'
+    assert bytes(request.upstream_fields(SAMPLE_ROUTE, None)["thinking"]) == b'{"type":"enabled","budget_tokens":2000}'
 
 
 def test_images_of_responses_count_by_the_piece() -> None:

@@ -8,13 +8,15 @@ from sqlalchemy import Connection, func, select
 from tests.support.gateway_rig import JumpingClock, MoodyStore, Rig, eventually, prompt, run_rig
 from tokenbooth.domain.keys import KeyKind
 from tokenbooth.domain.ledger import credit_of
-from tokenbooth.gateway.charge_log import DIRECTORY_NAME
+from tokenbooth.gateway.charge_files import DIRECTORY_NAME
 from tokenbooth.ids import new_key
 from tokenbooth.settings import GatewaySettings
+from tokenbooth.store import processes
 from tokenbooth.store.changes import forget_before
 from tokenbooth.store.engine import open_store
 from tokenbooth.store.keys import delete_api_key
 from tokenbooth.store.ledger import balance_nano, grant
+from tokenbooth.store.processes import ClosedHow
 from tokenbooth.store.tables import api_keys, usage_events
 
 COST_NANO = 1_000 * 270 + 100 * 1_100
@@ -155,6 +157,7 @@ def test_charges_of_a_process_that_ended_suddenly_are_replayed_once(moody: Moody
                 assert first.post(key, {**CALL, "stream": stream}).status_code == 200
             for name in ("second", "third"):
                 leave_behind(tmp_path / "first", tmp_path / name)
+            moody.write_now(processes.close, first.gateway.epoch, ClosedHow.COMMAND, now_us=first.clock.now_us())
             for name, replayed in (("second", 4), ("third", 5)):
                 with run_rig(other, tmp_path / name) as again:
                     assert stored(again) == replayed

@@ -237,7 +237,7 @@ class TestAnotherUpstream:
         with serve_scripts() as (one, one_url), serve_scripts() as (two, two_url):
             one.add(first)
             name = two.add(second)
-            timeouts = Timeouts(connect_s=1, first_byte_s=0.3, idle_s=1)
+            timeouts = Timeouts(connect_s=1, first_byte_s=0.3, idle_s=1, whole_answer_s=0.3)
             with run_rig(
                 moody, tmp_path, timeouts=timeouts, change_catalog=lambda c: with_routes(c, one_url, two_url)
             ) as rig:

@@ -29,7 +29,7 @@ from tokenbooth.gateway.upstreams import (
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
 CHUNKED = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-QUICK = Timeouts(connect_s=0.2, first_byte_s=0.2, idle_s=0.2)
+QUICK = Timeouts(connect_s=0.2, first_byte_s=0.2, idle_s=0.2, whole_answer_s=0.2)
 PATIENT = Timeouts(connect_s=5, first_byte_s=5, idle_s=5)
 
 

@@ -27,6 +27,20 @@ FIELDS: dict[str, tuple[type[stripe.StripeObject], tuple[str, ...]]] = {
             "items.data.id",
             "items.data.current_period_start",
             "items.data.current_period_end",
+            "items.data.quantity",
+            "items.data.price.id",
+            "items.data.price.metadata",
+            "items.data.price.currency",
+            "items.data.price.unit_amount",
+            "items.data.price.recurring.interval",
+            "schedule.status",
+            "schedule.phases.start_date",
+            "schedule.phases.metadata",
+            "schedule.phases.items.price.id",
+            "schedule.phases.items.price.metadata",
+            "schedule.phases.items.price.currency",
+            "schedule.phases.items.price.unit_amount",
+            "schedule.phases.items.price.recurring.interval",
         ),
     ),
     "invoice": (
@@ -47,6 +61,8 @@ FIELDS: dict[str, tuple[type[stripe.StripeObject], tuple[str, ...]]] = {
             "lines.data.amount",
             "lines.data.parent.type",
             "lines.data.parent.subscription_item_details.proration",
+            "lines.data.parent.invoice_item_details.proration",
+            "lines.data.pricing.price_details.price",
             "lines.data.period.start",
             "lines.data.period.end",
             "payments.has_more",
@@ -77,8 +93,19 @@ FIELDS: dict[str, tuple[type[stripe.StripeObject], tuple[str, ...]]] = {
             "currency",
             "url",
             "expires_at",
+            "total_details.amount_tax",
         ),
     ),
+    "subscription_schedule": (stripe.SubscriptionSchedule, ("id", "subscription", "released_subscription")),
+    "invoiceitem": (
+        stripe.InvoiceItem,
+        ("amount", "proration", "parent.subscription_details.subscription"),
+    ),
+    "tax.calculation": (
+        stripe.tax.Calculation,
+        ("id", "amount_total", "tax_amount_exclusive", "tax_amount_inclusive"),
+    ),
+    "tax.settings": (stripe.tax.Settings, ("defaults.tax_behavior",)),
     "payment_intent": (
         stripe.PaymentIntent,
         (
@@ -110,12 +137,20 @@ FIELDS: dict[str, tuple[type[stripe.StripeObject], tuple[str, ...]]] = {
         stripe.WebhookEndpoint,
         ("id", "url", "api_version", "enabled_events", "status", "secret"),
     ),
-    "billing_portal.configuration": (stripe.billing_portal.Configuration, ("id", "metadata")),
+    "billing_portal.configuration": (
+        stripe.billing_portal.Configuration,
+        (
+            "id",
+            "metadata",
+            "features.subscription_update.enabled",
+            "features.subscription_update.schedule_at_period_end.conditions.type",
+        ),
+    ),
     "event": (stripe.Event, ("object", "id", "type", "livemode", "created", "data.object")),
 }
 
 NOT_IN_EXAMPLES = {
-    # Included when they are asked for.
+    # Included when they are asked for, like the schedule of a subscription.
     "invoice": (
         "payments.has_more",
         "payments.data.status",

@@ -13,7 +13,13 @@ def event(kind: str, object_id: str | None, *, livemode: bool = False) -> Webhoo
 
 def subscription(**changed: object) -> dict[str, object]:
     """A subscription of ours."""
-    item = {"id": "si_1", "current_period_start": START_S, "current_period_end": END_S}
+    item = {
+        "id": "si_1",
+        "current_period_start": START_S,
+        "current_period_end": END_S,
+        "price": price(),
+        "quantity": 1,
+    }
     return {
         "id": "sub_1",
         "customer": "cus_1",
@@ -26,7 +32,19 @@ def subscription(**changed: object) -> dict[str, object]:
         "created": START_S,
         "items": {"object": "list", "has_more": False, "data": [item]},
         "latest_invoice": "in_1",
+        "schedule": None,
     } | changed
+
+
+def price(slug: str = "standard", cents: int = 2000) -> dict[str, object]:
+    """The price of a plan of ours."""
+    return {
+        "id": f"price_{slug}",
+        "metadata": {"plan_slug": slug},
+        "currency": "usd",
+        "unit_amount": cents,
+        "recurring": {"interval": "month"},
+    }
 
 
 def line(
@@ -35,6 +53,7 @@ def line(
     """A line of a subscription's invoice."""
     return {
         "amount": cents,
+        "pricing": {"type": "price_details", "price_details": {"price": "price_standard", "product": "prod_1"}},
         "parent": {
             "type": "subscription_item_details",
             "subscription_item_details": {"proration": proration, "subscription": "sub_1"},
@@ -83,4 +102,5 @@ def session(**changed: object) -> dict[str, object]:
         "currency": "usd",
         "url": None,
         "expires_at": END_S,
+        "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
     } | changed

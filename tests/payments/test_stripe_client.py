@@ -15,6 +15,7 @@ from tests.payments.stripe_rig import (
     paid_subscription,
     running_sandbox,
 )
+from tokenbooth.domain.plan_changes import PlanAtStripe, SoldPlan
 from tokenbooth.domain.stripe_commands import (
     CreditTopup,
     GrantPeriod,
@@ -117,6 +118,7 @@ async def test_subscription_from_checkout_to_commands(rig: Rig, gateway: StripeG
             cancel_at_us=None,
             ended_at_us=None,
             created_at_us=JANUARY_31 * S,
+            billed=PlanAtStripe(SoldPlan("standard", 20_000_000_000), "month", "usd", 1, JANUARY_31 * S),
         ),
         GrantPeriod(
             stripe_subscription_id=done.subscription_id or "",

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.payments import stripe_samples as samples
+from tokenbooth.domain.plan_changes import PlanAtStripe, SoldPlan
 from tokenbooth.domain.stripe_commands import (
     CheckoutExpired,
     CheckoutFailed,
@@ -41,6 +42,13 @@ UPSERT = UpsertSubscription(
     cancel_at_us=None,
     ended_at_us=None,
     created_at_us=samples.START_S * S,
+    billed=PlanAtStripe(
+        plan=SoldPlan("standard", 20_000_000_000),
+        interval="month",
+        currency="usd",
+        quantity=1,
+        period_start_us=samples.START_S * S,
+    ),
 )
 GRANT = GrantPeriod(
     stripe_subscription_id="sub_1",

@@ -11,6 +11,7 @@ from tests.support.store import Customer, new_customer
 from tests.support.stripe_state import MONTH_US, PRO, PRO_NANO, TOP_UP, grant, new_checkout, upsert
 from tokenbooth.domain.ledger import SUBSCRIPTION_REVENUE, TAX_DUE
 from tokenbooth.domain.money import NANO_PER_USD
+from tokenbooth.domain.plan_changes import PlanAtStripe, SoldPlan
 from tokenbooth.domain.plans import Interval, Plan
 from tokenbooth.domain.stripe_commands import (
     BookProration,
@@ -314,7 +315,9 @@ def test_a_change_of_plan_takes_effect_when_stripe_names_it(store: Store, ada: C
     """The new plan at the price that we noted; renewals are granted at either price, the difference is booked once."""
     apply(store, upsert(ada.account_id, checkout_id), grant("in_1", NOW_US))
     change_id = change_plan(store, ada)
-    apply(store, upsert(ada.account_id, change_id), upsert(ada.account_id, change_id))
+    billed = PlanAtStripe(SoldPlan("max", 2 * PRO_NANO), "month", "usd", 1, NOW_US)
+    changed = upsert(ada.account_id, change_id, billed=billed)
+    apply(store, changed, changed)
     ((plan, price_nano, _),) = terms_by_plan(store)
     assert (plan, price_nano) == ("max", 2 * PRO_NANO)
     difference = BookProration("sub_at_stripe", "in_2", 30 * NANO_PER_USD, NANO_PER_USD, "usd", "pi_of_in_2")

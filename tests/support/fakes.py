@@ -38,6 +38,7 @@ class FakeLive:
         self.held: dict[str, int] = {}
         self.health: list[UpstreamHealth] = []
         self.fail_with: Exception | None = None
+        self.is_admitting = True
 
     async def settled(self) -> None:
         """Count the call, or fail as a test said."""
@@ -52,6 +53,10 @@ class FakeLive:
     def held_nano(self, account_id: str) -> int:
         """What a test said is held, in nano-USD."""
         return self.held.get(account_id, 0)
+
+    def admits(self) -> bool:
+        """What a test said."""
+        return self.is_admitting
 
     def upstream_health(self) -> list[UpstreamHealth]:
         """What a test said of the upstreams."""

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import msgspec
 
-from tests.support.catalog_samples import sample_model
+from tests.support.catalog_samples import SAMPLE_ROUTE, sample_model
 from tokenbooth.catalog import Model
 from tokenbooth.gateway.body import decode_fields, encode_fields
 from tokenbooth.gateway.chat_request import ChatRequest, read_chat_request
@@ -67,7 +67,7 @@ def messages_body(**fields: object) -> bytes:
 
 def sent(speech: Speech, clamped: int | None = None) -> Json:
     """What the upstream gets."""
-    decoded: Json = msgspec.json.decode(encode_fields(speech.upstream_fields("upstream-name", clamped)))
+    decoded: Json = msgspec.json.decode(encode_fields(speech.upstream_fields(SAMPLE_ROUTE, clamped)))
     return decoded
 
 

@@ -101,8 +101,15 @@ async def _send(script: Script, send: Send) -> None:
     await send({"type": "http.response.start", "status": script.status, "headers": raw})
     for number, piece in enumerate(script.pieces):
         if number == script.pause_before:
-            await asyncio.to_thread(script.proceed.wait, 10)
+            await _proceed(script)
         await send({"type": "http.response.body", "body": piece, "more_body": True})
+
+
+async def _proceed(script: Script) -> None:
+    """Wait for the test, however many scripts wait at once."""
+    async with asyncio.timeout(30):
+        while not script.proceed.is_set():  # noqa: ASYNC110 - it is set from another thread
+            await asyncio.sleep(0.005)
 
 
 @contextmanager

@@ -84,6 +84,7 @@ class Shop:
     ada: Customer
     inbox: InboxHandler = field(repr=False)
     settings: Settings = field(repr=False)
+    collects_tax: bool = False
 
     def post(self, path: str, body: object, **headers: str) -> httpx.Response:
         """Call the product."""
@@ -161,7 +162,9 @@ class Shop:
         await self._with_gateway(run)
 
     async def _with_gateway(self, work: Callable[[StripeGateway], Awaitable[T]]) -> T:
-        gateway = StripeGateway(API_KEY, api_base=self.origin + PREFIX, max_network_retries=0)
+        gateway = StripeGateway(
+            API_KEY, api_base=self.origin + PREFIX, max_network_retries=0, collects_tax=self.collects_tax
+        )
         try:
             return await work(gateway)
         finally:
@@ -304,10 +307,10 @@ def running_shop(
         settings = _settings(origin, max_pending, stripe_timeout_s, billing or BillingSettings(), plans or {})
         gateway = StripeGateway(API_KEY, api_base=origin + PREFIX, max_network_retries=0, collects_tax=collects_tax)
         gateways.append(gateway)
-        handler = InboxHandler(store, gateway, clock)
+        catalog = build_catalog(settings)
+        handler = InboxHandler(store, gateway, clock, lambda: catalog.plans)
         handlers.append(handler)
         live = FakeLive()
-        catalog = build_catalog(settings)
         product.app = create_management_app(
             ManagementContext(
                 store=store,
@@ -322,7 +325,7 @@ def running_shop(
         ada = new_customer(store, now_us=clock.now_us())
         with httpx.Client(base_url=origin, timeout=60) as bare, httpx.Client(base_url=origin, timeout=60) as http:
             http.headers.update(ada.headers)
-            yield Shop(origin, http, bare, store, clock, live, ada, handler, settings)
+            yield Shop(origin, http, bare, store, clock, live, ada, handler, settings, collects_tax)
 
 
 def _sandbox_config(origin: str, clock: FakeClock) -> SandboxConfig:

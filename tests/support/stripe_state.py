@@ -3,6 +3,7 @@
 from typing import Final
 
 from tokenbooth.domain.money import NANO_PER_USD
+from tokenbooth.domain.plan_changes import PlanAtStripe
 from tokenbooth.domain.stripe_commands import CreditTopup, GrantPeriod, UpsertSubscription
 from tokenbooth.domain.subscriptions import SubscriptionStatus
 from tokenbooth.ids import IdPrefix, new_id
@@ -41,6 +42,7 @@ def upsert(
     cancel_at_us: int | None = None,
     ended_at_us: int | None = None,
     created_at_us: int = 0,
+    billed: PlanAtStripe | None = None,
 ) -> UpsertSubscription:
     """A subscription at Stripe."""
     return UpsertSubscription(
@@ -53,6 +55,7 @@ def upsert(
         cancel_at_us=cancel_at_us,
         ended_at_us=ended_at_us,
         created_at_us=created_at_us,
+        billed=billed,
     )
 
 

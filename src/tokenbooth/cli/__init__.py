@@ -35,9 +35,13 @@ credit_app = typer.Typer(help="Credit given or taken by hand.", no_args_is_help=
 app.add_typer(account_app, name="account")
 app.add_typer(credit_app, name="credit")
 usdc_app = typer.Typer(help="Deposits of USDC.", no_args_is_help=True)
+processes_app = typer.Typer(help="The servers that take model calls on the database.")
 sandbox_app = typer.Typer(help="What drives the demo's sandboxes.", no_args_is_help=True)
 app.add_typer(usdc_app, name="usdc")
 app.add_typer(sandbox_app, name="sandbox")
+charges_app = typer.Typer(help="Charges that were set aside: damaged on the disk, or refused.", no_args_is_help=True)
+app.add_typer(charges_app, name="charges")
+app.add_typer(processes_app, name="processes")
 register(app, account_app)
 
 
@@ -117,11 +121,17 @@ def migrate(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def doctor(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+def doctor(
+    config: Config = DEFAULT_CONFIG,
+    ask: Annotated[
+        bool, typer.Option("--ask", help="Also ask the models for a token under each name of a ceiling; costs money.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Check the configuration and everything that it names, and say what to do."""
     from tokenbooth.cli.doctor import run_doctor
 
-    raise typer.Exit(run_doctor(config, as_json=as_json))
+    raise typer.Exit(run_doctor(config, as_json=as_json, ask=ask))
 
 
 @app.command()
@@ -201,6 +211,70 @@ def restore(
     from tokenbooth.cli.backups import restore_backup
 
     restore_backup(config, source, as_json=as_json)
+
+
+@charges_app.command("list")
+def charges_list(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """List the files beside the charge log that wait for you."""
+    from tokenbooth.cli.charges import list_files
+
+    list_files(config, as_json=as_json)
+
+
+@charges_app.command("show")
+def charges_show(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of the list, or any file of a charge log.")],
+    config: Config = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Show what can be read in a file, and what is lost."""
+    from tokenbooth.cli.charges import show_file
+
+    show_file(config, file, as_json=as_json)
+
+
+@charges_app.command("replay")
+def charges_replay(
+    path: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE|DIR", help="A file, or a directory of them; all of the list without it."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    config: Config = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Book what is not booked yet, each charge once; the server must be stopped."""
+    from tokenbooth.cli.charges import replay_files
+
+    raise typer.Exit(replay_files(config, path, yes=yes, as_json=as_json))
+
+
+@processes_app.callback(invoke_without_command=True)
+def processes(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many to list.")] = 20,
+    config: Config = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """List the servers that take model calls, open ones first, then the newest; or end one."""
+    from tokenbooth.cli.processes import list_processes
+
+    if context.invoked_subcommand is None:
+        list_processes(config, limit=limit, as_json=as_json)
+
+
+@processes_app.command("close")
+def processes_close(
+    epoch: Annotated[str, typer.Argument(metavar="EPOCH", help="The run, as `tokenbooth processes` lists it.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also when it lives: it admits nothing more then.")] = False,
+    config: Config = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """End the row of a server whose machine is gone, so that another one can start at once."""
+    from tokenbooth.cli.processes import close_process
+
+    close_process(config, epoch, yes=yes, force=force, as_json=as_json)
 
 
 @usdc_app.command("status")

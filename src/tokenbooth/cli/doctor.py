@@ -8,12 +8,15 @@ import asyncio
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection, func, select
 
 from tokenbooth.application import data_dir
+from tokenbooth.catalog import build_catalog, kind_lines
+from tokenbooth.cli.ask import Outcome, ask_all
 from tokenbooth.cli.doctor_stripe import examine_stripe
 from tokenbooth.cli.failures import CONFIGURATION, FAILURE
 from tokenbooth.cli.findings import Finding, Level
@@ -23,10 +26,13 @@ from tokenbooth.cli.probe import Probe, probe_upstream
 from tokenbooth.clock import SystemClock, iso_ms
 from tokenbooth.database import open_database
 from tokenbooth.errors import StoreUnavailable
+from tokenbooth.gateway.ceilings import DISTRUST_US
+from tokenbooth.gateway.charge_files import count_set_aside, set_aside
 from tokenbooth.gateway.charge_log import DataDirectoryLocked, DirectoryLock
 from tokenbooth.payments.deposit_address import AddressBook, checksummed
 from tokenbooth.payments.json_rpc import NodeError, NodeTrouble
 from tokenbooth.settings import Settings, SettingsError, UsdcSettings, load_settings
+from tokenbooth.store.ceilings import CeilingRow, load_ceilings, note_obeyed
 from tokenbooth.store.migrate import REVISIONS, SchemaState, schema_state, schema_version
 from tokenbooth.store.operator import plans_in_use
 from tokenbooth.store.tables import ledger_transfers
@@ -35,16 +41,23 @@ _US_PER_S: Final = 1_000_000
 _EARLIEST_US: Final = 1_767_225_600 * _US_PER_S
 """2026-01-01: a machine whose clock is before it has lost its time."""
 _TOLERATED_SKEW_S: Final = 60
+_FILES_NAMED: Final = 5
 
 
-def run_doctor(config: Path, *, as_json: bool) -> int:
-    """Run every check and print the findings; returns the exit code."""
+def run_doctor(config: Path, *, as_json: bool, ask: bool) -> int:
+    """Run every check and print the findings; returns the exit code.
+
+    Args:
+        config: the file.
+        as_json: print for a program.
+        ask: also ask the models which name of an output ceiling they obey, which costs money at the upstreams.
+    """
     try:
         settings = load_settings(config)
     except SettingsError as mistake:
         _print([Finding("configuration", Level.FAILED, str(mistake), "correct the file")], as_json=as_json)
         return CONFIGURATION
-    findings = list(examine(settings, config))
+    findings = [*examine(settings, config), *(_ask_for_ceilings(settings) if ask else ())]
     _print(findings, as_json=as_json)
     return FAILURE if any(finding.level is Level.FAILED for finding in findings) else 0
 
@@ -60,8 +73,11 @@ def examine(settings: Settings, config: Path) -> Iterator[Finding]:
         yield Finding("models", Level.WARNING, "none is configured", "add [upstreams.…] and [models.…]")
     yield from _examine_database(settings)
     yield _examine_data_dir(data_dir(settings))
+    yield _examine_charge_log(data_dir(settings))
     yield _examine_clock()
     yield from _examine_upstreams(settings)
+    if settings.upstreams:
+        yield Finding("upstream kinds", Level.OK, ", ".join(kind_lines(settings)))
     yield from examine_stripe(settings)
     yield from _examine_usdc(settings.usdc)
 
@@ -78,6 +94,7 @@ def _examine_database(settings: Settings) -> Iterator[Finding]:
         if state is SchemaState.CURRENT:
             yield _plans_finding(settings, store.read_now(plans_in_use, now_us=SystemClock().now_us()))
             yield _latest_finding(store.read_now(_latest_transfer_us))
+            yield from _ceiling_findings(store.read_now(load_ceilings), SystemClock().now_us())
     except StoreUnavailable:
         yield Finding(
             "database", Level.FAILED, "does not answer", "start it, or correct store.url and the file's permissions"
@@ -123,6 +140,45 @@ def _latest_finding(latest_us: int | None) -> Finding:
     return Finding("ledger", Level.OK, "empty" if latest_us is None else f"last transfer {iso_ms(latest_us)}")
 
 
+def _ceiling_findings(seen: list[CeilingRow], now_us: int) -> Iterator[Finding]:
+    """What the server saw of output ceilings; those that were exceeded within a day are not trusted."""
+    for row in seen:
+        if row.exceeded_at_us is None or row.exceeded_at_us + DISTRUST_US <= now_us:
+            continue
+        key = row.key
+        found = (
+            f"{key.field} = {row.sent_tokens} was sent, {row.reported_tokens} tokens came at "
+            f"{iso_ms(row.exceeded_at_us)}; calls hold the model's maximum until "
+            f"{iso_ms(row.exceeded_at_us + DISTRUST_US)}"
+        )
+        advice = "`tokenbooth doctor --ask` finds the name that it obeys; set output_limit_field"
+        yield Finding(f"ceiling of {key.model} at {key.upstream} ({key.wire_format})", Level.WARNING, found, advice)
+    obeyed = sorted({f"{row.key.model} at {row.key.upstream}" for row in seen if row.obeyed_at_us is not None})
+    if obeyed:
+        yield Finding("ceilings", Level.OK, f"seen obeyed: {', '.join(obeyed)}")
+
+
+def _ask_for_ceilings(settings: Settings) -> Iterator[Finding]:
+    """Ask each upstream; one that obeys is remembered, so that the first calls of customers need not be bounded."""
+    today = datetime.fromtimestamp(SystemClock().now_us() / 1_000_000, UTC).date()
+    try:
+        asked = list(ask_all(build_catalog(settings, today=today)))
+        store = open_database(settings)
+    except SettingsError as mistake:
+        yield Finding("ceilings", Level.FAILED, str(mistake), "correct the file")
+        return
+    try:
+        if store.read_now(schema_state) is SchemaState.CURRENT:
+            for one in asked:
+                if one.outcomes[one.key.field] is Outcome.OBEYED:
+                    store.write_now(note_obeyed, one.key, now_us=SystemClock().now_us())
+    except StoreUnavailable:
+        yield Finding("ceilings", Level.WARNING, "not kept: the database does not answer", "ask again when it does")
+    finally:
+        store.close()
+    yield from (one.finding for one in asked)
+
+
 def _examine_data_dir(directory: Path) -> Finding:
     try:
         with tempfile.TemporaryFile(dir=directory):
@@ -135,6 +191,16 @@ def _examine_data_dir(directory: Path) -> Finding:
     except DataDirectoryLocked:
         return Finding("data directory", Level.OK, f"{directory}: writable, a server is running on it")
     return Finding("data directory", Level.OK, f"{directory}: writable, no server is running on it")
+
+
+def _examine_charge_log(directory: Path) -> Finding:
+    waiting = set_aside(directory)
+    if not waiting:
+        return Finding("charge log", Level.OK, "nothing was damaged or refused")
+    kinds = ", ".join(f"{number} {kind}" for kind, number in count_set_aside(directory).items() if number)
+    found = f"set aside: {kinds} ({', '.join(path.name for path in waiting[:_FILES_NAMED])})"
+    advice = "`tokenbooth charges list` shows them; with the server stopped `tokenbooth charges replay` books them"
+    return Finding("charge log", Level.FAILED, found, advice)
 
 
 def _examine_clock() -> Finding:

@@ -26,7 +26,9 @@ def explain(failure: Exception) -> tuple[str, int] | None:
 
     from tokenbooth.backup import BackupFailed
     from tokenbooth.errors import StoreUnavailable, TokenboothError
-    from tokenbooth.gateway.charge_log import DataDirectoryLocked, UnknownChargeFormat
+    from tokenbooth.gateway.charge_log import DataDirectoryLocked
+    from tokenbooth.gateway.charge_recovery import UnknownChargeFormat
+    from tokenbooth.gateway.registration import AnotherProcess
     from tokenbooth.server import ListenFailed
     from tokenbooth.settings import SettingsError
     from tokenbooth.store.migrate import SchemaMismatch
@@ -44,6 +46,7 @@ def explain(failure: Exception) -> tuple[str, int] | None:
         case (
             TokenboothError()
             | DataDirectoryLocked()
+            | AnotherProcess()
             | UnknownChargeFormat()
             | SchemaMismatch()
             | ListenFailed()

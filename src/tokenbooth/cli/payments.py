@@ -5,16 +5,18 @@ from what our books say, so that a command that was cut off can simply be given 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from tokenbooth.app import stripe_gateway
+from tokenbooth.catalog import build_catalog
 from tokenbooth.cli.failures import CONFIGURATION, FAILURE, CommandFailed
 from tokenbooth.cli.output import print_json, print_line, print_table
 from tokenbooth.clock import SystemClock
 from tokenbooth.database import ready_database
 from tokenbooth.domain.money import NANO_PER_CENT, InvalidAmount, format_usd, parse_usd
+from tokenbooth.domain.plans import Plan
 from tokenbooth.jobs.inbox import InboxHandler
 from tokenbooth.jobs.reconcile import Reconciler, Report
 from tokenbooth.logs import configure_logging
@@ -33,11 +35,11 @@ T = TypeVar("T")
 class Desk:
     """Everything that a command of this module works with."""
 
-    def __init__(self, store: Store, stripe: StripeGateway) -> None:
+    def __init__(self, store: Store, stripe: StripeGateway, plans: Mapping[str, Plan]) -> None:
         self.store = store
         self.stripe = stripe
         self.clock = SystemClock()
-        self._inbox = InboxHandler(store, stripe, self.clock)
+        self._inbox = InboxHandler(store, stripe, self.clock, lambda: plans)
 
     async def follow(self, event_type: str, object_id: str) -> None:
         """Bring our state to what an object at Stripe says.
@@ -179,13 +181,14 @@ def _at_desk(settings: Settings, work: Callable[[Desk], Awaitable[T]]) -> T:
     if settings.stripe is None:
         raise CommandFailed("stripe: it is not configured", exit_code=CONFIGURATION)
     configured = settings.stripe
+    plans = build_catalog(settings).plans
     # To standard error: what a command prints must stay readable for machines.
     configure_logging(settings.server.log_format)
 
     async def run(store: Store) -> T:
         gateway = stripe_gateway(configured)
         try:
-            return await work(Desk(store, gateway))
+            return await work(Desk(store, gateway, plans))
         except PaymentProviderError as failure:
             raise CommandFailed(f"Stripe: {failure.message} ({failure.provider_code or failure.kind})") from None
         finally:

@@ -15,7 +15,7 @@ from tokenbooth.dashboard.show import iso_day, price
 from tokenbooth.dashboard.web import Form, Visitor, Web, labelled, payload_of, see_other
 from tokenbooth.domain.subscriptions import SubscriptionStatus
 from tokenbooth.errors import NotFound, ProviderFailed, TokenboothError
-from tokenbooth.management import checkout, saved_cards
+from tokenbooth.management import checkout, plan_changes, saved_cards
 from tokenbooth.management.envelope import success
 from tokenbooth.management.idempotency import guarded
 from tokenbooth.store import accounts, auto_topups, billing
@@ -30,6 +30,7 @@ _SAID: Final = {
     "authentication_required": "The card's bank wants to ask you first. Pay on the payment page instead.",
     "card_declined": "The saved card was declined. Save another one under “Cards and invoices at Stripe”.",
     "no_payment_method": "No card is saved yet. Pay by card once; that saves it.",
+    "too_many_plan_changes": "The plan was changed often enough for today. Try again tomorrow.",
     "subscription_canceling": "The subscription is set to end. Resume it first.",
 }
 
@@ -130,6 +131,7 @@ class BillingPages:
             plan
             for plan in plans.values()
             if plan.slug != view.plan_slug
+            and (view.pending is None or plan.slug != view.pending.plan.slug)
             and (present is None or (plan.interval, plan.window_us) == (present.interval, present.window_us))
         ]
         return self._web.page(request, "change.html", visitor, subscription=view, present=present, plans=others)
@@ -141,7 +143,7 @@ class BillingPages:
 
         async def work(attempt: Attempt) -> Answer:
             plan = checkout.known_plan(self._management, slug)
-            return await saved_cards.change_plan(self._management, visitor.account_id, subscription_id, plan, attempt)
+            return await plan_changes.change_plan(self._management, visitor.account_id, subscription_id, plan, attempt)
 
         return await self._carry_out(request, visitor, form, work, done="changed")
 

@@ -8,16 +8,31 @@ A window of a subscription, the credit of an account and the cap of a key are al
 or two of them, always the same amount.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
 class Allowance:
-    """One limit with what is spent and held of it, all in nano-USD."""
+    """One limit with what is spent and held of it, all in nano-USD.
+
+    Attributes:
+        highest_nano: the highest limit that `set_limit` set; 0 for a credit, which is no limit but money.
+        noted_nano: the highest limit that the store knows of.
+        at_risk_nano: what open calls may cost above their holds, where nobody has seen yet that their ceiling is kept.
+    """
 
     limit_nano: int
     spent_nano: int = 0
     held_nano: int = 0
+    at_risk_nano: int = 0
+    highest_nano: int = field(default=0, compare=False)
+    noted_nano: int = field(default=0, compare=False)
+
+    def set_limit(self, limit_nano: int) -> None:
+        """Set the budget of a window or the cap of a key."""
+        self.limit_nano = limit_nano
+        if limit_nano > self.highest_nano:
+            self.highest_nano = limit_nano
 
     def free_nano(self) -> int:
         """What a new call may hold; negative when the limit was lowered below what is spent and held."""

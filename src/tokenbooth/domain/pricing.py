@@ -90,6 +90,11 @@ def worst_cost_nano(price: Price, *, prompt_tokens: int, output_tokens: int) -> 
     return price.per_request_nano + divide_rounding_up(total, TOKENS_PER_PRICE_UNIT)
 
 
+def output_cost_nano(price: Price, output_tokens: int) -> int:
+    """The most that so many output tokens can cost by themselves, in nano-USD."""
+    return divide_rounding_up(output_tokens * price.dearest_output, TOKENS_PER_PRICE_UNIT)
+
+
 def affordable_output_tokens(price: Price, *, prompt_tokens: int, budget_nano: int) -> int:
     """How many output tokens `budget_nano` pays after the prompt at its dearest; output must cost something."""
     left = (budget_nano - price.per_request_nano) * TOKENS_PER_PRICE_UNIT - prompt_tokens * price.dearest_input

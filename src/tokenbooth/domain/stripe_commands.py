@@ -11,6 +11,7 @@ hundredths at the same scale, and a store that compares `currency` first never m
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tokenbooth.domain.plan_changes import PlanAtStripe, SoldPlan
 from tokenbooth.domain.subscriptions import SubscriptionStatus
 
 
@@ -20,7 +21,7 @@ class UpsertSubscription:
 
     `cancel_at_period_end` is true whenever an end is scheduled, whichever way Stripe expresses it. `status`
     is None for a status that this version does not know: keep the one you have. `incomplete` is a
-    subscription whose first invoice is not paid.
+    subscription whose first invoice is not paid. `billed` is what Stripe bills it for; None where nobody asked.
     """
 
     stripe_subscription_id: str
@@ -32,6 +33,7 @@ class UpsertSubscription:
     cancel_at_us: int | None
     ended_at_us: int | None
     created_at_us: int
+    billed: PlanAtStripe | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,8 @@ class GrantPeriod:
     """The invoice is paid, so the subscription owns this period. Unique by `stripe_invoice_id`.
 
     `list_nano` is what the period costs, before prorations, credit of the customer's and tax;
-    `amount_paid_nano` is what was paid in the end, of which `tax_nano` is the state's.
+    `amount_paid_nano` is what was paid in the end, of which `tax_nano` is the state's. `credited_nano` is what its
+    prorations gave back.
     """
 
     stripe_subscription_id: str
@@ -51,11 +54,13 @@ class GrantPeriod:
     tax_nano: int
     currency: str
     payment_intent_id: str | None
+    credited_nano: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class BookProration:
-    """An invoice for the difference between two plans is paid; it grants nothing by itself."""
+    """An invoice for the difference between two plans is paid; it grants no period. `pays_for` is the plan that it was
+    for, where that is the one that is billed now; `credited_nano` is what it gave back instead."""
 
     stripe_subscription_id: str
     stripe_invoice_id: str
@@ -63,6 +68,8 @@ class BookProration:
     tax_nano: int
     currency: str
     payment_intent_id: str | None
+    pays_for: SoldPlan | None = None
+    credited_nano: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,8 @@ class MarkPaymentFailed:
 
 @dataclass(frozen=True, slots=True)
 class CreditTopup:
-    """A top-up checkout is paid. Unique by `stripe_session_id`; `amount_nano` is without `tax_nano`."""
+    """A top-up checkout is paid. Unique by `stripe_session_id`; `tax_nano` was paid on top of `amount_nano`,
+    `tax_included_nano` is a part of it."""
 
     stripe_session_id: str
     checkout_id: str
@@ -86,17 +94,20 @@ class CreditTopup:
     amount_nano: int
     tax_nano: int
     currency: str
+    tax_included_nano: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class CreditDirect:
-    """A saved card was charged for a top-up. Unique by `payment_intent_id`."""
+    """A saved card was charged for a top-up. Unique by `payment_intent_id`; the amounts as in `CreditTopup`."""
 
     checkout_id: str
     account_id: str
     payment_intent_id: str
     amount_nano: int
     currency: str
+    tax_nano: int = 0
+    tax_included_nano: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,14 @@ from tokenbooth.catalog import Catalog
 from tokenbooth.clock import Clock, iso_ms
 from tokenbooth.domain.allowance import Allowance, Hold, free_nano, hold
 from tokenbooth.domain.charges import PoolKind
-from tokenbooth.domain.fair_share import Demand, TooLittle, share
+from tokenbooth.domain.fair_share import Demand, Share, TooLittle, share
 from tokenbooth.domain.plans import Plan
-from tokenbooth.domain.pricing import Price
+from tokenbooth.domain.pricing import Price, output_cost_nano
 from tokenbooth.domain.rates import RequestRate, TokenEntry, TokenRate
 from tokenbooth.domain.subscriptions import access_ends_us
 from tokenbooth.domain.windows import Window, window_at
 from tokenbooth.errors import StoreUnavailable
+from tokenbooth.gateway.ceilings import Ceilings, begin_unproven, may_begin
 from tokenbooth.gateway.prompt_ratio import PromptRatios
 from tokenbooth.gateway.refusals import (
     DELETED_KEY,
@@ -79,7 +80,12 @@ class Pool:
 
 @dataclass(init=False, slots=True)
 class Admitted:
-    """A request that may run: its price, its hold, and what has to be corrected at the end."""
+    """A request that may run: its price, its hold, and what has to be corrected at the end.
+
+    Attributes:
+        at_risk_nano: what it would cost above its hold without its ceiling, where nobody has seen that kept; else None.
+        held_maximum: whether it holds the model's maximum, because no ceiling bounds it.
+    """
 
     key: KeyState
     request: PricedRequest
@@ -90,6 +96,8 @@ class Admitted:
     requests: RequestRate | None
     tokens: TokenRate | None
     token_entry: TokenEntry | None
+    at_risk_nano: int | None
+    held_maximum: bool
 
     def __init__(
         self,
@@ -102,6 +110,8 @@ class Admitted:
         requests: RequestRate | None,
         tokens: TokenRate | None,
         token_entry: TokenEntry | None,
+        at_risk_nano: int | None,
+        held_maximum: bool,
     ) -> None:
         self.key = key
         self.request = request
@@ -112,6 +122,8 @@ class Admitted:
         self.requests = requests
         self.tokens = tokens
         self.token_entry = token_entry
+        self.at_risk_nano = at_risk_nano
+        self.held_maximum = held_maximum
 
 
 class Admission:
@@ -124,12 +136,13 @@ class Admission:
         clock: Clock,
         catalog: Callable[[], Catalog],
         ratios: PromptRatios,
+        ceilings: Ceilings,
         grace_us: int,
         hold_share_percent: int,
         hold_wait_s: float,
     ) -> None:
         """Args:
-        store, clock, catalog, ratios: what it decides with.
+        store, clock, catalog, ratios, ceilings: what it decides with.
         grace_us: how long a subscription goes on while its renewal is unpaid, microseconds.
         hold_share_percent: the part of what is free that one call may hold.
         hold_wait_s: how long a call waits for money that is only held.
@@ -138,6 +151,7 @@ class Admission:
         self._clock = clock
         self._catalog = catalog
         self._ratios = ratios
+        self._ceilings = ceilings
         self._grace_us = grace_us
         self._hold_share_percent = hold_share_percent
         self._hold_wait_s = hold_wait_s
@@ -151,9 +165,11 @@ class Admission:
         if key.deleted:
             raise invalid_key(DELETED_KEY)
         subscription = key.subscription
-        if subscription is not None and (plan := self._catalog().plans.get(subscription.plan_slug)) is not None:
-            # Every refusal tells the limits, also one that comes before the first admission.
-            _follow_plan(subscription, plan)
+        if subscription is not None:
+            plan = self._catalog().plans.get(subscription.plan_at(self._clock.now_us()))
+            if plan is not None:
+                # Every refusal tells the limits, also one that comes before the first admission.
+                _follow_plan(subscription, plan)
         if key.account.suspended:
             raise Refusal(
                 403,
@@ -199,6 +215,7 @@ class Admission:
             await pool.waiters.wait(left_us / 1_000_000)
             # While it waited the key may have ended, or the window.
             self.check_access(key)
+            _refuse_forgotten(key)
             pool = await self.pool(key)
 
     def admit_now(
@@ -213,15 +230,20 @@ class Admission:
             raise rate_limited("requests", scope, requests.used(now_us), requests.limit, wait_us)
         if tokens is not None and (wait := tokens.wait_us(now_us, counted)) != 0:
             raise rate_limited("tokens", scope, tokens.used(now_us), tokens.limit, wait)
+        standing = self._ceilings.standing(request)
+        held_maximum = self._ceilings.must_hold_maximum(request, standing)
         decided = share(
             price,
-            _demand(request),
+            self._demand(request, held_maximum),
             free_nano=free_nano(pool.allowances),
             hold_share_percent=self._hold_share_percent,
             tokens_per_byte_bp=self._ratios.basis_points(request.model.name),
         )
         if isinstance(decided, TooLittle):
             return decided
+        at_risk_nano = None if standing.proven or held_maximum else _at_risk_nano(request, price, decided)
+        if at_risk_nano is not None and not may_begin(key.account, pool.allowances, decided.amount_nano, at_risk_nano):
+            return TooLittle(decided.amount_nano)
         # The last question before anything is consumed; from here to the upstream there is no pause.
         refuse_busy()
         held = hold(pool.allowances, decided.amount_nano)
@@ -230,6 +252,8 @@ class Admission:
         if requests is not None:
             requests.admit(now_us)
         key.account.in_use += 1
+        if at_risk_nano is not None:
+            begin_unproven(key.account, pool.allowances, at_risk_nano)
         return Admitted(
             key=key,
             request=request,
@@ -240,6 +264,21 @@ class Admission:
             requests=requests,
             tokens=tokens,
             token_entry=None if tokens is None else tokens.admit(now_us, counted),
+            at_risk_nano=at_risk_nano,
+            held_maximum=held_maximum,
+        )
+
+    def _demand(self, request: PricedRequest, held_maximum: bool) -> Demand:
+        most, extra_tokens = request.model.max_output_tokens, request.extra_tokens
+        if request.parts_tokens:
+            extra_tokens += self._ceilings.parts_tokens(request) - request.parts_tokens
+        return Demand(
+            text_bytes=request.text_bytes,
+            extra_tokens=extra_tokens,
+            context_tokens=request.most_prompt_tokens,
+            choices=request.choices,
+            output_ceiling=most if held_maximum else request.output_ceiling,
+            floor_tokens=most if held_maximum else request.floor_tokens,
         )
 
     def pool_now(self, key: KeyState) -> Pool | None:
@@ -264,14 +303,16 @@ class Admission:
         assert subscription is not None  # credit is always known
         plan, window = self._window_now(subscription)
         await self._load_window(subscription, window)
+        _refuse_forgotten(key)
         return _window_pool(key, subscription, plan, window)
 
     def _window_now(self, subscription: SubscriptionState) -> tuple[Plan, Window]:
-        plan = self._catalog().plans.get(subscription.plan_slug)
+        now_us = self._clock.now_us()
+        plan = self._catalog().plans.get(subscription.plan_at(now_us))
         if plan is None:
             raise unavailable()
         _follow_plan(subscription, plan)
-        return plan, window_at(self._clock.now_us(), plan.window_us)
+        return plan, window_at(now_us, plan.window_us)
 
     async def _load_window(self, subscription: SubscriptionState, window: Window) -> None:
         try:
@@ -294,6 +335,12 @@ class Admission:
             return insufficient_credits(funds, floor_nano)
         wait_us = max(pool.window.end_us - self._clock.now_us(), 1)
         return budget_exceeded(funds, pool.plan.window, iso_ms(pool.window.end_us), wait_us)
+
+
+def _refuse_forgotten(key: KeyState) -> None:
+    """Refuse a call that waited while everything was forgotten: the store may know of its key's end."""
+    if key.account.forgotten:
+        raise unavailable()
 
 
 def rates_of(key: KeyState) -> tuple[RequestRate | None, TokenRate | None, str]:
@@ -321,15 +368,12 @@ def _follow_plan(subscription: SubscriptionState, plan: Plan) -> None:
         subscription.tokens.limit = plan.tpm
 
 
-def _demand(request: PricedRequest) -> Demand:
-    return Demand(
-        text_bytes=request.text_bytes,
-        extra_tokens=request.extra_tokens,
-        context_tokens=request.most_prompt_tokens,
-        choices=request.choices,
-        output_ceiling=request.output_ceiling,
-        floor_tokens=request.floor_tokens,
-    )
+def _at_risk_nano(request: PricedRequest, price: Price, decided: Share) -> int | None:
+    """What a call would cost above its hold if its ceiling were not kept; None for one that has no ceiling to keep."""
+    most, clamped = request.model.max_output_tokens, decided.clamped_output_tokens
+    ceiling = request.output_ceiling if clamped is None else clamped
+    # An embedding has no output at all.
+    return output_cost_nano(price, (most - ceiling) * request.choices) if 0 < ceiling < most else None
 
 
 def _tokens_at_admission(request: PricedRequest) -> int:

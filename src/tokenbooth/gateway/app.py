@@ -5,6 +5,7 @@ all of them go through the one admission.
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -15,18 +16,25 @@ from urllib.parse import unquote
 import msgspec
 import structlog
 
+from tokenbooth.background import Background, BackgroundTask
 from tokenbooth.catalog import Catalog, Model
-from tokenbooth.clock import Clock
+from tokenbooth.clock import Clock, since_boot_us
+from tokenbooth.errors import StoreUnavailable
 from tokenbooth.gateway import anthropic, openai
 from tokenbooth.gateway.admission import Admission, Admitted
 from tokenbooth.gateway.authenticate import MAX_KEYS, Keyring, presented_key
 from tokenbooth.gateway.body import Fields, body_too_large, decode_fields, refuse_compressed
 from tokenbooth.gateway.call import Call
+from tokenbooth.gateway.ceilings import Ceilings
 from tokenbooth.gateway.changes import ChangeFeed
-from tokenbooth.gateway.charge_log import ChargeLog, DirectoryLock, next_number, read_back
+from tokenbooth.gateway.charge_files import next_number
+from tokenbooth.gateway.charge_log import ChargeLog, DirectoryLock
+from tokenbooth.gateway.charge_replay import ReplayFigures, replay
 from tokenbooth.gateway.chat_request import model_name
 from tokenbooth.gateway.count_tokens import count_tokens
+from tokenbooth.gateway.drains import Drains
 from tokenbooth.gateway.endpoints import ANTHROPIC_PREFIX, ENDPOINTS, face_of
+from tokenbooth.gateway.estimates import Estimates
 from tokenbooth.gateway.exchange import Exchange
 from tokenbooth.gateway.flusher import Flusher
 from tokenbooth.gateway.prompt_ratio import PromptRatios
@@ -38,6 +46,7 @@ from tokenbooth.gateway.refusals import (
     too_many_requests,
     unavailable,
 )
+from tokenbooth.gateway.registration import Registration
 from tokenbooth.gateway.relay import Relay
 from tokenbooth.gateway.routing import Routing, rest_rules
 from tokenbooth.gateway.settle import Settler
@@ -47,15 +56,13 @@ from tokenbooth.gateway.upstreams import Upstreams
 from tokenbooth.gateway.usage_answer import usage_answer
 from tokenbooth.http_exchange import BodyTooLarge, ClientGone, HttpExchange, NoRoomForBody
 from tokenbooth.ids import IdPrefix, new_id
-from tokenbooth.live import UpstreamHealth
+from tokenbooth.live import CeilingHealth, UpstreamHealth
 from tokenbooth.settings import GatewaySettings
 from tokenbooth.store.engine import Store
-from tokenbooth.store.settlement import apply_charges
 
 _PREFIXES: Final = ("/v1/", "/anthropic/")
 _ROOTS: Final = ("/v1", "/anthropic")
 _MODEL_PATHS: Final = ("/v1/models/", "/anthropic/v1/models/")
-_REPLAY_BATCH: Final = 2_000
 _FLUSH_AT_STOP_S: Final = 10.0
 _FAILED: Final = Refusal(
     500, Category.UPSTREAM, "internal_error", "Something went wrong here. Try again; if it stays, tell the operator."
@@ -84,7 +91,9 @@ class Gateway:
         data_dir: Path,
         grace_us: int,
         upstreams: Upstreams,
+        background: Background | None = None,
     ) -> None:
+        self._background = background or Background()
         self._store = store
         self._clock = clock
         self._settings = settings
@@ -96,19 +105,29 @@ class Gateway:
         self._states = States(MAX_KEYS)
         self._keyring = Keyring(store, self._states)
         self._feed = ChangeFeed(store, clock, self._states, self._keyring)
+        self._process = Registration(
+            store=store,
+            clock=clock,
+            data_dir=data_dir,
+            catalog_hash=lambda: catalog().digest,
+            on_database_went_back=self._feed.distrust,
+        )
         self._ratios = PromptRatios()
+        self._ceilings = Ceilings(store, clock)
         self._admission = Admission(
             store=store,
             clock=clock,
             catalog=catalog,
             ratios=self._ratios,
+            ceilings=self._ceilings,
             grace_us=grace_us,
             hold_share_percent=settings.hold_share_percent,
             hold_wait_s=settings.hold_wait_ms / 1_000,
         )
         self._open: set[asyncio.Task[None]] = set()
         self._stopping = False
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: list[BackgroundTask] = []
+        self.replayed = ReplayFigures()
         self._routes: dict[tuple[str, str], Handler] = {
             **dict.fromkeys(self.PAID_ROUTES, self._paid),
             ("POST", "/anthropic/v1/messages/count_tokens"): self._count_tokens,
@@ -133,54 +152,95 @@ class Gateway:
         return self._flusher.waiting
 
     @property
+    def charges_refused(self) -> int:
+        """Charges that the store refused since the start, those of an earlier run among them."""
+        return self.replayed.refused + self._flusher.refused
+
+    @property
     def key_look_ups(self) -> int:
         """How often the store was asked for a key since the start."""
         return self._keyring.look_ups
 
+    @property
+    def epoch(self) -> str:
+        """The id of this run."""
+        return self._process.epoch
+
+    @property
+    def process_is_open(self) -> bool:
+        """Whether this run's row is open, as far as is known."""
+        return self._process.is_open
+
+    @property
+    def times_database_went_back(self) -> int:
+        """How often the database was found at an earlier state since the start."""
+        return self._feed.times_went_back
+
     async def start(self) -> None:
-        """Own the data directory, replay what an earlier run left, then be ready to admit.
+        """Own the data directory and the database, replay what an earlier run left, then be ready to admit.
 
         Raises:
             DataDirectoryLocked: another process runs on the directory.
+            AnotherProcess: another process takes model calls on the database.
             StoreUnavailable: the store does not answer.
         """
         self._loop = asyncio.get_running_loop()
         self._lock = DirectoryLock(self._data_dir)
         try:
-            await self._replay()
+            await self._process.begin(self._prepare)
         except BaseException:
             self._lock.release()
             raise
-        self._charge_log = ChargeLog(self._data_dir, first_number=next_number(self._data_dir))
+        self._charge_log = ChargeLog(self._data_dir, first_number=next_number(self._data_dir), epoch=self.epoch)
         self._flusher = Flusher(
             store=self._store,
             clock=self._clock,
             log=self._charge_log,
             max_unflushed=self._settings.max_unflushed_charges,
+            process=self._process,
+            budgets_nano=self._budgets_nano,
         )
         self._settler = Settler(clock=self._clock, log=self._charge_log, ratios=self._ratios, flusher=self._flusher)
         self._relay = Relay(
             self._upstreams,
             self._settler,
-            max_draining=self._settings.max_draining,
+            self._ceilings,
+            Estimates(),
+            Drains(most=self._settings.max_draining, most_per_account=self._settings.max_draining_per_account),
+            read_on_s=self._settings.whole_answer_timeout_s,
             keep_alive_s=self._settings.keep_alive_s,
         )
         await self._feed.start()
         self._tasks = [
-            asyncio.create_task(self._flusher.run(), name="flusher"),
-            asyncio.create_task(self._feed.run(), name="change-feed"),
+            BackgroundTask("flusher", self._flusher.run, after_death=self._flusher.note_death),
+            BackgroundTask("change-feed", self._feed.run),
         ]
+        # Apart, because it goes on until the last charge is stored.
+        self._beat = BackgroundTask("process-beat", self._process.run)
+        works = [*self._tasks, self._beat]
+        for running in (self._charge_log.syncer.running, *(work.running for work in works)):
+            self._background.watch(running)
+        for work in works:
+            work.start()
 
     async def stop(self, drain_s: float) -> None:
         """Admit nothing any more, let calls end within `drain_s`, settle, let the data directory go."""
         self._stopping = True
+        await self._process.drain()
         await self._end_calls(drain_s)
         for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if not await self._flusher.drain(_FLUSH_AT_STOP_S):
+            await task.stop()
+        everything_stored = await self._flusher.drain(_FLUSH_AT_STOP_S)
+        if not everything_stored:
             _log.warning("charges_left", note="The database is away; the charge log keeps them for the next start.")
-        self._charge_log.close()
+        with contextlib.suppress(StoreUnavailable):
+            await self._ceilings.save()
+        await self._beat.stop()
+        await self._process.end(everything_stored=everything_stored)
+        try:
+            self._charge_log.close()
+        except OSError as failure:
+            _log.error("charge_log_not_closed", error=str(failure), note="The next start replays what is in it, once.")
         await self._upstreams.close()
         self._lock.release()
 
@@ -202,12 +262,25 @@ class Gateway:
 
     def held_nano(self, account_id: str) -> int:
         """See `tokenbooth.live.Live.held_nano`."""
-        account = self._states.accounts.get(account_id)
-        return 0 if account is None else account.credit.held_nano
+        return self._states.held_nano(account_id)
+
+    def admits(self) -> bool:
+        """See `tokenbooth.live.Live.admits`."""
+        return not self._stopping and self._may_admit()
 
     def upstream_health(self) -> list[UpstreamHealth]:
         """See `tokenbooth.live.Live.upstream_health`."""
         return self._routing.report(self._catalog().models.values())
+
+    def ceiling_health(self) -> list[CeilingHealth]:
+        """How each upstream keeps the output ceilings of its models."""
+        return self._ceilings.report()
+
+    async def sync_ceilings(self) -> None:
+        """Write down what was seen of ceilings, and learn what others saw; a job runs it. Nothing is forgotten."""
+        with contextlib.suppress(StoreUnavailable):
+            await self._ceilings.save()
+            await self._ceilings.load()
 
     def takes(self, path: str) -> bool:
         """Whether a path belongs to the data plane."""
@@ -278,11 +351,19 @@ class Gateway:
         return key
 
     def _let_in(self, call: Call, key: KeyState) -> None:
-        stale_us = self._clock.monotonic_us() - self._feed.synced_at_us
-        if stale_us > self._settings.stale_key_ttl_s * 1_000_000:
+        if not self._may_admit():
             raise unavailable()
         call.key = key
         self._admission.check_access(key)
+
+    def _may_admit(self) -> bool:
+        stale_us = self._clock.monotonic_us() - self._feed.synced_at_us
+        if stale_us > self._settings.stale_key_ttl_s * 1_000_000:
+            return False
+        return since_boot_us() < self._process.admits_until_us
+
+    def _budgets_nano(self) -> dict[str, int]:
+        return {slug: plan.budget_nano for slug, plan in self._catalog().plans.items()}
 
     async def _read(self, call: Call) -> tuple[KeyState, Fields, Model, int]:
         """The key, the top level of the body, the model that it names, and the size of the body in bytes."""
@@ -381,21 +462,12 @@ class Gateway:
             return refusal
         return Refusal(404, Category.NOT_FOUND, "not_found", f"There is no {call.http.method} {call.path[:200]}.")
 
-    async def _replay(self) -> None:
-        left = await asyncio.to_thread(read_back, self._data_dir)
-        applied = 0
-        for start in range(0, len(left.charges), _REPLAY_BATCH):
-            batch = left.charges[start : start + _REPLAY_BATCH]
-            applied += (await self._store.write(apply_charges, batch, now_us=self._clock.now_us())).fresh
-        left.discard()
-        if left.charges or left.torn_bytes:
-            _log.info(
-                "charge_log_replayed",
-                charges=len(left.charges),
-                applied=applied,
-                torn_bytes=left.torn_bytes,
-                note="The last run did not end regularly; its charges are in the store now.",
-            )
+    async def _prepare(self) -> None:
+        """Bring memory and store to one state, before the first call is admitted."""
+        await self._ceilings.load()
+        self.replayed = await replay(
+            self._store, self._clock, self._data_dir, epoch=self.epoch, budgets_nano=self._budgets_nano()
+        )
 
 
 def _where(failure: BaseException) -> str:

@@ -69,9 +69,14 @@ class Keyring:
         try:
             for _ in range(_LOAD_TRIES):
                 self.look_ups += 1
+                times_forgotten = self._states.times_forgotten
                 seq, loaded = await self._store.read(load_key, key_digest)
                 # A look-up from before a change that is applied already would bring back what the change ended.
-                if seq >= self._states.applied_seq:
+                if seq >= self._states.applied_seq and times_forgotten == self._states.times_forgotten:
+                    if loaded is not None and self._states.is_ending(loaded.account.account_id):
+                        raise unavailable()
+                    if loaded is not None and self._states.has_ended(loaded.account.account_id):
+                        continue
                     return self._take(key_digest, loaded)
         except StoreUnavailable as failure:
             raise unavailable() from failure

@@ -6,17 +6,15 @@ from typing import Final
 import structlog
 
 from tokenbooth.clock import Clock
-from tokenbooth.errors import StoreUnavailable
 from tokenbooth.gateway.authenticate import Keyring
 from tokenbooth.gateway.state import States
 from tokenbooth.store import changes
 from tokenbooth.store.admission import load_account, load_key_row, load_subscription
-from tokenbooth.store.changes import Change, ChangesForgotten, Topic
+from tokenbooth.store.changes import Change, ChangesForgotten, DatabaseWentBack, Topic
 from tokenbooth.store.engine import Store
 
 POLL_INTERVAL_S: Final = 0.25
 _PAGE: Final = 1_000
-_NEVER_US: Final = -(2**62)
 _log = structlog.get_logger(__name__)
 
 
@@ -29,11 +27,15 @@ class ChangeFeed:
         self._states = states
         self._keyring = keyring
         self._lock = asyncio.Lock()
+        self._distrusted = False
         self.synced_at_us = clock.monotonic_us()
+        self.times_went_back = 0
+        """How often the database was found at an earlier state."""
 
     async def start(self) -> None:
         """Begin at the last change; what is loaded later knows everything before it."""
-        self._states.applied_seq = await self._store.read(changes.last_seq)
+        position = await self._store.read(changes.last)
+        self._states.applied_seq, self._states.applied_id = position.seq, position.id
         self.synced_at_us = self._clock.monotonic_us()
 
     async def run(self) -> None:
@@ -66,34 +68,53 @@ class ChangeFeed:
             began_us = self._clock.monotonic_us()
             while True:
                 try:
-                    page = await self._store.read(changes.since, self._states.applied_seq, _PAGE)
+                    page = await self._next_page()
                 except ChangesForgotten:
                     await self._start_over()
+                    _log.warning(
+                        "changes_forgotten",
+                        note="This process was cut off from the database for so long that changes were swept; it loads "
+                        "everything anew. Nothing is to be done.",
+                    )
+                    continue
+                except DatabaseWentBack as failure:
+                    await self._start_over()
+                    self._tell_went_back(failure)
                     continue
                 for change in page:
                     await self._apply(change)
-                    self._states.applied_seq = change.seq
+                    self._states.applied_seq, self._states.applied_id = change.seq, change.id
                 if len(page) < _PAGE:
                     break
             self.synced_at_us = began_us
 
-    async def _start_over(self) -> None:
-        """Forget everything and begin at the last change, once nothing is under way that the store does not know.
+    def distrust(self) -> None:
+        """What is remembered may be of a history that the database has lost: the next `sync` loads everything anew."""
+        self._distrusted = True
 
-        Raises:
-            StoreUnavailable: calls or charges are still under way; until they end nobody is admitted.
-        """
-        self.synced_at_us = _NEVER_US
-        if self._states.is_busy():
-            raise StoreUnavailable("Changes were missed; waiting for the calls under way to end.")
-        _log.warning(
-            "changes_forgotten",
-            note="This process was cut off from the database for so long that changes were swept; it has loaded "
-            "everything anew. Nothing is to be done.",
+    async def _next_page(self) -> list[Change]:
+        if self._distrusted:
+            raise DatabaseWentBack("it has fewer beats of this process than it confirmed")
+        seq, seen_id = self._states.applied_seq, self._states.applied_id
+        return await self._store.read(changes.since, seq, _PAGE, seen_id=seen_id)
+
+    def _tell_went_back(self, failure: DatabaseWentBack) -> None:
+        self.times_went_back += 1
+        _log.error(
+            "database_went_back",
+            reason=str(failure),
+            note="The database is at an earlier state than before, as after a fail-over to a replica that lagged. What "
+            "was committed in between is lost there: run `tokenbooth audit` and `tokenbooth reconcile`. This process "
+            "loads everything anew.",
         )
-        self._states.clear()
+
+    async def _start_over(self) -> None:
+        """Forget everything, and begin at the last change."""
+        position = await self._store.read(changes.last)
+        self._states.forget_all()
         self._keyring.forget_unknown()
-        self._states.applied_seq = await self._store.read(changes.last_seq)
+        self._states.applied_seq, self._states.applied_id = position.seq, position.id
+        self._distrusted = False
 
     async def _apply(self, change: Change) -> None:
         match change.topic:

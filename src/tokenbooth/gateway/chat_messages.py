@@ -14,6 +14,7 @@ from tokenbooth.catalog import Model
 from tokenbooth.gateway.body import Fields, collapse_duplicates
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
 from tokenbooth.gateway.stored_state import STATE_FIELDS, refuse_stored_state
+from tokenbooth.upstream_kinds import IMAGE_SIZES, folded
 
 _TEXT_PARTS: Final = frozenset(("text", "refusal", "input_text", "output_text", "thinking"))
 _NAMES: Final = STATE_FIELDS.union(("role", "content", "type", "text", "image_url", "audio", "tool_calls"))
@@ -85,6 +86,7 @@ def _read_part(part: object, model: Model) -> Parts:
     if is_text:
         return _NONE
     if kind == "image_url":
+        _refuse_sizes(part, model)
         return _read_image(part.get("image_url"), model)
     # What we don't know may fill the whole context.
     return Parts(tokens=model.context_tokens)
@@ -97,6 +99,13 @@ def _read_image(image: object, model: Model) -> Parts:
                 raise unsupported_parameter(f"image_url.{name}")
         image = image.get("url")
     return Parts(len(image) if isinstance(image, str) else 0, model.image_tokens_max)
+
+
+def _refuse_sizes(part: dict[str, object], model: Model) -> None:
+    """What an image is read at decides how many tokens it counts for."""
+    for name in part:
+        if name not in _NAMES and folded(name[:64]) in IMAGE_SIZES and name not in model.allowed_parameters:
+            raise unsupported_parameter(name)
 
 
 def _refuse_other_case(names: dict[str, object]) -> None:

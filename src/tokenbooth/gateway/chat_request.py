@@ -3,19 +3,21 @@
 import re
 from typing import ClassVar, Final
 
-from tokenbooth.catalog import Model
+from tokenbooth.catalog import Model, WireFormat
 from tokenbooth.gateway.body import Fields, collapse_duplicates
 from tokenbooth.gateway.chat_messages import read_messages
 from tokenbooth.gateway.fields import (
-    MAX_CEILING,
     MAX_CHOICES,
     OUTPUT_FLOOR,
     REASONING_OUTPUT_FLOOR,
     REFUSED_FIELDS,
     boolean,
+    ceiling_names,
+    keep_back,
     positive,
     refuse_disguised,
     refuse_unpriced,
+    take_ceiling,
     value_of,
 )
 from tokenbooth.gateway.meter import StreamMeter
@@ -26,7 +28,7 @@ from tokenbooth.gateway.whole_as_stream import chat_events
 
 ENDPOINT: Final = "chat.completions"
 
-OUTPUT_LIMIT_FIELDS: Final = ("max_completion_tokens", "max_tokens")
+_ORDINARY_CEILINGS: Final = ("max_completion_tokens", "max_tokens")
 
 _MONEY_FIELDS: Final = frozenset(
     (
@@ -38,7 +40,7 @@ _MONEY_FIELDS: Final = frozenset(
         "tools",
         "messages",
         "modalities",
-        *OUTPUT_LIMIT_FIELDS,
+        *_ORDINARY_CEILINGS,
     )
 )
 # Nothing has to be looked for in a request with no other names than these.
@@ -49,7 +51,7 @@ _ORDINARY: Final = frozenset(
         "stream",
         "stream_options",
         "n",
-        *OUTPUT_LIMIT_FIELDS,
+        *_ORDINARY_CEILINGS,
         "temperature",
         "top_p",
         "stop",
@@ -61,6 +63,7 @@ _ORDINARY: Final = frozenset(
     )
 )
 _WATCHED: Final = _MONEY_FIELDS | REFUSED_FIELDS
+_KNOWN: Final = _WATCHED | _ORDINARY
 _FREE_TOOLS: Final = frozenset(("function", "custom"))
 
 
@@ -69,13 +72,9 @@ class ChatRequest(OpenAIRequest):
 
     __slots__ = ()
 
-    wire: ClassVar[str] = "openai.chat"
+    wire: ClassVar[WireFormat] = "openai.chat"
     path: ClassVar[str] = "/chat/completions"
     answer_text: ClassVar[re.Pattern[bytes]] = StreamMeter.TEXT
-
-    def unnamed_output_field(self) -> str:
-        """See `OpenAIRequest.unnamed_output_field`."""
-        return self.model.output_limit_field
 
     def as_events(self, body: bytes) -> bytes | None:
         """See `Speech.as_events`."""
@@ -107,12 +106,16 @@ def read_chat_request(fields: Fields, model: Model, body_bytes: int) -> ChatRequ
     Raises:
         Refusal: a field is malformed or not supported.
     """
-    if not fields.keys() <= _ORDINARY:
+    omitted: tuple[str, ...] = ()
+    if fields.keys() <= _ORDINARY:
+        asked = take_ceiling(fields, _ORDINARY_CEILINGS)
+    else:
         refuse_disguised(fields, _WATCHED)
         _refuse_unpriced(fields, model)
+        omitted = keep_back(fields, model, _KNOWN)
+        asked = take_ceiling(fields, ceiling_names(fields))
     stream = boolean(fields, "stream")
     choices = max(positive(fields, "n", MAX_CHOICES) or 1, positive(fields, "best_of", MAX_CHOICES) or 1)
-    output_field, asked = _output_limit(fields)
     # Reasoning models need room to think before the first word.
     floor = REASONING_OUTPUT_FLOOR if model.reasoning or "reasoning_effort" in fields else OUTPUT_FLOOR
     parts = read_messages(fields, model)
@@ -124,11 +127,11 @@ def read_chat_request(fields: Fields, model: Model, body_bytes: int) -> ChatRequ
         text_bytes=max(body_bytes - parts.size_bytes, 0),
         parts_tokens=parts.tokens,
         choices=choices,
-        output_field=output_field,
-        output_ceiling=min(asked, model.max_output_tokens) if asked else model.max_output_tokens,
-        ceiling_lowered=asked is not None and asked > model.max_output_tokens,
+        ceiling_named=asked is not None,
+        output_ceiling=model.max_output_tokens if asked is None else min(asked, model.max_output_tokens),
         floor_tokens=floor,
         wants_usage=stream and wants_usage(fields),
+        omitted=omitted,
     )
 
 
@@ -159,19 +162,3 @@ def _refuse_hosted_tools(fields: Fields, model: Model) -> None:
         if f"tools.{kind}" not in model.allowed_parameters:
             raise unsupported_parameter(f"tools.{kind}")
         refuse_stored_state_of_tool(tool, kind, model)
-
-
-def _output_limit(fields: Fields) -> tuple[str | None, int | None]:
-    """The field and value of the client's ceiling; with both fields only the smaller one is sent."""
-    found: list[tuple[int, str]] = []
-    for name in OUTPUT_LIMIT_FIELDS:
-        value = positive(fields, name, MAX_CEILING)
-        if value is not None:
-            found.append((value, name))
-    if not found:
-        return None, None
-    value, name = min(found)
-    for _, other in found:
-        if other != name:
-            del fields[other]
-    return name, value

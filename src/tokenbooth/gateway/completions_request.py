@@ -4,18 +4,20 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from tokenbooth.catalog import Model
+from tokenbooth.catalog import Model, WireFormat
 from tokenbooth.gateway.body import Fields
 from tokenbooth.gateway.fields import (
-    MAX_CEILING,
     MAX_CHOICES,
     OUTPUT_FLOOR,
     REASONING_OUTPUT_FLOOR,
     REFUSED_FIELDS,
     boolean,
+    ceiling_names,
+    keep_back,
     positive,
     refuse_disguised,
     refuse_unpriced,
+    take_ceiling,
     value_of,
 )
 from tokenbooth.gateway.meter import StreamMeter, texts_named
@@ -43,7 +45,7 @@ class CompletionsRequest(OpenAIRequest):
 
     __slots__ = ()
 
-    wire: ClassVar[str] = "openai.completions"
+    wire: ClassVar[WireFormat] = "openai.completions"
     path: ClassVar[str] = "/completions"
     answer_text: ClassVar[re.Pattern[bytes]] = CompletionMeter.TEXT
     meter_class: ClassVar[type[StreamMeter]] = CompletionMeter
@@ -66,10 +68,11 @@ def read_completions_request(fields: Fields, model: Model, body_bytes: int) -> C
     """
     refuse_disguised(fields, _WATCHED)
     refuse_unpriced(fields, model, _REFUSED)
+    omitted = keep_back(fields, model, _WATCHED)
     stream = boolean(fields, "stream")
     answers = max(positive(fields, "n", MAX_CHOICES) or 1, positive(fields, "best_of", MAX_CHOICES) or 1)
     inputs = read_inputs(fields, "prompt", MAX_PROMPTS)
-    asked = positive(fields, "max_tokens", MAX_CEILING)
+    asked = take_ceiling(fields, ceiling_names(fields))
     return CompletionsRequest(
         endpoint="completions",
         model=model,
@@ -78,12 +81,12 @@ def read_completions_request(fields: Fields, model: Model, body_bytes: int) -> C
         text_bytes=body_bytes,
         parts_tokens=inputs.ids,
         choices=inputs.count * answers,
-        output_field=None if asked is None else "max_tokens",
-        output_ceiling=min(asked, model.max_output_tokens) if asked else model.max_output_tokens,
-        ceiling_lowered=asked is not None and asked > model.max_output_tokens,
+        ceiling_named=asked is not None,
+        output_ceiling=model.max_output_tokens if asked is None else min(asked, model.max_output_tokens),
         floor_tokens=REASONING_OUTPUT_FLOOR if model.reasoning else OUTPUT_FLOOR,
         wants_usage=stream and wants_usage(fields),
         prompts=inputs.count,
+        omitted=omitted,
     )
 
 

@@ -3,10 +3,10 @@
 import re
 from typing import ClassVar, Final
 
-from tokenbooth.catalog import Model
+from tokenbooth.catalog import Model, Route, WireFormat
 from tokenbooth.gateway.body import Fields
 from tokenbooth.gateway.completions_request import read_inputs
-from tokenbooth.gateway.fields import REFUSED_FIELDS, boolean, refuse_disguised, refuse_unpriced
+from tokenbooth.gateway.fields import REFUSED_FIELDS, boolean, keep_back, refuse_disguised, refuse_unpriced
 from tokenbooth.gateway.openai_request import OpenAIRequest
 from tokenbooth.gateway.refusals import invalid_request
 
@@ -23,9 +23,13 @@ class EmbeddingsRequest(OpenAIRequest):
 
     __slots__ = ()
 
-    wire: ClassVar[str] = "openai.embeddings"
+    wire: ClassVar[WireFormat] = "openai.embeddings"
     path: ClassVar[str] = "/embeddings"
     answer_text: ClassVar[re.Pattern[bytes]] = _NO_TEXT
+
+    def sent_ceiling(self, route: Route, clamped_output_tokens: int | None) -> int | None:
+        """See `PricedRequest.sent_ceiling`: nothing is written, so nothing has a ceiling."""
+        return None
 
 
 def read_embeddings_request(fields: Fields, model: Model, body_bytes: int) -> EmbeddingsRequest:
@@ -41,6 +45,7 @@ def read_embeddings_request(fields: Fields, model: Model, body_bytes: int) -> Em
     """
     refuse_disguised(fields, _WATCHED)
     refuse_unpriced(fields, model, _REFUSED)
+    omitted = keep_back(fields, model, _WATCHED)
     if boolean(fields, "stream"):
         raise invalid_request("invalid_parameter", "Embeddings cannot be streamed. Remove 'stream'.", "stream")
     inputs = read_inputs(fields, "input", MAX_INPUTS)
@@ -52,10 +57,10 @@ def read_embeddings_request(fields: Fields, model: Model, body_bytes: int) -> Em
         text_bytes=body_bytes,
         parts_tokens=inputs.ids,
         choices=1,
-        output_field=None,
+        ceiling_named=False,
         output_ceiling=0,
-        ceiling_lowered=False,
         floor_tokens=0,
         wants_usage=False,
         prompts=inputs.count,
+        omitted=omitted,
     )

@@ -1,11 +1,15 @@
 """One admitted request and whom to answer. The relay runs it; only the gateway's own parts import it."""
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tokenbooth.clock import Clock
 from tokenbooth.gateway.admission import Admitted
 from tokenbooth.gateway.endpoints import Endpoint
+from tokenbooth.gateway.refusals import Refusal
 from tokenbooth.gateway.routing import Attempt
+from tokenbooth.gateway.speech import Meter
 from tokenbooth.gateway.stream_slots import StreamSlot
 from tokenbooth.gateway.upstreams import ClientHungUp, UpstreamCall
 from tokenbooth.http_exchange import HttpExchange
@@ -21,9 +25,14 @@ class Exchange:
         upstream: the name of the one that is asked, or answers.
         call: the call to it.
         asked: whether an upstream works on it, and its prompt is to be paid.
-        stops_with_client: whether the call ends when the client hangs up.
+        meter: of the stream that answers it.
+        began: whether a real event of the stream has come: none that only keeps the connection open, and no error.
+        is_whole: whether the answer comes in one piece, although a stream may have been asked for.
+        timed_out: whether the client was told that there was no answer in time, while the upstream still works.
+        read_on: the timer that ends the reading of an answer that nobody waits for any more; None for others.
         parts_sent: how many parts of the answer's body have left.
         stream_slot: its place among the key's open streams, if those are bounded.
+        error_body: what an upstream said that refused the request as wrong; None before that.
     """
 
     request_id: str
@@ -36,8 +45,14 @@ class Exchange:
     upstream: str
     call: UpstreamCall | None
     asked: bool
-    stops_with_client: bool
+    meter: Meter | None
+    began: bool
+    is_whole: bool
+    timed_out: bool
+    read_on: asyncio.TimerHandle | None
     parts_sent: int
+    error_body: bytes | None
+    _reads_on: Callable[["Exchange"], bool] | None
 
     def __init__(
         self,
@@ -59,31 +74,53 @@ class Exchange:
         self.upstream = ""
         self.call = None
         self.asked = False
-        self.stops_with_client = False
+        self.meter = None
+        self.began = False
+        self.is_whole = not admitted.request.stream
+        self.timed_out = False
+        self.read_on = None
         self.parts_sent = 0
+        self.error_body = None
+        self._reads_on = None
 
-    def watch(self) -> None:
-        """From now on the call ends when the client hangs up; what waits for it raises `ClientHungUp`.
+    def watch(self, reads_on: Callable[["Exchange"], bool]) -> None:
+        """From now on the call ends when the client hangs up; what waits for the upstream raises `ClientHungUp` then.
 
-        Raises:
-            ClientHungUp: the client is gone already.
+        Args:
+            reads_on: asked when the client hangs up while the upstream works; True when the answer is read on.
         """
-        self.stops_with_client = True
+        self._reads_on = reads_on
         self.http.on_gone = self._hung_up
-        self.stop_if_hung_up()
 
     def stop_if_hung_up(self) -> None:
-        """Go on, unless the client that is watched for is gone.
+        """Go on, unless the client is gone.
 
         Raises:
             ClientHungUp: so it is.
         """
-        if self.stops_with_client and self.http.gone:
+        if self.http.gone:
             raise ClientHungUp
 
     def _hung_up(self) -> None:
-        if self.stops_with_client and self.call is not None:
-            self.call.interrupt()
+        call = self.call
+        if call is None:
+            return
+        if call.sent and self._reads_on is not None and self._reads_on(self):
+            # It may have been paused because the client did not read.
+            call.resume()
+        else:
+            call.interrupt()
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer with a refusal, while the call goes on."""
+        admitted, face = self.admitted, self.endpoint.face
+        status, body = face.error(refusal, self.request_id)
+        lines = b"content-type: application/json\r\n%b%b%b" % (
+            face.id_lines(self.request_id),
+            refusal.header_lines(),
+            face.limit_lines(admitted.key, admitted.pool, self.clock),
+        )
+        self.http.answer(status, lines, body)
 
     def header_lines(self, content_type: bytes) -> bytes:
         """The header lines of the answer, with the limits as they are now."""
@@ -95,6 +132,8 @@ class Exchange:
         )
         if admitted.clamped_output_tokens is not None:
             lines += b"x-max-tokens-clamped: %d\r\n" % admitted.clamped_output_tokens
+        if admitted.request.omitted:
+            lines += b"x-omitted: %b\r\n" % ", ".join(admitted.request.omitted).encode()
         return lines
 
     def send(self, part: bytes) -> None:

@@ -1,10 +1,11 @@
-"""Reading single fields of a decoded body, and the rule of refusal that every wire format shares.
+"""Reading single fields of a decoded body, and the rules of refusal that every wire format shares.
 
 A field that would buy something beside tokens, or reach state that belongs to the operator's account at the upstream,
 is refused by name unless the model's configuration allows it. Only the readers of requests import this.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -13,6 +14,7 @@ from tokenbooth.catalog import Model
 from tokenbooth.gateway.body import Fields, decode_object
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
 from tokenbooth.gateway.stored_state import STATE_FIELDS
+from tokenbooth.upstream_kinds import CREDENTIAL_MARKS, DEFAULTS, FOLDED_CEILINGS, KeptBack, folded
 
 _decode: Final = msgspec.json.Decoder().decode
 OUTPUT_FLOOR: Final = 256
@@ -34,7 +36,6 @@ REFUSED_FIELDS: Final = frozenset(
         "conversation",
         "custom_llm_provider",
         "enable_search",
-        "extra_body",
         "extra_headers",
         "fallbacks",
         "file_id",
@@ -62,6 +63,30 @@ HARMLESS_VALUES: Final[Mapping[str, tuple[bytes, ...]]] = {
     "background": (b"null", b"false"),
 }
 
+_CHANGES_NOTHING: Final = frozenset((b"null", b"false", b"[]", b'""'))
+# No server knows a longer name, and nothing of a client's is repeated at any length.
+_LONGEST_NAME: Final = 64
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
+# What decides about money beside a request's own fields decides about it inside an object that is merged with them too.
+_MONEY_INSIDE: Final = FOLDED_CEILINGS | frozenset(
+    map(
+        folded,
+        (
+            *REFUSED_FIELDS,
+            "best_of",
+            "functions",
+            "input",
+            "messages",
+            "modalities",
+            "model",
+            "n",
+            "stream",
+            "stream_options",
+            "tools",
+        ),
+    )
+)
+
 
 def refuse_disguised(fields: Fields, watched: frozenset[str]) -> None:
     """A money-bearing name in other letters would be priced by us in one way and read by an upstream in another.
@@ -88,6 +113,96 @@ def refuse_unpriced(
     for name in refused.intersection(fields):
         if bytes(fields[name]).strip() not in harmless.get(name, (b"null",)) and name not in model.allowed_parameters:
             raise unsupported_parameter(name)
+
+
+def keep_back(
+    fields: Fields, model: Model, known: frozenset[str], also: frozenset[str] = frozenset()
+) -> tuple[str, ...]:
+    """Keep back what the kinds of the model's upstreams must not get from a client.
+
+    A field whose value changes nothing is taken out; any other is refused by its name.
+
+    Args:
+        fields: the top level; what is kept back is taken out of it.
+        model: the model that is asked for.
+        known: names of the format that are read elsewhere, and need no look.
+        also: further names to keep back, folded.
+
+    Returns:
+        The names that were taken out, as they may stand in a header.
+
+    Raises:
+        Refusal: there is a field that would buy something unpriced, lift the ceiling or reach what is not the client's.
+    """
+    rules, omitted = model.kept_back, []
+    for name in [name for name in fields if name not in known and len(name) <= _LONGEST_NAME]:
+        short = folded(name)
+        is_opened = short in rules.opened
+        if not (is_opened or short in also or _is_kept_back(short, rules)) or name in model.allowed_parameters:
+            continue
+        value = b"".join(bytes(fields[name]).split())
+        if value in _CHANGES_NOTHING or value in DEFAULTS.get(short, ()):
+            del fields[name]
+            if _PLAIN_NAME.fullmatch(name):
+                omitted.append(name)
+        elif not is_opened:
+            raise unsupported_parameter(name)
+        else:
+            _look_into(object_to_open(fields, name), rules, model, name)
+    return tuple(omitted)
+
+
+def object_to_open(fields: Fields, name: str) -> dict[str, object]:
+    """An object whose fields count like those beside it.
+
+    Raises:
+        Refusal: it is something else, so that nobody knows what a server reads in it.
+    """
+    value = value_of(fields, name)
+    if not isinstance(value, dict):
+        raise unsupported_parameter(name)
+    return value
+
+
+def _look_into(value: object, rules: KeptBack, model: Model, path: str) -> None:
+    if isinstance(value, list):
+        for item in value:
+            _look_into(item, rules, model, path)
+    if not isinstance(value, dict):
+        return
+    for name, inner in value.items():
+        short, inner_path = folded(name[:_LONGEST_NAME]), f"{path}.{name}"[: 4 * _LONGEST_NAME]
+        if (short in _MONEY_INSIDE or _is_kept_back(short, rules)) and inner_path not in model.allowed_parameters:
+            raise unsupported_parameter(inner_path)
+        _look_into(inner, rules, model, inner_path)
+
+
+def _is_kept_back(short: str, rules: KeptBack) -> bool:
+    return short in rules.names or short.startswith(rules.prefixes) or any(mark in short for mark in CREDENTIAL_MARKS)
+
+
+def ceiling_names(fields: Fields) -> list[str]:
+    """The names in a body that some server takes for an output ceiling, in whatever letters they are written."""
+    return [name for name in fields if len(name) <= _LONGEST_NAME and folded(name) in FOLDED_CEILINGS]
+
+
+def take_ceiling(fields: Fields, names: Iterable[str]) -> int | None:
+    """Take every output ceiling out of a body; returns the smallest, None when there is none.
+
+    Each upstream gets one under the name that it obeys, and never one of another name beside it.
+
+    Raises:
+        Refusal: one of them is no whole number above zero.
+    """
+    smallest = None
+    for name in names:
+        if name not in fields:
+            continue
+        value = positive(fields, name, MAX_CEILING)
+        del fields[name]
+        if value is not None and (smallest is None or value < smallest):
+            smallest = value
+    return smallest
 
 
 def object_of(fields: Fields, name: str) -> Fields:

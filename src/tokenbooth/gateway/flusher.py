@@ -6,7 +6,7 @@ Never compiled: the compiler loses an exception that is being handled over an `a
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import groupby, islice
 from operator import attrgetter
@@ -16,12 +16,15 @@ import structlog
 
 from tokenbooth.clock import Clock
 from tokenbooth.domain.allowance import Allowance
-from tokenbooth.domain.charges import Charge
+from tokenbooth.domain.charges import Charge, PoolKind
+from tokenbooth.domain.ledger import key_spend, window_spend
 from tokenbooth.errors import StoreUnavailable
 from tokenbooth.gateway.charge_log import ChargeLog, Segment
+from tokenbooth.gateway.charge_replay import Refused, tell_refused
+from tokenbooth.gateway.registration import Registration
 from tokenbooth.gateway.state import AccountState
 from tokenbooth.store.engine import Store
-from tokenbooth.store.settlement import Applied, apply_charges
+from tokenbooth.store.settlement import Applied, book
 
 # A commit costs a millisecond of CPU whatever is in it. Nobody waits for it: the log keeps the charges meanwhile, and
 # who asks for figures hurries it.
@@ -33,6 +36,9 @@ _RETRY_MOST_S: Final = 5.0
 _SETTLED_WAIT_S: Final = 2.0
 # From a quarter of what may wait on, calls are slowed down, so that none has to be refused.
 _SLOW_FROM: Final = 4
+# A charge at which the flusher died three times within a minute is set aside.
+_DEATHS_OF_A_CHARGE: Final = 3
+_DEATHS_WITHIN_US: Final = 60_000_000
 _GIVE_WAY_S: Final = 0.0002
 _log = structlog.get_logger(__name__)
 
@@ -57,7 +63,11 @@ _segment: Final = attrgetter("segment")
 
 
 class Flusher:
-    """Feeds the store; `run` until the end of the process."""
+    """Feeds the store; `run` until the end of the process, again after each death.
+
+    Attributes:
+        refused: how many charges were set aside because the store does not take them.
+    """
 
     def __init__(
         self,
@@ -66,11 +76,15 @@ class Flusher:
         clock: Clock,
         log: ChargeLog,
         max_unflushed: int,
+        process: Registration,
+        budgets_nano: Callable[[], Mapping[str, int]],
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Args:
         store, clock, log: what it works with.
         max_unflushed: how many charges may wait.
+        process: the run that the charges are of; fenced when the store says that it is over.
+        budgets_nano: gives what a window of each plan may spend today.
         sleep: lets the other threads have the interpreter, for so many seconds.
         """
         self._sleep = sleep
@@ -78,6 +92,8 @@ class Flusher:
         self._clock = clock
         self._charge_log = log
         self._max_unflushed = max_unflushed
+        self._process = process
+        self._budgets_nano = budgets_nano
         self._queue: deque[Unflushed] = deque()
         self._wake = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -86,6 +102,11 @@ class Flusher:
         self._barriers: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._store_away = False
         self._batch_limit = _BATCH_MAX
+        self._in_flight = 0
+        self._suspects = 0
+        self._died_at_us: deque[int] = deque(maxlen=_DEATHS_OF_A_CHARGE)
+        self._poisoned = False
+        self.refused = 0
 
     @property
     def waiting(self) -> int:
@@ -122,6 +143,11 @@ class Flusher:
 
     async def run(self) -> None:
         """Flush until cancelled."""
+        if self._poisoned:
+            self._poisoned = False
+            self._set_aside("died on it")
+        if self._queue:
+            self._wake.set()
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -130,6 +156,20 @@ class Flusher:
             # What comes meanwhile gathers for the next batch; otherwise every commit would be followed by a small one.
             await self._flush(self._finished)
 
+    def note_death(self) -> None:
+        """`run` died. From the second time on the charges that it held go one by one, so that the third time tells
+        which of them it is: that one is set aside."""
+        if not self._in_flight:
+            return
+        now_us = self._clock.monotonic_us()
+        self._died_at_us.append(now_us)
+        in_a_minute = sum(now_us - died_at_us <= _DEATHS_WITHIN_US for died_at_us in self._died_at_us)
+        if in_a_minute >= _DEATHS_OF_A_CHARGE and self._in_flight == 1:
+            self._poisoned = True
+            self._died_at_us.clear()
+        elif in_a_minute >= _DEATHS_OF_A_CHARGE - 1:
+            self._suspects = self._in_flight
+
     async def drain(self, timeout_s: float) -> bool:
         """Flush what is queued, for at most `timeout_s`; what is left stays in the charge log."""
         try:
@@ -137,6 +177,9 @@ class Flusher:
                 while self._queue:
                     await self._flush(self._finished)
         except TimeoutError:
+            return False
+        except Exception as failure:
+            _log.error("flush_ended", error=type(failure).__name__, queued=len(self._queue))
             return False
         return True
 
@@ -152,11 +195,18 @@ class Flusher:
     async def _flush(self, until: int) -> None:
         """Flush until so many charges of all that were ever finished are in the store."""
         retry_s = _RETRY_FIRST_S
-        while self._flushed < until:
-            batch = list(islice(self._queue, self._batch_limit))
+        while self._queue and self._flushed < until:
+            batch = list(islice(self._queue, 1 if self._suspects else self._batch_limit))
+            self._in_flight = len(batch)
+            limits = _new_limits(batch)
             try:
                 applied = await self._store.write(
-                    apply_charges, [item.charge for item in batch], now_us=self._clock.now_us()
+                    book,
+                    [item.charge for item in batch],
+                    epoch=self._process.epoch,
+                    limits_nano=limits,
+                    budgets_nano=self._budgets_nano(),
+                    now_us=self._clock.now_us(),
                 )
             except StoreUnavailable as failure:
                 self._tell_away(failure)
@@ -167,20 +217,27 @@ class Flusher:
                 self._isolate(batch, failure)
                 continue
             self._tell_back()
+            if limits:
+                _noted(batch, limits)
+            if applied.late:
+                self._process.fence()
             self._committed(batch, applied)
             retry_s = _RETRY_FIRST_S
             self._batch_limit = _BATCH_MAX
 
     def _committed(self, batch: list[Unflushed], applied: Applied) -> None:
+        if applied.short_nano:
+            _take_off(batch, applied.short_nano)
         for item in batch:
             self._queue.popleft()
             item.account.in_use -= 1
-        if applied.short_nano:
-            _take_off(batch, applied.short_nano)
+        # Whatever dies from here on, it is none of these charges' fault.
+        self._in_flight = 0
+        self._flushed += len(batch)
+        self._suspects = max(self._suspects - len(batch), 0)
         for segment, items in groupby(batch, key=_segment):
             if segment is not None:
                 self._charge_log.committed(segment, sum(1 for _ in items))
-        self._flushed += len(batch)
         if not self._queue:
             # Space was made, in the store at least: the next charge shows whether the log can be written again.
             self._charge_log.is_full = False
@@ -194,15 +251,17 @@ class Flusher:
         if len(batch) > 1:
             self._batch_limit = len(batch) // 2
             return
-        path = self._charge_log.set_aside(batch[0].charge)
-        _log.error(
-            "charge_refused",
-            request_id=batch[0].charge.request_id,
-            error=type(failure).__name__,
-            kept_in=path.name,
-            note="The database refuses this charge; it is kept in a file beside the charge log. Report this as a bug.",
-        )
-        self._committed(batch, Applied(fresh=0, short_nano={}))
+        self._set_aside(type(failure).__name__)
+
+    def _set_aside(self, error: str) -> None:
+        """Keep the first charge of the queue in a file, and go on with the others."""
+        if not self._queue:
+            return
+        first = self._queue[0]
+        path = self._charge_log.set_aside(first.charge)
+        self.refused += 1
+        tell_refused(Refused(first.charge, error), path)
+        self._committed([first], Applied(fresh=0, short_nano={}))
 
     def _tell_away(self, failure: StoreUnavailable) -> None:
         if not self._store_away:
@@ -218,6 +277,32 @@ class Flusher:
         if self._store_away:
             _log.info("flush_back", queued=len(self._queue), note="The database takes charges again.")
         self._store_away = False
+
+
+def _new_limits(batch: list[Unflushed]) -> dict[str, int]:
+    """Limits that the charges were admitted under and that the store does not know of, by ledger account."""
+    return {
+        _bounded_account(item, allowance): allowance.highest_nano
+        for item in batch
+        for allowance in item.allowances
+        if allowance.highest_nano > allowance.noted_nano
+    }
+
+
+def _noted(batch: list[Unflushed], limits_nano: Mapping[str, int]) -> None:
+    """The store knows these limits now."""
+    for item in batch:
+        for allowance in item.allowances:
+            if allowance.highest_nano > allowance.noted_nano:
+                allowance.noted_nano = limits_nano[_bounded_account(item, allowance)]
+
+
+def _bounded_account(item: Unflushed, allowance: Allowance) -> str:
+    """The ledger account of what a window or a key spent."""
+    charge = item.charge
+    if charge.pool is PoolKind.WINDOW and allowance is item.allowances[0]:
+        return window_spend(charge.subscription_id, charge.window_start_us).id
+    return key_spend(charge.key_id).id
 
 
 def _take_off(batch: list[Unflushed], short_nano: dict[str, int]) -> None:

@@ -62,12 +62,22 @@ class _Server:
 class HttpCall:
     """See `UpstreamCall`."""
 
-    __slots__ = ("_begun", "_connecting", "_connection", "_interrupted", "_request", "_server", "_upstreams")
+    __slots__ = (
+        "_begun",
+        "_connecting",
+        "_connection",
+        "_first_byte_s",
+        "_interrupted",
+        "_request",
+        "_server",
+        "_upstreams",
+    )
 
-    def __init__(self, upstreams: "HttpUpstreams", server: _Server, request: bytes) -> None:
+    def __init__(self, upstreams: "HttpUpstreams", server: _Server, request: bytes, first_byte_s: float) -> None:
         self._upstreams = upstreams
         self._server = server
         self._request = request
+        self._first_byte_s = first_byte_s
         self._connecting: asyncio.Task[UpstreamConnection] | None = None
         self._connection: UpstreamConnection | None = None
         self._interrupted = False
@@ -126,11 +136,21 @@ class HttpCall:
         self._connection = connection
         upstreams = self._upstreams
         if upstreams.calls > 1:
-            connection.prepare(self._request, upstreams.timeouts.first_byte_s)
+            connection.prepare(self._request, self._first_byte_s)
             upstreams.outbox.add(connection)
         else:
-            connection.send(self._request, upstreams.timeouts.first_byte_s)
+            connection.send(self._request, self._first_byte_s)
         await connection.head()
+
+    @property
+    def is_alive(self) -> bool:
+        """See `UpstreamCall.is_alive`."""
+        return self._connection is not None and self._connection.is_alive
+
+    async def wait_on(self, timeout_s: float) -> None:
+        """See `UpstreamCall.wait_on`."""
+        self._answering.wait_on(timeout_s)
+        await self._answering.head()
 
     async def read(self) -> bytes:
         """See `UpstreamCall.read`."""
@@ -200,7 +220,10 @@ class HttpUpstreams:
         if server is None:
             server = self._servers[upstream] = _server_of(upstream)
         return HttpCall(
-            self, server, b"%b%d\r\n\r\n%b" % (server.head(upstream, request), len(request.body), request.body)
+            self,
+            server,
+            b"%b%d\r\n\r\n%b" % (server.head(upstream, request), len(request.body), request.body),
+            self.timeouts.first_s(request.stream),
         )
 
     async def connect(self, server: _Server) -> UpstreamConnection:

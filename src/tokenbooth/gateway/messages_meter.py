@@ -54,6 +54,10 @@ class MessagesMeter(EventMeter):
         """See `Meter.finished`."""
         return self.ended or self._stopped
 
+    def has_final_usage(self) -> bool:
+        """See `Meter.has_final_usage`: it is cumulative until the message stops."""
+        return self.usage is not None and self.finished()
+
     def complete(self) -> bool:
         """See `Meter.complete`."""
         return self.finished()

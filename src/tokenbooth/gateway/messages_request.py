@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from tokenbooth.catalog import Model
+from tokenbooth.catalog import Model, Route, WireFormat
 from tokenbooth.domain.usage import Usage, from_anthropic
 from tokenbooth.gateway.body import Fields, collapse_duplicates, raw
 from tokenbooth.gateway.fields import (
@@ -18,6 +18,8 @@ from tokenbooth.gateway.fields import (
     REFUSED_FIELDS,
     TOOL_NAMES,
     boolean,
+    ceiling_names,
+    keep_back,
     list_of,
     mapping,
     object_of,
@@ -25,6 +27,7 @@ from tokenbooth.gateway.fields import (
     refuse_disguised,
     refuse_other_case,
     refuse_unpriced,
+    take_ceiling,
     type_of,
     value_of,
 )
@@ -53,6 +56,8 @@ _REFUSED: Final = (REFUSED_FIELDS - {"prompt"}) | {
     "workspace_id",
 }
 _WATCHED: Final = _MONEY | _REFUSED
+# The format has one answer; a server that takes more would write what nobody held for.
+_ONE_ANSWER: Final = frozenset(("n", "bestof"))
 _HARMLESS: Final[Mapping[str, tuple[bytes, ...]]] = {
     "service_tier": (b"null", b'"auto"', b'"standard_only"'),
     "speed": (b"null", b'"standard"'),
@@ -110,6 +115,11 @@ class MessagesRequest(PricedRequest):
         return self
 
     @property
+    def wire(self) -> WireFormat:
+        """See `Speech.wire`."""
+        return "anthropic.messages"
+
+    @property
     def path(self) -> str:
         """See `Speech.path`."""
         return "/messages"
@@ -139,13 +149,13 @@ class MessagesRequest(PricedRequest):
             headers["anthropic-beta"] = ",".join(self.betas)
         return headers
 
-    def upstream_fields(self, upstream_model: str, clamped_output_tokens: int | None) -> Fields:
+    def upstream_fields(self, route: Route, clamped_output_tokens: int | None) -> Fields:
         """See `Speech.upstream_fields`."""
         fields = dict(self.fields)
-        fields["model"] = raw(upstream_model)
-        ceiling = self.sent_ceiling(clamped_output_tokens)
+        fields["model"] = raw(route.model)
+        ceiling = self.sent_ceiling(route, clamped_output_tokens)
         if ceiling is not None:
-            fields["max_tokens"] = raw(ceiling)
+            fields[self.model.ceiling_field(route, self.wire)] = raw(ceiling)
         return fields
 
     def meter(self, cost_nano: CostNano) -> Meter:
@@ -182,7 +192,8 @@ def read_messages_request(fields: Fields, model: Model, body_bytes: int, headers
         if name in fields:
             fields[name] = collapse_duplicates(fields[name], levels=_CONTENT_LEVELS)
     refuse_long_cache({"cache_control": value_of(fields, "cache_control")}, terms)
-    asked = positive(fields, "max_tokens", MAX_CEILING)
+    omitted = keep_back(fields, model, _WATCHED, also=_ONE_ANSWER)
+    asked = take_ceiling(fields, ceiling_names(fields))
     if asked is None:
         raise invalid_request("missing_max_tokens", "The body has no 'max_tokens'.", "max_tokens")
     parts = read_blocks(value_of(fields, "system"), list_of(fields, "messages"), terms)
@@ -194,11 +205,11 @@ def read_messages_request(fields: Fields, model: Model, body_bytes: int, headers
         text_bytes=max(body_bytes - parts.size_bytes, 0),
         parts_tokens=parts.tokens,
         choices=1,
-        output_field="max_tokens",
+        ceiling_named=True,
         output_ceiling=min(asked, model.max_output_tokens),
-        ceiling_lowered=asked > model.max_output_tokens,
         floor_tokens=_floor(fields, model),
         wants_usage=True,
+        omitted=omitted,
     )
     request.version = _version(headers)
     request.betas = _betas(headers, model)
@@ -224,7 +235,7 @@ def _translated_if_needed(request: MessagesRequest) -> MessagesRequest:
     if all(native) or not any("openai.chat" in spoken for spoken in formats):
         return request
     try:
-        request.chat = chat_fields(request.fields, request.model, request.output_ceiling)
+        request.chat = chat_fields(request.fields, request.model)
     except Refusal:
         # What has no form in the other format is only said to those upstreams that need no other.
         if not any(native):

@@ -149,6 +149,10 @@ class StreamMeter(EventMeter):
         self.invalid_usage = False
         self.usage_event: bytes | None = None
 
+    def has_final_usage(self) -> bool:
+        """See `Meter.has_final_usage`: it has an event of its own behind the finish, or the end has come."""
+        return self.usage is not None and (self.ended or (self.usage_event is not None and self.finished()))
+
     def complete(self) -> bool:
         """See `Meter.complete`: some servers leave the end marker out."""
         return self.finished() or self.usage is not None

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import msgspec
 
+from tokenbooth.catalog import Route, WireFormat
 from tokenbooth.domain.usage import Usage, from_openai
 from tokenbooth.gateway.body import Fields, raw
 from tokenbooth.gateway.fields import object_of
@@ -22,7 +23,7 @@ class OpenAIRequest(PricedRequest):
 
     __slots__ = ()
 
-    wire: ClassVar[str]
+    wire: ClassVar[WireFormat]
     path: ClassVar[str]
     answer_text: ClassVar[re.Pattern[bytes]]
     meter_class: ClassVar[type[StreamMeter]] = StreamMeter
@@ -41,13 +42,13 @@ class OpenAIRequest(PricedRequest):
         """See `Speech.headers`."""
         return {}
 
-    def upstream_fields(self, upstream_model: str, clamped_output_tokens: int | None) -> Fields:
+    def upstream_fields(self, route: Route, clamped_output_tokens: int | None) -> Fields:
         """See `Speech.upstream_fields`."""
         fields = dict(self.fields)
-        fields["model"] = raw(upstream_model)
-        ceiling = self.sent_ceiling(clamped_output_tokens)
+        fields["model"] = raw(route.model)
+        ceiling = self.sent_ceiling(route, clamped_output_tokens)
         if ceiling is not None:
-            fields[self.output_field or self.unnamed_output_field()] = raw(ceiling)
+            fields[self.model.ceiling_field(route, self.wire)] = raw(ceiling)
         if self.stream:
             options = object_of(self.fields, "stream_options")
             options["include_usage"] = raw(True)
@@ -55,10 +56,6 @@ class OpenAIRequest(PricedRequest):
         else:
             fields.pop("stream_options", None)
         return fields
-
-    def unnamed_output_field(self) -> str:
-        """The field for a ceiling that the client did not give."""
-        return "max_tokens"
 
     def meter(self, cost_nano: CostNano) -> Meter:
         """See `Speech.meter`; the cost is shown to a client that asked for usage."""

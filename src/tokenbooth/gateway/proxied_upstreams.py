@@ -42,13 +42,18 @@ class ProxiedCall:
         request: AbstractAsyncContextManager[Response],
         timeouts: Timeouts,
         endings: "set[asyncio.Future[bool | None]]",
+        *,
+        stream: bool,
     ) -> None:
         """Args:
         name: of the upstream.
         request: to be sent.
         timeouts: see there.
         endings: where its end is kept while it is under way.
+        stream: whether an event stream is asked for.
         """
+        self._first_byte_s = timeouts.first_s(stream)
+        self._opening: asyncio.Task[Response] | None = None
         self._endings = endings
         self._name = name
         self._request = request
@@ -80,9 +85,28 @@ class ProxiedCall:
     async def begin(self) -> None:
         """See `UpstreamCall.begin`."""
         self._begun = True
+        self._opening = asyncio.ensure_future(self._open())
+        await self.wait_on(self._first_byte_s)
+
+    async def _open(self) -> Response:
+        return await self._request.__aenter__()
+
+    @property
+    def is_alive(self) -> bool:
+        """See `UpstreamCall.is_alive`."""
+        opening = self._opening
+        return opening is not None and (not opening.done() or opening.exception() is None)
+
+    async def wait_on(self, timeout_s: float) -> None:
+        """See `UpstreamCall.wait_on`."""
+        opening = self._opening
+        if opening is None:
+            return
         try:
-            async with asyncio.timeout(self._timeouts.first_byte_s):
-                self._response = await self._unless_interrupted(self._request.__aenter__())
+            async with asyncio.timeout(timeout_s):
+                # Shielded: what was sent goes on when the time is over, for who waits on.
+                self._response = await self._unless_interrupted(_result_of(opening))
+            self._opening = None
         except (ConnectError, ConnectTimeoutError) as failure:
             raise UpstreamUnreachable(self._name) from failure
         except (TimeoutError, ReadTimeoutError) as failure:
@@ -121,6 +145,9 @@ class ProxiedCall:
 
     def end(self) -> None:
         """See `UpstreamCall.end`; the library ends it a moment later."""
+        opening, self._opening = self._opening, None
+        if opening is not None and not opening.cancel() and opening.exception() is None:
+            self._response = opening.result()
         if self._response is not None:
             self._response = None
             ending = asyncio.ensure_future(self._request.__aexit__(None, None, None))
@@ -163,6 +190,10 @@ class ProxiedCall:
             work.cancel()
 
 
+async def _result_of(task: "asyncio.Task[T]") -> T:
+    return await asyncio.shield(task)
+
+
 class ProxiedUpstreams:
     """See `Upstreams`. One client, with a pool of connections; the proxies are those of the environment."""
 
@@ -190,7 +221,7 @@ class ProxiedUpstreams:
             .streamed_read_buffer_limit(_READ_BUFFER_BYTES)
             .build_streamed()
         )
-        return ProxiedCall(upstream.name, asked, self._timeouts, self._endings)
+        return ProxiedCall(upstream.name, asked, self._timeouts, self._endings, stream=request.stream)
 
     async def close(self) -> None:
         """See `Upstreams.close`."""

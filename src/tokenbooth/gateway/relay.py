@@ -1,25 +1,49 @@
 """The relay: an admitted request to an upstream and its answer back, settled before the answer ends.
 
-Whatever happens, the hold is ended exactly once: by a settlement, or by a release when nothing was delivered.
+Whatever happens, the hold is ended exactly once: by a settlement, or by a release when nothing is to be paid. An answer
+that nobody waits for any more is read on where the upstream bills it nevertheless, within the account's bound; what is
+charged in each case is the matrix of docs/billing.md.
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Final
 
 import structlog
 
-from tokenbooth.catalog import Upstream
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.pricing import cost_nano
 from tokenbooth.gateway.body import UNREADABLE, encode_fields
-from tokenbooth.gateway.counting import count_answer, count_stream
+from tokenbooth.gateway.ceilings import STOPPED, Ceilings, end_unproven
+from tokenbooth.gateway.counting import (
+    Figures,
+    Unseen,
+    count_answer,
+    count_cut,
+    count_stream,
+    learn_answer,
+    learn_stream,
+    most_billed,
+)
+from tokenbooth.gateway.drains import Drains
+from tokenbooth.gateway.estimates import Estimates
 from tokenbooth.gateway.exchange import Exchange
 from tokenbooth.gateway.keep_alive import KeepAlive
-from tokenbooth.gateway.meter import BrokenStream, StreamMeter
-from tokenbooth.gateway.settle import Settler
+from tokenbooth.gateway.meter import BrokenStream
+from tokenbooth.gateway.refusals import Refusal
+from tokenbooth.gateway.settle import Counted, Settler, Terms
 from tokenbooth.gateway.speech import Meter
-from tokenbooth.gateway.upstream_errors import is_worth_another, refusal_of, refusal_of_status
+from tokenbooth.gateway.thinking import thinks
+from tokenbooth.gateway.upstream_errors import (
+    PASSED_STATUSES,
+    broken_off,
+    is_worth_another,
+    refusal_of,
+    refusal_of_status,
+    speaks_of_our_account,
+    timed_out,
+)
 from tokenbooth.gateway.upstreams import (
     ClientHungUp,
     UpstreamBroke,
@@ -31,33 +55,62 @@ from tokenbooth.gateway.upstreams import (
 )
 
 _EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
+_TOLD_EVERY_US: Final = 3_600 * 1_000_000
+# A comment has no data, and a ping says only that somebody is there.
+_REAL_EVENT: Final = re.compile(rb'(?m)^data:(?![ \t]*\{[ \t]*"type"[ \t]*:[ \t]*"ping"[ \t]*\})')
+# How the reading of an answer that is late may end without one.
+_NO_ANSWER: Final = (UpstreamFailure, BrokenStream, ClientHungUp, *UNREADABLE)
 _log = structlog.get_logger(__name__)
 
 
 class Relay:
     """Runs exchanges."""
 
-    def __init__(self, upstreams: Upstreams, settler: Settler, *, max_draining: int, keep_alive_s: float) -> None:
+    def __init__(
+        self,
+        upstreams: Upstreams,
+        settler: Settler,
+        ceilings: Ceilings,
+        estimates: Estimates,
+        drains: Drains,
+        *,
+        read_on_s: float,
+        keep_alive_s: float,
+    ) -> None:
+        """Args:
+        upstreams, settler, ceilings, estimates, drains: what it works with.
+        read_on_s: how long an answer is read on that nobody waits for, in seconds.
+        keep_alive_s: the time between two comments in a silent stream, in seconds.
+        """
         self._upstreams = upstreams
         self._settler = settler
-        self._max_draining = max_draining
+        self._ceilings = ceilings
+        self._estimates = estimates
+        self._drains = drains
+        self._read_on_s = read_on_s
         self._keep_alive_s = keep_alive_s
-        self._draining = 0
+        # Upstreams that answered the last stream of a model in one piece: they don't hear of a client that leaves.
+        self._whole_answerers: set[tuple[str, str]] = set()
+        self._told_of_account: dict[str, int] = {}
 
     async def run(self, exchange: Exchange) -> None:
         """Forward the request and answer it.
 
         Raises:
-            Refusal: no upstream answered, or it refused; nothing was sent to the client yet, nothing is charged.
+            Refusal: no upstream answered, or it refused; nothing was sent to the client yet. What is charged after a
+                time-out is in its message; after any other failure it is nothing.
         """
-        request, attempt = exchange.admitted.request, exchange.attempt
+        attempt = exchange.attempt
+        late: UpstreamTimedOut | None = None
         try:
-            # An upstream that bills after a hang-up is watched for only once its answer began: it has to be heard to
-            # the end.
-            if request.stream and not any(route.upstream.bills_after_disconnect for route in request.model.routes):
-                exchange.watch()
+            exchange.watch(self._reads_on)
             attempt.begin()
-            await self._answer(exchange, await self._open(exchange))
+            try:
+                await self._answer(exchange, await self._open(exchange))
+            except UpstreamTimedOut as failure:
+                late = failure
+            if late is not None:
+                await self._after_time_out(exchange, late)
         except UpstreamFailure as failure:
             _log.warning(
                 "upstream_failed",
@@ -69,15 +122,19 @@ class Relay:
             )
             raise refusal_of(failure) from failure
         except ClientHungUp:
-            self._settle_prompt(exchange)
+            self._settle_cut(exchange)
         except asyncio.CancelledError:
-            self._settle_prompt(exchange)
+            self._settle_stopped(exchange)
             raise
         finally:
             # First what must not be missed.
             self._settler.release(exchange.admitted)
+            _end_unproven(exchange)
             attempt.end()
             exchange.http.on_gone = None
+            if exchange.read_on is not None:
+                exchange.read_on.cancel()
+                self._drains.give_back(exchange.admitted.key.account)
             if exchange.call is not None:
                 exchange.call.end()
 
@@ -88,7 +145,7 @@ class Relay:
             exchange.stop_if_hung_up()
             speech, upstream = attempt.speech, attempt.route.upstream
             exchange.upstream = upstream.name
-            fields = speech.upstream_fields(attempt.route.model, exchange.admitted.clamped_output_tokens)
+            fields = speech.upstream_fields(attempt.route, exchange.admitted.clamped_output_tokens)
             asked = UpstreamRequest(
                 speech.path, encode_fields(fields), request.stream, speech.credential, speech.headers()
             )
@@ -106,19 +163,42 @@ class Relay:
                     raise
             else:
                 attempt.heard(call)
-                if not is_worth_another(call.status) or not attempt.move_on():
+                if call.status in PASSED_STATUSES:
+                    exchange.error_body = await call.read()
+                refuses_us = exchange.error_body is not None and speaks_of_our_account(exchange.error_body)
+                if refuses_us:
+                    self._tell_of_account(exchange, call.status)
+                if not (refuses_us or is_worth_another(call.status)) or not attempt.move_on():
                     return call
+                exchange.error_body = None
                 exchange.asked = False
             call.end()
+
+    def _tell_of_account(self, exchange: Exchange, status: int) -> None:
+        """Once an hour, and without a rest for the upstream: a customer's words may be in what it says."""
+        now_us, upstream = exchange.clock.monotonic_us(), exchange.upstream
+        if now_us < self._told_of_account.get(upstream, now_us):
+            return
+        self._told_of_account[upstream] = now_us + _TOLD_EVERY_US
+        _log.error(
+            "upstream_account_refused",
+            request_id=exchange.request_id,
+            upstream=upstream,
+            status=status,
+            action="Look at your account there: is it paid, is its quota used up? The customer got a 502 without this.",
+        )
 
     async def _answer(self, exchange: Exchange, call: UpstreamCall) -> None:
         if call.status != 200:
             exchange.asked = False
-            body, now_us = await call.read(), exchange.clock.now_us()
+            body = await call.read() if exchange.error_body is None else exchange.error_body
+            now_us = exchange.clock.now_us()
+            if call.status in (400, 422):
+                attempt = exchange.attempt
+                self._ceilings.refused(exchange.admitted.request, attempt.route, attempt.speech.wire, body)
             raise refusal_of_status(call, body, now_us=now_us, api_key=exchange.attempt.route.upstream.api_key)
-        is_stream = exchange.admitted.request.stream
         try:
-            if is_stream and (call.header("content-type") or "").startswith("text/event-stream"):
+            if self._is_streamed(exchange, call):
                 await self._stream(exchange, call)
             else:
                 await self._whole(exchange, call)
@@ -126,12 +206,26 @@ class Relay:
             exchange.attempt.failed(failure)
             raise
 
+    def _is_streamed(self, exchange: Exchange, call: UpstreamCall) -> bool:
+        """Whether the answer that has begun is a stream; that of a stream need not be one."""
+        if not exchange.admitted.request.stream:
+            return False
+        is_streamed = (call.header("content-type") or "").startswith("text/event-stream")
+        exchange.is_whole = not is_streamed
+        if is_streamed:
+            if self._whole_answerers:
+                self._whole_answerers.discard((exchange.upstream, exchange.admitted.request.model.name))
+        else:
+            self._whole_answerers.add((exchange.upstream, exchange.admitted.request.model.name))
+        return is_streamed
+
     async def _whole(self, exchange: Exchange, call: UpstreamCall) -> None:
         body = await call.read()
         speech = exchange.attempt.speech
+        stopped = exchange.admitted.at_risk_nano is not None and STOPPED.search(body) is not None
         events = meter = None
         try:
-            counted = count_answer(speech, body, request_id=exchange.request_id, upstream=exchange.upstream)
+            counted = self._count_answer(exchange, body)
             if exchange.admitted.request.stream:
                 # Some upstreams do not stream although they are asked to; who waits for events reads nothing else.
                 events = speech.as_events(body)
@@ -144,9 +238,8 @@ class Relay:
             raise UpstreamFailure("the answer is not JSON") from mistake
         exchange.attempt.succeeded()
         exchange.attempt.end()
-        charged_nano = self._settler.settle(
-            exchange.admitted, counted, request_id=exchange.request_id, upstream=exchange.upstream
-        )
+        charged_nano = self._settle(exchange, counted)
+        self._compare(exchange, counted, stopped)
         if meter is not None:
             exchange.http.answer(200, exchange.header_lines(_EVENT_STREAM), body + meter.tail(charged_nano))
             return
@@ -155,11 +248,9 @@ class Relay:
 
     async def _stream(self, exchange: Exchange, call: UpstreamCall) -> None:
         price = exchange.admitted.price
-        meter = exchange.attempt.speech.meter(lambda usage: cost_nano(price, usage))
+        meter = exchange.meter = exchange.attempt.speech.meter(lambda usage: cost_nano(price, usage))
         passing = _Passing(exchange, meter, self._keep_alive_s)
-        hung_up = False
         try:
-            exchange.watch()
             exchange.http.on_writable = lambda is_writable: call.resume() if is_writable else call.pause()
             await call.each(passing.take)
             if not passing.began:
@@ -168,75 +259,249 @@ class Relay:
                 raise UpstreamBroke("the upstream reports an error")
             if not meter.ended and not meter.complete():
                 raise UpstreamFailure("the stream ended before its answer did")
-        except ClientHungUp:
-            hung_up = True
-        except asyncio.CancelledError:
-            self._settle_stream(exchange, meter)
-            raise
         except (UpstreamFailure, BrokenStream) as failure:
             if not passing.began:
                 raise
             self._break_off(exchange, meter, failure)
         else:
             exchange.attempt.end()
-            self._end(exchange, meter)
+            self._end(exchange, meter, passing.stopped)
         finally:
             passing.stop()
             exchange.http.on_writable = None
-        if hung_up:
-            await self._after_hang_up(exchange, call, meter, exchange.attempt.route.upstream)
 
-    def _end(self, exchange: Exchange, meter: Meter) -> None:
+    def _end(self, exchange: Exchange, meter: Meter, stopped: bool) -> None:
         """The regular end: the charge on disk first, then the event that ends the answer."""
-        charged_nano = self._settle_stream(exchange, meter)
-        exchange.finish(meter.tail(charged_nano))
+        counted = self._count_stream(exchange, meter)
+        tail = meter.tail(self._settle(exchange, counted))
+        exchange.finish(tail)
+        if not stopped and exchange.admitted.at_risk_nano is not None:
+            stopped = STOPPED.search(tail) is not None
+        self._compare(exchange, counted, stopped)
 
     def _break_off(self, exchange: Exchange, meter: Meter, failure: Exception) -> None:
-        """The upstream failed in mid-stream: charge what was delivered, tell the client, never end cleanly."""
+        """The upstream failed in mid-stream: charge what was delivered, tell the client, never end cleanly.
+
+        A client that had left by then pays as for any answer that is cut.
+        """
+        charged_nano = 0
+        if exchange.began or meter.usage is not None:
+            unseen = self._unseen(exchange) if exchange.http.gone else Unseen.NOTHING
+            counted = self._count_cut(exchange, unseen)
+            charged_nano = self._settle(exchange, counted)
+            self._compare(exchange, counted)
         _log.warning(
             "stream_broken",
             request_id=exchange.request_id,
             upstream=exchange.upstream,
             kind=type(failure).__name__,
+            charged_usd=format_usd(charged_nano),
             note="The upstream failed in mid-stream; what was delivered is charged.",
         )
-        self._settle_stream(exchange, meter)
-        refusal = refusal_of(failure if isinstance(failure, UpstreamFailure) else UpstreamFailure(str(failure)))
-        exchange.finish(exchange.endpoint.error_event(refusal))
+        told = failure if isinstance(failure, UpstreamFailure) else UpstreamFailure(str(failure))
+        exchange.finish(exchange.endpoint.error_event(broken_off(told, charged_nano)))
 
-    async def _after_hang_up(self, exchange: Exchange, call: UpstreamCall, meter: Meter, upstream: Upstream) -> None:
-        """The client went away: wait for the usage when it is due or billed anyway, else stop the upstream."""
-        due = meter.finished() or upstream.bills_after_disconnect
+    def _reads_on(self, exchange: Exchange) -> bool:
+        """The client hung up: read its answer on, or stop the upstream?
+
+        A plain stream is stopped. What is billed to its end anyway is heard to its end, if there is room for it.
+        """
+        request, meter = exchange.admitted.request, exchange.meter
+        return (
+            exchange.is_whole
+            or exchange.attempt.route.upstream.bills_after_disconnect
+            or (meter is not None and meter.finished())
+            or self._thinks(exchange)
+            or (exchange.upstream, request.model.name) in self._whole_answerers
+        ) and self._take_drain(exchange)
+
+    def _take_drain(self, exchange: Exchange) -> bool:
+        """Have room to read an answer on that nobody waits for; False when there is none."""
+        if exchange.read_on is not None:
+            return True
+        call = exchange.call
+        if call is None or not self._drains.take(exchange.admitted.key.account):
+            return False
+        # At the end of this time it counts as cut.
+        exchange.read_on = asyncio.get_running_loop().call_later(self._read_on_s, call.interrupt)
+        return True
+
+    def _thinks(self, exchange: Exchange) -> bool:
+        request = exchange.admitted.request
+        return thinks(request) or self._estimates.reasons(request.model.name)
+
+    def _unseen(self, exchange: Exchange) -> Unseen:
+        """What is charged of an answer that is cut, beside what was seen of it."""
+        request, upstream = exchange.admitted.request, exchange.attempt.route.upstream
+        answers_whole = (exchange.upstream, request.model.name) in self._whole_answerers
+        is_complete = exchange.meter is not None and exchange.meter.finished() and request.choices == 1
+        if (
+            exchange.is_whole or exchange.timed_out or upstream.bills_after_disconnect or answers_whole
+        ) and not is_complete:
+            return Unseen.REST
+        return Unseen.THINKING if self._thinks(exchange) else Unseen.NOTHING
+
+    async def _after_time_out(self, exchange: Exchange, late: UpstreamTimedOut) -> None:
+        """No answer in time: tell the client, and read the answer on, which the upstream finishes and bills.
+
+        Raises:
+            Refusal: it is not read on; its message says what was charged.
+        """
+        call = exchange.call
+        assert call is not None
+        exchange.timed_out = True
+        if not call.is_alive or not exchange.asked:
+            raise self._lost(exchange, late)
+        if not self._take_drain(exchange):
+            charged_nano = self._settle_cut(exchange)
+            self._tell_timed_out(exchange, "There is no room to read the answer on; an estimate of it was charged.")
+            raise timed_out(charged_nano=charged_nano)
+        self._tell_timed_out(exchange, "The answer is read on, and charged.")
+        exchange.http.on_gone = None
+        had_left = exchange.http.gone
+        exchange.refuse(timed_out(charged_nano=None))
+        failure: Exception | None = None
+        counted: Counted | None = None
         try:
-            if due and not meter.ended and self._draining < self._max_draining:
-                await self._drain(call, meter)
-        finally:
-            # Also when the process ends meanwhile.
-            self._settle_stream(exchange, meter)
-
-    async def _drain(self, call: UpstreamCall, meter: Meter) -> None:
-        self._draining += 1
-        try:
-            call.resume()
-            await call.each(_into(meter))
-        except (UpstreamFailure, BrokenStream):
-            pass  # What came until here is what is charged.
-        finally:
-            self._draining -= 1
-
-    def _settle_prompt(self, exchange: Exchange) -> None:
-        """The call ended before an answer began; an upstream that was asked for a stream has read the prompt by now."""
-        was_sent = exchange.asked and exchange.call is not None and exchange.call.sent
-        if was_sent and exchange.admitted.request.stream:
-            self._settle_stream(exchange, StreamMeter(None))
-
-    def _settle_stream(self, exchange: Exchange, meter: Meter) -> int:
-        counted = count_stream(
-            exchange.admitted.request, meter, request_id=exchange.request_id, upstream=exchange.upstream
+            counted = await self._rest_of(exchange, call)
+        except _NO_ANSWER as mistake:
+            failure = mistake
+        if counted is None:
+            if had_left and isinstance(failure, ClientHungUp):
+                # It left while the upstream worked, and the upstream works still.
+                self._settle_cut(exchange)
+            else:
+                self._lost(exchange, failure or late)
+            return
+        charged_nano = self._settle(exchange, counted, Terms.AT_MOST_HELD)
+        _log.info(
+            "late_answer_charged",
+            request_id=exchange.request_id,
+            upstream=exchange.upstream,
+            charged_usd=format_usd(charged_nano),
+            note="The answer came after its time-out; it was charged, at most what was held.",
         )
+        self._compare(exchange, counted)
+
+    async def _rest_of(self, exchange: Exchange, call: UpstreamCall) -> Counted:
+        """What an answer consumed that comes after its time-out; nobody gets it.
+
+        Raises:
+            UpstreamFailure, BrokenStream, UNREADABLE, ClientHungUp
+        """
+        # The timer of the reading ends it first.
+        await call.wait_on(2 * self._read_on_s)
+        if call.status != 200:
+            raise UpstreamFailure(f"HTTP {call.status}")
+        if not self._is_streamed(exchange, call):
+            return self._count_answer(exchange, await call.read())
+        meter = exchange.meter = exchange.attempt.speech.meter(lambda usage: 0)
+        await call.each(_into(meter))
+        if meter.failed or not (meter.ended or meter.complete()):
+            raise UpstreamBroke("the stream ended before its answer did")
+        return self._count_stream(exchange, meter)
+
+    def _tell_timed_out(self, exchange: Exchange, note: str) -> None:
+        _log.warning("upstream_timed_out", request_id=exchange.request_id, upstream=exchange.upstream, note=note)
+
+    def _lost(self, exchange: Exchange, failure: Exception) -> Refusal:
+        """An answer that was late never came: nobody pays for it, and what it may cost is booked as uncollected."""
+        if exchange.asked and exchange.call is not None and exchange.call.sent:
+            self._settle_lost(exchange, self._count_cut(exchange, Unseen.REST), Terms.NOTHING)
+        _log.warning(
+            "late_answer_lost",
+            request_id=exchange.request_id,
+            upstream=exchange.upstream,
+            kind=type(failure).__name__,
+            detail=str(failure),
+            note="The upstream timed out and gave no answer. Nothing was charged; what it may bill is in uncollected.",
+        )
+        return timed_out(charged_nano=0)
+
+    def _settle_cut(self, exchange: Exchange) -> int:
+        """Nobody hears the end of the answer; what the upstream was asked is paid."""
+        if not self._is_worked_on(exchange):
+            return 0
+        counted = self._count_cut(exchange, self._unseen(exchange))
+        if exchange.timed_out:
+            return self._settle_lost(exchange, counted, Terms.AT_MOST_HELD)
+        self._compare(exchange, counted)
+        return self._settle(exchange, counted)
+
+    def _settle_stopped(self, exchange: Exchange) -> None:
+        """This process ends: who waits for an answer pays what was delivered of it."""
+        if exchange.http.gone or exchange.timed_out:
+            self._settle_cut(exchange)
+        elif exchange.began:
+            self._settle(exchange, self._count_cut(exchange, Unseen.NOTHING))
+        elif self._is_worked_on(exchange):
+            self._settle_lost(exchange, self._count_cut(exchange, self._unseen(exchange)), Terms.NOTHING)
+
+    def _is_worked_on(self, exchange: Exchange) -> bool:
+        return exchange.asked and exchange.call is not None and exchange.call.sent
+
+    def _figures(self, exchange: Exchange) -> Figures:
+        return Figures(self._estimates, exchange.admitted.key.account.account_id)
+
+    def _count_answer(self, exchange: Exchange, body: bytes) -> Counted:
+        speech, figures = exchange.attempt.speech, self._figures(exchange)
+        counted = count_answer(speech, body, figures, request_id=exchange.request_id, upstream=exchange.upstream)
+        if not counted.estimated:
+            learn_answer(figures, speech, counted.usage, body)
+        return counted
+
+    def _count_stream(self, exchange: Exchange, meter: Meter) -> Counted:
+        request, figures = exchange.admitted.request, self._figures(exchange)
+        counted = count_stream(request, meter, figures, request_id=exchange.request_id, upstream=exchange.upstream)
+        if not counted.estimated:
+            learn_stream(figures, request, counted.usage, meter)
+        return counted
+
+    def _count_cut(self, exchange: Exchange, unseen: Unseen) -> Counted:
+        return count_cut(
+            exchange.admitted.request,
+            exchange.meter,
+            unseen,
+            self._figures(exchange),
+            request_id=exchange.request_id,
+            upstream=exchange.upstream,
+        )
+
+    def _settle_lost(self, exchange: Exchange, counted: Counted, terms: Terms) -> int:
+        """Settle an answer that nobody got; what is not paid of its bill is booked as uncollected."""
         return self._settler.settle(
-            exchange.admitted, counted, request_id=exchange.request_id, upstream=exchange.upstream
+            exchange.admitted,
+            counted,
+            request_id=exchange.request_id,
+            upstream=exchange.upstream,
+            terms=terms,
+            bill=most_billed(exchange.admitted.request, counted, self._figures(exchange)),
         )
+
+    def _settle(self, exchange: Exchange, counted: Counted, terms: Terms = Terms.IN_FULL) -> int:
+        return self._settler.settle(
+            exchange.admitted, counted, request_id=exchange.request_id, upstream=exchange.upstream, terms=terms
+        )
+
+    def _compare(self, exchange: Exchange, counted: Counted, stopped: bool = False) -> None:
+        admitted, attempt = exchange.admitted, exchange.attempt
+        self._ceilings.compare(
+            admitted.request,
+            attempt.route,
+            attempt.speech.wire,
+            admitted.clamped_output_tokens,
+            counted.usage,
+            estimated=counted.estimated,
+            held_maximum=admitted.held_maximum,
+            stopped=stopped,
+        )
+
+
+def _end_unproven(exchange: Exchange) -> None:
+    admitted = exchange.admitted
+    if admitted.at_risk_nano is not None:
+        end_unproven(admitted.key.account, admitted.pool.allowances, admitted.at_risk_nano)
+        admitted.at_risk_nano = None
 
 
 def _into(meter: Meter) -> Callable[[bytes], bool]:
@@ -252,7 +517,7 @@ def _into(meter: Meter) -> Callable[[bytes], bool]:
 class _Passing:
     """Passes a stream on as it arrives; the answer begins with the upstream's first byte."""
 
-    __slots__ = ("_exchange", "_keep_alive", "_keep_alive_s", "_meter", "began")
+    __slots__ = ("_exchange", "_keep_alive", "_keep_alive_s", "_looks_for_stop", "_meter", "began", "stopped")
 
     def __init__(self, exchange: Exchange, meter: Meter, keep_alive_s: float) -> None:
         self._exchange = exchange
@@ -260,6 +525,9 @@ class _Passing:
         self._keep_alive_s = keep_alive_s
         self._keep_alive: KeepAlive | None = None
         self.began = False
+        # Only for an upstream that was not seen yet to stop at a ceiling of ours.
+        self._looks_for_stop = exchange.admitted.at_risk_nano is not None
+        self.stopped = False
 
     def take(self, chunk: bytes) -> bool:
         """Take what arrived; returns whether more is wanted.
@@ -272,7 +540,12 @@ class _Passing:
         meter = self._meter
         passing = meter.feed(chunk)
         if passing:
-            self._exchange.send(passing)
+            exchange = self._exchange
+            if not exchange.began:
+                exchange.began = _REAL_EVENT.search(passing) is not None
+            exchange.send(passing)
+            if self._looks_for_stop and STOPPED.search(passing):
+                self.stopped = True
         return not (meter.ended or meter.failed)
 
     def stop(self) -> None:

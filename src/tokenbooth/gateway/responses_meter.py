@@ -38,6 +38,10 @@ class ResponsesMeter(EventMeter):
         self._last_type = ""
         self._last_event = b""
 
+    def has_final_usage(self) -> bool:
+        """See `Meter.has_final_usage`: the last event alone has it."""
+        return self.usage is not None
+
     def complete(self) -> bool:
         """See `Meter.complete`."""
         return self.ended

@@ -10,24 +10,25 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from tokenbooth.catalog import Model
+from tokenbooth.catalog import Model, Route, WireFormat
 from tokenbooth.domain.usage import Usage, from_openai
 from tokenbooth.gateway.body import Fields, collapse_duplicates, raw
 from tokenbooth.gateway.fields import (
     HARMLESS_VALUES,
-    MAX_CEILING,
     OUTPUT_FLOOR,
     REASONING_OUTPUT_FLOOR,
     REFUSED_FIELDS,
     TOOL_NAMES,
     boolean,
+    ceiling_names,
+    keep_back,
     list_of,
     mapping,
     object_of,
-    positive,
     refuse_disguised,
     refuse_other_case,
     refuse_unpriced,
+    take_ceiling,
     type_of,
     value_of,
 )
@@ -57,6 +58,9 @@ _REFUSED: Final = REFUSED_FIELDS | {
     "prompt_cache_options",
 }
 _WATCHED: Final = _MONEY | _REFUSED
+# The format has one answer; a server that takes more would write what nobody held for.
+_ONE_ANSWER: Final = frozenset(("n", "bestof"))
+_KNOWN: Final = _WATCHED - {"n"}
 # Tools that the client runs, and those that only shape what the model writes.
 _FREE_TOOLS: Final = frozenset(("function", "custom", "local_shell", "apply_patch"))
 _FREE_ITEMS: Final = frozenset(
@@ -84,6 +88,7 @@ class ResponsesRequest(PricedRequest):
 
     __slots__ = ()
 
+    wire: ClassVar[WireFormat] = "openai.responses"
     path: ClassVar[str] = "/responses"
     credential: ClassVar[Credential] = "authorization"
     answer_text: ClassVar[re.Pattern[bytes]] = texts_named("text", "arguments", "refusal", "input")
@@ -101,14 +106,14 @@ class ResponsesRequest(PricedRequest):
         """See `Speech.headers`."""
         return {}
 
-    def upstream_fields(self, upstream_model: str, clamped_output_tokens: int | None) -> Fields:
+    def upstream_fields(self, route: Route, clamped_output_tokens: int | None) -> Fields:
         """See `Speech.upstream_fields`."""
         fields = dict(self.fields)
-        fields["model"] = raw(upstream_model)
+        fields["model"] = raw(route.model)
         fields["store"] = raw(False)
-        ceiling = self.sent_ceiling(clamped_output_tokens)
+        ceiling = self.sent_ceiling(route, clamped_output_tokens)
         if ceiling is not None:
-            fields["max_output_tokens"] = raw(ceiling)
+            fields[self.model.ceiling_field(route, self.wire)] = raw(ceiling)
         if not self.stream:
             fields.pop("stream_options", None)
         return fields
@@ -148,7 +153,8 @@ def read_responses_request(fields: Fields, model: Model, body_bytes: int) -> Res
     refuse_unpriced(fields, model, _REFUSED, HARMLESS_VALUES)
     _refuse_hosted_tools(fields, model)
     object_of(fields, "stream_options")
-    asked = positive(fields, "max_output_tokens", MAX_CEILING)
+    omitted = keep_back(fields, model, _KNOWN, also=_ONE_ANSWER)
+    asked = take_ceiling(fields, ceiling_names(fields))
     if "reasoning" in fields:
         fields["reasoning"] = collapse_duplicates(fields["reasoning"], levels=1)
     thinks = model.reasoning or bool(object_of(fields, "reasoning"))
@@ -161,11 +167,11 @@ def read_responses_request(fields: Fields, model: Model, body_bytes: int) -> Res
         text_bytes=max(body_bytes - parts_bytes, 0),
         parts_tokens=parts_tokens,
         choices=1,
-        output_field=None if asked is None else "max_output_tokens",
-        output_ceiling=min(asked, model.max_output_tokens) if asked else model.max_output_tokens,
-        ceiling_lowered=asked is not None and asked > model.max_output_tokens,
+        ceiling_named=asked is not None,
+        output_ceiling=model.max_output_tokens if asked is None else min(asked, model.max_output_tokens),
         floor_tokens=REASONING_OUTPUT_FLOOR if thinks else OUTPUT_FLOOR,
         wants_usage=True,
+        omitted=omitted,
     )
 
 

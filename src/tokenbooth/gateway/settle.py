@@ -1,6 +1,8 @@
 """Settlement: the true cost against the hold, then the charge on disk; the flusher brings it to the store."""
 
 from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
 
 import structlog
 
@@ -29,6 +31,22 @@ class Counted:
         self.estimated = estimated
 
 
+class Terms(Enum):
+    """How much of what a call consumed its customer pays."""
+
+    IN_FULL = auto()
+    """What was reported, also above the hold; a count of ours at most what was held."""
+    AT_MOST_HELD = auto()
+    """Nobody got the answer: what the upstream bills beyond is the operator's loss."""
+    NOTHING = auto()
+    """The upstream failed, and may bill nevertheless: all of it is the operator's loss."""
+
+
+# A member is looked up in its class at some cost.
+_IN_FULL: Final = Terms.IN_FULL
+_NOTHING: Final = Terms.NOTHING
+
+
 class Settler:
     """Ends holds, writes the charge log, and hands charges to the flusher."""
 
@@ -42,17 +60,39 @@ class Settler:
         """Whether new requests may be admitted: the log can be written and the queue is not full."""
         return not self._charge_log.is_full and self._flusher.has_room()
 
-    def settle(self, admitted: Admitted, counted: Counted, *, request_id: str, upstream: str) -> int:
+    def settle(
+        self,
+        admitted: Admitted,
+        counted: Counted,
+        *,
+        request_id: str,
+        upstream: str,
+        terms: Terms = Terms.IN_FULL,
+        bill: Usage | None = None,
+    ) -> int:
         """Charge an admitted request; its record is on disk when this returns. Returns the charge in nano-USD.
 
         Settling twice charges once; the second call returns 0.
+
+        Args:
+            admitted: the request.
+            counted: what it consumed.
+            request_id, upstream: for the record.
+            terms: how much of it is paid.
+            bill: what the upstream may bill, if that is more; what is not paid of it is booked as uncollected, unless
+                the call is paid in full.
         """
         usage = counted.usage
         price, upstream_price = admitted.price, admitted.request.model.upstream_price
         cost = cost_nano(price, usage)
         # Without a markup it is the very same price.
         upstream_cost = cost if upstream_price is price else cost_nano(upstream_price, usage)
-        if counted.estimated:
+        lost = 0
+        if terms is not _IN_FULL:
+            cost = 0 if terms is _NOTHING else min(cost, admitted.hold.amount_nano)
+            billed = upstream_cost if bill is None else cost_nano(upstream_price, bill)
+            lost = max(billed - cost, 0)
+        elif counted.estimated:
             # A count of ours never takes more than was held for the call.
             cost = min(cost, admitted.hold.amount_nano)
         settlement = settle(admitted.hold, cost)
@@ -88,7 +128,7 @@ class Settler:
             output_price=rates.output,
             per_request_nano=price.per_request_nano,
             charged_nano=settlement.charged_nano,
-            uncollected_nano=settlement.uncollected_nano,
+            uncollected_nano=settlement.uncollected_nano + lost,
             upstream_cost_nano=upstream_cost,
             estimated=counted.estimated,
         )

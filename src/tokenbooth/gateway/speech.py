@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
-from tokenbooth.catalog import Model
+from tokenbooth.catalog import Model, Route, WireFormat
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.body import Fields
 
@@ -59,6 +59,10 @@ class Meter(Protocol):
         """Whether the answer may end here, although the event that ends it did not come."""
         ...
 
+    def has_final_usage(self) -> bool:
+        """Whether the usage that came is that of the whole answer; one that came before its end is a lower bound."""
+        ...
+
     def delivered(self) -> Delivered:
         """How much was streamed, counted from what left."""
         ...
@@ -74,6 +78,11 @@ class Speech(Protocol):
     @property
     def request(self) -> "PricedRequest":
         """What was priced."""
+        ...
+
+    @property
+    def wire(self) -> WireFormat:
+        """The wire format that it is in."""
         ...
 
     @property
@@ -95,8 +104,13 @@ class Speech(Protocol):
         """Headers that the format needs beside the usual ones."""
         ...
 
-    def upstream_fields(self, upstream_model: str, clamped_output_tokens: int | None) -> Fields:
-        """The body: the upstream's model name, the usage asked for, and the ceiling as lowered, if it was."""
+    def upstream_fields(self, route: Route, clamped_output_tokens: int | None) -> Fields:
+        """The body: the model's name there, the usage asked for, and one ceiling under the name that is obeyed there.
+
+        Args:
+            route: where it goes.
+            clamped_output_tokens: the ceiling as lowered to what the hold pays; None when it was not.
+        """
         ...
 
     def meter(self, cost_nano: CostNano) -> Meter:
@@ -143,12 +157,12 @@ class PricedRequest:
         text_bytes: bytes that may become prompt tokens.
         parts_tokens: the most tokens that other parts, such as images, count for.
         choices: how many answers are asked for, over all prompts.
-        output_field: the field in which the client gave a ceiling; None when it gave none.
+        ceiling_named: whether the client gave a ceiling, under whatever name.
         output_ceiling: the most output tokens of one choice.
-        ceiling_lowered: whether the client asked for more than the model's limit; then the ceiling is what is sent.
         floor_tokens: the fewest output tokens of one choice that are worth starting for.
         wants_usage: whether the client asked for the usage event of a stream.
         prompts: how many prompts there are, each as long as the context at most.
+        omitted: names of fields that were left out because their values change nothing.
     """
 
     endpoint: str
@@ -158,12 +172,12 @@ class PricedRequest:
     text_bytes: int
     parts_tokens: int
     choices: int
-    output_field: str | None
+    ceiling_named: bool
     output_ceiling: int
-    ceiling_lowered: bool
     floor_tokens: int
     wants_usage: bool
     prompts: int
+    omitted: tuple[str, ...]
 
     def __init__(
         self,
@@ -174,12 +188,12 @@ class PricedRequest:
         text_bytes: int,
         parts_tokens: int,
         choices: int,
-        output_field: str | None,
+        ceiling_named: bool,
         output_ceiling: int,
-        ceiling_lowered: bool,
         floor_tokens: int,
         wants_usage: bool,
         prompts: int = 1,
+        omitted: tuple[str, ...] = (),
     ) -> None:
         self.endpoint = endpoint
         self.model = model
@@ -188,23 +202,25 @@ class PricedRequest:
         self.text_bytes = text_bytes
         self.parts_tokens = parts_tokens
         self.choices = choices
-        self.output_field = output_field
+        self.ceiling_named = ceiling_named
         self.output_ceiling = output_ceiling
-        self.ceiling_lowered = ceiling_lowered
         self.floor_tokens = floor_tokens
         self.wants_usage = wants_usage
         self.prompts = prompts
+        self.omitted = omitted
 
     @property
     def extra_tokens(self) -> int:
         """The most prompt tokens that do not come from the text: other parts, and the frame of the messages."""
         return _MESSAGE_OVERHEAD_TOKENS + self.parts_tokens
 
-    def sent_ceiling(self, clamped_output_tokens: int | None) -> int | None:
-        """The output ceiling to put in place of the client's; None to leave that as it is."""
-        if clamped_output_tokens is None and self.ceiling_lowered:
+    def sent_ceiling(self, route: Route, clamped_output_tokens: int | None) -> int | None:
+        """The output ceiling that goes upstream; None for none, and then the hold pays the model's maximum."""
+        if clamped_output_tokens is not None:
+            return clamped_output_tokens
+        if self.ceiling_named or route.upstream.kind.takes_unnamed_ceiling:
             return self.output_ceiling
-        return clamped_output_tokens
+        return None
 
     @property
     def most_prompt_tokens(self) -> int:

@@ -15,7 +15,7 @@ from tokenbooth.domain.rates import RequestRate, TokenRate
 from tokenbooth.domain.subscriptions import SubscriptionTerms
 from tokenbooth.domain.windows import Window
 from tokenbooth.gateway.waiters import Waiters
-from tokenbooth.store.admission import KeyRow, LoadedKey, SubscriptionRow
+from tokenbooth.store.admission import NEVER_US, KeyRow, LoadedKey, SubscriptionRow
 
 _WINDOWS_KEPT: Final = 4
 _LOOKED_AT: Final = 64
@@ -30,6 +30,9 @@ class AccountState:
         subscriptions: the ids of its subscriptions in memory.
         keys: how many keys in memory belong to it.
         in_use: open requests plus charges that are not in the store yet.
+        forgotten: whether the store has to be asked again before anything more is admitted; see `States.forget_all`.
+        unproven_calls: open calls whose ceiling nobody has seen kept yet.
+        draining: answers that are read on although nobody waits for them.
     """
 
     account_id: str
@@ -40,6 +43,9 @@ class AccountState:
     subscriptions: set[str] = field(default_factory=set)
     keys: int = 0
     in_use: int = 0
+    forgotten: bool = False
+    unproven_calls: int = 0
+    draining: int = 0
 
 
 @dataclass(slots=True)
@@ -51,6 +57,8 @@ class SubscriptionState:
     terms: SubscriptionTerms
     requests: RequestRate
     tokens: TokenRate | None
+    next_plan_slug: str | None = None
+    plan_changes_at_us: int = NEVER_US
     windows: "OrderedDict[int, Allowance]" = field(default_factory=OrderedDict)
     waiters: Waiters = field(default_factory=Waiters)
 
@@ -58,6 +66,14 @@ class SubscriptionState:
         """Take over what the store says now."""
         self.plan_slug = row.plan_slug
         self.terms = row.terms
+        self.next_plan_slug = row.next_plan_slug
+        self.plan_changes_at_us = row.plan_changes_at_us
+
+    def plan_at(self, now_us: int) -> str:
+        """The plan that counts at `now_us` (UTC microseconds); no word of the store is needed for a change to come."""
+        if now_us >= self.plan_changes_at_us and self.next_plan_slug is not None:
+            return self.next_plan_slug
+        return self.plan_slug
 
     def known_window(self, window: Window, budget_nano: int) -> Allowance | None:
         """The allowance of a window; a window later than all known ones has nothing spent yet. None: ask the store."""
@@ -66,8 +82,9 @@ class SubscriptionState:
             if not self.windows or window.start_us < max(self.windows):
                 return None
             allowance = self.add_window(window.start_us, spent_nano=0)
-        # The plan's limit of today holds for every admission, also after an upgrade in mid-window.
-        allowance.limit_nano = budget_nano
+        if allowance.limit_nano != budget_nano:
+            # The plan's limit of today holds for every admission, also after an upgrade in mid-window.
+            allowance.set_limit(budget_nano)
         return allowance
 
     def add_window(self, start_us: int, *, spent_nano: int) -> Allowance:
@@ -101,7 +118,7 @@ class KeyState:
     def refresh(self, row: KeyRow) -> None:
         """Take over what the store says now."""
         if self.cap is not None and row.max_budget_nano is not None:
-            self.cap.limit_nano = row.max_budget_nano
+            self.cap.set_limit(row.max_budget_nano)
         if self.requests is not None and row.rpm is not None:
             self.requests.limit = row.rpm
         if self.tokens is not None and row.tpm is not None:
@@ -109,12 +126,21 @@ class KeyState:
 
 
 class States:
-    """All keys, accounts and subscriptions in memory, bounded in number; `applied_seq` is the last change applied."""
+    """All keys, accounts and subscriptions in memory, bounded in number.
+
+    Attributes:
+        applied_seq, applied_id: the last change that is applied.
+        times_forgotten: how often everything was forgotten.
+    """
 
     def __init__(self, max_keys: int) -> None:
         self._max_keys = max_keys
         self._newest: KeyState | None = None
+        # Forgotten accounts whose calls are not over, or whose charges are not stored.
+        self._ending: dict[str, AccountState] = {}
         self.applied_seq = 0
+        self.applied_id: str | None = None
+        self.times_forgotten = 0
         self.by_digest: OrderedDict[bytes, KeyState] = OrderedDict()
         self.keys: dict[str, KeyState] = {}
         self.accounts: OrderedDict[str, AccountState] = OrderedDict()
@@ -133,7 +159,7 @@ class States:
             digest=row.digest,
             account=account,
             subscription=self._subscription(loaded, account),
-            cap=None if row.max_budget_nano is None else Allowance(row.max_budget_nano, loaded.spent_nano),
+            cap=None if row.max_budget_nano is None else _limited(row.max_budget_nano, loaded.spent_nano),
             requests=None if row.rpm is None else RequestRate(row.rpm),
             tokens=None if row.tpm is None else TokenRate(row.tpm),
         )
@@ -161,6 +187,7 @@ class States:
             state = SubscriptionState(
                 row.subscription_id, row.plan_slug, row.terms, requests=RequestRate(0), tokens=None
             )
+            state.refresh(row)
             self.subscriptions[row.subscription_id] = state
             account.subscriptions.add(row.subscription_id)
         return state
@@ -173,17 +200,37 @@ class States:
             self._drop(state)
         return state
 
-    def is_busy(self) -> bool:
-        """Whether any call is open, or any charge not in the store yet."""
-        return any(account.in_use for account in self.accounts.values())
+    def forget_all(self) -> None:
+        """Forget everything; what is asked for next is loaded anew.
 
-    def clear(self) -> None:
-        """Forget everything; what is asked for next is loaded anew."""
+        An account with calls or charges under way goes on in what it has, admits nothing more, and is loaded again when
+        all of that is in the store: until then the store does not know what it spent.
+        """
+        self.times_forgotten += 1
+        known = self._ending | self.accounts
+        self._ending = {account_id: account for account_id, account in known.items() if account.in_use}
+        for account in self._ending.values():
+            account.forgotten = True
+            account.waiters.wake()
         self._newest = None
         self.by_digest.clear()
         self.keys.clear()
         self.accounts.clear()
         self.subscriptions.clear()
+
+    def is_ending(self, account_id: str) -> bool:
+        """Whether a forgotten account has calls or charges under way."""
+        ending = self._ending.get(account_id)
+        return ending is not None and ending.in_use > 0
+
+    def has_ended(self, account_id: str) -> bool:
+        """Whether a forgotten account had them when it was asked last: what was read then may lack its charges."""
+        return self._ending.pop(account_id, None) is not None
+
+    def held_nano(self, account_id: str) -> int:
+        """What calls under way hold of an account's credit, in nano-USD."""
+        known = (self.accounts.get(account_id), self._ending.get(account_id))
+        return sum(account.credit.held_nano for account in known if account is not None)
 
     def _make_room(self) -> None:
         """Drop what has been idle for long, when there is too much of it; never what was added just now."""
@@ -211,3 +258,9 @@ class States:
                     del self.subscriptions[subscription_id]
                 return
             self.accounts.move_to_end(account.account_id)
+
+
+def _limited(limit_nano: int, spent_nano: int) -> Allowance:
+    allowance = Allowance(0, spent_nano)
+    allowance.set_limit(limit_nano)
+    return allowance

@@ -23,13 +23,12 @@ _EFFORTS: Final = {"low": "low", "medium": "medium", "high": "high", "xhigh": "h
 _Json = dict[str, object]
 
 
-def chat_fields(fields: Fields, model: Model, ceiling: int) -> Fields:
-    """The body of a chat completion that asks the same.
+def chat_fields(fields: Fields, model: Model) -> Fields:
+    """The body of a chat completion that asks the same, but for its ceiling, whose name is the upstream's.
 
     Args:
         fields: the messages request, as read and checked.
         model: the model that it names.
-        ceiling: the most output tokens, within the model's limit.
 
     Raises:
         Refusal: something in it has no form in the other format.
@@ -40,7 +39,7 @@ def chat_fields(fields: Fields, model: Model, ceiling: int) -> Fields:
         messages.append({"role": "system", "content": system})
     for message in list_of(fields, "messages"):
         messages += _messages_of(mapping(message))
-    chat: Fields = {"model": fields["model"], "messages": _encoded(messages), model.output_limit_field: raw(ceiling)}
+    chat: Fields = {"model": fields["model"], "messages": _encoded(messages)}
     chat.update({name: fields[name] for name in _SAME_NAME if name in fields})
     if "stop_sequences" in fields:
         chat["stop"] = fields["stop_sequences"]

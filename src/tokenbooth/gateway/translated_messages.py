@@ -9,6 +9,7 @@ from typing import ClassVar, Final
 
 import msgspec
 
+from tokenbooth.catalog import Route, WireFormat
 from tokenbooth.domain.usage import Usage, from_openai
 from tokenbooth.gateway.body import Fields, raw
 from tokenbooth.gateway.meter import StreamMeter
@@ -25,6 +26,7 @@ class TranslatedMessages:
 
     __slots__ = ("_chat", "_request", "_shows_thinking")
 
+    wire: ClassVar[WireFormat] = "openai.chat"
     path: ClassVar[str] = "/chat/completions"
     credential: ClassVar[Credential] = "authorization"
     answer_text: ClassVar[re.Pattern[bytes]] = StreamMeter.TEXT
@@ -48,13 +50,14 @@ class TranslatedMessages:
         """See `Speech.headers`."""
         return {}
 
-    def upstream_fields(self, upstream_model: str, clamped_output_tokens: int | None) -> Fields:
+    def upstream_fields(self, route: Route, clamped_output_tokens: int | None) -> Fields:
         """See `Speech.upstream_fields`."""
-        fields = dict(self._chat)
-        fields["model"] = raw(upstream_model)
-        if clamped_output_tokens is not None:
-            fields[self._request.model.output_limit_field] = raw(clamped_output_tokens)
-        if self._request.stream:
+        request, fields = self._request, dict(self._chat)
+        fields["model"] = raw(route.model)
+        ceiling = request.sent_ceiling(route, clamped_output_tokens)
+        if ceiling is not None:
+            fields[request.model.ceiling_field(route, self.wire)] = raw(ceiling)
+        if request.stream:
             fields["stream_options"] = _USAGE_WANTED
         return fields
 

@@ -76,6 +76,8 @@ class UpstreamConnection:
         self._take_failure: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._interrupted = False
+        self._is_late = False
+        self._has_body = False
         self._deadline = Deadline(self._loop, self._too_late)
         self._sent_at_s = 0.0
         self._unsent = b""
@@ -85,7 +87,7 @@ class UpstreamConnection:
         self.reused = False
 
     def send(self, request: bytes, first_byte_s: float) -> None:
-        """Begin a call; its first byte has to come within `first_byte_s` seconds."""
+        """Begin a call; the first byte of its answer's body has to come within `first_byte_s` seconds."""
         self.prepare(request, first_byte_s)
         self.write_out()
 
@@ -97,6 +99,8 @@ class UpstreamConnection:
         self.headers = []
         self.has_answered = False
         self._interrupted = False
+        self._is_late = False
+        self._has_body = False
         self._sent_at_s = self._loop.time()
         self._deadline.within(first_byte_s)
 
@@ -110,6 +114,16 @@ class UpstreamConnection:
     def is_sent(self) -> bool:
         """Whether the request of the call has left."""
         return not self._unsent
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether an answer, or the rest of it, may still come."""
+        return self._phase is _HEAD or self._phase is _BODY
+
+    def wait_on(self, timeout_s: float) -> None:
+        """Give an answer that has not begun so many more seconds."""
+        if self.is_alive:
+            self._deadline.within(timeout_s)
 
     @property
     def was_stale(self) -> bool:
@@ -210,7 +224,8 @@ class UpstreamConnection:
         self.has_answered = True
         self._head_bytes += len(data)
         if self._phase is _BODY:
-            self._deadline.within(self._idle_s)
+            if self._has_body:
+                self._deadline.within(self._idle_s)
         elif self._phase is not _HEAD:
             # Nobody asked, or the answer is over.
             self._fail(UpstreamBroke("more than an answer came"))
@@ -276,12 +291,15 @@ class UpstreamConnection:
         self._phase = _BODY
         # With another coding than chunked, which we never ask for, the parser would read to the end of the connection.
         self._framed = any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
-        self._deadline.within(self._idle_s)
+        # Some servers send the head at once and think behind it: until the first byte the same time-out goes on.
         self._wake()
 
     def on_body(self, body: bytes) -> None:
         """See `httptools.HttpResponseParser`."""
         self._head_bytes = 0
+        if not self._has_body:
+            self._has_body = True
+            self._deadline.within(self._idle_s)
         if not self._body:
             self._body = body
             return
@@ -321,7 +339,7 @@ class UpstreamConnection:
         return self._take is not None
 
     async def _arrival(self) -> None:
-        if not self._interrupted:
+        if not (self._interrupted or self._is_late):
             self._waiter = self._loop.create_future()
             try:
                 await self._waiter
@@ -330,6 +348,11 @@ class UpstreamConnection:
         if self._interrupted:
             self._interrupted = False
             raise ClientHungUp
+        if self._is_late:
+            self._is_late = False
+            # Who waits on may want to take it otherwise.
+            self._take = None
+            raise UpstreamTimedOut("no answer in time")
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -346,8 +369,12 @@ class UpstreamConnection:
     def _too_late(self) -> None:
         if self._phase is _IDLE:
             self.close()
-        else:
+        elif self._has_body:
             self._fail(UpstreamTimedOut("silence"))
+        else:
+            # The server may still be working on it, so the connection stays for who wants to wait on.
+            self._is_late = True
+            self._wake()
 
 
 _NO_PARSER: Final = httptools.HttpResponseParser(object())

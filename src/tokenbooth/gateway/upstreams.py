@@ -23,7 +23,10 @@ class UpstreamUnreachable(UpstreamFailure):
 
 
 class UpstreamTimedOut(UpstreamFailure):
-    """No first byte, or silence in the middle; it may have run (and billed) the request."""
+    """No first byte, or silence in the middle; it may have run (and billed) the request.
+
+    Before the first byte of the body the connection is still there, and `UpstreamCall.wait_on` goes on waiting.
+    """
 
 
 class UpstreamBroke(UpstreamFailure):
@@ -96,6 +99,19 @@ class UpstreamCall(AnswerHead, Protocol):
         """
         ...
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether an answer, or the rest of it, may still come."""
+        ...
+
+    async def wait_on(self, timeout_s: float) -> None:
+        """After a time-out before the first byte: wait for the head once more, and then for the first byte of the body.
+
+        Raises:
+            UpstreamTimedOut, UpstreamBroke, ClientHungUp
+        """
+        ...
+
     async def read(self) -> bytes:
         """The whole body.
 
@@ -143,11 +159,24 @@ class Upstreams(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Separate limits, in seconds: for the connection, for the head of the answer, for silence inside it."""
+    """Separate limits, in seconds.
+
+    Attributes:
+        connect_s: for the connection.
+        first_byte_s: from the request to the first byte of a stream.
+        idle_s: for silence inside an answer.
+        whole_answer_s: from the request to the first byte of an answer that is not streamed; most servers send it when
+            all of the answer is written.
+    """
 
     connect_s: float
     first_byte_s: float
     idle_s: float
+    whole_answer_s: float = 1_800.0
+
+    def first_s(self, stream: bool) -> float:
+        """How long an answer may take to begin."""
+        return self.first_byte_s if stream else self.whole_answer_s
 
 
 def sent_headers(upstream: Upstream, request: UpstreamRequest) -> dict[str, str]:

@@ -6,11 +6,12 @@ Imported by the composition root only.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
-from tokenbooth.card_charges import CardCharge, ChargeStatus, charge
+from tokenbooth.card_charges import TAX_UNKNOWN, CardCharge, ChargeStatus, charge
 from tokenbooth.clock import Clock
 from tokenbooth.ids import IdPrefix, new_id
 from tokenbooth.mail import Mail, Mailer
@@ -21,9 +22,20 @@ from tokenbooth.store.checkouts import TopUpCaps
 from tokenbooth.store.engine import Store
 
 _NO_CARD: Final = "no_payment_method"
+_REFUSED: Final = "refused"
+_FIRST_WAIT_US: Final = 30 * 1_000_000
+_LONGEST_WAIT_US: Final = 3_600 * 1_000_000
 _SUBJECT: Final = "Automatic top-ups are switched off"
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unanswered:
+    """An account for which Stripe did not answer: how long it waits, and until when, UTC microseconds."""
+
+    wait_us: int
+    again_at_us: int
 
 
 class AutoTopUp:
@@ -49,10 +61,17 @@ class AutoTopUp:
         self._held_nano = held_nano
         self._mailer = mailer
         self._billing_url = billing_url
+        self._unanswered: dict[str, _Unanswered] = {}
 
     async def run(self) -> None:
         """Look at every account whose rule is on, once; then tell the owners of those that were switched off."""
-        for candidate in await self._store.read(auto_topups.candidates):
+        candidates = await self._store.read(auto_topups.candidates)
+        waiting = {candidate.account_id for candidate in candidates}
+        self._unanswered = {name: note for name, note in self._unanswered.items() if name in waiting}
+        for candidate in candidates:
+            note = self._unanswered.get(candidate.account_id)
+            if note is not None and self._clock.now_us() < note.again_at_us:
+                continue
             available_nano = candidate.balance_nano - self._held_nano(candidate.account_id)
             if available_nano < candidate.rule.threshold_nano:
                 await self._top_up(candidate)
@@ -67,14 +86,28 @@ class AutoTopUp:
                 await self._store.write(auto_topups.switch_off, account_id, _NO_CARD, now_us=self._clock.now_us())
                 return
             await self._charge(candidate, card_id)
+            self._unanswered.pop(account_id, None)
         except PaymentProviderError as failure:
-            # What came of it is not known; no other charge begins before the reconciler found out.
-            _log.warning(
-                "auto_top_up_unanswered",
-                account_id=account_id,
-                error=failure.message,
-                action="The reconciler reads it back within minutes.",
-            )
+            if failure.is_lasting:
+                # Such as a customer who was deleted at Stripe: to ask again every few seconds would help nobody.
+                reason = failure.provider_code or _REFUSED
+                await self._store.write(auto_topups.switch_off, account_id, reason, now_us=self._clock.now_us())
+                return
+            self._wait(account_id, failure)
+
+    def _wait(self, account_id: str, failure: PaymentProviderError) -> None:
+        """Try again later, each time twice as late. A charge that may be under way is read back by the reconciler, and
+        no other begins before."""
+        former = self._unanswered.get(account_id)
+        wait_us = _FIRST_WAIT_US if former is None else min(2 * former.wait_us, _LONGEST_WAIT_US)
+        self._unanswered[account_id] = _Unanswered(wait_us, self._clock.now_us() + wait_us)
+        _log.warning(
+            "auto_top_up_unanswered",
+            account_id=account_id,
+            error=failure.message,
+            code=failure.provider_code,
+            action=f"It is tried again in {wait_us // 1_000_000} s; check the connection to Stripe if this goes on.",
+        )
 
     async def _charge(self, candidate: Candidate, card_id: str) -> None:
         now_us = self._clock.now_us()
@@ -113,6 +146,8 @@ class AutoTopUp:
 def _text(failure: str) -> str:
     if failure == _NO_CARD:
         why = "No card is saved for your account any more"
+    elif failure in TAX_UNKNOWN:
+        why = "The tax on your top-ups cannot be calculated, because no valid address is known for you"
     else:
         why = f"Your saved card could not be charged ({failure})"
     return (

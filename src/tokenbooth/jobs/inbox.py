@@ -6,11 +6,15 @@ composition root; `InboxHandler.handle` is what the webhook endpoint is given.
 """
 
 import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
 
 from tokenbooth.clock import Clock
+from tokenbooth.domain.money import format_usd
+from tokenbooth.domain.plans import Plan
+from tokenbooth.domain.stripe_commands import BookProration, GrantPeriod, StripeCommand
 from tokenbooth.errors import StoreUnavailable
 from tokenbooth.jobs.failures import where
 from tokenbooth.payments.stripe_client import PaymentProviderError
@@ -53,7 +57,15 @@ class KeepsChanging(Exception):
 class InboxHandler:
     """Handles rows of the inbox, each by one task at a time in this process."""
 
-    def __init__(self, store: Store, stripe: StripeObjects, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        stripe: StripeObjects,
+        clock: Clock,
+        plans: Callable[[], Mapping[str, Plan] | None] = lambda: None,
+    ) -> None:
+        """`plans`: the catalog's, which a change of plan at Stripe has to stay within; None for any."""
+        self._plans = plans
         self._store = store
         self._stripe = stripe
         self._clock = clock
@@ -101,9 +113,13 @@ class InboxHandler:
             fetched, seen = await self._fetch(event)
             commands = translate(event, fetched, livemode=self._stripe.livemode)
             try:
-                return await self._store.write(inbox.apply_all, commands, seen=seen, now_us=self._clock.now_us())
+                reason = await self._store.write(
+                    inbox.apply_all, commands, seen=seen, plans=self._plans(), now_us=self._clock.now_us()
+                )
             except subscriptions.StaleSnapshot:
                 continue
+            _tell_of_credit(commands)
+            return reason
         raise KeepsChanging
 
     async def _handle(self, row_id: str) -> None:
@@ -129,11 +145,13 @@ class InboxHandler:
             fetched, seen = await self._fetch(event)
             commands = translate(event, fetched, livemode=self._stripe.livemode)
             try:
-                return await self._store.write(
-                    inbox.carry_out, row.id, commands, seen=seen, now_us=self._clock.now_us()
+                outcome = await self._store.write(
+                    inbox.carry_out, row.id, commands, seen=seen, plans=self._plans(), now_us=self._clock.now_us()
                 )
             except subscriptions.StaleSnapshot:
                 continue
+            _tell_of_credit(commands)
+            return outcome
         raise KeepsChanging
 
     async def _fetch(self, event: WebhookEvent) -> tuple[tuple[Snapshot, ...], dict[str, int | None]]:
@@ -177,6 +195,19 @@ def _safe_text(failure: Exception) -> str:
             return f"Stripe's object has another shape: {failure}"
         case _:
             return type(failure).__name__
+
+
+def _tell_of_credit(commands: Sequence[StripeCommand]) -> None:
+    for command in commands:
+        if isinstance(command, BookProration | GrantPeriod) and command.credited_nano > 0:
+            _log.error(
+                "plan_credited",
+                subscription=command.stripe_subscription_id,
+                invoice=command.stripe_invoice_id,
+                usd=format_usd(command.credited_nano),
+                action="A change of plan outside Tokenbooth gave money back for windows that may be spent. Compare "
+                "with the usage, and let Stripe's portal schedule cheaper plans for the period's end.",
+            )
 
 
 def _tell(row: ClaimedRow, outcome: Outcome) -> None:

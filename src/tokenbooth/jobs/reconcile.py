@@ -14,10 +14,11 @@ import structlog
 from tokenbooth.card_charges import ChargeStatus, settle_pending
 from tokenbooth.clock import Clock
 from tokenbooth.domain.money import format_usd
+from tokenbooth.domain.plan_changes import settled
 from tokenbooth.domain.stripe_books import BookedEntry, EntryMeaning
 from tokenbooth.domain.windows import DAY_US
 from tokenbooth.payments.stripe_client import PaymentProviderError, StripeGateway
-from tokenbooth.payments.stripe_events import HANDLED_TYPES, status_of
+from tokenbooth.payments.stripe_events import HANDLED_TYPES, sold_plan, status_of
 from tokenbooth.payments.stripe_inbox import to_payload
 from tokenbooth.payments.stripe_snapshots import SubscriptionSnapshot
 from tokenbooth.payments.stripe_webhooks import WebhookEvent
@@ -231,7 +232,16 @@ class Reconciler:
             return True
         ends_here = standing.cancel_at_us is not None
         ends_there = snapshot.cancel_at_period_end or snapshot.cancel_at_us is not None
-        return standing.status == status and ends_here == ends_there
+        return standing.status == status and ends_here == ends_there and self._bills_alike(standing, snapshot)
+
+    def _bills_alike(self, standing: Standing, snapshot: SubscriptionSnapshot) -> bool:
+        """Whether Stripe bills the plan that counts here, or the one that is to follow it, and the same follows."""
+        plans = settled(standing.plans, self._clock.now_us())
+        pending = None if plans.pending is None else plans.pending.plan
+        billed = None if snapshot.price is None else sold_plan(snapshot.price)
+        if pending is not None and billed == pending:
+            return True
+        return billed == plans.present and (pending is not None) == (snapshot.following is not None)
 
     async def _unpaid_here(self, standing: Standing, snapshot: SubscriptionSnapshot) -> bool:
         """Whether Stripe has a paid invoice for a period that we have not granted."""

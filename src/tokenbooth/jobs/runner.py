@@ -8,10 +8,12 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import structlog
 
+from tokenbooth.background import Background, BackgroundTask
 from tokenbooth.jobs.failures import where
 
 _JITTER: Final = 0.1
@@ -32,16 +34,24 @@ class Job:
 class Runner:
     """Runs jobs between `start` and `stop`."""
 
-    def __init__(self, jobs: Sequence[Job], *, stop_timeout_s: float = _STOP_TIMEOUT_S) -> None:
-        """`stop_timeout_s`: how long a run under way may go on after `stop`, in seconds."""
-        self._jobs = tuple(jobs)
+    def __init__(
+        self, jobs: Sequence[Job], *, stop_timeout_s: float = _STOP_TIMEOUT_S, background: Background | None = None
+    ) -> None:
+        """Args:
+        jobs: what to run.
+        stop_timeout_s: how long a run under way may go on after `stop`, in seconds.
+        background: told how the jobs do.
+        """
+        self._works = [BackgroundTask(f"job {job.name}", partial(self._repeat, job)) for job in jobs]
+        for work in self._works:
+            (background or Background()).watch(work.running)
         self._stop_timeout_s = stop_timeout_s
         self._stopping = asyncio.Event()
         self._tasks: tuple[asyncio.Task[None], ...] = ()
 
     def start(self) -> None:
         """Start every job; to be called once, on the running loop."""
-        self._tasks = tuple(asyncio.create_task(self._repeat(job), name=f"job {job.name}") for job in self._jobs)
+        self._tasks = tuple(work.start() for work in self._works)
 
     async def stop(self) -> None:
         """Start no more runs, let those under way end, cut off what takes too long."""
@@ -51,8 +61,8 @@ class Runner:
         _, late = await asyncio.wait(self._tasks, timeout=self._stop_timeout_s)
         for task in late:
             _log.warning("job_cut_off", job=task.get_name(), action="It goes on at the next start.")
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for work in self._works:
+            await work.stop()
 
     async def _repeat(self, job: Job) -> None:
         while not self._stopping.is_set():

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from tokenbooth.domain.keys import Scope
 from tokenbooth.errors import Forbidden, InvalidRequest
-from tokenbooth.management import checkout, saved_cards
+from tokenbooth.management import checkout, plan_changes, saved_cards
 from tokenbooth.management.billing import of_stripe, posted
 from tokenbooth.management.billing_schemas import (
     Cancellation,
@@ -64,14 +64,15 @@ def router(context: ManagementContext) -> APIRouter:
         "/change", responses=of_stripe(SubscriptionPayload, 402, 404, 422), openapi_extra=json_body(PlanChange)
     )
     async def change(request: Request) -> Response:
-        """Move a subscription to another plan now; Stripe charges or credits the difference."""
+        """Move a subscription to another plan: a dearer one now, for the difference to the end of the period; any other
+        from `changesAt` on, the end of the paid period. The plan that it has takes back a change that waits."""
         caller, claim, fields = await posted(context, request, "subscriptionId", "planSlug")
         subscription_id = fields.text("subscriptionId", max_length=_ID_MAX)
         plan = checkout.known_plan(context, fields.text("planSlug", max_length=_ID_MAX))
         await context.live.settled()
 
         async def work(attempt: Attempt) -> Answer:
-            return await saved_cards.change_plan(context, caller.account_id, subscription_id, plan, attempt)
+            return await plan_changes.change_plan(context, caller.account_id, subscription_id, plan, attempt)
 
         return respond(await guarded(context, claim, work))
 

@@ -198,13 +198,16 @@ class WindowBudget(Payload):
 
 
 class SubscriptionPayload(Payload):
-    """A subscription; `budget` is null when its plan is no longer offered."""
+    """A subscription; `budget` is null when its plan is no longer offered. `pendingPlan` is the slug of the plan that
+    counts from `changesAt` on; both are null while none is to follow."""
 
     id: str
     plan_slug: str
     status: Literal["active", "past_due", "paused", "canceled"]
     current_period_end: Instant
     cancel_at_period_end: bool
+    pending_plan: str | None
+    changes_at: Instant | None
     key_count: int
     keys: list[SubscriptionKey]
     budget: WindowBudget | None

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
+from tokenbooth.card_charges import TAX_UNKNOWN
 from tokenbooth.clock import iso_ms
 from tokenbooth.domain.money import NANO_PER_CENT, format_usd
 from tokenbooth.domain.plans import Interval, Plan
@@ -24,6 +25,7 @@ from tokenbooth.errors import (
     ProviderTimeout,
     Unauthenticated,
     Unavailable,
+    Unprocessable,
 )
 from tokenbooth.ids import IdPrefix
 from tokenbooth.management.context import ManagementContext
@@ -163,8 +165,14 @@ async def cancel(
     )
 
 
-def declined(reason: str | None) -> PaymentRequired:
+def declined(reason: str | None) -> PaymentRequired | Unprocessable:
     """The refusal of a saved card, which says what to do instead."""
+    if reason in TAX_UNKNOWN:
+        return Unprocessable(
+            "tax_not_calculable",
+            "The tax on this cannot be calculated: no valid address is known for you. Pay on a page, which asks for "
+            'it: POST /api/billing/topup with the method "stripe".',
+        )
     if reason is not None and "requires_action" in reason:
         reason = "authentication_required"
     if reason == "authentication_required":
@@ -193,6 +201,8 @@ def subscription_json(view: SubscriptionView) -> dict[str, Json]:
         "status": view.status,
         "currentPeriodEnd": iso_ms(view.current_period_end_us),
         "cancelAtPeriodEnd": view.cancel_at_period_end,
+        "pendingPlan": None if view.pending is None else view.pending.plan.slug,
+        "changesAt": None if view.pending is None else iso_ms(view.pending.at_us),
         "keyCount": len(view.keys),
         "keys": [{"id": key.id, "name": key.name} for key in view.keys],
         "budget": None

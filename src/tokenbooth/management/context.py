@@ -46,6 +46,7 @@ class ManagementContext:
         usdc: None when no `[usdc]` is configured.
         handle_event: carries out the inbox row with this id.
         rates: the request rates of the accounts on this plane.
+        down: names the background work that is down now.
     """
 
     store: Store
@@ -57,3 +58,4 @@ class ManagementContext:
     handle_event: Callable[[str], Awaitable[None]]
     usdc: UsdcDesk | None = None
     rates: AccountRates = field(default_factory=AccountRates)
+    down: Callable[[], Sequence[str]] = tuple

@@ -7,13 +7,14 @@ from fastapi import APIRouter
 from sqlalchemy import Connection, literal, select
 from starlette.responses import Response
 
+from tokenbooth.errors import StoreUnavailable, Unavailable
 from tokenbooth.management.context import ManagementContext
 from tokenbooth.management.describe import Payload, object_answer
 from tokenbooth.management.envelope import respond, success
 
 
 class Status(Payload):
-    """All is well."""
+    """Nothing stands in the way."""
 
     status: str
 
@@ -29,8 +30,15 @@ def router(context: ManagementContext) -> APIRouter:
 
     @routes.get("/readyz", responses=object_answer(Status, 503, public=True))
     async def readyz() -> Response:
-        """Say whether the database answers."""
-        await context.store.read(_ping)
+        """Say whether calls are admitted: `degraded` while that is so for known keys only, without the database."""
+        if not context.live.admits():
+            raise StoreUnavailable("This process admits no calls; its log says why.")
+        if down := context.down():
+            raise Unavailable("background_work_down", f"Being restarted: {', '.join(down)}.")
+        try:
+            await context.store.read(_ping)
+        except StoreUnavailable:
+            return respond(success({"status": "degraded"}))
         return respond(success({"status": "ready"}))
 
     return routes

@@ -1,4 +1,4 @@
-"""Buying with the saved card, without a browser: credit, subscriptions, another plan; and the portal.
+"""Buying with the saved card, without a browser: credit and subscriptions; and the portal.
 
 Our record comes first, then Stripe is asked, then both are brought together; what a crash leaves in between is
 finished by Stripe's webhook or the reconciler. `management.billing` and the dashboard use it.
@@ -17,7 +17,7 @@ from tokenbooth.domain.plans import Plan
 from tokenbooth.domain.stripe_commands import StripeCommand
 from tokenbooth.domain.subscriptions import SubscriptionStatus, shown_status
 from tokenbooth.domain.windows import parse_duration
-from tokenbooth.errors import Conflict, PaymentRequired, ProviderFailed, Unprocessable
+from tokenbooth.errors import Conflict, PaymentRequired, ProviderFailed
 from tokenbooth.ids import IdPrefix, new_id, new_key
 from tokenbooth.management import checkout
 from tokenbooth.management.context import ManagementContext
@@ -32,7 +32,6 @@ from tokenbooth.store.billing import SubscriptionView
 from tokenbooth.store.checkouts import CheckoutKind, Offer
 from tokenbooth.store.idempotency import Answer, Attempt, complete
 from tokenbooth.store.keys import NewApiKey, create_api_key
-from tokenbooth.store.subscriptions import OwnSubscription
 
 T = TypeVar("T")
 
@@ -113,7 +112,7 @@ async def subscribe(
     card_id = await saved_card(context, stripe, customer_id, instead="POST /api/billing/checkout")
     offer = Offer(CheckoutKind.SUBSCRIPTION, plan.slug, plan.price_nano, card_id)
     checkout_id, noted = await checkout.note(context, account_id, offer, attempt)
-    begun = await _or_refused(
+    begun = await or_refused(
         context,
         checkout_id,
         stripe.subscribe(
@@ -124,52 +123,10 @@ async def subscribe(
             checkout_id=checkout_id,
         ),
     )
-    commands = await _commands(context, stripe, begun)
+    commands = await commands_of(context, stripe, begun)
     return await context.store.write(
         _begin, context, account_id, begun, commands, attempt, key_name, actor, now_us=context.clock.now_us()
     )
-
-
-async def change_plan(
-    context: ManagementContext, account_id: str, subscription_id: str, plan: Plan, attempt: Attempt
-) -> Answer:
-    """Move a subscription to another plan at once: the difference is charged or credited by Stripe, the new limits
-    hold from now, what the running window spent stays spent.
-
-    Raises:
-        NotFound: the account has no such subscription.
-        Conflict: it has ended, is set to end, or is not paid.
-        Unprocessable: the plans differ in interval or window.
-        PaymentRequired: the card was refused; nothing changed.
-        ProviderFailed, ProviderTimeout, Unavailable: as `subscribe`.
-    """
-    own = await _going_on(context, account_id, subscription_id)
-    if own.plan_slug == plan.slug:
-        return await context.store.write(
-            _answer_with, context, account_id, subscription_id, attempt, now_us=context.clock.now_us()
-        )
-    _refuse_other_rhythm(context, own, plan)
-    stripe = checkout.configured_stripe(context)
-    offer = Offer(CheckoutKind.PLAN_CHANGE, plan.slug, plan.price_nano, None, own.id)
-    checkout_id, noted = await checkout.note(context, account_id, offer, attempt)
-    present = await checkout.asked(context, stripe.fetch_subscription(own.stripe_subscription_id))
-    changed = await _or_refused(
-        context,
-        checkout_id,
-        stripe.change_plan(
-            own.stripe_subscription_id,
-            present.item_id,
-            checkout.plan_price(plan, noted.amount_nano),
-            checkout_id,
-        ),
-    )
-    commands = await _commands(context, stripe, changed)
-
-    def finish(conn: Connection, now_us: int) -> Answer:
-        _apply(conn, commands, now_us)
-        return _answer_with(conn, context, account_id, subscription_id, attempt, now_us=now_us)
-
-    return await context.store.write(finish, context.clock.now_us())
 
 
 async def resume(context: ManagementContext, account_id: str, subscription_id: str, attempt: Attempt) -> Answer:
@@ -218,38 +175,7 @@ async def portal(context: ManagementContext, account_id: str, attempt: Attempt) 
     return answer
 
 
-async def _going_on(context: ManagementContext, account_id: str, subscription_id: str) -> OwnSubscription:
-    own = await context.store.read(subscriptions.find_own, account_id, subscription_id)
-    if own is None:
-        raise checkout.no_subscription()
-    status = shown_status(own.terms, context.clock.now_us())
-    if status is SubscriptionStatus.CANCELED:
-        raise Conflict("subscription_ended", "The subscription has ended; subscribe anew.", param="subscriptionId")
-    if own.terms.cancel_at_us is not None:
-        raise Conflict(
-            "subscription_canceling",
-            "The subscription is set to end. Resume it first (POST /api/billing/resume).",
-            param="subscriptionId",
-        )
-    if status is not SubscriptionStatus.ACTIVE:
-        raise Conflict("subscription_unpaid", "The subscription's last invoice is not paid.", param="subscriptionId")
-    return own
-
-
-def _refuse_other_rhythm(context: ManagementContext, own: OwnSubscription, plan: Plan) -> None:
-    """Spend is kept per window and periods per interval: across different ones neither could carry over."""
-    present = context.catalog().plans.get(own.plan_slug)
-    if present is None or (present.interval, present.window_us) == (plan.interval, plan.window_us):
-        return
-    raise Unprocessable(
-        "plan_not_comparable",
-        f"`{own.plan_slug}` and `{plan.slug}` differ in interval or budget window. Subscribe to the new plan, then "
-        "cancel the old one.",
-        param="planSlug",
-    )
-
-
-async def _or_refused(context: ManagementContext, checkout_id: str, call: Awaitable[T]) -> T:
+async def or_refused(context: ManagementContext, checkout_id: str, call: Awaitable[T]) -> T:
     """What Stripe answers; a card that it refused is noted with the checkout."""
     try:
         return await checkout.asked(context, call)
@@ -258,7 +184,7 @@ async def _or_refused(context: ManagementContext, checkout_id: str, call: Awaita
         raise
 
 
-async def _commands(
+async def commands_of(
     context: ManagementContext, stripe: StripeGateway, snapshot: SubscriptionSnapshot
 ) -> tuple[StripeCommand, ...]:
     """What a subscription that Stripe just answered with leads to, its newest invoice included."""
@@ -268,9 +194,14 @@ async def _commands(
     return invoice_commands(invoice, snapshot)
 
 
-def _apply(conn: Connection, commands: tuple[StripeCommand, ...], now_us: int) -> None:
+def apply(conn: Connection, context: ManagementContext, commands: tuple[StripeCommand, ...], now_us: int) -> None:
+    """Carry out what Stripe answered with.
+
+    Raises:
+        ProviderFailed: a person has to look at it first.
+    """
     for command in commands:
-        reason = billing.apply(conn, command, now_us=now_us)
+        reason = billing.apply(conn, command, plans=context.catalog().plans, now_us=now_us)
         if reason is not None:
             raise ProviderFailed("payment_in_review", f"{reason} We look into it.")
 
@@ -287,7 +218,7 @@ def _begin(
     *,
     now_us: int,
 ) -> Answer:
-    _apply(conn, commands, now_us)
+    apply(conn, context, commands, now_us)
     subscription_id = subscriptions.id_of(conn, begun.subscription_id)
     view = _view(conn, context, account_id, subscription_id, now_us)
     shown: dict[str, Json] = {
@@ -334,7 +265,7 @@ def _with_key(
     return shown_once(success({**shown, "key": {"id": new.id, "name": name, "apiKey": key}}), new.id)
 
 
-def _answer_with(
+def answer_with(
     conn: Connection,
     context: ManagementContext,
     account_id: str,
@@ -343,6 +274,7 @@ def _answer_with(
     *,
     now_us: int,
 ) -> Answer:
+    """Complete `attempt` with a subscription as it is now."""
     view = _view(conn, context, account_id, subscription_id, now_us)
     answer = success(checkout.subscription_json(view))
     complete(conn, attempt, answer)

@@ -21,6 +21,10 @@ _PAGE = 100
 _MARK = {"tokenbooth": "1"}
 
 
+_WAITING = {"decreasing_item_amount", "shortening_interval"}
+"""Changes of plan in the portal that have to wait for the period's end."""
+
+
 @dataclass(frozen=True, slots=True)
 class EventPage:
     """One page of Stripe's event list, newest first. `last_id` continues it; None when it is empty."""
@@ -85,7 +89,7 @@ class BookCalls(StripeCalls):
         """Every subscription of ours, ended ones included."""
 
         def work() -> tuple[SubscriptionSnapshot, ...]:
-            listing = self._client.v1.subscriptions.list({"status": "all", "limit": _PAGE})
+            listing = self._client.v1.subscriptions.list({"status": "all", "limit": _PAGE, "expand": ["data.schedule"]})
             found = []
             for entry in listing.auto_paging_iter():
                 plain = entry.to_dict()
@@ -165,14 +169,34 @@ class BookCalls(StripeCalls):
         )
 
     async def ensure_portal(self, return_url: str) -> tuple[str, bool]:
-        """The id of our portal configuration, and whether it was made now. It lets customers change cards, see
-        invoices and cancel at the period's end; plans are changed through us, so that we know of it."""
+        """The id of our portal configuration, and whether it was made or brought up to date now. It lets customers
+        change cards, see invoices and cancel at the period's end; plans are changed through us, so that we know of it.
+        An operator who lets plans be changed there finds a cheaper one set to wait for the period's end."""
 
         def work() -> tuple[str, bool]:
             known = self._client.v1.billing_portal.configurations.list({"active": True, "limit": _PAGE})
             for entry in known.data:
-                if "tokenbooth" in Fields(entry.to_dict(), "configuration").texts("metadata"):
+                shown = Fields(entry.to_dict(), "configuration")
+                if "tokenbooth" not in shown.texts("metadata"):
+                    continue
+                update = shown.child("features").child("subscription_update")
+                conditions = update.child("schedule_at_period_end").plain_list("conditions")
+                if {condition.text("type") for condition in conditions} >= _WAITING:
                     return entry.id, False
+                self._client.v1.billing_portal.configurations.update(
+                    entry.id,
+                    {
+                        "features": {
+                            "subscription_update": {
+                                "enabled": update.flag("enabled"),
+                                "schedule_at_period_end": {
+                                    "conditions": [{"type": "decreasing_item_amount"}, {"type": "shortening_interval"}]
+                                },
+                            }
+                        }
+                    },
+                )
+                return entry.id, True
             made = self._client.v1.billing_portal.configurations.create(
                 {
                     "default_return_url": return_url,
@@ -180,8 +204,17 @@ class BookCalls(StripeCalls):
                         "customer_update": {"enabled": False},
                         "invoice_history": {"enabled": True},
                         "payment_method_update": {"enabled": True},
-                        "subscription_cancel": {"enabled": True, "mode": "at_period_end"},
-                        "subscription_update": {"enabled": False},
+                        "subscription_cancel": {
+                            "enabled": True,
+                            "mode": "at_period_end",
+                            "proration_behavior": "none",
+                        },
+                        "subscription_update": {
+                            "enabled": False,
+                            "schedule_at_period_end": {
+                                "conditions": [{"type": "decreasing_item_amount"}, {"type": "shortening_interval"}]
+                            },
+                        },
                     },
                     "metadata": _MARK,
                 }

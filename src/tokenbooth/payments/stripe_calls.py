@@ -17,6 +17,10 @@ from tokenbooth.domain.money import NANO_PER_CENT
 from tokenbooth.payments.stripe_events import key_is_live
 
 API_VERSION: Final = "2026-10-28.endive"
+IDEMPOTENCY: Final = "idempotency_error"
+_NOT_THE_CUSTOMERS: Final = frozenset(
+    {IDEMPOTENCY, "idempotency_key_in_use", "stripe_tax_inactive", "parameter_unknown", "parameter_missing"}
+)
 _THREADS = 8
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -47,6 +51,12 @@ class PaymentProviderError(Exception):
         self.provider_code = provider_code
         self.request_id = request_id
         self.object_id = object_id
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether the same call will be refused again, because of what it names: a customer or a card that is gone,
+        a place that is not known. What the operator has to mend, or what was asked before, is not."""
+        return self.kind == "invalid" and self.provider_code not in _NOT_THE_CUSTOMERS
 
 
 class StripeCalls:
@@ -109,6 +119,8 @@ def _translated(work: Callable[[], T]) -> T:
         failure = _failure("declined", error.user_message or "The card was declined.", error)
     except (stripe.InvalidRequestError, stripe.IdempotencyError) as error:
         failure = _failure("invalid", "The payment provider did not accept the request.", error)
+        if isinstance(error, stripe.IdempotencyError):
+            failure.provider_code = failure.provider_code or IDEMPOTENCY
     except stripe.StripeError as error:
         failure = _failure("unavailable", "The payment provider cannot be reached. Please try again.", error)
     raise failure

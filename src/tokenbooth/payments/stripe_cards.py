@@ -1,79 +1,48 @@
-"""Stripe's calls about what a customer has already: saved cards charged, subscriptions begun, changed and ended.
+"""Stripe's calls about saved cards: charged for credit, with the tax on it; and payments given back.
 
 Answered in our own values. Only `stripe_client` builds on this.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from tokenbooth.payments.stripe_calls import StripeCalls, whole_cents
 from tokenbooth.payments.stripe_events import DIRECT
+from tokenbooth.payments.stripe_plans import PlanCalls
 from tokenbooth.payments.stripe_snapshots import (
+    NO_TAX,
     Fields,
     PaymentSnapshot,
     RefundSnapshot,
-    SubscriptionSnapshot,
+    TaxNote,
     parse_payment,
     parse_refund,
-    parse_subscription,
 )
 
 if TYPE_CHECKING:
-    from stripe.params import RefundCreateParams, SubscriptionUpdateParams
-
-PlanInterval = Literal["day", "week", "month", "year"]
+    from stripe.params import PaymentIntentCreateParams, RefundCreateParams
 
 
 @dataclass(frozen=True, slots=True)
-class PlanPrice:
-    """A plan's price at Stripe: `price_nano` per interval, a whole number of cents."""
+class PricedTopUp:
+    """What a top-up costs with its tax, in cents; `calculation_id` is Stripe's of the tax, None without any."""
 
-    plan_slug: str
-    plan_name: str
-    price_nano: int
-    interval: PlanInterval
-
-    @property
-    def lookup_key(self) -> str:
-        """The name by which the price is found; another price of the same plan has another one."""
-        return f"tokenbooth-{self.plan_slug}-{whole_cents(self.price_nano)}-{self.interval}"
+    total_cents: int
+    tax: TaxNote = NO_TAX
+    calculation_id: str | None = None
 
 
-class CardCalls(StripeCalls):
-    """Calls about saved cards and existing subscriptions."""
-
-    async def ensure_price(self, price: PlanPrice) -> str:
-        """The id of a plan's price, made with its product when there is none."""
-        known = self._price_ids.get(price.lookup_key)
-        if known is not None:
-            return known
-
-        def work() -> str:
-            found = self._client.v1.prices.list({"lookup_keys": [price.lookup_key], "active": True, "limit": 1})
-            for entry in found.data:
-                return entry.id
-            made = self._client.v1.prices.create(
-                {
-                    "currency": "usd",
-                    "unit_amount": whole_cents(price.price_nano),
-                    "recurring": {"interval": price.interval},
-                    "product_data": {"name": price.plan_name, "metadata": {"plan_slug": price.plan_slug}},
-                    "lookup_key": price.lookup_key,
-                    "metadata": {"plan_slug": price.plan_slug},
-                },
-                {"idempotency_key": f"price-{price.lookup_key}"},
-            )
-            return made.id
-
-        price_id = self._price_ids[price.lookup_key] = await self._call(work)
-        return price_id
+class CardCalls(PlanCalls):
+    """Calls about saved cards."""
 
     async def saved_card(self, customer_id: str) -> str | None:
-        """The card to charge without the customer: the default one, else the newest; None when none is saved."""
+        """The card to charge without the customer: the default one, else the newest; None when none is saved, or the
+        customer was deleted at Stripe."""
 
         def work() -> str | None:
             customer = self._client.v1.customers.retrieve(customer_id)
-            settings = None if customer.to_dict().get("deleted") else customer.invoice_settings
+            if customer.to_dict().get("deleted") is True:
+                return None
+            settings = customer.invoice_settings
             default = None if settings is None else settings.default_payment_method
             if default is not None:
                 return default if isinstance(default, str) else default.id
@@ -82,25 +51,55 @@ class CardCalls(StripeCalls):
 
         return await self._call(work)
 
-    async def charge_saved_card(
-        self, *, customer_id: str, card_id: str, amount_cents: int, account_id: str, checkout_id: str
-    ) -> PaymentSnapshot:
-        """Charge a saved card for a top-up, once for its checkout. A refusal is a `declined` failure."""
+    async def price_top_up(self, *, customer_id: str, amount_cents: int, checkout_id: str) -> PricedTopUp:
+        """What credit of `amount_cents` costs this customer: as much, or with the tax that the page would add. An
+        `invalid` failure says that Stripe cannot calculate it."""
+        if not self.collects_tax:
+            return PricedTopUp(amount_cents)
 
-        def work() -> PaymentSnapshot:
-            made = self._client.v1.payment_intents.create(
+        def work() -> PricedTopUp:
+            # The page leaves it to the account's settings whether a price has its tax inside.
+            defaults = Fields(self._client.v1.tax.settings.retrieve().to_dict(), "tax.settings").child("defaults")
+            behavior = "inclusive" if defaults.opt_text("tax_behavior") == "inclusive" else "exclusive"
+            made = self._client.v1.tax.calculations.create(
                 {
-                    "amount": amount_cents,
                     "currency": "usd",
                     "customer": customer_id,
-                    "payment_method": card_id,
-                    "confirm": True,
-                    "off_session": True,
-                    "description": "Prepaid credit",
-                    "metadata": {"account_id": account_id, "checkout_id": checkout_id, "purpose": DIRECT},
+                    "line_items": [{"amount": amount_cents, "reference": checkout_id, "tax_behavior": behavior}],
                 },
-                {"idempotency_key": f"charge-{checkout_id}"},
+                {"idempotency_key": f"tax-{checkout_id}"},
             )
+            return read_calculation(made.to_dict())
+
+        return await self._call(work)
+
+    async def charge_saved_card(
+        self, *, customer_id: str, card_id: str, price: PricedTopUp, account_id: str, checkout_id: str
+    ) -> PaymentSnapshot:
+        """Charge a saved card for a top-up, once for its checkout. A refusal is a `declined` failure."""
+        params: PaymentIntentCreateParams = {
+            "amount": price.total_cents,
+            "currency": "usd",
+            "customer": customer_id,
+            "payment_method": card_id,
+            "confirm": True,
+            "off_session": True,
+            "description": "Prepaid credit",
+            "metadata": {"account_id": account_id, "checkout_id": checkout_id, "purpose": DIRECT},
+        }
+        if price.calculation_id is not None:
+            # So Stripe records the tax with the payment, and takes it back with its refunds.
+            params["hooks"] = {"inputs": {"tax": {"calculation": price.calculation_id}}}
+            params["metadata"] = {
+                "account_id": account_id,
+                "checkout_id": checkout_id,
+                "purpose": DIRECT,
+                "tax_added": str(price.tax.added_cents),
+                "tax_included": str(price.tax.included_cents),
+            }
+
+        def work() -> PaymentSnapshot:
+            made = self._client.v1.payment_intents.create(params, {"idempotency_key": f"charge-{checkout_id}"})
             return parse_payment(made.to_dict())
 
         return await self._call(work)
@@ -117,79 +116,6 @@ class CardCalls(StripeCalls):
                 if payment.owner.checkout_id == checkout_id:
                     return payment
             return None
-
-        return await self._call(work)
-
-    async def subscribe(
-        self, *, customer_id: str, card_id: str, price: PlanPrice, account_id: str, checkout_id: str
-    ) -> SubscriptionSnapshot:
-        """Begin a subscription with a saved card; a card that is refused leaves nothing behind."""
-        price_id = await self.ensure_price(price)
-        marks = {"account_id": account_id, "plan_slug": price.plan_slug, "checkout_id": checkout_id}
-
-        def work() -> SubscriptionSnapshot:
-            made = self._client.v1.subscriptions.create(
-                {
-                    "customer": customer_id,
-                    "items": [{"price": price_id, "quantity": 1}],
-                    "default_payment_method": card_id,
-                    "payment_behavior": "error_if_incomplete",
-                    "off_session": True,
-                    "automatic_tax": {"enabled": self.collects_tax},
-                    "metadata": marks,
-                },
-                {"idempotency_key": f"subscribe-{checkout_id}"},
-            )
-            return parse_subscription(made.to_dict())
-
-        return await self._call(work)
-
-    async def change_plan(
-        self, subscription_id: str, item_id: str, price: PlanPrice, checkout_id: str
-    ) -> SubscriptionSnapshot:
-        """Move a subscription to another price now; the difference is invoiced and charged at once, and a card
-        that is refused changes nothing."""
-        price_id = await self.ensure_price(price)
-
-        def work() -> SubscriptionSnapshot:
-            changed = self._client.v1.subscriptions.update(
-                subscription_id,
-                {
-                    "items": [{"id": item_id, "price": price_id}],
-                    "proration_behavior": "always_invoice",
-                    "payment_behavior": "error_if_incomplete",
-                    "metadata": {"plan_slug": price.plan_slug, "checkout_id": checkout_id},
-                },
-                {"idempotency_key": f"change-{checkout_id}"},
-            )
-            return parse_subscription(changed.to_dict())
-
-        return await self._call(work)
-
-    async def cancel_at_period_end(self, subscription_id: str, idempotency_key: str) -> SubscriptionSnapshot:
-        """Let the subscription end with its period; asked again, the same."""
-        return await self._update(subscription_id, {"cancel_at_period_end": True}, idempotency_key)
-
-    async def resume(self, subscription_id: str, idempotency_key: str) -> SubscriptionSnapshot:
-        """Undo a cancel that has not come about, however it was made; asked again, the same."""
-        present = await self._call(
-            lambda: parse_subscription(self._client.v1.subscriptions.retrieve(subscription_id).to_dict())
-        )
-        if present.cancel_at_period_end:
-            return await self._update(subscription_id, {"cancel_at_period_end": False}, idempotency_key)
-        if present.cancel_at_us is not None:
-            # As the portal cancels in flexible billing mode: a date alone.
-            return await self._update(subscription_id, {"cancel_at": ""}, f"{idempotency_key}-date")
-        return present
-
-    async def end_subscription(self, subscription_id: str, idempotency_key: str) -> SubscriptionSnapshot:
-        """End a subscription at once, without giving anything back."""
-
-        def work() -> SubscriptionSnapshot:
-            ended = self._client.v1.subscriptions.cancel(
-                subscription_id, {"prorate": False, "invoice_now": False}, {"idempotency_key": idempotency_key}
-            )
-            return parse_subscription(ended.to_dict())
 
         return await self._call(work)
 
@@ -220,16 +146,15 @@ class CardCalls(StripeCalls):
 
         return await self._call(work)
 
-    async def _update(
-        self, subscription_id: str, params: "SubscriptionUpdateParams", idempotency_key: str
-    ) -> SubscriptionSnapshot:
-        def work() -> SubscriptionSnapshot:
-            updated = self._client.v1.subscriptions.update(
-                subscription_id, params, {"idempotency_key": idempotency_key}
-            )
-            return parse_subscription(updated.to_dict())
 
-        return await self._call(work)
+def read_calculation(value: object) -> PricedTopUp:
+    """Read a tax calculation. Raises `UnexpectedShape`."""
+    fields = Fields(value, "tax.calculation")
+    return PricedTopUp(
+        total_cents=fields.number("amount_total"),
+        tax=TaxNote(fields.number("tax_amount_exclusive"), fields.number("tax_amount_inclusive")),
+        calculation_id=fields.text("id"),
+    )
 
 
 def _is_ours(configuration: object) -> bool:

@@ -12,24 +12,25 @@ import stripe
 
 from tokenbooth.payments.stripe_books import BookCalls, EventPage
 from tokenbooth.payments.stripe_calls import API_VERSION, PaymentProviderError
-from tokenbooth.payments.stripe_cards import CardCalls, PlanInterval, PlanPrice
+from tokenbooth.payments.stripe_cards import CardCalls
 from tokenbooth.payments.stripe_events import ObjectRef
+from tokenbooth.payments.stripe_plans import PlanInterval, PlanPrice
 from tokenbooth.payments.stripe_snapshots import (
     DisputeSnapshot,
     InvoiceSnapshot,
     OriginSnapshot,
     PaymentSnapshot,
     RefundSnapshot,
+    ScheduleSnapshot,
     SessionSnapshot,
     Snapshot,
-    SubscriptionSnapshot,
     UnexpectedShape,
     parse_dispute,
     parse_invoice,
     parse_payment,
     parse_refund,
+    parse_schedule,
     parse_session,
-    parse_subscription,
 )
 
 if TYPE_CHECKING:
@@ -160,10 +161,10 @@ class StripeGateway(CardCalls, BookCalls):
 
         return await self._call(work)
 
-    async def fetch_subscription(self, subscription_id: str) -> SubscriptionSnapshot:
-        """The subscription as it is now."""
+    async def fetch_schedule(self, schedule_id: str) -> ScheduleSnapshot:
+        """The subscription schedule as it is now."""
         return await self._call(
-            lambda: parse_subscription(self._client.v1.subscriptions.retrieve(subscription_id).to_dict())
+            lambda: parse_schedule(self._client.v1.subscription_schedules.retrieve(schedule_id).to_dict())
         )
 
     async def fetch_invoice(self, invoice_id: str) -> InvoiceSnapshot:
@@ -211,6 +212,8 @@ class StripeGateway(CardCalls, BookCalls):
         match ref.kind:
             case "subscription":
                 return await self.fetch_subscription(ref.object_id)
+            case "schedule":
+                return await self.fetch_schedule(ref.object_id)
             case "invoice":
                 return await self.fetch_invoice(ref.object_id)
             case "session":

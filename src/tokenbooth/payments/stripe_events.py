@@ -11,6 +11,7 @@ Pure: no I/O and no clock. Imported by the inbox job, the reconciler and the com
 from dataclasses import dataclass
 
 from tokenbooth.domain.money import NANO_PER_CENT
+from tokenbooth.domain.plan_changes import PendingPlan, PlanAtStripe, SoldPlan
 from tokenbooth.domain.stripe_commands import (
     BookProration,
     CheckoutExpired,
@@ -32,7 +33,9 @@ from tokenbooth.payments.stripe_snapshots import (
     InvoiceSnapshot,
     OriginSnapshot,
     PaymentSnapshot,
+    PriceSnapshot,
     RefundSnapshot,
+    ScheduleSnapshot,
     SessionSnapshot,
     Snapshot,
     SnapshotKind,
@@ -51,6 +54,11 @@ HANDLED_TYPES: dict[str, SnapshotKind] = {
     "customer.subscription.deleted": "subscription",
     "customer.subscription.paused": "subscription",
     "customer.subscription.resumed": "subscription",
+    "subscription_schedule.created": "schedule",
+    "subscription_schedule.updated": "schedule",
+    "subscription_schedule.released": "schedule",
+    "subscription_schedule.canceled": "schedule",
+    "subscription_schedule.completed": "schedule",
     "invoice.paid": "invoice",
     "invoice.payment_failed": "invoice",
     "payment_intent.succeeded": "payment",
@@ -126,7 +134,7 @@ def _named_by(snapshot: Snapshot, *, reversing: bool) -> list[ObjectRef]:
     match snapshot:
         case SessionSnapshot() if _is_our_subscription(snapshot):
             return _refs(("subscription", snapshot.subscription_id), ("invoice", snapshot.invoice_id))
-        case InvoiceSnapshot():
+        case InvoiceSnapshot() | ScheduleSnapshot():
             return _refs(("subscription", snapshot.subscription_id))
         case RefundSnapshot() | DisputeSnapshot():
             return _refs(("payment", snapshot.payment_intent_id))
@@ -165,6 +173,8 @@ def translate(event: WebhookEvent, fetched: tuple[Snapshot, ...], *, livemode: b
             return _from_session(event, subject, fetched)
         case SubscriptionSnapshot():
             return (_upsert(subject),)
+        case ScheduleSnapshot():
+            return (_from_schedule(subject, fetched),)
         case InvoiceSnapshot():
             return _from_invoice(subject, fetched)
         case PaymentSnapshot():
@@ -200,6 +210,8 @@ def ref_of(snapshot: Snapshot) -> ObjectRef:
             return ObjectRef("session", snapshot.session_id)
         case SubscriptionSnapshot():
             return ObjectRef("subscription", snapshot.subscription_id)
+        case ScheduleSnapshot():
+            return ObjectRef("schedule", snapshot.schedule_id)
         case InvoiceSnapshot():
             return ObjectRef("invoice", snapshot.invoice_id)
         case PaymentSnapshot():
@@ -234,7 +246,41 @@ def _upsert(snapshot: SubscriptionSnapshot) -> UpsertSubscription | Ignore:
         cancel_at_us=snapshot.cancel_at_us,
         ended_at_us=snapshot.ended_at_us,
         created_at_us=snapshot.created_at_us,
+        billed=_billed(snapshot),
     )
+
+
+def sold_plan(price: PriceSnapshot) -> SoldPlan | None:
+    """The plan that a price is of; None for a price that is no plan's."""
+    if price.plan_slug is None or price.unit_cents is None:
+        return None
+    return SoldPlan(price.plan_slug, price.unit_cents * NANO_PER_CENT)
+
+
+def _billed(snapshot: SubscriptionSnapshot) -> PlanAtStripe | None:
+    price, following = snapshot.price, snapshot.following
+    if price is None:
+        return None
+    next_plan = None if following is None or following.price is None else sold_plan(following.price)
+    return PlanAtStripe(
+        plan=sold_plan(price),
+        interval=price.interval,
+        currency=price.currency,
+        quantity=snapshot.quantity,
+        period_start_us=snapshot.period_start_us,
+        following=None if following is None or next_plan is None else PendingPlan(next_plan, following.starts_at_us),
+        following_checkout_id=None if following is None else following.checkout_id,
+        credited_nano=snapshot.credited_cents * NANO_PER_CENT,
+    )
+
+
+def _from_schedule(schedule: ScheduleSnapshot, fetched: tuple[Snapshot, ...]) -> StripeCommand:
+    if schedule.subscription_id is None:
+        return Ignore("The schedule manages no subscription.")
+    subscription = _find(ObjectRef("subscription", schedule.subscription_id), fetched)
+    if not isinstance(subscription, SubscriptionSnapshot):
+        raise MissingObject("the subscription of the schedule was not fetched")
+    return _upsert(subscription)
 
 
 def _from_invoice(invoice: InvoiceSnapshot, fetched: tuple[Snapshot, ...]) -> tuple[StripeCommand, ...]:
@@ -251,41 +297,43 @@ def invoice_commands(invoice: InvoiceSnapshot, subscription: SubscriptionSnapsho
     upsert = _upsert(subscription)
     if isinstance(upsert, Ignore):
         return (upsert,)
-    return (upsert, *_invoice_effect(invoice, subscription.subscription_id))
+    return (upsert, *_invoice_effect(invoice, subscription))
 
 
-def _invoice_effect(invoice: InvoiceSnapshot, subscription_id: str) -> tuple[StripeCommand, ...]:
+def _invoice_effect(invoice: InvoiceSnapshot, subscription: SubscriptionSnapshot) -> tuple[StripeCommand, ...]:
     """By the invoice's state, not by the event: a failed payment may have been made good since."""
     if invoice.status in ("open", "uncollectible") and invoice.attempt_count > 0:
         return (
             MarkPaymentFailed(
-                stripe_subscription_id=subscription_id,
+                stripe_subscription_id=subscription.subscription_id,
                 stripe_invoice_id=invoice.invoice_id,
                 attempt_count=invoice.attempt_count,
                 next_attempt_at_us=invoice.next_attempt_at_us,
             ),
         )
-    return _granted(invoice, subscription_id)
+    return _granted(invoice, subscription)
 
 
-def _granted(invoice: InvoiceSnapshot, subscription_id: str) -> tuple[StripeCommand, ...]:
+def _granted(invoice: InvoiceSnapshot, subscription: SubscriptionSnapshot) -> tuple[StripeCommand, ...]:
     """The period of a paid invoice, or the payment of one of prorations alone; nothing for any other."""
     if invoice.status != "paid":
         return ()
     if invoice.period_start_us is None or invoice.period_end_us is None:
         return (
             BookProration(
-                stripe_subscription_id=subscription_id,
+                stripe_subscription_id=subscription.subscription_id,
                 stripe_invoice_id=invoice.invoice_id,
                 amount_paid_nano=invoice.amount_paid_cents * NANO_PER_CENT,
                 tax_nano=_tax_nano(invoice),
                 currency=invoice.currency,
                 payment_intent_id=invoice.payment_intent_id,
+                pays_for=_prorated_plan(invoice, subscription),
+                credited_nano=max(-invoice.proration_cents, 0) * NANO_PER_CENT,
             ),
         )
     return (
         GrantPeriod(
-            stripe_subscription_id=subscription_id,
+            stripe_subscription_id=subscription.subscription_id,
             stripe_invoice_id=invoice.invoice_id,
             period_start_us=invoice.period_start_us,
             period_end_us=invoice.period_end_us,
@@ -294,13 +342,35 @@ def _granted(invoice: InvoiceSnapshot, subscription_id: str) -> tuple[StripeComm
             tax_nano=_tax_nano(invoice),
             currency=invoice.currency,
             payment_intent_id=invoice.payment_intent_id,
+            credited_nano=max(-invoice.proration_cents, 0) * NANO_PER_CENT,
         ),
     )
+
+
+def _prorated_plan(invoice: InvoiceSnapshot, subscription: SubscriptionSnapshot) -> SoldPlan | None:
+    """The plan that an invoice of prorations paid for, while it is still the one that is billed."""
+    price = subscription.price
+    if price is None or invoice.prorated_price_id != price.price_id:
+        return None
+    return sold_plan(price)
 
 
 def _tax_nano(invoice: InvoiceSnapshot) -> int:
     """The tax in what was paid; the customer's credit may have paid all or a part of it."""
     return min(invoice.tax_cents, invoice.amount_paid_cents) * NANO_PER_CENT
+
+
+def credit_direct(payment: PaymentSnapshot, checkout_id: str, account_id: str) -> CreditDirect:
+    """What a charge of a saved card brings once it succeeded."""
+    return CreditDirect(
+        checkout_id=checkout_id,
+        account_id=account_id,
+        payment_intent_id=payment.payment_intent_id,
+        amount_nano=(payment.amount_received_cents - payment.tax.added_cents) * NANO_PER_CENT,
+        currency=payment.currency,
+        tax_nano=payment.tax.added_cents * NANO_PER_CENT,
+        tax_included_nano=payment.tax.included_cents * NANO_PER_CENT,
+    )
 
 
 def _from_payment(payment: PaymentSnapshot) -> StripeCommand:
@@ -312,13 +382,7 @@ def _from_payment(payment: PaymentSnapshot) -> StripeCommand:
         raise UnexpectedShape("payment_intent.metadata.checkout_id", "a text")
     match payment.status:
         case "succeeded":
-            return CreditDirect(
-                checkout_id=owner.checkout_id,
-                account_id=owner.account_id,
-                payment_intent_id=payment.payment_intent_id,
-                amount_nano=payment.amount_received_cents * NANO_PER_CENT,
-                currency=payment.currency,
-            )
+            return credit_direct(payment, owner.checkout_id, owner.account_id)
         case "requires_payment_method" | "requires_action" | "canceled":
             reason = payment.failure_code or payment.status
             return DirectFailed(owner.checkout_id, owner.account_id, payment.payment_intent_id, reason)
@@ -409,6 +473,8 @@ def _from_topup(
                 amount_nano=subtotal_cents * NANO_PER_CENT,
                 tax_nano=(total_cents - subtotal_cents) * NANO_PER_CENT,
                 currency=session.currency,
+                # Where the price has the tax inside, the total is that of the prices alone.
+                tax_included_nano=max(session.tax_cents - (total_cents - subtotal_cents), 0) * NANO_PER_CENT,
             ),
         )
     # A failed delayed payment leaves the session complete and unpaid, as while it is still pending.
@@ -430,4 +496,4 @@ def _from_subscription_checkout(session: SessionSnapshot, fetched: tuple[Snapsho
     if not isinstance(invoice, InvoiceSnapshot):
         raise MissingObject("the invoice of the session was not fetched")
     # An open invoice is not a failure here: a delayed payment may still be under way.
-    return (upsert, *_granted(invoice, session.subscription_id))
+    return (upsert, *_granted(invoice, subscription))

@@ -91,6 +91,10 @@ class Fields:
     def opt_child(self, name: str) -> "Fields | None":
         return None if self._get(name) is None else self.child(name)
 
+    def expanded(self, name: str) -> "Fields | None":
+        """Another object, where Stripe wrote the whole of it; None where it wrote the id."""
+        return self.child(name) if isinstance(self._get(name), Mapping) else None
+
     def whole_list(self, name: str) -> list["Fields"]:
         """The entries of a Stripe list object. A list that was cut off is an error: its rest would be
         guessed."""
@@ -135,8 +139,32 @@ class Ownership:
 
 
 @dataclass(frozen=True, slots=True)
+class PriceSnapshot:
+    """A price as Stripe has it. `plan_slug` is our mark on it; `unit_cents` is None for a price in other steps."""
+
+    price_id: str
+    plan_slug: str | None
+    currency: str
+    unit_cents: int | None
+    interval: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FollowingPhase:
+    """What a schedule makes of a subscription next. `price` is None where only its id was told."""
+
+    starts_at_us: int
+    price: PriceSnapshot | None
+    checkout_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class SubscriptionSnapshot:
-    """A subscription as Stripe has it now. `period_*_us` are those of its one item."""
+    """A subscription as Stripe has it now. `period_*_us` and the price are those of its one item.
+
+    `schedule_id` is that of a schedule that manages it, `following` the phase to come, where the schedule was fetched
+    along. `credited_cents` is what a change of ours did not make gave back for the rest of the period.
+    """
 
     subscription_id: str
     customer_id: str
@@ -151,6 +179,16 @@ class SubscriptionSnapshot:
     period_end_us: int
     latest_invoice_id: str | None
     item_id: str
+    price: PriceSnapshot | None = None
+    quantity: int = 1
+    schedule_id: str | None = None
+    following: FollowingPhase | None = None
+    credited_cents: int = 0
+
+    @property
+    def is_changed_elsewhere(self) -> bool:
+        """Whether its price is not that of the plan that we noted on it last."""
+        return self.price is not None and self.price.plan_slug != self.owner.plan_slug
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +197,8 @@ class InvoiceSnapshot:
 
     `subscription_id` is None for an invoice that no subscription made. The period is that of its one kind
     of ordinary (not prorated) line, None when it has prorations only; `list_cents` is what those lines come
-    to. Amounts are in the currency's smallest unit. `payment_intent_id` is of the payment that paid it, None
+    to, `proration_cents` what the others do; `prorated_price_id` is the price that those charge for. Amounts are in
+    the currency's smallest unit. `payment_intent_id` is of the payment that paid it, None
     when nothing had to be paid.
     """
 
@@ -176,6 +215,8 @@ class InvoiceSnapshot:
     list_cents: int
     tax_cents: int
     payment_intent_id: str | None
+    proration_cents: int = 0
+    prorated_price_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,11 +238,24 @@ class SessionSnapshot:
     currency: str | None
     url: str | None
     expires_at_us: int
+    tax_cents: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TaxNote:
+    """The tax in a payment, in cents: what was added to the credit's price, and what was part of it."""
+
+    added_cents: int = 0
+    included_cents: int = 0
+
+
+NO_TAX = TaxNote()
 
 
 @dataclass(frozen=True, slots=True)
 class PaymentSnapshot:
-    """A payment intent as Stripe has it now. `failure_code` is why the last attempt failed, if it did."""
+    """A payment intent as Stripe has it now. `failure_code` is why the last attempt failed, if it did; `tax` what we
+    noted of the tax in it."""
 
     payment_intent_id: str
     livemode: bool
@@ -210,6 +264,15 @@ class PaymentSnapshot:
     currency: str
     owner: Ownership
     failure_code: str | None
+    tax: TaxNote = NO_TAX
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleSnapshot:
+    """A subscription schedule as Stripe has it now; it only leads to its subscription, which is told with it."""
+
+    schedule_id: str
+    subscription_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +310,7 @@ class DisputeSnapshot:
 
 Snapshot = (
     SubscriptionSnapshot
+    | ScheduleSnapshot
     | InvoiceSnapshot
     | SessionSnapshot
     | PaymentSnapshot
@@ -254,7 +318,7 @@ Snapshot = (
     | RefundSnapshot
     | DisputeSnapshot
 )
-SnapshotKind = Literal["subscription", "invoice", "session", "payment", "origin", "refund", "dispute"]
+SnapshotKind = Literal["subscription", "schedule", "invoice", "session", "payment", "origin", "refund", "dispute"]
 
 
 def _owner(metadata: Mapping[str, str]) -> Ownership:
@@ -264,11 +328,13 @@ def _owner(metadata: Mapping[str, str]) -> Ownership:
 
 
 def parse_subscription(value: object) -> SubscriptionSnapshot:
-    """Read a subscription object. Raises `UnexpectedShape`."""
+    """Read a subscription object; its schedule may be expanded. Raises `UnexpectedShape`."""
     fields = Fields(value, "subscription")
     items = fields.whole_list("items")
     if len(items) != 1:
         raise UnexpectedShape("subscription.items.data", "exactly one item")
+    period_start_us = items[0].time_us("current_period_start")
+    period_end_us = items[0].time_us("current_period_end")
     return SubscriptionSnapshot(
         subscription_id=fields.text("id"),
         customer_id=fields.ref("customer"),
@@ -279,18 +345,61 @@ def parse_subscription(value: object) -> SubscriptionSnapshot:
         cancel_at_us=fields.opt_time_us("cancel_at"),
         ended_at_us=fields.opt_time_us("ended_at"),
         created_at_us=fields.time_us("created"),
-        period_start_us=items[0].time_us("current_period_start"),
-        period_end_us=items[0].time_us("current_period_end"),
+        period_start_us=period_start_us,
+        period_end_us=period_end_us,
         latest_invoice_id=fields.opt_ref("latest_invoice"),
         item_id=items[0].text("id"),
+        price=parse_price(items[0].child("price")),
+        quantity=items[0].number("quantity"),
+        schedule_id=fields.opt_ref("schedule"),
+        following=_following_phase(fields, period_end_us),
     )
+
+
+def parse_schedule(value: object) -> ScheduleSnapshot:
+    """Read a subscription schedule object. Raises `UnexpectedShape`."""
+    fields = Fields(value, "subscription_schedule")
+    subscription_id = fields.opt_ref("subscription") or fields.opt_text("released_subscription")
+    return ScheduleSnapshot(fields.text("id"), subscription_id)
+
+
+def parse_price(price: Fields) -> PriceSnapshot:
+    """Read a price object. Raises `UnexpectedShape`."""
+    recurring = price.opt_child("recurring")
+    return PriceSnapshot(
+        price_id=price.text("id"),
+        plan_slug=price.texts("metadata").get("plan_slug"),
+        currency=price.text("currency"),
+        unit_cents=price.opt_number("unit_amount"),
+        interval=None if recurring is None else recurring.text("interval"),
+    )
+
+
+def _following_phase(subscription: Fields, period_end_us: int) -> FollowingPhase | None:
+    """The first phase that begins with the end of the present period, or later; None where there is none, or the
+    schedule was not fetched along."""
+    schedule = None if subscription.opt_ref("schedule") is None else subscription.expanded("schedule")
+    if schedule is None or schedule.text("status") not in ("not_started", "active"):
+        return None
+    for phase in schedule.plain_list("phases"):
+        if phase.time_us("start_date") >= period_end_us:
+            items = phase.plain_list("items")
+            if len(items) != 1:
+                raise UnexpectedShape("subscription.schedule.phases[].items", "exactly one item")
+            price = items[0].expanded("price")
+            return FollowingPhase(
+                starts_at_us=phase.time_us("start_date"),
+                price=None if price is None else parse_price(price),
+                checkout_id=phase.texts("metadata").get("checkout_id"),
+            )
+    return None
 
 
 def parse_invoice(value: object) -> InvoiceSnapshot:
     """Read an invoice object. Raises `UnexpectedShape`."""
     fields = Fields(value, "invoice")
     subscription_id = _invoice_subscription(fields)
-    ordinary = [] if subscription_id is None else _ordinary_lines(fields)
+    ordinary, prorated = _subscription_lines(fields) if subscription_id is not None else ([], [])
     period = _one_period(ordinary)
     return InvoiceSnapshot(
         invoice_id=fields.text("id"),
@@ -306,6 +415,8 @@ def parse_invoice(value: object) -> InvoiceSnapshot:
         list_cents=sum(line.number("amount") for line in ordinary),
         tax_cents=_tax_cents(fields),
         payment_intent_id=_paid_by(fields),
+        proration_cents=sum(line.number("amount") for line in prorated),
+        prorated_price_id=_prorated_price(prorated),
     )
 
 
@@ -316,16 +427,37 @@ def _invoice_subscription(invoice: Fields) -> str | None:
     return parent.child("subscription_details").ref("subscription")
 
 
-def _ordinary_lines(invoice: Fields) -> list[Fields]:
-    """The ordinary subscription lines; prorations cover the past and grant nothing."""
-    lines = []
+def _subscription_lines(invoice: Fields) -> tuple[list[Fields], list[Fields]]:
+    """The ordinary subscription lines, and the prorations, which cover the past and grant nothing."""
+    ordinary: list[Fields] = []
+    prorated: list[Fields] = []
     for line in invoice.whole_list("lines"):
         parent = line.opt_child("parent")
-        if parent is None or parent.text("type") != "subscription_item_details":
+        if parent is None:
             continue
-        if not parent.child("subscription_item_details").flag("proration"):
-            lines.append(line)
-    return lines
+        match parent.text("type"):
+            case "subscription_item_details":
+                is_prorated = parent.child("subscription_item_details").flag("proration")
+            case "invoice_item_details":
+                # How a proration is written that waited for an invoice.
+                is_prorated = parent.child("invoice_item_details").flag("proration")
+                if not is_prorated:
+                    continue
+            case _:
+                continue
+        (prorated if is_prorated else ordinary).append(line)
+    return ordinary, prorated
+
+
+def _prorated_price(lines: Sequence[Fields]) -> str | None:
+    """The price that prorations charge for; None where they give back only, or charge for several."""
+    prices = set()
+    for line in lines:
+        if line.number("amount") > 0:
+            pricing = line.opt_child("pricing")
+            details = None if pricing is None else pricing.opt_child("price_details")
+            prices.add(None if details is None else details.ref("price"))
+    return next(iter(prices)) if len(prices) == 1 else None
 
 
 def _one_period(lines: Sequence[Fields]) -> tuple[int, int] | None:
@@ -371,22 +503,37 @@ def parse_session(value: object) -> SessionSnapshot:
         currency=fields.opt_text("currency"),
         url=fields.opt_text("url"),
         expires_at_us=fields.time_us("expires_at"),
+        tax_cents=_session_tax_cents(fields),
     )
+
+
+def _session_tax_cents(session: Fields) -> int:
+    totals = session.opt_child("total_details")
+    return 0 if totals is None else totals.number("amount_tax")
 
 
 def parse_payment(value: object) -> PaymentSnapshot:
     """Read a payment intent object. Raises `UnexpectedShape`."""
     fields = Fields(value, "payment_intent")
     failure = fields.opt_child("last_payment_error")
+    metadata = fields.texts("metadata")
     return PaymentSnapshot(
         payment_intent_id=fields.text("id"),
         livemode=fields.flag("livemode"),
         status=fields.text("status"),
         amount_received_cents=fields.number("amount_received"),
         currency=fields.text("currency"),
-        owner=_owner(fields.texts("metadata")),
+        owner=_owner(metadata),
+        tax=TaxNote(_noted_cents(metadata, "tax_added"), _noted_cents(metadata, "tax_included")),
         failure_code=None if failure is None or not failure.has("code") else failure.opt_text("code"),
     )
+
+
+def _noted_cents(metadata: Mapping[str, str], name: str) -> int:
+    noted = metadata.get(name, "0")
+    if not noted.isascii() or not noted.isdigit():
+        raise UnexpectedShape(f"payment_intent.metadata.{name}", "cents")
+    return int(noted)
 
 
 def parse_refund(value: object) -> RefundSnapshot:

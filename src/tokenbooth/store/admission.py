@@ -1,6 +1,7 @@
 """What the gateway reads to admit requests: a key with everything that decides about it, at one change number."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import Connection, Row, Select, select
 
@@ -8,7 +9,10 @@ from tokenbooth.domain.ledger import credit_of, key_spend, window_spend
 from tokenbooth.domain.subscriptions import SubscriptionStatus, SubscriptionTerms
 from tokenbooth.store.changes import last_seq
 from tokenbooth.store.ledger import balance_nano
+from tokenbooth.store.plan_rows import state_of
 from tokenbooth.store.tables import accounts, api_keys, subscriptions
+
+NEVER_US: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +39,13 @@ class AccountRow:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionRow:
-    """A subscription as admission needs it."""
+    """A subscription as admission needs it; from `plan_changes_at_us` on `next_plan_slug` counts."""
 
     subscription_id: str
     plan_slug: str
     terms: SubscriptionTerms
+    next_plan_slug: str | None = None
+    plan_changes_at_us: int = NEVER_US
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +94,15 @@ def load_account(conn: Connection, account_id: str) -> AccountRow | None:
 
 def load_subscription(conn: Connection, subscription_id: str) -> SubscriptionRow | None:
     """The subscription with what decides about access."""
-    columns = subscriptions.c
-    row = conn.execute(
-        select(
-            columns.plan_slug,
-            columns.status,
-            columns.paid_until_us,
-            columns.cancel_at_us,
-            columns.ended_at_us,
-        ).where(columns.id == subscription_id)
-    ).one_or_none()
+    row = conn.execute(select(subscriptions).where(subscriptions.c.id == subscription_id)).one_or_none()
     if row is None:
         return None
     terms = SubscriptionTerms(SubscriptionStatus(row.status), row.paid_until_us, row.cancel_at_us, row.ended_at_us)
-    return SubscriptionRow(subscription_id, row.plan_slug, terms)
+    plans = state_of(row)
+    pending = plans.pending
+    if pending is None or pending.plan.is_upgrade_of(plans.present):
+        return SubscriptionRow(subscription_id, plans.present.slug, terms)
+    return SubscriptionRow(subscription_id, plans.present.slug, terms, pending.plan.slug, pending.at_us)
 
 
 def load_window_spent_nano(conn: Connection, subscription_id: str, window_start_us: int) -> int:

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Connection,
     String,
     and_,
+    case,
     func,
     literal,
     or_,
@@ -25,18 +26,22 @@ from tokenbooth.domain.ledger import (
     USDC_CLEARING,
     AccountKind,
     TransferKind,
+    key_spend,
 )
 from tokenbooth.domain.stripe_commands import ReversalKind
 from tokenbooth.store import audit_usage
 from tokenbooth.store.audit_usage import Query
 from tokenbooth.store.retention import pruned_until_us
 from tokenbooth.store.tables import (
+    api_keys,
     balance_transactions,
     deposits,
+    gateway_processes,
     ledger_accounts,
     ledger_entries,
     ledger_transfers,
     reversals,
+    spend_limits,
     subscription_periods,
     usage_events,
 )
@@ -100,6 +105,8 @@ def audit(conn: Connection) -> AuditReport:
         "reversal": _reversals(),
         "processor_fee": _processor_fees(),
         "usdc_deposits": _deposits(),
+        "spend_limit": _spend_limits(),
+        "open_processes": _open_processes(),
     }
     differences = [
         # PostgreSQL sums integers into decimals.
@@ -239,3 +246,37 @@ def _deposits() -> Query:
         .scalar_subquery()
     )
     return select(literal(USDC_CLEARING.id), came_in, deposited).where(came_in != deposited)
+
+
+def _spend_limits() -> Query:
+    """No window and no key spent more than the highest limit that was ever in force for it.
+
+    A key's cap of today counts as well. Windows from before limits were noted have none to be held to.
+    """
+    cap_nano = func.coalesce(api_keys.c.max_budget_nano, 0)
+    noted_nano = func.coalesce(spend_limits.c.highest_nano, 0)
+    limit_nano = case((cap_nano > noted_nano, cap_nano), else_=noted_nano)
+    spent_nano = ledger_accounts.c.balance_nano
+    return (
+        select(ledger_accounts.c.id, spent_nano, limit_nano)
+        .outerjoin(spend_limits, spend_limits.c.account_id == ledger_accounts.c.id)
+        .outerjoin(api_keys, literal(key_spend("").id, String) + api_keys.c.id == ledger_accounts.c.id)
+        .where(
+            ledger_accounts.c.kind.in_([AccountKind.WINDOW_SPEND, AccountKind.KEY_SPEND]),
+            or_(spend_limits.c.highest_nano.is_not(None), api_keys.c.max_budget_nano.is_not(None)),
+            spent_nano > limit_nano,
+        )
+        .order_by(ledger_accounts.c.id)
+    )
+
+
+def _open_processes() -> Query:
+    """At most one process at a time spends from memory."""
+    columns = gateway_processes.c
+    open_rows = func.count()
+    return (
+        select(columns.mode, open_rows, literal(1))
+        .where(columns.state != "closed", columns.mode == "whole")
+        .group_by(columns.mode)
+        .having(open_rows > 1)
+    )

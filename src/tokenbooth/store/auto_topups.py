@@ -95,11 +95,7 @@ def put(conn: Connection, account_id: str, rule: Rule, *, now_us: int) -> RuleVi
 
 def switch_off(conn: Connection, account_id: str, failure: str, *, now_us: int) -> None:
     """Switch a rule off and say why; its account reads it with the rule."""
-    conn.execute(
-        update(auto_topups)
-        .where(auto_topups.c.account_id == account_id)
-        .values(enabled=False, failure=failure, failed_at_us=now_us)
-    )
+    checkouts.switch_off_auto_top_up(conn, account_id, failure, now_us=now_us)
 
 
 def untold(conn: Connection) -> list[Untold]:

@@ -11,6 +11,7 @@ from typing import Final, assert_never
 from sqlalchemy import Connection, Row, Select, or_, select
 
 from tokenbooth.domain.ledger import LedgerAccount, TransferKind, credit_of, debt_of, window_spend
+from tokenbooth.domain.plan_changes import PendingPlan, PlanState, settled
 from tokenbooth.domain.plans import Plan
 from tokenbooth.domain.stripe_commands import (
     BookProration,
@@ -30,6 +31,7 @@ from tokenbooth.domain.subscriptions import SubscriptionStatus, access_ends_us, 
 from tokenbooth.domain.windows import DAY_US, Window, window_at
 from tokenbooth.store import checkouts, ledger, reversals, subscriptions
 from tokenbooth.store import tables as t
+from tokenbooth.store.plan_rows import state_of
 
 SHOW_ENDED_US: Final = 30 * DAY_US
 """How long an ended subscription stays in the list."""
@@ -57,7 +59,8 @@ class BudgetView:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionView:
-    """A subscription as its account sees it. `budget` is None when its plan is gone from the catalog."""
+    """A subscription as its account sees it. `budget` is None when its plan is gone from the catalog; `pending` is the
+    plan that it changes to, None while it stays or is to end."""
 
     id: str
     plan_slug: str
@@ -66,6 +69,7 @@ class SubscriptionView:
     cancel_at_period_end: bool
     keys: tuple[KeyView, ...]
     budget: BudgetView | None
+    pending: PendingPlan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,7 @@ def apply(
     command: StripeCommand,
     *,
     seen: Mapping[str, int | None] = _NOTHING_SEEN,
+    plans: Mapping[str, Plan] | None = None,
     now_us: int,
 ) -> str | None:
     """Carry out one command; a repetition changes nothing.
@@ -98,6 +103,7 @@ def apply(
         command: what Stripe's objects say.
         seen: versions of subscriptions, refunds and disputes, noted before they were fetched
             (`subscriptions.version`, `reversals.version`).
+        plans: the catalog's, which changes of plan have to stay within; None for any.
         now_us: UTC microseconds.
 
     Returns:
@@ -108,7 +114,7 @@ def apply(
     """
     match command:
         case UpsertSubscription():
-            return subscriptions.upsert(conn, command, seen=seen, now_us=now_us)
+            return subscriptions.upsert(conn, command, seen=seen, plans=plans, now_us=now_us)
         case GrantPeriod():
             return subscriptions.grant_period(conn, command, now_us=now_us)
         case BookProration():
@@ -196,16 +202,18 @@ def _views(
 ) -> tuple[SubscriptionView, ...]:
     """The views of `rows` in their order, but active ones first."""
     keys = _keys(conn, [row.id for row in rows])
-    budgets = _budgets(conn, rows, plans, now_us)
+    states = {row.id: settled(state_of(row), now_us) for row in rows}
+    budgets = _budgets(conn, states, plans, now_us)
     views = [
         SubscriptionView(
             id=row.id,
-            plan_slug=row.plan_slug,
+            plan_slug=states[row.id].present.slug,
             status=shown_status(subscriptions.terms_of(row), now_us),
             current_period_end_us=row.paid_until_us,
             cancel_at_period_end=row.cancel_at_us is not None,
             keys=tuple(keys.get(row.id, ())),
             budget=budgets.get(row.id),
+            pending=_still_pending(states[row.id].pending, row.cancel_at_us),
         )
         for row in rows
     ]
@@ -224,13 +232,20 @@ def _keys(conn: Connection, subscription_ids: Sequence[str]) -> dict[str, list[K
     return keys
 
 
-def _budgets(conn: Connection, rows: Sequence[_Row], plans: Mapping[str, Plan], now_us: int) -> dict[str, BudgetView]:
+def _still_pending(pending: PendingPlan | None, cancel_at_us: int | None) -> PendingPlan | None:
+    """A change that comes about; none does after the end."""
+    return None if pending is None or (cancel_at_us is not None and cancel_at_us <= pending.at_us) else pending
+
+
+def _budgets(
+    conn: Connection, states: Mapping[str, PlanState], plans: Mapping[str, Plan], now_us: int
+) -> dict[str, BudgetView]:
     windows: dict[str, tuple[Plan, Window, LedgerAccount]] = {}
-    for row in rows:
-        plan = plans.get(row.plan_slug)
+    for subscription_id, state in states.items():
+        plan = plans.get(state.present.slug)
         if plan is not None:
             window = window_at(now_us, plan.window_us)
-            windows[row.id] = (plan, window, window_spend(row.id, window.start_us))
+            windows[subscription_id] = (plan, window, window_spend(subscription_id, window.start_us))
     spent_nano = ledger.balances_nano(conn, [account for _, _, account in windows.values()])
     return {
         subscription_id: BudgetView(plan.budget_nano, spent_nano[account], window.end_us)

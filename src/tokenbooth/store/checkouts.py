@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
 
 from tokenbooth.domain.ledger import STRIPE_CLEARING, TransferKind
 from tokenbooth.domain.money import format_usd
+from tokenbooth.domain.plan_changes import MAX_CHANGES_A_DAY
 from tokenbooth.domain.stripe_commands import (
     CheckoutExpired,
     CheckoutFailed,
@@ -22,7 +23,7 @@ from tokenbooth.domain.stripe_commands import (
 )
 from tokenbooth.domain.windows import DAY_US
 from tokenbooth.errors import Conflict, RateLimited, Unprocessable
-from tokenbooth.store import ledger, payments
+from tokenbooth.store import audit_log, ledger, payments
 from tokenbooth.store.payments import Payment, PaymentKind
 from tokenbooth.store.tables import accounts, auto_topups, checkouts
 
@@ -31,6 +32,7 @@ CURRENCY: Final = "usd"
 # Stripe closes an unpaid checkout after 24 hours.
 _SESSION_LIFE_US: Final = DAY_US
 _MAX_FAILURE: Final = 100
+_CHANGE_TAKES_US: Final = 600 * 1_000_000
 
 
 class CheckoutKind(StrEnum):
@@ -122,7 +124,7 @@ def create_checkout(
 
     Raises:
         Conflict: `too_many_pending_checkouts`.
-        Unprocessable, RateLimited: as `check_caps`.
+        Unprocessable, RateLimited: as `check_caps`; `too_many_plan_changes`.
     """
     noted = find(conn, checkout_id)
     if noted is not None:
@@ -140,6 +142,8 @@ def create_checkout(
         )
     if caps is not None:
         check_caps(conn, account_id, offer, caps, now_us=now_us)
+    if offer.kind is CheckoutKind.PLAN_CHANGE:
+        _check_changes(conn, offer, now_us)
     conn.execute(insert(checkouts).values(**row_of(checkout_id, account_id, offer, now_us)))
     return offer
 
@@ -191,6 +195,30 @@ def check_caps(conn: Connection, account_id: str, offer: Offer, caps: TopUpCaps,
             f"A new account may top up {format_usd(caps.young_daily_nano)} USD in 24 hours, unpaid pages included. "
             "Try a smaller amount, or again tomorrow.",
             param="amount",
+        )
+
+
+def _check_changes(conn: Connection, offer: Offer, now_us: int) -> None:
+    """Refuse what is no change of mind any more. A change of which nothing was heard for long did not come about."""
+    came_about = checkouts.c.status.in_([CheckoutStatus.PAID, CheckoutStatus.REVIEW])
+    under_way = and_(
+        checkouts.c.status == CheckoutStatus.PENDING, checkouts.c.created_at_us > now_us - _CHANGE_TAKES_US
+    )
+    changed = conn.execute(
+        select(func.count())
+        .select_from(checkouts)
+        .where(
+            checkouts.c.subscription_id == offer.subscription_id,
+            checkouts.c.kind == CheckoutKind.PLAN_CHANGE,
+            checkouts.c.created_at_us > now_us - DAY_US,
+            or_(came_about, under_way),
+        )
+    ).scalar_one()
+    if changed >= MAX_CHANGES_A_DAY:
+        raise Unprocessable(
+            "too_many_plan_changes",
+            f"The plan of a subscription can be changed {MAX_CHANGES_A_DAY} times in 24 hours. Try again tomorrow.",
+            param="planSlug",
         )
 
 
@@ -263,8 +291,7 @@ def credit_topup(conn: Connection, command: CreditTopup, *, now_us: int) -> str 
         conn,
         checkout,
         f"stripe:session:{command.stripe_session_id}",
-        command.payment_intent_id,
-        command.tax_nano,
+        command,
         now_us,
     )
     return None
@@ -279,7 +306,7 @@ def credit_direct(conn: Connection, command: CreditDirect, *, now_us: int) -> st
     if command.currency != CURRENCY or command.amount_nano != checkout.amount_nano:
         raise_status(conn, checkout.id, CheckoutStatus.REVIEW, now_us=now_us)
         return "The amount or the currency that was charged differs from what the top-up asked for."
-    _credit(conn, checkout, f"stripe:payment:{command.payment_intent_id}", command.payment_intent_id, 0, now_us)
+    _credit(conn, checkout, f"stripe:payment:{command.payment_intent_id}", command, now_us)
     return None
 
 
@@ -295,18 +322,32 @@ def fail_direct(conn: Connection, command: DirectFailed, *, now_us: int) -> str 
         .values(status=CheckoutStatus.FAILED, failure=command.reason[:_MAX_FAILURE], updated_at_us=now_us)
     ).rowcount
     if failed and checkout.kind == CheckoutKind.AUTO_TOP_UP:
-        conn.execute(
-            update(auto_topups)
-            .where(auto_topups.c.account_id == checkout.account_id)
-            .values(enabled=False, failure=command.reason[:_MAX_FAILURE], failed_at_us=now_us)
-        )
+        switch_off_auto_top_up(conn, checkout.account_id, command.reason, now_us=now_us)
     return None
 
 
+def switch_off_auto_top_up(conn: Connection, account_id: str, reason: str, *, now_us: int) -> None:
+    """Switch an account's rule off and say why; its owner reads it with the rule, and is told by the job."""
+    failure = reason[:_MAX_FAILURE]
+    conn.execute(
+        update(auto_topups)
+        .where(auto_topups.c.account_id == account_id)
+        .values(enabled=False, failure=failure, failed_at_us=now_us)
+    )
+    audit_log.record(
+        conn, actor="stripe", action="auto_top_up.switched_off", account_id=account_id, detail=failure, now_us=now_us
+    )
+
+
 def _credit(
-    conn: Connection, checkout: Row[tuple[object, ...]], reference: str, intent_id: str, tax_nano: int, now_us: int
+    conn: Connection,
+    checkout: Row[tuple[object, ...]],
+    reference: str,
+    command: CreditTopup | CreditDirect,
+    now_us: int,
 ) -> None:
-    """Book a paid top-up: the credit, the tax on top of it, and the payment that both came from."""
+    """Book a paid top-up: the credit, the tax on top of it or inside it, and the payment that all came from."""
+    intent_id = command.payment_intent_id
     fresh = ledger.add_credit(
         conn,
         account_id=checkout.account_id,
@@ -318,7 +359,8 @@ def _credit(
         now_us=now_us,
     )
     if fresh:
-        ledger.add_tax(conn, reference=reference, tax_nano=tax_nano, now_us=now_us)
+        ledger.add_tax(conn, reference=reference, tax_nano=command.tax_nano, now_us=now_us)
+        ledger.set_tax_aside(conn, reference=reference, tax_nano=command.tax_included_nano, now_us=now_us)
         payments.note(
             conn,
             Payment(
@@ -326,8 +368,9 @@ def _credit(
                 account_id=checkout.account_id,
                 kind=PaymentKind.TOP_UP,
                 reference=reference,
-                paid_nano=checkout.amount_nano + tax_nano,
+                paid_nano=checkout.amount_nano + command.tax_nano,
                 credited_nano=checkout.amount_nano,
+                tax_included_nano=command.tax_included_nano,
                 checkout_id=checkout.id,
                 subscription_id=None,
                 stripe_invoice_id=None,

@@ -9,7 +9,6 @@ serializable transaction of a small pool, repeated when the database says that i
 import asyncio
 import queue
 import random
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +21,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from tokenbooth.background import BackgroundThread, Running
 from tokenbooth.errors import StoreUnavailable
 from tokenbooth.texts import UnstorableText
 
@@ -65,6 +65,11 @@ class Store:
         self._closed = False
         self._readers = ThreadPoolExecutor(_READ_THREADS, thread_name_prefix="store-read")
         self._writer: _Writer = _SqliteWriter(engine) if self.is_sqlite else _PostgresWriter(engine)
+
+    @property
+    def background(self) -> tuple[Running, ...]:
+        """The threads that it cannot do without."""
+        return self._writer.background
 
     async def read(self, fn: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `fn` on one consistent snapshot.
@@ -151,7 +156,14 @@ def make_engine(url: str) -> Engine:
         hide_parameters=True,
         pool_size=_READ_THREADS + _PostgresWriter.THREADS,
         pool_pre_ping=True,
-        connect_args={"connect_timeout": 5},
+        # A machine that is gone is noticed in half a minute; otherwise a connection to it may be waited for for hours.
+        connect_args={
+            "connect_timeout": 5,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 25_000,
+        },
     )
 
 
@@ -186,6 +198,9 @@ def _sqlite_engine(url: URL) -> Engine:
 
 
 class _Writer(Protocol):
+    @property
+    def background(self) -> tuple[Running, ...]: ...
+
     def submit(self, work: Callable[[Connection], R]) -> "Future[R]": ...
 
     def close(self) -> None: ...
@@ -243,8 +258,13 @@ class _SqliteWriter:
         self._engine = engine.execution_options(tokenbooth_writer=True)
         self._conn: Connection | None = None
         self._queue: queue.SimpleQueue[_Operation | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="store-write", daemon=True)
+        self._ends = False
+        self._thread = BackgroundThread("store-write", self._run)
         self._thread.start()
+
+    @property
+    def background(self) -> tuple[Running, ...]:
+        return (self._thread.running,)
 
     def submit(self, work: Callable[[Connection], R]) -> "Future[R]":
         future: Future[R] = Future()
@@ -256,48 +276,48 @@ class _SqliteWriter:
         self._thread.join()
 
     def _run(self) -> None:
-        while True:
-            group, last = self._next_group()
-            if group:
-                self._commit_group(group)
-            if last:
-                self._disconnect()
-                return
+        while not self._ends:
+            self._commit_group(self._next_group())
+        self._disconnect()
 
-    def _next_group(self) -> tuple[list[_Operation], bool]:
+    def _next_group(self) -> list[_Operation]:
         """Wait for an operation, then take all that have queued up behind it."""
         group: list[_Operation] = []
         operation = self._queue.get()
         while operation is not None:
             group.append(operation)
             if len(group) == _GROUP_MAX:
-                return group, False
+                return group
             try:
                 operation = self._queue.get_nowait()
             except queue.Empty:
-                return group, False
-        return group, True
+                return group
+        self._ends = True
+        return group
 
     def _commit_group(self, group: list[_Operation]) -> None:
+        if not group:
+            return
         try:
             conn = self._conn = self._conn or self._engine.connect()
             with conn.begin():
                 for operation in group:
                     operation.run(conn)
         except BaseException as failure:
-            self._disconnect()
             unavailable = StoreUnavailable()
             unavailable.__cause__ = failure
+            # Told first: a connection that is lost may not even let itself be closed.
             for operation in group:
                 operation.fail(unavailable)
+            self._disconnect()
             return
         for operation in group:
             operation.tell()
 
     def _disconnect(self) -> None:
-        if self._conn is not None:
-            self._conn.close()
-            self._conn = None
+        conn, self._conn = self._conn, None
+        if conn is not None:
+            conn.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +339,11 @@ class _PostgresWriter:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._threads = ThreadPoolExecutor(self.THREADS, thread_name_prefix="store-write")
+
+    @property
+    def background(self) -> tuple[Running, ...]:
+        # A pool's threads tell every failure to whoever asked, and go on.
+        return ()
 
     def submit(self, work: Callable[[Connection], R]) -> "Future[R]":
         return self._threads.submit(self._run, work)

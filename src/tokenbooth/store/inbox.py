@@ -12,6 +12,7 @@ from typing import Final
 
 from sqlalchemy import Connection, Row, delete, or_, select, update
 
+from tokenbooth.domain.plans import Plan
 from tokenbooth.domain.stripe_commands import Ignore, StripeCommand
 from tokenbooth.errors import Conflict, NotFound
 from tokenbooth.ids import IdPrefix, new_id
@@ -188,6 +189,7 @@ def carry_out(
     commands: Sequence[StripeCommand],
     *,
     seen: Mapping[str, int | None],
+    plans: Mapping[str, Plan] | None = None,
     now_us: int,
 ) -> Outcome:
     """Apply an event's commands and mark its row, in one transaction; a row that is settled already is left
@@ -196,7 +198,7 @@ def carry_out(
     Args:
         row_id: a claimed row.
         commands: what the event's objects say.
-        seen: as in `billing.apply`.
+        seen, plans: as in `billing.apply`.
         now_us: UTC microseconds.
 
     Raises:
@@ -205,7 +207,7 @@ def carry_out(
     before = _standing(conn, row_id)
     if before.status is not InboxStatus.DUE:
         return before
-    reason = apply_all(conn, commands, seen=seen, now_us=now_us)
+    reason = apply_all(conn, commands, seen=seen, plans=plans, now_us=now_us)
     if reason is not None:
         return _mark(conn, row_id, Outcome(InboxStatus.PARKED, reason), now_us)
     ignored = [command.reason for command in commands if isinstance(command, Ignore)]
@@ -213,14 +215,19 @@ def carry_out(
 
 
 def apply_all(
-    conn: Connection, commands: Sequence[StripeCommand], *, seen: Mapping[str, int | None], now_us: int
+    conn: Connection,
+    commands: Sequence[StripeCommand],
+    *,
+    seen: Mapping[str, int | None],
+    plans: Mapping[str, Plan] | None = None,
+    now_us: int,
 ) -> str | None:
     """Apply commands in their order up to the first that needs a person; returns why it does, or None.
 
     What follows builds on it (a period on its subscription), so the rest waits, too.
     """
     for command in commands:
-        reason = billing.apply(conn, command, seen=seen, now_us=now_us)
+        reason = billing.apply(conn, command, seen=seen, plans=plans, now_us=now_us)
         if reason is not None:
             return reason
     return None

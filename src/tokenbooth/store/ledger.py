@@ -10,6 +10,7 @@ from tokenbooth.domain.ledger import (
     PROMOTION,
     STRIPE_CLEARING,
     TAX_DUE,
+    USAGE_REVENUE,
     AccountKind,
     Entry,
     LedgerAccount,
@@ -177,6 +178,21 @@ def add_tax(conn: Connection, *, reference: str, tax_nano: int, now_us: int) -> 
         reference=f"{reference}:tax",
         entries=(Entry(STRIPE_CLEARING, -tax_nano), Entry(TAX_DUE, tax_nano)),
         note="Tax",
+    )
+    post(conn, transfer, now_us=now_us)
+
+
+def set_tax_aside(conn: Connection, *, reference: str, tax_nano: int, now_us: int) -> None:
+    """Book the tax that was inside the payment with this business reference: the customer has credit for the whole of
+    it, so the tax is the operator's cost of that credit; nothing when there is none."""
+    if tax_nano == 0:
+        return
+    transfer = Transfer(
+        id=new_id(IdPrefix.TRANSFER, now_us),
+        kind=TransferKind.TAX,
+        reference=f"{reference}:tax-included",
+        entries=(Entry(USAGE_REVENUE, -tax_nano), Entry(TAX_DUE, tax_nano)),
+        note="Tax inside the price",
     )
     post(conn, transfer, now_us=now_us)
 

@@ -141,18 +141,22 @@ def change_credit(
 
 
 def plans_in_use(conn: Connection, *, now_us: int) -> dict[str, int]:
-    """How many subscriptions that were paid and have not ended each plan has."""
+    """How many subscriptions that were paid and have not ended each plan has, or is to have."""
     columns = subscriptions.c
-    rows = conn.execute(
-        select(columns.plan_slug, func.count().label("subscribers"))
-        .where(
-            columns.paid_until_us.is_not(None),
-            or_(columns.ended_at_us.is_(None), columns.ended_at_us > now_us),
+    in_use: dict[str, int] = {}
+    for slug in (columns.plan_slug, columns.pending_plan_slug):
+        rows = conn.execute(
+            select(slug.label("slug"), func.count().label("subscribers"))
+            .where(
+                slug.is_not(None),
+                columns.paid_until_us.is_not(None),
+                or_(columns.ended_at_us.is_(None), columns.ended_at_us > now_us),
+            )
+            .group_by(slug)
         )
-        .group_by(columns.plan_slug)
-        .order_by(columns.plan_slug)
-    )
-    return {row.plan_slug: row.subscribers for row in rows}
+        for row in rows:
+            in_use[row.slug] = in_use.get(row.slug, 0) + row.subscribers
+    return dict(sorted(in_use.items()))
 
 
 def figures(conn: Connection) -> Figures:

@@ -33,6 +33,7 @@ class Payment:
         credited_nano: what the customer got for it, or the operator earned by it.
         checkout_id, subscription_id, stripe_invoice_id: what it belongs to, None where it does not.
         created_at_us: when it was booked, UTC microseconds.
+        tax_included_nano: how much of what was credited is tax that the operator owes.
     """
 
     stripe_payment_intent_id: str
@@ -45,10 +46,15 @@ class Payment:
     subscription_id: str | None
     stripe_invoice_id: str | None
     created_at_us: int
+    tax_included_nano: int = 0
 
     def share_nano(self, taken_nano: int) -> int:
         """How much of `taken_nano` is the customer's or the operator's; the rest is tax."""
         return taken_nano * self.credited_nano // self.paid_nano if self.paid_nano else 0
+
+    def included_nano(self, taken_nano: int) -> int:
+        """How much tax is inside `taken_nano`, beside that which was added."""
+        return taken_nano * self.tax_included_nano // self.paid_nano if self.paid_nano else 0
 
 
 def note(conn: Connection, payment: Payment) -> None:
@@ -63,6 +69,7 @@ def note(conn: Connection, payment: Payment) -> None:
             "reference": payment.reference,
             "paid_nano": payment.paid_nano,
             "credited_nano": payment.credited_nano,
+            "tax_included_nano": payment.tax_included_nano,
             "checkout_id": payment.checkout_id,
             "subscription_id": payment.subscription_id,
             "stripe_invoice_id": payment.stripe_invoice_id,
@@ -96,4 +103,5 @@ def find(conn: Connection, name: str) -> Payment | None:
         subscription_id=row.subscription_id,
         stripe_invoice_id=row.stripe_invoice_id,
         created_at_us=row.created_at_us,
+        tax_included_nano=row.tax_included_nano,
     )

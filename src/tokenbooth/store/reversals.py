@@ -15,6 +15,7 @@ from tokenbooth.domain.ledger import (
     STRIPE_CLEARING,
     SUBSCRIPTION_REVENUE,
     TAX_DUE,
+    USAGE_REVENUE,
     Entry,
     Transfer,
     TransferKind,
@@ -163,6 +164,10 @@ def _move(
     elif share_nano:
         entries = (Entry(STRIPE_CLEARING, share_nano), Entry(SUBSCRIPTION_REVENUE, -share_nano))
         _post(conn, kind, reference, entries, note, corrects, now_us)
+    included_nano = payment.included_nano(command.taken_nano) - payment.included_nano(held_nano)
+    if included_nano:
+        entries = (Entry(USAGE_REVENUE, included_nano), Entry(TAX_DUE, -included_nano))
+        _post(conn, kind, f"{reference}:tax-included", entries, note, corrects, now_us)
     tax_nano = delta_nano - share_nano
     if tax_nano:
         entries = (Entry(STRIPE_CLEARING, tax_nano), Entry(TAX_DUE, -tax_nano))

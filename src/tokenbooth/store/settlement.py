@@ -1,11 +1,12 @@
 """Charges into the store: usage events in bulk, one ledger transfer per pool and batch, hourly and daily roll-ups.
 
 Applying a charge again changes nothing: the request id decides. It never fails on a floor: where money was taken back
-in the meantime, what is left is charged and the rest is booked as uncollected.
+in the meantime, what is left is charged and the rest is booked as uncollected. Charges of a run that is over come late:
+others may have spent the same windows and caps since, so they get what is left there as well.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import add, attrgetter
 from typing import Final, NamedTuple
@@ -29,9 +30,9 @@ from tokenbooth.domain.ledger import (
 )
 from tokenbooth.domain.windows import DAY_US
 from tokenbooth.ids import IdPrefix, new_id
-from tokenbooth.store import ledger
+from tokenbooth.store import ledger, processes, spend_limits
 from tokenbooth.store.bulk import Bulk, Lookup
-from tokenbooth.store.tables import api_keys, usage_days, usage_events, usage_hours
+from tokenbooth.store.tables import api_keys, subscriptions, usage_days, usage_events, usage_hours
 
 _HOUR_US: Final = 3_600_000_000
 
@@ -46,6 +47,8 @@ def _adding(table: Table, dialect: str) -> Insert:
 
 
 _KNOWN: Final = Lookup(select(usage_events.c.request_id), usage_events.c.request_id)
+_CAPS: Final = Lookup(select(api_keys.c.id, api_keys.c.max_budget_nano), api_keys.c.id)
+_PLANS: Final = Lookup(select(subscriptions.c.id, subscriptions.c.plan_slug), subscriptions.c.id)
 _ADD_EVENTS: Final = Bulk(lambda _dialect: insert(usage_events))
 _ADD_TO_HOURS: Final = Bulk(partial(_adding, usage_hours))
 _ADD_TO_DAYS: Final = Bulk(partial(_adding, usage_days))
@@ -62,11 +65,13 @@ class Applied:
 
     Attributes:
         fresh: how many charges were not in the store yet.
-        short_nano: by request id, what of a charge was booked as uncollected because the credit was taken back.
+        short_nano: by request id, what of a charge was booked as uncollected because nothing was left to pay it.
+        late: whether the run that made the charges is over: its row is closed.
     """
 
     fresh: int
     short_nano: dict[str, int]
+    late: bool = False
 
 
 class _Sums(NamedTuple):
@@ -98,9 +103,7 @@ class _Alike:
     @property
     def pool(self) -> LedgerAccount:
         """What pays."""
-        if self.pool_kind is PoolKind.CREDIT:
-            return credit_of(self.account_id)
-        return window_spend(self.subscription_id, self.window_start_us)
+        return _pool(self.charges[0])
 
 
 _place: Final = attrgetter("account_id", "key_id", "pool", "subscription_id", "window_start_us", "model")
@@ -108,13 +111,65 @@ _figures: Final = attrgetter(*_Sums._fields[1:])
 _finished_at_us: Final = attrgetter("finished_at_us")
 
 
+def book(
+    conn: Connection,
+    charges: Sequence[Charge],
+    *,
+    epoch: str,
+    limits_nano: Mapping[str, int],
+    budgets_nano: Mapping[str, int],
+    now_us: int,
+) -> Applied:
+    """Write charges of a run; when its row is closed, as late ones.
+
+    Args:
+        conn: the transaction.
+        charges: what was charged.
+        epoch: the run that charged it.
+        limits_nano: limits that the charges were admitted under and that the store does not know yet, by the ledger
+            account of the window or key.
+        budgets_nano: what a window of each plan may spend today.
+        now_us: UTC microseconds.
+    """
+    spend_limits.raise_to(conn, limits_nano)
+    if processes.hold_open(conn, epoch):
+        return apply_charges(conn, charges, now_us=now_us)
+    applied = apply_late_charges(conn, charges, budgets_nano=budgets_nano, now_us=now_us)
+    return replace(applied, late=True)
+
+
 def apply_charges(conn: Connection, charges: Sequence[Charge], *, now_us: int) -> Applied:
-    """Write those charges that are not in the store yet."""
+    """Write those charges that are not in the store yet; who admitted them has kept to windows and caps."""
+    return _apply(conn, charges, _overdrawn, now_us)
+
+
+def apply_late_charges(
+    conn: Connection, charges: Sequence[Charge], *, budgets_nano: Mapping[str, int], now_us: int
+) -> Applied:
+    """Write charges of a run that is over: what its credit, window and cap have left now, and the rest uncollected.
+
+    Args:
+        conn: the transaction.
+        charges: what was charged; of each the first ones are paid first.
+        budgets_nano: what a window of each plan may spend today; for windows whose limit was never noted.
+        now_us: UTC microseconds.
+    """
+
+    def left(conn: Connection, groups: list[_Alike]) -> dict[str, int]:
+        return _left(conn, groups, budgets_nano)
+
+    return _apply(conn, charges, left, now_us)
+
+
+_LeftNano = Callable[[Connection, list[_Alike]], dict[str, int]]
+
+
+def _apply(conn: Connection, charges: Sequence[Charge], left: _LeftNano, now_us: int) -> Applied:
     fresh = _not_applied(conn, charges)
     if not fresh:
         return Applied(fresh=0, short_nano={})
     groups = _grouped(fresh)
-    short_nano = _shortfalls(fresh, _overdrawn(conn, groups))
+    short_nano = _shortfalls(fresh, left(conn, groups))
     if short_nano:
         groups = _grouped([_cut(charge, short_nano.get(charge.request_id, 0)) for charge in fresh])
     _book(conn, groups, now_us)
@@ -140,7 +195,7 @@ def _grouped(charges: Iterable[Charge]) -> list[_Alike]:
     ]
 
 
-def _overdrawn(conn: Connection, groups: Iterable[_Alike]) -> dict[str, int]:
+def _overdrawn(conn: Connection, groups: list[_Alike]) -> dict[str, int]:
     """The credit of those accounts that were charged above it: a refund or dispute took money back in the meantime."""
     charged_nano: dict[str, int] = {}
     for group in groups:
@@ -148,23 +203,56 @@ def _overdrawn(conn: Connection, groups: Iterable[_Alike]) -> dict[str, int]:
             charged_nano[group.account_id] = charged_nano.get(group.account_id, 0) + group.sums.charged_nano
     left_nano = ledger.balances_nano(conn, map(credit_of, charged_nano))
     return {
-        credit.owner: balance_nano
+        credit.id: balance_nano
         for credit, balance_nano in left_nano.items()
         if charged_nano[credit.owner] > balance_nano
     }
 
 
+def _left(conn: Connection, groups: list[_Alike], budgets_nano: Mapping[str, int]) -> dict[str, int]:
+    """What is left of each credit, window and cap that has to pay, by ledger account."""
+    spend_limits.raise_to(conn, _limits(conn, groups, budgets_nano))
+    payers = {payer for group in groups for payer in (group.pool, key_spend(group.key_id))}
+    limits_nano = spend_limits.highest_nano(conn, [payer.id for payer in payers])
+    left_nano: dict[str, int] = {}
+    for payer, balance_nano in ledger.balances_nano(conn, payers).items():
+        if payer.kind is AccountKind.CREDIT:
+            left_nano[payer.id] = balance_nano
+        elif payer.id in limits_nano:
+            left_nano[payer.id] = max(limits_nano[payer.id] - balance_nano, 0)
+    return left_nano
+
+
+def _limits(conn: Connection, groups: list[_Alike], budgets_nano: Mapping[str, int]) -> dict[str, int]:
+    """The limits of today, by ledger account: the keys' caps, and the budgets of the subscriptions' plans."""
+    caps = {row.id: row.max_budget_nano for row in _CAPS.find(conn, [*{group.key_id for group in groups}])}
+    plans = {row.id: row.plan_slug for row in _PLANS.find(conn, [*{group.subscription_id for group in groups}])}
+    limits_nano = {key_spend(key_id).id: cap_nano for key_id, cap_nano in caps.items() if cap_nano is not None}
+    for group in groups:
+        budget_nano = budgets_nano.get(plans.get(group.subscription_id, ""))
+        if group.pool_kind is PoolKind.WINDOW and budget_nano is not None:
+            limits_nano[group.pool.id] = budget_nano
+    return limits_nano
+
+
+def _pool(charge: Charge) -> LedgerAccount:
+    if charge.pool is PoolKind.CREDIT:
+        return credit_of(charge.account_id)
+    return window_spend(charge.subscription_id, charge.window_start_us)
+
+
 def _shortfalls(charges: Iterable[Charge], left_nano: dict[str, int]) -> dict[str, int]:
-    """By request id, what of a charge is above what its account has left; the first charges are paid first."""
+    """By request id, what of a charge is above what is left to pay it; the first charges are paid first."""
     short_nano: dict[str, int] = {}
     if not left_nano:
         return short_nano
     for charge in charges:
-        if charge.pool is PoolKind.CREDIT and charge.account_id in left_nano:
-            paid_nano = min(charge.charged_nano, left_nano[charge.account_id])
-            left_nano[charge.account_id] -= paid_nano
-            if paid_nano < charge.charged_nano:
-                short_nano[charge.request_id] = charge.charged_nano - paid_nano
+        payers = [payer for payer in (_pool(charge).id, key_spend(charge.key_id).id) if payer in left_nano]
+        paid_nano = min([charge.charged_nano, *(left_nano[payer] for payer in payers)])
+        for payer in payers:
+            left_nano[payer] -= paid_nano
+        if paid_nano < charge.charged_nano:
+            short_nano[charge.request_id] = charge.charged_nano - paid_nano
     return short_nano
 
 

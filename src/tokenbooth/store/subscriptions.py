@@ -13,11 +13,13 @@ from typing import Final
 from sqlalchemy import Connection, Row, insert, select, update
 
 from tokenbooth.domain.ledger import STRIPE_CLEARING, SUBSCRIPTION_REVENUE, Entry, Transfer, TransferKind
+from tokenbooth.domain.plan_changes import PlanState
+from tokenbooth.domain.plans import Plan
 from tokenbooth.domain.stripe_commands import BookProration, GrantPeriod, UpsertSubscription
 from tokenbooth.domain.subscriptions import SubscriptionStatus, SubscriptionTerms
 from tokenbooth.errors import NotFound
 from tokenbooth.ids import IdPrefix, new_id
-from tokenbooth.store import changes, ledger, payments
+from tokenbooth.store import changes, ledger, payments, plan_rows
 from tokenbooth.store.checkouts import CURRENCY, CheckoutKind, CheckoutStatus, find, raise_status
 from tokenbooth.store.payments import Payment, PaymentKind
 from tokenbooth.store.tables import checkouts, subscription_periods, subscriptions
@@ -34,12 +36,13 @@ class StaleSnapshot(Exception):
 
 @dataclass(frozen=True, slots=True)
 class OwnSubscription:
-    """A subscription of an account, with what is needed to act on it."""
+    """A subscription of an account, with what is needed to act on it; `plans` as it was stored."""
 
     id: str
     stripe_subscription_id: str
-    plan_slug: str
+    plans: PlanState
     paid_until_us: int
+    no_upgrade_until_us: int
     terms: SubscriptionTerms
 
 
@@ -50,13 +53,19 @@ class Standing:
     status: SubscriptionStatus
     cancel_at_us: int | None
     paid_until_us: int | None
+    plans: PlanState
 
 
 def standings(conn: Connection) -> dict[str, Standing]:
     """Where every subscription stands, by Stripe's id."""
     rows = conn.execute(select(subscriptions))
     return {
-        row.stripe_subscription_id: Standing(SubscriptionStatus(row.status), row.cancel_at_us, row.paid_until_us)
+        row.stripe_subscription_id: Standing(
+            SubscriptionStatus(row.status),
+            row.cancel_at_us,
+            row.paid_until_us,
+            plan_rows.state_of(row),
+        )
         for row in rows
     }
 
@@ -81,8 +90,9 @@ def find_own(conn: Connection, account_id: str, subscription_id: str) -> OwnSubs
     return OwnSubscription(
         id=row.id,
         stripe_subscription_id=row.stripe_subscription_id,
-        plan_slug=row.plan_slug,
+        plans=plan_rows.state_of(row),
         paid_until_us=row.paid_until_us,
+        no_upgrade_until_us=row.no_upgrade_until_us or 0,
         terms=terms_of(row),
     )
 
@@ -124,17 +134,26 @@ def terms_of(row: _Row) -> SubscriptionTerms:
 
 
 def set_to_cancel(conn: Connection, subscription_id: str, cancel_at_us: int | None, *, now_us: int) -> None:
-    """Note that a subscription was set to end at `cancel_at_us`; None: to go on."""
+    """Note that a subscription was set to end at `cancel_at_us`, which gives up a scheduled change; None: to go on."""
     row = conn.execute(select(subscriptions).where(subscriptions.c.id == subscription_id)).one()
-    _change(conn, row, {"cancel_at_us": cancel_at_us}, now_us)
+    plan = {} if cancel_at_us is None else plan_rows.kept_values(row, now_us)
+    _change(conn, row, {"cancel_at_us": cancel_at_us} | plan, now_us)
 
 
-def upsert(conn: Connection, command: UpsertSubscription, *, seen: Mapping[str, int | None], now_us: int) -> str | None:
+def upsert(
+    conn: Connection,
+    command: UpsertSubscription,
+    *,
+    seen: Mapping[str, int | None],
+    plans: Mapping[str, Plan] | None = None,
+    now_us: int,
+) -> str | None:
     """Bring our row to what Stripe says, making it from our own checkout if there is none.
 
     Args:
         command: what Stripe says.
         seen: versions of rows, noted before the fetch; a subscription that is missing here is not compared.
+        plans: the catalog's, which a change has to stay within; None for any.
         now_us: UTC microseconds.
 
     Returns:
@@ -151,8 +170,10 @@ def upsert(conn: Connection, command: UpsertSubscription, *, seen: Mapping[str, 
         return _create(conn, command, now_us)
     if row.account_id != command.account_id:
         return "The subscription belongs to another account than Stripe says."
-    _change(conn, row, _followed(row, command) | _agreed_change(conn, row, command, now_us), now_us)
-    return None
+    problem = plan_rows.problem(row, command.billed, plans)
+    plan = plan_rows.settled_values(row, now_us) if problem else plan_rows.follow(conn, row, command, now_us)
+    _change(conn, row, _followed(row, command, now_us) | plan, now_us)
+    return problem
 
 
 def grant_period(conn: Connection, command: GrantPeriod, *, now_us: int) -> str | None:
@@ -177,12 +198,15 @@ def grant_period(conn: Connection, command: GrantPeriod, *, now_us: int) -> str 
     )
     _book_payment(conn, row, command, TransferKind.SUBSCRIPTION_PAYMENT, now_us)
     raise_status(conn, row.checkout_id, CheckoutStatus.PAID, now_us=now_us)
-    _change(conn, row, _paid_until(row, command.period_end_us), now_us)
+    plan_rows.tell_of_credit(conn, row, command.stripe_invoice_id, command.credited_nano, now_us)
+    paid = plan_rows.paid_values(row, command.list_nano, command.period_start_us, now_us)
+    _change(conn, row, _paid_until(row, command.period_end_us) | paid, now_us)
     return None
 
 
 def book_proration(conn: Connection, command: BookProration, *, now_us: int) -> str | None:
-    """Book what the change to another plan cost, once per invoice; returns as `upsert`."""
+    """Book what the change to another plan cost, once per invoice, and let a dearer plan count that it pays for;
+    returns as `upsert`."""
     row = _by_stripe_id(conn, command.stripe_subscription_id)
     if row is None:
         return "The paid invoice is of a subscription that is not known here."
@@ -190,7 +214,18 @@ def book_proration(conn: Connection, command: BookProration, *, now_us: int) -> 
         return "The invoice was paid in another currency than ours."
     if not ledger.is_posted(conn, _reference(command)):
         _book_payment(conn, row, command, TransferKind.PRORATION, now_us)
+        if command.pays_for is not None and command.amount_paid_nano > 0:
+            _change(conn, row, plan_rows.upgraded_values(row, command.pays_for, now_us), now_us)
+    plan_rows.tell_of_credit(conn, row, command.stripe_invoice_id, command.credited_nano, now_us)
     return None
+
+
+def settle_plans(conn: Connection, *, now_us: int) -> int:
+    """Write down every change of plan whose moment has come; it counts from that moment on without this."""
+    due = conn.execute(select(subscriptions).where(subscriptions.c.plan_changes_at_us <= now_us)).all()
+    for row in due:
+        _change(conn, row, plan_rows.settled_values(row, now_us), now_us)
+    return len(due)
 
 
 def _by_stripe_id(conn: Connection, stripe_subscription_id: str) -> _Row | None:
@@ -229,16 +264,24 @@ def _create(conn: Connection, command: UpsertSubscription, now_us: int) -> str |
     return None
 
 
-def _followed(row: _Row, command: UpsertSubscription) -> dict[str, object]:
+def _followed(row: _Row, command: UpsertSubscription, now_us: int) -> dict[str, object]:
     """The columns of a row that follow Stripe."""
     if row.status == SubscriptionStatus.CANCELED:
         # Final; a date of the end that came late is still taken.
         return {"ended_at_us": row.ended_at_us or command.ended_at_us}
     return {
         "status": command.status or row.status,
-        "cancel_at_us": _cancel_at_us(command, row.paid_until_us),
+        "cancel_at_us": _stopped_at_us(row, command, now_us) or _cancel_at_us(command, row.paid_until_us),
         "ended_at_us": command.ended_at_us,
     }
+
+
+def _stopped_at_us(row: _Row, command: UpsertSubscription, now_us: int) -> int | None:
+    """Since when nothing is bought: a quantity of zero gives back what was paid, and is no end for Stripe."""
+    if command.billed is None or command.billed.quantity > 0:
+        return None
+    stopped_us: int | None = row.cancel_at_us
+    return now_us if stopped_us is None else min(stopped_us, now_us)
 
 
 def _cancel_at_us(command: UpsertSubscription, paid_until_us: int | None) -> int | None:
@@ -326,14 +369,3 @@ def _agreed_prices_nano(conn: Connection, row: _Row) -> set[int]:
     ).scalars()
     first = None if row.checkout_id is None else find(conn, row.checkout_id)
     return {row.price_nano, *changed, *(() if first is None else (first.amount_nano,))}
-
-
-def _agreed_change(conn: Connection, row: _Row, command: UpsertSubscription, now_us: int) -> dict[str, object]:
-    """The plan and price of a change that we noted before Stripe was asked for it, once Stripe names it."""
-    if command.checkout_id is None or command.checkout_id == row.checkout_id:
-        return {}
-    change = find(conn, command.checkout_id)
-    if change is None or change.kind != CheckoutKind.PLAN_CHANGE or change.subscription_id != row.id:
-        return {}
-    raise_status(conn, change.id, CheckoutStatus.PAID, now_us=now_us)
-    return {"plan_slug": change.plan_slug, "price_nano": change.amount_nano}

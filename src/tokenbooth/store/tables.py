@@ -146,6 +146,7 @@ payments = Table(
     Column("reference", String, nullable=False, unique=True),
     Column("paid_nano", BigInteger, nullable=False),
     Column("credited_nano", BigInteger, nullable=False),
+    Column("tax_included_nano", BigInteger, nullable=False, server_default="0"),
     Column("checkout_id", String),
     Column("subscription_id", String),
     Column("stripe_invoice_id", String, unique=True),
@@ -196,6 +197,10 @@ subscriptions = Table(
     Column("account_id", String, ForeignKey("accounts.id"), nullable=False, index=True),
     Column("plan_slug", String, nullable=False),
     Column("price_nano", BigInteger, nullable=False),
+    Column("pending_plan_slug", String),
+    Column("pending_price_nano", BigInteger),
+    Column("plan_changes_at_us", BigInteger, index=True),
+    Column("no_upgrade_until_us", BigInteger),
     Column("stripe_subscription_id", String, nullable=False, unique=True),
     Column("checkout_id", String, ForeignKey("checkouts.id"), unique=True),
     Column("status", String, nullable=False),
@@ -300,6 +305,13 @@ usage_events = Table(
     Index("ix_usage_events_transfer_id", "transfer_id"),
 )
 
+spend_limits = Table(
+    "spend_limits",
+    metadata,
+    Column("account_id", String, primary_key=True),
+    Column("highest_nano", BigInteger, nullable=False),
+)
+
 usage_hours = Table(
     "usage_hours",
     metadata,
@@ -387,6 +399,7 @@ changes = Table(
     Column("subject", String, nullable=False),
     Column("delta_nano", BigInteger, nullable=False),
     Column("at_us", BigInteger, nullable=False, index=True),
+    Column("id", String),
 )
 
 change_counter = Table(
@@ -394,6 +407,35 @@ change_counter = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("seq", BigInteger, nullable=False),
+)
+
+gateway_processes = Table(
+    "gateway_processes",
+    metadata,
+    Column("epoch", String, primary_key=True),
+    Column("directory_id", String, nullable=False),
+    Column("directory", String, nullable=False),
+    Column("host", String, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("version", String, nullable=False),
+    Column("catalog_hash", String, nullable=False),
+    Column("mode", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("started_at_us", BigInteger, nullable=False),
+    Column("closed_how", String),
+    Column("closed_at_us", BigInteger),
+    Column("beat", BigInteger, nullable=False),
+    Column("beat_at_us", BigInteger, nullable=False),
+    CheckConstraint("mode IN ('whole', 'leased', 'none')", name="mode"),
+    CheckConstraint("state IN ('live', 'draining', 'closed')", name="state"),
+    # A data directory has one lock, so of its runs one at most is open.
+    Index(
+        "uq_gateway_processes_open_directory_id",
+        "directory_id",
+        unique=True,
+        sqlite_where=text("state <> 'closed'"),
+        postgresql_where=text("state <> 'closed'"),
+    ),
 )
 
 retention = Table(
@@ -455,4 +497,18 @@ chain_cursors = Table(
     Column("block_number", BigInteger, nullable=False),
     Column("block_hash", String, nullable=False),
     Column("updated_at_us", BigInteger, nullable=False),
+)
+
+upstream_ceilings = Table(
+    "upstream_ceilings",
+    metadata,
+    Column("upstream", String, primary_key=True),
+    Column("base_url", String, primary_key=True),
+    Column("model", String, primary_key=True),
+    Column("wire_format", String, primary_key=True),
+    Column("field", String, primary_key=True),
+    Column("obeyed_at_us", BigInteger),
+    Column("exceeded_at_us", BigInteger),
+    Column("sent_tokens", BigInteger, nullable=False),
+    Column("reported_tokens", BigInteger, nullable=False),
 )

@@ -11,7 +11,15 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from tokenbooth.sandbox.stripe import api_billing, api_catalog, api_checkout, api_payments, api_test_clocks
+from tokenbooth.sandbox.stripe import (
+    api_billing,
+    api_catalog,
+    api_checkout,
+    api_payments,
+    api_schedules,
+    api_tax,
+    api_test_clocks,
+)
 from tokenbooth.sandbox.stripe.calls import Answer, Call, Refused, expand
 from tokenbooth.sandbox.stripe.failure import StripeFailure
 from tokenbooth.sandbox.stripe.forms import Params, parse_form
@@ -24,6 +32,7 @@ Handler = Callable[[Call], Answer]
 _TABLE: dict[str, Handler] = {
     "POST /v1/customers": api_catalog.create_customer,
     "GET /v1/customers/{id}": api_catalog.retrieve_customer,
+    "DELETE /v1/customers/{id}": api_catalog.delete_customer,
     "GET /v1/customers/{id}/payment_methods": api_catalog.list_customer_payment_methods,
     "POST /v1/products": api_catalog.create_product,
     "GET /v1/products": api_catalog.list_products,
@@ -38,6 +47,7 @@ _TABLE: dict[str, Handler] = {
     "POST /v1/webhook_endpoints/{id}": api_catalog.update_webhook_endpoint,
     "POST /v1/billing_portal/configurations": api_catalog.create_portal_configuration,
     "GET /v1/billing_portal/configurations": api_catalog.list_portal_configurations,
+    "POST /v1/billing_portal/configurations/{id}": api_catalog.update_portal_configuration,
     "POST /v1/billing_portal/sessions": api_catalog.create_portal_session,
     "POST /v1/checkout/sessions": api_checkout.create_session,
     "GET /v1/checkout/sessions": api_checkout.list_sessions,
@@ -50,8 +60,13 @@ _TABLE: dict[str, Handler] = {
     "GET /v1/subscriptions/{id}": api_billing.retrieve_subscription,
     "POST /v1/subscriptions/{id}": api_billing.update_subscription,
     "DELETE /v1/subscriptions/{id}": api_billing.cancel_subscription,
+    "POST /v1/subscription_schedules": api_schedules.create_schedule,
+    "GET /v1/subscription_schedules/{id}": api_schedules.retrieve_schedule,
+    "POST /v1/subscription_schedules/{id}": api_schedules.update_schedule,
+    "POST /v1/subscription_schedules/{id}/release": api_schedules.release_schedule,
     "GET /v1/invoices": api_billing.list_invoices,
     "GET /v1/invoices/{id}": api_billing.retrieve_invoice,
+    "GET /v1/invoiceitems": api_billing.list_invoice_items,
     "GET /v1/invoice_payments": api_billing.list_invoice_payments,
     "GET /v1/invoice_payments/{id}": api_billing.retrieve_invoice_payment,
     "GET /v1/events": api_billing.list_events,
@@ -69,6 +84,10 @@ _TABLE: dict[str, Handler] = {
     "GET /v1/balance_transactions": api_payments.list_balance_transactions,
     "GET /v1/balance_transactions/{id}": api_payments.retrieve_balance_transaction,
     "GET /v1/balance": api_payments.retrieve_balance,
+    "POST /v1/tax/calculations": api_tax.create_calculation,
+    "GET /v1/tax/calculations/{id}": api_tax.retrieve_calculation,
+    "GET /v1/tax/transactions/{id}": api_tax.retrieve_transaction,
+    "GET /v1/tax/settings": api_tax.retrieve_settings,
     "POST /v1/test_helpers/test_clocks": api_test_clocks.create_test_clock,
     "GET /v1/test_helpers/test_clocks/{id}": api_test_clocks.retrieve_test_clock,
     "POST /v1/test_helpers/test_clocks/{id}/advance": api_test_clocks.advance_test_clock,
@@ -83,7 +102,7 @@ def _compiled(entry: str) -> tuple[str, re.Pattern[str]]:
 
 _ROUTES = [(*_compiled(entry), handler) for entry, handler in _TABLE.items()]
 _MAX_KEY = 255
-_OWNED_PARAMS = ("customer", "payment_intent", "charge")
+_OWNED_PARAMS = ("customer", "payment_intent", "charge", "from_subscription")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Handlers for subscriptions, invoices and events. Imported by the routes."""
 
 from dataclasses import replace
+from typing import cast, get_args
 
 from tokenbooth.sandbox.stripe import billing
 from tokenbooth.sandbox.stripe.api_catalog import read_price
@@ -12,6 +13,7 @@ from tokenbooth.sandbox.stripe.records import (
     Customer,
     Event,
     Invoice,
+    InvoiceItem,
     InvoicePayment,
     PaymentMethod,
     Price,
@@ -68,7 +70,7 @@ def update_subscription(call: Call) -> Answer:
     world, params = call.world, call.params
     subscription = world.state.get(Subscription, call.ids["id"])
     if params.has("items"):
-        subscription = _change_price(world, subscription, params)
+        subscription = _change_item(world, subscription, params)
     if params.has("metadata"):
         former = subscription.metadata
         merged = former | params.metadata()
@@ -85,15 +87,22 @@ def update_subscription(call: Call) -> Answer:
     return world.render(subscription)
 
 
-def _change_price(world: World, subscription: Subscription, params: Params) -> Subscription:
-    """Another price from now on, with its prorations charged at once or without any."""
-    behaviour = params.choice("proration_behavior", ("none", "always_invoice"))
+def _change_item(world: World, subscription: Subscription, params: Params) -> Subscription:
+    """Another price or quantity from now on, with a price's prorations charged at once or without any."""
+    params.choice("proration_behavior", get_args(billing.Proration))
+    proration = cast("billing.Proration", params.text("proration_behavior"))
     params.opt_choice("payment_behavior", ("error_if_incomplete",))
     items = params.children("items")
     if len(items) != 1 or items[0].text("id") != subscription.item_id:
         raise StripeFailure("The sandbox's subscriptions have exactly one item.", param="items")
-    price = _read_price(world, items[0])
-    return billing.change_price(world, subscription, price, prorates=behaviour == "always_invoice")
+    since = params.opt_int("proration_date")
+    quantity = items[0].opt_int("quantity", high=999_999)
+    if items[0].has("price") or items[0].has("price_data"):
+        price = _read_price(world, items[0])
+        subscription = billing.change_price(world, subscription, price, proration=proration, since=since)
+    if quantity is not None and quantity != subscription.quantity:
+        subscription = billing.set_quantity(world, subscription, quantity)
+    return subscription
 
 
 def cancel_subscription(call: Call) -> Answer:
@@ -156,6 +165,19 @@ def list_invoices(call: Call) -> Answer:
             if (customer is None or invoice.customer == customer)
             and (subscription is None or invoice.subscription == subscription)
             and (status is None or invoice.status == status)
+        ],
+    )
+
+
+def list_invoice_items(call: Call) -> Answer:
+    customer, pending = call.params.opt_text("customer"), call.params.opt_flag("pending")
+    return page(
+        call,
+        [
+            item
+            for item in call.world.state.newest(InvoiceItem)
+            if (customer is None or item.customer == customer)
+            and (pending is None or (item.invoice is None) == pending)
         ],
     )
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from tokenbooth.sandbox.stripe.calls import Answer, Call, page
-from tokenbooth.sandbox.stripe.failure import StripeFailure
+from tokenbooth.sandbox.stripe.failure import StripeFailure, no_such
 from tokenbooth.sandbox.stripe.forms import Params
 from tokenbooth.sandbox.stripe.records import (
     Customer,
@@ -28,6 +28,9 @@ _PORTAL_FEATURES = (
 )
 
 
+_CONDITIONS = ("decreasing_item_amount", "shortening_interval")
+
+
 def create_customer(call: Call) -> Answer:
     clock_id = call.params.opt_text("test_clock")
     clock = (
@@ -48,6 +51,16 @@ def create_customer(call: Call) -> Answer:
 
 def retrieve_customer(call: Call) -> Answer:
     return call.world.render(call.world.state.get(Customer, call.ids["id"]))
+
+
+def delete_customer(call: Call) -> Answer:
+    """Gone for good, and its saved cards with it; what was paid stays."""
+    customer = call.world.customer(call.ids["id"])
+    call.world.state.put(replace(customer, deleted=True, default_payment_method=None))
+    for method in call.world.state.newest(PaymentMethod):
+        if method.customer == customer.id:
+            call.world.state.put(replace(method, customer=None))
+    return {"id": customer.id, "object": "customer", "deleted": True}
 
 
 def create_product(call: Call) -> Answer:
@@ -159,7 +172,10 @@ def list_payment_methods(call: Call) -> Answer:
 
 
 def list_customer_payment_methods(call: Call) -> Answer:
-    return _cards_of(call, call.world.state.get(Customer, call.ids["id"]))
+    customer = call.world.state.get(Customer, call.ids["id"])
+    if customer.deleted:
+        raise no_such("customer", customer.id)
+    return _cards_of(call, customer)
 
 
 def _cards_of(call: Call, customer: Customer) -> Answer:
@@ -195,20 +211,43 @@ def update_webhook_endpoint(call: Call) -> Answer:
 
 
 def create_portal_configuration(call: Call) -> Answer:
-    wanted = call.params.child("features")
-    features = {}
-    for name in _PORTAL_FEATURES:
-        feature = wanted.child(name)
-        features[name] = feature.opt_flag("enabled") is True
-        feature.opt_choice("mode", ("at_period_end", "immediately"))
+    features, conditions = _read_features(call.params.child("features"))
     configuration = PortalConfiguration(
         call.world.new_id("bpc_"),
         call.world.now(),
         default_return_url=call.params.opt_text("default_return_url"),
         features=features,
         metadata=call.params.metadata(),
+        schedule_conditions=conditions,
     )
     return call.world.render(call.world.state.put(configuration))
+
+
+def update_portal_configuration(call: Call) -> Answer:
+    configuration = call.world.state.get(PortalConfiguration, call.ids["id"])
+    wanted = call.params.child("features")
+    features, conditions = _read_features(wanted)
+    changed = replace(
+        configuration,
+        features=configuration.features | {name: value for name, value in features.items() if wanted.has(name)},
+        schedule_conditions=conditions or configuration.schedule_conditions,
+    )
+    return call.world.render(call.world.state.put(changed))
+
+
+def _read_features(wanted: Params) -> tuple[dict[str, bool], tuple[str, ...]]:
+    """Which features are on, and on which conditions a change of plan waits for the period's end."""
+    features: dict[str, bool] = {}
+    conditions: tuple[str, ...] = ()
+    for name in _PORTAL_FEATURES:
+        feature = wanted.child(name)
+        features[name] = feature.opt_flag("enabled") is True
+        feature.opt_choice("mode", ("at_period_end", "immediately"))
+        feature.opt_choice("proration_behavior", ("none", "create_prorations", "always_invoice"))
+        if name == "subscription_update":
+            entries = feature.child("schedule_at_period_end").children("conditions")
+            conditions = tuple(entry.choice("type", _CONDITIONS) for entry in entries)
+    return features, conditions
 
 
 def list_portal_configurations(call: Call) -> Answer:

@@ -15,6 +15,7 @@ from tokenbooth.sandbox.stripe.records import (
     Session,
     SessionMode,
     SetupIntent,
+    tax_in,
     tax_on,
 )
 from tokenbooth.sandbox.stripe.render_billing import line_item
@@ -42,7 +43,8 @@ def create_session(call: Call) -> Answer:
     _accept_without_effect(params)
     is_taxed = params.child("automatic_tax").opt_flag("enabled") is True
     subtotal = _total(items, prices)
-    tax = tax_on(subtotal) if is_taxed else 0
+    inclusive = world.settings.inclusive_tax
+    tax = (tax_in(subtotal) if inclusive else tax_on(subtotal)) if is_taxed else 0
     session = Session(
         world.new_id("cs_test_a1"),
         world.now(),
@@ -56,7 +58,7 @@ def create_session(call: Call) -> Answer:
         cancel_url=_read_url(params, "cancel_url", required=False),
         expires_at=_read_expiry(world, params),
         currency=prices[0].currency if prices else None,
-        amount_total=subtotal + tax if prices else None,
+        amount_total=(subtotal if inclusive else subtotal + tax) if prices else None,
         line_items=items,
         metadata=params.metadata(),
         subscription_metadata=subscription_data.metadata(),
@@ -65,6 +67,7 @@ def create_session(call: Call) -> Answer:
         adaptive_pricing=params.child("adaptive_pricing").opt_flag("enabled") is not False,
         is_taxed=is_taxed,
         tax=tax,
+        inclusive=inclusive,
     )
     return world.render(world.state.put(session))
 

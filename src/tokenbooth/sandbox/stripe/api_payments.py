@@ -13,6 +13,7 @@ from tokenbooth.sandbox.stripe.records import (
     PaymentIntent,
     PaymentMethod,
     Refund,
+    TaxCalculation,
 )
 from tokenbooth.sandbox.stripe.render_payments import available_on
 
@@ -40,12 +41,26 @@ def create_payment_intent(call: Call) -> Answer:
         method=method,
         description=params.opt_text("description"),
         metadata=params.metadata(),
+        tax_calculation=_calculation_of(call, amount),
     )
     intent = money_flow.pay(world, payment, on_session=False)
     if intent.status != "succeeded":
         why = "authentication_required" if intent.failure_code == "authentication_required" else None
         return Refused(declined(why), world.render(intent))
     return world.render(intent)
+
+
+def _calculation_of(call: Call, amount: int) -> str | None:
+    """The tax calculation that a payment is linked to, whose total it has to be."""
+    linked = call.params.child("hooks").child("inputs").child("tax").opt_text("calculation")
+    if linked is None:
+        return None
+    param = "hooks[inputs][tax][calculation]"
+    calculation = call.world.state.get(TaxCalculation, linked, what="tax calculation", param=param)
+    total = calculation.amount if calculation.inclusive else calculation.amount + calculation.tax
+    if amount != total:
+        raise StripeFailure("The amount is not the total of the tax calculation.", param=param)
+    return calculation.id
 
 
 def retrieve_payment_intent(call: Call) -> Answer:

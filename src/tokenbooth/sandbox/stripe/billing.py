@@ -5,6 +5,7 @@ charged; a refused card is tried again after 3, 5 and 7 days, and then the subsc
 """
 
 from dataclasses import replace
+from typing import Literal
 
 from tokenbooth.sandbox.stripe.cards import declined
 from tokenbooth.sandbox.stripe.failure import StripeFailure
@@ -15,6 +16,7 @@ from tokenbooth.sandbox.stripe.records import (
     BillingReason,
     Customer,
     Invoice,
+    InvoiceItem,
     InvoicePayment,
     PaymentIntent,
     PaymentMethod,
@@ -22,8 +24,11 @@ from tokenbooth.sandbox.stripe.records import (
     Product,
     ProrationLine,
     Subscription,
+    SubscriptionSchedule,
 )
 from tokenbooth.sandbox.stripe.world import World
+
+Proration = Literal["none", "create_prorations", "always_invoice"]
 
 DRAFT_S = 3_600
 _RETRY_AFTER_S = (3 * DAY_S, 5 * DAY_S, 7 * DAY_S)
@@ -94,6 +99,7 @@ def _new_invoice(
             period_end=subscription.period_end,
             finalizes_at=finalizes_at,
             is_taxed=subscription.is_taxed,
+            inclusive=world.settings.inclusive_tax,
         )
     )
 
@@ -208,36 +214,76 @@ def update(world: World, subscription: Subscription, previous: JsonObject) -> Su
     return subscription
 
 
-def change_price(world: World, subscription: Subscription, price: Price, *, prorates: bool) -> Subscription:
-    """Another price from now on. With `prorates` the difference for the rest of the period is invoiced and
-    charged at once; a card that is refused leaves everything as it was. Raises `StripeFailure`."""
+def change_price(
+    world: World, subscription: Subscription, price: Price, *, proration: Proration, since: int | None = None
+) -> Subscription:
+    """Another price from now on. The difference for the rest of the period, from `since` on (UTC seconds, now if
+    None), is invoiced and charged at once, or waits for the next invoice, or is nobody's; a card that is refused leaves
+    everything as it was. Raises `StripeFailure`."""
     _must_go_on(subscription)
+    _must_be_free(subscription)
+    since = world.now() if since is None else since
+    if not subscription.period_start <= since <= subscription.period_end:
+        message = "The proration date must be within the current period."
+        raise StripeFailure(message, param="proration_date")
     if price.id == subscription.price:
         return subscription
     former = world.state.get(Price, subscription.price)
     if (price.interval, price.interval_count) != (former.interval, former.interval_count):
         raise StripeFailure("The sandbox keeps a subscription's interval.", param="items[0][price]")
     changed = update(world, replace(subscription, price=price.id), {"items": {"data": []}})
-    if not prorates:
+    if proration == "none":
         return changed
-    invoice = charge_invoice(world, _finalized(world, _proration(world, changed, former, price)), on_session=False)
+    lines = _prorated(world, changed, former, price, since)
+    if proration == "create_prorations":
+        for line in lines:
+            item = InvoiceItem(
+                world.new_id("ii_"),
+                world.now(),
+                customer=changed.customer,
+                subscription=changed.id,
+                price=line.price,
+                amount=line.amount,
+                currency=changed.currency,
+                description=line.description,
+                start=since,
+                end=changed.period_end,
+            )
+            world.emit("invoiceitem.created", world.state.put(item))
+        return changed
+    draft = _proration(world, changed, price, lines, since)
+    invoice = charge_invoice(world, _finalized(world, draft), on_session=False)
     if invoice.status != "paid":
         raise declined(None)
     return world.state.put(replace(world.state.get(Subscription, changed.id), latest_invoice=invoice.id))
 
 
-def _proration(world: World, subscription: Subscription, former: Price, price: Price) -> Invoice:
-    now, end = world.now(), subscription.period_end
+def _prorated(
+    world: World, subscription: Subscription, former: Price, price: Price, since: int
+) -> tuple[ProrationLine, ...]:
+    """What is left of the period at the former price, given back, and at the new one."""
+    end = subscription.period_end
     span = end - subscription.period_start
     unused, wanted = (
-        (entry.unit_amount * subscription.quantity * (end - now) + span // 2) // span for entry in (former, price)
+        (entry.unit_amount * subscription.quantity * (end - since) + span // 2) // span for entry in (former, price)
     )
-    draft = _new_invoice(world, subscription, price, "subscription_update", finalizes_at=None)
-    lines = (
+    return (
         ProrationLine(world.new_id("il_"), former.id, -unused, "Unused time"),
         ProrationLine(world.new_id("il_"), price.id, wanted, "Remaining time"),
     )
-    made = replace(draft, amount=wanted - unused, prorations=lines, period_start=now, period_end=end)
+
+
+def _proration(
+    world: World, subscription: Subscription, price: Price, lines: tuple[ProrationLine, ...], since: int
+) -> Invoice:
+    draft = _new_invoice(world, subscription, price, "subscription_update", finalizes_at=None)
+    made = replace(
+        draft,
+        amount=sum(line.amount for line in lines),
+        prorations=lines,
+        period_start=since,
+        period_end=subscription.period_end,
+    )
     world.state.put(made)
     world.emit("invoice.created", made)
     return made
@@ -248,6 +294,7 @@ def set_cancel_at_period_end(world: World, subscription: Subscription, wanted: b
     _must_go_on(subscription)
     if subscription.cancel_at_period_end == wanted and (wanted or subscription.cancel_at is None):
         return subscription
+    _must_be_free(subscription)
     changed = replace(
         subscription,
         cancel_at_period_end=wanted,
@@ -261,6 +308,7 @@ def set_cancel_at_period_end(world: World, subscription: Subscription, wanted: b
 def set_portal_cancel(world: World, subscription: Subscription, wanted: bool) -> Subscription:
     """The same from Stripe's own portal: in flexible billing mode a date alone, the flag stays false."""
     _must_go_on(subscription)
+    _must_be_free(subscription)
     changed = replace(
         subscription,
         cancel_at_period_end=False,
@@ -277,9 +325,30 @@ def _must_go_on(subscription: Subscription) -> None:
         raise StripeFailure(message)
 
 
+def _must_be_free(subscription: Subscription) -> None:
+    """A subscription with a schedule is changed through it; so Stripe refuses to cancel one, and the sandbox, more
+    strictly, to change its price."""
+    if subscription.schedule is not None:
+        message = (
+            f"The subscription is managed by the subscription schedule `{subscription.schedule}`, and updating any "
+            "cancelation behavior directly is not allowed. Please update the schedule instead."
+        )
+        raise StripeFailure(message)
+
+
+def set_quantity(world: World, subscription: Subscription, quantity: int) -> Subscription:
+    """Another quantity from now on, without prorations."""
+    _must_go_on(subscription)
+    return update(world, replace(subscription, quantity=quantity), {"quantity": subscription.quantity})
+
+
 def end(world: World, subscription: Subscription, reason: str = "cancellation_requested") -> Subscription:
     """End it now; its unpaid invoices will not be tried again."""
     now = world.now()
+    schedule = world.state.find(SubscriptionSchedule, subscription.schedule)
+    if schedule is not None:
+        canceled = world.state.put(replace(schedule, status="canceled", canceled_at=now))
+        world.emit("subscription_schedule.canceled", canceled)
     ended = world.state.put(
         replace(
             subscription,
@@ -311,6 +380,7 @@ def turn_period(world: World, subscription: Subscription) -> None:
     if subscription.cancel_at is not None and subscription.cancel_at <= world.now():
         end(world, subscription)
         return
+    subscription = _in_its_phase(world, subscription)
     price = world.state.get(Price, subscription.price)
     index = subscription.period_index + 1
     interval = price.interval or "month"
@@ -320,9 +390,54 @@ def turn_period(world: World, subscription: Subscription) -> None:
         period_start=subscription.period_end,
         period_end=period_start(subscription.anchor, interval, price.interval_count, index + 1),
     )
-    invoice = _new_invoice(world, turned, price, "subscription_cycle", finalizes_at=world.now() + DRAFT_S)
+    invoice = _with_waiting_items(
+        world, _new_invoice(world, turned, price, "subscription_cycle", finalizes_at=world.now() + DRAFT_S)
+    )
     update(world, replace(turned, latest_invoice=invoice.id), {"latest_invoice": subscription.latest_invoice})
     world.emit("invoice.created", invoice)
+
+
+def _with_waiting_items(world: World, invoice: Invoice) -> Invoice:
+    """A renewal's invoice takes in what waited for it."""
+    waiting = [
+        item
+        for item in world.state.newest(InvoiceItem)
+        if item.invoice is None and item.subscription == invoice.subscription
+    ]
+    for item in waiting:
+        world.state.put(replace(item, invoice=invoice.id))
+    lines = tuple(
+        ProrationLine(world.new_id("il_"), item.price, item.amount, item.description) for item in reversed(waiting)
+    )
+    total = invoice.amount + sum(line.amount for line in lines)
+    return world.state.put(replace(invoice, amount=total, prorations=lines))
+
+
+def _in_its_phase(world: World, subscription: Subscription) -> Subscription:
+    """The subscription as the phase says that begins with its next period; a schedule without one lets it go."""
+    schedule = world.state.find(SubscriptionSchedule, subscription.schedule)
+    if schedule is None:
+        return subscription
+    begins = subscription.period_end
+    phase = next((phase for phase in schedule.phases if phase.start <= begins < phase.end), None)
+    if phase is not None:
+        return replace(
+            subscription,
+            price=phase.price,
+            quantity=phase.quantity,
+            metadata=subscription.metadata | phase.metadata,
+        )
+    released = world.state.put(
+        replace(
+            schedule,
+            status="released",
+            released_at=begins,
+            released_subscription=subscription.id,
+            subscription=None,
+        )
+    )
+    world.emit("subscription_schedule.released", released)
+    return replace(subscription, schedule=None)
 
 
 def work_on_invoice(world: World, invoice: Invoice) -> None:

@@ -9,6 +9,7 @@ application.
 | `POST resend` | `{"event": id, "copies": n}` | a webhook goes out again, n times at once |
 | `POST wait` | `{}` | answers when no first delivery is under way |
 | `POST portal_cancel` | `{"subscription": id, "cancel": bool}` | a cancel in the portal, or its undoing |
+| `POST portal_change` | `{"subscription": id, "price": id, "at": "now"/"period_end"}` | another price in the portal |
 | `POST subscription_status` | `{"subscription": id, "status": s}` | any status, also one that nobody knows |
 | `POST card` | `{"payment_method": id, "behaviour": b}` | a saved card behaves as `CardBehaviour` says |
 | `POST pay_invoice` | `{"invoice": id}` | another attempt to charge an open invoice |
@@ -16,6 +17,8 @@ application.
 | `POST fail_refund` | `{"refund": id}` | a refund bounces |
 | `POST dispute` | `{"payment_intent": id}` | the card's bank takes a payment back |
 | `POST close_dispute` | `{"dispute": id, "won": bool}` | the bank decides |
+| `POST tax` | `{"inclusive": bool}` | whether prices have the tax inside from now on |
+| `POST place` | `{"customer": id, "known": bool}` | whether Stripe Tax knows where a customer lives |
 | `POST payout` | `{"amount": cents}` | money goes to the operator's bank |
 | `GET deliveries` | | every attempt so far, and what is held |
 | `GET state` | | the clock and how many objects there are |
@@ -27,7 +30,7 @@ from typing import Literal
 
 import msgspec
 
-from tokenbooth.sandbox.stripe import billing, checkout, money_flow
+from tokenbooth.sandbox.stripe import billing, checkout, money_flow, schedules
 from tokenbooth.sandbox.stripe.delivery import Postman
 from tokenbooth.sandbox.stripe.failure import StripeFailure
 from tokenbooth.sandbox.stripe.json_types import JsonObject, JsonValue
@@ -36,14 +39,17 @@ from tokenbooth.sandbox.stripe.records import (
     KINDS,
     CardBehaviour,
     Charge,
+    Customer,
     Dispute,
     Invoice,
     PaymentIntent,
     PaymentMethod,
+    Price,
     Record,
     Refund,
     Session,
     Subscription,
+    SubscriptionSchedule,
 )
 from tokenbooth.sandbox.stripe.world import World
 
@@ -86,6 +92,27 @@ class PortalCancel(msgspec.Struct, forbid_unknown_fields=True):
 
     subscription: str
     cancel: bool = True
+
+
+class PortalChange(msgspec.Struct, forbid_unknown_fields=True):
+    """Another price in the portal: at once and prorated, or at the period's end."""
+
+    subscription: str
+    price: str
+    at: Literal["now", "period_end"] = "period_end"
+
+
+class TaxMode(msgspec.Struct, forbid_unknown_fields=True):
+    """Whether prices have the tax inside."""
+
+    inclusive: bool
+
+
+class Place(msgspec.Struct, forbid_unknown_fields=True):
+    """Whether a customer's place is known."""
+
+    customer: str
+    known: bool
 
 
 class SubscriptionStatus(msgspec.Struct, forbid_unknown_fields=True):
@@ -147,6 +174,9 @@ _BODIES: dict[str, type[msgspec.Struct]] = {
     "resend": Resend,
     "wait": Wait,
     "portal_cancel": PortalCancel,
+    "portal_change": PortalChange,
+    "tax": TaxMode,
+    "place": Place,
     "subscription_status": SubscriptionStatus,
     "card": CardChange,
     "pay_invoice": PayInvoice,
@@ -210,13 +240,8 @@ class Control:
             case Delivery():
                 _bounded(body.copies, 1, _MAX_COPIES, "copies")
                 return lambda: state.put(replace(world.settings, delivery=body.mode, copies=body.copies))
-            case PortalCancel():
-                subscription = state.get(Subscription, body.subscription)
-                return lambda: billing.set_portal_cancel(world, subscription, body.cancel)
-            case SubscriptionStatus():
-                found = state.get(Subscription, body.subscription)
-                changed = replace(found, status=body.status)
-                return lambda: billing.update(world, changed, {"status": found.status})
+            case PortalCancel() | PortalChange() | SubscriptionStatus():
+                return self._subscription_effect(body)
             case CardChange():
                 card = state.get(PaymentMethod, body.payment_method)
                 return lambda: state.put(replace(card, behaviour=body.behaviour))
@@ -227,10 +252,30 @@ class Control:
                 return lambda: checkout.settle_delayed(world, session, succeeds=body.succeeds)
             case FailRefund():
                 return lambda: money_flow.fail_refund(world, state.get(Refund, body.refund))
+            case TaxMode() | Place():
+                return self._tax_effect(body)
             case OpenDispute() | CloseDispute() | Payout():
                 return self._money_effect(body)
             case _:
                 raise StripeFailure("No such control call.", status=404)
+
+    def _subscription_effect(self, body: PortalCancel | PortalChange | SubscriptionStatus) -> Callable[[], object]:
+        world, found = self._world, self._world.state.get(Subscription, body.subscription)
+        match body:
+            case PortalCancel():
+                return lambda: schedules.cancel_in_portal(world, found, body.cancel)
+            case PortalChange():
+                return lambda: self._portal_change(body)
+            case SubscriptionStatus():
+                changed = replace(found, status=body.status)
+                return lambda: billing.update(world, changed, {"status": found.status})
+
+    def _tax_effect(self, body: TaxMode | Place) -> Callable[[], object]:
+        world, state = self._world, self._world.state
+        if isinstance(body, TaxMode):
+            return lambda: state.put(replace(world.settings, inclusive_tax=body.inclusive))
+        customer = state.get(Customer, body.customer)
+        return lambda: state.put(replace(customer, untaxable=not body.known))
 
     def _money_effect(self, body: OpenDispute | CloseDispute | Payout) -> Callable[[], object]:
         world, state = self._world, self._world.state
@@ -243,6 +288,18 @@ class Control:
                 return lambda: money_flow.close_dispute(world, state.get(Dispute, body.dispute), won=body.won)
             case Payout():
                 return lambda: money_flow.pay_out(world, body.amount)
+
+    def _portal_change(self, body: PortalChange) -> None:
+        subscription = self._world.state.get(Subscription, body.subscription)
+        price = self._world.state.get(Price, body.price)
+        if body.at == "period_end":
+            schedules.schedule_price(self._world, subscription, price)
+            return
+        schedule = self._world.state.find(SubscriptionSchedule, subscription.schedule)
+        if schedule is not None:
+            schedules.release(self._world, schedule)
+            subscription = self._world.state.get(Subscription, body.subscription)
+        billing.change_price(self._world, subscription, price, proration="always_invoice")
 
     def _advance(self, body: Advance) -> None:
         settings = self._world.settings

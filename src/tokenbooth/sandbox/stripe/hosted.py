@@ -10,7 +10,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from tokenbooth.sandbox.stripe import billing, checkout, pages
+from tokenbooth.sandbox.stripe import checkout, pages, schedules
 from tokenbooth.sandbox.stripe.cards import read_card
 from tokenbooth.sandbox.stripe.delivery import Postman
 from tokenbooth.sandbox.stripe.failure import StripeFailure
@@ -124,7 +124,7 @@ class Hosted:
                 if wanted not in mine:
                     raise StripeFailure("There is no such subscription.", status=404)
                 with self._world.standing_with(portal.customer):
-                    billing.set_portal_cancel(self._world, mine[wanted], action == "cancel")
+                    schedules.cancel_in_portal(self._world, mine[wanted], action == "cancel")
         except StripeFailure as failure:
             return _page(pages.message_page("Not possible", failure.message), failure.status)
         await self._postman.deliver(self._world.take_events())

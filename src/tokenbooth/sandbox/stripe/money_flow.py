@@ -14,6 +14,7 @@ from tokenbooth.sandbox.stripe.records import (
     PaymentMethod,
     Payout,
     Refund,
+    TaxTransaction,
 )
 from tokenbooth.sandbox.stripe.world import World
 
@@ -59,6 +60,7 @@ class Payment:
     description: str | None
     metadata: dict[str, str]
     setup_future_usage: str | None = None
+    tax_calculation: str | None = None
 
 
 def open_intent(world: World, payment: Payment) -> PaymentIntent:
@@ -75,6 +77,7 @@ def open_intent(world: World, payment: Payment) -> PaymentIntent:
             description=payment.description,
             setup_future_usage=payment.setup_future_usage,
             metadata=payment.metadata,
+            tax_calculation=payment.tax_calculation,
         )
     )
 
@@ -110,6 +113,9 @@ def settle_intent(
             failure_message=charge.failure_message,
         )
     )
+    if succeeds and settled.tax_calculation is not None:
+        calculation_id = settled.tax_calculation
+        world.state.put(TaxTransaction(world.new_id("tax_"), world.now(), calculation_id, settled.id))
     world.emit("charge.succeeded" if succeeds else "charge.failed", charge)
     world.emit("payment_intent.succeeded" if succeeds else "payment_intent.payment_failed", settled)
     return settled

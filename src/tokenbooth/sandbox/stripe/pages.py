@@ -105,7 +105,8 @@ def filled(url: str, session: Session) -> str:
 def invoice_page(invoice: Invoice) -> str:
     """An invoice with its lines."""
     lines = [(line.description, line.amount) for line in invoice.prorations]
-    lines = lines or [(invoice.description, invoice.amount)]
+    if invoice.billing_reason != "subscription_update":
+        lines.append((invoice.description, invoice.ordinary))
     if invoice.is_taxed:
         lines.append(("Tax", invoice.tax))
     rows = "".join(f"<li>{escape(text)}: {escape(money(amount, invoice.currency))}</li>" for text, amount in lines)

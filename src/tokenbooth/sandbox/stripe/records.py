@@ -22,6 +22,11 @@ def tax_on(amount: int) -> int:
     return (2 * amount * _TAX_PERCENT + 100) // 200
 
 
+def tax_in(amount: int) -> int:
+    """The same tax where the price has it inside: an eleventh, rounded half up."""
+    return (2 * amount * _TAX_PERCENT + 100 + _TAX_PERCENT) // (2 * (100 + _TAX_PERCENT))
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """Every record has its id and its time."""
@@ -41,6 +46,8 @@ class Customer(Record):
     balance: int = 0
     test_clock: str | None = None
     deleted: bool = False
+    untaxable: bool = False
+    """Whether nobody knows where the customer lives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +115,8 @@ class Session(Record):
     is_taxed: bool = False
     tax: int = 0
     """Part of `amount_total`."""
+    inclusive: bool = False
+    """Whether the tax is part of the prices, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +144,28 @@ class PaymentIntent(Record):
     latest_charge: str | None = None
     failure_code: str | None = None
     failure_message: str | None = None
+    tax_calculation: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaxCalculation(Record):
+    """The tax on one line, for a customer. `inclusive`: it is part of `amount`, not on top of it."""
+
+    customer: str
+    currency: str
+    amount: int
+    tax: int
+    inclusive: bool
+    reference: str
+    line_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaxTransaction(Record):
+    """Tax that was collected; made by the payment that a calculation was linked to."""
+
+    calculation: str
+    payment_intent: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +258,34 @@ class Subscription(Record):
     ended_at: int | None = None
     cancel_reason: str | None = None
     is_taxed: bool = False
+    schedule: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulePhase:
+    """What a subscription is from `start` to `end`, UTC seconds."""
+
+    start: int
+    end: int
+    price: str
+    quantity: int
+    proration_behavior: str
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionSchedule(Record):
+    """The phases of a subscription; `subscription` is None once it was released."""
+
+    customer: str
+    status: Literal["active", "released", "canceled"]
+    phases: tuple[SchedulePhase, ...]
+    end_behavior: Literal["release"]
+    metadata: dict[str, str]
+    subscription: str | None
+    released_subscription: str | None = None
+    released_at: int | None = None
+    canceled_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +300,8 @@ class ProrationLine:
 
 @dataclass(frozen=True, slots=True)
 class Invoice(Record):
-    """A subscription's invoice: its one ordinary line, or the prorations of a change. `finalizes_at` is set
+    """A subscription's invoice: the prorations of a change, or its one ordinary line and what waited for it.
+    `finalizes_at` is set
     while it is a draft; `applied` is what the customer's credit paid of it."""
 
     customer: str
@@ -267,21 +327,44 @@ class Invoice(Record):
     prorations: tuple[ProrationLine, ...] = ()
     applied: int = 0
     is_taxed: bool = False
+    inclusive: bool = False
+
+    @property
+    def ordinary(self) -> int:
+        """What its ordinary line comes to."""
+        return self.amount - sum(line.amount for line in self.prorations)
 
     @property
     def tax(self) -> int:
-        """The tax on top of `amount`; negative where a credit is larger than what is sold."""
-        return tax_on(self.amount) if self.is_taxed else 0
+        """The tax on top of `amount`, or inside it; negative where a credit is larger than what is sold."""
+        if not self.is_taxed:
+            return 0
+        return tax_in(self.amount) if self.inclusive else tax_on(self.amount)
 
     @property
     def total(self) -> int:
         """The amount with its tax."""
-        return self.amount + self.tax
+        return self.amount if self.inclusive else self.amount + self.tax
 
     @property
     def amount_due(self) -> int:
         """What is left to be charged."""
         return max(self.total, 0) - self.applied
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceItem(Record):
+    """A proration that waits for the next invoice; `invoice` is the one that took it in."""
+
+    customer: str
+    subscription: str
+    price: str
+    amount: int
+    currency: str
+    description: str
+    start: int
+    end: int
+    invoice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,6 +403,7 @@ class PortalConfiguration(Record):
     default_return_url: str | None
     features: dict[str, bool]
     metadata: dict[str, str]
+    schedule_conditions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,6 +430,7 @@ class Settings(Record):
     clock_lead_s: int = 0
     delivery: Literal["normal", "drop", "hold"] = "normal"
     copies: int = 1
+    inclusive_tax: bool = False
     counters: dict[str, int] = field(default_factory=dict)
 
 
@@ -363,7 +448,11 @@ KINDS: tuple[type[Record], ...] = (
     Payout,
     BalanceTransaction,
     Subscription,
+    SubscriptionSchedule,
+    TaxCalculation,
+    TaxTransaction,
     Invoice,
+    InvoiceItem,
     InvoicePayment,
     Event,
     WebhookEndpoint,

@@ -4,11 +4,14 @@ from tokenbooth.sandbox.stripe.json_types import JsonObject, JsonValue
 from tokenbooth.sandbox.stripe.records import (
     Customer,
     Invoice,
+    InvoiceItem,
     InvoicePayment,
     LineItem,
     Price,
+    SchedulePhase,
     Session,
     Subscription,
+    SubscriptionSchedule,
 )
 from tokenbooth.sandbox.stripe.render_catalog import plan, price
 from tokenbooth.sandbox.stripe.render_shared import NO_ADDRESS, copied, head, listing
@@ -49,7 +52,7 @@ def session(record: Session, state: State, public_url: str) -> JsonObject:
         "adaptive_pricing": {"enabled": record.adaptive_pricing},
         "after_expiration": None,
         "allow_promotion_codes": None,
-        "amount_subtotal": None if record.amount_total is None else record.amount_total - record.tax,
+        "amount_subtotal": _subtotal(record),
         "amount_total": record.amount_total,
         "automatic_tax": {**_automatic_tax(record.is_taxed), "status": "complete" if record.is_taxed else None},
         "billing_address_collection": None,
@@ -104,6 +107,13 @@ def session(record: Session, state: State, public_url: str) -> JsonObject:
         "url": open_url,
         "wallet_options": None,
     }
+
+
+def _subtotal(record: Session) -> int | None:
+    """The prices alone, which have the tax inside where it is inclusive."""
+    if record.amount_total is None or record.inclusive:
+        return record.amount_total
+    return record.amount_total - record.tax
 
 
 def line_item(item: LineItem, state: State) -> JsonObject:
@@ -180,7 +190,7 @@ def subscription(record: Subscription, state: State) -> JsonObject:
         "pending_invoice_item_interval": None,
         "pending_setup_intent": None,
         "pending_update": None,
-        "schedule": None,
+        "schedule": record.schedule,
         "start_date": record.created,
         "status": record.status,
         "test_clock": _test_clock(state, record.customer),
@@ -188,6 +198,79 @@ def subscription(record: Subscription, state: State) -> JsonObject:
         "trial_end": None,
         "trial_settings": {"end_behavior": {"missing_payment_method": "create_invoice"}},
         "trial_start": None,
+    }
+
+
+def subscription_schedule(record: SubscriptionSchedule, state: State) -> JsonObject:
+    present: JsonObject | None = None
+    owner = state.find(Subscription, record.subscription)
+    if owner is not None and record.status == "active":
+        found = next((phase for phase in record.phases if phase.start <= owner.period_start < phase.end), None)
+        if found is not None:
+            present = {"end_date": found.end, "start_date": found.start}
+    return {
+        **head(record, "subscription_schedule"),
+        "application": None,
+        "billing_mode": {"flexible": {"proration_discounts": "included"}, "type": "flexible"},
+        "canceled_at": record.canceled_at,
+        "completed_at": None,
+        "current_phase": present,
+        "customer": record.customer,
+        "default_settings": {
+            "application_fee_percent": None,
+            "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None},
+            "billing_cycle_anchor": "automatic",
+            "billing_thresholds": None,
+            "collection_method": "charge_automatically",
+            "default_payment_method": None,
+            "description": None,
+            "invoice_settings": {"account_tax_ids": None, "days_until_due": None, "issuer": {"type": "self"}},
+            "on_behalf_of": None,
+            "transfer_data": None,
+        },
+        "end_behavior": record.end_behavior,
+        "metadata": copied(record.metadata),
+        "phases": [_phase(phase, state) for phase in record.phases],
+        "released_at": record.released_at,
+        "released_subscription": record.released_subscription,
+        "status": record.status,
+        "subscription": record.subscription,
+        "test_clock": _test_clock(state, record.customer),
+    }
+
+
+def _phase(phase: SchedulePhase, state: State) -> JsonObject:
+    known = state.get(Price, phase.price)
+    return {
+        "add_invoice_items": [],
+        "application_fee_percent": None,
+        "billing_cycle_anchor": None,
+        "billing_thresholds": None,
+        "collection_method": None,
+        "currency": known.currency,
+        "default_payment_method": None,
+        "default_tax_rates": [],
+        "description": None,
+        "discounts": [],
+        "end_date": phase.end,
+        "invoice_settings": None,
+        "items": [
+            {
+                "billing_thresholds": None,
+                "discounts": [],
+                "metadata": {},
+                "plan": known.id,
+                "price": known.id,
+                "quantity": phase.quantity,
+                "tax_rates": [],
+            }
+        ],
+        "metadata": copied(phase.metadata),
+        "on_behalf_of": None,
+        "proration_behavior": phase.proration_behavior,
+        "start_date": phase.start,
+        "transfer_data": None,
+        "trial_end": None,
     }
 
 
@@ -283,11 +366,11 @@ def invoice(record: Invoice, state: State, public_url: str) -> JsonObject:
             "voided_at": None,
         },
         "subtotal": record.amount,
-        "subtotal_excluding_tax": record.amount,
+        "subtotal_excluding_tax": record.total - record.tax,
         "test_clock": _test_clock(state, record.customer),
         "total": record.total,
         "total_discount_amounts": [],
-        "total_excluding_tax": record.amount,
+        "total_excluding_tax": record.total - record.tax,
         "total_pretax_credit_amounts": [],
         "total_taxes": _total_taxes(record),
         "webhooks_delivered_at": record.created,
@@ -304,24 +387,27 @@ def _total_taxes(record: Invoice) -> list[JsonValue]:
     return [
         {
             "amount": record.tax,
-            "tax_behavior": "exclusive",
+            "tax_behavior": "inclusive" if record.inclusive else "exclusive",
             "tax_rate_details": None,
             "taxability_reason": "standard_rated",
-            "taxable_amount": record.amount,
+            "taxable_amount": record.total - record.tax,
             "type": "tax_rate_details",
         }
     ]
 
 
 def _invoice_lines(record: Invoice, state: State) -> list[JsonValue]:
-    if record.prorations:
-        return [
-            _invoice_line(record, state, line.id, line.price, line.amount, line.description, proration=True)
-            for line in record.prorations
-        ]
-    return [
-        _invoice_line(record, state, record.line_id, record.price, record.amount, record.description, proration=False)
+    lines: list[JsonValue] = [
+        _invoice_line(record, state, line.id, line.price, line.amount, line.description, proration=True)
+        for line in record.prorations
     ]
+    if record.billing_reason != "subscription_update":
+        lines.append(
+            _invoice_line(
+                record, state, record.line_id, record.price, record.ordinary, record.description, proration=False
+            )
+        )
+    return lines
 
 
 def _invoice_line(
@@ -363,6 +449,39 @@ def _invoice_line(
         "quantity": record.quantity,
         "subtotal": amount,
         "taxes": [],
+    }
+
+
+def invoice_item(record: InvoiceItem, state: State) -> JsonObject:
+    return {
+        "id": record.id,
+        "object": "invoiceitem",
+        "amount": record.amount,
+        "currency": record.currency,
+        "customer": record.customer,
+        "date": record.created,
+        "description": record.description,
+        "discountable": False,
+        "discounts": [],
+        "invoice": record.invoice,
+        "livemode": False,
+        "metadata": {},
+        "net_amount": record.amount,
+        "parent": {
+            "subscription_details": {"subscription": record.subscription, "subscription_item": None},
+            "type": "subscription_details",
+        },
+        "period": {"end": record.end, "start": record.start},
+        "pricing": {
+            "price_details": {"price": record.price, "product": state.get(Price, record.price).product},
+            "type": "price_details",
+            "unit_amount_decimal": str(record.amount),
+        },
+        "proration": True,
+        "proration_details": {"discount_amounts": []},
+        "quantity": 1,
+        "tax_rates": [],
+        "test_clock": _test_clock(state, record.customer),
     }
 
 

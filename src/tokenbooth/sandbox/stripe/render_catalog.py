@@ -1,6 +1,6 @@
 """Customers, products, prices and set-up in Stripe's form. Pure; for the world and `render_billing`."""
 
-from tokenbooth.sandbox.stripe.json_types import JsonObject
+from tokenbooth.sandbox.stripe.json_types import JsonObject, JsonValue
 from tokenbooth.sandbox.stripe.records import (
     Customer,
     PortalConfiguration,
@@ -153,6 +153,21 @@ def portal_configuration(record: PortalConfiguration) -> JsonObject:
             "subscription_cancel",
             "subscription_update",
         )
+    }
+    features["subscription_cancel"] = {
+        "cancellation_reason": {"enabled": False, "options": []},
+        "enabled": record.features.get("subscription_cancel", False),
+        "mode": "at_period_end",
+        "proration_behavior": "none",
+    }
+    conditions: list[JsonValue] = [{"type": condition} for condition in record.schedule_conditions]
+    features["subscription_update"] = {
+        "billing_cycle_anchor": None,
+        "default_allowed_updates": [],
+        "enabled": record.features.get("subscription_update", False),
+        "proration_behavior": "none",
+        "schedule_at_period_end": {"conditions": conditions},
+        "trial_update_behavior": "end_trial",
     }
     return {
         **head(record, "billing_portal.configuration"),

@@ -71,6 +71,7 @@ def payment_intent(record: PaymentIntent) -> JsonObject:
         "currency": record.currency,
         "customer": record.customer,
         "description": record.description,
+        "hooks": {"inputs": {"tax": {"calculation": record.tax_calculation}}} if record.tax_calculation else None,
         "last_payment_error": last_error,
         "latest_charge": record.latest_charge,
         "metadata": copied(record.metadata),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from tokenbooth.sandbox.stripe import render_billing, render_catalog, render_payments
+from tokenbooth.sandbox.stripe import render_billing, render_catalog, render_payments, render_tax
 from tokenbooth.sandbox.stripe.failure import no_such
 from tokenbooth.sandbox.stripe.json_types import JsonObject
 from tokenbooth.sandbox.stripe.records import (
@@ -20,6 +20,7 @@ from tokenbooth.sandbox.stripe.records import (
     Dispute,
     Event,
     Invoice,
+    InvoiceItem,
     InvoicePayment,
     PaymentIntent,
     PaymentMethod,
@@ -34,6 +35,9 @@ from tokenbooth.sandbox.stripe.records import (
     Settings,
     SetupIntent,
     Subscription,
+    SubscriptionSchedule,
+    TaxCalculation,
+    TaxTransaction,
     TestClock,
     WebhookEndpoint,
 )
@@ -112,6 +116,8 @@ class World:
                 | SetupIntent()
                 | Charge()
                 | Subscription()
+                | SubscriptionSchedule()
+                | TaxCalculation()
                 | Invoice()
                 | PortalSession()
             ) as owned:
@@ -143,8 +149,12 @@ class World:
                 return render_billing.session(record, self.state, self.public_url)
             case Subscription():
                 return render_billing.subscription(record, self.state)
+            case SubscriptionSchedule():
+                return render_billing.subscription_schedule(record, self.state)
             case Invoice():
                 return render_billing.invoice(record, self.state, self.public_url)
+            case InvoiceItem():
+                return render_billing.invoice_item(record, self.state)
             case InvoicePayment():
                 return render_billing.invoice_payment(record)
             case Event():
@@ -190,6 +200,10 @@ class World:
                 return render_payments.payout(record)
             case BalanceTransaction():
                 return render_payments.balance_transaction(record, self.now())
+            case TaxCalculation():
+                return render_tax.calculation(record)
+            case TaxTransaction():
+                return render_tax.transaction(record, self.state)
             case _:
                 return self._render_catalog(record)
 

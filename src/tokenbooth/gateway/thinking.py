@@ -1,0 +1,128 @@
+"""Whether a request asks its model to think before it answers, and how hard, in every dialect of the formats.
+
+A name that is not known counts when it speaks of thinking or reasoning: reading an answer to its end for nothing costs
+little, and an answer that is taken for a plain one could be had for free. Nothing here does I/O.
+"""
+
+from typing import Final
+
+import msgspec
+
+from tokenbooth.gateway.body import UNREADABLE, Fields
+from tokenbooth.gateway.speech import PricedRequest
+
+# With no other names than these a request does not ask for it.
+_PLAIN: Final = frozenset(
+    (
+        "model",
+        "messages",
+        "system",
+        "input",
+        "instructions",
+        "prompt",
+        "stream",
+        "stream_options",
+        "max_tokens",
+        "max_completion_tokens",
+        "max_output_tokens",
+        "n",
+        "temperature",
+        "top_p",
+        "top_k",
+        "stop",
+        "stop_sequences",
+        "seed",
+        "user",
+        "metadata",
+        "tools",
+        "tool_choice",
+        "parallel_tool_calls",
+        "response_format",
+        "presence_penalty",
+        "frequency_penalty",
+        "store",
+    )
+)
+# Objects that hold such names beside others.
+_HOLDERS: Final = frozenset(("chat_template_kwargs", "extra_body", "generation_config", "options", "output_config"))
+_SWITCHED_OFF: Final = frozenset(("", "none", "off", "false", "disabled"))
+_EFFORTS: Final = ("", "minimal", "low", "medium", "high", "xhigh", "max")
+_LOW_BUDGET_TOKENS: Final = 4_096
+_MEDIUM_BUDGET_TOKENS: Final = 16_384
+_LEVELS: Final = 3
+_decode: Final = msgspec.json.Decoder().decode
+
+
+def thinks(request: PricedRequest) -> bool:
+    """Whether its model reasons, or the request asks it to."""
+    return request.model.reasoning or asks_to_think(request.fields)
+
+
+def asks_to_think(fields: Fields) -> bool:
+    """Whether the top level of a request asks the model to think."""
+    return not _PLAIN.issuperset(fields) and any(not _is_off(value) for value in _values(fields))
+
+
+def effort_of(fields: Fields) -> str:
+    """How hard a request asks the model to think: one of OpenAI's words; empty when it says nothing.
+
+    A budget of tokens counts as the effort that it is usual for. Of several the highest counts.
+    """
+    if _PLAIN.issuperset(fields):
+        return ""
+    return _EFFORTS[max((_rank(value, _LEVELS) for value in _values(fields)), default=0)]
+
+
+def _values(fields: Fields) -> list[object]:
+    """The values of the fields that are about thinking."""
+    found: list[object] = []
+    for name, value in fields.items():
+        if name in _HOLDERS:
+            held = _decoded(value)
+            if isinstance(held, dict):
+                found += [one for inner, one in held.items() if _is_about_thinking(inner) or inner == "effort"]
+        elif _is_about_thinking(name):
+            found.append(_decoded(value))
+    return found
+
+
+def _is_about_thinking(name: str) -> bool:
+    return "think" in name or "reason" in name
+
+
+def _decoded(value: msgspec.Raw) -> object:
+    try:
+        return _decode(value)
+    except UNREADABLE:
+        return None
+
+
+def _is_off(value: object) -> bool:
+    match value:
+        case None | False | 0:
+            return True
+        case str():
+            return value.lower() in _SWITCHED_OFF
+        case dict():
+            switches = [value[name] for name in ("type", "enabled", "effort") if name in value]
+            return not value or any(map(_is_off, switches))
+        case _:
+            return False
+
+
+def _rank(value: object, levels: int) -> int:
+    match value:
+        case bool():
+            return 0
+        case str():
+            return _EFFORTS.index(value) if value in _EFFORTS else 0
+        case int():
+            if value <= 0:
+                return 0
+            if value <= _LOW_BUDGET_TOKENS:
+                return _EFFORTS.index("low")
+            return _EFFORTS.index("medium" if value <= _MEDIUM_BUDGET_TOKENS else "high")
+        case dict() if levels:
+            return max((_rank(one, levels - 1) for one in value.values()), default=0)
+        case _:
+            return 0
