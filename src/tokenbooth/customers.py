@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from tokenbooth.clock import Clock
 from tokenbooth.domain.keys import ALL_SCOPES, KeyKind, digest, shown_prefix
 from tokenbooth.ids import IdPrefix, new_id, new_key
+from tokenbooth.store import audit_log
 from tokenbooth.store.accounts import create_account, set_admin
 from tokenbooth.store.engine import Store
 from tokenbooth.store.management_keys import NewManagementKey, create_management_key
@@ -52,6 +53,14 @@ def create_customer(
 
     def create(conn: Connection) -> None:
         create_account(conn, account_id, email, password_hash, now_us=now_us)
+        audit_log.record(
+            conn,
+            actor=OPERATOR,
+            action="account.created",
+            account_id=account_id,
+            detail=account_id,
+            now_us=now_us,
+        )
         create_management_key(conn, row, max_keys=_MAX_KEYS, actor=OPERATOR, now_us=now_us)
         if is_admin:
             set_admin(conn, account_id, actor=OPERATOR, now_us=now_us)

@@ -227,7 +227,9 @@ async def test_a_rescan_changes_nothing_that_is_right(booth: Booth) -> None:
     booth.chain.pay(address, 50 * UNITS)
     booth.chain.mine(FINAL_BLOCKS)
     await booth.run_scan()
-    moved = booth.store.write_now(chain_cursors.set_back, BASE, USDC, to_number=1, now_us=booth.clock.now_us())
+    moved = booth.store.write_now(
+        chain_cursors.set_back, BASE, USDC, to_number=1, actor="operator", now_us=booth.clock.now_us()
+    )
     assert (moved, _cursor(booth, Pass.RECENT), _cursor(booth, Pass.ALL)) == (2, 1, 1)
     await booth.run_scan()
     assert (_cursor(booth, Pass.RECENT), await booth.balance(booth.ada)) == (booth.chain.head() - SAFE_BLOCKS, "50.00")

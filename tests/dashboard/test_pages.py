@@ -251,6 +251,7 @@ async def test_an_operators_actions_are_written_down(booth: Booth) -> None:
 
     by = _id_of(booth, "op@example.com")
     assert booth.store.read_now(log) == [
+        (account_id, "account.logged_in"),
         (by, "account.suspended"),
         (by, "account.unsuspended"),
         (by, "credit.grant"),

@@ -1,6 +1,7 @@
 """docs/operating.md names everything that an operator meets: settings, commands, paths, metrics, log lines."""
 
 import ast
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, get_args, get_origin
@@ -121,6 +122,19 @@ def _default(name: str, field: FieldInfo) -> str:
             return f"{field.default:g}"
         case _:
             return str(field.default)
+
+
+def test_every_action_of_the_audit_log_is_named() -> None:
+    """Whatever may stand in the column, and nothing else."""
+    named = {action for row in rows(section(PAGE, "Who did what")) for action in codes(row[0])}
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src" / "tokenbooth").rglob("*.py"))
+    made = {f"credit.{kind}" for kind in ("grant", "adjustment")} | {
+        f"auto_top_up.{what}" for what in ("switched_on", "switched_off", "changed")
+    }
+    assert {action for action in named - made if f'"{action}"' not in source} == set()
+    written = set(re.findall(r'(?:action=|action = |entry\([a-z]+, |note\()"([a-z_]+\.[a-z_]+)"', source))
+    assert len(written) > 15
+    assert written - named == set()
 
 
 def _commands(group: typer.Typer, prefix: str) -> Iterator[tuple[str, set[str]]]:

@@ -30,7 +30,7 @@ def ada(store: Store) -> Customer:
     """A customer at Stripe, with a rule."""
     customer = new_customer(store, now_us=NOW_US)
     store.write_now(set_stripe_customer, customer.account_id, "cus_1")
-    store.write_now(auto_topups.put, customer.account_id, RULE, now_us=NOW_US)
+    store.write_now(auto_topups.put, customer.account_id, RULE, actor="key_1", now_us=NOW_US)
     return customer
 
 
@@ -93,7 +93,7 @@ def test_only_who_can_be_charged_is_a_candidate(store: Store, ada: Customer, can
     """Not one that is off, suspended, disputed, unknown to Stripe, or has a charge under way."""
     assert candidate == Candidate(ada.account_id, "cus_1", 0, RULE)
     stranger = new_customer(store, now_us=NOW_US, email="no-card@example.com")
-    store.write_now(auto_topups.put, stranger.account_id, RULE, now_us=NOW_US)
+    store.write_now(auto_topups.put, stranger.account_id, RULE, actor="key_1", now_us=NOW_US)
     assert store.read_now(auto_topups.candidates) == [candidate]
 
     def dispute(conn: Connection, at_us: int | None) -> None:
@@ -163,7 +163,7 @@ def test_a_failure_switches_off_and_is_told_once(store: Store, ada: Customer, ca
     assert [store.write_now(auto_topups.note_told, untold, now_us=NOW_US + 2) for _ in range(2)] == [True, False]
     assert store.read_now(auto_topups.untold) == []
     assert not begin(store, candidate, "chk_2")
-    assert store.write_now(auto_topups.put, ada.account_id, RULE, now_us=NOW_US + 3).failure is None
+    assert store.write_now(auto_topups.put, ada.account_id, RULE, actor="key_1", now_us=NOW_US + 3).failure is None
 
 
 def test_a_rule_without_a_card_is_switched_off_with_its_reason(store: Store, ada: Customer) -> None:

@@ -218,7 +218,7 @@ def test_a_cursor_moves_from_where_it_stands(store: Store) -> None:
     assert [advance(None, HERE), advance(None, THERE)] == [True, False]
     stands = Cursor(HERE.number, HERE.hash)
     assert [advance(stands, THERE), advance(stands, replace(THERE, number=99))] == [True, False]
-    assert store.write_now(chain_cursors.set_back, CHAIN, "0xt", to_number=3, now_us=NOW_US) == 1
+    assert store.write_now(chain_cursors.set_back, CHAIN, "0xt", to_number=3, actor="operator", now_us=NOW_US) == 1
     assert store.read_now(chain_cursors.position, CHAIN, "0xt", Pass.RECENT) == Cursor(3, "")
     assert advance(Cursor(3, ""), HERE)
 

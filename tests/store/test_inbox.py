@@ -128,11 +128,11 @@ def test_a_parked_row_is_listed_and_retried(store: Store) -> None:
     (parked,) = store.read_now(inbox.list_rows, [InboxStatus.PARKED], limit=10)
     assert (parked.id, parked.external_id, parked.error) == (row_id, "evt_1", "There is no such checkout here.")
     checkout_id = new_checkout(store, ada.account_id, TOP_UP, now_us=NOW_US)
-    retried = store.write_now(inbox.retry, "evt_1", now_us=NOW_US)
+    retried = store.write_now(inbox.retry, "evt_1", actor="operator", now_us=NOW_US)
     assert (retried.status, retried.attempts) == (InboxStatus.DUE, 0)
     assert store.read_now(inbox.due, now_us=NOW_US, limit=10) == [row_id]
     carry_out(store, row_id, paid_topup(ada.account_id, checkout_id))
     with pytest.raises(Conflict):
-        store.write_now(inbox.retry, row_id, now_us=NOW_US)
+        store.write_now(inbox.retry, row_id, actor="operator", now_us=NOW_US)
     with pytest.raises(NotFound):
         store.read_now(inbox.find_row, "evt_2")

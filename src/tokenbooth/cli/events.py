@@ -10,6 +10,7 @@ from tokenbooth.database import ready_database
 from tokenbooth.settings import load_settings
 from tokenbooth.store import inbox
 from tokenbooth.store.inbox import InboxRow, InboxStatus
+from tokenbooth.store.operator import OPERATOR
 
 _STATUSES: Final = {
     "open": (InboxStatus.DUE, InboxStatus.PARKED),
@@ -49,7 +50,7 @@ def show_event(config: Path, row_id: str, *, as_json: bool) -> None:
 def retry_event(config: Path, row_id: str, *, as_json: bool) -> None:
     """Make an event due again."""
     with ready_database(load_settings(config)) as store:
-        row = store.write_now(inbox.retry, row_id, now_us=SystemClock().now_us())
+        row = store.write_now(inbox.retry, row_id, actor=OPERATOR, now_us=SystemClock().now_us())
     if as_json:
         print_json(_as_json(row))
     else:

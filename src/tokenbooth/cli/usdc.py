@@ -20,6 +20,7 @@ from tokenbooth.store import chain_cursors, deposits
 from tokenbooth.store.chain_cursors import Cursor, Pass
 from tokenbooth.store.deposit_addresses import DepositAddress
 from tokenbooth.store.engine import Store
+from tokenbooth.store.operator import OPERATOR
 
 
 def show_status(config: Path, *, as_json: bool) -> None:
@@ -57,6 +58,7 @@ def rescan(config: Path, *, from_block: int, as_json: bool) -> None:
             usdc.chain_id,
             usdc.token_address(),
             to_number=from_block - 1,
+            actor=OPERATOR,
             now_us=SystemClock().now_us(),
         )
     if as_json:

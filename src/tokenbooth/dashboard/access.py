@@ -17,19 +17,21 @@ from starlette.routing import Route
 from tokenbooth.dashboard.address_rates import network_of
 from tokenbooth.dashboard.mailed_links import mail_reset, mail_sign_up
 from tokenbooth.dashboard.passwords import checked_password
-from tokenbooth.dashboard.web import Form, Handler, Visitor, Web, client_address, safe_next, see_other
+from tokenbooth.dashboard.web import Form, Handler, Visitor, Web, safe_next, see_other
 from tokenbooth.domain.windows import DAY_US
 from tokenbooth.errors import Forbidden, NotFound, TokenboothError
 from tokenbooth.ids import IdPrefix, new_id
-from tokenbooth.management.session import cookie_name
+from tokenbooth.management.session import client_address, cookie_name
 from tokenbooth.store import accounts, audit_log, sessions
 from tokenbooth.store.accounts import Account, normalise_email
+from tokenbooth.store.audit_log import Actor
 from tokenbooth.store.sessions import NewSession, Purpose, secret_digest
 
 PublicHandler = Callable[[Request, Form], Awaitable[Response]]
 
 _SECRET_BYTES: Final = 32
 _USER_AGENT_MAX: Final = 200
+_WRONG_PASSWORD: Final = "wrong_password"  # noqa: S105 (a code of an error)
 _WRONG: Final = "Email or password is wrong."
 
 
@@ -69,14 +71,20 @@ class Access:
         try:
             account = await self._known(email, form.text("password"))
         except TokenboothError as error:
-            return self._web.page(
+            response = self._web.page(
                 request, "login.html", None, status=error.status, email=email, next=wanted, problem=error.message,
                 done=None,
             )  # fmt: skip
+            if error.code == _WRONG_PASSWORD:
+                # Afterwards, so that the answer takes as long whether there is an account or not.
+                response.background = BackgroundTask(self._note_failed, email, client_address(request))
+            return response
         return await self._logged_in(request, account.id, wanted)
 
     async def log_out(self, request: Request, visitor: Visitor, _: Form) -> Response:
-        await self._management.store.write(sessions.end_session, visitor.account_id, visitor.owner.session_id)
+        await self._management.store.write(
+            end_session, visitor, visitor.owner.session_id, now_us=self._management.clock.now_us()
+        )
         response = see_other("/login?done=out")
         self._set_cookie(response, "", max_age_s=0)
         return response
@@ -113,7 +121,7 @@ class Access:
             accounts.create_account(conn, account_id, email, password_hash, now_us=now_us)
             audit_log.record(
                 conn,
-                actor=account_id,
+                actor=Actor(account_id, client_address(request)),
                 action="account.signed_up",
                 account_id=account_id,
                 detail=account_id,
@@ -131,7 +139,9 @@ class Access:
             email = normalise_email(form.text("email"))
         except TokenboothError as error:
             return self._problem(request, "reset.html", error, form.text("email"))
-        return self._look_in_mailbox(request, email, BackgroundTask(mail_reset, self._web, email))
+        return self._look_in_mailbox(
+            request, email, BackgroundTask(mail_reset, self._web, email, client_address(request))
+        )
 
     async def show_choose(self, request: Request) -> Response:
         return await self._show_mailed(request, Purpose.RESET, "choose_password.html")
@@ -152,7 +162,8 @@ class Access:
             account = accounts.find_account_by_email(conn, email)
             if account is None:
                 raise NotFound("link_not_found", "There is no such account any more.")
-            set_new_password(conn, account.id, password_hash, now_us=now_us, keep=None)
+            actor = Actor(account.id, client_address(request))
+            set_new_password(conn, actor, password_hash, now_us=now_us, keep=None)
 
         await self._management.store.write(change)
         return see_other("/login?done=password")
@@ -179,7 +190,7 @@ class Access:
         account = await store.read(accounts.find_account_by_email, email)
         stored = None if account is None else account.password_hash
         if not await passwords.matches(password[:1_000], stored) or account is None or stored is None:
-            raise Forbidden("wrong_password", _WRONG)
+            raise Forbidden(_WRONG_PASSWORD, _WRONG)
         if passwords.needs_rehash(stored):
             await store.write(accounts.set_password, account.id, await passwords.hash(password))
         return account
@@ -189,21 +200,42 @@ class Access:
         life_us = self._management.settings.dashboard.session_days * DAY_US
         secret = secrets.token_urlsafe(_SECRET_BYTES)
         agent = request.headers.get("user-agent", "")
-        await self._management.store.write(
-            sessions.create_session,
-            NewSession(
-                id=new_id(IdPrefix.SESSION, now_us),
-                account_id=account_id,
-                digest=secret_digest(secret),
-                expires_at_us=now_us + life_us,
-                address=client_address(request),
-                user_agent="".join(filter(str.isprintable, agent))[:_USER_AGENT_MAX],
-            ),
-            now_us=now_us,
+        new = NewSession(
+            id=new_id(IdPrefix.SESSION, now_us),
+            account_id=account_id,
+            digest=secret_digest(secret),
+            expires_at_us=now_us + life_us,
+            address=client_address(request),
+            user_agent="".join(filter(str.isprintable, agent))[:_USER_AGENT_MAX],
         )
+
+        def log_in(conn: Connection) -> None:
+            sessions.create_session(conn, new, now_us=now_us)
+            audit_log.record(
+                conn,
+                actor=Actor(account_id, new.address),
+                action="account.logged_in",
+                account_id=account_id,
+                detail=new.id,
+                now_us=now_us,
+            )
+
+        await self._management.store.write(log_in)
         response = see_other(path)
         self._set_cookie(response, secret, max_age_s=life_us // 1_000_000)
         return response
+
+    async def _note_failed(self, email: str, address: str) -> None:
+        def note(conn: Connection) -> None:
+            account = accounts.find_account_by_email(conn, email)
+            audit_log.record_failed_log_in(
+                conn,
+                None if account is None else account.id,
+                address=address,
+                now_us=self._management.clock.now_us(),
+            )
+
+        await self._management.store.write(note)
 
     def _set_cookie(self, response: Response, secret: str, *, max_age_s: int) -> None:
         base_url = self._management.settings.server.base_url()
@@ -245,15 +277,37 @@ class Access:
         return self._web.page(request, "dead_link.html", None, status=404)
 
 
-def set_new_password(conn: Connection, account_id: str, password_hash: str, *, now_us: int, keep: str | None) -> None:
-    """Change a password, and end every log-in but `keep`."""
-    accounts.set_password(conn, account_id, password_hash)
-    sessions.end_sessions(conn, account_id, but=keep)
+def set_new_password(conn: Connection, actor: Actor, password_hash: str, *, now_us: int, keep: str | None) -> None:
+    """Change the password of the account that acts, and end every log-in but `keep`."""
+    accounts.set_password(conn, actor, password_hash)
+    sessions.end_sessions(conn, actor, but=keep)
+    audit_log.record(
+        conn, actor=actor, action="account.password_changed", account_id=actor, detail=actor, now_us=now_us
+    )
+
+
+def end_session(conn: Connection, visitor: Visitor, session_id: str, *, now_us: int) -> None:
+    """End one of a visitor's log-ins, perhaps this one.
+
+    Raises:
+        NotFound: there is none, or it is another account's.
+    """
+    sessions.end_session(conn, visitor.account_id, session_id)
+    _note_ended(conn, visitor, session_id, now_us)
+
+
+def end_other_sessions(conn: Connection, visitor: Visitor, *, now_us: int) -> None:
+    """End all of a visitor's log-ins but this one."""
+    sessions.end_sessions(conn, visitor.account_id, but=visitor.owner.session_id)
+    _note_ended(conn, visitor, f"all but {visitor.owner.session_id}", now_us)
+
+
+def _note_ended(conn: Connection, visitor: Visitor, detail: str, now_us: int) -> None:
     audit_log.record(
         conn,
-        actor=account_id,
-        action="account.password_changed",
-        account_id=account_id,
-        detail=account_id,
+        actor=visitor.actor,
+        action="account.log_in_ended",
+        account_id=visitor.account_id,
+        detail=detail,
         now_us=now_us,
     )

@@ -4,7 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tokenbooth.dashboard.access import set_new_password
+from tokenbooth.dashboard.access import end_other_sessions, end_session, set_new_password
 from tokenbooth.dashboard.passwords import checked_password
 from tokenbooth.dashboard.web import Form, Visitor, Web, see_other
 from tokenbooth.errors import Forbidden, TokenboothError
@@ -55,7 +55,7 @@ class AccountPages:
         password_hash = await self._context.passwords.hash(password)
         await management.store.write(
             set_new_password,
-            owner.account_id,
+            visitor.actor,
             password_hash,
             now_us=management.clock.now_us(),
             keep=owner.session_id,
@@ -63,13 +63,12 @@ class AccountPages:
         return see_other("/dashboard/account?done=password")
 
     async def end_session(self, request: Request, visitor: Visitor, _: Form) -> Response:
-        await self._management.store.write(
-            sessions.end_session, visitor.account_id, str(request.path_params["session_id"])
-        )
+        session_id, now_us = str(request.path_params["session_id"]), self._management.clock.now_us()
+        await self._management.store.write(end_session, visitor, session_id, now_us=now_us)
         return see_other("/dashboard/account?done=ended")
 
     async def end_others(self, _request: Request, visitor: Visitor, _: Form) -> Response:
-        await self._management.store.write(sessions.end_sessions, visitor.account_id, but=visitor.owner.session_id)
+        await self._management.store.write(end_other_sessions, visitor, now_us=self._management.clock.now_us())
         return see_other("/dashboard/account?done=ended")
 
     async def _page(

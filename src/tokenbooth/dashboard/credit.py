@@ -52,7 +52,8 @@ class CreditPages:
         enabled = form.text("enabled") == "on"
         given = form.fields("threshold", "amount", "monthlyLimit")
         try:
-            await set_rule(self._management, visitor.account_id, Fields({**given.values, "enabled": enabled}))
+            fields = Fields({**given.values, "enabled": enabled})
+            await set_rule(self._management, visitor.account_id, fields, actor=visitor.actor)
         except TokenboothError as error:
             said = _NO_CARD if error.code == "no_payment_method" else labelled(error.message, _LABELS)
             return self._web.page(

@@ -99,7 +99,7 @@ class KeyPages:
             self._management,
             account_id=visitor.account_id,
             key_id=str(request.path_params["key_id"]),
-            actor=visitor.account_id,
+            actor=visitor.actor,
         )
         return see_other("/dashboard/keys?done=deleted")
 
@@ -112,7 +112,7 @@ class KeyPages:
             answer = await management_keys.create_key(
                 self._management,
                 account_id=visitor.account_id,
-                actor=visitor.account_id,
+                actor=visitor.actor,
                 name=fields.label("name"),
                 scopes=_scopes(form),
                 expires_at_us=_expires_at_us(fields, self._management.clock.now_us()),
@@ -137,7 +137,7 @@ class KeyPages:
             self._management,
             account_id=visitor.account_id,
             key_id=str(request.path_params["key_id"]),
-            actor=visitor.account_id,
+            actor=visitor.actor,
         )
         return see_other("/dashboard/keys/management?done=deleted")
 
@@ -153,7 +153,7 @@ class KeyPages:
             return await keys.create_key(
                 self._management,
                 account_id=visitor.account_id,
-                actor=visitor.account_id,
+                actor=visitor.actor,
                 name=name,
                 claim=claim,
                 subscription_id=pays,
@@ -161,7 +161,7 @@ class KeyPages:
         return await keys.create_key(
             self._management,
             account_id=visitor.account_id,
-            actor=visitor.account_id,
+            actor=visitor.actor,
             name=name,
             claim=claim,
             max_budget_nano=fields.optional_amount_nano("maxBudget"),

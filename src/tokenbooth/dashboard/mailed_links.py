@@ -9,7 +9,8 @@ from typing import Final
 from tokenbooth.dashboard.web import Web
 from tokenbooth.domain.windows import DAY_US
 from tokenbooth.mail import Mail
-from tokenbooth.store import accounts, sessions
+from tokenbooth.store import accounts, audit_log, sessions
+from tokenbooth.store.audit_log import Actor
 from tokenbooth.store.sessions import Purpose, secret_digest
 
 _SECRET_BYTES: Final = 32
@@ -34,15 +35,26 @@ async def mail_invitation(web: Web, email: str) -> bool:
     return await _mail_opening(web, email, life_us=_INVITATION_LIFE_US)
 
 
-async def mail_reset(web: Web, email: str) -> None:
-    """Mail a link that chooses a new password; nothing where there is no account."""
-    if await web.context.management.store.read(accounts.find_account_by_email, email) is None:
+async def mail_reset(web: Web, email: str, address: str) -> None:
+    """Mail a link that chooses a new password; nothing where there is no account. `address` is who asked."""
+    management = web.context.management
+    account = await management.store.read(accounts.find_account_by_email, email)
+    if account is None:
         return
-    await _mail_link(
+    is_made = await _mail_link(
         web, email, Purpose.RESET, _RESET_LIFE_US, "reset", "Choose a new password",
         "Somebody, probably you, asked for a new password. This link works for one hour; if it was not you, "
         "do nothing.",
     )  # fmt: skip
+    if is_made:
+        await management.store.write(
+            audit_log.record,
+            actor=Actor(audit_log.NOBODY, address),
+            action="account.reset_mailed",
+            account_id=account.id,
+            detail=account.id,
+            now_us=management.clock.now_us(),
+        )
 
 
 async def _mail_opening(web: Web, email: str, *, life_us: int) -> bool:

@@ -81,7 +81,7 @@ class OperatorPages:
             return await self._accounts_page(request, visitor, error=error)
         await self._management.store.write(
             audit_log.record,
-            actor=visitor.account_id,
+            actor=visitor.actor,
             action="account.invited",
             account_id=None,
             detail=email,
@@ -99,7 +99,7 @@ class OperatorPages:
                 raise Conflict("own_account", "You cannot suspend the account that you are logged in with.")
             reason = _reason(form)
             await self._management.store.write(
-                accounts.suspend, account_id, actor=visitor.account_id, reason=reason, now_us=self._now_us()
+                accounts.suspend, account_id, actor=visitor.actor, reason=reason, now_us=self._now_us()
             )
         except (InvalidRequest, Conflict) as error:
             return await self._account_page(request, visitor, error=error)
@@ -111,7 +111,7 @@ class OperatorPages:
         try:
             reason = _reason(form)
             await self._management.store.write(
-                accounts.unsuspend, account_id, actor=visitor.account_id, reason=reason, now_us=self._now_us()
+                accounts.unsuspend, account_id, actor=visitor.actor, reason=reason, now_us=self._now_us()
             )
         except InvalidRequest as error:
             return await self._account_page(request, visitor, error=error)
@@ -131,7 +131,7 @@ class OperatorPages:
                 # The form sent twice is one grant.
                 reference=None if claim is None else f"dashboard:{claim.key}",
                 now_us=self._now_us(),
-                actor=visitor.account_id,
+                actor=visitor.actor,
             )
         except NotFound:
             raise
@@ -149,7 +149,7 @@ class OperatorPages:
     async def retry(self, request: Request, visitor: Visitor, _: Form) -> Response:
         row_id = str(request.path_params["row_id"])
         await self._management.store.write(
-            operator_reports.retry_parked, row_id, actor=visitor.account_id, now_us=self._now_us()
+            operator_reports.retry_parked, row_id, actor=visitor.actor, now_us=self._now_us()
         )
         await self._management.handle_event(row_id)
         await self._management.live.changed()
@@ -171,7 +171,7 @@ class OperatorPages:
     async def run_audit(self, _request: Request, visitor: Visitor, _: Form) -> Response:
         report = await self._management.store.read(audit)
         await self._management.store.write(
-            operator_reports.record_audit, report, actor=visitor.account_id, now_us=self._now_us()
+            operator_reports.record_audit, report, actor=visitor.actor, now_us=self._now_us()
         )
         return see_other("/dashboard/operator/audit?done=audited")
 

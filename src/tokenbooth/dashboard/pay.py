@@ -13,12 +13,14 @@ from starlette.routing import Route
 from tokenbooth.dashboard.amounts import CARD_DECIMALS, top_up_amount_nano
 from tokenbooth.dashboard.show import iso_day, price
 from tokenbooth.dashboard.web import Form, Visitor, Web, labelled, payload_of, see_other
+from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.subscriptions import SubscriptionStatus
 from tokenbooth.errors import NotFound, ProviderFailed, TokenboothError
 from tokenbooth.management import checkout, plan_changes, saved_cards
 from tokenbooth.management.envelope import success
 from tokenbooth.management.idempotency import guarded
 from tokenbooth.store import accounts, auto_topups, billing
+from tokenbooth.store.audit_log import Entry
 from tokenbooth.store.billing import BillingStatus, SubscriptionView
 from tokenbooth.store.idempotency import Answer, Attempt
 
@@ -79,7 +81,8 @@ class BillingPages:
                     await checkout.sell_plan(self._management, visitor.account_id, plan, attempt)
                 )
 
-            answer = await guarded(self._management, form.claim(request, visitor.account_id), work)
+            entry = self._web.entry(visitor, "checkout.opened", plan.slug)
+            answer = await guarded(self._management, form.claim(request, visitor.account_id), work, entry=entry)
             return self._to_payment(
                 request, visitor, answer, f"{plan.name}, ${price(plan.price_nano)[1:]} a {plan.interval}"
             )
@@ -96,7 +99,8 @@ class BillingPages:
                     await checkout.sell_credit(self._management, visitor.account_id, amount_nano, attempt)
                 )
 
-            answer = await guarded(self._management, form.claim(request, visitor.account_id), work)
+            entry = self._web.entry(visitor, "checkout.opened", f"{format_usd(amount_nano)} USD of credit")
+            answer = await guarded(self._management, form.claim(request, visitor.account_id), work, entry=entry)
             return self._to_payment(request, visitor, answer, f"{price(amount_nano)} of credit")
         except TokenboothError as error:
             return await self._page(request, visitor, error=error, given=form)
@@ -111,7 +115,8 @@ class BillingPages:
             view = await checkout.cancel(self._management, visitor.account_id, subscription_id, attempt)
             return success(checkout.subscription_json(view))
 
-        return await self._carry_out(request, visitor, form, work, done="canceled")
+        entry = self._web.entry(visitor, "subscription.canceled", subscription_id)
+        return await self._carry_out(request, visitor, form, work, entry, done="canceled")
 
     async def resume(self, request: Request, visitor: Visitor, form: Form) -> Response:
         subscription_id = str(request.path_params["subscription_id"])
@@ -120,7 +125,8 @@ class BillingPages:
         async def work(attempt: Attempt) -> Answer:
             return await saved_cards.resume(self._management, visitor.account_id, subscription_id, attempt)
 
-        return await self._carry_out(request, visitor, form, work, done="resumed")
+        entry = self._web.entry(visitor, "subscription.resumed", subscription_id)
+        return await self._carry_out(request, visitor, form, work, entry, done="resumed")
 
     async def choose(self, request: Request, visitor: Visitor) -> Response:
         """The plans that a subscription can move to: those with its interval and window."""
@@ -145,14 +151,16 @@ class BillingPages:
             plan = checkout.known_plan(self._management, slug)
             return await plan_changes.change_plan(self._management, visitor.account_id, subscription_id, plan, attempt)
 
-        return await self._carry_out(request, visitor, form, work, done="changed")
+        entry = self._web.entry(visitor, "subscription.plan_changed", f"{subscription_id}: {slug}")
+        return await self._carry_out(request, visitor, form, work, entry, done="changed")
 
     async def portal(self, request: Request, visitor: Visitor, form: Form) -> Response:
         async def work(attempt: Attempt) -> Answer:
             return await saved_cards.portal(self._management, visitor.account_id, attempt)
 
         try:
-            answer = await guarded(self._management, form.claim(request, visitor.account_id), work)
+            entry = self._web.entry(visitor, "portal.opened", "cards and invoices at Stripe")
+            answer = await guarded(self._management, form.claim(request, visitor.account_id), work, entry=entry)
             return self._to_payment(request, visitor, answer, "Your cards and invoices", name="url")
         except TokenboothError as error:
             return await self._page(request, visitor, error=error)
@@ -163,12 +171,14 @@ class BillingPages:
         visitor: Visitor,
         form: Form,
         work: Callable[[Attempt], Awaitable[Answer]],
+        entry: Entry,
         *,
         done: str,
     ) -> Response:
         """Do something with one subscription, then show them all; somebody else's is 404."""
         try:
-            payload_of(await guarded(self._management, form.claim(request, visitor.account_id), work))
+            claim = form.claim(request, visitor.account_id)
+            payload_of(await guarded(self._management, claim, work, entry=entry))
         except NotFound:
             raise
         except TokenboothError as error:

@@ -32,7 +32,14 @@ from tokenbooth.errors import (
     UnsupportedMedia,
 )
 from tokenbooth.management.body import Fields, JsonValue, read_raw
-from tokenbooth.management.session import cookie_secret, form_token, require_own_origin, session_owner
+from tokenbooth.management.session import (
+    client_address,
+    cookie_secret,
+    form_token,
+    require_own_origin,
+    session_owner,
+)
+from tokenbooth.store.audit_log import Actor, Entry
 from tokenbooth.store.idempotency import Answer, Claim
 from tokenbooth.store.sessions import SessionOwner, is_due_to_touch, touch_session
 from tokenbooth.texts import UnstorableText, is_storable
@@ -54,15 +61,22 @@ class Visitor:
     Attributes:
         owner: who.
         form_token: what this log-in's forms carry.
+        address: of the client.
     """
 
     owner: SessionOwner
     form_token: str = field(repr=False)
+    address: str = ""
 
     @property
     def account_id(self) -> str:
         """The account."""
         return self.owner.account_id
+
+    @property
+    def actor(self) -> Actor:
+        """Who the audit log says it was."""
+        return Actor(self.account_id, self.address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +142,9 @@ class Web:
         """Who is logged in; None for nobody."""
         management = self.context.management
         owner, secret = await session_owner(management, request), cookie_secret(management, request)
-        return None if owner is None or secret is None else Visitor(owner, form_token(secret))
+        if owner is None or secret is None:
+            return None
+        return Visitor(owner, form_token(secret), client_address(request))
 
     def for_visitors(self, handler: VisitorHandler) -> Handler:
         """A page for people who are logged in; others are sent to log in, and back."""
@@ -183,6 +199,10 @@ class Web:
             return await handler(request, visitor, form)
 
         return self.posted(checked)
+
+    def entry(self, visitor: Visitor, action: str, detail: str) -> Entry:
+        """What the audit log says when what a visitor asks for has succeeded."""
+        return Entry(visitor.actor, action, visitor.account_id, detail, self.context.management.clock.now_us())
 
     async def read_form(self, request: Request) -> Form:
         """A form that a page of ours sent.
@@ -251,11 +271,6 @@ def safe_next(text: str) -> str:
     """Where to go after logging in: a path of the dashboard, never another site."""
     is_ours = text.startswith("/dashboard") and text.isascii() and text.isprintable() and "\\" not in text
     return text if is_ours else "/dashboard"
-
-
-def client_address(request: Request) -> str:
-    """The client's address; behind a trusted proxy, the one that the proxy gave."""
-    return "" if request.client is None else request.client.host
 
 
 def payload_of(answer: Answer) -> Mapping[str, object]:

@@ -6,7 +6,7 @@ Imported by the composition root only.
 from typing import Final
 
 from tokenbooth.clock import Clock
-from tokenbooth.store import changes, deposits, idempotency, inbox, processes, sessions
+from tokenbooth.store import audit_log, changes, deposits, idempotency, inbox, processes, sessions
 from tokenbooth.store.engine import Store
 
 _HOUR_US: Final = 3_600 * 1_000_000
@@ -14,6 +14,7 @@ KEEP_CHANGES_US: Final = _HOUR_US
 KEEP_HINTS_US: Final = 24 * _HOUR_US
 KEEP_INBOX_US: Final = 90 * 24 * _HOUR_US
 KEEP_PROCESSES_US: Final = 90 * 24 * _HOUR_US
+KEEP_FAILED_LOG_INS_US: Final = 90 * 24 * _HOUR_US
 
 
 class Sweep:
@@ -24,8 +25,12 @@ class Sweep:
         self._clock = clock
 
     async def run(self) -> None:
-        """Delete idempotency records after a day, changes after an hour, handled inbox rows and rows of ended processes
-        after 90 days, questions about unknown transactions after a day, log-ins and mailed links when they ran out."""
+        """Delete what has had its time.
+
+        Idempotency records after a day, changes after an hour, handled inbox rows, rows of ended processes and failed
+        log-ins after 90 days, questions about unknown transactions after a day, log-ins and mailed links when they ran
+        out.
+        """
         now_us = self._clock.now_us()
         await self._store.write(idempotency.forget_before, now_us - idempotency.RETENTION_US)
         await self._store.write(changes.forget_before, now_us - KEEP_CHANGES_US)
@@ -33,3 +38,4 @@ class Sweep:
         await self._store.write(sessions.forget_expired, now_us=now_us)
         await self._store.write(deposits.forget_hints_before, now_us - KEEP_HINTS_US)
         await self._store.write(processes.forget_closed, now_us - KEEP_PROCESSES_US)
+        await self._store.write(audit_log.forget_failed_log_ins, now_us - KEEP_FAILED_LOG_INS_US)

@@ -14,7 +14,8 @@ from tokenbooth.domain.keys import ALL_SCOPES, KeyKind, Scope, digest, is_well_f
 from tokenbooth.errors import Forbidden, Unauthenticated
 from tokenbooth.management.context import ManagementContext
 from tokenbooth.management.requests import notes_of
-from tokenbooth.management.session import require_own_origin, session_owner
+from tokenbooth.management.session import client_address, require_own_origin, session_owner
+from tokenbooth.store.audit_log import Actor, Entry
 from tokenbooth.store.management_keys import ManagementKey, find_management_key, touch_management_key
 from tokenbooth.store.sessions import SessionOwner
 
@@ -31,12 +32,23 @@ class Caller:
         key_id: the management key, or the log-in.
         scopes: what the key may do.
         expires_at_us: when the key ends, UTC microseconds; None for never.
+        address: of the client.
     """
 
     account_id: str
     key_id: str
     scopes: frozenset[Scope]
     expires_at_us: int | None
+    address: str
+
+    @property
+    def actor(self) -> Actor:
+        """Who the audit log says it was."""
+        return Actor(self.key_id, self.address)
+
+    def entry(self, context: ManagementContext, action: str, detail: str) -> Entry:
+        """What the audit log says when the call has succeeded."""
+        return Entry(self.actor, action, self.account_id, detail, context.clock.now_us())
 
 
 async def authenticate(context: ManagementContext, request: Request, scope: Scope) -> Caller:
@@ -61,7 +73,13 @@ async def authenticate(context: ManagementContext, request: Request, scope: Scop
     _admit(context, request, key.account_id, key.id, is_suspended=key.account_suspended)
     if scope not in key.scopes:
         raise Forbidden("insufficient_scope", f"This management key lacks the scope `{scope}`.")
-    return Caller(account_id=key.account_id, key_id=key.id, scopes=key.scopes, expires_at_us=key.expires_at_us)
+    return Caller(
+        account_id=key.account_id,
+        key_id=key.id,
+        scopes=key.scopes,
+        expires_at_us=key.expires_at_us,
+        address=client_address(request),
+    )
 
 
 def _logged_in(context: ManagementContext, request: Request, owner: SessionOwner) -> Caller:
@@ -69,7 +87,11 @@ def _logged_in(context: ManagementContext, request: Request, owner: SessionOwner
     require_own_origin(context, request, writes=request.method not in _READ_METHODS)
     _admit(context, request, owner.account_id, owner.session_id, is_suspended=owner.is_suspended)
     return Caller(
-        account_id=owner.account_id, key_id=owner.session_id, scopes=frozenset(ALL_SCOPES), expires_at_us=None
+        account_id=owner.account_id,
+        key_id=owner.session_id,
+        scopes=frozenset(ALL_SCOPES),
+        expires_at_us=None,
+        address=client_address(request),
     )
 
 

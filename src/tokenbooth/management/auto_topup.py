@@ -20,6 +20,7 @@ from tokenbooth.management.context import ManagementContext
 from tokenbooth.management.describe import CREDENTIAL, json_body, object_answer
 from tokenbooth.management.envelope import Json, respond, success
 from tokenbooth.store import auto_topups
+from tokenbooth.store.audit_log import Actor
 from tokenbooth.store.auto_topups import Rule, RuleView
 
 
@@ -42,12 +43,13 @@ def router(context: ManagementContext) -> APIRouter:
     async def set_auto_top_up(request: Request) -> Response:
         """Set the rule: below `threshold` the saved card is charged `amount`, up to `monthlyLimit` a month."""
         caller, _, fields = await posted(context, request, "enabled", "threshold", "amount", "monthlyLimit")
-        return respond(success(_rule_json(await set_rule(context, caller.account_id, fields))))
+        changed = await set_rule(context, caller.account_id, fields, actor=caller.actor)
+        return respond(success(_rule_json(changed)))
 
     return routes
 
 
-async def set_rule(context: ManagementContext, account_id: str, fields: Fields) -> RuleView:
+async def set_rule(context: ManagementContext, account_id: str, fields: Fields, *, actor: Actor) -> RuleView:
     """Set an account's rule to `enabled`, `threshold`, `amount` and `monthlyLimit`; what is not named stays.
 
     Raises:
@@ -64,7 +66,7 @@ async def set_rule(context: ManagementContext, account_id: str, fields: Fields) 
         await saved_cards.saved_card(
             context, stripe, customer_id, instead='POST /api/billing/topup with method "stripe"'
         )
-    return await context.store.write(auto_topups.put, account_id, rule, now_us=context.clock.now_us())
+    return await context.store.write(auto_topups.put, account_id, rule, actor=actor, now_us=context.clock.now_us())
 
 
 def _rule(context: ManagementContext, fields: Fields, present: Rule) -> Rule:

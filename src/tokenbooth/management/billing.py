@@ -65,7 +65,8 @@ def router(context: ManagementContext) -> APIRouter:
             created = await checkout.sell_plan(context, caller.account_id, plan, attempt)
             return checkout.checkout_answer(created)
 
-        return respond(await guarded(context, claim, work))
+        entry = caller.entry(context, "checkout.opened", plan.slug)
+        return respond(await guarded(context, claim, work, entry=entry))
 
     @routes.get("/status", responses=object_answer(BillingStatusPayload))
     async def status(request: Request) -> Response:
@@ -84,7 +85,8 @@ def router(context: ManagementContext) -> APIRouter:
             view = await checkout.cancel(context, caller.account_id, subscription_id, attempt)
             return success(checkout.subscription_json(view))
 
-        return respond(await guarded(context, claim, work))
+        entry = caller.entry(context, "subscription.canceled", subscription_id)
+        return respond(await guarded(context, claim, work, entry=entry))
 
     _add_topups(routes, context)
 
@@ -125,7 +127,9 @@ def _add_topups(routes: APIRouter, context: ManagementContext) -> None:
             created = await checkout.sell_credit(context, caller.account_id, amount_nano, attempt)
             return checkout.checkout_answer(created)
 
-        return respond(await guarded(context, claim, work))
+        action = "credit.bought" if method == STRIPE_DIRECT else "checkout.opened"
+        entry = caller.entry(context, action, f"{format_usd(amount_nano)} USD of credit")
+        return respond(await guarded(context, claim, work, entry=entry))
 
     @routes.post("/verify-topup", responses=_VERIFYING, openapi_extra=json_body(DepositToVerify))
     async def verify_topup(request: Request) -> Response:

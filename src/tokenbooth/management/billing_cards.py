@@ -55,10 +55,11 @@ def router(context: ManagementContext) -> APIRouter:
 
         async def work(attempt: Attempt) -> Answer:
             return await saved_cards.subscribe(
-                context, caller.account_id, plan, attempt, key_name=key_name, actor=caller.key_id
+                context, caller.account_id, plan, attempt, key_name=key_name, actor=caller.actor
             )
 
-        return respond(await guarded(context, claim, work))
+        entry = caller.entry(context, "subscription.begun", plan.slug)
+        return respond(await guarded(context, claim, work, entry=entry))
 
     @routes.post(
         "/change", responses=of_stripe(SubscriptionPayload, 402, 404, 422), openapi_extra=json_body(PlanChange)
@@ -74,7 +75,8 @@ def router(context: ManagementContext) -> APIRouter:
         async def work(attempt: Attempt) -> Answer:
             return await plan_changes.change_plan(context, caller.account_id, subscription_id, plan, attempt)
 
-        return respond(await guarded(context, claim, work))
+        entry = caller.entry(context, "subscription.plan_changed", f"{subscription_id}: {plan.slug}")
+        return respond(await guarded(context, claim, work, entry=entry))
 
     @routes.post("/resume", responses=of_stripe(SubscriptionPayload, 404), openapi_extra=json_body(Cancellation))
     async def resume(request: Request) -> Response:
@@ -86,7 +88,8 @@ def router(context: ManagementContext) -> APIRouter:
         async def work(attempt: Attempt) -> Answer:
             return await saved_cards.resume(context, caller.account_id, subscription_id, attempt)
 
-        return respond(await guarded(context, claim, work))
+        entry = caller.entry(context, "subscription.resumed", subscription_id)
+        return respond(await guarded(context, claim, work, entry=entry))
 
     @routes.post("/portal", responses=of_stripe(PortalPayload), openapi_extra=json_body(Nothing))
     async def portal(request: Request) -> Response:
@@ -97,7 +100,8 @@ def router(context: ManagementContext) -> APIRouter:
         async def work(attempt: Attempt) -> Answer:
             return await saved_cards.portal(context, caller.account_id, attempt)
 
-        return respond(await guarded(context, claim, work))
+        entry = caller.entry(context, "portal.opened", "cards and invoices at Stripe")
+        return respond(await guarded(context, claim, work, entry=entry))
 
     return routes
 

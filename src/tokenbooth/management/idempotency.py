@@ -7,7 +7,7 @@ last write. Both take None for a request without the header. Only `management` i
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from sqlalchemy import Connection
@@ -16,6 +16,7 @@ from starlette.requests import Request
 from tokenbooth.errors import InvalidRequest, TokenboothError
 from tokenbooth.management.context import ManagementContext
 from tokenbooth.management.envelope import is_kept, refusal
+from tokenbooth.store.audit_log import Entry
 from tokenbooth.store.idempotency import Answer, Attempt, Claim, begin, complete, release
 
 HEADER: Final = "Idempotency-Key"
@@ -75,13 +76,18 @@ async def once(context: ManagementContext, claim: Claim | None, effect: Callable
 
 
 async def guarded(
-    context: ManagementContext, claim: Claim | None, work: Callable[[Attempt], Awaitable[Answer]]
+    context: ManagementContext,
+    claim: Claim | None,
+    work: Callable[[Attempt], Awaitable[Answer]],
+    *,
+    entry: Entry | None = None,
 ) -> Answer:
     """Carry out work that leaves the process, at most once at a time for a claim.
 
     `work` uses `attempt.provider_key()` and `attempt.derived_id()` for what must be the same in a later
     attempt, and calls `store.idempotency.complete(conn, attempt, answer)` in its last write. When it raises a
     429 or a 5xx, the claim is released and a repetition runs again; any other error is kept for repetitions.
+    `entry` is what the audit log says when the work has succeeded.
     A claim whose process died is taken over after a minute.
 
     Raises:
@@ -91,6 +97,7 @@ async def guarded(
     begun = await context.store.write(begin, claim, now_us=context.clock.now_us())
     if isinstance(begun, Answer):
         return begun
+    begun = replace(begun, entry=entry)
     try:
         answer = await work(begun)
     except TokenboothError as error:

@@ -227,7 +227,7 @@ def router(context: ManagementContext) -> APIRouter:
             await create_key(
                 context,
                 account_id=caller.account_id,
-                actor=caller.key_id,
+                actor=caller.actor,
                 claim=read_claim(request, caller.account_id, body.raw),
                 name=name,
                 subscription_id=subscription_id,
@@ -248,7 +248,7 @@ def router(context: ManagementContext) -> APIRouter:
             await create_key(
                 context,
                 account_id=caller.account_id,
-                actor=caller.key_id,
+                actor=caller.actor,
                 claim=read_claim(request, caller.account_id, body.raw),
                 name=fields.label("name"),
                 max_budget_nano=fields.optional_amount_nano("maxBudget"),
@@ -267,7 +267,7 @@ def router(context: ManagementContext) -> APIRouter:
     async def remove_key(request: Request, key_id: str) -> Response:
         """Delete a key. Scope `keys:write`."""
         caller = await authenticate(context, request, Scope.KEYS_WRITE)
-        await delete_key(context, account_id=caller.account_id, key_id=key_id, actor=caller.key_id)
+        await delete_key(context, account_id=caller.account_id, key_id=key_id, actor=caller.actor)
         return respond(success({"id": key_id, "deleted": True}))
 
     async def _body(request: Request) -> Body:

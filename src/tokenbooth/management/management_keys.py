@@ -153,7 +153,7 @@ def router(context: ManagementContext) -> APIRouter:
             await create_key(
                 context,
                 account_id=caller.account_id,
-                actor=caller.key_id,
+                actor=caller.actor,
                 claim=read_claim(request, caller.account_id, body.raw),
                 name=fields.label("name"),
                 scopes=_scopes(fields, caller),
@@ -172,7 +172,7 @@ def router(context: ManagementContext) -> APIRouter:
     async def remove(request: Request, key_id: str) -> Response:
         """Delete a management key, also the one that asks. Scope `management-keys`."""
         caller = await authenticate(context, request, Scope.MANAGEMENT_KEYS)
-        await delete_key(context, account_id=caller.account_id, key_id=key_id, actor=caller.key_id)
+        await delete_key(context, account_id=caller.account_id, key_id=key_id, actor=caller.actor)
         return respond(success({"id": key_id, "deleted": True}))
 
     return routes

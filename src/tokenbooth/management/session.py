@@ -74,3 +74,8 @@ def _is_ours(context: ManagementContext, request: Request, origin: str) -> bool:
     if (given.scheme, given.netloc) == (public.scheme, public.netloc):
         return True
     return given.scheme in ("http", "https") and bool(given.netloc) and given.netloc == request.headers.get("host")
+
+
+def client_address(request: Request) -> str:
+    """The client's address; behind a trusted proxy, the one that the proxy gave."""
+    return "" if request.client is None else request.client.host

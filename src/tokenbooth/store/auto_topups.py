@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, func, select, update
 
 from tokenbooth.domain.ledger import credit_of
+from tokenbooth.domain.money import format_usd
 from tokenbooth.errors import TokenboothError
-from tokenbooth.store import checkouts, ledger
+from tokenbooth.store import audit_log, checkouts, ledger
 from tokenbooth.store.checkouts import CheckoutKind, CheckoutStatus, Offer, TopUpCaps
 from tokenbooth.store.dialect import insert_unless_there
 from tokenbooth.store.tables import accounts, auto_topup_notices, auto_topups
@@ -77,8 +78,11 @@ def view(conn: Connection, account_id: str, *, now_us: int) -> RuleView:
     )
 
 
-def put(conn: Connection, account_id: str, rule: Rule, *, now_us: int) -> RuleView:
-    """Set an account's rule; a former failure is forgotten."""
+def put(conn: Connection, account_id: str, rule: Rule, *, actor: str, now_us: int) -> RuleView:
+    """Set an account's rule; a former failure is forgotten. `actor` is who asks, for the audit log."""
+    before = view(conn, account_id, now_us=now_us).rule
+    if rule != before:
+        _note(conn, account_id, before, rule, actor=actor, now_us=now_us)
     values = {
         "enabled": rule.enabled,
         "threshold_nano": rule.threshold_nano,
@@ -91,6 +95,25 @@ def put(conn: Connection, account_id: str, rule: Rule, *, now_us: int) -> RuleVi
     if not insert_unless_there(conn, auto_topups, {"account_id": account_id, **values}):
         conn.execute(update(auto_topups).where(auto_topups.c.account_id == account_id).values(**values))
     return view(conn, account_id, now_us=now_us)
+
+
+def _note(conn: Connection, account_id: str, before: Rule, after: Rule, *, actor: str, now_us: int) -> None:
+    match before.enabled, after.enabled:
+        case False, True:
+            what = "switched_on"
+        case True, False:
+            what = "switched_off"
+        case _:
+            what = "changed"
+    threshold, amount, limit = map(format_usd, (after.threshold_nano, after.amount_nano, after.monthly_limit_nano))
+    audit_log.record(
+        conn,
+        actor=actor,
+        action=f"auto_top_up.{what}",
+        account_id=account_id,
+        detail=f"below {threshold} USD: {amount} USD, at most {limit} USD a month",
+        now_us=now_us,
+    )
 
 
 def switch_off(conn: Connection, account_id: str, failure: str, *, now_us: int) -> None:

@@ -6,6 +6,7 @@ from enum import StrEnum
 from sqlalchemy import ColumnElement, Connection, select, update
 
 from tokenbooth.domain.deposits import BlockRef
+from tokenbooth.store import audit_log
 from tokenbooth.store.dialect import insert_unless_there
 from tokenbooth.store.tables import chain_cursors as cursors
 
@@ -45,12 +46,23 @@ def advance(
     return conn.execute(update(cursors).where(_is(chain_id, token, which), standing).values(**values)).rowcount == 1
 
 
-def set_back(conn: Connection, chain_id: int, token: str, *, to_number: int, now_us: int) -> int:
-    """Let both passes look again at what comes after block `to_number`; returns how many were moved."""
+def set_back(conn: Connection, chain_id: int, token: str, *, to_number: int, actor: str, now_us: int) -> int:
+    """Let both passes look again at what comes after block `to_number`; returns how many were moved.
+
+    `actor` is who asks, for the audit log.
+    """
     moved = conn.execute(
         update(cursors)
         .where(cursors.c.chain_id == chain_id, cursors.c.token == token, cursors.c.block_number > to_number)
         .values(block_number=to_number, block_hash="", updated_at_us=now_us)
+    )
+    audit_log.record(
+        conn,
+        actor=actor,
+        action="usdc.rescanned",
+        account_id=None,
+        detail=f"from block {to_number + 1}",
+        now_us=now_us,
     )
     return moved.rowcount
 

@@ -16,7 +16,7 @@ from tokenbooth.domain.plans import Plan
 from tokenbooth.domain.stripe_commands import Ignore, StripeCommand
 from tokenbooth.errors import Conflict, NotFound
 from tokenbooth.ids import IdPrefix, new_id
-from tokenbooth.store import billing
+from tokenbooth.store import audit_log, billing
 from tokenbooth.store.dialect import insert_unless_there
 from tokenbooth.store.tables import inbox
 
@@ -135,8 +135,8 @@ def find_row(conn: Connection, name: str) -> InboxRow:
     return _row(row)
 
 
-def retry(conn: Connection, name: str, *, now_us: int) -> InboxRow:
-    """Make a parked row due again.
+def retry(conn: Connection, name: str, *, actor: str, now_us: int) -> InboxRow:
+    """Make a parked row due again. `actor` is who asks, for the audit log.
 
     Raises:
         NotFound: there is no such row.
@@ -150,6 +150,7 @@ def retry(conn: Connection, name: str, *, now_us: int) -> InboxRow:
         .where(inbox.c.id == row.id, inbox.c.status != InboxStatus.HANDLED)
         .values(status=InboxStatus.DUE, attempts=0, due_at_us=now_us)
     )
+    audit_log.record(conn, actor=actor, action="inbox.retried", account_id=None, detail=row.id, now_us=now_us)
     return find_row(conn, row.id)
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from tokenbooth.errors import StoreUnavailable
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
 """Every revision that this program knows, oldest first; a test holds it to the files in `migrations`."""
 
 # Any number that nothing else in this database locks on: the ASCII of "tokbooth".

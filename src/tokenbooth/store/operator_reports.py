@@ -8,11 +8,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
 
 from tokenbooth.domain.ledger import UNCOLLECTED, AccountKind, credit_of, debt_of
 from tokenbooth.errors import NotFound
-from tokenbooth.ids import IdPrefix, new_id
 from tokenbooth.store import audit_log as log
 from tokenbooth.store import ledger
 from tokenbooth.store.audit import AuditReport
@@ -109,13 +108,14 @@ class ParkedRow:
 
 @dataclass(frozen=True, slots=True)
 class LogRow:
-    """Who did what. `actor` and `account` are emails where they are known."""
+    """Who did what, and from which address. `actor` and `account` are emails where they are known."""
 
     at_us: int
     actor: str
     action: str
     account: str | None
     detail: str
+    address: str | None
 
 
 def business(conn: Connection, span: Span) -> Business:
@@ -235,16 +235,7 @@ def record_audit(conn: Connection, report: AuditReport, *, actor: str, now_us: i
     differences = [f"{row.check}: {row.subject}" for row in report.differences[:_SHOWN_DIFFERENCES]]
     said = "clean" if report.clean else f"{len(report.differences)} differences: {'; '.join(differences)}"
     detail = f"{said} ({report.ledger_accounts} ledger accounts, {report.transfers} transfers)"
-    conn.execute(
-        insert(audit_log).values(
-            id=new_id(IdPrefix.AUDIT, now_us),
-            at_us=now_us,
-            actor=actor,
-            action=AUDIT_ACTION,
-            account_id=None,
-            detail=detail,
-        )
-    )
+    log.record(conn, actor=actor, action=AUDIT_ACTION, account_id=None, detail=detail, now_us=now_us)
 
 
 def last_audit(conn: Connection) -> LogRow | None:
@@ -266,6 +257,7 @@ def list_log(
             audit_log.c.action,
             func.coalesce(subjects.c.email, audit_log.c.account_id),
             audit_log.c.detail,
+            audit_log.c.address,
         )
         .outerjoin(actors, actors.c.id == audit_log.c.actor)
         .outerjoin(subjects, subjects.c.id == audit_log.c.account_id)

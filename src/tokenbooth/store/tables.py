@@ -386,6 +386,7 @@ audit_log = Table(
     Column("action", String, nullable=False),
     Column("account_id", String),
     Column("detail", Text, nullable=False),
+    Column("address", String),
     Index("ix_audit_log_at_us", "at_us"),
     Index("ix_audit_log_account_id_at_us", "account_id", "at_us"),
     Index("ix_audit_log_action_at_us", "action", "at_us"),
