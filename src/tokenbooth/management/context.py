@@ -7,6 +7,7 @@ from tokenbooth.catalog import Catalog
 from tokenbooth.clock import Clock
 from tokenbooth.domain.deposits import PendingDeposit
 from tokenbooth.live import Live
+from tokenbooth.management.deposit_looks import DepositLooks
 from tokenbooth.management.ratelimit import AccountRates
 from tokenbooth.payments.deposit_address import AddressBook
 from tokenbooth.payments.stripe_client import StripeGateway
@@ -46,6 +47,7 @@ class ManagementContext:
         usdc: None when no `[usdc]` is configured.
         handle_event: carries out the inbox row with this id.
         rates: the request rates of the accounts on this plane.
+        looks: how often accounts may have the chain's node asked.
     """
 
     store: Store
@@ -57,3 +59,4 @@ class ManagementContext:
     handle_event: Callable[[str], Awaitable[None]]
     usdc: UsdcDesk | None = None
     rates: AccountRates = field(default_factory=AccountRates)
+    looks: DepositLooks = field(default_factory=DepositLooks)
