@@ -203,6 +203,7 @@ def test_a_smaller_plan_begins_by_the_clock(timed: Rig, clock: JumpingClock) -> 
     assert [timed.post(key, SPEND).status_code for _ in range(12)] == [200] * 12
     assert timed.charged_nano(account) > 2 * 140_000_000
     clock.advance(HOUR_S)
+    timed.sync()
     refused = timed.post(key, SPEND)
     assert (refused.status_code, refused.headers["x-budget-limit"]) == (429, "0.14")
     before_nano = timed.charged_nano(account)
