@@ -8,6 +8,7 @@ import pytest
 from tests.support.chains import FAKE, FINAL_BLOCKS, SAFE_BLOCKS, USDBC, USDC
 from tests.support.deposit_rig import UNITS, USD, Booth
 from tokenbooth.domain.ledger import USDC_CLEARING, TransferKind, credit_of, debt_of
+from tokenbooth.management.deposit_looks import LOOKS_PER_MINUTE
 from tokenbooth.payments.deposit_address import checksummed
 from tokenbooth.payments.json_rpc import Json
 from tokenbooth.store import deposits, ledger
@@ -338,3 +339,26 @@ async def test_too_many_unknown_hashes(booth: Booth) -> None:
     booth.settle()
     assert await booth.told(booth.ada, tx_hash) == (200, "credited")
     assert await booth.told(booth.bob, f"0x{7:064x}") == (202, "pending")
+
+
+async def test_looks_at_the_chain_are_bounded(booth: Booth) -> None:
+    """An account that asks on and on gets a 429, and the node is asked no more for it; another is served."""
+    unknown = "0x" + "1" * 64
+    statuses = [(await booth.told(booth.ada, unknown))[0] for _ in range(LOOKS_PER_MINUTE + 20)]
+    assert statuses == [202] * LOOKS_PER_MINUTE + [429] * 20
+    assert booth.node.count("eth_getTransactionReceipt") == LOOKS_PER_MINUTE
+    assert (await booth.told(booth.bob, unknown))[0] == 202
+    booth.clock.advance(61)
+    assert (await booth.told(booth.ada, unknown))[0] == 202
+
+
+async def test_a_settled_transaction_of_others_is_looked_at_once(booth: Booth) -> None:
+    """What brings an account nothing is remembered for it: asked again, the node is not."""
+    paid = booth.chain.pay(await booth.address(booth.bob), 50 * UNITS)
+    booth.settle()
+    first = await booth.told(booth.ada, paid)
+    asked = len(booth.node.asked)
+    assert first[0] == 422
+    assert [await booth.told(booth.ada, paid) for _ in range(5)] == [first] * 5
+    assert len(booth.node.asked) == asked
+    assert (await booth.told(booth.bob, paid)) == (200, "credited")

@@ -7,7 +7,7 @@ import re
 import pytest
 from sqlalchemy import Connection, insert, select, update
 
-from tests.support.billing_rows import add_subscription
+from tests.support.billing_rows import DAY_US, add_subscription
 from tests.support.dashboard import PASSWORD, Booth, charge, hidden_fields, open_booth, use
 from tests.support.store import row_counts
 from tokenbooth.dashboard.data_plane import data_plane_openapi
@@ -19,7 +19,7 @@ from tokenbooth.settings import Settings
 from tokenbooth.store.accounts import find_account_by_email
 from tokenbooth.store.audit import audit
 from tokenbooth.store.engine import Store
-from tokenbooth.store.tables import accounts, audit_log, inbox, sessions
+from tokenbooth.store.tables import accounts, audit_log, inbox, sessions, subscriptions
 
 DAY_S = 86_400
 PAGES = (
@@ -426,3 +426,29 @@ def test_the_models_plane_is_described_whole() -> None:
     paths = data_plane_openapi("http://booth.test", "a/model", "1")["paths"]
     assert isinstance(paths, dict)
     assert [path for _, path in Gateway.PAID_ROUTES if path not in paths] == []
+
+
+async def test_a_plan_that_is_to_follow_is_shown_and_can_be_given_up(booth: Booth) -> None:
+    """Billing says which plan begins when; the page of changes offers to stay, and not the same change again."""
+    browser = await booth.logged_in()
+    now_us = booth.clock.now_us()
+    account_id = _id_of(booth, "ada@example.com")
+    own_id = booth.store.write_now(add_subscription, account_id, now_us=now_us, paid_until_us=now_us + 3 * DAY_US)
+
+    def follow_with_standard(conn: Connection) -> None:
+        conn.execute(
+            update(subscriptions).values(
+                pending_plan_slug="standard",
+                pending_price_nano=20_000_000_000,
+                plan_changes_at_us=now_us + 3 * DAY_US,
+            )
+        )
+
+    booth.store.write_now(follow_with_standard)
+    page = (await browser.get("/dashboard/billing")).text
+    assert "changes to Standard" in page
+    choices = (await browser.get(f"/dashboard/billing/subscriptions/{own_id}/change")).text
+    assert ("Stay with Pro" in choices, "Change to Standard" in choices) == (True, False)
+    booth.clock.advance(3 * DAY_S)
+    page = (await browser.get("/dashboard/billing")).text
+    assert ("changes to" in page, ">Standard " in page) == (False, True)

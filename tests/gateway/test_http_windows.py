@@ -4,10 +4,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection, update
 
 from tests.support.fakes import MARCH_5_2026_US
 from tests.support.gateway_rig import CHAT, JumpingClock, MoodyStore, Rig, prompt, run_rig
 from tokenbooth.domain.money import NANO_PER_USD
+from tokenbooth.store.tables import subscriptions
 
 HOUR_S = 3_600
 HOUR_US = HOUR_S * 1_000_000
@@ -187,3 +189,34 @@ def test_a_restart_after_a_clock_that_was_ahead_gives_no_second_budget(
         assert rig.post(key, SPEND).status_code == 200
         clock.jump(5 * HOUR_S)
         assert rig.post(key, SPEND).status_code == 429
+
+
+def test_a_smaller_plan_begins_by_the_clock(timed: Rig, clock: JumpingClock) -> None:
+    """No word of the store or of Stripe is needed: what the larger plan's window spent counts against the smaller limit
+    from the moment on, and the next window has the smaller budget."""
+    account = timed.account()
+    own_id = timed.subscription(account, plan="pro")
+    key = timed.subscription_key(own_id, account)
+    at_us = MARCH_5_2026_US + HOUR_US
+    timed.store.write_now(_follow_with, own_id, "standard", at_us)
+    timed.sync()
+    assert [timed.post(key, SPEND).status_code for _ in range(12)] == [200] * 12
+    assert timed.charged_nano(account) > 2 * 140_000_000
+    clock.advance(HOUR_S)
+    timed.sync()
+    refused = timed.post(key, SPEND)
+    assert (refused.status_code, refused.headers["x-budget-limit"]) == (429, "0.14")
+    before_nano = timed.charged_nano(account)
+    clock.advance(4 * HOUR_S)
+    timed.sync()
+    spend_window(timed, key)
+    assert timed.charged_nano(account) - before_nano <= 140_000_000
+
+
+def _follow_with(conn: Connection, subscription_id: str, plan: str, at_us: int) -> None:
+    conn.execute(
+        update(subscriptions)
+        .where(subscriptions.c.id == subscription_id)
+        .values(price_nano=60 * NANO_PER_USD, pending_plan_slug=plan, pending_price_nano=20 * NANO_PER_USD)
+        .values(plan_changes_at_us=at_us)
+    )

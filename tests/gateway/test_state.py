@@ -180,3 +180,12 @@ def test_terms_follow_the_store() -> None:
     state.refresh(SubscriptionRow("sub_1", "pro", ended))
 
     assert (state.plan_slug, state.terms) == ("pro", ended)
+
+
+def test_a_plan_changes_at_its_moment() -> None:
+    """By the clock alone; what is to follow is forgotten when the store says so."""
+    state = subscription()
+    state.refresh(SubscriptionRow("sub_1", "pro", TERMS, "standard", 100))
+    assert (state.plan_at(99), state.plan_at(100)) == ("pro", "standard")
+    state.refresh(SubscriptionRow("sub_1", "pro", TERMS))
+    assert state.plan_at(10**18) == "pro"

@@ -12,7 +12,7 @@ from tokenbooth.domain.stripe_commands import CheckoutExpired, CheckoutFailed, C
 from tokenbooth.errors import Conflict, RateLimited, Unprocessable
 from tokenbooth.ids import IdPrefix, new_id
 from tokenbooth.store import billing, checkouts, ledger, payments
-from tokenbooth.store.checkouts import CheckoutStatus
+from tokenbooth.store.checkouts import CheckoutStatus, PendingSession
 from tokenbooth.store.engine import Store
 from tokenbooth.store.tables import checkouts as rows
 
@@ -275,7 +275,7 @@ def test_sessions_that_nobody_told_of_are_found(store: Store, ada: Customer) -> 
         store.read_now(checkouts.pending_sessions, before_us=before_us, since_us=since_us)
         for before_us, since_us in ((NOW_US + 1, NOW_US), (NOW_US, NOW_US - 1), (NOW_US + 2, NOW_US + 1))
     ]
-    assert found == [[(checkout_id, "cs_1")], [], []]
+    assert found == [[PendingSession(checkout_id, ada.account_id, "cs_1")], [], []]
 
 
 def test_a_payment_is_found_by_each_of_its_names(store: Store, ada: Customer) -> None:

@@ -17,12 +17,14 @@ from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.plan_changes import settled
 from tokenbooth.domain.stripe_books import BookedEntry, EntryMeaning
 from tokenbooth.domain.windows import DAY_US
+from tokenbooth.jobs.fair_order import fair_order
 from tokenbooth.payments.stripe_client import PaymentProviderError, StripeGateway
 from tokenbooth.payments.stripe_events import HANDLED_TYPES, sold_plan, status_of
 from tokenbooth.payments.stripe_inbox import to_payload
 from tokenbooth.payments.stripe_snapshots import SubscriptionSnapshot
 from tokenbooth.payments.stripe_webhooks import WebhookEvent
 from tokenbooth.store import books, checkouts, inbox, subscriptions
+from tokenbooth.store.checkouts import PendingSession
 from tokenbooth.store.engine import Store
 from tokenbooth.store.subscriptions import Standing
 
@@ -36,6 +38,9 @@ _EVENTS_KEPT_US: Final = 30 * DAY_US
 _EVENTS_OVERLAP_US: Final = 60 * _MINUTE_US
 _BALANCE_OVERLAP_US: Final = 2 * DAY_US
 _SESSIONS_SINCE_US: Final = 3 * DAY_US
+_PAGES_PER_ACCOUNT: Final = 10
+_PAGES_PER_RUN: Final = 300
+"""Each is a question to Stripe; what is left over is looked at first in the next run."""
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
@@ -101,6 +106,7 @@ class Reconciler:
         self._handle = handle
         self._refresh = refresh
         self._known: frozenset[Difference] = frozenset()
+        self._looked_at_us: dict[PendingSession, int] = {}
         self.figures = ReconcileFigures()
 
     async def run(self) -> None:
@@ -137,9 +143,9 @@ class Reconciler:
         report = Report()
         await self._events(report)
         await self._charges(report)
-        await self._checkouts(report)
         await self._subscriptions(report)
         await self._balance(report)
+        await self._checkouts(report)
         return report
 
     async def _events(self, report: Report) -> None:
@@ -190,13 +196,18 @@ class Reconciler:
                 report.differences.append(difference)
 
     async def _checkouts(self, report: Report) -> None:
-        """Look at pages that are unpaid as far as we know."""
+        """Look at pages that are unpaid as far as we know: some of each account in turn, however many one opens."""
         now_us = self._clock.now_us()
         open_ones = await self._store.read(
             checkouts.pending_sessions, before_us=now_us - _IN_FLIGHT_US, since_us=now_us - _SESSIONS_SINCE_US
         )
-        for checkout_id, session_id in open_ones:
+        self._looked_at_us = {page: self._looked_at_us[page] for page in open_ones if page in self._looked_at_us}
+        owned = ((page.account_id, page) for page in open_ones)
+        chosen = fair_order(owned, self._looked_at_us, each=_PAGES_PER_ACCOUNT, total=_PAGES_PER_RUN)
+        for page in chosen:
+            checkout_id, session_id = page.checkout_id, page.stripe_session_id
             session = await self._stripe.fetch_session(session_id)
+            self._looked_at_us[page] = now_us
             if session.status == "open" or (session.status == "complete" and session.payment_status == "unpaid"):
                 continue
             reason = await self._refresh(self._hint("checkout.session.completed", session_id))

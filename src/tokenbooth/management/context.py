@@ -7,6 +7,7 @@ from tokenbooth.catalog import Catalog
 from tokenbooth.clock import Clock
 from tokenbooth.domain.deposits import PendingDeposit
 from tokenbooth.live import Live
+from tokenbooth.management.deposit_looks import DepositLooks
 from tokenbooth.management.ratelimit import AccountRates
 from tokenbooth.payments.deposit_address import AddressBook
 from tokenbooth.payments.stripe_client import StripeGateway
@@ -47,6 +48,7 @@ class ManagementContext:
         handle_event: carries out the inbox row with this id.
         rates: the request rates of the accounts on this plane.
         down: names the background work that is down now.
+        looks: how often accounts may have the chain's node asked.
     """
 
     store: Store
@@ -59,3 +61,4 @@ class ManagementContext:
     usdc: UsdcDesk | None = None
     rates: AccountRates = field(default_factory=AccountRates)
     down: Callable[[], Sequence[str]] = tuple
+    looks: DepositLooks = field(default_factory=DepositLooks)

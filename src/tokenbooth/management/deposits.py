@@ -161,11 +161,18 @@ async def verify(
         NotFound: nobody has known the transaction for ten minutes.
         Unprocessable: it brings this account nothing; the code says why.
         Conflict: the account asks about too many unknown hashes.
+        RateLimited: it has too many transactions looked up.
     """
     known = await context.store.read(_credited_already, desk.node.chain_id, account_id, said)
     if known is not None:
         await context.store.write(complete, attempt, known)
         return known
+    now_us = context.clock.monotonic_us()
+    refused = context.looks.refusal(account_id, said.tx_hash, now_us=now_us)
+    if refused is not None:
+        raise Unprocessable(refused, REFUSAL_TEXTS[refused], param="txHash")
+    if not context.looks.admit(account_id, now_us=now_us):
+        return await _pending(context, desk, said, attempt, None, "Very many transactions are looked up now.")
     try:
         heads = await find_heads(desk.node, counts_at=desk.counts_at)
         found = await look(desk.node, said.tx_hash, heads=heads)
@@ -188,6 +195,8 @@ async def verify(
                 now_us=context.clock.now_us(),
             )
         reason = why_nothing(found.receipt, ours)
+        if found.standing is Standing.SETTLED:
+            context.looks.remember(account_id, said.tx_hash, reason, now_us=now_us)
         raise Unprocessable(reason, REFUSAL_TEXTS[reason], param="txHash")
     if found.standing is not Standing.SETTLED:
         return await _pending(context, desk, said, attempt, found, "Its block does not count yet.")

@@ -102,6 +102,15 @@ class PendingCharge:
     created_at_us: int
 
 
+@dataclass(frozen=True, slots=True)
+class PendingSession:
+    """A page that is unpaid as far as we know."""
+
+    checkout_id: str
+    account_id: str
+    stripe_session_id: str
+
+
 def create_checkout(
     conn: Connection,
     *,
@@ -236,17 +245,19 @@ def pending_charges(conn: Connection, *, before_us: int) -> list[PendingCharge]:
     return [PendingCharge(row.id, row.account_id, row.created_at_us) for row in rows]
 
 
-def pending_sessions(conn: Connection, *, before_us: int, since_us: int) -> list[tuple[str, str]]:
-    """Checkouts of a span of time that are unpaid as far as we know: their ids and those of their sessions."""
+def pending_sessions(conn: Connection, *, before_us: int, since_us: int) -> list[PendingSession]:
+    """Checkouts of a span of time that are unpaid as far as we know, oldest first."""
     rows = conn.execute(
-        select(checkouts.c.id, checkouts.c.stripe_session_id).where(
+        select(checkouts.c.id, checkouts.c.account_id, checkouts.c.stripe_session_id)
+        .where(
             checkouts.c.status == CheckoutStatus.PENDING,
             checkouts.c.stripe_session_id.is_not(None),
             checkouts.c.created_at_us < before_us,
             checkouts.c.created_at_us >= since_us,
         )
+        .order_by(checkouts.c.created_at_us, checkouts.c.id)
     )
-    return [(row.id, row.stripe_session_id) for row in rows]
+    return [PendingSession(row.id, row.account_id, row.stripe_session_id) for row in rows]
 
 
 def refuse(conn: Connection, checkout_id: str, reason: str, *, now_us: int) -> None:
