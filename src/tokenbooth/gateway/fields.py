@@ -4,20 +4,22 @@ A field that would buy something beside tokens, or reach state that belongs to t
 is refused by name unless the model's configuration allows it. Only the readers of requests import this.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
 
 from tokenbooth.catalog import Model
-from tokenbooth.gateway.body import Fields, decode_object
-from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
+from tokenbooth.gateway.body import SHORT_BYTES, Fields, decode_object, is_list, is_object, is_text, size_of
+from tokenbooth.gateway.refusals import Refusal, invalid_request, unsupported_parameter
 
 _decode: Final = msgspec.json.Decoder().decode
 OUTPUT_FLOOR: Final = 256
 REASONING_OUTPUT_FLOOR: Final = 4_096
 MAX_CHOICES: Final = 128
 MAX_CEILING: Final = 2**31 - 1
+
+_LONGEST_HARMLESS_BYTES: Final = 64
 
 TOOL_NAMES: Final = frozenset(("type", "name", "function", "cache_control"))
 
@@ -85,7 +87,7 @@ def refuse_unpriced(
         Refusal: there is one, with a value that is not harmless, and the model does not allow it.
     """
     for name in refused.intersection(fields):
-        if bytes(fields[name]).strip() not in harmless.get(name, (b"null",)) and name not in model.allowed_parameters:
+        if name not in model.allowed_parameters and not _is_one_of(fields[name], harmless.get(name, (b"null",))):
             raise unsupported_parameter(name)
 
 
@@ -96,12 +98,32 @@ def object_of(fields: Fields, name: str) -> Fields:
         Refusal: it is something else.
     """
     value = fields.get(name)
-    if value is None or bytes(value).strip() == b"null":
+    if value is None or _is_one_of(value, (b"null",)):
         return {}
     try:
         return decode_object(value)
     except msgspec.DecodeError:
         raise invalid_request("invalid_parameter", f"'{name}' must be an object.", name) from None
+
+
+def _is_one_of(value: msgspec.Raw, written: tuple[bytes, ...]) -> bool:
+    return size_of(value) <= _LONGEST_HARMLESS_BYTES and bytes(value).strip() in written
+
+
+def _scalar_of(fields: Fields, name: str) -> object:
+    """A field that is short if it is right; a longer one stays raw, however it goes on.
+
+    Raises:
+        Refusal: it is not valid JSON, as a number is that no machine can hold.
+    """
+    value = fields.get(name)
+    if value is None:
+        return None
+    if size_of(value) <= SHORT_BYTES:
+        return value_of(fields, name)
+    if is_text(value) or is_list(value) or is_object(value):
+        return value
+    raise _not_json(name)
 
 
 def value_of(fields: Fields, name: str) -> object:
@@ -116,21 +138,11 @@ def value_of(fields: Fields, name: str) -> object:
     try:
         return _decode(value)
     except (msgspec.DecodeError, RecursionError):
-        raise invalid_request("invalid_json", f"'{name}' is not valid JSON.", name) from None
+        raise _not_json(name) from None
 
 
-def list_of(fields: Fields, name: str) -> list[object]:
-    """A field that is a list; empty when it is absent or null.
-
-    Raises:
-        Refusal: it is something else.
-    """
-    value = value_of(fields, name)
-    if value is None:
-        return []
-    if not isinstance(value, list):
-        raise invalid_request("invalid_parameter", f"'{name}' must be a list.", name)
-    return value
+def _not_json(name: str) -> Refusal:
+    return invalid_request("invalid_json", f"'{name}' is not valid JSON.", name)
 
 
 def boolean(fields: Fields, name: str) -> bool:
@@ -139,7 +151,7 @@ def boolean(fields: Fields, name: str) -> bool:
     Raises:
         Refusal: it is something else.
     """
-    value = value_of(fields, name)
+    value = _scalar_of(fields, name)
     if value is not None and not isinstance(value, bool):
         raise invalid_request("invalid_parameter", f"'{name}' must be true or false.", name)
     return bool(value)
@@ -151,7 +163,7 @@ def positive(fields: Fields, name: str, most: int) -> int | None:
     Raises:
         Refusal: it is something else.
     """
-    value = value_of(fields, name)
+    value = _scalar_of(fields, name)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
@@ -159,14 +171,18 @@ def positive(fields: Fields, name: str, most: int) -> int | None:
     return value
 
 
-def refuse_other_case(names: Mapping[str, object], known: frozenset[str], param: str) -> None:
+def refuse_other_case(names: Iterable[str], known: frozenset[str], param: str) -> None:
     """A nested name in other letters would be read by some upstream as the one that we looked for.
 
     Raises:
         Refusal: there is one.
     """
-    for name in names:
-        if name not in known and name.casefold() in known:
+    # One call for all of them: an object may have very many names.
+    unknown = frozenset(names) - known
+    if not unknown or known.isdisjoint("\0".join(unknown).casefold().split("\0")):
+        return
+    for name in unknown:
+        if name.casefold() in known:
             raise invalid_request("invalid_parameter", f"Unknown field '{name}'. Names are in lower case.", param)
 
 

@@ -16,6 +16,7 @@ from tokenbooth.catalog import Upstream
 from tokenbooth.gateway.dialing import Dialer
 from tokenbooth.gateway.outbox import Outbox
 from tokenbooth.gateway.speech import Credential
+from tokenbooth.gateway.steps import STEP_BYTES
 from tokenbooth.gateway.upstream_connection import UpstreamConnection
 from tokenbooth.gateway.upstreams import (
     ClientHungUp,
@@ -62,12 +63,13 @@ class _Server:
 class HttpCall:
     """See `UpstreamCall`."""
 
-    __slots__ = ("_begun", "_connecting", "_connection", "_interrupted", "_request", "_server", "_upstreams")
+    __slots__ = ("_begun", "_body", "_connecting", "_connection", "_interrupted", "_request", "_server", "_upstreams")
 
-    def __init__(self, upstreams: "HttpUpstreams", server: _Server, request: bytes) -> None:
+    def __init__(self, upstreams: "HttpUpstreams", server: _Server, request: bytes, body: bytes) -> None:
         self._upstreams = upstreams
         self._server = server
         self._request = request
+        self._body = body
         self._connecting: asyncio.Task[UpstreamConnection] | None = None
         self._connection: UpstreamConnection | None = None
         self._interrupted = False
@@ -126,10 +128,10 @@ class HttpCall:
         self._connection = connection
         upstreams = self._upstreams
         if upstreams.calls > 1:
-            connection.prepare(self._request, upstreams.timeouts.first_byte_s)
+            connection.prepare(self._request, upstreams.timeouts.first_byte_s, self._body)
             upstreams.outbox.add(connection)
         else:
-            connection.send(self._request, upstreams.timeouts.first_byte_s)
+            connection.send(self._request, upstreams.timeouts.first_byte_s, self._body)
         await connection.head()
 
     async def read(self) -> bytes:
@@ -199,9 +201,10 @@ class HttpUpstreams:
         server = self._servers.get(upstream)
         if server is None:
             server = self._servers[upstream] = _server_of(upstream)
-        return HttpCall(
-            self, server, b"%b%d\r\n\r\n%b" % (server.head(upstream, request), len(request.body), request.body)
-        )
+        head, body = server.head(upstream, request), request.body
+        if len(body) > STEP_BYTES:
+            return HttpCall(self, server, b"%b%d\r\n\r\n" % (head, len(body)), body)
+        return HttpCall(self, server, b"%b%d\r\n\r\n%b" % (head, len(body), body), b"")
 
     async def connect(self, server: _Server) -> UpstreamConnection:
         """A new connection.

@@ -5,12 +5,24 @@ earlier answer, a conversation, a file) is refused by name.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import ClassVar, Final
 
 from tokenbooth.catalog import Model
 from tokenbooth.domain.usage import Usage, from_openai
-from tokenbooth.gateway.body import Fields, collapse_duplicates, raw
+from tokenbooth.gateway.body import (
+    Fields,
+    Object,
+    encoded,
+    is_list,
+    is_null,
+    is_text,
+    items_of,
+    opened,
+    raw,
+    short_text,
+    size_of,
+)
 from tokenbooth.gateway.fields import (
     HARMLESS_VALUES,
     MAX_CEILING,
@@ -19,21 +31,18 @@ from tokenbooth.gateway.fields import (
     REFUSED_FIELDS,
     TOOL_NAMES,
     boolean,
-    list_of,
-    mapping,
     object_of,
     positive,
     refuse_disguised,
     refuse_other_case,
     refuse_unpriced,
-    type_of,
-    value_of,
 )
 from tokenbooth.gateway.meter import texts_named
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
 from tokenbooth.gateway.responses_meter import ResponsesMeter
 from tokenbooth.gateway.shapes import decode_responses_answer
 from tokenbooth.gateway.speech import CostNano, Credential, Meter, PricedRequest, Speech
+from tokenbooth.gateway.steps import STEP_BYTES, STEP_ITEMS, at_once
 from tokenbooth.gateway.upstreams import UpstreamFailure
 
 _MONEY: Final = frozenset(
@@ -135,15 +144,21 @@ def read_responses_request(fields: Fields, model: Model, body_bytes: int) -> Res
     Raises:
         Refusal: a field is malformed or not supported.
     """
+    return at_once(responses_request_steps(fields, model, body_bytes))
+
+
+def responses_request_steps(fields: Fields, model: Model, body_bytes: int) -> Generator[None, None, ResponsesRequest]:
+    """See `read_responses_request`; in steps."""
     refuse_disguised(fields, _WATCHED)
     refuse_unpriced(fields, model, _REFUSED, HARMLESS_VALUES)
-    _refuse_hosted_tools(fields, model)
+    yield from _refuse_hosted_tools(fields, model)
     object_of(fields, "stream_options")
     asked = positive(fields, "max_output_tokens", MAX_CEILING)
-    if "reasoning" in fields:
-        fields["reasoning"] = collapse_duplicates(fields["reasoning"], levels=1)
-    thinks = model.reasoning or bool(object_of(fields, "reasoning"))
-    parts_bytes, parts_tokens = _read_input(fields, model)
+    reasoning = object_of(fields, "reasoning")
+    if reasoning:
+        fields["reasoning"] = encoded(reasoning)
+    thinks = model.reasoning or bool(reasoning)
+    parts_bytes, parts_tokens = yield from _read_input(fields, model)
     return ResponsesRequest(
         endpoint="responses",
         model=model,
@@ -160,52 +175,79 @@ def read_responses_request(fields: Fields, model: Model, body_bytes: int) -> Res
     )
 
 
-def _refuse_hosted_tools(fields: Fields, model: Model) -> None:
-    if fields.get("tools") is None:
+def _refuse_hosted_tools(fields: Fields, model: Model) -> Generator[None, None, None]:
+    given = fields.get("tools")
+    if given is None or is_null(given):
         return
-    fields["tools"] = collapse_duplicates(fields["tools"], levels=2)
-    for tool in list_of(fields, "tools"):
-        refuse_other_case(mapping(tool), TOOL_NAMES, "tools")
-        kind = type_of(tool)
+    if not is_list(given):
+        raise invalid_request("invalid_parameter", "'tools' must be a list.", "tools")
+    tools = items_of(given)
+    for number in range(len(tools)):
+        if number % STEP_ITEMS == STEP_ITEMS - 1:
+            yield
+        one = opened(tools, number)
+        tool: Object = one if isinstance(one, dict) else {}
+        refuse_other_case(tool, TOOL_NAMES, "tools")
+        kind = short_text(tool.get("type"))
         if kind not in _FREE_TOOLS and f"tools.{kind}" not in model.allowed_parameters:
             raise unsupported_parameter(f"tools.{kind}" if kind else "tools")
+    yield
+    fields["tools"] = encoded(tools)
 
 
-def _read_input(fields: Fields, model: Model) -> tuple[int, int]:
+def _read_input(fields: Fields, model: Model) -> Generator[None, None, tuple[int, int]]:
     """Bytes of the input that are no text, and the most tokens that they count for."""
-    if fields.get("input") is None:
+    given = fields.get("input")
+    if given is None:
         raise invalid_request("missing_input", "The body has no 'input'.", "input")
-    fields["input"] = collapse_duplicates(fields["input"], levels=_INPUT_LEVELS)
-    given = value_of(fields, "input")
-    if isinstance(given, str):
+    if is_text(given):
         return 0, 0
-    if not isinstance(given, list):
+    if not is_list(given):
         raise invalid_request("invalid_parameter", "'input' must be a text or a list of items.", "input")
-    not_text_bytes = tokens = 0
-    for item in given:
-        refuse_other_case(mapping(item), _NAMES, "input")
-        kind = type_of(item)
+    yield
+    items = items_of(given)
+    not_text_bytes = tokens = read = 0
+    for number in range(len(items)):
+        one = opened(items, number)
+        item: Object = one if isinstance(one, dict) else {}
+        refuse_other_case(item, _NAMES, "input")
+        kind = short_text(item.get("type"))
         if kind not in _FREE_ITEMS and f"input.{kind}" not in model.allowed_parameters:
             raise unsupported_parameter(f"input.{kind}")
         for field in ("content", "output"):
-            parts = mapping(item).get(field)
-            for part in parts if isinstance(parts, list) else ():
-                size, count = _read_part(part, model)
+            content = item.get(field)
+            if content is None or not is_list(content):
+                continue
+            if size_of(content) > STEP_BYTES:
+                yield
+            parts = items_of(content)
+            for position in range(len(parts)):
+                read += 1
+                if read % STEP_ITEMS == 0:
+                    yield
+                part = opened(parts, position)
+                size, count = _read_part(part if isinstance(part, dict) else {}, model)
                 not_text_bytes += size
                 tokens += count
+            item[field] = parts
+        read += 1
+        if read % STEP_ITEMS == 0:
+            yield
+    yield
+    fields["input"] = encoded(items)
     return not_text_bytes, tokens
 
 
-def _read_part(part: object, model: Model) -> tuple[int, int]:
-    refuse_other_case(mapping(part), _NAMES, "input")
-    kind = type_of(part)
-    if mapping(part).get("file_id") is not None:
+def _read_part(part: Object, model: Model) -> tuple[int, int]:
+    refuse_other_case(part, _NAMES, "input")
+    kind = short_text(part.get("type"))
+    if not is_null(part.get("file_id")):
         raise unsupported_parameter("file_id")
     if kind in _TEXT_PARTS:
         return 0, 0
     if kind == "input_image":
-        url = mapping(part).get("image_url")
-        return len(url) if isinstance(url, str) else 0, model.image_tokens_max
+        url = part.get("image_url")
+        return size_of(url) - len(b'""') if url is not None and is_text(url) else 0, model.image_tokens_max
     if f"content.{kind}" not in model.allowed_parameters:
         raise unsupported_parameter(f"content.{kind}" if kind else "input")
     # What we don't know may fill the whole context.

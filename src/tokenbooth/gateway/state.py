@@ -30,6 +30,7 @@ class AccountState:
         subscriptions: the ids of its subscriptions in memory.
         keys: how many keys in memory belong to it.
         in_use: open requests plus charges that are not in the store yet.
+        unfunded_calls: open calls that began while there was no money.
     """
 
     account_id: str
@@ -40,6 +41,7 @@ class AccountState:
     subscriptions: set[str] = field(default_factory=set)
     keys: int = 0
     in_use: int = 0
+    unfunded_calls: int = 0
 
 
 @dataclass(slots=True)
