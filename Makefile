@@ -80,6 +80,9 @@ bench: $(STAMPS)/dev $(STAMPS)/compiled $(STAMPS)/bench-tools $(STAMPS)/peers ##
 bench-instructions: $(STAMPS)/dev $(STAMPS)/compiled $(STAMPS)/valgrind ## Instructions per request: make bench-instructions ARGS="--src ../before/src --src src"
 	@$(BIN)/python -m bench.gateway.instructions $(ARGS)
 
+bench-loop: setup-test ## How long hostile bodies hold the event loop, and their memory: make bench-loop ARGS="--only numbers"
+	@$(BIN)/python -m bench.loop $(ARGS)
+
 bench-store: setup-test ## Settlements a second per engine: make bench-store ARGS="--rows 10000000"
 	@$(BIN)/python bench/store.py $(ARGS)
 

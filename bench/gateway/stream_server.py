@@ -35,7 +35,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
-        self._body = b""
+        self._parts: list[bytes] = []
         self._left = 0
         self._gap_s = 0.0
         self._next_at_s = 0.0
@@ -48,16 +48,17 @@ class _Connection(asyncio.Protocol):
         self._parser.feed_data(data)
 
     def on_message_begin(self) -> None:
-        self._body = b""
+        self._parts.clear()
 
     def on_body(self, body: bytes) -> None:
-        self._body += body
+        self._parts.append(body)
 
     def on_message_complete(self) -> None:
-        if not _STREAM.search(self._body):
+        body = b"".join(self._parts)
+        if not _STREAM.search(body):
             self._transport.write(_WHOLE_HEAD % len(WHOLE) + WHOLE)
             return
-        count, gap = _COUNT.search(self._body), _GAP.search(self._body)
+        count, gap = _COUNT.search(body), _GAP.search(body)
         self._left = int(count[1]) - 1 if count else 0
         self._gap_s = int(gap[1]) / 1_000 if gap else 0.0
         self._transport.write(_HEAD + _CONTENT)

@@ -109,6 +109,7 @@ class HttpExchange:
 
     __slots__ = (
         "_answering",
+        "_awaited_bytes",
         "_body",
         "_body_size",
         "_complete",
@@ -174,6 +175,8 @@ class HttpExchange:
         self._no_room = False
         self._complete = False
         self._waiter: asyncio.Future[None] | None = None
+        # Who waits for a part is told when it is there; until somebody does, for nothing.
+        self._awaited_bytes = most_body_bytes + 1
         self._answering = _NOT_BEGUN
 
     @property
@@ -202,6 +205,8 @@ class HttpExchange:
             if isinstance(self._body, bytes):
                 self._body = bytearray(self._body)
             self._body += part
+        if len(self._body) >= self._awaited_bytes:
+            self._wake()
 
     def received(self) -> None:
         """The request is complete."""
@@ -222,37 +227,77 @@ class HttpExchange:
         if self.on_writable is not None:
             self.on_writable(is_writable)
 
-    async def body(self) -> bytes:
-        """The whole body.
+    @property
+    def is_complete(self) -> bool:
+        """Whether all of the body has arrived."""
+        return self._complete
+
+    @property
+    def received_bytes(self) -> int:
+        """How much of the body has arrived."""
+        return self._body_size
+
+    def announced_bytes(self) -> int:
+        """How much of the body has arrived, or how much the client says that it will send, if that is more.
+
+        Raises:
+            BodyTooLarge: it is more than is taken.
+        """
+        announced = self._body_size
+        for name, value in self.headers:
+            if name == b"content-length":
+                announced = max(announced, int(value))
+        if announced > self._most_body_bytes:
+            raise BodyTooLarge(self._most_body_bytes)
+        return announced
+
+    async def part(self, start: int, most: int) -> bytes:
+        """Up to `most` bytes of the body from `start` on, as soon as they have arrived; empty behind its end.
 
         Raises:
             BodyTooLarge: it is, or says that it will be.
             NoRoomForBody: too much is kept for others.
             ClientGone: it will never be complete.
         """
-        if not self._complete:
-            self._refuse_announced()
-            await self._rest()
-        return self._take_body()
+        await self._arrival(start + most)
+        return bytes(self._body[start : start + most])
 
-    def body_now(self) -> bytes | None:
-        """See `body`; None when it has not arrived yet."""
-        return self._take_body() if self._complete else None
+    async def body(self) -> bytes:
+        """The whole body, as soon as it has arrived; see `part`."""
+        await self._arrival(self._most_body_bytes + 1)
+        return self.whole()
 
-    def _take_body(self) -> bytes:
+    def whole(self) -> bytes:
+        """The body, which is complete; it is kept here no longer.
+
+        Raises:
+            BodyTooLarge, NoRoomForBody: see `part`
+        """
+        self._refuse_kept()
+        body, self._body = self._body, b""
+        return body if isinstance(body, bytes) else bytes(body)
+
+    async def _arrival(self, size: int) -> None:
+        """Wait until so much of the body has arrived, or all of it."""
+        if not self._wanted and not self._complete:
+            self.announced_bytes()
+            self._want()
+        while not self._complete and len(self._body) < size:
+            if self.gone:
+                raise ClientGone
+            self._refuse_kept()
+            self._awaited_bytes = size
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        self._refuse_kept()
+
+    def _refuse_kept(self) -> None:
         if self._body_size > self._most_body_bytes:
             raise BodyTooLarge(self._most_body_bytes)
         if self._no_room:
             raise NoRoomForBody
-        body, self._body = self._body, b""
-        return body if isinstance(body, bytes) else bytes(body)
 
-    def _refuse_announced(self) -> None:
-        for name, value in self.headers:
-            if name == b"content-length" and int(value) > self._most_body_bytes:
-                raise BodyTooLarge(self._most_body_bytes)
-
-    async def _rest(self) -> None:
+    def _want(self) -> None:
         self._wanted = True
         if self.gone:
             # What were counted now would never be given back.
@@ -262,13 +307,6 @@ class HttpExchange:
             self._line.write(_CONTINUE)
         self._line.read_on()
         self._count(len(self._body))
-        while not self._complete and self._body_size <= self._most_body_bytes:
-            if self.gone:
-                raise ClientGone
-            if self._no_room:
-                return
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
 
     def answer(self, status: int, header_lines: bytes, body: bytes) -> None:
         """Give a whole answer."""

@@ -68,6 +68,10 @@ def test_the_limits_are_the_programs() -> None:
     limits = {
         f"{ServerSettings().max_body_bytes // 2**20} MiB",
         f"{GatewaySettings().max_json_depth} levels",
+        f"{GatewaySettings().max_json_values:,}; with token ids {GatewaySettings().max_token_ids:,}",
+        f"| names of all objects together | {GatewaySettings().max_json_names:,} |",
+        f"| lists and objects | {GatewaySettings().max_json_containers:,} |",
+        f"{GatewaySettings().max_unfunded_body_bytes // 1024} KiB, and {GatewaySettings().max_unfunded_calls} calls",
         f"| `n`, `best_of` | {MAX_CHOICES} |",
         f"{MAX_PROMPTS:,} entries",
         f"{MAX_INPUTS:,} entries",

@@ -185,6 +185,32 @@ class Admission:
                 "The subscription of this key has ended or is unpaid. Renew it, or use a key of another subscription.",
             )
 
+    def refuse_at_limit(self, key: KeyState) -> None:
+        """Whether a request may count now, before its body is looked at; `admit_now` asks again and counts it.
+
+        Raises:
+            Refusal: as many requests as may are counted already.
+        """
+        requests, _, scope = rates_of(key)
+        if requests is not None:
+            now_us = self._clock.monotonic_us()
+            if wait_us := requests.wait_us(now_us):
+                raise rate_limited("requests", scope, requests.used(now_us), requests.limit, wait_us)
+
+    def has_money(self, key: KeyState) -> bool:
+        """Whether anything is unspent of the key's credit or window, and of its cap; a window not known yet has."""
+        if key.cap is not None and key.cap.unspent_nano() <= 0:
+            return False
+        if key.subscription is None:
+            return key.account.credit.unspent_nano() > 0
+        pool = self.pool_now(key)
+        return pool is None or pool.allowance.unspent_nano() > 0
+
+    def money_spent(self, key: KeyState) -> Refusal | None:
+        """The refusal of a key that has no money, whatever a call would cost; None: it has some."""
+        pool = None if self.has_money(key) else self.pool_now(key)
+        return None if pool is None else self._spent(pool, floor_nano=1)
+
     async def admit(
         self, key: KeyState, request: PricedRequest, pool: Pool, refuse_busy: Callable[[], None]
     ) -> Admitted:

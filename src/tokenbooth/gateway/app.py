@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from traceback import extract_tb
 from typing import ClassVar, Final, Protocol
@@ -23,7 +24,7 @@ from tokenbooth.errors import StoreUnavailable
 from tokenbooth.gateway import anthropic, openai
 from tokenbooth.gateway.admission import Admission, Admitted
 from tokenbooth.gateway.authenticate import MAX_KEYS, Keyring, presented_key
-from tokenbooth.gateway.body import Fields, body_too_large, decode_fields, refuse_compressed
+from tokenbooth.gateway.body import Fields, body_too_large, decode_fields, decode_top, refuse_compressed, release_body
 from tokenbooth.gateway.call import Call
 from tokenbooth.gateway.ceilings import Ceilings
 from tokenbooth.gateway.changes import ChangeFeed
@@ -31,16 +32,18 @@ from tokenbooth.gateway.charge_files import next_number
 from tokenbooth.gateway.charge_log import ChargeLog, DirectoryLock
 from tokenbooth.gateway.charge_replay import ReplayFigures, replay
 from tokenbooth.gateway.chat_request import model_name
-from tokenbooth.gateway.count_tokens import count_tokens
+from tokenbooth.gateway.count_tokens import count_tokens_steps
 from tokenbooth.gateway.drains import Drains
-from tokenbooth.gateway.endpoints import ANTHROPIC_PREFIX, ENDPOINTS, face_of
+from tokenbooth.gateway.endpoints import ANTHROPIC_PREFIX, ENDPOINTS, TOKEN_ID_PATHS, face_of
 from tokenbooth.gateway.estimates import Estimates
 from tokenbooth.gateway.exchange import Exchange
 from tokenbooth.gateway.flusher import Flusher
+from tokenbooth.gateway.json_scan import JsonBounds, JsonScan
 from tokenbooth.gateway.prompt_ratio import PromptRatios
 from tokenbooth.gateway.refusals import (
     Category,
     Refusal,
+    bounded_without_money,
     invalid_request,
     no_room_for_body,
     too_many_requests,
@@ -51,7 +54,9 @@ from tokenbooth.gateway.relay import Relay
 from tokenbooth.gateway.revocations import Revocations
 from tokenbooth.gateway.routing import Routing, rest_rules
 from tokenbooth.gateway.settle import Settler
+from tokenbooth.gateway.speech import PricedRequest
 from tokenbooth.gateway.state import KeyState, States
+from tokenbooth.gateway.steps import STEP_BYTES, Turns, at_once
 from tokenbooth.gateway.stream_slots import StreamSlot
 from tokenbooth.gateway.upstreams import Upstreams
 from tokenbooth.gateway.usage_answer import usage_answer
@@ -64,6 +69,7 @@ from tokenbooth.store.engine import Store
 _PREFIXES: Final = ("/v1/", "/anthropic/")
 _ROOTS: Final = ("/v1", "/anthropic")
 _MODEL_PATHS: Final = ("/v1/models/", "/anthropic/v1/models/")
+_COUNT_TOKENS: Final = "/anthropic/v1/messages/count_tokens"
 _FLUSH_AT_STOP_S: Final = 10.0
 _FAILED: Final = Refusal(
     500, Category.UPSTREAM, "internal_error", "Something went wrong here. Try again; if it stays, tell the operator."
@@ -126,13 +132,20 @@ class Gateway:
             hold_share_percent=settings.hold_share_percent,
             hold_wait_s=settings.hold_wait_ms / 1_000,
         )
+        bounds = JsonBounds(
+            settings.max_json_depth, settings.max_json_values, settings.max_json_names, settings.max_json_containers
+        )
+        of_ids = replace(bounds, values=max(settings.max_json_values, settings.max_token_ids))
+        self._bounds = {path: of_ids if path in TOKEN_ID_PATHS else bounds for _, path in self.PAID_ROUTES}
+        self._bounds[_COUNT_TOKENS] = bounds
+        self._turns = Turns()
         self._open: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._tasks: list[BackgroundTask] = []
         self.replayed = ReplayFigures()
         self._routes: dict[tuple[str, str], Handler] = {
             **dict.fromkeys(self.PAID_ROUTES, self._paid),
-            ("POST", "/anthropic/v1/messages/count_tokens"): self._count_tokens,
+            ("POST", _COUNT_TOKENS): self._count_tokens,
             ("GET", "/v1/models"): self._models,
             ("GET", "/anthropic/v1/models"): self._models,
             ("GET", "/v1/usage"): self._usage,
@@ -323,6 +336,8 @@ class Gateway:
             else:
                 self._refuse(call, _FAILED)
         finally:
+            if call.unfunded is not None:
+                call.unfunded.unfunded_calls -= 1
             if call.task is not None:
                 self._open.discard(call.task)
 
@@ -369,28 +384,88 @@ class Gateway:
 
     async def _read(self, call: Call) -> tuple[KeyState, Fields, Model, int]:
         """The key, the top level of the body, the model that it names, and the size of the body in bytes."""
-        headers = call.http.headers
+        headers, http = call.http.headers, call.http
         presented = presented_key(headers)
         known = self._keyring.known(presented)
         key = await self._keyring.find(presented) if known is None else known
         self._let_in(call, key)
         refuse_compressed(headers)
-        body = call.http.body_now()
-        if body is None:
-            body = await call.http.body()
+        if http.is_complete and http.received_bytes <= STEP_BYTES:
+            self._bound_unfunded(call, key, http.received_bytes)
+            body = http.whole()
+            fields = decode_fields(body, self._settings.max_json_depth)
+        else:
+            body = await self._read_in_parts(call, key)
             # A body may take minutes to arrive, and the key may have ended meanwhile.
             key = await self._authenticate(call)
-        fields = decode_fields(body, self._settings.max_json_depth)
+            if len(body) > STEP_BYTES:
+                await self._turns.next(key.account.account_id)
+            fields = decode_top(body)
         name = model_name(fields)
         model = self._catalog().models.get(name)
         if model is None:
             raise _unknown_model(name)
         return key, fields, model, len(body)
 
+    async def _read_in_parts(self, call: Call, key: KeyState) -> bytes:
+        """The body, counted part by part as it arrives. A large one is not read for a key at its limit of requests.
+
+        Raises:
+            Refusal: it is not UTF-8, or above a bound, or the key may not send so much.
+        """
+        http, announced_bytes = call.http, call.http.announced_bytes()
+        if announced_bytes > STEP_BYTES:
+            self._admission.refuse_at_limit(key)
+        self._bound_unfunded(call, key, announced_bytes)
+        scan, start = JsonScan(self._bounds[call.path]), 0
+        while part := await http.part(start, STEP_BYTES):
+            if start:
+                await self._turns.next(key.account.account_id)
+            scan.take(part)
+            start += len(part)
+            if start == STEP_BYTES and announced_bytes <= STEP_BYTES:
+                self._admission.refuse_at_limit(key)
+            if call.unfunded is not None and start > self._settings.max_unfunded_body_bytes:
+                self._refuse_unfunded(call)
+        scan.end()
+        if start > STEP_BYTES:
+            await self._turns.next(key.account.account_id)
+        return http.whole()
+
+    def _bound_unfunded(self, call: Call, key: KeyState, body_bytes: int) -> None:
+        """A key without money is served what costs nothing, with smaller bodies and few calls of its account at once.
+
+        Raises:
+            Refusal: the body is larger, or as many calls are open.
+        """
+        if self._admission.has_money(key):
+            return
+        account, settings = key.account, self._settings
+        is_large = body_bytes > settings.max_unfunded_body_bytes
+        if is_large or account.unfunded_calls >= settings.max_unfunded_calls:
+            self._refuse_unfunded(call)
+        account.unfunded_calls += 1
+        call.unfunded = account
+
+    def _refuse_unfunded(self, call: Call) -> None:
+        """Refuse, unless money has come meanwhile."""
+        spent = None if call.key is None else self._admission.money_spent(call.key)
+        if spent is not None:
+            settings = self._settings
+            raise bounded_without_money(spent, settings.max_unfunded_body_bytes, settings.max_unfunded_calls)
+
     async def _paid(self, call: Call) -> None:
         key, fields, model, body_bytes = await self._read(call)
         endpoint = ENDPOINTS[call.path]
-        request = endpoint.read(fields, model, body_bytes, call.http.headers)
+        headers = call.http.headers
+        request: PricedRequest
+        if body_bytes <= STEP_BYTES:
+            request = endpoint.read(fields, model, body_bytes, headers)
+        else:
+            account_id = key.account.account_id
+            request = await self._turns.run(account_id, endpoint.steps(fields, model, body_bytes, headers))
+            release_body(request.fields)
+            await self._turns.next(account_id)
         attempt = self._routing.attempt(request)
         if not self._settler.accepts():
             raise unavailable()
@@ -421,8 +496,10 @@ class Gateway:
             key.account.in_use -= 1
 
     async def _count_tokens(self, call: Call) -> None:
-        _, fields, model, body_bytes = await self._read(call)
-        call.answer(200, count_tokens(fields, model, body_bytes, call.http.headers))
+        key, fields, model, body_bytes = await self._read(call)
+        steps = count_tokens_steps(fields, model, body_bytes, call.http.headers)
+        is_large = body_bytes > STEP_BYTES
+        call.answer(200, await self._turns.run(key.account.account_id, steps) if is_large else at_once(steps))
 
     async def _models(self, call: Call) -> None:
         await self._authenticate(call)

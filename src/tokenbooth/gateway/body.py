@@ -1,25 +1,37 @@
 """From the bytes of a body to its top level: name to raw value. What we price is what we send on.
 
-The top level is decoded and always encoded again, so duplicate names collapse; values stay as they were written.
+The top level is decoded and always encoded again, so duplicate names collapse; values stay as they were written. Below
+it objects and lists are decoded as far as something in them decides about the price, and no value that could be large
+becomes an object of Python: it stays a view of the body.
 """
 
-import re
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
+from tokenbooth.gateway.json_scan import JsonBounds, JsonScan
 from tokenbooth.gateway.refusals import Category, Refusal, invalid_request
+from tokenbooth.gateway.steps import STEP_BYTES
 
 Fields = dict[str, msgspec.Raw]
+# Raw values by name, and decoded ones in the place of those that were looked into.
+Object = dict[str, Any]
 
 # What msgspec raises of bytes that it cannot read; a text that is not UTF-8 and bottomless nesting are no DecodeError.
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-MAX_BRACKETS: Final = 100_000
-# The closing quote is optional, or an unterminated string would be tried from every quote in it.
-_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+# No number, name or other short value that we look at is larger.
+SHORT_BYTES: Final = 512
 decode_object = msgspec.json.Decoder(Fields).decode
-_encode = msgspec.json.Encoder().encode
+decode_objects = msgspec.json.Decoder(list[Fields]).decode
+decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder().decode
+_QUOTE: Final = 0x22
+_OPEN_LIST: Final = 0x5B
+_OPEN_OBJECT: Final = 0x7B
+_OPENING: Final = (_OPEN_LIST, _OPEN_OBJECT)
+_EMPTY: Final = (b"null", b"false", b"0", b'""')
 
 
 def refuse_compressed(headers: Iterable[tuple[bytes, bytes]]) -> None:
@@ -46,21 +58,31 @@ def body_too_large(most_bytes: int) -> Refusal:
 
 
 def decode_fields(body: bytes, max_depth: int) -> Fields:
-    """The top level of a JSON object.
+    """The top level of a JSON object, with everything that has to be counted before.
 
     Raises:
-        Refusal: not UTF-8, not a JSON object, or nested deeper than `max_depth`.
+        Refusal: not UTF-8, not a JSON object, nested deeper than `max_depth`, or above the bounds of `JsonBounds`.
     """
-    try:
-        body.decode()
-    except UnicodeDecodeError:
-        raise invalid_request("invalid_json", "The body is not valid UTF-8.") from None
     # Counting brackets is cheap and almost always enough; only a body with many of them is looked at closely.
-    brackets = body.count(b"{") + body.count(b"[")
-    if brackets > MAX_BRACKETS:
-        raise invalid_request("invalid_json", f"The body has more than {MAX_BRACKETS} objects and lists. Send less.")
-    if brackets > max_depth and _depth(body) > max_depth:
-        raise invalid_request("invalid_json", f"The body is nested deeper than {max_depth} levels.")
+    if len(body) <= STEP_BYTES and body.count(b"{") + body.count(b"[") <= max_depth:
+        try:
+            body.decode()
+        except UnicodeDecodeError:
+            raise invalid_request("invalid_json", "The body is not valid UTF-8.") from None
+        return decode_top(body)
+    scan = JsonScan(JsonBounds(max_depth))
+    for start in range(0, len(body), STEP_BYTES):
+        scan.take(body[start : start + STEP_BYTES])
+    scan.end()
+    return decode_top(body)
+
+
+def decode_top(body: bytes) -> Fields:
+    """The top level of a JSON object that was counted, see `JsonScan`.
+
+    Raises:
+        Refusal: it is not a JSON object.
+    """
     try:
         return decode_object(body)
     except UNREADABLE as mistake:
@@ -69,12 +91,108 @@ def decode_fields(body: bytes, max_depth: int) -> Fields:
 
 def encode_fields(fields: Fields) -> bytes:
     """The object as it goes to the upstream."""
-    return _encode(fields)
+    return encode(fields)
 
 
 def raw(value: str | int | bool) -> msgspec.Raw:
     """A value of ours among raw ones."""
-    return msgspec.Raw(_encode(value))
+    return msgspec.Raw(encode(value))
+
+
+def encoded(value: object) -> msgspec.Raw:
+    """Decoded objects and lists with raw values in them, as one raw value: names that came twice come once."""
+    return msgspec.Raw(encode(value))
+
+
+def release_body(fields: Fields) -> None:
+    """Let the body go, if what is large of it was encoded anew: what is small becomes a copy in place of a view."""
+    for name, value in fields.items():
+        if size_of(value) <= STEP_BYTES:
+            fields[name] = value.copy()
+
+
+def size_of(value: msgspec.Raw) -> int:
+    """How many bytes a raw value has."""
+    return memoryview(value).nbytes
+
+
+def is_text(value: msgspec.Raw) -> bool:
+    """Whether a raw value is a string."""
+    return memoryview(value)[0] == _QUOTE
+
+
+def is_list(value: msgspec.Raw) -> bool:
+    """Whether a raw value is a list."""
+    return memoryview(value)[0] == _OPEN_LIST
+
+
+def is_object(value: msgspec.Raw) -> bool:
+    """Whether a raw value is an object."""
+    return memoryview(value)[0] == _OPEN_OBJECT
+
+
+def is_null(value: msgspec.Raw | None) -> bool:
+    """Whether a value is absent or null."""
+    return value is None or bytes(memoryview(value)[:5]) == b"null"
+
+
+def objects_of(value: msgspec.Raw) -> list[Object] | None:
+    """A list of objects, decoded to their names; None when it is something else."""
+    try:
+        return decode_objects(value)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def items_of(value: msgspec.Raw) -> list[Any]:
+    """A list, decoded to its items; each is to be `opened` before it is looked at."""
+    objects: list[Any] | None = objects_of(value)
+    return decode_list(value) if objects is None else objects
+
+
+def opened(items: list[Any], number: int) -> Object | msgspec.Raw:
+    """One of the items: an object decoded to its names, which stays in the list, or something else as it is."""
+    item: Object | msgspec.Raw = items[number]
+    if not isinstance(item, dict) and is_object(item):
+        items[number] = item = decode_object(item)
+    return item
+
+
+def opened_field(holder: Object, name: str) -> Object | None:
+    """An object in a field, decoded to its names, which stays in its place; None when it is something else."""
+    value = holder.get(name)
+    if isinstance(value, dict):
+        opened_value: Object = value
+        return opened_value
+    if not isinstance(value, msgspec.Raw) or not is_object(value):
+        return None
+    holder[name] = opened_value = decode_object(value)
+    return opened_value
+
+
+def is_empty(value: msgspec.Raw | None) -> bool:
+    """Whether a value is absent, null, false, zero, or has nothing in it."""
+    if value is None or size_of(value) > SHORT_BYTES:
+        return value is None
+    written = bytes(value)
+    return written in _EMPTY or (written[0] in _OPENING and not written[1:-1].strip())
+
+
+def short_value(value: msgspec.Raw | None) -> object:
+    """A value, decoded, if it is short; None when it is absent, null, or larger than anything that we know."""
+    if value is None or size_of(value) > SHORT_BYTES:
+        return None
+    try:
+        return _decode(value)
+    except UNREADABLE:
+        # A number that no machine can hold.
+        return None
+
+
+def short_text(value: msgspec.Raw | None) -> str:
+    """A short string, decoded; empty when it is absent, or something else."""
+    text = short_value(value)
+    return text if isinstance(text, str) else ""
 
 
 def collapse_duplicates(value: msgspec.Raw, levels: int) -> msgspec.Raw:
@@ -85,22 +203,10 @@ def collapse_duplicates(value: msgspec.Raw, levels: int) -> msgspec.Raw:
     first = content.lstrip()[:1]
     if first == b"{":
         fields = decode_object(content)
-        return msgspec.Raw(_encode({name: collapse_duplicates(inner, levels - 1) for name, inner in fields.items()}))
+        return encoded({name: collapse_duplicates(inner, levels - 1) for name, inner in fields.items()})
     if first == b"[":
-        items = msgspec.json.decode(content, type=list[msgspec.Raw])
-        return msgspec.Raw(_encode([collapse_duplicates(inner, levels - 1) for inner in items]))
+        return encoded([collapse_duplicates(inner, levels - 1) for inner in decode_list(content)])
     return value
-
-
-def _depth(body: bytes) -> int:
-    deepest = depth = 0
-    for byte in _STRING.sub(b"", body):
-        if byte in b"{[":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"}]":
-            depth -= 1
-    return deepest
 
 
 def _not_json(mistake: Exception) -> Refusal:

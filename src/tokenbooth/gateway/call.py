@@ -4,14 +4,14 @@ import asyncio
 
 from tokenbooth.gateway.admission import Pool
 from tokenbooth.gateway.endpoints import face_of
-from tokenbooth.gateway.state import KeyState
+from tokenbooth.gateway.state import AccountState, KeyState
 from tokenbooth.http_exchange import HttpExchange
 
 
 class Call:
     """One HTTP request with what the handlers need of it."""
 
-    __slots__ = ("http", "key", "path", "pool", "request_id", "task")
+    __slots__ = ("http", "key", "path", "pool", "request_id", "task", "unfunded")
 
     def __init__(self, http: HttpExchange, request_id: str) -> None:
         self.http = http
@@ -20,6 +20,8 @@ class Call:
         self.key: KeyState | None = None
         self.pool: Pool | None = None
         self.task: asyncio.Task[None] | None = None
+        # The account that had no money when the call began, and counts it.
+        self.unfunded: AccountState | None = None
 
     def answer(self, status: int, body: bytes, header_lines: bytes = b"") -> None:
         """Give a whole JSON answer, with further header lines."""

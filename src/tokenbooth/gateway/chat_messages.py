@@ -1,18 +1,34 @@
 """The messages of a chat request: what in them is no text, and what must not be in them.
 
-Plain text needs no look: its bytes bound its tokens. Everything nested is decoded, so that an image or a reference to
-somebody's stored file is found whatever it is written like.
+Plain text needs no look: its bytes bound its tokens. Objects in it are decoded to their names, so that an image or a
+reference to somebody's stored file is found whatever it is written like; texts and everything else stay raw.
 """
 
 import re
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
 from tokenbooth.catalog import Model
-from tokenbooth.gateway.body import Fields, collapse_duplicates
+from tokenbooth.gateway.body import (
+    Fields,
+    Object,
+    encoded,
+    is_list,
+    is_null,
+    is_text,
+    items_of,
+    objects_of,
+    opened,
+    opened_field,
+    short_text,
+    size_of,
+)
+from tokenbooth.gateway.fields import refuse_other_case
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
+from tokenbooth.gateway.steps import STEP_BYTES, STEP_ITEMS
 from tokenbooth.gateway.stored_state import STATE_FIELDS, refuse_stored_state
 from tokenbooth.upstream_kinds import IMAGE_SIZES, folded
 
@@ -33,8 +49,8 @@ class Parts:
 _NONE: Final = Parts()
 
 
-def read_messages(fields: Fields, model: Model) -> Parts:
-    """Read the messages, collapsing duplicate names in what is looked at.
+def read_messages(fields: Fields, model: Model) -> Generator[None, None, Parts]:
+    """Read the messages in steps, collapsing duplicate names in what is looked at.
 
     Raises:
         Refusal: they are malformed, or hold what is not priced.
@@ -42,73 +58,119 @@ def read_messages(fields: Fields, model: Model) -> Parts:
     messages = fields.get("messages")
     if messages is None:
         raise invalid_request("missing_messages", "The body has no 'messages'.", "messages")
+    if _is_flat(messages):
+        return _NONE
+    yield
+    decoded = objects_of(messages)
+    if decoded is None:
+        raise invalid_request("invalid_parameter", "'messages' must be a list of messages.", "messages")
+    yield
+    reading = _Reading(model)
+    for message in decoded:
+        if reading.is_step_done():
+            yield
+        content = reading.content_of(message)
+        if content is None:
+            continue
+        if size_of(content) > STEP_BYTES:
+            yield
+        parts = items_of(content)
+        for number in range(len(parts)):
+            if reading.is_step_done():
+                yield
+            reading.read_part(opened(parts, number))
+        message["content"] = parts
+    yield
+    fields["messages"] = encoded(decoded)
+    return Parts(reading.size_bytes, reading.tokens)
+
+
+def _is_flat(messages: msgspec.Raw) -> bool:
+    """Whether this is surely a flat list of strings by name, the common case of a small request."""
+    if size_of(messages) > STEP_BYTES:
+        return False
+    # A text with ": [" in it only costs a closer look.
     content = bytes(messages)
-    # The common case is a flat list of strings by name; a text with ": [" in it only costs a closer look.
-    if content.lstrip()[:1] == b"[" and _NESTED.search(content) is None and b"\\u00" not in content:
-        return _NONE
-    fields["messages"] = collapse_duplicates(messages, levels=5)
-    try:
-        decoded = msgspec.json.decode(fields["messages"], type=list[dict[str, object]])
-    except (msgspec.DecodeError, RecursionError):
-        raise invalid_request("invalid_parameter", "'messages' must be a list of messages.", "messages") from None
-    read = [_read_message(message, model) for message in decoded]
-    return Parts(sum(parts.size_bytes for parts in read), sum(parts.tokens for parts in read))
+    return content[:1] == b"[" and _NESTED.search(content) is None and b"\\u00" not in content
 
 
-def _read_message(message: dict[str, object], model: Model) -> Parts:
-    _refuse_other_case(message)
-    # An answer that was spoken is told back by its id.
-    if message.get("audio") is not None and "messages.audio" not in model.allowed_parameters:
-        raise unsupported_parameter("messages.audio")
-    refuse_stored_state(message, model)
-    content = message.get("content")
-    if content is None or isinstance(content, str):
-        return _NONE
-    if not isinstance(content, list):
-        raise invalid_request("invalid_parameter", "A message's 'content' must be a string or a list.", "messages")
-    read = [_read_part(part, model) for part in content]
-    return Parts(sum(part.size_bytes for part in read), sum(part.tokens for part in read))
+class _Reading:
+    """What was found in the messages so far."""
 
+    __slots__ = ("_items", "_model", "size_bytes", "tokens")
 
-def _read_part(part: object, model: Model) -> Parts:
-    if isinstance(part, str):
-        return _NONE
-    if not isinstance(part, dict):
-        raise invalid_request("invalid_parameter", "Each part of a message must be an object.", "messages")
-    kind = part.get("type")
-    if not isinstance(kind, str):
-        raise unsupported_parameter("messages")
-    _refuse_other_case(part)
-    is_text = kind in _TEXT_PARTS and "image_url" not in part
-    if not is_text and kind != "image_url" and f"content.{kind}" not in model.allowed_parameters:
-        raise unsupported_parameter(f"content.{kind}")
-    refuse_stored_state(part, model)
-    if is_text:
-        return _NONE
-    if kind == "image_url":
-        _refuse_sizes(part, model)
-        return _read_image(part.get("image_url"), model)
-    # What we don't know may fill the whole context.
-    return Parts(tokens=model.context_tokens)
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._items = 0
+        self.size_bytes = 0
+        self.tokens = 0
 
+    def is_step_done(self) -> bool:
+        """Count one more message or part; True when it is time for a pause."""
+        self._items += 1
+        return self._items % STEP_ITEMS == 0
 
-def _read_image(image: object, model: Model) -> Parts:
-    if isinstance(image, dict):
-        for name in image:
+    def content_of(self, message: Object) -> msgspec.Raw | None:
+        """The content of a message when it is a list of parts.
+
+        Raises:
+            Refusal: the message is malformed, or holds what is not priced.
+        """
+        refuse_other_case(message, _NAMES, "messages")
+        # An answer that was spoken is told back by its id.
+        if not is_null(message.get("audio")) and "messages.audio" not in self._model.allowed_parameters:
+            raise unsupported_parameter("messages.audio")
+        content: msgspec.Raw | None = message.get("content")
+        refuse_stored_state(message, self._model)
+        if content is None or is_text(content) or is_null(content):
+            return None
+        if not is_list(content):
+            raise invalid_request("invalid_parameter", "A message's 'content' must be a string or a list.", "messages")
+        return content
+
+    def read_part(self, part: Object | msgspec.Raw) -> None:
+        """Count what a part holds beside text.
+
+        Raises:
+            Refusal: it is malformed, or not priced.
+        """
+        if not isinstance(part, dict):
+            if is_text(part):
+                return
+            raise invalid_request("invalid_parameter", "Each part of a message must be an object.", "messages")
+        kind = short_text(part.get("type"))
+        if not kind:
+            raise unsupported_parameter("messages")
+        refuse_other_case(part, _NAMES, "messages")
+        is_words = kind in _TEXT_PARTS and "image_url" not in part
+        if not is_words and kind != "image_url" and f"content.{kind}" not in self._model.allowed_parameters:
+            raise unsupported_parameter(f"content.{kind}")
+        refuse_stored_state(part, self._model)
+        if is_words:
+            return
+        if kind == "image_url":
+            self._read_image(part)
+            return
+        # What we don't know may fill the whole context.
+        self.tokens += self._model.context_tokens
+
+    def _read_image(self, part: Object) -> None:
+        self._refuse_sizes(part)
+        self.tokens += self._model.image_tokens_max
+        image = opened_field(part, "image_url")
+        for name in image or ():
             if name not in _IMAGE_FIELDS:
                 raise unsupported_parameter(f"image_url.{name}")
-        image = image.get("url")
-    return Parts(len(image) if isinstance(image, str) else 0, model.image_tokens_max)
+        url: msgspec.Raw | None = part.get("image_url") if image is None else image.get("url")
+        if url is not None and is_text(url):
+            self.size_bytes += size_of(url) - len(b'""')
 
-
-def _refuse_sizes(part: dict[str, object], model: Model) -> None:
-    """What an image is read at decides how many tokens it counts for."""
-    for name in part:
-        if name not in _NAMES and folded(name[:64]) in IMAGE_SIZES and name not in model.allowed_parameters:
-            raise unsupported_parameter(name)
-
-
-def _refuse_other_case(names: dict[str, object]) -> None:
-    for name in names:
-        if name not in _NAMES and name.casefold() in _NAMES:
-            raise invalid_request("invalid_parameter", f"Unknown field '{name}'. Names are in lower case.", "messages")
+    def _refuse_sizes(self, part: Object) -> None:
+        """What an image is read at decides how many tokens it counts for."""
+        unknown = part.keys() - _NAMES
+        # One call for all of them: a part may have very many names.
+        if not unknown or IMAGE_SIZES.isdisjoint(folded("\0".join(unknown)).split("\0")):
+            return
+        for name in unknown:
+            if folded(name) in IMAGE_SIZES and name not in self._model.allowed_parameters:
+                raise unsupported_parameter(name)

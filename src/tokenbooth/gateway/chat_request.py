@@ -1,10 +1,23 @@
 """Reading a chat completion request: what decides about its price, and what is refused because nobody priced it."""
 
 import re
+from collections.abc import Generator
 from typing import ClassVar, Final
 
 from tokenbooth.catalog import Model, WireFormat
-from tokenbooth.gateway.body import Fields, collapse_duplicates
+from tokenbooth.gateway.body import (
+    SHORT_BYTES,
+    Fields,
+    encoded,
+    is_list,
+    is_null,
+    is_text,
+    items_of,
+    opened,
+    short_text,
+    short_value,
+    size_of,
+)
 from tokenbooth.gateway.chat_messages import read_messages
 from tokenbooth.gateway.fields import (
     MAX_CHOICES,
@@ -18,11 +31,11 @@ from tokenbooth.gateway.fields import (
     refuse_disguised,
     refuse_unpriced,
     take_ceiling,
-    value_of,
 )
 from tokenbooth.gateway.meter import StreamMeter
 from tokenbooth.gateway.openai_request import OpenAIRequest, wants_usage
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
+from tokenbooth.gateway.steps import STEP_ITEMS, at_once
 from tokenbooth.gateway.stored_state import refuse_stored_state_of_tool
 from tokenbooth.gateway.whole_as_stream import chat_events
 
@@ -87,7 +100,11 @@ def model_name(fields: Fields) -> str:
     Raises:
         Refusal: there is none, or it is no string.
     """
-    name = value_of(fields, "model")
+    given = fields.get("model")
+    if given is not None and is_text(given) and size_of(given) > SHORT_BYTES:
+        # No model has such a name, and its beginning is enough to say so.
+        return bytes(memoryview(given)[1:SHORT_BYTES]).decode(errors="replace") + "…"
+    name = short_value(given)
     if not isinstance(name, str) or not name:
         raise invalid_request(
             "missing_model", "The body names no model. Set 'model' to one of GET /v1/models.", "model"
@@ -106,19 +123,25 @@ def read_chat_request(fields: Fields, model: Model, body_bytes: int) -> ChatRequ
     Raises:
         Refusal: a field is malformed or not supported.
     """
+    return at_once(chat_request_steps(fields, model, body_bytes))
+
+
+def chat_request_steps(fields: Fields, model: Model, body_bytes: int) -> Generator[None, None, ChatRequest]:
+    """See `read_chat_request`; in steps."""
     omitted: tuple[str, ...] = ()
     if fields.keys() <= _ORDINARY:
         asked = take_ceiling(fields, _ORDINARY_CEILINGS)
     else:
         refuse_disguised(fields, _WATCHED)
         _refuse_unpriced(fields, model)
-        omitted = keep_back(fields, model, _KNOWN)
+        yield from _refuse_hosted_tools(fields, model)
+        omitted = yield from keep_back(fields, model, _KNOWN)
         asked = take_ceiling(fields, ceiling_names(fields))
     stream = boolean(fields, "stream")
     choices = max(positive(fields, "n", MAX_CHOICES) or 1, positive(fields, "best_of", MAX_CHOICES) or 1)
     # Reasoning models need room to think before the first word.
     floor = REASONING_OUTPUT_FLOOR if model.reasoning or "reasoning_effort" in fields else OUTPUT_FLOOR
-    parts = read_messages(fields, model)
+    parts = yield from read_messages(fields, model)
     return ChatRequest(
         endpoint=ENDPOINT,
         model=model,
@@ -137,28 +160,35 @@ def read_chat_request(fields: Fields, model: Model, body_bytes: int) -> ChatRequ
 
 def _refuse_unpriced(fields: Fields, model: Model) -> None:
     refuse_unpriced(fields, model)
-    _refuse_hosted_tools(fields, model)
-    modalities = value_of(fields, "modalities")
-    if modalities is not None and modalities != ["text"] and "modalities" not in model.allowed_parameters:
+    modalities = fields.get("modalities")
+    if (
+        modalities is not None
+        and not is_null(modalities)
+        and short_value(modalities) != ["text"]
+        and "modalities" not in model.allowed_parameters
+    ):
         raise unsupported_parameter("modalities")
 
 
-def _refuse_hosted_tools(fields: Fields, model: Model) -> None:
+def _refuse_hosted_tools(fields: Fields, model: Model) -> Generator[None, None, None]:
     tools = fields.get("tools")
-    if tools is None:
+    if tools is None or is_null(tools):
         return
-    fields["tools"] = collapse_duplicates(tools, levels=2)
-    decoded = value_of(fields, "tools")
-    if decoded is None:
-        return
-    if not isinstance(decoded, list):
+    if not is_list(tools):
         raise invalid_request("invalid_parameter", "'tools' must be a list.", "tools")
-    for tool in decoded:
-        kind = tool.get("type") if isinstance(tool, dict) else None
-        if not isinstance(kind, str):
+    decoded = items_of(tools)
+    for number in range(len(decoded)):
+        if number % STEP_ITEMS == STEP_ITEMS - 1:
+            yield
+        tool = opened(decoded, number)
+        kind = short_text(tool.get("type")) if isinstance(tool, dict) else ""
+        if not kind:
             raise unsupported_parameter("tools")
         if kind in _FREE_TOOLS:
             continue
         if f"tools.{kind}" not in model.allowed_parameters:
             raise unsupported_parameter(f"tools.{kind}")
-        refuse_stored_state_of_tool(tool, kind, model)
+        if isinstance(tool, dict):
+            refuse_stored_state_of_tool(tool, kind, model)
+    yield
+    fields["tools"] = encoded(decoded)

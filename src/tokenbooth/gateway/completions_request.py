@@ -1,11 +1,14 @@
 """Reading a request of the older completions format: one prompt or several, as texts or as token ids."""
 
 import re
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
+import msgspec
+
 from tokenbooth.catalog import Model, WireFormat
-from tokenbooth.gateway.body import Fields
+from tokenbooth.gateway.body import Fields, is_list, is_text, size_of
 from tokenbooth.gateway.fields import (
     MAX_CHOICES,
     OUTPUT_FLOOR,
@@ -18,14 +21,19 @@ from tokenbooth.gateway.fields import (
     refuse_disguised,
     refuse_unpriced,
     take_ceiling,
-    value_of,
 )
 from tokenbooth.gateway.meter import StreamMeter, texts_named
 from tokenbooth.gateway.openai_request import OpenAIRequest, wants_usage
-from tokenbooth.gateway.refusals import invalid_request
+from tokenbooth.gateway.refusals import Refusal, invalid_request
+from tokenbooth.gateway.shapes import MAX_ITEMS, few_items
+from tokenbooth.gateway.steps import STEP_ITEMS, at_once
 from tokenbooth.gateway.whole_as_stream import completion_events
 
-MAX_PROMPTS: Final = 2_048
+MAX_PROMPTS: Final = MAX_ITEMS
+_OF_IDS: Final = b"0123456789-, \t\r\n"
+_LISTS: Final = re.compile(rb"\[(?:\[\])+\]")
+# A mebibyte of token ids is searched in a millisecond.
+_STEP_OF_IDS_BYTES: Final = 1024 * 1024
 _MONEY: Final = frozenset(("model", "stream", "stream_options", "n", "best_of", "prompt", "max_tokens"))
 # A chat's messages here would be a prompt that nobody counted.
 _REFUSED: Final = (REFUSED_FIELDS - {"prompt"}) | {"messages"}
@@ -66,12 +74,19 @@ def read_completions_request(fields: Fields, model: Model, body_bytes: int) -> C
     Raises:
         Refusal: a field is malformed or not supported.
     """
+    return at_once(completions_request_steps(fields, model, body_bytes))
+
+
+def completions_request_steps(
+    fields: Fields, model: Model, body_bytes: int
+) -> Generator[None, None, CompletionsRequest]:
+    """See `read_completions_request`; in steps."""
     refuse_disguised(fields, _WATCHED)
     refuse_unpriced(fields, model, _REFUSED)
-    omitted = keep_back(fields, model, _WATCHED)
+    omitted = yield from keep_back(fields, model, _WATCHED)
     stream = boolean(fields, "stream")
     answers = max(positive(fields, "n", MAX_CHOICES) or 1, positive(fields, "best_of", MAX_CHOICES) or 1)
-    inputs = read_inputs(fields, "prompt", MAX_PROMPTS)
+    inputs = yield from read_inputs(fields, "prompt", MAX_PROMPTS)
     asked = take_ceiling(fields, ceiling_names(fields))
     return CompletionsRequest(
         endpoint="completions",
@@ -103,26 +118,68 @@ class Inputs:
     ids: int = 0
 
 
-def read_inputs(fields: Fields, name: str, most: int) -> Inputs:
-    """Read a text, a list of texts, a list of token ids, or a list of such lists.
+def read_inputs(fields: Fields, name: str, most: int) -> Generator[None, None, Inputs]:
+    """Read in steps a text, a list of texts, a list of token ids, or a list of such lists.
+
+    Token ids are counted where they stand: there may be a million of them.
 
     Raises:
         Refusal: it is missing, or something else.
     """
-    value = value_of(fields, name)
-    if isinstance(value, str):
+    value = fields.get(name)
+    if value is not None and is_text(value):
         return Inputs(1)
-    if not isinstance(value, list) or not value:
-        raise invalid_request(f"missing_{name}", f"'{name}' must be a text, or a list of texts or of token ids.", name)
-    if _are_ids(value):
-        return Inputs(1, len(value))
-    if len(value) > most:
-        raise invalid_request("invalid_parameter", f"'{name}' has more than {most} entries. Send fewer.", name)
-    lists = [one for one in value if isinstance(one, list)]
-    if not all(isinstance(one, str) or _are_ids(one) for one in value):
-        raise invalid_request("invalid_parameter", f"'{name}' must hold texts or token ids only.", name)
-    return Inputs(len(value), sum(map(len, lists)))
+    if value is None or not is_list(value):
+        raise _missing(name)
+    commas, rest = yield from _without_ids(value, most)
+    if rest == b"[]":
+        if commas == 0 and bytes(value).strip(b"[] \t\r\n") == b"":
+            raise _missing(name)
+        return Inputs(1, commas + 1)
+    if _LISTS.fullmatch(rest):
+        lists = len(rest) // 2 - 1
+        if lists > most:
+            raise _too_many(name, most)
+        return Inputs(lists, commas + 1)
+    return (yield from _read_items(value, name, most))
 
 
-def _are_ids(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(one, int) and not isinstance(one, bool) for one in value)
+def _read_items(value: msgspec.Raw, name: str, most: int) -> Generator[None, None, Inputs]:
+    """Texts, and lists of token ids among them."""
+    try:
+        items = few_items(value)
+    except msgspec.ValidationError:
+        raise _too_many(name, most) from None
+    ids = 0
+    for number, item in enumerate(items, 1):
+        if number % STEP_ITEMS == 0:
+            yield
+        if is_text(item):
+            continue
+        commas, rest = yield from _without_ids(item, 1)
+        if rest != b"[]":
+            raise invalid_request("invalid_parameter", f"'{name}' must hold texts or token ids only.", name)
+        ids += commas + 1
+    return Inputs(len(items), ids)
+
+
+def _without_ids(value: msgspec.Raw, most: int) -> Generator[None, None, tuple[int, bytes]]:
+    """How many commas there are, and the value without them and whole numbers; cut off where there is more."""
+    view, commas, rest = memoryview(value), 0, b""
+    for start in range(0, size_of(value), _STEP_OF_IDS_BYTES):
+        if start:
+            yield
+        part = bytes(view[start : start + _STEP_OF_IDS_BYTES])
+        commas += part.count(b",")
+        rest += part.translate(None, _OF_IDS)
+        if len(rest) > 2 * most + 4:
+            break
+    return commas, rest
+
+
+def _missing(name: str) -> Refusal:
+    return invalid_request(f"missing_{name}", f"'{name}' must be a text, or a list of texts or of token ids.", name)
+
+
+def _too_many(name: str, most: int) -> Refusal:
+    return invalid_request("invalid_parameter", f"'{name}' has more than {most} entries. Send fewer.", name)

@@ -1,6 +1,7 @@
 """Reading an embeddings request: inputs only, nothing is written and nothing is streamed."""
 
 import re
+from collections.abc import Generator
 from typing import ClassVar, Final
 
 from tokenbooth.catalog import Model, Route, WireFormat
@@ -9,8 +10,10 @@ from tokenbooth.gateway.completions_request import read_inputs
 from tokenbooth.gateway.fields import REFUSED_FIELDS, boolean, keep_back, refuse_disguised, refuse_unpriced
 from tokenbooth.gateway.openai_request import OpenAIRequest
 from tokenbooth.gateway.refusals import invalid_request
+from tokenbooth.gateway.shapes import MAX_ITEMS
+from tokenbooth.gateway.steps import at_once
 
-MAX_INPUTS: Final = 2_048
+MAX_INPUTS: Final = MAX_ITEMS
 _MONEY: Final = frozenset(("model", "input", "stream"))
 # Inputs under other names would be read by some servers and counted by nobody.
 _REFUSED: Final = REFUSED_FIELDS | {"messages", "images"}
@@ -43,12 +46,17 @@ def read_embeddings_request(fields: Fields, model: Model, body_bytes: int) -> Em
     Raises:
         Refusal: a field is malformed or not supported.
     """
+    return at_once(embeddings_request_steps(fields, model, body_bytes))
+
+
+def embeddings_request_steps(fields: Fields, model: Model, body_bytes: int) -> Generator[None, None, EmbeddingsRequest]:
+    """See `read_embeddings_request`; in steps."""
     refuse_disguised(fields, _WATCHED)
     refuse_unpriced(fields, model, _REFUSED)
-    omitted = keep_back(fields, model, _WATCHED)
+    omitted = yield from keep_back(fields, model, _WATCHED)
     if boolean(fields, "stream"):
         raise invalid_request("invalid_parameter", "Embeddings cannot be streamed. Remove 'stream'.", "stream")
-    inputs = read_inputs(fields, "input", MAX_INPUTS)
+    inputs = yield from read_inputs(fields, "input", MAX_INPUTS)
     return EmbeddingsRequest(
         endpoint="embeddings",
         model=model,

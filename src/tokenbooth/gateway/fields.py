@@ -5,14 +5,26 @@ is refused by name unless the model's configuration allows it. Only the readers 
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import Final
 
 import msgspec
 
 from tokenbooth.catalog import Model
-from tokenbooth.gateway.body import Fields, decode_object
-from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
+from tokenbooth.gateway.body import (
+    SHORT_BYTES,
+    Fields,
+    Object,
+    decode_list,
+    decode_object,
+    encoded,
+    is_list,
+    is_object,
+    is_text,
+    size_of,
+)
+from tokenbooth.gateway.refusals import Refusal, invalid_request, unsupported_parameter
+from tokenbooth.gateway.steps import STEP_BYTES, STEP_ITEMS
 from tokenbooth.gateway.stored_state import STATE_FIELDS
 from tokenbooth.upstream_kinds import CREDENTIAL_MARKS, DEFAULTS, FOLDED_CEILINGS, KeptBack, folded
 
@@ -21,6 +33,8 @@ OUTPUT_FLOOR: Final = 256
 REASONING_OUTPUT_FLOOR: Final = 4_096
 MAX_CHOICES: Final = 128
 MAX_CEILING: Final = 2**31 - 1
+
+_LONGEST_HARMLESS_BYTES: Final = 64
 
 TOOL_NAMES: Final = frozenset(("type", "name", "function", "cache_control"))
 
@@ -94,9 +108,9 @@ def refuse_disguised(fields: Fields, watched: frozenset[str]) -> None:
     Raises:
         Refusal: there is one.
     """
-    for name in fields:
-        if name not in watched and name.casefold() in watched:
-            raise invalid_request("invalid_parameter", f"Unknown parameter '{name}'. Names are in lower case.", name)
+    name = _in_other_letters(fields, watched)
+    if name is not None:
+        raise invalid_request("invalid_parameter", f"Unknown parameter '{name}'. Names are in lower case.", name)
 
 
 def refuse_unpriced(
@@ -111,14 +125,14 @@ def refuse_unpriced(
         Refusal: there is one, with a value that is not harmless, and the model does not allow it.
     """
     for name in refused.intersection(fields):
-        if bytes(fields[name]).strip() not in harmless.get(name, (b"null",)) and name not in model.allowed_parameters:
+        if name not in model.allowed_parameters and not _is_one_of(fields[name], harmless.get(name, (b"null",))):
             raise unsupported_parameter(name)
 
 
 def keep_back(
     fields: Fields, model: Model, known: frozenset[str], also: frozenset[str] = frozenset()
-) -> tuple[str, ...]:
-    """Keep back what the kinds of the model's upstreams must not get from a client.
+) -> Generator[None, None, tuple[str, ...]]:
+    """Keep back, in steps, what the kinds of the model's upstreams must not get from a client.
 
     A field whose value changes nothing is taken out; any other is refused by its name.
 
@@ -135,46 +149,93 @@ def keep_back(
         Refusal: there is a field that would buy something unpriced, lift the ceiling or reach what is not the client's.
     """
     rules, omitted = model.kept_back, []
+    looking = _Looking(model)
     for name in [name for name in fields if name not in known and len(name) <= _LONGEST_NAME]:
+        if looking.is_step_done():
+            yield
         short = folded(name)
         is_opened = short in rules.opened
         if not (is_opened or short in also or _is_kept_back(short, rules)) or name in model.allowed_parameters:
             continue
-        value = b"".join(bytes(fields[name]).split())
-        if value in _CHANGES_NOTHING or value in DEFAULTS.get(short, ()):
+        if _changes_nothing(fields[name], short):
             del fields[name]
             if _PLAIN_NAME.fullmatch(name):
                 omitted.append(name)
-        elif not is_opened:
+        elif not is_opened or not is_object(fields[name]):
+            # In an opened field only an object can be looked into: nobody knows what a server reads in anything else.
             raise unsupported_parameter(name)
         else:
-            _look_into(object_to_open(fields, name), rules, model, name)
+            refuse_large(fields, name)
+            fields[name] = encoded((yield from looking.look_into(fields[name], name)))
     return tuple(omitted)
 
 
-def object_to_open(fields: Fields, name: str) -> dict[str, object]:
-    """An object whose fields count like those beside it.
+def refuse_large(fields: Fields, name: str) -> None:
+    """Refuse what is looked at closely, and is small or wrong.
 
     Raises:
-        Refusal: it is something else, so that nobody knows what a server reads in it.
+        Refusal: it is larger than any settings.
     """
-    value = value_of(fields, name)
-    if not isinstance(value, dict):
-        raise unsupported_parameter(name)
-    return value
+    if size_of(fields[name]) > STEP_BYTES:
+        raise invalid_request("invalid_parameter", f"'{name}' is larger than {STEP_BYTES} bytes.", name)
 
 
-def _look_into(value: object, rules: KeptBack, model: Model, path: str) -> None:
-    if isinstance(value, list):
-        for item in value:
-            _look_into(item, rules, model, path)
-    if not isinstance(value, dict):
-        return
-    for name, inner in value.items():
-        short, inner_path = folded(name[:_LONGEST_NAME]), f"{path}.{name}"[: 4 * _LONGEST_NAME]
-        if (short in _MONEY_INSIDE or _is_kept_back(short, rules)) and inner_path not in model.allowed_parameters:
-            raise unsupported_parameter(inner_path)
-        _look_into(inner, rules, model, inner_path)
+def _changes_nothing(value: msgspec.Raw, short: str) -> bool:
+    if size_of(value) > _LONGEST_HARMLESS_BYTES:
+        return False
+    written = b"".join(bytes(value).split())
+    return written in _CHANGES_NOTHING or written in DEFAULTS.get(short, ())
+
+
+class _Looking:
+    """Looks for what is kept back in objects whose fields count like those beside them."""
+
+    __slots__ = ("_items", "_model")
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._items = 0
+
+    def is_step_done(self) -> bool:
+        """Count one more name or item; True when it is time for a pause."""
+        self._items += 1
+        return self._items % STEP_ITEMS == 0
+
+    def look_into(self, value: msgspec.Raw, path: str) -> Generator[None, None, object]:
+        """Look in steps at all names in a value; returns it with each name once.
+
+        Raises:
+            Refusal: there is a name that decides about money, or is kept back.
+        """
+        if is_list(value):
+            items: list[object] = []
+            for item in decode_list(value):
+                if self.is_step_done():
+                    yield
+                items.append((yield from self.look_into(item, path)) if _has_objects(item) else item)
+            return items
+        if not is_object(value):
+            return value
+        object_: Object = decode_object(value)
+        for name, inner in object_.items():
+            if self.is_step_done():
+                yield
+            inner_path = f"{path}.{name[:_LONGEST_NAME]}"[: 4 * _LONGEST_NAME]
+            self._refuse_name(name, inner_path)
+            if _has_objects(inner):
+                object_[name] = yield from self.look_into(inner, inner_path)
+        return object_
+
+    def _refuse_name(self, name: str, path: str) -> None:
+        short = folded(name[:_LONGEST_NAME])
+        if short not in _MONEY_INSIDE and not _is_kept_back(short, self._model.kept_back):
+            return
+        if path not in self._model.allowed_parameters:
+            raise unsupported_parameter(path)
+
+
+def _has_objects(value: msgspec.Raw) -> bool:
+    return is_object(value) or (is_list(value) and b"{" in bytes(value))
 
 
 def _is_kept_back(short: str, rules: KeptBack) -> bool:
@@ -183,7 +244,12 @@ def _is_kept_back(short: str, rules: KeptBack) -> bool:
 
 def ceiling_names(fields: Fields) -> list[str]:
     """The names in a body that some server takes for an output ceiling, in whatever letters they are written."""
-    return [name for name in fields if len(name) <= _LONGEST_NAME and folded(name) in FOLDED_CEILINGS]
+    # One call for all of them: a body may have very many names.
+    names = [name for name in fields if "\0" not in name and len(name) <= _LONGEST_NAME]
+    shorts = folded("\0".join(names)).split("\0")
+    if FOLDED_CEILINGS.isdisjoint(shorts):
+        return []
+    return [name for name, short in zip(names, shorts, strict=True) if short in FOLDED_CEILINGS]
 
 
 def take_ceiling(fields: Fields, names: Iterable[str]) -> int | None:
@@ -212,12 +278,32 @@ def object_of(fields: Fields, name: str) -> Fields:
         Refusal: it is something else.
     """
     value = fields.get(name)
-    if value is None or bytes(value).strip() == b"null":
+    if value is None or _is_one_of(value, (b"null",)):
         return {}
     try:
         return decode_object(value)
     except msgspec.DecodeError:
         raise invalid_request("invalid_parameter", f"'{name}' must be an object.", name) from None
+
+
+def _is_one_of(value: msgspec.Raw, written: tuple[bytes, ...]) -> bool:
+    return size_of(value) <= _LONGEST_HARMLESS_BYTES and bytes(value).strip() in written
+
+
+def _scalar_of(fields: Fields, name: str) -> object:
+    """A field that is short if it is right; a longer one stays raw, however it goes on.
+
+    Raises:
+        Refusal: it is not valid JSON, as a number is that no machine can hold.
+    """
+    value = fields.get(name)
+    if value is None:
+        return None
+    if size_of(value) <= SHORT_BYTES:
+        return value_of(fields, name)
+    if is_text(value) or is_list(value) or is_object(value):
+        return value
+    raise _not_json(name)
 
 
 def value_of(fields: Fields, name: str) -> object:
@@ -232,21 +318,11 @@ def value_of(fields: Fields, name: str) -> object:
     try:
         return _decode(value)
     except (msgspec.DecodeError, RecursionError):
-        raise invalid_request("invalid_json", f"'{name}' is not valid JSON.", name) from None
+        raise _not_json(name) from None
 
 
-def list_of(fields: Fields, name: str) -> list[object]:
-    """A field that is a list; empty when it is absent or null.
-
-    Raises:
-        Refusal: it is something else.
-    """
-    value = value_of(fields, name)
-    if value is None:
-        return []
-    if not isinstance(value, list):
-        raise invalid_request("invalid_parameter", f"'{name}' must be a list.", name)
-    return value
+def _not_json(name: str) -> Refusal:
+    return invalid_request("invalid_json", f"'{name}' is not valid JSON.", name)
 
 
 def boolean(fields: Fields, name: str) -> bool:
@@ -255,7 +331,7 @@ def boolean(fields: Fields, name: str) -> bool:
     Raises:
         Refusal: it is something else.
     """
-    value = value_of(fields, name)
+    value = _scalar_of(fields, name)
     if value is not None and not isinstance(value, bool):
         raise invalid_request("invalid_parameter", f"'{name}' must be true or false.", name)
     return bool(value)
@@ -267,7 +343,7 @@ def positive(fields: Fields, name: str, most: int) -> int | None:
     Raises:
         Refusal: it is something else.
     """
-    value = value_of(fields, name)
+    value = _scalar_of(fields, name)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
@@ -275,15 +351,26 @@ def positive(fields: Fields, name: str, most: int) -> int | None:
     return value
 
 
-def refuse_other_case(names: Mapping[str, object], known: frozenset[str], param: str) -> None:
+def refuse_other_case(names: Iterable[str], known: frozenset[str], param: str) -> None:
     """A nested name in other letters would be read by some upstream as the one that we looked for.
 
     Raises:
         Refusal: there is one.
     """
-    for name in names:
-        if name not in known and name.casefold() in known:
-            raise invalid_request("invalid_parameter", f"Unknown field '{name}'. Names are in lower case.", param)
+    name = _in_other_letters(names, known)
+    if name is not None:
+        raise invalid_request("invalid_parameter", f"Unknown field '{name}'. Names are in lower case.", param)
+
+
+def _in_other_letters(names: Iterable[str], known: frozenset[str]) -> str | None:
+    # One call for all of them: an object may have very many names.
+    unknown = frozenset(names) - known
+    if not unknown or known.isdisjoint("\0".join(unknown).casefold().split("\0")):
+        return None
+    for name in unknown:
+        if name.casefold() in known:
+            return name
+    return None
 
 
 def mapping(value: object) -> Mapping[str, object]:

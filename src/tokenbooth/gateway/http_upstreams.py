@@ -16,6 +16,7 @@ from tokenbooth.catalog import Upstream
 from tokenbooth.gateway.dialing import Dialer
 from tokenbooth.gateway.outbox import Outbox
 from tokenbooth.gateway.speech import Credential
+from tokenbooth.gateway.steps import STEP_BYTES
 from tokenbooth.gateway.upstream_connection import UpstreamConnection
 from tokenbooth.gateway.upstreams import (
     ClientHungUp,
@@ -64,6 +65,7 @@ class HttpCall:
 
     __slots__ = (
         "_begun",
+        "_body",
         "_connecting",
         "_connection",
         "_first_byte_s",
@@ -73,10 +75,13 @@ class HttpCall:
         "_upstreams",
     )
 
-    def __init__(self, upstreams: "HttpUpstreams", server: _Server, request: bytes, first_byte_s: float) -> None:
+    def __init__(
+        self, upstreams: "HttpUpstreams", server: _Server, request: bytes, body: bytes, first_byte_s: float
+    ) -> None:
         self._upstreams = upstreams
         self._server = server
         self._request = request
+        self._body = body
         self._first_byte_s = first_byte_s
         self._connecting: asyncio.Task[UpstreamConnection] | None = None
         self._connection: UpstreamConnection | None = None
@@ -136,10 +141,10 @@ class HttpCall:
         self._connection = connection
         upstreams = self._upstreams
         if upstreams.calls > 1:
-            connection.prepare(self._request, self._first_byte_s)
+            connection.prepare(self._request, self._first_byte_s, self._body)
             upstreams.outbox.add(connection)
         else:
-            connection.send(self._request, self._first_byte_s)
+            connection.send(self._request, self._first_byte_s, self._body)
         await connection.head()
 
     @property
@@ -219,12 +224,11 @@ class HttpUpstreams:
         server = self._servers.get(upstream)
         if server is None:
             server = self._servers[upstream] = _server_of(upstream)
-        return HttpCall(
-            self,
-            server,
-            b"%b%d\r\n\r\n%b" % (server.head(upstream, request), len(request.body), request.body),
-            self.timeouts.first_s(request.stream),
-        )
+        head, body = server.head(upstream, request), request.body
+        first_byte_s = self.timeouts.first_s(request.stream)
+        if len(body) > STEP_BYTES:
+            return HttpCall(self, server, b"%b%d\r\n\r\n" % (head, len(body)), body, first_byte_s)
+        return HttpCall(self, server, b"%b%d\r\n\r\n%b" % (head, len(body), body), b"", first_byte_s)
 
     async def connect(self, server: _Server) -> UpstreamConnection:
         """A new connection.

@@ -4,13 +4,25 @@ For an upstream of this format it is its own speech; for one that only speaks Op
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from typing import Final
 
 from tokenbooth.catalog import Model, Route, WireFormat
 from tokenbooth.domain.usage import Usage, from_anthropic
-from tokenbooth.gateway.body import Fields, collapse_duplicates, raw
+from tokenbooth.gateway.body import (
+    Fields,
+    Object,
+    collapse_duplicates,
+    encoded,
+    is_list,
+    is_null,
+    items_of,
+    opened,
+    raw,
+    release_body,
+    short_text,
+)
 from tokenbooth.gateway.fields import (
     MAX_CEILING,
     OUTPUT_FLOOR,
@@ -20,11 +32,10 @@ from tokenbooth.gateway.fields import (
     boolean,
     ceiling_names,
     keep_back,
-    list_of,
-    mapping,
     object_of,
     positive,
     refuse_disguised,
+    refuse_large,
     refuse_other_case,
     refuse_unpriced,
     take_ceiling,
@@ -36,8 +47,9 @@ from tokenbooth.gateway.messages_meter import MessagesMeter
 from tokenbooth.gateway.refusals import Refusal, invalid_request, unsupported_parameter
 from tokenbooth.gateway.shapes import decode_messages_answer
 from tokenbooth.gateway.speech import CostNano, Credential, Meter, PricedRequest, Speech
+from tokenbooth.gateway.steps import STEP_ITEMS, at_once
 from tokenbooth.gateway.stored_state import refuse_stored_state_of_tool
-from tokenbooth.gateway.translate_request import chat_fields
+from tokenbooth.gateway.translate_request import TRANSLATED, chat_fields
 from tokenbooth.gateway.translated_messages import TranslatedMessages
 
 _THINKING_ROOM: Final = 1_024
@@ -87,9 +99,8 @@ _BETAS: Final = frozenset(
 )
 _VERSION: Final = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DEFAULT_VERSION: Final = "2023-06-01"
-# Down to the source of an image in the result of a tool.
-_CONTENT_LEVELS: Final = 8
-_NESTED: Final = ("messages", "system", "thinking", "output_config", "cache_control")
+# How deep each is looked into.
+_NESTED: Final = (("thinking", 1), ("output_config", 2), ("cache_control", 1))
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -184,19 +195,27 @@ def read_messages_request(fields: Fields, model: Model, body_bytes: int, headers
     Raises:
         Refusal: a field is malformed or not supported, or no upstream of the model can be asked this.
     """
+    return at_once(messages_request_steps(fields, model, body_bytes, headers))
+
+
+def messages_request_steps(
+    fields: Fields, model: Model, body_bytes: int, headers: RawHeaders
+) -> Generator[None, None, MessagesRequest]:
+    """See `read_messages_request`; in steps."""
     refuse_disguised(fields, _WATCHED)
     refuse_unpriced(fields, model, _REFUSED, _HARMLESS)
     terms = _terms_of(model)
-    _refuse_hosted_tools(fields, terms)
-    for name in _NESTED:
+    yield from _refuse_hosted_tools(fields, terms)
+    for name, levels in _NESTED:
         if name in fields:
-            fields[name] = collapse_duplicates(fields[name], levels=_CONTENT_LEVELS)
-    refuse_long_cache({"cache_control": value_of(fields, "cache_control")}, terms)
-    omitted = keep_back(fields, model, _WATCHED, also=_ONE_ANSWER)
+            refuse_large(fields, name)
+            fields[name] = collapse_duplicates(fields[name], levels)
+    refuse_long_cache({"cache_control": fields.get("cache_control")}, terms)
+    omitted = yield from keep_back(fields, model, _WATCHED, also=_ONE_ANSWER)
     asked = take_ceiling(fields, ceiling_names(fields))
     if asked is None:
         raise invalid_request("missing_max_tokens", "The body has no 'max_tokens'.", "max_tokens")
-    parts = read_blocks(value_of(fields, "system"), list_of(fields, "messages"), terms)
+    parts = yield from read_blocks(fields, terms)
     request = MessagesRequest(
         endpoint="messages",
         model=model,
@@ -214,7 +233,8 @@ def read_messages_request(fields: Fields, model: Model, body_bytes: int, headers
     request.version = _version(headers)
     request.betas = _betas(headers, model)
     request.chat = None
-    return _translated_if_needed(request)
+    yield from _translate_if_needed(request)
+    return request
 
 
 def thinks(fields: Fields) -> bool:
@@ -229,33 +249,47 @@ def _terms_of(model: Model) -> Model:
     return replace(model, allowed_parameters=model.allowed_parameters | {"cache_control.ttl"})
 
 
-def _translated_if_needed(request: MessagesRequest) -> MessagesRequest:
+def _translate_if_needed(request: MessagesRequest) -> Generator[None, None, None]:
+    # What was read was encoded anew, and the translation makes the third copy of it.
+    release_body(request.fields)
     formats = [route.upstream.formats for route in request.model.routes]
     native = ["anthropic.messages" in spoken for spoken in formats]
     if all(native) or not any("openai.chat" in spoken for spoken in formats):
-        return request
+        return
     try:
-        request.chat = chat_fields(request.fields, request.model)
+        request.chat = yield from chat_fields(request.fields, request.model)
+        if not any(native):
+            # Nobody is asked in the client's format: what was translated is not needed any more.
+            for name in TRANSLATED:
+                request.fields.pop(name, None)
     except Refusal:
         # What has no form in the other format is only said to those upstreams that need no other.
         if not any(native):
             raise
-    return request
 
 
-def _refuse_hosted_tools(fields: Fields, model: Model) -> None:
-    if fields.get("tools") is None:
+def _refuse_hosted_tools(fields: Fields, model: Model) -> Generator[None, None, None]:
+    given = fields.get("tools")
+    if given is None or is_null(given):
         return
-    fields["tools"] = collapse_duplicates(fields["tools"], levels=3)
-    for tool in list_of(fields, "tools"):
-        refuse_other_case(mapping(tool), TOOL_NAMES, "tools")
-        kind = type_of(tool) or "custom"
+    if not is_list(given):
+        raise invalid_request("invalid_parameter", "'tools' must be a list.", "tools")
+    tools = items_of(given)
+    for number in range(len(tools)):
+        if number % STEP_ITEMS == STEP_ITEMS - 1:
+            yield
+        one = opened(tools, number)
+        tool: Object = one if isinstance(one, dict) else {}
+        refuse_other_case(tool, TOOL_NAMES, "tools")
+        kind = short_text(tool.get("type")) or "custom"
         free = kind == "custom" or kind.startswith(_CLIENT_TOOLS)
         if not free and f"tools.{kind}" not in model.allowed_parameters:
             raise unsupported_parameter(f"tools.{kind}")
         if not free:
-            refuse_stored_state_of_tool(mapping(tool), kind, model)
-        refuse_long_cache(mapping(tool), model)
+            refuse_stored_state_of_tool(tool, kind, model)
+        refuse_long_cache(tool, model)
+    yield
+    fields["tools"] = encoded(tools)
 
 
 def _floor(fields: Fields, model: Model) -> int:

@@ -248,5 +248,18 @@ def insufficient_credits(funds: Funds, needed_nano: int) -> Refusal:
     )
 
 
+def bounded_without_money(spent: Refusal, most_bytes: int, most_calls: int) -> Refusal:
+    """The refusal `spent`, before the body is read: it is too large for a call without money, or one call too many."""
+    return Refusal(
+        spent.status,
+        spent.category,
+        spent.code,
+        f"There is no money for this call. Without credit, or with a spent budget, a body may have {most_bytes} bytes "
+        f"at most, and {most_calls} calls may be open at once. Top up with POST /api/billing/topup.",
+        retry_after_us=spent.retry_after_us,
+        retry=False,
+    )
+
+
 def _seconds(wait_us: int) -> str:
     return f"{-(-wait_us // 1_000) / 1_000:g}s"

@@ -146,10 +146,13 @@ class Relay:
             speech, upstream = attempt.speech, attempt.route.upstream
             exchange.upstream = upstream.name
             fields = speech.upstream_fields(attempt.route, exchange.admitted.clamped_output_tokens)
-            asked = UpstreamRequest(
-                speech.path, encode_fields(fields), request.stream, speech.credential, speech.headers()
+            # Nothing here keeps the body: it is in the call.
+            call = exchange.call = self._upstreams.post(
+                upstream,
+                UpstreamRequest(
+                    speech.path, encode_fields(fields), request.stream, speech.credential, speech.headers()
+                ),
             )
-            call = exchange.call = self._upstreams.post(upstream, asked)
             exchange.asked = True
             try:
                 await call.begin()

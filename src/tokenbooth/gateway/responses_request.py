@@ -5,14 +5,26 @@ earlier answer, a conversation, a file) is refused by name.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import ClassVar, Final
 
 import msgspec
 
 from tokenbooth.catalog import Model, Route, WireFormat
 from tokenbooth.domain.usage import Usage, from_openai
-from tokenbooth.gateway.body import Fields, collapse_duplicates, raw
+from tokenbooth.gateway.body import (
+    Fields,
+    Object,
+    encoded,
+    is_list,
+    is_null,
+    is_text,
+    items_of,
+    opened,
+    raw,
+    short_text,
+    size_of,
+)
 from tokenbooth.gateway.fields import (
     HARMLESS_VALUES,
     OUTPUT_FLOOR,
@@ -22,21 +34,18 @@ from tokenbooth.gateway.fields import (
     boolean,
     ceiling_names,
     keep_back,
-    list_of,
-    mapping,
     object_of,
     refuse_disguised,
     refuse_other_case,
     refuse_unpriced,
     take_ceiling,
-    type_of,
-    value_of,
 )
 from tokenbooth.gateway.meter import texts_named
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
 from tokenbooth.gateway.responses_meter import ResponsesMeter
 from tokenbooth.gateway.shapes import decode_responses_answer
 from tokenbooth.gateway.speech import CostNano, Credential, Meter, PricedRequest, Speech
+from tokenbooth.gateway.steps import STEP_BYTES, STEP_ITEMS, at_once
 from tokenbooth.gateway.stored_state import (
     STATE_FIELDS,
     is_empty_reasoning,
@@ -149,16 +158,22 @@ def read_responses_request(fields: Fields, model: Model, body_bytes: int) -> Res
     Raises:
         Refusal: a field is malformed or not supported.
     """
+    return at_once(responses_request_steps(fields, model, body_bytes))
+
+
+def responses_request_steps(fields: Fields, model: Model, body_bytes: int) -> Generator[None, None, ResponsesRequest]:
+    """See `read_responses_request`; in steps."""
     refuse_disguised(fields, _WATCHED)
     refuse_unpriced(fields, model, _REFUSED, HARMLESS_VALUES)
-    _refuse_hosted_tools(fields, model)
+    yield from _refuse_hosted_tools(fields, model)
     object_of(fields, "stream_options")
-    omitted = keep_back(fields, model, _KNOWN, also=_ONE_ANSWER)
+    omitted = yield from keep_back(fields, model, _KNOWN, also=_ONE_ANSWER)
     asked = take_ceiling(fields, ceiling_names(fields))
-    if "reasoning" in fields:
-        fields["reasoning"] = collapse_duplicates(fields["reasoning"], levels=1)
-    thinks = model.reasoning or bool(object_of(fields, "reasoning"))
-    parts_bytes, parts_tokens = _read_input(fields, model)
+    reasoning = object_of(fields, "reasoning")
+    if reasoning:
+        fields["reasoning"] = encoded(reasoning)
+    thinks = model.reasoning or bool(reasoning)
+    parts_bytes, parts_tokens = yield from _read_input(fields, model)
     return ResponsesRequest(
         endpoint="responses",
         model=model,
@@ -175,50 +190,60 @@ def read_responses_request(fields: Fields, model: Model, body_bytes: int) -> Res
     )
 
 
-def _refuse_hosted_tools(fields: Fields, model: Model) -> None:
-    if fields.get("tools") is None:
+def _refuse_hosted_tools(fields: Fields, model: Model) -> Generator[None, None, None]:
+    given = fields.get("tools")
+    if given is None or is_null(given):
         return
-    fields["tools"] = collapse_duplicates(fields["tools"], levels=2)
-    for tool in list_of(fields, "tools"):
-        refuse_other_case(mapping(tool), TOOL_NAMES, "tools")
-        kind = type_of(tool)
+    if not is_list(given):
+        raise invalid_request("invalid_parameter", "'tools' must be a list.", "tools")
+    tools = items_of(given)
+    for number in range(len(tools)):
+        if number % STEP_ITEMS == STEP_ITEMS - 1:
+            yield
+        one = opened(tools, number)
+        tool: Object = one if isinstance(one, dict) else {}
+        refuse_other_case(tool, TOOL_NAMES, "tools")
+        kind = short_text(tool.get("type"))
         if kind in _FREE_TOOLS:
             continue
         if f"tools.{kind}" not in model.allowed_parameters:
             raise unsupported_parameter(f"tools.{kind}" if kind else "tools")
-        refuse_stored_state_of_tool(mapping(tool), kind, model)
+        refuse_stored_state_of_tool(tool, kind, model)
+    yield
+    fields["tools"] = encoded(tools)
 
 
-def _read_input(fields: Fields, model: Model) -> tuple[int, int]:
+def _read_input(fields: Fields, model: Model) -> Generator[None, None, tuple[int, int]]:
     """Bytes of the input that are no text, and the most tokens that they count for."""
-    if fields.get("input") is None:
+    given = fields.get("input")
+    if given is None:
         raise invalid_request("missing_input", "The body has no 'input'.", "input")
-    fields["input"] = collapse_duplicates(fields["input"], levels=_INPUT_LEVELS)
-    given = value_of(fields, "input")
-    if isinstance(given, str):
+    if is_text(given):
         return 0, 0
-    if not isinstance(given, list):
+    if not is_list(given):
         raise invalid_request("invalid_parameter", "'input' must be a text or a list of items.", "input")
-    said = [item for item in given if not is_empty_reasoning(mapping(item), type_of(item))]
-    if len(said) < len(given):
-        fields["input"] = msgspec.Raw(msgspec.json.encode(said))
-    not_text_bytes = tokens = 0
-    for item in said:
-        _refuse_item(mapping(item), model)
+    yield
+    items = items_of(given)
+    reading, said = _Reading(model), []
+    for number in range(len(items)):
+        if reading.is_step_done():
+            yield
+        one = opened(items, number)
+        item: Object = one if isinstance(one, dict) else {}
+        kind = short_text(item.get("type"))
+        if is_empty_reasoning(item, kind):
+            continue
+        said.append(one)
+        _refuse_item(item, kind, model)
         for field in ("content", "output"):
-            parts = mapping(item).get(field)
-            if isinstance(parts, dict):
-                parts = [parts]
-            for part in parts if isinstance(parts, list) else ():
-                size, count = _read_part(part, model)
-                not_text_bytes += size
-                tokens += count
-    return not_text_bytes, tokens
+            yield from reading.read_parts(item, field)
+    yield
+    fields["input"] = encoded(said)
+    return reading.size_bytes, reading.tokens
 
 
-def _refuse_item(item: Mapping[str, object], model: Model) -> None:
+def _refuse_item(item: Object, kind: str, model: Model) -> None:
     refuse_other_case(item, _NAMES, "input")
-    kind = type_of(item)
     if is_item_reference(item, kind) and "input.item_reference" not in model.allowed_parameters:
         raise unsupported_parameter("input.item_reference")
     if kind not in _FREE_ITEMS and f"input.{kind}" not in model.allowed_parameters:
@@ -226,16 +251,58 @@ def _refuse_item(item: Mapping[str, object], model: Model) -> None:
     refuse_stored_state(item, model)
 
 
-def _read_part(part: object, model: Model) -> tuple[int, int]:
-    refuse_other_case(mapping(part), _NAMES, "input")
-    kind = type_of(part)
-    refuse_stored_state(mapping(part), model)
-    if kind in _TEXT_PARTS:
-        return 0, 0
-    if kind == "input_image":
-        url = mapping(part).get("image_url")
-        return len(url) if isinstance(url, str) else 0, model.image_tokens_max
-    if f"content.{kind}" not in model.allowed_parameters:
-        raise unsupported_parameter(f"content.{kind}" if kind else "input")
-    # What we don't know may fill the whole context.
-    return 0, model.context_tokens
+class _Reading:
+    """What was found in the input so far."""
+
+    __slots__ = ("_items", "_model", "size_bytes", "tokens")
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._items = 0
+        self.size_bytes = 0
+        self.tokens = 0
+
+    def is_step_done(self) -> bool:
+        """Count one more item or part; True when it is time for a pause."""
+        self._items += 1
+        return self._items % STEP_ITEMS == 0
+
+    def read_parts(self, item: Object, field: str) -> Generator[None, None, None]:
+        """Read in steps what an item holds, a list of parts or a single one, and put what was read in its place.
+
+        Raises:
+            Refusal: a part is malformed, or not priced.
+        """
+        content = item.get(field)
+        if content is None:
+            return
+        if isinstance(content, dict):
+            self._read_part(content)
+            return
+        if not is_list(content):
+            return
+        if size_of(content) > STEP_BYTES:
+            yield
+        parts = item[field] = items_of(content)
+        for number in range(len(parts)):
+            if self.is_step_done():
+                yield
+            part = opened(parts, number)
+            self._read_part(part if isinstance(part, dict) else {})
+
+    def _read_part(self, part: Object) -> None:
+        refuse_other_case(part, _NAMES, "input")
+        kind = short_text(part.get("type"))
+        refuse_stored_state(part, self._model)
+        if kind in _TEXT_PARTS:
+            return
+        if kind == "input_image":
+            url = part.get("image_url")
+            if isinstance(url, msgspec.Raw) and is_text(url):
+                self.size_bytes += size_of(url) - len(b'""')
+            self.tokens += self._model.image_tokens_max
+            return
+        if f"content.{kind}" not in self._model.allowed_parameters:
+            raise unsupported_parameter(f"content.{kind}" if kind else "input")
+        # What we don't know may fill the whole context.
+        self.tokens += self._model.context_tokens

@@ -1,9 +1,14 @@
-"""What is read of an upstream's answers and events, as shapes for msgspec, which skips everything else.
+"""What is read of requests, and of an upstream's answers and events, as shapes for msgspec, which skips the rest.
 
 Never compiled: msgspec reads annotations at run time, and the compiler does not keep them whole.
 """
 
+from typing import Final
+
 import msgspec
+
+MAX_ITEMS: Final = 2_048
+"""The most inputs of one request, see `few_items`."""
 
 
 class ChatAnswer(msgspec.Struct):
@@ -60,6 +65,27 @@ class ResponsesEvent(msgspec.Struct):
 
     type: str = ""
     response: ResponsesAnswer | None = None
+
+
+# A list as a record of so many places: the decoder stops at the first item too many, and has made nothing of the rest.
+_decode_few: Final = msgspec.json.Decoder(
+    msgspec.defstruct(
+        "FewItems",
+        [(f"item_{number}", msgspec.Raw, msgspec.Raw()) for number in range(MAX_ITEMS)],
+        array_like=True,
+        forbid_unknown_fields=True,
+    )
+).decode
+
+
+def few_items(value: msgspec.Raw) -> list[msgspec.Raw]:
+    """The items of a list of at most `MAX_ITEMS`.
+
+    Raises:
+        msgspec.ValidationError: there are more.
+    """
+    # An item that is not there is a raw value without bytes.
+    return [item for item in msgspec.structs.astuple(_decode_few(value)) if item]
 
 
 decode_chat_answer = msgspec.json.Decoder(ChatAnswer).decode

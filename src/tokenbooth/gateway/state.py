@@ -34,6 +34,7 @@ class AccountState:
         in_use: open requests plus charges that are not in the store yet.
         unproven_calls: open calls whose ceiling nobody has seen kept yet.
         draining: answers that are read on although nobody waits for them.
+        unfunded_calls: open calls that began while there was no money.
     """
 
     account_id: str
@@ -46,6 +47,7 @@ class AccountState:
     in_use: int = 0
     unproven_calls: int = 0
     draining: int = 0
+    unfunded_calls: int = 0
 
 
 @dataclass(slots=True)

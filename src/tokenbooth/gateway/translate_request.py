@@ -2,29 +2,44 @@
 
 What has no counterpart and changes only details (cache marks, `top_k`, metadata) is left out; what has none and would
 be missed (a PDF, a tool that is built into another maker's models) is refused by name. Earlier thinking is left out:
-it is signed for the model that wrote it. It does no I/O; only the messages format imports it.
+it is signed for the model that wrote it. Texts go over as they are written, without being decoded: one of many
+megabytes need not become a string of Python. It does no I/O; only the messages format imports it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Generator, Sequence
 from typing import Final
 
 import msgspec
 
 from tokenbooth.catalog import Model
-from tokenbooth.gateway.body import Fields, raw
-from tokenbooth.gateway.fields import list_of, mapping, type_of, value_of
+from tokenbooth.gateway.body import (
+    Fields,
+    Object,
+    decode_object,
+    encoded,
+    is_object,
+    is_text,
+    objects_of,
+    raw,
+    short_text,
+    short_value,
+    size_of,
+)
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
+from tokenbooth.gateway.steps import STEP_BYTES, STEP_ITEMS
 
 _SAME_NAME: Final = ("temperature", "top_p", "stream")
 _LOW_EFFORT_TOKENS: Final = 4_096
 _MEDIUM_EFFORT_TOKENS: Final = 16_384
 _EFFORTS: Final = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
 
-_Json = dict[str, object]
+# What of a request is translated and may be large.
+TRANSLATED: Final = frozenset(("messages", "system", "tools"))
+_EMPTY: Final = b'""'
 
 
-def chat_fields(fields: Fields, model: Model) -> Fields:
-    """The body of a chat completion that asks the same, but for its ceiling, whose name is the upstream's.
+def chat_fields(fields: Fields, model: Model) -> Generator[None, None, Fields]:
+    """The body of a chat completion that asks the same, but for its ceiling, whose name is the upstream's; in steps.
 
     Args:
         fields: the messages request, as read and checked.
@@ -33,20 +48,25 @@ def chat_fields(fields: Fields, model: Model) -> Fields:
     Raises:
         Refusal: something in it has no form in the other format.
     """
-    messages: list[_Json] = []
-    system = _system_text(value_of(fields, "system"))
-    if system:
+    messages: list[Object] = []
+    system = _system_text(fields.get("system"))
+    if bytes(memoryview(system)[:3]) != _EMPTY:
         messages.append({"role": "system", "content": system})
-    for message in list_of(fields, "messages"):
-        messages += _messages_of(mapping(message))
-    chat: Fields = {"model": fields["model"], "messages": _encoded(messages)}
+    yield
+    for number, message in enumerate(objects_of(fields["messages"]) or (), 1):
+        if number % STEP_ITEMS == 0:
+            yield
+        messages += yield from _messages_of(message)
+    yield
+    chat: Fields = {"model": fields["model"], "messages": encoded(messages)}
     chat.update({name: fields[name] for name in _SAME_NAME if name in fields})
     if "stop_sequences" in fields:
         chat["stop"] = fields["stop_sequences"]
-    tools = [_tool(mapping(tool)) for tool in list_of(fields, "tools")]
+    given = fields.get("tools")
+    tools = [_tool(tool) for tool in (objects_of(given) if given is not None else None) or ()]
     if tools:
-        chat["tools"] = _encoded(tools)
-        chat.update(_tool_choice(mapping(value_of(fields, "tool_choice"))))
+        chat["tools"] = encoded(tools)
+        chat.update(_tool_choice(_object(fields.get("tool_choice"))))
     effort = _effort(fields, model)
     if effort is not None:
         chat["reasoning_effort"] = raw(effort)
@@ -54,55 +74,114 @@ def chat_fields(fields: Fields, model: Model) -> Fields:
     return chat
 
 
-def _system_text(system: object) -> str:
-    if isinstance(system, str):
+def _object(value: msgspec.Raw | None) -> Object:
+    """A raw value's names; empty when it is no object."""
+    return decode_object(value) if value is not None and is_object(value) else {}
+
+
+def _joined(texts: Sequence[msgspec.Raw | None], between: bytes = b"") -> msgspec.Raw:
+    """Texts in one, as they are written.
+
+    Raises:
+        Refusal: one of them is something else.
+    """
+    for text in texts:
+        if text is not None and not is_text(text):
+            raise invalid_request("invalid_parameter", "The 'text' of a block must be a string.", "messages")
+    if len(texts) == 1 and texts[0] is not None:
+        return texts[0]
+    parts: list[bytes | memoryview] = [b'"']
+    for number, text in enumerate(texts):
+        if number:
+            parts.append(between)
+        if text is not None:
+            parts.append(memoryview(text)[1:-1])
+    parts.append(b'"')
+    return msgspec.Raw(b"".join(parts))
+
+
+def _system_text(system: msgspec.Raw | None) -> msgspec.Raw:
+    if system is not None and is_text(system):
         return system
-    blocks = system if isinstance(system, list) else []
-    return "\n\n".join(str(mapping(block).get("text", "")) for block in blocks)
+    blocks = objects_of(system) if system is not None else None
+    return _joined([block.get("text") for block in blocks or ()], rb"\n\n")
 
 
-def _messages_of(message: Mapping[str, object]) -> list[_Json]:
+def _messages_of(message: Object) -> Generator[None, None, list[Object]]:
     """One message there can be several here: each result of a tool is a message of its own."""
-    role, content = message.get("role"), message.get("content")
+    role, content = short_text(message.get("role")), message.get("content")
     if role not in ("user", "assistant", "system"):
         raise invalid_request("invalid_parameter", "A message's 'role' must be user or assistant.", "messages")
-    blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    blocks = [mapping(block) for block in blocks] if isinstance(blocks, list) else []
+    if content is not None and is_text(content):
+        return [{"role": role, "content": content}]
+    if content is not None and size_of(content) > STEP_BYTES:
+        yield
+    blocks = (objects_of(content) if content is not None else None) or []
     if role == "assistant":
-        return [_assistant_message(blocks)]
+        return [(yield from _assistant_message(blocks))]
     if role == "system":
-        return [{"role": "system", "content": _system_text(blocks)}]
-    return _user_messages(blocks)
+        return [{"role": "system", "content": _joined([block.get("text") for block in blocks], rb"\n\n")}]
+    return (yield from _user_messages(blocks))
 
 
-def _assistant_message(blocks: list[Mapping[str, object]]) -> _Json:
-    text = "".join(str(block.get("text", "")) for block in blocks if type_of(block) == "text")
-    calls = [_tool_call(block) for block in blocks if type_of(block) == "tool_use"]
-    for block in blocks:
-        if type_of(block) not in ("text", "tool_use", "thinking", "redacted_thinking"):
-            raise unsupported_parameter(f"content.{type_of(block)}")
-    message: _Json = {"role": "assistant", "content": text if text or not calls else None}
+def _assistant_message(blocks: list[Object]) -> Generator[None, None, Object]:
+    texts: list[msgspec.Raw | None] = []
+    calls: list[Object] = []
+    for number, block in enumerate(blocks, 1):
+        if number % STEP_ITEMS == 0:
+            yield
+        match short_text(block.get("type")):
+            case "text":
+                texts.append(block.get("text"))
+            case "tool_use":
+                calls.append((yield from _tool_call(block)))
+            case "thinking" | "redacted_thinking":
+                pass
+            case kind:
+                raise unsupported_parameter(f"content.{kind}")
+    text = _joined(texts)
+    message: Object = {"role": "assistant", "content": text if size_of(text) > len(_EMPTY) or not calls else None}
     if calls:
         message["tool_calls"] = calls
     return message
 
 
-def _tool_call(block: Mapping[str, object]) -> _Json:
-    arguments = msgspec.json.encode(block.get("input", {})).decode()
+def _tool_call(block: Object) -> Generator[None, None, Object]:
+    arguments = yield from _as_text(block.get("input"))
     return {"id": block.get("id"), "type": "function", "function": {"name": block.get("name"), "arguments": arguments}}
 
 
-def _user_messages(blocks: list[Mapping[str, object]]) -> list[_Json]:
-    results: list[_Json] = []
-    parts: list[_Json] = []
-    for block in blocks:
-        if type_of(block) != "tool_result":
+def _as_text(value: msgspec.Raw | None) -> Generator[None, None, msgspec.Raw]:
+    """The JSON of a value as a string of JSON; what is escaped is escaped once more."""
+    if value is None:
+        return msgspec.Raw(b'"{}"')
+    view, parts = memoryview(value), [b'"']
+    for start in range(0, size_of(value), STEP_BYTES):
+        if start:
+            yield
+        part = bytes(view[start : start + STEP_BYTES]).replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+        # Between values JSON may have white space, which a string may not.
+        parts.append(part.replace(b"\n", b"\\n").replace(b"\r", b"\\r").replace(b"\t", b"\\t"))
+    parts.append(b'"')
+    yield
+    return msgspec.Raw(b"".join(parts))
+
+
+def _user_messages(blocks: list[Object]) -> Generator[None, None, list[Object]]:
+    results: list[Object] = []
+    images: list[Object] = []
+    parts: list[Object] = []
+    for number, block in enumerate(blocks, 1):
+        if number % STEP_ITEMS == 0:
+            yield
+        if short_text(block.get("type")) != "tool_result":
             parts.append(_part(block))
             continue
-        text, images = _result(block)
+        text, pictures = yield from _result(block)
         results.append({"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": text})
-        # The result of a tool is text there; its images follow in the user's words.
-        parts = images + parts
+        # The result of a tool is text there; its images come before the user's words.
+        images = pictures + images
+    parts = images + parts
     if not parts:
         return results
     if len(parts) == 1 and parts[0]["type"] == "text":
@@ -110,48 +189,58 @@ def _user_messages(blocks: list[Mapping[str, object]]) -> list[_Json]:
     return [*results, {"role": "user", "content": parts}]
 
 
-def _result(block: Mapping[str, object]) -> tuple[str, list[_Json]]:
-    content = block.get("content")
-    if isinstance(content, str) or content is None:
-        texts, images = [content or ""], []
+def _result(block: Object) -> Generator[None, None, tuple[msgspec.Raw, list[Object]]]:
+    content: msgspec.Raw | None = block.get("content")
+    texts: list[msgspec.Raw | None] = []
+    images: list[Object] = []
+    if content is not None and is_text(content):
+        texts.append(content)
     else:
-        parts = [_part(mapping(inner)) for inner in content] if isinstance(content, list) else []
-        texts = [str(part["text"]) for part in parts if part["type"] == "text"]
-        images = [part for part in parts if part["type"] != "text"]
-    text = "\n".join(texts)
-    return (f"Error: {text}" if block.get("is_error") is True else text), images
+        if content is not None and size_of(content) > STEP_BYTES:
+            yield
+        for number, inner in enumerate((objects_of(content) if content is not None else None) or (), 1):
+            if number % STEP_ITEMS == 0:
+                yield
+            part = _part(inner)
+            if part["type"] == "text":
+                texts.append(part["text"])
+            else:
+                images.append(part)
+    text = _joined(texts, rb"\n")
+    is_error = bytes(block.get("is_error", msgspec.Raw())) == b"true"
+    return (_joined([raw("Error: "), text]) if is_error else text), images
 
 
-def _part(block: Mapping[str, object]) -> _Json:
-    source = mapping(block.get("source"))
-    match type_of(block), type_of(source):
+def _part(block: Object) -> Object:
+    source = _object(block.get("source"))
+    match short_text(block.get("type")), short_text(source.get("type")):
         case "text", _:
-            return {"type": "text", "text": block.get("text", "")}
+            return {"type": "text", "text": _joined([block.get("text")])}
         case "image", "base64":
-            url = f"data:{source.get('media_type')};base64,{source.get('data')}"
-            return {"type": "image_url", "image_url": {"url": url}}
+            data = _joined([raw("data:"), source.get("media_type"), raw(";base64,"), source.get("data")])
+            return {"type": "image_url", "image_url": {"url": data}}
         case "image", "url":
             return {"type": "image_url", "image_url": {"url": source.get("url")}}
         case "document", "text":
-            return {"type": "text", "text": source.get("data", "")}
+            return {"type": "text", "text": _joined([source.get("data")])}
         case "search_result", _:
-            return {"type": "text", "text": f"{block.get('title', '')}\n{_system_text(block.get('content'))}"}
+            return {"type": "text", "text": _joined([block.get("title"), _system_text(block.get("content"))], rb"\n")}
         case kind, _:
             raise unsupported_parameter(f"content.{kind}")
 
 
-def _tool(tool: Mapping[str, object]) -> _Json:
-    kind = type_of(tool) or "custom"
+def _tool(tool: Object) -> Object:
+    kind = short_text(tool.get("type")) or "custom"
     if kind != "custom":
         raise unsupported_parameter(f"tools.{kind}")
-    function: _Json = {"name": tool.get("name"), "parameters": tool.get("input_schema", {"type": "object"})}
+    function: Object = {"name": tool.get("name"), "parameters": tool.get("input_schema", {"type": "object"})}
     function.update({name: tool[name] for name in ("description", "strict") if name in tool})
     return {"type": "function", "function": function}
 
 
-def _tool_choice(choice: Mapping[str, object]) -> Fields:
+def _tool_choice(choice: Object) -> Fields:
     chosen: object
-    match type_of(choice):
+    match short_text(choice.get("type")):
         case "any":
             chosen = "required"
         case "tool":
@@ -160,8 +249,8 @@ def _tool_choice(choice: Mapping[str, object]) -> Fields:
             chosen = same
         case _:
             return {}
-    fields = {"tool_choice": _encoded(chosen)}
-    if choice.get("disable_parallel_tool_use") is True:
+    fields = {"tool_choice": encoded(chosen)}
+    if short_value(choice.get("disable_parallel_tool_use")) is True:
         fields["parallel_tool_calls"] = raw(False)
     return fields
 
@@ -170,10 +259,10 @@ def _effort(fields: Fields, model: Model) -> str | None:
     """How much to think, in the other format's words; a model that does not think is not asked to."""
     if not model.reasoning:
         return None
-    effort = mapping(value_of(fields, "output_config")).get("effort")
-    if isinstance(effort, str) and effort in _EFFORTS:
+    effort = short_text(_object(fields.get("output_config")).get("effort"))
+    if effort in _EFFORTS:
         return _EFFORTS[effort]
-    budget = mapping(value_of(fields, "thinking")).get("budget_tokens")
+    budget = short_value(_object(fields.get("thinking")).get("budget_tokens"))
     if not isinstance(budget, int):
         return None
     if budget <= _LOW_EFFORT_TOKENS:
@@ -182,12 +271,8 @@ def _effort(fields: Fields, model: Model) -> str | None:
 
 
 def _response_format(fields: Fields) -> Fields:
-    wanted = mapping(mapping(value_of(fields, "output_config")).get("format") or value_of(fields, "output_format"))
-    if type_of(wanted) != "json_schema":
+    wanted = _object(_object(fields.get("output_config")).get("format") or fields.get("output_format"))
+    if short_text(wanted.get("type")) != "json_schema":
         return {}
     schema = {"name": "answer", "schema": wanted.get("schema"), "strict": True}
-    return {"response_format": _encoded({"type": "json_schema", "json_schema": schema})}
-
-
-def _encoded(value: object) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(value))
+    return {"response_format": encoded({"type": "json_schema", "json_schema": schema})}

@@ -81,20 +81,28 @@ class UpstreamConnection:
         self._deadline = Deadline(self._loop, self._too_late)
         self._sent_at_s = 0.0
         self._unsent = b""
+        self._unsent_body = b""
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self.has_answered = False
         self.reused = False
 
-    def send(self, request: bytes, first_byte_s: float) -> None:
-        """Begin a call; the first byte of its answer's body has to come within `first_byte_s` seconds."""
-        self.prepare(request, first_byte_s)
+    def send(self, request: bytes, first_byte_s: float, body: bytes = b"") -> None:
+        """Begin a call; the first byte of its answer's body has to come within `first_byte_s` seconds.
+
+        Args:
+            request: its head, and its body, if that is small.
+            first_byte_s: see above.
+            body: of a large request: to put both together would copy it.
+        """
+        self.prepare(request, first_byte_s, body)
         self.write_out()
 
-    def prepare(self, request: bytes, first_byte_s: float) -> None:
+    def prepare(self, request: bytes, first_byte_s: float, body: bytes = b"") -> None:
         """Begin a call as `send` does, but leave the writing to `write_out`."""
         self._phase = _HEAD
         self._unsent = request
+        self._unsent_body = body
         self._head_bytes = 0
         self.headers = []
         self.has_answered = False
@@ -109,6 +117,9 @@ class UpstreamConnection:
         if self._phase is _HEAD and self._transport is not None:
             request, self._unsent = self._unsent, b""
             self._transport.write(request)
+            if self._unsent_body:
+                body, self._unsent_body = self._unsent_body, b""
+                self._transport.write(body)
 
     @property
     def is_sent(self) -> bool:

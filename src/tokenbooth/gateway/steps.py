@@ -1,0 +1,79 @@
+"""Work in steps, so that the event loop is never held for long by one request.
+
+A step is the work between two `yield`s: so much that it takes about a millisecond. A small body is read at once. Never
+compiled: the compiler loses exceptions over an `await`.
+"""
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Generator
+from typing import Final, TypeVar
+from weakref import WeakValueDictionary
+
+_Result = TypeVar("_Result")
+
+STEP_BYTES: Final = 64 * 1024
+"""How many bytes of a body are looked at in one step; what is no larger is read at once."""
+STEP_ITEMS: Final = 250
+"""How many messages, parts or tools are read in one step."""
+
+
+def at_once(steps: Generator[None, None, _Result]) -> _Result:
+    """Run all steps and return what they come to."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: _Result = end.value
+            return result
+
+
+class Turns:
+    """Lets one step run in each turn of the event loop; accounts take turns, and each reads one large body at a time.
+
+    What is made of a body is larger than the body while it is read, so that many of one account would fill the memory.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        self._is_scheduled = False
+        # A lock goes with the last one who holds it or waits for it.
+        self._reading: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def next(self, account_id: str) -> None:
+        """Wait for a turn."""
+        loop = asyncio.get_running_loop()
+        turn = loop.create_future()
+        self._waiting.setdefault(account_id, deque()).append(turn)
+        self._schedule(loop)
+        await turn
+
+    async def run(self, account_id: str, steps: Generator[None, None, _Result]) -> _Result:
+        """Run steps, each in a turn of its own, and return what they come to."""
+        lock = self._reading.setdefault(account_id, asyncio.Lock())
+        async with lock:
+            while True:
+                await self.next(account_id)
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    result: _Result = end.value
+                    return result
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            loop.call_soon(self._let_one_go)
+
+    def _let_one_go(self) -> None:
+        self._is_scheduled = False
+        while self._waiting:
+            account_id, turns = self._waiting.popitem(last=False)
+            turn = turns.popleft()
+            if turns:
+                self._waiting[account_id] = turns
+            if not turn.done():
+                turn.set_result(None)
+                break
+        if self._waiting:
+            self._schedule(asyncio.get_running_loop())
