@@ -18,6 +18,9 @@ from tokenbooth.upstream_kinds import IMAGE_SIZES, folded
 
 _TEXT_PARTS: Final = frozenset(("text", "refusal", "input_text", "output_text", "thinking"))
 _NAMES: Final = STATE_FIELDS.union(("role", "content", "type", "text", "image_url", "audio", "tool_calls"))
+# In what has no other names there is nothing to look for.
+_PLAIN_MESSAGE: Final = frozenset(("role", "content", "name", "tool_calls", "tool_call_id"))
+_PLAIN_PART: Final = frozenset(("type", "text"))
 _IMAGE_FIELDS: Final = frozenset(("url", "detail"))
 _NESTED: Final = re.compile(rb":\s*[\[{]")
 
@@ -56,11 +59,12 @@ def read_messages(fields: Fields, model: Model) -> Parts:
 
 
 def _read_message(message: dict[str, object], model: Model) -> Parts:
-    _refuse_other_case(message)
-    # An answer that was spoken is told back by its id.
-    if message.get("audio") is not None and "messages.audio" not in model.allowed_parameters:
-        raise unsupported_parameter("messages.audio")
-    refuse_stored_state(message, model)
+    if not message.keys() <= _PLAIN_MESSAGE:
+        _refuse_other_case(message)
+        # An answer that was spoken is told back by its id.
+        if message.get("audio") is not None and "messages.audio" not in model.allowed_parameters:
+            raise unsupported_parameter("messages.audio")
+        refuse_stored_state(message, model)
     content = message.get("content")
     if content is None or isinstance(content, str):
         return _NONE
@@ -78,11 +82,14 @@ def _read_part(part: object, model: Model) -> Parts:
     kind = part.get("type")
     if not isinstance(kind, str):
         raise unsupported_parameter("messages")
-    _refuse_other_case(part)
+    is_plain = part.keys() <= _PLAIN_PART and isinstance(part.get("text"), str)
+    if not is_plain:
+        _refuse_other_case(part)
     is_text = kind in _TEXT_PARTS and "image_url" not in part
     if not is_text and kind != "image_url" and f"content.{kind}" not in model.allowed_parameters:
         raise unsupported_parameter(f"content.{kind}")
-    refuse_stored_state(part, model)
+    if not is_plain:
+        refuse_stored_state(part, model)
     if is_text:
         return _NONE
     if kind == "image_url":
