@@ -67,6 +67,9 @@ def refuse_stored_state(part: Object, model: Model) -> None:
         Refusal: it does, and the model does not allow it.
     """
     _refuse_names(part, model.allowed_parameters)
+    # Most parts hold no object, which is seen here without a step for each of their values.
+    if dict not in map(type, part.values()):
+        return
     for name, value in part.items():
         if _is_object(value) and name not in _NEVER_READ:
             _refuse_names(opened_field(part, name) or {}, model.allowed_parameters)
