@@ -458,7 +458,7 @@ def retry(shop: Shop) -> None:
 
     def mended(conn: Connection) -> None:
         for row_id in conn.execute(select(inbox_rows.c.id).where(inbox_rows.c.status == "parked")).scalars().all():
-            inbox.retry(conn, row_id, now_us=shop.clock.now_us())
+            inbox.retry(conn, row_id, actor="operator", now_us=shop.clock.now_us())
 
     shop.store.write_now(mended)
     shop.handle_due()
