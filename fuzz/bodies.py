@@ -24,6 +24,7 @@ from tokenbooth.gateway.routing import Routing, rest_rules
 from tokenbooth.gateway.speech import PricedRequest, Speech
 from tokenbooth.gateway.translated_messages import TranslatedMessages
 from tokenbooth.settings import GatewaySettings
+from tokenbooth.upstream_kinds import FOLDED_CEILINGS, folded
 
 Json = dict[str, object]
 _ROUTING: Final = Routing(rest_rules(GatewaySettings()), SystemClock(), random.Random(1))
@@ -35,13 +36,6 @@ MODELS: Final = (
     speaking(sample_model(reasoning=True, output_limit_field="max_completion_tokens"), "openai.chat"),
     speaking(sample_model(), "anthropic.messages", "openai.chat"),
 )
-_CEILINGS: Final = {
-    "/chat/completions": ("max_tokens", "max_completion_tokens"),
-    "/completions": ("max_tokens",),
-    "/embeddings": (),
-    "/responses": ("max_output_tokens",),
-    "/messages": ("max_tokens",),
-}
 _MONEY: Final = frozenset(
     (
         *("model", "stream", "stream_options", "n", "best_of", "tools", "messages", "input", "prompt", "system"),
@@ -145,7 +139,9 @@ def _parsed(sent: bytes, *, first_wins: bool) -> Json:
 
 def _check_ceilings(speech: Speech, read: Json, clamped: int | None) -> None:
     priced = speech.request.output_ceiling if clamped is None else clamped
-    ceilings = [read[name] for name in _CEILINGS[speech.path] if read.get(name) is not None]
+    if speech.path == "/embeddings":
+        return
+    ceilings = [value for name, value in read.items() if folded(name) in FOLDED_CEILINGS]
     assert len(ceilings) <= 1, "two ceilings"
     assert all(type(ceiling) is int and 1 <= ceiling <= priced for ceiling in ceilings)
     assert clamped is None or ceilings == [clamped]

@@ -1,10 +1,13 @@
 """Background work: it starts again when it dies, everybody is told, and it ends when it is asked to."""
 
+import ast
 import asyncio
 import threading
+from pathlib import Path
 
 from structlog.testing import capture_logs
 
+import tokenbooth
 from tokenbooth.background import Background, BackgroundTask, BackgroundThread, Running
 
 
@@ -142,3 +145,29 @@ def test_a_thread_that_is_to_end_runs_once_more() -> None:
     assert died.wait(20)
     thread.join()
     assert len(runs) >= 2
+
+
+STARTS = frozenset({"create_task", "ensure_future", "Thread", "TaskGroup", "Timer"})
+# What is started elsewhere ends by itself, and tells its failure to whoever waits for it or answers for it.
+ENDING = {
+    "background.py": "this is where the rest is started",
+    "gateway/app.py": "one request, which answers every failure",
+    "gateway/authenticate.py": "one look-up of a key, awaited by the calls that need it",
+    "gateway/http_upstreams.py": "one connection, awaited by its call",
+    "gateway/proxied_upstreams.py": "one answer, awaited by its call",
+    "jobs/inbox.py": "one event, awaited by the webhook or the job; its row stays due",
+    "management/webhooks.py": "one event, whose failure is logged; its row stays due",
+}
+
+
+def test_whatever_runs_for_long_is_started_here() -> None:
+    """A task or thread that is started anywhere else must be one that ends; a new place has to be looked at."""
+    source = Path(tokenbooth.__file__).parent
+    found = set()
+    for path in source.rglob("*.py"):
+        if "sandbox" in path.relative_to(source).parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in STARTS:
+                found.add(path.relative_to(source).as_posix())
+    assert found == set(ENDING)

@@ -146,6 +146,7 @@ class BackgroundThread:
 
     def _keep(self) -> None:
         while True:
+            is_last = self._joining.is_set()
             self.running.started()
             try:
                 self._work()
@@ -153,7 +154,7 @@ class BackgroundThread:
                 pause_s = self.running.died(failure)
             else:
                 return
-            if self._joining.is_set():
+            if is_last:
                 return
             # Once more also when it is to end meanwhile: what it has to finish must not stay undone.
             self._joining.wait(pause_s)

@@ -16,6 +16,7 @@ from tokenbooth.domain.charges import Charge
 from tokenbooth.gateway.charge_files import keep_refused
 from tokenbooth.gateway.charge_log import DirectoryLock
 from tokenbooth.gateway.charge_record import HEAD, MARK, encode_record, encode_segment_head
+from tokenbooth.ids import IdPrefix, new_id
 
 
 @pytest.fixture
@@ -33,13 +34,15 @@ def charges(home: Path) -> list[Charge]:
     answer("credit", "grant", "--account", account, "--amount", "5", "--reason", "test", cwd=home)
     (home / "charges").mkdir()
     now_us = SystemClock().now_us()
-    return [charge(account, finished_at_us=now_us + number, cost_nano=10**9) for number in range(3)]
+    key_id = new_id(IdPrefix.API_KEY, now_us)
+    return [charge(account, key_id=key_id, finished_at_us=now_us + number, cost_nano=10**9) for number in range(3)]
 
 
 def leave_damaged(home: Path, charges: list[Charge]) -> Path:
     """A segment of which the second record is lost and the third was restored."""
     records = [*map(encode_record, charges)]
-    content = [encode_segment_head("gw_before"), records[0], spoilt(records[1], 30, 60), spoilt(records[2], 40)]
+    one_bit = records[2][:40] + bytes([records[2][40] ^ 1]) + records[2][41:]
+    content = [encode_segment_head("gw_before"), records[0], spoilt(records[1], 30, 60), one_bit]
     path = home / "charges" / "000000000001.damaged"
     path.write_bytes(b"".join(content))
     return path
@@ -166,7 +169,7 @@ def test_a_file_that_is_not_there(home: Path) -> None:
 def test_a_log_of_a_later_version_is_said_to_be_one(home: Path, tmp_path: Path) -> None:
     """It is neither damaged nor booked."""
     payload = msgspec.msgpack.encode([3, "gw_later"])
-    head = HEAD.pack(len(payload) + 8, zlib.crc32(payload), MARK, zlib.adler32(payload))
+    head = HEAD.pack(len(payload) + 8, zlib.crc32(payload), MARK, 0)
     (tmp_path / "later.log").write_bytes(head + payload)
     done = tokenbooth("charges", "show", "later.log", cwd=home)
     assert (done.returncode, "format 3" in done.stderr, "Traceback" in done.stderr) == (1, True, False)

@@ -14,9 +14,10 @@ from tokenbooth.domain.charges import Charge, PoolKind
 from tokenbooth.domain.fair_share import Demand, Share, TooLittle, share
 from tokenbooth.domain.ledger import STRIPE_CLEARING, AccountKind, LedgerAccount, TransferKind
 from tokenbooth.domain.money import format_usd, parse_usd
+from tokenbooth.domain.plan_changes import charged_from_us
 from tokenbooth.domain.pricing import Price, TokenRates, cost_nano, worst_cost_nano
 from tokenbooth.domain.usage import Usage
-from tokenbooth.domain.windows import parse_duration, window_at
+from tokenbooth.domain.windows import DAY_US, parse_duration, window_at
 from tokenbooth.gateway.estimates import Estimates
 from tokenbooth.gateway.fields import OUTPUT_FLOOR, REASONING_OUTPUT_FLOOR
 from tokenbooth.settings import GatewaySettings
@@ -34,6 +35,7 @@ PRICE: Final = Price(
 )
 ORDINARY: Final = Usage(prompt_tokens=6, completion_tokens=28)
 NOW_US: Final = 1_772_704_800_000_000
+HOUR_US: Final = DAY_US // 24
 
 
 def _short(amount_nano: int) -> str:
@@ -103,6 +105,21 @@ def test_an_ordinary_hold_is_the_worst_case() -> None:
     demand = _demand(text_bytes=400, output_ceiling=8_192)
     decided = share(PRICE, demand, free_nano=parse_usd("0.14"), hold_share_percent=25, tokens_per_byte_bp=5_000)
     assert decided == Share(9_136_480, clamped_output_tokens=None)
+
+
+def test_a_change_of_plan_in_the_last_hour() -> None:
+    """The difference of a whole window is charged, and what it brings is worth about that."""
+    period_us = 31 * DAY_US
+    from_us = charged_from_us(
+        NOW_US + period_us - HOUR_US,
+        period_start_us=NOW_US,
+        period_end_us=NOW_US + period_us,
+        window_us=5 * HOUR_US,
+    )
+    hours = (NOW_US + period_us - from_us) // HOUR_US
+    charged_usd = 40 * hours / (period_us // HOUR_US)
+    assert f"$40 × {hours} / {period_us // HOUR_US} = ${charged_usd:.2f}" in PAGE
+    assert "at most $0.28 more" in PAGE
 
 
 def test_uncollected_cost() -> None:

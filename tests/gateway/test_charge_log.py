@@ -53,6 +53,13 @@ CHARGE = Charge(
     upstream_cost_nano=9,
     estimated=False,
 )
+# As a server makes it: only such a one is restored.
+REAL = CHARGE._replace(
+    request_id="req_06615ffa6d4728197c8e88a26b",
+    account_id="acct_06615ff9f9c9ed7a3adb3c52e6",
+    key_id="key_06615ffa1747c71022f809c925",
+    subscription_id="sub_06615ffa14ab97c9450a21d672",
+)
 big = st.integers(min_value=0, max_value=2**63 - 1)
 charges = st.builds(
     CHARGE._replace,
@@ -145,14 +152,15 @@ def spoilt(record: bytes, *places: int) -> bytes:
 def test_a_damaged_segment_is_kept(tmp_path: Path) -> None:
     """What could not be read is kept for the operator, as is what was restored: nothing about it is deleted (P10)."""
     lost = spoilt(encode_record(numbered(1)), 20, 40) + encode_record(numbered(2))
-    restored = spoilt(encode_record(numbered(3)), 20)
+    whole = encode_record(REAL)
+    restored = whole[:20] + bytes([whole[20] ^ 1]) + whole[21:]
     segment_of(tmp_path, lost, number=1)
     segment_of(tmp_path, restored, number=2)
     segment_of(tmp_path, encode_record(numbered(4)), number=3)
     replay = read_back(tmp_path)
     replay.discard()
 
-    assert replay.charges == (numbered(2), numbered(3), numbered(4))
+    assert replay.charges == (numbered(2), REAL, numbered(4))
     assert [file.is_damaged for file in replay.segments] == [True, True, False]
     kept = {path.name: path.read_bytes() for path in (tmp_path / "charges").iterdir()}
     assert kept == {"000000000001.damaged": lost, "000000000002.damaged": restored}

@@ -1,9 +1,8 @@
 """What stands in a segment of the charge log, of this format or of the one before, damaged or not.
 
-A damaged record costs one record at most. Behind it the next one is found by its mark, and what was damaged is
-restored where the checksums leave no doubt: one wrong byte of a record of format 2 (64 bits of checksums), one wrong
-bit of a record of format 1 (32 bits, and a charge that makes sense). A decision record says how sure that is. This
-module does no I/O; the start, the doctor and the command `charges` read by it.
+A damaged record costs one record at most. Behind it the next one is found by its mark, and where one bit of a record
+is wrong the record is restored. A decision record says how sure that is. This module does no I/O; the start, the doctor
+and the command `charges` read by it.
 """
 
 import re
@@ -17,7 +16,14 @@ from typing import Final, NamedTuple, TypeVar
 import msgspec
 
 from tokenbooth.domain.charges import Charge
-from tokenbooth.gateway.charge_record import FORMAT, HEAD, MARK, MAX_RECORD_BYTES, NOT_COUNTED_BYTES
+from tokenbooth.gateway.charge_record import (
+    AMOUNT_BITS,
+    FORMAT,
+    HEAD,
+    MARK,
+    MAX_RECORD_BYTES,
+    NOT_COUNTED_BYTES,
+)
 
 _LENGTH_AND_CRC: Final = struct.Struct("<II")
 # A record of format 1 has no mark, but each begins alike: an array of 25, the first of which is the format.
@@ -25,8 +31,9 @@ _MARK_1: Final = b"\xdc\x00\x19\x01"
 _MARK_BYTES: Final = 4
 _MARKS: Final = re.compile(b"|".join(map(re.escape, (MARK, _MARK_1))))
 _BOUNDARIES_TRIED: Final = 4
+_HEAD_FIELDS: Final = 2
 _MAX_INTEGER: Final = 2**63 - 1
-_IDS_1: Final = {
+_IDS: Final = {
     "request_id": re.compile(r"req_[0-9a-f]{26}"),
     "account_id": re.compile(r"acct_[0-9a-f]{26}"),
     "key_id": re.compile(r"key_[0-9a-f]{26}"),
@@ -140,9 +147,10 @@ def _sound(content: bytes, at: int) -> _Record | None:
         return _Record(payload, 1, end) if zlib.crc32(payload) == crc else None
     if mark != MARK or end < at + HEAD.size:
         return None
-    adler = HEAD.unpack_from(content, at)[3]
+    amount = HEAD.unpack_from(content, at)[3]
     payload = content[at + HEAD.size : end]
-    return _Record(payload, FORMAT, end) if zlib.crc32(payload) == crc and zlib.adler32(payload) == adler else None
+    is_sound = zlib.crc32(payload) == crc and _amount(payload) in (amount, None)
+    return _Record(payload, FORMAT, end) if is_sound else None
 
 
 def _next_sound(content: bytes, start: int) -> int:
@@ -259,26 +267,25 @@ def _possible_ends(content: bytes, at: int, boundaries: Sequence[int]) -> list[i
 
 
 def _payload_2(content: bytes, at: int, end: int) -> bytes | None:
-    """The payload of a record of format 2 in which one byte is wrong, or its length and mark are."""
+    """The payload of a record of format 2 in which one bit is wrong, or its length and mark are."""
     if end <= at + HEAD.size:
         return None
-    counted_bytes, crc, mark, adler = HEAD.unpack_from(content, at)
+    counted_bytes, crc, mark, amount = HEAD.unpack_from(content, at)
     payload = content[at + HEAD.size : end]
-    wrong_crc, wrong_adler = crc ^ zlib.crc32(payload), adler ^ zlib.adler32(payload)
-    if not wrong_crc and not wrong_adler:
-        return payload
-    if mark != MARK or counted_bytes != end - at - NOT_COUNTED_BYTES:
+    is_framed = mark == MARK and counted_bytes == end - at - NOT_COUNTED_BYTES
+    wrong_crc = crc ^ zlib.crc32(payload)
+    if not wrong_crc:
+        said = _amount(payload)
+        fits = said == amount or (is_framed and said is not None and _is_one_bit(said ^ amount))
+        return payload if fits and _makes_sense(payload) else None
+    if not is_framed:
         return None
-    if (not wrong_adler and _is_one_byte(wrong_crc)) or (not wrong_crc and _is_one_byte(wrong_adler)):
-        return payload
-    for tried in _with_one_byte_changed(payload, crc):
-        if zlib.adler32(tried) == adler:
-            return tried
-    return None
+    tried = [payload] if _is_one_bit(wrong_crc) else list(_with_one_bit_changed(payload, crc))
+    return next((other for other in tried if _amount(other) == amount and _makes_sense(other)), None)
 
 
 def _payload_1(content: bytes, at: int, end: int) -> bytes | None:
-    """The payload of a record of format 1 in which one bit is wrong, if it is a charge that makes sense."""
+    """The payload of a record of format 1 in which one bit is wrong."""
     counted_bytes, crc = _LENGTH_AND_CRC.unpack_from(content, at)
     payload = content[at + NOT_COUNTED_BYTES : end]
     wrong_crc = crc ^ zlib.crc32(payload)
@@ -287,51 +294,56 @@ def _payload_1(content: bytes, at: int, end: int) -> bytes | None:
     if (not wrong_crc and _is_one_bit(wrong_length)) or (not wrong_length and _is_one_bit(wrong_crc)):
         tried = [payload]
     elif not wrong_length:
-        tried = [other for other in _with_one_byte_changed(payload, crc) if _differ_in_one_bit(other, payload)]
-    return next(filter(_makes_sense, tried), None)
+        tried = list(_with_one_bit_changed(payload, crc))
+    return next((other for other in tried if other.startswith(_MARK_1) and _makes_sense(other)), None)
+
+
+def _amount(payload: bytes) -> int | None:
+    """What the head of a record of format 2 says of its payload; None where nobody can tell."""
+    try:
+        values = msgspec.msgpack.decode(payload, type=list[object])
+        return 0 if isinstance(values[0], int) else read_fields(values, Charge).charged_nano & AMOUNT_BITS
+    except (msgspec.DecodeError, IndexError):
+        return None
 
 
 def _makes_sense(payload: bytes) -> bool:
-    """Whether a payload of format 1 is a charge that the version before can have written."""
-    if not payload.startswith(_MARK_1):
-        return False
+    """Whether a payload can have been written by a server: ids of the right form, and numbers that can be."""
     try:
-        charge = read_fields(msgspec.msgpack.decode(payload, type=list[object])[1:], Charge)
+        values = msgspec.msgpack.decode(payload, type=list[object])
+        if not isinstance(values[0], int):
+            charge = read_fields(values, Charge)
+        elif len(values) == _HEAD_FIELDS:
+            return True
+        else:
+            charge = read_fields(values[1:], Charge)
     except (msgspec.DecodeError, IndexError):
         return False
-    ids_fit = all(pattern.fullmatch(getattr(charge, name)) for name, pattern in _IDS_1.items())
+    ids_fit = all(pattern.fullmatch(getattr(charge, name)) for name, pattern in _IDS.items())
     numbers = [value for value in charge if isinstance(value, int)]
     return ids_fit and all(0 <= number <= _MAX_INTEGER for number in numbers)
-
-
-def _is_one_byte(difference: int) -> bool:
-    return any(difference & ~(0xFF << shift) == 0 for shift in (0, 8, 16, 24))
 
 
 def _is_one_bit(difference: int) -> bool:
     return difference.bit_count() == 1
 
 
-def _differ_in_one_bit(one: bytes, other: bytes) -> bool:
-    return (int.from_bytes(one) ^ int.from_bytes(other)).bit_count() == 1
-
-
 # What a changed last byte changes in a CRC-32, by the change; a CRC is linear, so it does not matter what stands there.
 _EFFECTS: Final = [zlib.crc32(bytes((change,))) ^ zlib.crc32(b"\0") for change in range(256)]
-_CHANGES: Final = {effect: change for change, effect in enumerate(_EFFECTS) if change}
+_BITS: Final = {_EFFECTS[1 << bit]: 1 << bit for bit in range(8)}
 _BY_TOP_BYTE: Final = {effect >> 24: change for change, effect in enumerate(_EFFECTS)}
 
 
-def _with_one_byte_changed(payload: bytes, crc: int) -> Iterator[bytes]:
-    """Every payload that differs in one byte and has this CRC-32.
+def _with_one_bit_changed(payload: bytes, crc: int) -> Iterator[bytes]:
+    """Every payload that differs in one bit and has this CRC-32; there is one at most.
 
     From the last byte to the first: what a change there does to the CRC is what remains of the difference after undoing
     the bytes behind it.
     """
     difference = zlib.crc32(payload) ^ crc
     for place in range(len(payload) - 1, -1, -1):
-        change = _CHANGES.get(difference)
-        if change is not None:
-            yield payload[:place] + bytes((payload[place] ^ change,)) + payload[place + 1 :]
+        bit = _BITS.get(difference)
+        if bit is not None:
+            yield payload[:place] + bytes((payload[place] ^ bit,)) + payload[place + 1 :]
         undone = _BY_TOP_BYTE[difference >> 24]
         difference = ((difference ^ _EFFECTS[undone]) << 8 & 0xFFFFFFFF) | undone

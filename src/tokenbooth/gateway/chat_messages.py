@@ -34,6 +34,9 @@ from tokenbooth.upstream_kinds import IMAGE_SIZES, folded
 
 _TEXT_PARTS: Final = frozenset(("text", "refusal", "input_text", "output_text", "thinking"))
 _NAMES: Final = STATE_FIELDS.union(("role", "content", "type", "text", "image_url", "audio", "tool_calls"))
+# In what has no other names there is nothing to look for.
+_PLAIN_MESSAGE: Final = frozenset(("role", "content", "name", "tool_calls", "tool_call_id"))
+_PLAIN_PART: Final = frozenset(("type", "text"))
 _IMAGE_FIELDS: Final = frozenset(("url", "detail"))
 _NESTED: Final = re.compile(rb":\s*[\[{]")
 
@@ -119,12 +122,13 @@ class _Reading:
         Raises:
             Refusal: the message is malformed, or holds what is not priced.
         """
-        refuse_other_case(message, _NAMES, "messages")
-        # An answer that was spoken is told back by its id.
-        if not is_null(message.get("audio")) and "messages.audio" not in self._model.allowed_parameters:
-            raise unsupported_parameter("messages.audio")
         content: msgspec.Raw | None = message.get("content")
-        self._look_at(message)
+        if not message.keys() <= _PLAIN_MESSAGE:
+            refuse_other_case(message, _NAMES, "messages")
+            # An answer that was spoken is told back by its id.
+            if not is_null(message.get("audio")) and "messages.audio" not in self._model.allowed_parameters:
+                raise unsupported_parameter("messages.audio")
+            self._look_at(message)
         if content is None or is_text(content) or is_null(content):
             return None
         if not is_list(content):
@@ -144,11 +148,15 @@ class _Reading:
         kind = short_text(part.get("type"))
         if not kind:
             raise unsupported_parameter("messages")
-        refuse_other_case(part, _NAMES, "messages")
+        text: msgspec.Raw | None = part.get("text")
+        is_plain = part.keys() <= _PLAIN_PART and text is not None and is_text(text)
+        if not is_plain:
+            refuse_other_case(part, _NAMES, "messages")
         is_words = kind in _TEXT_PARTS and "image_url" not in part
         if not is_words and kind != "image_url" and f"content.{kind}" not in self._model.allowed_parameters:
             raise unsupported_parameter(f"content.{kind}")
-        self._look_at(part)
+        if not is_plain:
+            self._look_at(part)
         if is_words:
             return
         if kind == "image_url":

@@ -24,6 +24,9 @@ _ACCOUNTS_ASKED: Final = 64
 _LATEST: Final = 16
 _QUANTILE_PERCENT: Final = 90
 _TEXTS_ONE_IN: Final = 32
+# Of small calls, which are most, every eighth one teaches as much as all of them; of dear ones each counts.
+_SMALL_ONE_IN: Final = 8
+_SMALL_ANSWER_TOKENS: Final = 1_000
 
 
 class _Mean:
@@ -85,6 +88,13 @@ class _AccountFigures:
         self.texts = _Mean()
         self.answers: dict[str, _Latest] = {}
         self.thinking: dict[str, _Latest] = {}
+
+    def is_enough(self, effort: str, text_bytes: int, answer_tokens: int) -> bool:
+        """Whether a call is so small, and so much is known of such ones, that it need not be learned from."""
+        if text_bytes >= _ENOUGH_BYTES or answer_tokens >= _SMALL_ANSWER_TOKENS:
+            return False
+        answers = self.answers.get(effort)
+        return answers is not None and len(answers.numbers) == _LATEST and self.prompts.bp is not None
 
 
 class _Everybody:
@@ -164,6 +174,9 @@ class Estimates:
         known = self._models.get(model)
         if known is None:
             known = self._models[model] = _ModelFigures()
+        heard = known.accounts.get(account_id)
+        if heard is not None and heard.is_enough(effort, text_bytes, answer_tokens) and self._calls % _SMALL_ONE_IN:
+            return
         figures = known.of(account_id)
         if text_bytes and prompt_tokens:
             mean = figures.prompts
