@@ -16,7 +16,7 @@ from tests.support.formats import (
     read_responses,
     sent,
 )
-from tokenbooth.gateway.body import decode_fields
+from tokenbooth.gateway.body import decode_fields, encode_fields
 from tokenbooth.gateway.count_tokens import count_tokens
 from tokenbooth.gateway.refusals import Refusal
 from tokenbooth.gateway.speech import PricedRequest
@@ -445,3 +445,39 @@ def test_tokens_are_counted_without_a_ceiling() -> None:
 
     assert count(body) == {"input_tokens": -(-len(body) // 4)}
     assert count(messages_body(system="x" * 400_000)) == {"input_tokens": 65_536}
+
+
+@pytest.mark.parametrize(
+    ("read", "body"),
+    [
+        (read_responses, b'{"model":"m","input":[{"role":"user","content":"a","x":%s}]}'),
+        (read_responses, b'{"model":"m","input":[{"role":"user","content":[{"type":"input_text","x":%s}]}]}'),
+        (read_messages, b'{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"a","x":%s}]}'),
+        (
+            read_messages,
+            b'{"model":"m","max_tokens":9,"messages":[{"role":"user","content":[{"type":"text","text":"a","x":%s}]}]}',
+        ),
+    ],
+)
+def test_a_reference_is_no_first_of_two(read: Read, body: bytes) -> None:
+    """A server that takes the first of two would read another value than the one that was looked at."""
+    sent_on = encode_fields(read(body % b'{"file_id":"f","file_id":null}').fields)
+
+    assert b'{"file_id":null}' in sent_on
+    assert b'"f"' not in sent_on
+
+
+@pytest.mark.parametrize("value", [b'{"x":{"n":9},"x":2}', b'{"a":[0,{"x":{"n":9},"x":2}]}', b'{"a":{"n":9},"a":{}}'])
+def test_nor_is_what_an_opened_object_holds(value: bytes) -> None:
+    """Each name of it stands there once, in lists too."""
+    fields = read_responses(b'{"model":"m","input":"a","extra_body":%s}' % value).fields
+
+    assert b"9" not in bytes(fields["extra_body"])
+    assert msgspec.json.decode(fields["extra_body"]) == msgspec.json.decode(value)
+
+
+def test_an_opened_object_is_small() -> None:
+    """All names of it are looked at, so that it is as small as settings are."""
+    body = b'{"model":"m","input":"a","extra_body":{"a":"%s"}}' % (b"x" * 65_536)
+
+    assert refusal_of(read_responses, body) == (400, "invalid_parameter", "extra_body")

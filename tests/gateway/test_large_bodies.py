@@ -13,7 +13,8 @@ from tests.support.raw_client import Answer, RawClient
 from tokenbooth.catalog import Catalog
 from tokenbooth.gateway.body import decode_top, encode_fields, release_body
 from tokenbooth.gateway.endpoints import ENDPOINTS
-from tokenbooth.gateway.steps import STEP_BYTES, STEP_ITEMS
+from tokenbooth.gateway.refusals import Refusal
+from tokenbooth.gateway.steps import NAMES_PER_ITEM, STEP_BYTES, STEP_ITEMS
 from tokenbooth.settings import GatewaySettings
 
 MESSAGES = "/anthropic/v1/messages"
@@ -51,6 +52,10 @@ def part(kind: str, name: str, value: str) -> str:
     return f'{{"type":"{kind}","{name}":{value}}}'
 
 
+NAMED = ",".join(f'"x{number}":{{}}' for number in range(240))
+NAMES = ",".join(f'{{"x{number}":1}}' for number in range(240))
+WIDE = f'{{"type":"text","text":"x",{NAMED}}}'
+WIDE_ITEM = f'{{"role":"user","content":"x",{NAMED}}}'
 PART = part("text", "text", text("x", 3_000))
 ITEM = f'{{"role":"user","content":[{part("input_text", "text", text("x", 3_000))}]}}'
 BLOCK = part("text", "text", text("é" * 1_500 + "😀", 1))
@@ -111,14 +116,39 @@ def test_no_more_than_two_copies_of_a_body_exist(name: str) -> None:
         ("/v1/responses", asked(input='[{"content":' + many('{"type":"input_text"}', 20_000) + "}]"), 20_000),
         (MESSAGES, chat(many('{"role":"user","content":"x"}', 20_000)), 40_000),
         (MESSAGES, content_of(many('{"type":"text","text":"x"}', 20_000)), 40_000),
+        (CHAT, content_of(many(WIDE, 150)), 150 * 240 // NAMES_PER_ITEM),
+        ("/v1/responses", asked(input=f'[{{"role":"user","content":{many(WIDE, 150)}}}]'), 150 * 240 // NAMES_PER_ITEM),
+        ("/v1/responses", asked(input=many(WIDE_ITEM, 150)), 150 * 240 // NAMES_PER_ITEM),
+        (MESSAGES, content_of(many(WIDE, 150)), 150 * 240 // NAMES_PER_ITEM),
+        (CHAT, chat("[]")[:-1] + f',"extra_body":{{"a":[{NAMES}],"b":{{{NAMED}}}}}}}', 480),
     ],
 )
 def test_no_step_reads_more_than_some_hundred_items(path: str, body: str, items: int) -> None:
     """Messages, parts, tools and items are looked at in Python, a bounded number at a time; translated, twice."""
     content = body.encode()
+    assert items >= STEP_ITEMS
     steps = ENDPOINTS[path].steps(decode_top(content), sample_model(), len(content), [])
 
     assert sum(1 for _ in steps) >= items // STEP_ITEMS
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CHAT, asked(**{f"x{number}": "1" for number in range(250)})),
+        (CHAT, content_of(f"[{WIDE[:-1]},{NAMED.replace('x', 'y')}}}]")),
+        ("/v1/responses", asked(input=f"[{WIDE_ITEM[:-1]},{NAMED.replace('x', 'y')}}}]")),
+        (MESSAGES, content_of(f"[{WIDE[:-1]},{NAMED.replace('x', 'y')}}}]")),
+        (CHAT, chat("[]")[:-1] + f',"tools":[{{"type":"web_search",{NAMED},{NAMED.replace("x", "y")}}}]}}'),
+    ],
+)
+def test_what_is_looked_at_closely_has_few_names(path: str, body: str) -> None:
+    """Each name is looked at in Python, and no format has so many."""
+    content = body.encode()
+    with pytest.raises(Refusal) as refused:
+        ENDPOINTS[path].read(decode_top(content), sample_model("tools.web_search"), len(content), [])
+
+    assert refused.value.code == "too_many_values"
 
 
 @pytest.fixture

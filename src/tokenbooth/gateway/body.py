@@ -20,6 +20,8 @@ Object = dict[str, Any]
 
 # What msgspec raises of bytes that it cannot read; a text that is not UTF-8 and bottomless nesting are no DecodeError.
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+# The most names of an object that is looked at closely.
+MOST_NAMES: Final = 250
 # No number, name or other short value that we look at is larger.
 SHORT_BYTES: Final = 512
 decode_object = msgspec.json.Decoder(Fields).decode
@@ -61,7 +63,8 @@ def decode_fields(body: bytes, max_depth: int) -> Fields:
     """The top level of a JSON object, with everything that has to be counted before.
 
     Raises:
-        Refusal: not UTF-8, not a JSON object, nested deeper than `max_depth`, or above the bounds of `JsonBounds`.
+        Refusal: not UTF-8, not a JSON object, nested deeper than `max_depth`, or above `MOST_NAMES` or the bounds of
+            `JsonBounds`.
     """
     # Counting brackets is cheap and almost always enough; only a body with many of them is looked at closely.
     if len(body) <= STEP_BYTES and body.count(b"{") + body.count(b"[") <= max_depth:
@@ -81,12 +84,26 @@ def decode_top(body: bytes) -> Fields:
     """The top level of a JSON object that was counted, see `JsonScan`.
 
     Raises:
-        Refusal: it is not a JSON object.
+        Refusal: it is not a JSON object, or has too many names.
     """
     try:
-        return decode_object(body)
+        fields = decode_object(body)
     except UNREADABLE as mistake:
         raise _not_json(mistake) from None
+    refuse_many_names(fields)
+    return fields
+
+
+def refuse_many_names(names: Object) -> None:
+    """Each name of an object that is looked at closely takes its time, and no format has that many.
+
+    Raises:
+        Refusal: there are more than `MOST_NAMES`.
+    """
+    if len(names) > MOST_NAMES:
+        raise invalid_request(
+            "too_many_values", f"The body, or a message, part, item or tool in it, has more than {MOST_NAMES} names."
+        )
 
 
 def encode_fields(fields: Fields) -> bytes:

@@ -28,7 +28,7 @@ from tokenbooth.gateway.body import (
 )
 from tokenbooth.gateway.fields import refuse_other_case
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
-from tokenbooth.gateway.steps import STEP_BYTES, STEP_ITEMS
+from tokenbooth.gateway.steps import NAMES_PER_ITEM, STEP_BYTES, STEP_ITEMS
 from tokenbooth.gateway.stored_state import STATE_FIELDS, refuse_stored_state
 from tokenbooth.upstream_kinds import IMAGE_SIZES, folded
 
@@ -111,7 +111,10 @@ class _Reading:
     def is_step_done(self) -> bool:
         """Count one more message or part; True when it is time for a pause."""
         self._items += 1
-        return self._items % STEP_ITEMS == 0
+        if self._items < STEP_ITEMS:
+            return False
+        self._items = 0
+        return True
 
     def content_of(self, message: Object) -> msgspec.Raw | None:
         """The content of a message when it is a list of parts.
@@ -119,13 +122,13 @@ class _Reading:
         Raises:
             Refusal: the message is malformed, or holds what is not priced.
         """
+        content: msgspec.Raw | None = message.get("content")
         if not message.keys() <= _PLAIN_MESSAGE:
             refuse_other_case(message, _NAMES, "messages")
             # An answer that was spoken is told back by its id.
             if not is_null(message.get("audio")) and "messages.audio" not in self._model.allowed_parameters:
                 raise unsupported_parameter("messages.audio")
-            refuse_stored_state(message, self._model)
-        content: msgspec.Raw | None = message.get("content")
+            self._look_at(message)
         if content is None or is_text(content) or is_null(content):
             return None
         if not is_list(content):
@@ -153,7 +156,7 @@ class _Reading:
         if not is_words and kind != "image_url" and f"content.{kind}" not in self._model.allowed_parameters:
             raise unsupported_parameter(f"content.{kind}")
         if not is_plain:
-            refuse_stored_state(part, self._model)
+            self._look_at(part)
         if is_words:
             return
         if kind == "image_url":
@@ -161,6 +164,10 @@ class _Reading:
             return
         # What we don't know may fill the whole context.
         self.tokens += self._model.context_tokens
+
+    def _look_at(self, holder: Object) -> None:
+        self._items += len(holder) // NAMES_PER_ITEM
+        refuse_stored_state(holder, self._model)
 
     def _read_image(self, part: Object) -> None:
         self._refuse_sizes(part)
@@ -175,10 +182,6 @@ class _Reading:
 
     def _refuse_sizes(self, part: Object) -> None:
         """What an image is read at decides how many tokens it counts for."""
-        unknown = part.keys() - _NAMES
-        # One call for all of them: a part may have very many names.
-        if not unknown or IMAGE_SIZES.isdisjoint(folded("\0".join(unknown)).split("\0")):
-            return
-        for name in unknown:
-            if folded(name) in IMAGE_SIZES and name not in self._model.allowed_parameters:
+        for name in part:
+            if name not in _NAMES and folded(name) in IMAGE_SIZES and name not in self._model.allowed_parameters:
                 raise unsupported_parameter(name)

@@ -35,7 +35,7 @@ from tokenbooth.gateway.fields import (
 from tokenbooth.gateway.meter import StreamMeter
 from tokenbooth.gateway.openai_request import OpenAIRequest, wants_usage
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
-from tokenbooth.gateway.steps import STEP_ITEMS, at_once
+from tokenbooth.gateway.steps import NAMES_PER_ITEM, STEP_ITEMS, at_once
 from tokenbooth.gateway.stored_state import refuse_stored_state_of_tool
 from tokenbooth.gateway.whole_as_stream import chat_events
 
@@ -190,5 +190,7 @@ def _refuse_hosted_tools(fields: Fields, model: Model) -> Generator[None, None, 
             raise unsupported_parameter(f"tools.{kind}")
         if isinstance(tool, dict):
             refuse_stored_state_of_tool(tool, kind, model)
+            if len(tool) > NAMES_PER_ITEM:
+                yield
     yield
     fields["tools"] = encoded(decoded)

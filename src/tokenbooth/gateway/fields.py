@@ -21,6 +21,7 @@ from tokenbooth.gateway.body import (
     is_list,
     is_object,
     is_text,
+    refuse_many_names,
     size_of,
 )
 from tokenbooth.gateway.refusals import Refusal, invalid_request, unsupported_parameter
@@ -108,9 +109,9 @@ def refuse_disguised(fields: Fields, watched: frozenset[str]) -> None:
     Raises:
         Refusal: there is one.
     """
-    name = _in_other_letters(fields, watched)
-    if name is not None:
-        raise invalid_request("invalid_parameter", f"Unknown parameter '{name}'. Names are in lower case.", name)
+    for name in fields:
+        if name not in watched and name.casefold() in watched:
+            raise invalid_request("invalid_parameter", f"Unknown parameter '{name}'. Names are in lower case.", name)
 
 
 def refuse_unpriced(
@@ -149,10 +150,7 @@ def keep_back(
         Refusal: there is a field that would buy something unpriced, lift the ceiling or reach what is not the client's.
     """
     rules, omitted = model.kept_back, []
-    looking = _Looking(model)
     for name in [name for name in fields if name not in known and len(name) <= _LONGEST_NAME]:
-        if looking.is_step_done():
-            yield
         short = folded(name)
         is_opened = short in rules.opened
         if not (is_opened or short in also or _is_kept_back(short, rules)) or name in model.allowed_parameters:
@@ -166,7 +164,7 @@ def keep_back(
             raise unsupported_parameter(name)
         else:
             refuse_large(fields, name)
-            fields[name] = encoded((yield from looking.look_into(fields[name], name)))
+            fields[name] = encoded((yield from _Looking(model).look_into(fields[name], name)))
     return tuple(omitted)
 
 
@@ -244,12 +242,7 @@ def _is_kept_back(short: str, rules: KeptBack) -> bool:
 
 def ceiling_names(fields: Fields) -> list[str]:
     """The names in a body that some server takes for an output ceiling, in whatever letters they are written."""
-    # One call for all of them: a body may have very many names.
-    names = [name for name in fields if "\0" not in name and len(name) <= _LONGEST_NAME]
-    shorts = folded("\0".join(names)).split("\0")
-    if FOLDED_CEILINGS.isdisjoint(shorts):
-        return []
-    return [name for name, short in zip(names, shorts, strict=True) if short in FOLDED_CEILINGS]
+    return [name for name in fields if len(name) <= _LONGEST_NAME and folded(name) in FOLDED_CEILINGS]
 
 
 def take_ceiling(fields: Fields, names: Iterable[str]) -> int | None:
@@ -351,26 +344,16 @@ def positive(fields: Fields, name: str, most: int) -> int | None:
     return value
 
 
-def refuse_other_case(names: Iterable[str], known: frozenset[str], param: str) -> None:
+def refuse_other_case(names: Object, known: frozenset[str], param: str) -> None:
     """A nested name in other letters would be read by some upstream as the one that we looked for.
 
     Raises:
-        Refusal: there is one.
+        Refusal: there is one, or there are too many names.
     """
-    name = _in_other_letters(names, known)
-    if name is not None:
-        raise invalid_request("invalid_parameter", f"Unknown field '{name}'. Names are in lower case.", param)
-
-
-def _in_other_letters(names: Iterable[str], known: frozenset[str]) -> str | None:
-    # One call for all of them: an object may have very many names.
-    unknown = frozenset(names) - known
-    if not unknown or known.isdisjoint("\0".join(unknown).casefold().split("\0")):
-        return None
-    for name in unknown:
-        if name.casefold() in known:
-            return name
-    return None
+    refuse_many_names(names)
+    for name in names:
+        if name not in known and name.casefold() in known:
+            raise invalid_request("invalid_parameter", f"Unknown field '{name}'. Names are in lower case.", param)
 
 
 def mapping(value: object) -> Mapping[str, object]:

@@ -25,7 +25,7 @@ from tokenbooth.gateway.body import (
 from tokenbooth.gateway.chat_messages import Parts
 from tokenbooth.gateway.fields import refuse_other_case
 from tokenbooth.gateway.refusals import Refusal, invalid_request, unsupported_parameter
-from tokenbooth.gateway.steps import STEP_BYTES, STEP_ITEMS
+from tokenbooth.gateway.steps import NAMES_PER_ITEM, STEP_BYTES, STEP_ITEMS
 from tokenbooth.gateway.stored_state import STATE_FIELDS, refuse_stored_state
 
 # Text, or told back by the client of an earlier turn.
@@ -51,9 +51,7 @@ def read_blocks(fields: Fields, model: Model) -> Generator[None, None, Parts]:
     reading = _Reading(model)
     yield from reading.read_system(fields)
     for message in messages:
-        refuse_other_case(message, _NAMES, "messages")
-        refuse_stored_state(message, model)
-        yield from reading.read_content(message, _CONTENT_LEVELS)
+        yield from reading.read_message(message)
     yield
     fields["messages"] = encoded(messages)
     return Parts(reading.size_bytes, reading.tokens)
@@ -119,7 +117,17 @@ class _Reading:
             refuse_long_cache(block, self._model)
         fields["system"] = encoded(blocks)
 
-    def read_content(self, holder: Object, levels: int) -> _Steps:
+    def read_message(self, message: Object) -> _Steps:
+        """Read a message.
+
+        Raises:
+            Refusal: it is malformed, or holds what is not priced.
+        """
+        refuse_other_case(message, _NAMES, "messages")
+        self._look_at(message)
+        yield from self._read_content(message, _CONTENT_LEVELS)
+
+    def _read_content(self, holder: Object, levels: int) -> _Steps:
         """Read the `content` of a message, or of a block that holds others, and put what was read in its place.
 
         Raises:
@@ -146,7 +154,14 @@ class _Reading:
     def _is_step_done(self) -> bool:
         """Count one more; True when it is time for a pause."""
         self._items += 1
-        return self._items % STEP_ITEMS == 0
+        if self._items < STEP_ITEMS:
+            return False
+        self._items = 0
+        return True
+
+    def _look_at(self, holder: Object) -> None:
+        self._items += len(holder) // NAMES_PER_ITEM
+        refuse_stored_state(holder, self._model)
 
     def _read_block(self, block: Object, levels: int) -> _Steps:
         refuse_other_case(block, _NAMES, "messages")
@@ -154,13 +169,13 @@ class _Reading:
         kind = short_text(block.get("type"))
         if kind not in _READ_BLOCKS and f"content.{kind}" not in self._model.allowed_parameters:
             raise unsupported_parameter(f"content.{kind}" if kind else "messages")
-        refuse_stored_state(block, self._model)
+        self._look_at(block)
         source = opened_field(block, "source") or {}
         refuse_other_case(source, _NAMES, "messages")
         if short_text(source.get("type")) == "file" and "file_id" not in self._model.allowed_parameters:
             raise unsupported_parameter("file_id")
         if kind == "tool_result":
-            yield from self.read_content(block, levels)
+            yield from self._read_content(block, levels)
         elif kind == "image":
             self._count(source, self._model.image_tokens_max)
         elif kind == "document":
@@ -173,7 +188,7 @@ class _Reading:
             case "text":
                 return
             case "content":
-                yield from self.read_content(source, levels)
+                yield from self._read_content(source, levels)
             case _:
                 # Pages are text and images, and may fill the whole context.
                 self._count(source, self._model.context_tokens)

@@ -47,7 +47,7 @@ from tokenbooth.gateway.messages_meter import MessagesMeter
 from tokenbooth.gateway.refusals import Refusal, invalid_request, unsupported_parameter
 from tokenbooth.gateway.shapes import decode_messages_answer
 from tokenbooth.gateway.speech import CostNano, Credential, Meter, PricedRequest, Speech
-from tokenbooth.gateway.steps import STEP_ITEMS, at_once
+from tokenbooth.gateway.steps import NAMES_PER_ITEM, STEP_ITEMS, at_once
 from tokenbooth.gateway.stored_state import refuse_stored_state_of_tool
 from tokenbooth.gateway.translate_request import TRANSLATED, chat_fields
 from tokenbooth.gateway.translated_messages import TranslatedMessages
@@ -287,6 +287,8 @@ def _refuse_hosted_tools(fields: Fields, model: Model) -> Generator[None, None, 
             raise unsupported_parameter(f"tools.{kind}")
         if not free:
             refuse_stored_state_of_tool(tool, kind, model)
+            if len(tool) > NAMES_PER_ITEM:
+                yield
         refuse_long_cache(tool, model)
     yield
     fields["tools"] = encoded(tools)

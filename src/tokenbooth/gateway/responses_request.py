@@ -45,7 +45,7 @@ from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
 from tokenbooth.gateway.responses_meter import ResponsesMeter
 from tokenbooth.gateway.shapes import decode_responses_answer
 from tokenbooth.gateway.speech import CostNano, Credential, Meter, PricedRequest, Speech
-from tokenbooth.gateway.steps import STEP_BYTES, STEP_ITEMS, at_once
+from tokenbooth.gateway.steps import NAMES_PER_ITEM, STEP_BYTES, STEP_ITEMS, at_once
 from tokenbooth.gateway.stored_state import (
     STATE_FIELDS,
     is_empty_reasoning,
@@ -209,6 +209,8 @@ def _refuse_hosted_tools(fields: Fields, model: Model) -> Generator[None, None, 
         if f"tools.{kind}" not in model.allowed_parameters:
             raise unsupported_parameter(f"tools.{kind}" if kind else "tools")
         refuse_stored_state_of_tool(tool, kind, model)
+        if len(tool) > NAMES_PER_ITEM:
+            yield
     yield
     fields["tools"] = encoded(tools)
 
@@ -234,21 +236,12 @@ def _read_input(fields: Fields, model: Model) -> Generator[None, None, tuple[int
         if is_empty_reasoning(item, kind):
             continue
         said.append(one)
-        _refuse_item(item, kind, model)
+        reading.read_item(item, kind)
         for field in ("content", "output"):
             yield from reading.read_parts(item, field)
     yield
     fields["input"] = encoded(said)
     return reading.size_bytes, reading.tokens
-
-
-def _refuse_item(item: Object, kind: str, model: Model) -> None:
-    refuse_other_case(item, _NAMES, "input")
-    if is_item_reference(item, kind) and "input.item_reference" not in model.allowed_parameters:
-        raise unsupported_parameter("input.item_reference")
-    if kind not in _FREE_ITEMS and f"input.{kind}" not in model.allowed_parameters:
-        raise unsupported_parameter(f"input.{kind}")
-    refuse_stored_state(item, model)
 
 
 class _Reading:
@@ -265,7 +258,24 @@ class _Reading:
     def is_step_done(self) -> bool:
         """Count one more item or part; True when it is time for a pause."""
         self._items += 1
-        return self._items % STEP_ITEMS == 0
+        if self._items < STEP_ITEMS:
+            return False
+        self._items = 0
+        return True
+
+    def read_item(self, item: Object, kind: str) -> None:
+        """Read what an item says of itself.
+
+        Raises:
+            Refusal: it is malformed, or not priced, or stands for something stored.
+        """
+        allowed = self._model.allowed_parameters
+        refuse_other_case(item, _NAMES, "input")
+        if is_item_reference(item, kind) and "input.item_reference" not in allowed:
+            raise unsupported_parameter("input.item_reference")
+        if kind not in _FREE_ITEMS and f"input.{kind}" not in allowed:
+            raise unsupported_parameter(f"input.{kind}")
+        self._look_at(item)
 
     def read_parts(self, item: Object, field: str) -> Generator[None, None, None]:
         """Read in steps what an item holds, a list of parts or a single one, and put what was read in its place.
@@ -290,10 +300,14 @@ class _Reading:
             part = opened(parts, number)
             self._read_part(part if isinstance(part, dict) else {})
 
+    def _look_at(self, holder: Object) -> None:
+        self._items += len(holder) // NAMES_PER_ITEM
+        refuse_stored_state(holder, self._model)
+
     def _read_part(self, part: Object) -> None:
         refuse_other_case(part, _NAMES, "input")
         kind = short_text(part.get("type"))
-        refuse_stored_state(part, self._model)
+        self._look_at(part)
         if kind in _TEXT_PARTS:
             return
         if kind == "input_image":

@@ -16,6 +16,8 @@ STEP_BYTES: Final = 64 * 1024
 """How many bytes of a body are looked at in one step; what is no larger is read at once."""
 STEP_ITEMS: Final = 250
 """How many messages, parts or tools are read in one step."""
+NAMES_PER_ITEM: Final = 8
+"""How many names an item usually has; one with more counts for several."""
 
 
 def at_once(steps: Generator[None, None, _Result]) -> _Result:

@@ -14,7 +14,16 @@ from typing import Final
 import msgspec
 
 from tokenbooth.catalog import Model
-from tokenbooth.gateway.body import Object, is_empty, is_list, is_null, is_object, is_text, opened_field
+from tokenbooth.gateway.body import (
+    Object,
+    is_empty,
+    is_list,
+    is_null,
+    is_object,
+    is_text,
+    opened_field,
+    refuse_many_names,
+)
 from tokenbooth.gateway.refusals import unsupported_parameter
 
 STATE_FIELDS: Final = frozenset(
@@ -67,9 +76,6 @@ def refuse_stored_state(part: Object, model: Model) -> None:
         Refusal: it does, and the model does not allow it.
     """
     _refuse_names(part, model.allowed_parameters)
-    # Most parts hold no object, which is seen here without a step for each of their values.
-    if dict not in map(type, part.values()):
-        return
     for name, value in part.items():
         if _is_object(value) and name not in _NEVER_READ:
             _refuse_names(opened_field(part, name) or {}, model.allowed_parameters)
@@ -81,8 +87,9 @@ def refuse_stored_state_of_tool(tool: Object, kind: str, model: Model) -> None:
     Objects in it are opened, and stay so, each name once.
 
     Raises:
-        Refusal: it names a container, a file or the like.
+        Refusal: it names a container, a file or the like; or it has too many names.
     """
+    refuse_many_names(tool)
     allowed = model.allowed_parameters | _NEEDED_BY_TOOL.get(kind, frozenset())
     container = opened_field(tool, "container")
     if container is not None:
