@@ -466,6 +466,8 @@ class Gateway:
             request = await self._turns.run(account_id, endpoint.steps(fields, model, body_bytes, headers))
             release_body(request.fields)
             await self._turns.next(account_id)
+            # Others had their turns meanwhile: the key may have ended, or have left memory.
+            key = await self._authenticate(call)
         attempt = self._routing.attempt(request)
         if not self._settler.accepts():
             raise unavailable()
