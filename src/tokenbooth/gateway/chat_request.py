@@ -18,6 +18,7 @@ from tokenbooth.gateway.fields import (
     refuse_disguised,
     refuse_unpriced,
     take_ceiling,
+    unusual_names,
     value_of,
 )
 from tokenbooth.gateway.meter import StreamMeter
@@ -111,8 +112,9 @@ def read_chat_request(fields: Fields, model: Model, body_bytes: int) -> ChatRequ
     else:
         refuse_disguised(fields, _WATCHED)
         _refuse_unpriced(fields, model)
-        omitted = keep_back(fields, model, _KNOWN)
-        asked = take_ceiling(fields, ceiling_names(fields))
+        unusual = unusual_names(fields, _KNOWN)
+        omitted = keep_back(fields, model, unusual)
+        asked = take_ceiling(fields, (*_ORDINARY_CEILINGS, *ceiling_names(unusual)))
     stream = boolean(fields, "stream")
     choices = max(positive(fields, "n", MAX_CHOICES) or 1, positive(fields, "best_of", MAX_CHOICES) or 1)
     # Reasoning models need room to think before the first word.

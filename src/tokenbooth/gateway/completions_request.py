@@ -18,6 +18,7 @@ from tokenbooth.gateway.fields import (
     refuse_disguised,
     refuse_unpriced,
     take_ceiling,
+    unusual_names,
     value_of,
 )
 from tokenbooth.gateway.meter import StreamMeter, texts_named
@@ -30,6 +31,7 @@ _MONEY: Final = frozenset(("model", "stream", "stream_options", "n", "best_of", 
 # A chat's messages here would be a prompt that nobody counted.
 _REFUSED: Final = (REFUSED_FIELDS - {"prompt"}) | {"messages"}
 _WATCHED: Final = _MONEY | _REFUSED
+_KNOWN: Final = _WATCHED - {"max_tokens"}
 
 
 class CompletionMeter(StreamMeter):
@@ -68,11 +70,12 @@ def read_completions_request(fields: Fields, model: Model, body_bytes: int) -> C
     """
     refuse_disguised(fields, _WATCHED)
     refuse_unpriced(fields, model, _REFUSED)
-    omitted = keep_back(fields, model, _WATCHED)
+    unusual = unusual_names(fields, _KNOWN)
+    omitted = keep_back(fields, model, unusual)
     stream = boolean(fields, "stream")
     answers = max(positive(fields, "n", MAX_CHOICES) or 1, positive(fields, "best_of", MAX_CHOICES) or 1)
     inputs = read_inputs(fields, "prompt", MAX_PROMPTS)
-    asked = take_ceiling(fields, ceiling_names(fields))
+    asked = take_ceiling(fields, ceiling_names(unusual))
     return CompletionsRequest(
         endpoint="completions",
         model=model,

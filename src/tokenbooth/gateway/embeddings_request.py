@@ -6,7 +6,14 @@ from typing import ClassVar, Final
 from tokenbooth.catalog import Model, Route, WireFormat
 from tokenbooth.gateway.body import Fields
 from tokenbooth.gateway.completions_request import read_inputs
-from tokenbooth.gateway.fields import REFUSED_FIELDS, boolean, keep_back, refuse_disguised, refuse_unpriced
+from tokenbooth.gateway.fields import (
+    REFUSED_FIELDS,
+    boolean,
+    keep_back,
+    refuse_disguised,
+    refuse_unpriced,
+    unusual_names,
+)
 from tokenbooth.gateway.openai_request import OpenAIRequest
 from tokenbooth.gateway.refusals import invalid_request
 
@@ -45,7 +52,7 @@ def read_embeddings_request(fields: Fields, model: Model, body_bytes: int) -> Em
     """
     refuse_disguised(fields, _WATCHED)
     refuse_unpriced(fields, model, _REFUSED)
-    omitted = keep_back(fields, model, _WATCHED)
+    omitted = keep_back(fields, model, unusual_names(fields, _WATCHED))
     if boolean(fields, "stream"):
         raise invalid_request("invalid_parameter", "Embeddings cannot be streamed. Remove 'stream'.", "stream")
     inputs = read_inputs(fields, "input", MAX_INPUTS)

@@ -28,6 +28,7 @@ from tokenbooth.gateway.fields import (
     refuse_unpriced,
     take_ceiling,
     type_of,
+    unusual_names,
     value_of,
 )
 from tokenbooth.gateway.meter import texts_named
@@ -51,7 +52,7 @@ _REFUSED: Final = REFUSED_FIELDS | {
 _WATCHED: Final = _MONEY | _REFUSED
 # The format has one answer; a server that takes more would write what nobody held for.
 _ONE_ANSWER: Final = frozenset(("n", "bestof"))
-_KNOWN: Final = _WATCHED - {"n"}
+_KNOWN: Final = _WATCHED - {"n", "max_output_tokens"}
 # Tools that the client runs, and those that only shape what the model writes.
 _FREE_TOOLS: Final = frozenset(("function", "custom", "local_shell", "apply_patch"))
 _FREE_ITEMS: Final = frozenset(
@@ -144,8 +145,9 @@ def read_responses_request(fields: Fields, model: Model, body_bytes: int) -> Res
     refuse_unpriced(fields, model, _REFUSED, HARMLESS_VALUES)
     _refuse_hosted_tools(fields, model)
     object_of(fields, "stream_options")
-    omitted = keep_back(fields, model, _KNOWN, also=_ONE_ANSWER)
-    asked = take_ceiling(fields, ceiling_names(fields))
+    unusual = unusual_names(fields, _KNOWN)
+    omitted = keep_back(fields, model, unusual, also=_ONE_ANSWER)
+    asked = take_ceiling(fields, ceiling_names(unusual))
     if "reasoning" in fields:
         fields["reasoning"] = collapse_duplicates(fields["reasoning"], levels=1)
     thinks = model.reasoning or bool(object_of(fields, "reasoning"))
