@@ -31,6 +31,7 @@ from tokenbooth.gateway.fields import (
     refuse_disguised,
     refuse_unpriced,
     take_ceiling,
+    unusual_names,
 )
 from tokenbooth.gateway.meter import StreamMeter
 from tokenbooth.gateway.openai_request import OpenAIRequest, wants_usage
@@ -135,8 +136,9 @@ def chat_request_steps(fields: Fields, model: Model, body_bytes: int) -> Generat
         refuse_disguised(fields, _WATCHED)
         _refuse_unpriced(fields, model)
         yield from _refuse_hosted_tools(fields, model)
-        omitted = yield from keep_back(fields, model, _KNOWN)
-        asked = take_ceiling(fields, ceiling_names(fields))
+        unusual = unusual_names(fields, _KNOWN)
+        omitted = yield from keep_back(fields, model, unusual)
+        asked = take_ceiling(fields, (*_ORDINARY_CEILINGS, *ceiling_names(unusual)))
     stream = boolean(fields, "stream")
     choices = max(positive(fields, "n", MAX_CHOICES) or 1, positive(fields, "best_of", MAX_CHOICES) or 1)
     # Reasoning models need room to think before the first word.

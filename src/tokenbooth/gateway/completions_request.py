@@ -21,6 +21,7 @@ from tokenbooth.gateway.fields import (
     refuse_disguised,
     refuse_unpriced,
     take_ceiling,
+    unusual_names,
 )
 from tokenbooth.gateway.meter import StreamMeter, texts_named
 from tokenbooth.gateway.openai_request import OpenAIRequest, wants_usage
@@ -38,6 +39,7 @@ _MONEY: Final = frozenset(("model", "stream", "stream_options", "n", "best_of", 
 # A chat's messages here would be a prompt that nobody counted.
 _REFUSED: Final = (REFUSED_FIELDS - {"prompt"}) | {"messages"}
 _WATCHED: Final = _MONEY | _REFUSED
+_KNOWN: Final = _WATCHED - {"max_tokens"}
 
 
 class CompletionMeter(StreamMeter):
@@ -83,11 +85,12 @@ def completions_request_steps(
     """See `read_completions_request`; in steps."""
     refuse_disguised(fields, _WATCHED)
     refuse_unpriced(fields, model, _REFUSED)
-    omitted = yield from keep_back(fields, model, _WATCHED)
+    unusual = unusual_names(fields, _KNOWN)
+    omitted = yield from keep_back(fields, model, unusual)
     stream = boolean(fields, "stream")
     answers = max(positive(fields, "n", MAX_CHOICES) or 1, positive(fields, "best_of", MAX_CHOICES) or 1)
     inputs = yield from read_inputs(fields, "prompt", MAX_PROMPTS)
-    asked = take_ceiling(fields, ceiling_names(fields))
+    asked = take_ceiling(fields, ceiling_names(unusual))
     return CompletionsRequest(
         endpoint="completions",
         model=model,

@@ -7,7 +7,14 @@ from typing import ClassVar, Final
 from tokenbooth.catalog import Model, Route, WireFormat
 from tokenbooth.gateway.body import Fields
 from tokenbooth.gateway.completions_request import read_inputs
-from tokenbooth.gateway.fields import REFUSED_FIELDS, boolean, keep_back, refuse_disguised, refuse_unpriced
+from tokenbooth.gateway.fields import (
+    REFUSED_FIELDS,
+    boolean,
+    keep_back,
+    refuse_disguised,
+    refuse_unpriced,
+    unusual_names,
+)
 from tokenbooth.gateway.openai_request import OpenAIRequest
 from tokenbooth.gateway.refusals import invalid_request
 from tokenbooth.gateway.shapes import MAX_ITEMS
@@ -53,7 +60,7 @@ def embeddings_request_steps(fields: Fields, model: Model, body_bytes: int) -> G
     """See `read_embeddings_request`; in steps."""
     refuse_disguised(fields, _WATCHED)
     refuse_unpriced(fields, model, _REFUSED)
-    omitted = yield from keep_back(fields, model, _WATCHED)
+    omitted = yield from keep_back(fields, model, unusual_names(fields, _WATCHED))
     if boolean(fields, "stream"):
         raise invalid_request("invalid_parameter", "Embeddings cannot be streamed. Remove 'stream'.", "stream")
     inputs = yield from read_inputs(fields, "input", MAX_INPUTS)

@@ -102,6 +102,48 @@ _MONEY_INSIDE: Final = FOLDED_CEILINGS | frozenset(
     )
 )
 
+# Every client of these formats may send them and they cost nothing, so that nobody has to look twice.
+_FREE_FIELDS: Final = frozenset(
+    (
+        "frequency_penalty",
+        "include",
+        "instructions",
+        "logit_bias",
+        "logprobs",
+        "messages",
+        "metadata",
+        "parallel_tool_calls",
+        "presence_penalty",
+        "prompt_cache_key",
+        "reasoning",
+        "reasoning_effort",
+        "response_format",
+        "safety_identifier",
+        "seed",
+        "stop",
+        "stop_sequences",
+        "stream_options",
+        "system",
+        "temperature",
+        "text",
+        "thinking",
+        "tool_choice",
+        "tools",
+        "top_k",
+        "top_logprobs",
+        "top_p",
+        "truncation",
+        "user",
+        "verbosity",
+    )
+)
+_CREDENTIAL: Final = re.compile("|".join(CREDENTIAL_MARKS))
+
+
+def unusual_names(fields: Fields, known: frozenset[str]) -> list[str]:
+    """The names in a body that are neither read elsewhere (`known`) nor free, and that some server may know."""
+    return [name for name in fields if name not in known and name not in _FREE_FIELDS and len(name) <= _LONGEST_NAME]
+
 
 def refuse_disguised(fields: Fields, watched: frozenset[str]) -> None:
     """A money-bearing name in other letters would be priced by us in one way and read by an upstream in another.
@@ -131,7 +173,7 @@ def refuse_unpriced(
 
 
 def keep_back(
-    fields: Fields, model: Model, known: frozenset[str], also: frozenset[str] = frozenset()
+    fields: Fields, model: Model, unusual: list[str], also: frozenset[str] = frozenset()
 ) -> Generator[None, None, tuple[str, ...]]:
     """Keep back, in steps, what the kinds of the model's upstreams must not get from a client.
 
@@ -140,7 +182,7 @@ def keep_back(
     Args:
         fields: the top level; what is kept back is taken out of it.
         model: the model that is asked for.
-        known: names of the format that are read elsewhere, and need no look.
+        unusual: the names in it that have to be looked at.
         also: further names to keep back, folded.
 
     Returns:
@@ -150,7 +192,7 @@ def keep_back(
         Refusal: there is a field that would buy something unpriced, lift the ceiling or reach what is not the client's.
     """
     rules, omitted = model.kept_back, []
-    for name in [name for name in fields if name not in known and len(name) <= _LONGEST_NAME]:
+    for name in unusual:
         short = folded(name)
         is_opened = short in rules.opened
         if not (is_opened or short in also or _is_kept_back(short, rules)) or name in model.allowed_parameters:
@@ -237,12 +279,12 @@ def _has_objects(value: msgspec.Raw) -> bool:
 
 
 def _is_kept_back(short: str, rules: KeptBack) -> bool:
-    return short in rules.names or short.startswith(rules.prefixes) or any(mark in short for mark in CREDENTIAL_MARKS)
+    return short in rules.names or short.startswith(rules.prefixes) or _CREDENTIAL.search(short) is not None
 
 
-def ceiling_names(fields: Fields) -> list[str]:
-    """The names in a body that some server takes for an output ceiling, in whatever letters they are written."""
-    return [name for name in fields if len(name) <= _LONGEST_NAME and folded(name) in FOLDED_CEILINGS]
+def ceiling_names(unusual: list[str]) -> list[str]:
+    """Those of some names that some server takes for an output ceiling, in whatever letters they are written."""
+    return [name for name in unusual if folded(name) in FOLDED_CEILINGS]
 
 
 def take_ceiling(fields: Fields, names: Iterable[str]) -> int | None:

@@ -40,6 +40,7 @@ from tokenbooth.gateway.fields import (
     refuse_unpriced,
     take_ceiling,
     type_of,
+    unusual_names,
     value_of,
 )
 from tokenbooth.gateway.messages_blocks import read_blocks, refuse_long_cache
@@ -70,6 +71,7 @@ _REFUSED: Final = (REFUSED_FIELDS - {"prompt"}) | {
 _WATCHED: Final = _MONEY | _REFUSED
 # The format has one answer; a server that takes more would write what nobody held for.
 _ONE_ANSWER: Final = frozenset(("n", "bestof"))
+_KNOWN: Final = _WATCHED - {"max_tokens"}
 _HARMLESS: Final[Mapping[str, tuple[bytes, ...]]] = {
     "service_tier": (b"null", b'"auto"', b'"standard_only"'),
     "speed": (b"null", b'"standard"'),
@@ -211,8 +213,9 @@ def messages_request_steps(
             refuse_large(fields, name)
             fields[name] = collapse_duplicates(fields[name], levels)
     refuse_long_cache({"cache_control": fields.get("cache_control")}, terms)
-    omitted = yield from keep_back(fields, model, _WATCHED, also=_ONE_ANSWER)
-    asked = take_ceiling(fields, ceiling_names(fields))
+    unusual = unusual_names(fields, _KNOWN)
+    omitted = yield from keep_back(fields, model, unusual, also=_ONE_ANSWER)
+    asked = take_ceiling(fields, ceiling_names(unusual))
     if asked is None:
         raise invalid_request("missing_max_tokens", "The body has no 'max_tokens'.", "max_tokens")
     parts = yield from read_blocks(fields, terms)

@@ -39,6 +39,7 @@ from tokenbooth.gateway.fields import (
     refuse_other_case,
     refuse_unpriced,
     take_ceiling,
+    unusual_names,
 )
 from tokenbooth.gateway.meter import texts_named
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
@@ -69,7 +70,7 @@ _REFUSED: Final = REFUSED_FIELDS | {
 _WATCHED: Final = _MONEY | _REFUSED
 # The format has one answer; a server that takes more would write what nobody held for.
 _ONE_ANSWER: Final = frozenset(("n", "bestof"))
-_KNOWN: Final = _WATCHED - {"n"}
+_KNOWN: Final = _WATCHED - {"n", "max_output_tokens"}
 # Tools that the client runs, and those that only shape what the model writes.
 _FREE_TOOLS: Final = frozenset(("function", "custom", "local_shell", "apply_patch"))
 _FREE_ITEMS: Final = frozenset(
@@ -167,8 +168,9 @@ def responses_request_steps(fields: Fields, model: Model, body_bytes: int) -> Ge
     refuse_unpriced(fields, model, _REFUSED, HARMLESS_VALUES)
     yield from _refuse_hosted_tools(fields, model)
     object_of(fields, "stream_options")
-    omitted = yield from keep_back(fields, model, _KNOWN, also=_ONE_ANSWER)
-    asked = take_ceiling(fields, ceiling_names(fields))
+    unusual = unusual_names(fields, _KNOWN)
+    omitted = yield from keep_back(fields, model, unusual, also=_ONE_ANSWER)
+    asked = take_ceiling(fields, ceiling_names(unusual))
     reasoning = object_of(fields, "reasoning")
     if reasoning:
         fields["reasoning"] = encoded(reasoning)
