@@ -163,6 +163,7 @@ def main() -> int:
     parser.add_argument("--save", type=Path, help="write the last build's figures to a file")
     parser.add_argument("--against", type=Path, help="compare with a file written by --save")
     parser.add_argument("--effort", type=float, default=1.0, help="0.1: a tenth of the requests")
+    parser.add_argument("--only", default="", help="cases with this in their name")
     asked = parser.parse_args()
     for program, package in (("valgrind", "valgrind"), ("callgrind_control", "valgrind")):
         if shutil.which(program) is None:
@@ -174,14 +175,14 @@ def main() -> int:
         results.append((str(asked.against), {name: Counted(*figures) for name, figures in saved.items()}))
     for build in builds:
         print(f"counting {build}", flush=True)
-        results.append((str(build), count(build.resolve(), asked.effort)))
+        results.append((str(build), count(build.resolve(), asked.effort, asked.only)))
     print(table(results))
     if asked.save is not None:
         asked.save.write_text(json.dumps(results[-1][1], indent=2) + "\n")
     return 0
 
 
-def count(build: Path, effort: float) -> dict[str, Counted]:
+def count(build: Path, effort: float, only: str) -> dict[str, Counted]:
     """Instructions per request of each case, and per streamed event."""
     with (
         tempfile.TemporaryDirectory(prefix="tokenbooth-instructions-") as directory,
@@ -190,8 +191,12 @@ def count(build: Path, effort: float) -> dict[str, Counted]:
         counter.idle()
         found: dict[str, Counted] = {}
         for case in CASES:
+            if only not in case.name:
+                continue
             times = max(round(case.times * effort), 3)
             found[case.name] = _each(counter.count(case.body, times), times)
+        if only not in EVENT:
+            return found
         streams = max(round(_STREAMS * effort), 3)
         short, long = (
             counter.count(stream_question(STREAM_MODEL, chunks=events, gap_ms=_EVENT_GAP_MS), streams)
@@ -206,7 +211,7 @@ def table(results: Sequence[tuple[str, dict[str, Counted]]]) -> str:
     """Thousands of instructions: of the loop, in parentheses of all threads, and the loop's change from the first."""
     lines = [f"\n{'thousand instructions: loop (all)':<34}" + "".join(f"{name[-30:]:>34}" for name, _ in results)]
     first = results[0][1]
-    for name in (*(case.name for case in CASES), EVENT):
+    for name in results[-1][1]:
         cells = [f"{name:<34}"]
         for number, (_, found) in enumerate(results):
             counted = found[name]

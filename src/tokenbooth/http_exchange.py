@@ -227,15 +227,11 @@ class HttpExchange:
         if self.on_writable is not None:
             self.on_writable(is_writable)
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether all of the body has arrived."""
-        return self._complete
-
-    @property
-    def received_bytes(self) -> int:
-        """How much of the body has arrived."""
-        return self._body_size
+    def small_body(self, most: int) -> bytes | None:
+        """The body, if it has arrived and has at most `most` bytes; it is kept here no longer."""
+        if not self._complete or self._body_size > most:
+            return None
+        return self.whole()
 
     def announced_bytes(self) -> int:
         """How much of the body has arrived, or how much the client says that it will send, if that is more.
@@ -273,7 +269,8 @@ class HttpExchange:
         Raises:
             BodyTooLarge, NoRoomForBody: see `part`
         """
-        self._refuse_kept()
+        if self._no_room or self._body_size > self._most_body_bytes:
+            self._refuse_kept()
         body, self._body = self._body, b""
         return body if isinstance(body, bytes) else bytes(body)
 

@@ -199,10 +199,11 @@ class Admission:
 
     def has_money(self, key: KeyState) -> bool:
         """Whether anything is unspent of the key's credit or window, and of its cap; a window not known yet has."""
-        if key.cap is not None and key.cap.unspent_nano() <= 0:
+        if key.cap is not None and key.cap.spent_nano >= key.cap.limit_nano:
             return False
         if key.subscription is None:
-            return key.account.credit.unspent_nano() > 0
+            credit = key.account.credit
+            return credit.spent_nano < credit.limit_nano
         pool = self.pool_now(key)
         return pool is None or pool.allowance.unspent_nano() > 0
 

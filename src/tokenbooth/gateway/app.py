@@ -390,9 +390,11 @@ class Gateway:
         key = await self._keyring.find(presented) if known is None else known
         self._let_in(call, key)
         refuse_compressed(headers)
-        if http.is_complete and http.received_bytes <= STEP_BYTES:
-            self._bound_unfunded(call, key, http.received_bytes)
-            body = http.whole()
+        small = http.small_body(STEP_BYTES)
+        if small is not None:
+            body = small
+            if not self._admission.has_money(key):
+                self._bound_unfunded(call, key, len(body))
             fields = decode_fields(body, self._settings.max_json_depth)
         else:
             body = await self._read_in_parts(call, key)
@@ -416,7 +418,8 @@ class Gateway:
         http, announced_bytes = call.http, call.http.announced_bytes()
         if announced_bytes > STEP_BYTES:
             self._admission.refuse_at_limit(key)
-        self._bound_unfunded(call, key, announced_bytes)
+        if not self._admission.has_money(key):
+            self._bound_unfunded(call, key, announced_bytes)
         scan, start = JsonScan(self._bounds[call.path]), 0
         while part := await http.part(start, STEP_BYTES):
             if start:
@@ -438,8 +441,6 @@ class Gateway:
         Raises:
             Refusal: the body is larger, or as many calls are open.
         """
-        if self._admission.has_money(key):
-            return
         account, settings = key.account, self._settings
         is_large = body_bytes > settings.max_unfunded_body_bytes
         if is_large or account.unfunded_calls >= settings.max_unfunded_calls:

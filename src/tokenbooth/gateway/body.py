@@ -26,6 +26,7 @@ MOST_NAMES: Final = 250
 SHORT_BYTES: Final = 512
 decode_object = msgspec.json.Decoder(Fields).decode
 decode_objects = msgspec.json.Decoder(list[Fields]).decode
+decode_text = msgspec.json.Decoder(str).decode
 decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
@@ -72,7 +73,10 @@ def decode_fields(body: bytes, max_depth: int) -> Fields:
             body.decode()
         except UnicodeDecodeError:
             raise invalid_request("invalid_json", "The body is not valid UTF-8.") from None
-        return decode_top(body)
+        try:
+            return decode_object(body)
+        except UNREADABLE as mistake:
+            raise _not_json(mistake) from None
     scan = JsonScan(JsonBounds(max_depth))
     for start in range(0, len(body), STEP_BYTES):
         scan.take(body[start : start + STEP_BYTES])

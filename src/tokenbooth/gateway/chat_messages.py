@@ -49,7 +49,7 @@ class Parts:
     tokens: int = 0
 
 
-_NONE: Final = Parts()
+NOTHING: Final = Parts()
 
 
 def read_messages(fields: Fields, model: Model) -> Generator[None, None, Parts]:
@@ -61,8 +61,8 @@ def read_messages(fields: Fields, model: Model) -> Generator[None, None, Parts]:
     messages = fields.get("messages")
     if messages is None:
         raise invalid_request("missing_messages", "The body has no 'messages'.", "messages")
-    if _is_flat(messages):
-        return _NONE
+    if size_of(messages) <= STEP_BYTES and is_flat(messages):
+        return NOTHING
     yield
     decoded = objects_of(messages)
     if decoded is None:
@@ -88,9 +88,9 @@ def read_messages(fields: Fields, model: Model) -> Generator[None, None, Parts]:
     return Parts(reading.size_bytes, reading.tokens)
 
 
-def _is_flat(messages: msgspec.Raw) -> bool:
-    """Whether this is surely a flat list of strings by name, the common case of a small request."""
-    if size_of(messages) > STEP_BYTES:
+def is_flat(messages: msgspec.Raw | None) -> bool:
+    """Whether these messages are surely a flat list of strings by name: the common case, to be asked of small ones."""
+    if messages is None:
         return False
     # A text with ": [" in it only costs a closer look.
     content = bytes(messages)

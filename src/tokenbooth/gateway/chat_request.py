@@ -8,6 +8,7 @@ from tokenbooth.catalog import Model, WireFormat
 from tokenbooth.gateway.body import (
     SHORT_BYTES,
     Fields,
+    decode_text,
     encoded,
     is_list,
     is_null,
@@ -16,9 +17,8 @@ from tokenbooth.gateway.body import (
     opened,
     short_text,
     short_value,
-    size_of,
 )
-from tokenbooth.gateway.chat_messages import read_messages
+from tokenbooth.gateway.chat_messages import NOTHING, Parts, is_flat, read_messages
 from tokenbooth.gateway.fields import (
     MAX_CHOICES,
     OUTPUT_FLOOR,
@@ -36,7 +36,7 @@ from tokenbooth.gateway.fields import (
 from tokenbooth.gateway.meter import StreamMeter
 from tokenbooth.gateway.openai_request import OpenAIRequest, wants_usage
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
-from tokenbooth.gateway.steps import NAMES_PER_ITEM, STEP_ITEMS, at_once
+from tokenbooth.gateway.steps import NAMES_PER_ITEM, STEP_BYTES, STEP_ITEMS, at_once
 from tokenbooth.gateway.stored_state import refuse_stored_state_of_tool
 from tokenbooth.gateway.whole_as_stream import chat_events
 
@@ -102,15 +102,15 @@ def model_name(fields: Fields) -> str:
         Refusal: there is none, or it is no string.
     """
     given = fields.get("model")
-    if given is not None and is_text(given) and size_of(given) > SHORT_BYTES:
-        # No model has such a name, and its beginning is enough to say so.
-        return bytes(memoryview(given)[1:SHORT_BYTES]).decode(errors="replace") + "…"
-    name = short_value(given)
-    if not isinstance(name, str) or not name:
-        raise invalid_request(
-            "missing_model", "The body names no model. Set 'model' to one of GET /v1/models.", "model"
-        )
-    return name
+    if given is not None and is_text(given):
+        view = memoryview(given)
+        if view.nbytes > SHORT_BYTES:
+            # No model has such a name, and its beginning is enough to say so.
+            return bytes(view[1:SHORT_BYTES]).decode(errors="replace") + "…"
+        name = decode_text(view)
+        if name:
+            return name
+    raise invalid_request("missing_model", "The body names no model. Set 'model' to one of GET /v1/models.", "model")
 
 
 def read_chat_request(fields: Fields, model: Model, body_bytes: int) -> ChatRequest:
@@ -124,26 +124,39 @@ def read_chat_request(fields: Fields, model: Model, body_bytes: int) -> ChatRequ
     Raises:
         Refusal: a field is malformed or not supported.
     """
+    if body_bytes <= STEP_BYTES and fields.keys() <= _ORDINARY and is_flat(fields.get("messages")):
+        return _request(fields, model, body_bytes, NOTHING)
     return at_once(chat_request_steps(fields, model, body_bytes))
 
 
 def chat_request_steps(fields: Fields, model: Model, body_bytes: int) -> Generator[None, None, ChatRequest]:
     """See `read_chat_request`; in steps."""
+    unusual: list[str] = []
     omitted: tuple[str, ...] = ()
-    if fields.keys() <= _ORDINARY:
-        asked = take_ceiling(fields, _ORDINARY_CEILINGS)
-    else:
+    if not fields.keys() <= _ORDINARY:
         refuse_disguised(fields, _WATCHED)
         _refuse_unpriced(fields, model)
         yield from _refuse_hosted_tools(fields, model)
         unusual = unusual_names(fields, _KNOWN)
         omitted = yield from keep_back(fields, model, unusual)
-        asked = take_ceiling(fields, (*_ORDINARY_CEILINGS, *ceiling_names(unusual)))
+    parts = yield from read_messages(fields, model)
+    ceilings = (*_ORDINARY_CEILINGS, *ceiling_names(unusual)) if unusual else _ORDINARY_CEILINGS
+    return _request(fields, model, body_bytes, parts, ceilings, omitted)
+
+
+def _request(
+    fields: Fields,
+    model: Model,
+    body_bytes: int,
+    parts: Parts,
+    ceilings: tuple[str, ...] = _ORDINARY_CEILINGS,
+    omitted: tuple[str, ...] = (),
+) -> ChatRequest:
+    asked = take_ceiling(fields, ceilings)
     stream = boolean(fields, "stream")
     choices = max(positive(fields, "n", MAX_CHOICES) or 1, positive(fields, "best_of", MAX_CHOICES) or 1)
     # Reasoning models need room to think before the first word.
     floor = REASONING_OUTPUT_FLOOR if model.reasoning or "reasoning_effort" in fields else OUTPUT_FLOOR
-    parts = yield from read_messages(fields, model)
     return ChatRequest(
         endpoint=ENDPOINT,
         model=model,

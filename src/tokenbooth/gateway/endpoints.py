@@ -14,16 +14,15 @@ from tokenbooth.clock import Clock
 from tokenbooth.gateway import anthropic, openai
 from tokenbooth.gateway.admission import Pool
 from tokenbooth.gateway.body import Fields
-from tokenbooth.gateway.chat_request import chat_request_steps
-from tokenbooth.gateway.completions_request import completions_request_steps
-from tokenbooth.gateway.embeddings_request import embeddings_request_steps
+from tokenbooth.gateway.chat_request import chat_request_steps, read_chat_request
+from tokenbooth.gateway.completions_request import completions_request_steps, read_completions_request
+from tokenbooth.gateway.embeddings_request import embeddings_request_steps, read_embeddings_request
 from tokenbooth.gateway.limit_headers import limit_lines
-from tokenbooth.gateway.messages_request import RawHeaders, messages_request_steps
+from tokenbooth.gateway.messages_request import RawHeaders, messages_request_steps, read_messages_request
 from tokenbooth.gateway.refusals import Refusal
-from tokenbooth.gateway.responses_request import responses_request_steps
+from tokenbooth.gateway.responses_request import read_responses_request, responses_request_steps
 from tokenbooth.gateway.speech import PricedRequest
 from tokenbooth.gateway.state import KeyState
-from tokenbooth.gateway.steps import at_once
 
 ANTHROPIC_PREFIX: Final = "/anthropic"
 # Their inputs may be token ids, each a value, which are counted and never become objects.
@@ -50,22 +49,16 @@ class Endpoint:
     """One route that can cost money.
 
     Attributes:
-        steps: reads what decides about the price: top level, model, size of the body in bytes, the client's headers.
+        read: reads what decides about the price: top level, model, size of the body in bytes, the client's headers.
+        steps: the same in steps, for a large body.
         face: see there.
         error_event: an error in mid-stream, as the format's SDKs understand it.
     """
 
+    read: Callable[[Fields, Model, int, RawHeaders], PricedRequest]
     steps: Callable[[Fields, Model, int, RawHeaders], Generator[None, None, PricedRequest]]
     face: Face
     error_event: Callable[[Refusal], bytes]
-
-    def read(self, fields: Fields, model: Model, body_bytes: int, headers: RawHeaders) -> PricedRequest:
-        """See `steps`; at once.
-
-        Raises:
-            Refusal: a field is malformed or not supported.
-        """
-        return at_once(self.steps(fields, model, body_bytes, headers))
 
 
 def face_of(path: str) -> Face:
@@ -109,16 +102,28 @@ OPENAI: Final = Face(_openai_error, _openai_limits, _openai_id)
 ANTHROPIC: Final = Face(_anthropic_error, _anthropic_limits, _anthropic_id)
 ENDPOINTS: Final[Mapping[str, Endpoint]] = {
     "/v1/chat/completions": Endpoint(
-        lambda fields, model, size, _: chat_request_steps(fields, model, size), OPENAI, openai.error_event
+        lambda fields, model, size, _: read_chat_request(fields, model, size),
+        lambda fields, model, size, _: chat_request_steps(fields, model, size),
+        OPENAI,
+        openai.error_event,
     ),
     "/v1/completions": Endpoint(
-        lambda fields, model, size, _: completions_request_steps(fields, model, size), OPENAI, openai.error_event
+        lambda fields, model, size, _: read_completions_request(fields, model, size),
+        lambda fields, model, size, _: completions_request_steps(fields, model, size),
+        OPENAI,
+        openai.error_event,
     ),
     "/v1/embeddings": Endpoint(
-        lambda fields, model, size, _: embeddings_request_steps(fields, model, size), OPENAI, openai.error_event
+        lambda fields, model, size, _: read_embeddings_request(fields, model, size),
+        lambda fields, model, size, _: embeddings_request_steps(fields, model, size),
+        OPENAI,
+        openai.error_event,
     ),
     "/v1/responses": Endpoint(
-        lambda fields, model, size, _: responses_request_steps(fields, model, size), OPENAI, _responses_error_event
+        lambda fields, model, size, _: read_responses_request(fields, model, size),
+        lambda fields, model, size, _: responses_request_steps(fields, model, size),
+        OPENAI,
+        _responses_error_event,
     ),
-    "/anthropic/v1/messages": Endpoint(messages_request_steps, ANTHROPIC, anthropic.error_event),
+    "/anthropic/v1/messages": Endpoint(read_messages_request, messages_request_steps, ANTHROPIC, anthropic.error_event),
 }
