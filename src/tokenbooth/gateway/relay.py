@@ -7,6 +7,7 @@ charged in each case is the matrix of docs/billing.md.
 
 import asyncio
 import re
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -55,6 +56,8 @@ from tokenbooth.gateway.upstreams import (
 )
 
 _EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
+# Behind the event that tells the reason of the end come the usage and, at some servers, an event without a choice.
+_LAST_PARTS: Final = 4
 _TOLD_EVERY_US: Final = 3_600 * 1_000_000
 # A comment has no data, and a ping says only that somebody is there.
 _REAL_EVENT: Final = re.compile(rb'(?m)^data:(?![ \t]*\{[ \t]*"type"[ \t]*:[ \t]*"ping"[ \t]*\})')
@@ -129,7 +132,8 @@ class Relay:
         finally:
             # First what must not be missed.
             self._settler.release(exchange.admitted)
-            _end_unproven(exchange)
+            if exchange.admitted.at_risk_nano is not None:
+                _end_unproven(exchange)
             attempt.end()
             exchange.http.on_gone = None
             if exchange.read_on is not None:
@@ -201,7 +205,7 @@ class Relay:
                 self._ceilings.refused(exchange.admitted.request, attempt.route, attempt.speech.wire, body)
             raise refusal_of_status(call, body, now_us=now_us, api_key=exchange.attempt.route.upstream.api_key)
         try:
-            if self._is_streamed(exchange, call):
+            if exchange.admitted.request.stream and self._is_streamed(exchange, call):
                 await self._stream(exchange, call)
             else:
                 await self._whole(exchange, call)
@@ -268,19 +272,17 @@ class Relay:
             self._break_off(exchange, meter, failure)
         else:
             exchange.attempt.end()
-            self._end(exchange, meter, passing.stopped)
+            self._end(exchange, meter, passing)
         finally:
             passing.stop()
             exchange.http.on_writable = None
 
-    def _end(self, exchange: Exchange, meter: Meter, stopped: bool) -> None:
+    def _end(self, exchange: Exchange, meter: Meter, passing: "_Passing") -> None:
         """The regular end: the charge on disk first, then the event that ends the answer."""
         counted = self._count_stream(exchange, meter)
         tail = meter.tail(self._settle(exchange, counted))
         exchange.finish(tail)
-        if not stopped and exchange.admitted.at_risk_nano is not None:
-            stopped = STOPPED.search(tail) is not None
-        self._compare(exchange, counted, stopped)
+        self._compare(exchange, counted, passing.stopped_at_ceiling(tail))
 
     def _break_off(self, exchange: Exchange, meter: Meter, failure: Exception) -> None:
         """The upstream failed in mid-stream: charge what was delivered, tell the client, never end cleanly.
@@ -520,7 +522,7 @@ def _into(meter: Meter) -> Callable[[bytes], bool]:
 class _Passing:
     """Passes a stream on as it arrives; the answer begins with the upstream's first byte."""
 
-    __slots__ = ("_exchange", "_keep_alive", "_keep_alive_s", "_looks_for_stop", "_meter", "began", "stopped")
+    __slots__ = ("_exchange", "_keep_alive", "_keep_alive_s", "_latest", "_meter", "began")
 
     def __init__(self, exchange: Exchange, meter: Meter, keep_alive_s: float) -> None:
         self._exchange = exchange
@@ -528,9 +530,11 @@ class _Passing:
         self._keep_alive_s = keep_alive_s
         self._keep_alive: KeepAlive | None = None
         self.began = False
-        # Only for an upstream that was not seen yet to stop at a ceiling of ours.
-        self._looks_for_stop = exchange.admitted.at_risk_nano is not None
-        self.stopped = False
+        # What left last, where the reason of the end stands; only for an upstream that was not seen yet to stop at a
+        # ceiling of ours.
+        self._latest: deque[bytes] | None = (
+            None if exchange.admitted.at_risk_nano is None else deque(maxlen=_LAST_PARTS)
+        )
 
     def take(self, chunk: bytes) -> bool:
         """Take what arrived; returns whether more is wanted.
@@ -547,9 +551,13 @@ class _Passing:
             if not exchange.began:
                 exchange.began = _REAL_EVENT.search(passing) is not None
             exchange.send(passing)
-            if self._looks_for_stop and STOPPED.search(passing):
-                self.stopped = True
+            if self._latest is not None:
+                self._latest.append(passing)
         return not (meter.ended or meter.failed)
+
+    def stopped_at_ceiling(self, tail: bytes) -> bool:
+        """Whether the answer says that a ceiling cut it off; `tail` is what leaves last."""
+        return self._latest is not None and STOPPED.search(b"".join(self._latest) + tail) is not None
 
     def stop(self) -> None:
         """Send no comments any more."""
