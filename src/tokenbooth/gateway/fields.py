@@ -149,8 +149,9 @@ def refuse_disguised(fields: Fields, watched: frozenset[str]) -> None:
     """A money-bearing name in other letters would be priced by us in one way and read by an upstream in another.
 
     Raises:
-        Refusal: there is one.
+        Refusal: there is one, or there are too many names.
     """
+    refuse_many_names(fields)
     for name in fields:
         if name not in watched and name.casefold() in watched:
             raise invalid_request("invalid_parameter", f"Unknown parameter '{name}'. Names are in lower case.", name)
