@@ -72,6 +72,32 @@ def test_it_counts_what_a_decoder_would_make(value: object, size: int, is_spaced
             assert refused.code in ("invalid_json", "too_many_values")
 
 
+def bytes_of_names(value: object) -> int:
+    """As they are written."""
+    if isinstance(value, list):
+        return sum(map(bytes_of_names, value))
+    if not isinstance(value, dict):
+        return 0
+    return sum(len(msgspec.json.encode(name)) - 2 + bytes_of_names(inner) for name, inner in value.items())
+
+
+@given(values, cuts, st.booleans())
+def test_it_counts_the_bytes_of_names(value: object, size: int, is_spaced: bool) -> None:
+    """As many as the bound pass and twice as many don't, however the body is cut and written; texts count for none."""
+    body = msgspec.json.encode({"": value})
+    if is_spaced:
+        body = msgspec.json.format(body)
+    names = bytes_of_names(value)
+
+    assert refusal_of(body, JsonBounds(128, name_bytes=names), size) is None
+    if names:
+        refused = refusal_of(body, JsonBounds(128, name_bytes=0), size)
+        assert refused is not None
+        assert (refused.status, refused.code) == (400, "too_many_values")
+        if 2 * (names // 3) < names:
+            assert refusal_of(body, JsonBounds(128, name_bytes=names // 3), size) is not None
+
+
 @given(st.text(max_size=40), cuts)
 def test_texts_are_checked_wherever_they_are_cut(text: str, size: int) -> None:
     """A character whose bytes come in two parts is a character; half of one at the end is none."""

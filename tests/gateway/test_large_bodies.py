@@ -56,6 +56,9 @@ NAMED = ",".join(f'"x{number}":{{}}' for number in range(240))
 NAMES = ",".join(f'{{"x{number}":1}}' for number in range(240))
 WIDE = f'{{"type":"text","text":"x",{NAMED}}}'
 WIDE_ITEM = f'{{"role":"user","content":"x",{NAMED}}}'
+# In whatever letters it is written, it is the same object of settings.
+SAME = ["extra_body", "Extra_body", "EXTRA_BODY", "extrabody", "extra-body", "ExtraBody"]
+NESTED = f'{{"a":{"[" * 100}{{"b":{text("x", 60 * KIB)}}}{"]" * 100}}}'
 PART = part("text", "text", text("x", 3_000))
 ITEM = f'{{"role":"user","content":[{part("input_text", "text", text("x", 3_000))}]}}'
 BLOCK = part("text", "text", text("é" * 1_500 + "😀", 1))
@@ -121,6 +124,12 @@ def test_no_more_than_two_copies_of_a_body_exist(name: str) -> None:
         ("/v1/responses", asked(input=many(WIDE_ITEM, 150)), 150 * 240 // NAMES_PER_ITEM),
         (MESSAGES, content_of(many(WIDE, 150)), 150 * 240 // NAMES_PER_ITEM),
         (CHAT, chat("[]")[:-1] + f',"extra_body":{{"a":[{NAMES}],"b":{{{NAMED}}}}}}}', 480),
+        (
+            CHAT,
+            chat("[]")[:-1] + "".join(f',"{name}":{{"a":{many("{}", 200)}}}' for name in SAME) + "}",
+            200 * len(SAME),
+        ),
+        (CHAT, chat("[]")[:-1] + "".join(f',"{name}":{NESTED}' for name in SAME) + "}", 7 * 100 * len(SAME)),
     ],
 )
 def test_no_step_reads_more_than_some_hundred_items(path: str, body: str, items: int) -> None:
@@ -130,6 +139,22 @@ def test_no_step_reads_more_than_some_hundred_items(path: str, body: str, items:
     steps = ENDPOINTS[path].steps(decode_top(content), sample_model(), len(content), [])
 
     assert sum(1 for _ in steps) >= items // STEP_ITEMS
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CHAT, asked(messages="[]", stream="true", stream_options=f'{{"a":{text("x", 64 * KIB)}}}')),
+        ("/v1/responses", asked(input='"x"', reasoning=f'{{"a":{text("x", 64 * KIB)}}}')),
+    ],
+)
+def test_settings_are_no_larger_than_settings_are(path: str, body: str) -> None:
+    """They are decoded and encoded whole, and by nobody in steps."""
+    content = body.encode()
+    with pytest.raises(Refusal) as refused:
+        ENDPOINTS[path].read(decode_top(content), sample_model(), len(content), [])
+
+    assert (refused.value.status, refused.value.code) == (400, "invalid_parameter")
 
 
 @pytest.mark.parametrize(
@@ -318,3 +343,38 @@ def test_the_bounds_are_the_operators(moody: MoodyStore, tmp_path: Path) -> None
         )
         assert rig.http.post("/v1/embeddings", content=ids, headers=headers).status_code == 200
         assert refusal_without_a_body(rig, rig.credit_key(rig.account()), 2_001).status == 402
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CHAT, asked(**{"x": "1", "{name}": "1", "messages": "[]"})),
+        (CHAT, chat('[{"role":"user","content":"x","{name}":1}]')),
+        (CHAT, content_of('[{"type":"text","text":"x","{name}":1}]')),
+        (CHAT, content_of('[{"type":"image_url","image_url":{"url":"x"},"{name}":1}]')),
+        ("/v1/responses", asked(input='[{"role":"user","content":"x","{name}":1}]')),
+        (MESSAGES, content_of('[{"type":"text","text":"x","{name}":1}]')),
+    ],
+)
+def test_a_long_name_is_not_folded(path: str, body: str) -> None:
+    """Folding takes up to twelve times the size of a name, and no name that we look for is long."""
+    # Beyond 65,536 a character takes four bytes.
+    content = body.replace("{name}", "x" * MIB + "😀").encode()
+    fields = decode_top(content)
+    tracemalloc.start()
+    try:
+        ENDPOINTS[path].read(fields, sample_model(), len(content), [])
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak_bytes < 10 * MIB
+
+
+def test_a_long_name_is_not_repeated() -> None:
+    """What a client sends comes back in a refusal by its beginning only."""
+    content = content_of(f'[{{"type":"image_url","image_url":{{"{"x" * MIB}":1}}}}]').encode()
+    with pytest.raises(Refusal) as refused:
+        ENDPOINTS[CHAT].read(decode_top(content), sample_model(), len(content), [])
+
+    assert len(str(refused.value)) < KIB

@@ -160,3 +160,11 @@ def test_what_is_no_short_list_of_strings_is_refused(value: str) -> None:
     """An empty one, too."""
     with pytest.raises(InvalidRequest):
         Fields({"scopes": value}).optional_texts("scopes", max_items=3)
+
+
+def test_no_body_has_thousands_of_lists() -> None:
+    """Each bracket would be looked at on the loop that everybody shares; no request here needs so many."""
+    parse_object(b'{"a":[%b]}' % b",".join([b"[]"] * 998))
+
+    with pytest.raises(InvalidRequest, match="more than 1000 objects and lists"):
+        parse_object(b'{"a":[%b]}' % b",".join([b"[]"] * 999))

@@ -26,7 +26,7 @@ from tokenbooth.gateway.body import (
     short_text,
     size_of,
 )
-from tokenbooth.gateway.fields import refuse_other_case
+from tokenbooth.gateway.fields import LONGEST_NAME, refuse_other_case
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
 from tokenbooth.gateway.steps import NAMES_PER_ITEM, STEP_BYTES, STEP_ITEMS
 from tokenbooth.gateway.stored_state import STATE_FIELDS, refuse_stored_state
@@ -175,7 +175,7 @@ class _Reading:
         image = opened_field(part, "image_url")
         for name in image or ():
             if name not in _IMAGE_FIELDS:
-                raise unsupported_parameter(f"image_url.{name}")
+                raise unsupported_parameter(f"image_url.{name[:LONGEST_NAME]}")
         url: msgspec.Raw | None = part.get("image_url") if image is None else image.get("url")
         if url is not None and is_text(url):
             self.size_bytes += size_of(url) - len(b'""')
@@ -183,5 +183,7 @@ class _Reading:
     def _refuse_sizes(self, part: Object) -> None:
         """What an image is read at decides how many tokens it counts for."""
         for name in part:
-            if name not in _NAMES and folded(name) in IMAGE_SIZES and name not in self._model.allowed_parameters:
+            if name in _NAMES or len(name) > LONGEST_NAME or name in self._model.allowed_parameters:
+                continue
+            if folded(name) in IMAGE_SIZES:
                 raise unsupported_parameter(name)

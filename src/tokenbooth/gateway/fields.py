@@ -80,7 +80,9 @@ HARMLESS_VALUES: Final[Mapping[str, tuple[bytes, ...]]] = {
 
 _CHANGES_NOTHING: Final = frozenset((b"null", b"false", b"[]", b'""'))
 # No server knows a longer name, and nothing of a client's is repeated at any length.
-_LONGEST_NAME: Final = 64
+LONGEST_NAME: Final = 64
+# To decode and encode so much takes as long as to look at a name.
+_BYTES_PER_ITEM: Final = 8 * 1024
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
 # What decides about money beside a request's own fields decides about it inside an object that is merged with them too.
 _MONEY_INSIDE: Final = FOLDED_CEILINGS | frozenset(
@@ -142,7 +144,7 @@ _CREDENTIAL: Final = re.compile("|".join(CREDENTIAL_MARKS))
 
 def unusual_names(fields: Fields, known: frozenset[str]) -> list[str]:
     """The names in a body that are neither read elsewhere (`known`) nor free, and that some server may know."""
-    return [name for name in fields if name not in known and name not in _FREE_FIELDS and len(name) <= _LONGEST_NAME]
+    return [name for name in fields if name not in known and name not in _FREE_FIELDS and len(name) <= LONGEST_NAME]
 
 
 def refuse_disguised(fields: Fields, watched: frozenset[str]) -> None:
@@ -153,7 +155,8 @@ def refuse_disguised(fields: Fields, watched: frozenset[str]) -> None:
     """
     refuse_many_names(fields)
     for name in fields:
-        if name not in watched and name.casefold() in watched:
+        # Folding never makes a name shorter; of a long one it would take its time and many times its size.
+        if name not in watched and len(name) <= LONGEST_NAME and name.casefold() in watched:
             raise invalid_request("invalid_parameter", f"Unknown parameter '{name}'. Names are in lower case.", name)
 
 
@@ -193,6 +196,7 @@ def keep_back(
         Refusal: there is a field that would buy something unpriced, lift the ceiling or reach what is not the client's.
     """
     rules, omitted = model.kept_back, []
+    looking = _Looking(model)
     for name in unusual:
         short = folded(name)
         is_opened = short in rules.opened
@@ -207,7 +211,7 @@ def keep_back(
             raise unsupported_parameter(name)
         else:
             refuse_large(fields, name)
-            fields[name] = encoded((yield from _Looking(model).look_into(fields[name], name)))
+            fields[name] = encoded((yield from looking.look_into(fields[name], name)))
     return tuple(omitted)
 
 
@@ -240,7 +244,10 @@ class _Looking:
     def is_step_done(self) -> bool:
         """Count one more name or item; True when it is time for a pause."""
         self._items += 1
-        return self._items % STEP_ITEMS == 0
+        if self._items < STEP_ITEMS:
+            return False
+        self._items = 0
+        return True
 
     def look_into(self, value: msgspec.Raw, path: str) -> Generator[None, None, object]:
         """Look in steps at all names in a value; returns it with each name once.
@@ -248,6 +255,8 @@ class _Looking:
         Raises:
             Refusal: there is a name that decides about money, or is kept back.
         """
+        # What is nested is decoded on each of its levels.
+        self._items += size_of(value) // _BYTES_PER_ITEM
         if is_list(value):
             items: list[object] = []
             for item in decode_list(value):
@@ -261,14 +270,14 @@ class _Looking:
         for name, inner in object_.items():
             if self.is_step_done():
                 yield
-            inner_path = f"{path}.{name[:_LONGEST_NAME]}"[: 4 * _LONGEST_NAME]
+            inner_path = f"{path}.{name[:LONGEST_NAME]}"[: 4 * LONGEST_NAME]
             self._refuse_name(name, inner_path)
             if _has_objects(inner):
                 object_[name] = yield from self.look_into(inner, inner_path)
         return object_
 
     def _refuse_name(self, name: str, path: str) -> None:
-        short = folded(name[:_LONGEST_NAME])
+        short = folded(name[:LONGEST_NAME])
         if short not in _MONEY_INSIDE and not _is_kept_back(short, self._model.kept_back):
             return
         if path not in self._model.allowed_parameters:
@@ -311,11 +320,12 @@ def object_of(fields: Fields, name: str) -> Fields:
     """A field that is an object, to its first level; empty when it is absent or null.
 
     Raises:
-        Refusal: it is something else.
+        Refusal: it is something else, or larger than any settings.
     """
     value = fields.get(name)
     if value is None or _is_one_of(value, (b"null",)):
         return {}
+    refuse_large(fields, name)
     try:
         return decode_object(value)
     except msgspec.DecodeError:
@@ -395,7 +405,7 @@ def refuse_other_case(names: Object, known: frozenset[str], param: str) -> None:
     """
     refuse_many_names(names)
     for name in names:
-        if name not in known and name.casefold() in known:
+        if name not in known and len(name) <= LONGEST_NAME and name.casefold() in known:
             raise invalid_request("invalid_parameter", f"Unknown field '{name}'. Names are in lower case.", param)
 
 

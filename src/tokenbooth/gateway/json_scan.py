@@ -15,6 +15,7 @@ from tokenbooth.gateway.refusals import invalid_request
 
 _STRUCTURE: Final = b'"[]{},:'
 _NOT_STRUCTURE: Final = bytes(set(range(256)) - set(_STRUCTURE))
+_WHITE_SPACE: Final = b" \t\r\n"
 # Each opening bracket is one level more, each closing one a level less: 255 is -1 as a signed byte.
 _LEVELS: Final = bytes.maketrans(b"[]{}", b"\x01\xff\x01\xff")
 
@@ -28,18 +29,33 @@ class JsonBounds:
         values: how many values there may be, counted by commas and opening brackets.
         names: how many names all objects together may have.
         containers: how many lists and objects there may be.
+        name_bytes: how many bytes all names together may have; counted behind the first so many bytes of the body, so
+            that there are twice as many at most.
     """
 
     depth: int
     values: int = 100_000
     names: int = 50_000
     containers: int = 40_000
+    name_bytes: int = 1024 * 1024
 
 
 class JsonScan:
     """Counts in a body that comes in parts."""
 
-    __slots__ = ("_bounds", "_containers", "_depth", "_escape", "_in_text", "_names", "_unfinished", "_values")
+    __slots__ = (
+        "_bounds",
+        "_containers",
+        "_depth",
+        "_escape",
+        "_in_text",
+        "_last_text_bytes",
+        "_name_bytes",
+        "_names",
+        "_taken_bytes",
+        "_unfinished",
+        "_values",
+    )
 
     def __init__(self, bounds: JsonBounds) -> None:
         self._bounds = bounds
@@ -48,6 +64,10 @@ class JsonScan:
         self._containers = 0
         self._depth = 0
         self._in_text = False
+        self._taken_bytes = 0
+        self._name_bytes = 0
+        # Of the text that the last part did not end, or ended without a word of what follows.
+        self._last_text_bytes = 0
         # A character that the last part began and did not end, and a backslash whose character has not come.
         self._unfinished = b""
         self._escape = b""
@@ -88,12 +108,15 @@ class JsonScan:
 
     def _outside_texts(self, part: bytes) -> bytes:
         """The brackets, commas and colons that are no part of a text."""
+        self._taken_bytes += len(part)
         part = self._escape + part
         self._escape = b""
         if b"\\" in part:
             if (len(part) - len(part.rstrip(b"\\"))) % 2:
                 part, self._escape = part[:-1], b"\\"
-            part = part.replace(b"\\\\", b"").replace(b'\\"', b"")
+            part = part.replace(b"\\\\", b"__").replace(b'\\"', b"__")
+        if self._taken_bytes > self._bounds.name_bytes:
+            self._count_name_bytes(part)
         # Every quote that is left begins a text or ends one.
         pieces = part.translate(None, _NOT_STRUCTURE).split(b'"')
         outside = b"".join(pieces[1::2] if self._in_text else pieces[0::2])
@@ -101,8 +124,28 @@ class JsonScan:
             self._in_text = not self._in_text
         return outside
 
+    def _count_name_bytes(self, part: bytes) -> None:
+        """Count the bytes of the texts before colons; `part` has no escaped quotes."""
+        pieces = part.split(b'"')
+        texts, between = (pieces[0::2], pieces[1::2]) if self._in_text else (pieces[1::2], pieces[0::2])
+        sizes = [len(text) for text in texts]
+        if self._in_text:
+            sizes[0] += self._last_text_bytes
+        else:
+            sizes.insert(0, self._last_text_bytes)
+        for size, behind in zip(sizes, between, strict=False):
+            if behind.lstrip(_WHITE_SPACE)[:1] == b":":
+                self._name_bytes += size
+        is_followed = len(sizes) == len(between) and between[-1].strip(_WHITE_SPACE) != b""
+        self._last_text_bytes = 0 if is_followed else sizes[-1]
+
     def _check_counts(self) -> None:
         bounds = self._bounds
+        if self._name_bytes > bounds.name_bytes:
+            raise invalid_request(
+                "too_many_values",
+                f"The names in the body have more than {bounds.name_bytes} bytes together. Send them as text.",
+            )
         for count, most, what in (
             (self._containers, bounds.containers, "objects and lists"),
             (self._names, bounds.names, "names in objects"),

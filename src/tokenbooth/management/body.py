@@ -20,6 +20,8 @@ from tokenbooth.logs import redact
 JsonValue = None | bool | int | Decimal | str | list["JsonValue"] | dict[str, "JsonValue"]
 
 _MAX_DEPTH: Final = 16
+# No body here has more; each would be looked at in Python.
+_MAX_BRACKETS: Final = 1_000
 _MAX_NUMBER_TEXT: Final = 64
 _MAX_INTEGER_TEXT: Final = 20
 _NAME_MAX: Final = 100
@@ -30,6 +32,7 @@ INT32_MAX: Final = 2**31 - 1
 _STRING_OR_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
 # PostgreSQL takes no NUL in a text, and no id, slug or time has any of the others.
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _SHOWABLE_NAME: Final = re.compile(r"[A-Za-z0-9_.\-]{1,64}", re.ASCII)
 
 
@@ -205,7 +208,8 @@ def parse_object(raw: bytes) -> dict[str, JsonValue]:
         raise _invalid_json("The body is not valid JSON.") from None
     if not isinstance(value, dict):
         raise _invalid_json("The body must be a JSON object.")
-    if _any_text(value, _has_lone_surrogate):
+    # A body is UTF-8, so that half a character can only be written as an escape.
+    if b"\\ud" in raw.lower() and _any_text(value, _has_lone_surrogate):
         raise _invalid_json("A string in the body holds half of a character (a lone surrogate).")
     return value
 
@@ -236,6 +240,11 @@ def _check_media(request: Request) -> None:
 
 
 def _check_depth(raw: bytes) -> None:
+    brackets = raw.count(b"{") + raw.count(b"[")
+    if brackets > _MAX_BRACKETS:
+        raise _invalid_json(f"The body has more than {_MAX_BRACKETS} objects and lists.")
+    if brackets <= _MAX_DEPTH:
+        return
     depth = 0
     for match in _STRING_OR_BRACKET.finditer(raw):
         byte = match[0]
@@ -287,7 +296,7 @@ def _any_text(value: JsonValue, holds: Callable[[str], bool]) -> bool:
 
 
 def _has_lone_surrogate(text: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in text)
+    return _LONE_SURROGATE.search(text) is not None
 
 
 def _holds_nul(text: str) -> bool:
