@@ -11,7 +11,7 @@ from tests.support.catalog_samples import sample_model
 from tests.support.gateway_rig import CHAT, MODEL, MoodyStore, Rig, eventually, prompt, run_rig
 from tests.support.raw_client import Answer, RawClient
 from tokenbooth.catalog import Catalog
-from tokenbooth.gateway.body import decode_top, encode_fields, release_body
+from tokenbooth.gateway.body import decode_fields, decode_top, encode_fields, release_body
 from tokenbooth.gateway.endpoints import ENDPOINTS
 from tokenbooth.gateway.refusals import Refusal
 from tokenbooth.gateway.steps import NAMES_PER_ITEM, STEP_BYTES, STEP_ITEMS
@@ -161,6 +161,10 @@ def test_settings_are_no_larger_than_settings_are(path: str, body: str) -> None:
     ("path", "body"),
     [
         (CHAT, asked(**{f"x{number}": "1" for number in range(250)})),
+        (MESSAGES, asked(**{f"x{number}": "1" for number in range(250)})),
+        ("/v1/responses", asked(**{f"x{number}": "1" for number in range(250)})),
+        ("/v1/completions", asked(**{f"x{number}": "1" for number in range(250)})),
+        ("/v1/embeddings", asked(**{f"x{number}": "1" for number in range(250)})),
         (CHAT, content_of(f"[{WIDE[:-1]},{NAMED.replace('x', 'y')}}}]")),
         ("/v1/responses", asked(input=f"[{WIDE_ITEM[:-1]},{NAMED.replace('x', 'y')}}}]")),
         (MESSAGES, content_of(f"[{WIDE[:-1]},{NAMED.replace('x', 'y')}}}]")),
@@ -171,7 +175,7 @@ def test_what_is_looked_at_closely_has_few_names(path: str, body: str) -> None:
     """Each name is looked at in Python, and no format has so many."""
     content = body.encode()
     with pytest.raises(Refusal) as refused:
-        ENDPOINTS[path].read(decode_top(content), sample_model("tools.web_search"), len(content), [])
+        ENDPOINTS[path].read(decode_fields(content, 128), sample_model("tools.web_search"), len(content), [])
 
     assert refused.value.code == "too_many_values"
 

@@ -64,8 +64,7 @@ def decode_fields(body: bytes, max_depth: int) -> Fields:
     """The top level of a JSON object, with everything that has to be counted before.
 
     Raises:
-        Refusal: not UTF-8, not a JSON object, nested deeper than `max_depth`, or above `MOST_NAMES` or the bounds of
-            `JsonBounds`.
+        Refusal: not UTF-8, not a JSON object, nested deeper than `max_depth`, or above the bounds of `JsonBounds`.
     """
     # Counting brackets is cheap and almost always enough; only a body with many of them is looked at closely.
     if len(body) <= STEP_BYTES and body.count(b"{") + body.count(b"[") <= max_depth:
@@ -88,14 +87,12 @@ def decode_top(body: bytes) -> Fields:
     """The top level of a JSON object that was counted, see `JsonScan`.
 
     Raises:
-        Refusal: it is not a JSON object, or has too many names.
+        Refusal: it is not a JSON object.
     """
     try:
-        fields = decode_object(body)
+        return decode_object(body)
     except UNREADABLE as mistake:
         raise _not_json(mistake) from None
-    refuse_many_names(fields)
-    return fields
 
 
 def refuse_many_names(names: Object) -> None:

@@ -151,8 +151,9 @@ def refuse_disguised(fields: Fields, watched: frozenset[str]) -> None:
     """A money-bearing name in other letters would be priced by us in one way and read by an upstream in another.
 
     Raises:
-        Refusal: there is one.
+        Refusal: there is one, or there are too many names.
     """
+    refuse_many_names(fields)
     for name in fields:
         # Folding never makes a name shorter; of a long one it would take its time and many times its size.
         if name not in watched and len(name) <= LONGEST_NAME and name.casefold() in watched:
