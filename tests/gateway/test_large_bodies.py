@@ -33,6 +33,11 @@ def content_of(content: str) -> str:
     return f'{{"model":"{MODEL}","max_tokens":100,"messages":[{{"role":"user","content":{content}}}]}}'
 
 
+def told_back(content: str) -> str:
+    """A body with an earlier answer."""
+    return content_of(content).replace('"user"', '"assistant"')
+
+
 def chat(messages: str) -> str:
     return f'{{"model":"{MODEL}","max_tokens":100,"messages":{messages}}}'
 
@@ -119,6 +124,9 @@ def test_no_more_than_two_copies_of_a_body_exist(name: str) -> None:
         ("/v1/responses", asked(input='[{"content":' + many('{"type":"input_text"}', 20_000) + "}]"), 20_000),
         (MESSAGES, chat(many('{"role":"user","content":"x"}', 20_000)), 40_000),
         (MESSAGES, content_of(many('{"type":"text","text":"x"}', 20_000)), 40_000),
+        (MESSAGES, content_of('"x"')[:-1] + ',"tools":' + many("{}", 20_000) + "}", 40_000),
+        (MESSAGES, content_of('"x"')[:-1] + ',"system":' + many('{"type":"text","text":"x"}', 20_000) + "}", 40_000),
+        (MESSAGES, told_back(many('{"type":"text","text":"x"}', 20_000)), 60_000),
         (CHAT, content_of(many(WIDE, 150)), 150 * 240 // NAMES_PER_ITEM),
         ("/v1/responses", asked(input=f'[{{"role":"user","content":{many(WIDE, 150)}}}]'), 150 * 240 // NAMES_PER_ITEM),
         ("/v1/responses", asked(input=many(WIDE_ITEM, 150)), 150 * 240 // NAMES_PER_ITEM),

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from tokenbooth.gateway.steps import Turns, at_once
+from tokenbooth.gateway.steps import STEP_BYTES, Turns, at_once, takes_long
 
 
 def steps(name: str, count: int, done: list[str]) -> Generator[None, None, str]:
@@ -22,6 +22,22 @@ def test_all_at_once() -> None:
 
     assert at_once(steps("a", 3, done)) == "a"
     assert done == ["a"] * 3
+
+
+@pytest.mark.parametrize(
+    ("body", "is_long"),
+    [
+        (b"{}", False),
+        (b"x" * STEP_BYTES, False),
+        (b"x" * (STEP_BYTES + 1), True),
+        (b"[" + b"{}," * 20_000, True),
+        (b"{}" * 1_000 + b"x" * 30_000, False),
+        (b"{}" * 1_001 + b"x" * 30_000, True),
+    ],
+)
+def test_what_is_read_in_steps(body: bytes, is_long: bool) -> None:
+    """What is large, and what is small but has many objects, each of which is looked at in Python."""
+    assert takes_long(body) is is_long
 
 
 async def test_one_step_in_a_turn_of_the_loop() -> None:

@@ -56,7 +56,7 @@ from tokenbooth.gateway.routing import Routing, rest_rules
 from tokenbooth.gateway.settle import Settler
 from tokenbooth.gateway.speech import PricedRequest
 from tokenbooth.gateway.state import KeyState, States
-from tokenbooth.gateway.steps import STEP_BYTES, Turns, at_once
+from tokenbooth.gateway.steps import STEP_BYTES, Turns, at_once, takes_long
 from tokenbooth.gateway.stream_slots import StreamSlot
 from tokenbooth.gateway.upstreams import Upstreams
 from tokenbooth.gateway.usage_answer import usage_answer
@@ -403,6 +403,7 @@ class Gateway:
             if len(body) > STEP_BYTES:
                 await self._turns.next(key.account.account_id)
             fields = decode_top(body)
+        call.in_steps = takes_long(body)
         name = model_name(fields)
         model = self._catalog().models.get(name)
         if model is None:
@@ -460,7 +461,7 @@ class Gateway:
         endpoint = ENDPOINTS[call.path]
         headers = call.http.headers
         request: PricedRequest
-        if body_bytes <= STEP_BYTES:
+        if not call.in_steps:
             request = endpoint.read(fields, model, body_bytes, headers)
         else:
             account_id = key.account.account_id
@@ -501,8 +502,7 @@ class Gateway:
     async def _count_tokens(self, call: Call) -> None:
         key, fields, model, body_bytes = await self._read(call)
         steps = count_tokens_steps(fields, model, body_bytes, call.http.headers)
-        is_large = body_bytes > STEP_BYTES
-        call.answer(200, await self._turns.run(key.account.account_id, steps) if is_large else at_once(steps))
+        call.answer(200, await self._turns.run(key.account.account_id, steps) if call.in_steps else at_once(steps))
 
     async def _models(self, call: Call) -> None:
         await self._authenticate(call)

@@ -11,12 +11,14 @@ from tokenbooth.http_exchange import HttpExchange
 class Call:
     """One HTTP request with what the handlers need of it."""
 
-    __slots__ = ("http", "key", "path", "pool", "request_id", "task", "unfunded")
+    __slots__ = ("http", "in_steps", "key", "path", "pool", "request_id", "task", "unfunded")
 
     def __init__(self, http: HttpExchange, request_id: str) -> None:
         self.http = http
         self.path = http.path
         self.request_id = request_id
+        # Whether there is too much in the body to be read at once.
+        self.in_steps = False
         self.key: KeyState | None = None
         self.pool: Pool | None = None
         self.task: asyncio.Task[None] | None = None

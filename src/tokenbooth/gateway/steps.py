@@ -13,11 +13,21 @@ from weakref import WeakValueDictionary
 _Result = TypeVar("_Result")
 
 STEP_BYTES: Final = 64 * 1024
-"""How many bytes of a body are looked at in one step; what is no larger is read at once."""
+"""How many bytes of a body are looked at in one step; what is no larger is read at once, unless it `takes_long`."""
 STEP_ITEMS: Final = 250
 """How many messages, parts or tools are read in one step."""
 NAMES_PER_ITEM: Final = 8
 """How many names an item usually has; one with more counts for several."""
+# So many are read in some milliseconds; brackets in texts count too, and such a body only takes a few turns more.
+_FEW_OBJECTS: Final = 1_000
+_SURELY_FEW_BYTES: Final = 8 * 1024
+
+
+def takes_long(body: bytes) -> bool:
+    """Whether reading a body takes longer than one turn of the loop may: it is large, or has many objects."""
+    if len(body) <= _SURELY_FEW_BYTES:
+        return False
+    return len(body) > STEP_BYTES or body.count(b"{") > _FEW_OBJECTS
 
 
 def at_once(steps: Generator[None, None, _Result]) -> _Result:

@@ -49,7 +49,7 @@ def chat_fields(fields: Fields, model: Model) -> Generator[None, None, Fields]:
         Refusal: something in it has no form in the other format.
     """
     messages: list[Object] = []
-    system = _system_text(fields.get("system"))
+    system = yield from _system_text(fields.get("system"))
     if bytes(memoryview(system)[:3]) != _EMPTY:
         messages.append({"role": "system", "content": system})
     yield
@@ -63,8 +63,13 @@ def chat_fields(fields: Fields, model: Model) -> Generator[None, None, Fields]:
     if "stop_sequences" in fields:
         chat["stop"] = fields["stop_sequences"]
     given = fields.get("tools")
-    tools = [_tool(tool) for tool in (objects_of(given) if given is not None else None) or ()]
+    tools: list[Object] = []
+    for number, tool in enumerate((objects_of(given) if given is not None else None) or (), 1):
+        if number % STEP_ITEMS == 0:
+            yield
+        tools.append(_tool(tool))
     if tools:
+        yield
         chat["tools"] = encoded(tools)
         chat.update(_tool_choice(_object(fields.get("tool_choice"))))
     effort = _effort(fields, model)
@@ -79,32 +84,35 @@ def _object(value: msgspec.Raw | None) -> Object:
     return decode_object(value) if value is not None and is_object(value) else {}
 
 
-def _joined(texts: Sequence[msgspec.Raw | None], between: bytes = b"") -> msgspec.Raw:
+def _joined(texts: Sequence[msgspec.Raw | None], between: bytes = b"") -> Generator[None, None, msgspec.Raw]:
     """Texts in one, as they are written.
 
     Raises:
         Refusal: one of them is something else.
     """
-    for text in texts:
-        if text is not None and not is_text(text):
-            raise invalid_request("invalid_parameter", "The 'text' of a block must be a string.", "messages")
-    if len(texts) == 1 and texts[0] is not None:
-        return texts[0]
     parts: list[bytes | memoryview] = [b'"']
     for number, text in enumerate(texts):
+        if number % STEP_ITEMS == STEP_ITEMS - 1:
+            yield
+        if text is not None and not is_text(text):
+            raise invalid_request("invalid_parameter", "The 'text' of a block must be a string.", "messages")
         if number:
             parts.append(between)
         if text is not None:
             parts.append(memoryview(text)[1:-1])
+    if len(texts) == 1 and texts[0] is not None:
+        return texts[0]
     parts.append(b'"')
     return msgspec.Raw(b"".join(parts))
 
 
-def _system_text(system: msgspec.Raw | None) -> msgspec.Raw:
+def _system_text(system: msgspec.Raw | None) -> Generator[None, None, msgspec.Raw]:
     if system is not None and is_text(system):
         return system
+    if system is not None and size_of(system) > STEP_BYTES:
+        yield
     blocks = objects_of(system) if system is not None else None
-    return _joined([block.get("text") for block in blocks or ()], rb"\n\n")
+    return (yield from _joined([block.get("text") for block in blocks or ()], rb"\n\n"))
 
 
 def _messages_of(message: Object) -> Generator[None, None, list[Object]]:
@@ -120,7 +128,8 @@ def _messages_of(message: Object) -> Generator[None, None, list[Object]]:
     if role == "assistant":
         return [(yield from _assistant_message(blocks))]
     if role == "system":
-        return [{"role": "system", "content": _joined([block.get("text") for block in blocks], rb"\n\n")}]
+        text = yield from _joined([block.get("text") for block in blocks], rb"\n\n")
+        return [{"role": "system", "content": text}]
     return (yield from _user_messages(blocks))
 
 
@@ -139,7 +148,7 @@ def _assistant_message(blocks: list[Object]) -> Generator[None, None, Object]:
                 pass
             case kind:
                 raise unsupported_parameter(f"content.{kind}")
-    text = _joined(texts)
+    text = yield from _joined(texts)
     message: Object = {"role": "assistant", "content": text if size_of(text) > len(_EMPTY) or not calls else None}
     if calls:
         message["tool_calls"] = calls
@@ -175,7 +184,7 @@ def _user_messages(blocks: list[Object]) -> Generator[None, None, list[Object]]:
         if number % STEP_ITEMS == 0:
             yield
         if short_text(block.get("type")) != "tool_result":
-            parts.append(_part(block))
+            parts.append((yield from _part(block)))
             continue
         text, pictures = yield from _result(block)
         results.append({"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": text})
@@ -201,30 +210,33 @@ def _result(block: Object) -> Generator[None, None, tuple[msgspec.Raw, list[Obje
         for number, inner in enumerate((objects_of(content) if content is not None else None) or (), 1):
             if number % STEP_ITEMS == 0:
                 yield
-            part = _part(inner)
+            part = yield from _part(inner)
             if part["type"] == "text":
                 texts.append(part["text"])
             else:
                 images.append(part)
-    text = _joined(texts, rb"\n")
+    text = yield from _joined(texts, rb"\n")
     is_error = bytes(block.get("is_error", msgspec.Raw())) == b"true"
-    return (_joined([raw("Error: "), text]) if is_error else text), images
+    if is_error:
+        text = yield from _joined([raw("Error: "), text])
+    return text, images
 
 
-def _part(block: Object) -> Object:
+def _part(block: Object) -> Generator[None, None, Object]:
     source = _object(block.get("source"))
     match short_text(block.get("type")), short_text(source.get("type")):
         case "text", _:
-            return {"type": "text", "text": _joined([block.get("text")])}
+            return {"type": "text", "text": (yield from _joined([block.get("text")]))}
         case "image", "base64":
-            data = _joined([raw("data:"), source.get("media_type"), raw(";base64,"), source.get("data")])
+            data = yield from _joined([raw("data:"), source.get("media_type"), raw(";base64,"), source.get("data")])
             return {"type": "image_url", "image_url": {"url": data}}
         case "image", "url":
             return {"type": "image_url", "image_url": {"url": source.get("url")}}
         case "document", "text":
-            return {"type": "text", "text": _joined([source.get("data")])}
+            return {"type": "text", "text": (yield from _joined([source.get("data")]))}
         case "search_result", _:
-            return {"type": "text", "text": _joined([block.get("title"), _system_text(block.get("content"))], rb"\n")}
+            found = yield from _system_text(block.get("content"))
+            return {"type": "text", "text": (yield from _joined([block.get("title"), found], rb"\n"))}
         case kind, _:
             raise unsupported_parameter(f"content.{kind}")
 
