@@ -157,7 +157,8 @@ class KeptBack:
     opened: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
+# Each row is itself alone: upstreams are looked up by what they are, and its hash would be that of all its names.
+@dataclass(frozen=True, slots=True, eq=False)
 class UpstreamKind:
     """One row of the table.
 

@@ -402,7 +402,9 @@ class Gateway:
             key = await self._authenticate(call)
             if len(body) > STEP_BYTES:
                 await self._turns.next(key.account.account_id)
-            fields = decode_top(body)
+                fields = decode_top(body)
+            else:
+                fields = decode_fields(body, self._settings.max_json_depth)
         call.in_steps = takes_long(body)
         name = model_name(fields)
         model = self._catalog().models.get(name)
@@ -421,6 +423,11 @@ class Gateway:
             self._admission.refuse_at_limit(key)
         if not self._admission.has_money(key):
             self._bound_unfunded(call, key, announced_bytes)
+        if announced_bytes <= STEP_BYTES and call.unfunded is None:
+            part = await http.part(0, STEP_BYTES)
+            if len(part) < STEP_BYTES:
+                # All of it has come, and it is small: decoding counts it.
+                return http.whole()
         scan, start = JsonScan(self._bounds[call.path]), 0
         while part := await http.part(start, STEP_BYTES):
             if start:

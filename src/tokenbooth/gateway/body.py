@@ -131,7 +131,7 @@ def release_body(fields: Fields) -> None:
 
 def size_of(value: msgspec.Raw) -> int:
     """How many bytes a raw value has."""
-    return memoryview(value).nbytes
+    return len(value)
 
 
 def is_text(value: msgspec.Raw) -> bool:

@@ -4,6 +4,8 @@ import re
 from collections.abc import Generator
 from typing import ClassVar, Final
 
+import msgspec
+
 from tokenbooth.catalog import Model, WireFormat
 from tokenbooth.gateway.body import (
     SHORT_BYTES,
@@ -17,6 +19,7 @@ from tokenbooth.gateway.body import (
     opened,
     short_text,
     short_value,
+    size_of,
 )
 from tokenbooth.gateway.chat_messages import NOTHING, Parts, is_flat, read_messages
 from tokenbooth.gateway.fields import (
@@ -102,14 +105,16 @@ def model_name(fields: Fields) -> str:
         Refusal: there is none, or it is no string.
     """
     given = fields.get("model")
-    if given is not None and is_text(given):
-        view = memoryview(given)
-        if view.nbytes > SHORT_BYTES:
-            # No model has such a name, and its beginning is enough to say so.
-            return bytes(view[1:SHORT_BYTES]).decode(errors="replace") + "…"
-        name = decode_text(view)
+    if given is not None and size_of(given) <= SHORT_BYTES:
+        try:
+            name = decode_text(given)
+        except msgspec.DecodeError:
+            name = ""
         if name:
             return name
+    elif given is not None and is_text(given):
+        # No model has such a name, and its beginning is enough to say so.
+        return bytes(memoryview(given)[1:SHORT_BYTES]).decode(errors="replace") + "…"
     raise invalid_request("missing_model", "The body names no model. Set 'model' to one of GET /v1/models.", "model")
 
 
