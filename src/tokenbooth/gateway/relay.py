@@ -293,6 +293,9 @@ class Relay:
             counted = self._count_cut(exchange, unseen)
             charged_nano = self._settle(exchange, counted)
             self._compare(exchange, counted)
+        elif isinstance(failure, UpstreamTimedOut):
+            # Comments came, and the model may have worked meanwhile.
+            self._lost(exchange, failure)
         _log.warning(
             "stream_broken",
             request_id=exchange.request_id,
