@@ -15,7 +15,7 @@ import structlog
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.pricing import cost_nano
 from tokenbooth.gateway.body import UNREADABLE, encode_fields
-from tokenbooth.gateway.ceilings import STOPPED, Ceilings, end_unproven
+from tokenbooth.gateway.ceilings import Ceilings, are_cut_off, end_unproven, is_cut_off
 from tokenbooth.gateway.counting import (
     Figures,
     Unseen,
@@ -225,7 +225,7 @@ class Relay:
     async def _whole(self, exchange: Exchange, call: UpstreamCall) -> None:
         body = await call.read()
         speech = exchange.attempt.speech
-        stopped = exchange.admitted.at_risk_nano is not None and STOPPED.search(body) is not None
+        stopped = exchange.admitted.at_risk_nano is not None and is_cut_off(body)
         events = meter = None
         try:
             counted = self._count_answer(exchange, body)
@@ -279,7 +279,7 @@ class Relay:
         tail = meter.tail(self._settle(exchange, counted))
         exchange.finish(tail)
         if not stopped and exchange.admitted.at_risk_nano is not None:
-            stopped = STOPPED.search(tail) is not None
+            stopped = are_cut_off(tail)
         self._compare(exchange, counted, stopped)
 
     def _break_off(self, exchange: Exchange, meter: Meter, failure: Exception) -> None:
@@ -498,6 +498,7 @@ class Relay:
             admitted.clamped_output_tokens,
             counted.usage,
             estimated=counted.estimated,
+            text_bytes=counted.text_bytes,
             held_maximum=admitted.held_maximum,
             stopped=stopped,
         )
@@ -550,7 +551,7 @@ class _Passing:
             if not exchange.began:
                 exchange.began = _REAL_EVENT.search(passing) is not None
             exchange.send(passing)
-            if self._looks_for_stop and STOPPED.search(passing):
+            if self._looks_for_stop and are_cut_off(passing):
                 self.stopped = True
         return not (meter.ended or meter.failed)
 
