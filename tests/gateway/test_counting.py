@@ -53,6 +53,16 @@ def test_arguments_of_tools_count() -> None:
     assert counted(answer({"content": None, "tool_calls": calls})).usage.completion_tokens == 2
 
 
+def test_the_input_of_custom_tools_counts() -> None:
+    """A client that leaves before the end of a custom tool's input pays for what it got of it."""
+    calls = [{"type": "custom", "custom": {"name": "f", "input": "x" * 8}}]
+
+    assert counted(answer({"content": None, "tool_calls": calls})).usage.completion_tokens == 2
+    meter = StreamMeter(None)
+    meter.feed(b"data: " + msgspec.json.encode({"choices": [{"delta": {"tool_calls": calls}}]}) + b"\n\n")
+    assert meter.delivered() == Delivered(events=1, text_bytes=8)
+
+
 def test_impossible_usage_is_counted_and_told() -> None:
     """Negative counts are no bill: the answer is counted, and the operator hears of it (44)."""
     with capture_logs() as logs:

@@ -421,3 +421,130 @@ def test_logs_are_captured() -> None:
     with capture_logs() as logs:
         structlog.get_logger("x").error("seen")
     assert [line["event"] for line in logs] == ["seen"]
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "field", "said"),
+    [
+        (
+            "/v1/responses",
+            {"input": "hi", "metadata": {"reason": "length"}},
+            "max_output_tokens",
+            {
+                "status": "completed",
+                "metadata": {"reason": "length"},
+                "output": [],
+                "usage": {"input_tokens": 10, "output_tokens": 7},
+            },
+        ),
+        (
+            "/anthropic/v1/messages",
+            {"messages": [{"role": "user", "content": "hi"}]},
+            "max_tokens",
+            {
+                "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {"stop_reason": "max_tokens"}}],
+                "stop_reason": "tool_use",
+                "usage": {"input_tokens": 10, "output_tokens": 7},
+            },
+        ),
+    ],
+)
+async def test_words_of_the_client_prove_nothing(
+    path: str, fields: dict[str, object], field: str, said: dict[str, object], moody: MoodyStore, tmp_path: Path
+) -> None:
+    """Only where its format says why an answer ended counts: what is echoed, or written by the model, does not (P9)."""
+    upstream = CeilingUpstream(refuses=(200, said))
+    with upstreams(upstream) as urls, gateway(moody, tmp_path, at(*urls)) as rig, capture_logs() as logs:
+        headers = {"authorization": f"Bearer {rig.credit_key(rig.account('1'))}"}
+        asked = {"model": MODEL, **fields, field: 7}
+        assert rig.http.post(path, json=asked, headers=headers).status_code == 200
+        upstream.refuses, upstream.obeys = None, (field,)
+        assert not [line for line in logs if line["event"] == "ceiling_obeyed"]
+        assert rig.http.post(path, json=asked, headers=headers).status_code == 200
+        assert [line["event"] for line in logs if line["event"] == "ceiling_obeyed"] == ["ceiling_obeyed"]
+
+
+async def test_a_full_context_proves_nothing(moody: MoodyStore, tmp_path: Path) -> None:
+    """A prompt that leaves room for seven tokens is cut off at seven by any server (P9)."""
+    upstream = CeilingUpstream(obeys=("max_tokens",), prompt_tokens=127_993)
+    with upstreams(upstream) as urls, gateway(moody, tmp_path, at(*urls)) as rig, capture_logs() as logs:
+        key = rig.credit_key(rig.account("1"))
+        assert rig.post(key, prompt("hi", max_tokens=7)).status_code == 200
+        assert not [line for line in logs if line["event"] == "ceiling_obeyed"]
+        upstream.prompt_tokens = 10
+        assert rig.post(key, prompt("hi", max_tokens=7)).status_code == 200
+        assert [line["event"] for line in logs if line["event"] == "ceiling_obeyed"] == ["ceiling_obeyed"]
+
+
+@pytest.mark.parametrize(
+    "thinking", [{"reasoning_effort": "high"}, {"chat_template_kwargs": {"enable_thinking": True}}, {"think": True}]
+)
+async def test_a_proof_without_thinking_counts_for_calls_that_do_not_think(
+    thinking: dict[str, object], moody: MoodyStore, tmp_path: Path
+) -> None:
+    """A ceiling may bound the answer alone; once it was seen to bound the thinking too, such calls are free (P9)."""
+    upstream = CeilingUpstream(obeys=("max_tokens",))
+    with upstreams(upstream) as urls, gateway(moody, tmp_path, at(*urls)) as rig:
+        account = rig.account("0.2")
+        key = rig.credit_key(account)
+        assert rig.post(key, prompt("hi", max_tokens=7)).status_code == 200
+        upstream.obeys, upstream.answers_after = (), threading.Event()
+        ended = await hundred_at_once(rig, upstream, key, {"max_tokens": 5, **thinking})
+        assert ended["ok"] == 1
+        assert upstream_bill_nano(upstream) <= rig.charged_nano(account) + MOST_NANO
+        # It went beyond its ceiling while it thought, which is no reason to distrust it where it does not.
+        upstream.obeys = ("max_tokens",)
+        small = rig.credit_key(rig.account("0.05"))
+        assert rig.post(small, prompt("hi", max_tokens=7)).status_code == 200
+
+
+async def test_a_proof_with_thinking_is_kept(moody: MoodyStore, tmp_path: Path) -> None:
+    """Calls that think are bounded no longer once one of them was cut off, after a restart neither."""
+    upstream = CeilingUpstream(obeys=("max_tokens",))
+    asked = {"max_tokens": 5, "reasoning_effort": "high"}
+    with upstreams(upstream) as urls:
+        with gateway(moody, tmp_path, at(*urls)) as rig, capture_logs() as logs:
+            assert rig.post(rig.credit_key(rig.account("1")), prompt("hi", **asked)).status_code == 200
+            assert [x["field"] for x in logs if x["event"] == "ceiling_obeyed"] == ["max_tokens (thinking)"]
+        upstream.answers_after = threading.Event()
+        with gateway(moody, tmp_path, at(*urls)) as rig:
+            assert await hundred_at_once(rig, upstream, rig.credit_key(rig.account("0.2")), asked) == {"ok": 100}
+
+
+async def test_thinking_that_was_switched_off_proves_nothing_of_a_model_that_thinks(
+    moody: MoodyStore, tmp_path: Path
+) -> None:
+    """It thinks by itself in the next call (P9)."""
+    upstream = CeilingUpstream(obeys=("max_tokens",))
+    with upstreams(upstream) as urls, gateway(moody, tmp_path, replace(at(*urls), reasoning=True)) as rig:
+        key = rig.credit_key(rig.account("1"))
+        with capture_logs() as logs:
+            assert rig.post(key, prompt("hi", max_tokens=7, enable_thinking=False)).status_code == 200
+            assert not [line for line in logs if line["event"] == "ceiling_obeyed"]
+            assert rig.post(key, prompt("hi", max_tokens=7)).status_code == 200
+            assert [line for line in logs if line["event"] == "ceiling_obeyed"]
+
+
+@pytest.mark.parametrize("nested", ["chat_template_kwargs", "parameters"])
+async def test_thinking_asked_for_inside_an_object_holds_the_maximum_as_well(
+    nested: str, moody: MoodyStore, tmp_path: Path
+) -> None:
+    """Where the ceiling does not bound it; a server reads such fields like those beside them."""
+    upstream = CeilingUpstream(writes=3)
+    with upstreams(upstream) as urls, gateway(moody, tmp_path, at(*urls, kinds=("qwen",))) as rig:
+        key = rig.credit_key(rig.account("0.05"))
+        thinking = rig.post(key, prompt("hi", max_tokens=10, **{nested: {"enable_thinking": True}}))
+        assert thinking.json()["error"]["code"] == "insufficient_credits"
+
+
+async def test_long_tokens_are_no_reason_for_mistrust(moody: MoodyStore, tmp_path: Path) -> None:
+    """Twenty tokens of a hundred blanks without a usage are twenty, not five hundred; 8,192 tokens are beyond (P6)."""
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": " " * 2_000}}
+    upstream = CeilingUpstream(refuses=(200, {"id": "c", "object": "chat.completion", "choices": [choice]}))
+    with upstreams(upstream) as urls, gateway(moody, tmp_path, at(*urls)) as rig:
+        key = rig.credit_key(rig.account("1"))
+        assert rig.post(key, prompt("hi", max_tokens=20)).status_code == 200
+        assert not any(h.times_exceeded for h in rig.gateway.ceiling_health())
+        choice["message"] = {"role": "assistant", "content": "word" * MODEL_MOST}
+        assert rig.post(key, prompt("hi", max_tokens=20)).status_code == 200
+        assert [h.times_exceeded for h in rig.gateway.ceiling_health() if h.times_exceeded] == [1]

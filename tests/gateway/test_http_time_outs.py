@@ -247,3 +247,18 @@ def test_noise_is_no_event(tmp_path: Path, noise: bytes) -> None:
         assert "Nothing was charged" in read
         assert DONE.decode() not in read
         assert rig.charges(account) == []
+
+
+def test_silence_after_noise_is_booked(tmp_path: Path) -> None:
+    """A stream of comments that falls silent costs its customer nothing; what it may cost upstream is uncollected."""
+    timeouts = Timeouts(connect_s=5, first_byte_s=20, idle_s=0.2)
+    with reasoning_rig(tmp_path, timeouts=timeouts) as (rig, scripts):
+        account = rig.account("50")
+        script = Script((b": processing\n\n", *CHAT.script().pieces), pause_before=1)
+        read = ask(rig, account, CHAT, scripts.add(script), stream=True).text
+        script.proceed.set()
+        assert "Nothing was charged" in read
+        eventually(lambda: len(rig.charges(account)) == 1)
+        (charge,) = rig.charges(account)
+        assert charge.charged_nano == 0
+        assert charge.uncollected_nano > 0

@@ -16,27 +16,33 @@ from tokenbooth.catalog import Model, Route, WireFormat
 from tokenbooth.clock import Clock
 from tokenbooth.domain.allowance import Allowance
 from tokenbooth.domain.usage import Usage
+from tokenbooth.gateway.body import UNREADABLE
+from tokenbooth.gateway.meter import data_of, split_events
+from tokenbooth.gateway.shapes import decode_ending
 from tokenbooth.gateway.speech import PricedRequest
 from tokenbooth.gateway.state import AccountState
+from tokenbooth.gateway.thinking import asks_to_think, switches_thinking_off, thinks
 from tokenbooth.live import CeilingHealth
 from tokenbooth.store.ceilings import CeilingKey, CeilingRow, load_ceilings, save_ceilings
 from tokenbooth.store.engine import Store
 from tokenbooth.upstream_kinds import CEILING_FIELDS
 
 DISTRUST_US: Final = 24 * 3_600 * 1_000_000
-STOPPED: Final = re.compile(
+# Most answers say nothing of the kind, and are not looked at closely.
+_STOPPED: Final = re.compile(
     rb'"(?:finish_reason|stop_reason|reason)"\s*:\s*"(?:length|max_tokens|max_output_tokens)"', re.IGNORECASE
 )
-"""Finds in an answer, or in a part of one, that it was cut off by a ceiling."""
+_STOPS: Final = frozenset(("length", "max_tokens", "max_output_tokens"))
 _REFUSED: Final = re.compile("|".join(CEILING_FIELDS).encode())
 _TOLD_EVERY_US: Final = 3_600 * 1_000_000
 _TOLERATED_PERCENT: Final = 2
 _TOLERATED_TOKENS: Final = 16
-# Where nobody reports, four bytes were counted as a token; at sixteen it is sure that there were at least that many.
-_SURE_PART_OF_ESTIMATE: Final = 4
+# Where nobody reports. Vocabularies have tokens of 128 blanks or line ends, of which JSON makes two bytes each: with
+# fewer bytes a client could have an honest upstream distrusted.
+_LONGEST_TOKEN_BYTES: Final = 256
 _BYTES_PER_TOKEN: Final = 4
 _SMALLEST_DEFAULT: Final = 256
-_THINKS: Final = frozenset(("enable_thinking", "reasoning", "reasoning_effort", "thinking", "thinking_budget"))
+_PROVING_CONTEXT_PERCENT: Final = 90
 _WIRES: Final[dict[str, WireFormat]] = {
     "chat.completions": "openai.chat",
     "completions": "openai.completions",
@@ -128,6 +134,7 @@ class Ceilings:
         self._clock = clock
         self._seen: dict[CeilingKey, _Seen] = {}
         self._standings: dict[str, dict[str, Standing]] = {endpoint: {} for endpoint in (*_WIRES, "embeddings")}
+        self._thinking_standings: dict[str, dict[str, Standing]] = {endpoint: {} for endpoint in self._standings}
         self._some_exceeded = False
         self._unsaved: dict[CeilingKey, _Seen] = {}
         self._parts_percent: dict[str, int] = {}
@@ -163,8 +170,9 @@ class Ceilings:
             raise
 
     def standing(self, request: PricedRequest) -> Standing:
-        """How the upstreams of a request's model stand in its format."""
-        of_endpoint = self._standings[request.endpoint]
+        """How the upstreams of a request's model stand in its format, for calls that think or for those that don't."""
+        standings = self._thinking_standings if _is_asked_to_think(request) else self._standings
+        of_endpoint = standings[request.endpoint]
         standing = of_endpoint.get(request.model.name)
         if standing is None or standing.model is not request.model:
             standing = of_endpoint[request.model.name] = self._put_together(request)
@@ -176,7 +184,7 @@ class Ceilings:
             now_us = self._clock.now_us()
             if any(seen.is_distrusted(now_us) for seen in standing.of_its_upstreams):
                 return True
-        return standing.some_think_apart and (request.model.reasoning or not _THINKS.isdisjoint(request.fields))
+        return standing.some_think_apart and thinks(request)
 
     def compare(
         self,
@@ -187,6 +195,7 @@ class Ceilings:
         usage: Usage,
         *,
         estimated: bool,
+        text_bytes: int,
         held_maximum: bool,
         stopped: bool,
     ) -> None:
@@ -196,6 +205,7 @@ class Ceilings:
             request, route, wire, clamped_output_tokens: what was asked, of whom, and how.
             usage: what was reported, or counted by us.
             estimated: whether it was counted.
+            text_bytes: the text of an answer that was counted, as JSON.
             held_maximum: whether the call held the model's maximum.
             stopped: whether the answer says that a ceiling cut it off.
         """
@@ -206,14 +216,16 @@ class Ceilings:
             return
         output = usage.completion_tokens
         if estimated:
-            output //= _SURE_PART_OF_ESTIMATE
+            output = text_bytes // _LONGEST_TOKEN_BYTES
         elif held_maximum and not route.upstream.kind.bounds_reasoning:
             output -= usage.reasoning_tokens
         tolerated = ceiling + ceiling * _TOLERATED_PERCENT // 100 + _TOLERATED_TOKENS
         if output > tolerated * request.choices:
-            self._exceeded(request, self._seen_of(request.model, route, wire), ceiling, output)
-        elif stopped and not estimated and request.choices == 1 and ceiling < request.model.max_output_tokens:
-            self._stopped(self._seen_of(request.model, route, wire), ceiling, output)
+            seen = self._seen_of(request.model, route, wire, asked_to_think=_is_asked_to_think(request))
+            self._exceeded(request, seen, ceiling, output)
+        elif stopped and not estimated and _may_prove(request, ceiling, usage):
+            seen = self._seen_of(request.model, route, wire, asked_to_think=_is_asked_to_think(request))
+            self._stopped(seen, ceiling, output)
 
     def parts_tokens(self, request: PricedRequest) -> int:
         """The most tokens that a request's images and other parts count for, by what was seen of its model."""
@@ -224,7 +236,7 @@ class Ceilings:
         """An upstream refused a request: say so where its ceiling is the reason, once an hour."""
         if not _REFUSED.search(body):
             return
-        seen, now_us = self._seen_of(request.model, route, wire), self._clock.now_us()
+        seen, now_us = self._seen_of(request.model, route, wire, asked_to_think=False), self._clock.now_us()
         if now_us < seen.told_at_us + _TOLD_EVERY_US:
             return
         seen.told_at_us = now_us
@@ -314,33 +326,90 @@ class Ceilings:
         self._look_again()
 
     def _look_again(self) -> None:
-        for of_endpoint in self._standings.values():
-            for standing in of_endpoint.values():
-                standing.look_again()
+        for standings in (self._standings, self._thinking_standings):
+            for of_endpoint in standings.values():
+                for standing in of_endpoint.values():
+                    standing.look_again()
 
     def _put_together(self, request: PricedRequest) -> Standing:
-        model = request.model
+        model, asked_to_think = request.model, _is_asked_to_think(request)
         wire = _WIRES.get(request.endpoint)
-        own = [] if wire is None else [self._seen_of(model, route, _spoken(route, wire)) for route in model.routes]
+        own: list[_Seen] = []
+        if wire is not None:
+            own = [
+                self._seen_of(model, route, _spoken(route, wire), asked_to_think=asked_to_think)
+                for route in model.routes
+            ]
         return Standing(
             model,
             own,
             [
-                self._seen_of(model, route, each)
+                self._seen_of(model, route, each, asked_to_think=thinking)
                 for route in model.routes
                 for each in _WITH_CEILING
                 if each in route.upstream.formats
+                # What goes beyond its ceiling when it does not think goes beyond it when it does.
+                for thinking in ((False, True) if asked_to_think else (False,))
             ],
             any(not route.upstream.kind.bounds_reasoning for route in model.routes),
         )
 
-    def _seen_of(self, model: Model, route: Route, wire: WireFormat) -> _Seen:
-        upstream = route.upstream
-        key = CeilingKey(upstream.name, upstream.base_url, route.model, wire, model.ceiling_field(route, wire))
+    def _seen_of(self, model: Model, route: Route, wire: WireFormat, *, asked_to_think: bool) -> _Seen:
+        upstream, field = route.upstream, model.ceiling_field(route, wire)
+        key = CeilingKey(
+            upstream.name, upstream.base_url, route.model, wire, f"{field} (thinking)" if asked_to_think else field
+        )
         seen = self._seen.get(key)
         if seen is None:
             seen = self._seen[key] = _Seen(CeilingRow(key, None, None, 0, 0))
         return seen
+
+
+def is_cut_off(answer: bytes) -> bool:
+    """Whether a whole answer says that a ceiling cut it off.
+
+    Only where its format says why it ended: a client can have the same words echoed or written by the model elsewhere.
+    """
+    return _STOPPED.search(answer) is not None and _says_so(answer)
+
+
+def are_cut_off(events: bytes) -> bool:
+    """Whether one of these events of a stream says that a ceiling cut the answer off; see `is_cut_off`."""
+    return _STOPPED.search(events) is not None and any(_says_so(data_of(event)) for event in split_events(events))
+
+
+def _says_so(data: bytes) -> bool:
+    try:
+        ending = decode_ending(data)
+    except UNREADABLE:
+        return False
+    reasons = [choice.finish_reason for choice in ending.choices or ()]
+    reasons.append(ending.stop_reason)
+    if ending.type == "message_delta" and ending.delta is not None:
+        reasons.append(ending.delta.stop_reason)
+    incomplete = ending.incomplete_details if ending.response is None else ending.response.incomplete_details
+    reasons.append(None if incomplete is None else incomplete.reason)
+    return any(reason is not None and reason.lower() in _STOPS for reason in reasons)
+
+
+def _is_asked_to_think(request: PricedRequest) -> bool:
+    """Whether a request asks a model to think that does not do so by itself.
+
+    A ceiling may bound the answer alone: that it was kept without thinking says nothing of calls that think.
+    """
+    return not request.model.reasoning and asks_to_think(request.fields)
+
+
+def _may_prove(request: PricedRequest, ceiling: int, usage: Usage) -> bool:
+    """Whether an answer that was cut off can show that it was cut off by the ceiling, and for calls of its kind."""
+    model = request.model
+    if request.choices != 1 or ceiling >= model.max_output_tokens:
+        return False
+    # At the end of its context every model stops, and the client chooses how much of that its prompt leaves.
+    if (usage.prompt_tokens + usage.completion_tokens) * 100 > model.context_tokens * _PROVING_CONTEXT_PERCENT:
+        return False
+    # Where the thinking of a model that thinks by itself was switched off, nothing is known of it.
+    return not (model.reasoning and switches_thinking_off(request.fields))
 
 
 def may_begin(account: AccountState, allowances: Iterable[Allowance], amount_nano: int, at_risk_nano: int) -> bool:

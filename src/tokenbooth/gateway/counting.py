@@ -57,7 +57,7 @@ def count_stream(
         counted = _bounded(request, meter.prompt_usage, request_id, upstream)._replace(
             completion_tokens=max(counted.completion_tokens, meter.prompt_usage.completion_tokens),
         )
-    return Counted(counted, estimated=True)
+    return Counted(counted, estimated=True, text_bytes=meter.delivered().text_bytes)
 
 
 def count_cut(
@@ -76,10 +76,11 @@ def count_cut(
         return Counted(_with_unseen(request, estimate(request, _NOTHING_SEEN, figures), unseen, figures), True)
     if meter.has_final_usage():
         return count_stream(request, meter, figures, request_id=request_id, upstream=upstream)
-    counted = _with_unseen(request, estimate(request, meter.delivered(), figures), unseen, figures)
+    delivered = meter.delivered()
+    counted = _with_unseen(request, estimate(request, delivered, figures), unseen, figures)
     told = meter.usage or meter.prompt_usage
     if told is None:
-        return Counted(counted, estimated=True)
+        return Counted(counted, estimated=True, text_bytes=delivered.text_bytes)
     told = _bounded(request, told, request_id, upstream)
     prompt_told = meter.prompt_usage is not None and meter.prompt_usage.prompt_tokens > 0
     return Counted(
@@ -90,6 +91,7 @@ def count_cut(
             reasoning_tokens=max(told.reasoning_tokens, counted.reasoning_tokens),
         ),
         estimated=True,
+        text_bytes=delivered.text_bytes,
     )
 
 
@@ -117,7 +119,8 @@ def count_answer(
         _tell_invalid(request_id, upstream)
     if reported is not None and not _is_nothing(reported):
         return Counted(_bounded(speech.request, reported, request_id, upstream), estimated=False)
-    return Counted(estimate(speech.request, _text_of(speech, body), figures), estimated=True)
+    delivered = _text_of(speech, body)
+    return Counted(estimate(speech.request, delivered, figures), estimated=True, text_bytes=delivered.text_bytes)
 
 
 def estimate(request: PricedRequest, delivered: Delivered, figures: Figures = NOTHING_LEARNED) -> Usage:

@@ -135,7 +135,15 @@ class StreamMeter(EventMeter):
 
     __slots__ = ("_cost_nano", "invalid_usage", "prompt_usage", "usage", "usage_event")
 
-    TEXT: ClassVar[re.Pattern[bytes]] = texts_named("content", "reasoning_content", "reasoning", "arguments", "refusal")
+    TEXT: ClassVar[re.Pattern[bytes]] = texts_named(
+        "content",
+        "reasoning_content",
+        "reasoning",
+        "refusal",
+        # Of functions and of custom tools.
+        "arguments",
+        "input",
+    )
     FINISH: ClassVar[re.Pattern[bytes]] = re.compile(rb'"finish_reason"[ \t]*:[ \t]*"')
 
     def __init__(self, cost_nano: Callable[[Usage], int] | None) -> None:

@@ -16,7 +16,7 @@ import structlog
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.pricing import cost_nano
 from tokenbooth.gateway.body import UNREADABLE, encode_fields
-from tokenbooth.gateway.ceilings import STOPPED, Ceilings, end_unproven
+from tokenbooth.gateway.ceilings import Ceilings, are_cut_off, end_unproven, is_cut_off
 from tokenbooth.gateway.counting import (
     Figures,
     Unseen,
@@ -229,7 +229,7 @@ class Relay:
     async def _whole(self, exchange: Exchange, call: UpstreamCall) -> None:
         body = await call.read()
         speech = exchange.attempt.speech
-        stopped = exchange.admitted.at_risk_nano is not None and STOPPED.search(body) is not None
+        stopped = exchange.admitted.at_risk_nano is not None and is_cut_off(body)
         events = meter = None
         try:
             counted = self._count_answer(exchange, body)
@@ -295,6 +295,9 @@ class Relay:
             counted = self._count_cut(exchange, unseen)
             charged_nano = self._settle(exchange, counted)
             self._compare(exchange, counted)
+        elif isinstance(failure, UpstreamTimedOut):
+            # Comments came, and the model may have worked meanwhile.
+            self._lost(exchange, failure)
         _log.warning(
             "stream_broken",
             request_id=exchange.request_id,
@@ -497,6 +500,7 @@ class Relay:
             admitted.clamped_output_tokens,
             counted.usage,
             estimated=counted.estimated,
+            text_bytes=counted.text_bytes,
             held_maximum=admitted.held_maximum,
             stopped=stopped,
         )
@@ -557,7 +561,7 @@ class _Passing:
 
     def stopped_at_ceiling(self, tail: bytes) -> bool:
         """Whether the answer says that a ceiling cut it off; `tail` is what leaves last."""
-        return self._latest is not None and STOPPED.search(b"".join(self._latest) + tail) is not None
+        return self._latest is not None and are_cut_off(b"".join(self._latest) + tail)
 
     def stop(self) -> None:
         """Send no comments any more."""

@@ -1,6 +1,6 @@
 """Settlement: the true cost against the hold, then the charge on disk; the flusher brings it to the store."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
 
@@ -21,14 +21,20 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(init=False, slots=True)
 class Counted:
-    """What an answer consumed; `estimated` when we counted it because the upstream did not say."""
+    """What an answer consumed; `estimated` when we counted it because the upstream did not say.
+
+    Attributes:
+        text_bytes: the text that was counted then; 0 for an answer that the upstream counted.
+    """
 
     usage: Usage
     estimated: bool
+    text_bytes: int = field(compare=False)
 
-    def __init__(self, usage: Usage, estimated: bool) -> None:
+    def __init__(self, usage: Usage, estimated: bool, text_bytes: int = 0) -> None:
         self.usage = usage
         self.estimated = estimated
+        self.text_bytes = text_bytes
 
 
 class Terms(Enum):

@@ -67,6 +67,35 @@ class ResponsesEvent(msgspec.Struct):
     response: ResponsesAnswer | None = None
 
 
+class ChoiceEnding(msgspec.Struct):
+    """Why a choice of OpenAI's older formats ended."""
+
+    finish_reason: str | None = None
+
+
+class IncompleteDetails(msgspec.Struct):
+    """Why a response is incomplete."""
+
+    reason: str | None = None
+
+
+class ResponseEnding(msgspec.Struct):
+    """A response, as its last event holds it."""
+
+    incomplete_details: IncompleteDetails | None = None
+
+
+class Ending(msgspec.Struct):
+    """Where each format says, in a whole answer or in an event, why the answer ended."""
+
+    type: str = ""
+    choices: list[ChoiceEnding] | None = None
+    stop_reason: str | None = None
+    delta: MessagesDelta | None = None
+    incomplete_details: IncompleteDetails | None = None
+    response: ResponseEnding | None = None
+
+
 # A list as a record of so many places: the decoder stops at the first item too many, and has made nothing of the rest.
 _decode_few: Final = msgspec.json.Decoder(
     msgspec.defstruct(
@@ -90,6 +119,7 @@ def few_items(value: msgspec.Raw) -> list[msgspec.Raw]:
 
 decode_chat_answer = msgspec.json.Decoder(ChatAnswer).decode
 decode_chat_event = msgspec.json.Decoder(ChatEvent).decode
+decode_ending = msgspec.json.Decoder(Ending).decode
 decode_error_event = msgspec.json.Decoder(ErrorEvent).decode
 decode_messages_answer = msgspec.json.Decoder(MessagesAnswer).decode
 decode_messages_event = msgspec.json.Decoder(MessagesEvent).decode

@@ -10,6 +10,7 @@ import msgspec
 
 from tokenbooth.gateway.body import UNREADABLE, Fields
 from tokenbooth.gateway.speech import PricedRequest
+from tokenbooth.upstream_kinds import GENERIC, KINDS
 
 # With no other names than these a request does not ask for it.
 _PLAIN: Final = frozenset(
@@ -43,8 +44,9 @@ _PLAIN: Final = frozenset(
         "store",
     )
 )
-# Objects that hold such names beside others.
-_HOLDERS: Final = frozenset(("chat_template_kwargs", "extra_body", "generation_config", "options", "output_config"))
+# Objects that hold such names beside others: those that some kind of upstream looks into, and the format's own.
+_HOLDERS: Final = frozenset((*KINDS[GENERIC].opened, "extra_body", "output_config"))
+_HELD_LEVELS: Final = 3
 _SWITCHED_OFF: Final = frozenset(("", "none", "off", "false", "disabled"))
 _EFFORTS: Final = ("", "minimal", "low", "medium", "high", "xhigh", "max")
 _LOW_BUDGET_TOKENS: Final = 4_096
@@ -61,6 +63,12 @@ def thinks(request: PricedRequest) -> bool:
 def asks_to_think(fields: Fields) -> bool:
     """Whether the top level of a request asks the model to think."""
     return not _is_plain(fields) and any(not _is_off(value) for value in _values(fields))
+
+
+def switches_thinking_off(fields: Fields) -> bool:
+    """Whether the top level of a request speaks of thinking, and asks for none."""
+    values = [] if _is_plain(fields) else _values(fields)
+    return bool(values) and all(map(_is_off, values))
 
 
 def effort_of(fields: Fields) -> str:
@@ -86,16 +94,27 @@ def _values(fields: Fields) -> list[object]:
     found: list[object] = []
     for name, value in fields.items():
         if name in _HOLDERS:
-            held = _decoded(value)
-            if isinstance(held, dict):
-                found += [one for inner, one in held.items() if _is_about_thinking(inner) or inner == "effort"]
+            found += _held_values(_decoded(value), _HELD_LEVELS)
         elif _is_about_thinking(name):
             found.append(_decoded(value))
     return found
 
 
+def _held_values(held: object, levels: int) -> list[object]:
+    """The values of the names that are about thinking, in an object and in the objects in it."""
+    found: list[object] = []
+    if isinstance(held, dict) and levels:
+        for name, value in held.items():
+            if _is_about_thinking(name) or name == "effort":
+                found.append(value)
+            else:
+                found += _held_values(value, levels - 1)
+    return found
+
+
 def _is_about_thinking(name: str) -> bool:
-    return "think" in name or "reason" in name
+    lower = name.lower()
+    return "think" in lower or "reason" in lower
 
 
 def _decoded(value: msgspec.Raw) -> object:
