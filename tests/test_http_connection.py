@@ -201,11 +201,28 @@ async def test_a_body_in_small_chunks_costs_what_it_is() -> None:
     with connection() as (made, transport, _):
         made.data_received(b"POST /lane/a HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n")
         await settled()
-        for _ in range(50):
+        for _ in range(8):
             made.data_received(b"1\r\na\r\n" * 1_000)
+        for _ in range(200):
+            made.data_received((b"200\r\n" + b"a" * 512 + b"\r\n") * 100)
         made.data_received(b"0\r\n\r\n")
         await settled()
-    assert answers(transport.written) == [b"/lane/a 50000"]
+    assert answers(transport.written) == [b"/lane/a 10248000"]
+
+
+@pytest.mark.parametrize(
+    ("path", "says"), [("/lane/a", b"too many small chunks"), ("/lane/refuse", b"/lane/refuse 0;")]
+)
+@pytest.mark.parametrize("rest", [b"1\r\na\r\n" * 20_000, b"0\r\n" + b"a: b\r\n" * 20_000])
+async def test_a_body_in_too_many_small_chunks_is_refused(path: str, says: bytes, rest: bytes) -> None:
+    """Each costs a call, and a single read may bring hundreds of thousands of them, or of trailers."""
+    with connection() as (made, transport, _):
+        made.data_received(b"POST %b HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n" % path.encode())
+        await settled()
+        made.data_received(rest)
+        assert transport.written.count(b"HTTP/1.1 ") == 1
+        assert says in transport.written
+        assert transport.ended
 
 
 async def test_all_bodies_together_are_bounded() -> None:

@@ -26,6 +26,10 @@ _PIPELINED_MOST: Final = 128
 _UNWANTED_BODY_BYTES: Final = 64 * 1024
 # Framing may double the size of a body; what is larger is nonsense.
 _FRAMING_FACTOR: Final = 2
+# The parser calls us for each chunk, and one read may bring two mebibytes of them. So many are few; of more, each must
+# bring so many bytes on average.
+_FEW_CHUNKS: Final = 8_192
+_CHUNK_BYTES: Final = 256
 _FRAMING_HEADERS: Final = (b"content-length", b"transfer-encoding")
 
 
@@ -56,6 +60,9 @@ _HEAD_TOO_LARGE: Final = _Fault(b"431 Request Header Fields Too Large", b"The he
 _BODY_TOO_LARGE: Final = _Fault(b"413 Content Too Large", b"The body is too large. Send less.")
 _TOO_SLOW: Final = _Fault(b"408 Request Timeout", b"The request did not arrive in time. Send it again.")
 _TOO_MANY: Final = _Fault(b"400 Bad Request", b"Too many requests at once on one connection. Wait for answers.")
+_SMALL_CHUNKS: Final = _Fault(
+    b"400 Bad Request", b"The body comes in too many small chunks. Send larger ones, or a Content-Length."
+)
 _UNSAID: Final = _Fault(b"", b"")
 
 
@@ -154,6 +161,8 @@ class ClientConnection:
         self._url = b""
         self._headers: RawHeaders = []
         self._expects_continue = False
+        self._chunks = 0
+        self._body_bytes = 0
         # Without the piece in which it began, which may hold others too.
         self._fed_bytes = 0
         self._piece_bytes = 0
@@ -258,6 +267,8 @@ class ClientConnection:
         self._phase = _HEAD
         self._is_new = True
         self._fed_bytes = 0
+        self._chunks = 0
+        self._body_bytes = 0
         self._url = b""
         self._expects_continue = False
         self._headers = []
@@ -270,6 +281,7 @@ class ClientConnection:
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header. A trailer behind a body in chunks is dropped: nobody looks for one."""
         if self._phase is _BODY:
+            self._count_chunk(0)
             return
         name = name.lower()
         if name == b"expect" and value.strip().lower() == b"100-continue":
@@ -306,12 +318,25 @@ class ClientConnection:
     def on_body(self, body: bytes) -> None:
         """A part of a body."""
         self._upgrading = False
+        self._count_chunk(len(body))
         receiving = self._receiving
         if receiving is None:
             return
         receiving.receive(body)
         if isinstance(receiving, HttpExchange) and receiving.unwanted_bytes > _UNWANTED_BODY_BYTES:
             self._pause()
+
+    def _count_chunk(self, size: int) -> None:
+        """Count a part of a body, or a trailer behind it.
+
+        Raises:
+            _Stop: there are too many for what they bring.
+        """
+        self._chunks += 1
+        self._body_bytes += size
+        if self._chunks > _FEW_CHUNKS and self._chunks * _CHUNK_BYTES > self._body_bytes + _FEW_CHUNKS * _CHUNK_BYTES:
+            self._fault = _SMALL_CHUNKS
+            raise _Stop
 
     def on_message_complete(self) -> None:
         """A request is complete."""

@@ -62,7 +62,10 @@ class Live(Protocol):
         ...
 
     def admits(self) -> bool:
-        """Whether calls with known keys are admitted; not when this process was replaced, or is cut off for long."""
+        """Whether calls with known keys are admitted.
+
+        Not when this process was replaced or is cut off for long, and not while charges cannot be kept.
+        """
         ...
 
     def upstream_health(self) -> list[UpstreamHealth]:

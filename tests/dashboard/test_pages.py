@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import Connection, insert, select, update
 
 from tests.support.billing_rows import DAY_US, add_subscription
-from tests.support.dashboard import PASSWORD, Booth, charge, hidden_fields, open_booth, use
+from tests.support.dashboard import ORIGIN, PASSWORD, Booth, charge, hidden_fields, open_booth, use
+from tests.support.hang_up import hang_up
 from tests.support.store import row_counts
 from tokenbooth.dashboard.data_plane import data_plane_openapi
 from tokenbooth.domain.charges import PoolKind
@@ -452,3 +453,25 @@ async def test_a_plan_that_is_to_follow_is_shown_and_can_be_given_up(booth: Boot
     booth.clock.advance(3 * DAY_S)
     page = (await browser.get("/dashboard/billing")).text
     assert ("changes to" in page, ">Standard " in page) == (False, True)
+
+
+async def test_a_hang_up_is_no_failure(booth: Booth, capsys: pytest.CaptureFixture[str]) -> None:
+    """Anybody can hang up as often as he likes, and the log's errors are there for bugs."""
+    form = {"content-type": "application/x-www-form-urlencoded", "content-length": "100", "origin": ORIGIN}
+    await hang_up(booth.app, "/login", {"host": "booth.test", **form})
+    logged = capsys.readouterr()
+    assert "failed" not in logged.out + logged.err
+
+
+async def test_an_unexpected_failure_is_told_without_details(booth: Booth, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody above gets it, who would write its text into the log."""
+    ada = await booth.logged_in()
+    canary = "mk_" + "9" * 48
+    booth.live.fail_with = RuntimeError(canary)
+    capsys.readouterr()
+    answer = await ada.get("/dashboard/keys")
+    booth.live.fail_with = None
+    logged = capsys.readouterr()
+    assert answer.status_code == 500
+    assert "page_failed" in logged.out
+    assert canary not in answer.text + logged.out + logged.err

@@ -114,10 +114,13 @@ def test_a_full_queue_admits_nobody(moody: MoodyStore, tmp_path: Path) -> None:
         moody.away = True
         statuses = [rig.post(key, CALL).status_code for _ in range(5)]
         assert statuses == [200, 200, 200, 503, 503]
+        # What a load balancer is told.
+        assert not rig.gateway.admits()
         moody.away = False
         eventually(lambda: stored(rig) == 4)
         # The row is there a moment before the gateway knows that it is.
         rig.on_loop(rig.gateway.settled())
+        assert rig.gateway.admits()
         assert rig.post(key, CALL).status_code == 200
 
 

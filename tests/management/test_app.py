@@ -5,6 +5,7 @@ import re
 import httpx
 import pytest
 
+from tests.support.hang_up import hang_up
 from tests.support.management import Plane, management_plane
 from tests.support.store import Customer
 from tokenbooth.domain.keys import KeyKind
@@ -80,6 +81,13 @@ async def test_an_unexpected_failure_is_500_without_details(
     logged = capsys.readouterr()
     assert "request_failed" in logged.out
     assert canary not in logged.out + logged.err
+
+
+async def test_a_hang_up_is_no_failure(plane: Plane, customer: Customer, capsys: pytest.CaptureFixture[str]) -> None:
+    """Anybody can hang up as often as he likes, and the log's errors are there for bugs."""
+    json = {**customer.headers, "content-type": "application/json", "content-length": "100"}
+    await hang_up(plane.app, "/api/keys/credit", json)
+    assert "failed" not in capsys.readouterr().out
 
 
 async def test_a_store_that_is_away_is_503(plane: Plane, customer: Customer) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, event, insert, select, text
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, OperationalError
 
 from tests.support.store import store
 from tokenbooth.errors import StoreUnavailable
@@ -228,6 +228,62 @@ async def test_other_failures_reach_the_caller_on_postgresql(postgres_url: str) 
     with pytest.raises(ZeroDivisionError):
         await opened.write(lambda _conn: 1 // 0)
     opened.close()
+
+
+def raise_state(conn: Connection, state: str) -> None:
+    """Let the server fail with a SQLSTATE."""
+    conn.exec_driver_sql(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{state}'; END $$")
+
+
+def write_where_nobody_may(conn: Connection) -> None:
+    """What a standby says that is not promoted yet, and a server whose disk is full."""
+    conn.exec_driver_sql("SET TRANSACTION READ ONLY")
+    put(conn, 1)
+
+
+@pytest.mark.parametrize("state", ["0A000", "25006", "25P03", "42501", "42P01", "53100", "55000", "58030", "XX001"])
+async def test_a_server_that_cannot_is_away(postgres_url: str, state: str) -> None:
+    """What it says of itself is no fault of what it was asked, which is tried again when it is well."""
+    opened = open_store(postgres_url)
+    for work in (opened.write, opened.read):
+        with pytest.raises(StoreUnavailable):
+            await work(raise_state, state)
+    opened.close()
+
+
+@pytest.mark.parametrize("state", ["21000", "22003", "23514", "42703", "P0001"])
+async def test_a_statement_that_is_wrong_is_no_outage(postgres_url: str, state: str) -> None:
+    """It would be tried again for ever."""
+    opened = open_store(postgres_url)
+    for work in (opened.write, opened.read):
+        with pytest.raises(DBAPIError):
+            await work(raise_state, state)
+    opened.close()
+
+
+async def test_a_server_that_only_reads_is_away(postgres_url: str) -> None:
+    """It is one for some seconds at every fail-over."""
+    opened = open_store(postgres_url)
+    opened.write_now(lambda conn: retention.create(conn))
+    with pytest.raises(StoreUnavailable):
+        await opened.write(write_where_nobody_may)
+    assert await opened.write(put, 1) == 1
+    opened.close()
+
+
+async def test_a_damaged_file_is_away(store: Store) -> None:
+    """Nothing that was asked of it is at fault, and the group with it is told so."""
+
+    def damage(conn: Connection) -> None:
+        conn.exec_driver_sql("PRAGMA writable_schema = ON")
+        conn.exec_driver_sql("UPDATE sqlite_schema SET rootpage = 999 WHERE name = 'retention'")
+        conn.exec_driver_sql("PRAGMA writable_schema = RESET")
+
+    await store.write(damage)
+    for work in (store.write, store.read):
+        with pytest.raises(StoreUnavailable) as refused:
+            await work(numbers)
+        assert type(refused.value.__cause__) is DatabaseError
 
 
 async def test_a_row_inserted_by_two_at_once_is_found_by_the_second(postgres_url: str) -> None:

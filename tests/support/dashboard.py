@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import httpx
 from argon2 import PasswordHasher
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from tests.support.fakes import FakeClock, FakeLive
 from tests.support.management import Plane, management_plane
@@ -57,7 +58,7 @@ class Booth:
 
     plane: Plane
     mailer: FakeMailer
-    app: object = field(repr=False)
+    app: ASGIApp = field(repr=False)
     routes: list[Route] = field(repr=False)
 
     @property
@@ -77,7 +78,7 @@ class Booth:
 
     def browser(self, address: str = "203.0.113.7") -> "Browser":
         """A browser that nobody used yet."""
-        transport = httpx.ASGITransport(self.app, client=(address, 5_000))  # type: ignore[arg-type]  # an ASGI app
+        transport = httpx.ASGITransport(self.app, client=(address, 5_000))
         return Browser(httpx.AsyncClient(transport=transport, base_url=ORIGIN, headers={"origin": ORIGIN}))
 
     def account(self, email: str = "ada@example.com", *, is_admin: bool = False) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -65,12 +65,16 @@ def create_dashboard(context: DashboardContext) -> ASGIApp:
         assert isinstance(error, TokenboothError)
         return web.failure(request, error, None)
 
+    async def gone(_request: Request, _gone: Exception) -> Response:
+        # Nobody reads it; it only keeps a visitor's hang-up from being taken for a failure of ours.
+        return Response(status_code=400)
+
     app = Starlette(
         routes=[
             *page_routes(web),
             Mount(STATIC_PATH, LastingFiles(directory=Path(__file__).parent / "static")),
         ],
-        exception_handlers={HTTPException: failed, TokenboothError: refused},
+        exception_handlers={HTTPException: failed, TokenboothError: refused, ClientDisconnect: gone},
     )
     app.router.redirect_slashes = False
 

@@ -55,15 +55,17 @@ class AroundPages:
         began_us = self._clock.monotonic_us()
         request_id = new_id(IdPrefix.REQUEST, self._clock.now_us())
         status: int | None = None
+        is_complete = False
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
+            nonlocal status, is_complete
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = request_id
                 for name, value in SECURITY_HEADERS.items():
                     headers[name] = value
+            is_complete = message["type"] == "http.response.body" and not message.get("more_body", False)
             await send(message)
 
         try:
@@ -73,10 +75,11 @@ class AroundPages:
             frames = traceback.extract_tb(failure.__traceback__)
             where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
             _log.error("page_failed", request_id=request_id, error=type(failure).__name__, where=where)
-            if status is not None:
+            if status is None:
+                text = "Something failed on our side. Try again, or contact the operator.\n"
+                await PlainTextResponse(text, 500)(scope, receive, send_with_headers)
+            elif not is_complete:
                 raise
-            text = "Something failed on our side. Try again, or contact the operator.\n"
-            await PlainTextResponse(text, 500)(scope, receive, send_with_headers)
         route = scope.get("route")
         _log.info(
             "page",

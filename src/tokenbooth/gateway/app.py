@@ -281,7 +281,7 @@ class Gateway:
 
     def admits(self) -> bool:
         """See `tokenbooth.live.Live.admits`."""
-        return not self._stopping and self._may_admit()
+        return not self._stopping and self._may_admit() and self._settler.accepts()
 
     def upstream_health(self) -> list[UpstreamHealth]:
         """See `tokenbooth.live.Live.upstream_health`."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match
 
@@ -59,6 +59,7 @@ def create_management_app(context: ManagementContext) -> FastAPI:
         app.include_router(module.router(context))
     app.add_exception_handler(TokenboothError, _render_error)
     app.add_exception_handler(HTTPException, _render_http_error)
+    app.add_exception_handler(ClientDisconnect, _render_hang_up)
     app.add_middleware(AroundRequests, clock=context.clock)
     return app
 
@@ -75,6 +76,11 @@ def _methods_of(request: Request) -> list[str]:
 async def _render_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, TokenboothError)
     return respond_error(error)
+
+
+async def _render_hang_up(_request: Request, _gone: Exception) -> Response:
+    """Nobody reads it; it only keeps a client's hang-up from being taken for a failure of ours."""
+    return respond_error(InvalidRequest("incomplete_body", "The body did not arrive."))
 
 
 async def _render_http_error(request: Request, error: Exception) -> Response:

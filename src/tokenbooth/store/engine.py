@@ -18,7 +18,7 @@ from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from tokenbooth.background import BackgroundThread, Running
@@ -37,6 +37,11 @@ _CONFLICT_STATES: Final = frozenset({"40001", "40P01"})
 # finds it. One that stays a duplicate is the caller's to know.
 _DUPLICATE_STATE: Final = "23505"
 _DUPLICATE_RETRIES: Final = 3
+# Classes of SQLSTATE that say something of the statement or its values. All others are about the state of the server:
+# a standby that is not promoted yet, a disk that made it read-only, damaged pages.
+_STATEMENT_CLASSES: Final = frozenset({"21", "22", "23", "42", "44", "P0"})
+# A right that was taken away, and a table that is missing while a backup is being restored.
+_SERVER_STATES: Final = frozenset({"42501", "42P01"})
 _CONFLICT_PAUSE_S: Final = 0.002
 _CLOSED: Final = "The service is shutting down."
 # One snapshot, as on SQLite, that never conflicts with anybody.
@@ -94,10 +99,12 @@ class Store:
         try:
             with self._reading.connect() as conn, conn.begin():
                 return fn(conn, *args, **kwargs)
-        except (OperationalError, InterfaceError) as failure:
-            raise StoreUnavailable from failure
         except (DataError, UnicodeEncodeError) as failure:
             _raise_if_unstorable(failure)
+            raise
+        except DBAPIError as failure:
+            if _is_away(failure):
+                raise StoreUnavailable from failure
             raise
 
     def write_now(self, fn: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -137,6 +144,19 @@ def _raise_if_unstorable(failure: DataError | UnicodeEncodeError) -> None:
         raise UnstorableText from failure
     if getattr(failure.orig, "sqlstate", None) is None and "NUL" in str(failure.orig):
         raise UnstorableText from failure
+
+
+def _is_away(failure: DBAPIError) -> bool:
+    """Whether the database cannot do anything of the kind now, whatever it is asked.
+
+    Source: PostgreSQL's appendix of error codes; for SQLite its driver, which says `DatabaseError` of a damaged file.
+    """
+    if isinstance(failure, OperationalError | InterfaceError):
+        return True
+    state = getattr(failure.orig, "sqlstate", None)
+    if state is None:
+        return type(failure) is DatabaseError
+    return state in _SERVER_STATES or state[:2] not in _STATEMENT_CLASSES
 
 
 def open_store(url: str) -> Store:
@@ -220,7 +240,7 @@ class _Operation:
         """Do the work in a savepoint of its own.
 
         Raises:
-            OperationalError, InterfaceError: the connection is lost; nothing of the group can be committed.
+            DBAPIError: the database is away; nothing of the group can be committed.
         """
         # The caller may be gone by now; from here on it cannot cancel, and the outcome can always be told.
         if not self._future.set_running_or_notify_cancel():
@@ -230,9 +250,9 @@ class _Operation:
         try:
             result = self._work(conn)
             conn.exec_driver_sql("RELEASE operation")
-        except (OperationalError, InterfaceError):
-            raise
         except BaseException as failure:
+            if isinstance(failure, DBAPIError) and _is_away(failure):
+                raise
             conn.exec_driver_sql("ROLLBACK TO operation")
             self._outcome = partial(self._future.set_exception, failure)
         else:
@@ -360,7 +380,7 @@ class _PostgresWriter:
                 if _is_worth_another_try(failure, attempt):
                     time.sleep(_Pause(attempt).seconds())
                     continue
-                if isinstance(failure, OperationalError | InterfaceError):
+                if _is_away(failure):
                     raise StoreUnavailable from failure
                 raise
         raise StoreUnavailable("The service's database is too busy. Try again in a few seconds.")
