@@ -38,6 +38,8 @@ CONFIGURATION_NAME: Final = "tokenbooth.toml"
 ACCESS_NAME: Final = "demo.json"
 _SANDBOX_STATE_NAME: Final = "stripe-sandbox.db"
 _CHAIN_STATE_NAME: Final = "chain-sandbox.json"
+# Beside those that begin with "tokenbooth.".
+_OTHER_NAMES: Final = (ACCESS_NAME, _SANDBOX_STATE_NAME, _CHAIN_STATE_NAME)
 _BLOCK_TIME_S: Final = 2.0
 _FINAL_BLOCKS: Final = 30
 _POLL_S: Final = 1.0
@@ -125,8 +127,8 @@ def _prepare(directory: Path) -> Path:
     path = directory / CONFIGURATION_NAME
     try:
         make_private_directory(directory)
-        for name in (CONFIGURATION_NAME, ACCESS_NAME, "tokenbooth.db", _SANDBOX_STATE_NAME, _CHAIN_STATE_NAME):
-            close_to_others(directory / name)
+        for kept in (*directory.glob("tokenbooth.*"), *(directory / name for name in _OTHER_NAMES)):
+            close_to_others(kept)
         if not path.exists():
             write_private(
                 path,
