@@ -15,12 +15,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 from sqlalchemy import Connection, select
 
+from tests.support.command import wait_until
 from tests.support.gateway_rig import MODEL, UPSTREAM_KEY
 from tests.support.postgres import Postgres
 from tests.support.servers import serve
@@ -45,6 +47,10 @@ class Answers:
 
     ended: dict[str, Decimal] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
+
+    def are_more_than(self, least: int) -> bool:
+        """Whether so many answers ended."""
+        return len(self.ended) > least
 
 
 @dataclass(slots=True)
@@ -116,7 +122,7 @@ def test_answers_survive_kills_under_load_charged_exactly_once(service: Service,
     key = customer(service, store)
     answers = Answers()
     rng = random.Random(20_261_123)
-    for _ in range(KILLS):
+    for number in range(KILLS):
         stop = threading.Event()
         clients = [
             threading.Thread(target=_call_until, args=(service.base_url, key, stop, answers, n)) for n in range(CLIENTS)
@@ -124,6 +130,8 @@ def test_answers_survive_kills_under_load_charged_exactly_once(service: Service,
         for client in clients:
             client.start()
         time.sleep(rng.uniform(0.2, 1.2))
+        # A busy machine answers fewer calls in that time.
+        wait_until(partial(answers.are_more_than, 10 * (number + 1)), "enough answers")
         service.end(signal.SIGKILL)
         stop.set()
         for client in clients:
