@@ -140,10 +140,22 @@ def test_what_is_no_backup_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BackupFailed, match="is no backup"):
         restore(other, home / "tokenbooth.db", home)
     assert not (tmp_path.parent / "escaped.log").exists()
+    damaged = tmp_path / "damaged.tar"
+    with tarfile.open(damaged, "w") as archive:
+        archive.add(noise, "tokenbooth.db")
+    with pytest.raises(BackupFailed, match="not a database"):
+        restore(damaged, home / "tokenbooth.db", home)
 
 
 def test_a_backup_needs_a_database_and_a_place(store: Store, tmp_path: Path) -> None:
-    """Both failures say what is wrong, and leave nothing behind."""
+    """All failures say what is wrong, and leave nothing behind."""
+    noise = tmp_path / "noise.db"
+    noise.write_bytes(b"no database" * 1_000)
+    with pytest.raises(BackupFailed, match="cannot be copied: file is not a database"):
+        back_up(noise, tmp_path, tmp_path / "b.tar")
+    assert not (tmp_path / "b.tar").exists()
+    with pytest.raises(BackupFailed, match="nothing to back up"):
+        back_up(tmp_path / ("x" * 300), tmp_path, tmp_path / "b.tar")
     with pytest.raises(BackupFailed, match="nothing to back up"):
         back_up(tmp_path / "none.db", tmp_path, tmp_path / "b.tar")
     with pytest.raises(BackupFailed, match="cannot be written"):

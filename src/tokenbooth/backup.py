@@ -49,15 +49,18 @@ def back_up(database: Path, data_dir: Path, target: Path) -> Contents:
         target: the file to write; one that exists is replaced.
 
     Raises:
-        BackupFailed: there is no database, or the target cannot be written.
+        BackupFailed: there is no database, or it cannot be copied, or the target cannot be written.
     """
-    if not database.is_file():
+    # `Path.is_file` fails on a name that no file can have.
+    if not os.path.isfile(database):
         raise BackupFailed(f"{database} does not exist; there is nothing to back up")
     try:
         with tempfile.TemporaryDirectory(dir=target.resolve().parent, prefix=".tokenbooth-backup-") as scratch:
             return _write(database, data_dir, target, Path(scratch))
     except OSError as failure:
         raise BackupFailed(f"{target} cannot be written: {failure.strerror}") from failure
+    except sqlite3.Error as failure:
+        raise BackupFailed(f"{database} cannot be copied: {failure}") from failure
 
 
 def restore(source: Path, database: Path, data_dir: Path) -> Contents:
@@ -78,7 +81,7 @@ def restore(source: Path, database: Path, data_dir: Path) -> Contents:
         if any(charges.glob("*.log")):
             raise BackupFailed(f"{charges} holds charges of another run; start that one once, or move them away")
         return _extract(source, database, charges)
-    except (OSError, tarfile.TarError) as failure:
+    except (OSError, tarfile.TarError, sqlite3.Error) as failure:
         raise BackupFailed(f"{source} could not be restored: {failure}") from failure
     finally:
         lock.release()

@@ -22,7 +22,7 @@ class CommandFailed(Exception):
 def explain(failure: Exception) -> tuple[str, int] | None:
     """The line and the exit code for a failure; None when it is a defect of the program."""
     # Imported only now that something failed: `--help` must not wait for the whole program.
-    from sqlalchemy.exc import DatabaseError
+    from sqlalchemy.exc import DatabaseError, OperationalError
 
     from tokenbooth.backup import BackupFailed
     from tokenbooth.errors import StoreUnavailable, TokenboothError
@@ -38,6 +38,9 @@ def explain(failure: Exception) -> tuple[str, int] | None:
             return str(failure), failure.exit_code
         case SettingsError():
             return str(failure), CONFIGURATION
+        case StoreUnavailable(__cause__=DatabaseError() as said) if not isinstance(said, OperationalError):
+            # A damaged file, a standby, or an account of PostgreSQL that may not do what it has to.
+            return f"store.url: the database cannot be used: {_reason(said)}", FAILURE
         case StoreUnavailable() if failure.__cause__ is not None:
             return f"store.url: the database does not answer: {_reason(failure.__cause__)}", FAILURE
         case DatabaseError() if type(failure) is DatabaseError or _is_forbidden(failure):
