@@ -63,7 +63,7 @@ class Row:
         shape: what is special about the answer, in a few words.
         source: the documentation's page, or the report as owner/repository#number.
         answer: the body of an answer with status 200, as the server writes it.
-        streamed: whether it is an event stream.
+        streamed: whether a stream was asked for; a server may answer with a body that is none.
         usage: what was consumed; None where the server does not say it, so that it has to be estimated from the text.
         prompt_usage: what it said of the prompt before the text, where it never says what the whole answer consumed.
         failed: the client has to be told of an error: the server reported one, or the answer stops before its end.
@@ -87,6 +87,12 @@ class Row:
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     finish: str | None = None
+
+    @property
+    def media_type(self) -> str:
+        """The content type that the answer comes with."""
+        is_json = self.answer.lstrip()[:1] in (b"{", b"[")
+        return "application/json" if is_json else "text/event-stream"
 
     @property
     def name(self) -> str:
