@@ -292,23 +292,4 @@ ROWS: Final = (
         failed=True,
         text="Hello",
     ),
-    Row(
-        server="Anthropic",
-        wire="anthropic.messages",
-        case="cut",
-        shape="a stream that stops in the input of a tool",
-        source="BerriAI/litellm#32159",
-        answer=named_events(
-            started({"input_tokens": 30, "output_tokens": 1}),
-            *block(
-                {"type": "tool_use", "id": "toolu_01", "name": "write", "input": {}},
-                {"type": "input_json_delta", "partial_json": '{"text": "the testing of s'},
-            )[:-1],
-        ),
-        streamed=True,
-        usage=None,
-        prompt_usage=Usage(30, 1),
-        failed=True,
-        tool_calls=(ToolCall("write", '{"text": "the testing of s', "toolu_01"),),
-    ),
 )

@@ -43,7 +43,7 @@ def completion(message: Json, finish: str | None, usage: Json | None, **fields: 
     )
 
 
-def chunk(delta: Json, finish: str | None = None, **fields: object) -> Json:
+def chunk(delta: Json, finish: str | None = None, /, **fields: object) -> Json:
     """A chunk of a chat completion with one choice.
 
     Args:

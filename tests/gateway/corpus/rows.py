@@ -61,7 +61,7 @@ class Row:
         wire: the format that was asked for.
         case: what the row is an example of; an answer may show more than that.
         shape: what is special about the answer, in a few words.
-        source: the documentation's page, or the report as owner/repository#number.
+        source: the documentation's page, or the report as owner/repository#number; several stand behind semicolons.
         answer: the body of an answer with status 200, as the server writes it.
         streamed: whether a stream was asked for; a server may answer with a body that is none.
         usage: what was consumed; None where the server does not say it, so that it has to be estimated from the text.

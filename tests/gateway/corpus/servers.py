@@ -2,7 +2,29 @@
 
 from typing import Final
 
-from tests.gateway.corpus import anthropic, azure, deepseek, glm, minimax, mistral, moonshot, openai, openrouter
+from tests.gateway.corpus import (
+    anthropic,
+    azure,
+    cohere,
+    deepseek,
+    gemini,
+    glm,
+    groq,
+    litellm,
+    llama_cpp,
+    lm_studio,
+    minimax,
+    mistral,
+    moonshot,
+    ollama,
+    openai,
+    openrouter,
+    perplexity,
+    qwen,
+    sglang,
+    vllm,
+    xai,
+)
 from tests.gateway.corpus.rows import Row
 
 ROWS: Final[tuple[Row, ...]] = (
@@ -11,8 +33,20 @@ ROWS: Final[tuple[Row, ...]] = (
     *anthropic.ROWS,
     *deepseek.ROWS,
     *moonshot.ROWS,
+    *qwen.ROWS,
     *glm.ROWS,
     *minimax.ROWS,
     *mistral.ROWS,
+    *groq.ROWS,
+    *xai.ROWS,
+    *perplexity.ROWS,
+    *cohere.ROWS,
+    *gemini.ROWS,
     *openrouter.ROWS,
+    *vllm.ROWS,
+    *sglang.ROWS,
+    *llama_cpp.ROWS,
+    *ollama.ROWS,
+    *lm_studio.ROWS,
+    *litellm.ROWS,
 )
