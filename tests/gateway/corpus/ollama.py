@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tests.gateway.corpus.framing import DONE, call, choiceless, chunk, completion, counts, events, said, whole
+from tests.gateway.corpus.framing import DONE, call, choiceless, chunk, completion, counts, events, said
 from tests.gateway.corpus.rows import Row, ToolCall
 from tokenbooth.domain.usage import Usage
 
@@ -97,12 +97,17 @@ ROWS: Final = (
     ),
     Row(
         server="Ollama",
-        case="error in 200",
-        shape="an error that is a text",
-        source="chatboxai/chatbox#2114",
-        answer=whole({"error": "an error was encountered while running the model: unexpected EOF"}),
+        case="cut",
+        shape="an empty chunk where its model failed, and no end",
+        source="ollama/ollama#8258; denn-gubsky/loomcycle#619; ollama/ollama#16450",
+        answer=events(
+            chunk({"role": "assistant", "content": "Hello!"}),
+            chunk({"role": "assistant", "content": " How"}),
+            chunk({"role": "assistant", "content": ""}),
+        ),
         streamed=True,
         usage=None,
         failed=True,
+        text="Hello! How",
     ),
 )

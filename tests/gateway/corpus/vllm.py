@@ -12,6 +12,7 @@ from tests.gateway.corpus.framing import (
     events,
     more_arguments,
     said,
+    whole,
 )
 from tests.gateway.corpus.rows import Row, ToolCall
 from tokenbooth.domain.usage import Usage
@@ -217,5 +218,23 @@ ROWS: Final = (
         usage=None,
         failed=True,
         text="Half an",
+    ),
+    Row(
+        server="vLLM",
+        case="error in 200",
+        shape="an object that says that it is an error",
+        source="runpod-workers/worker-vllm#57",
+        answer=whole(
+            {
+                "code": 404,
+                "message": "The model `a model that does not exist` does not exist.",
+                "object": "error",
+                "param": None,
+                "type": "NotFoundError",
+            }
+        ),
+        streamed=False,
+        usage=None,
+        failed=True,
     ),
 )
