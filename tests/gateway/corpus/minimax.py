@@ -12,7 +12,7 @@ _OK: Final[Json] = {"base_resp": {"status_code": 0, "status_msg": ""}}
 _UNCOUNTED: Final[Json] = {"total_tokens": 0, "total_characters": 0}
 
 
-def _repeated(message: Json, finish: str, usage: Json) -> Json:
+def _repeated(message: Json, finish: str, usage: Json | None) -> Json:
     """The last event of a stream: no chunk but the whole completion."""
     return {
         "id": "04ecb5d9",
@@ -78,6 +78,21 @@ ROWS: Final = (
         streamed=True,
         usage=Usage(26, 3),
         text="Hello",
+        finish="stop",
+    ),
+    Row(
+        server="MiniMax",
+        case="streamed",
+        shape="a last event that repeats the text, and null usage everywhere",
+        source="archestra-ai/archestra#2527; GCWing/OpenBitFun#792",
+        answer=events(
+            _piece({"content": "A long answer, "}),
+            _piece({"content": "told in two pieces."}),
+            _repeated({"content": "A long answer, told in two pieces."}, "stop", None),
+        ),
+        streamed=True,
+        usage=None,
+        text="A long answer, told in two pieces.",
         finish="stop",
     ),
     Row(
