@@ -155,8 +155,10 @@ ENDING = {
     "gateway/authenticate.py": "one look-up of a key, awaited by the calls that need it",
     "gateway/http_upstreams.py": "one connection, awaited by its call",
     "gateway/proxied_upstreams.py": "one answer, awaited by its call",
+    "gateway/registration.py": "one beat, asked for again by the next; and the beats of a replay, which ends with it",
     "jobs/inbox.py": "one event, awaited by the webhook or the job; its row stays due",
     "management/webhooks.py": "one event, whose failure is logged; its row stays due",
+    "server.py": "the start, which the process waits for",
 }
 
 
