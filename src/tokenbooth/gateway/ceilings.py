@@ -21,7 +21,7 @@ from tokenbooth.gateway.meter import data_of, split_events
 from tokenbooth.gateway.shapes import decode_ending
 from tokenbooth.gateway.speech import PricedRequest
 from tokenbooth.gateway.state import AccountState
-from tokenbooth.gateway.thinking import asks_to_think, switches_thinking_off, thinks
+from tokenbooth.gateway.thinking import is_asked_to_think, switches_thinking_off, thinks
 from tokenbooth.live import CeilingHealth
 from tokenbooth.store.ceilings import CeilingKey, CeilingRow, load_ceilings, save_ceilings
 from tokenbooth.store.engine import Store
@@ -397,7 +397,7 @@ def _is_asked_to_think(request: PricedRequest) -> bool:
 
     A ceiling may bound the answer alone: that it was kept without thinking says nothing of calls that think.
     """
-    return not request.model.reasoning and asks_to_think(request.fields)
+    return not request.model.reasoning and is_asked_to_think(request)
 
 
 def _may_prove(request: PricedRequest, ceiling: int, usage: Usage) -> bool:

@@ -110,8 +110,9 @@ class Relay:
             attempt.begin()
             try:
                 await self._answer(exchange, await self._open(exchange))
-            except UpstreamTimedOut as failure:
-                late = failure
+            except UpstreamTimedOut as silence:
+                # A name of its own: the compiler gives a variable the type that it has first.
+                late = silence
             if late is not None:
                 await self._after_time_out(exchange, late)
         except UpstreamFailure as failure:

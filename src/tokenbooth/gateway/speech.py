@@ -163,6 +163,7 @@ class PricedRequest:
         wants_usage: whether the client asked for the usage event of a stream.
         prompts: how many prompts there are, each as long as the context at most.
         omitted: names of fields that were left out because their values change nothing.
+        asks_to_think: whether it asks the model to think; None until somebody wants to know.
     """
 
     endpoint: str
@@ -178,6 +179,7 @@ class PricedRequest:
     wants_usage: bool
     prompts: int
     omitted: tuple[str, ...]
+    asks_to_think: bool | None
 
     def __init__(
         self,
@@ -208,6 +210,7 @@ class PricedRequest:
         self.wants_usage = wants_usage
         self.prompts = prompts
         self.omitted = omitted
+        self.asks_to_think = None
 
     @property
     def extra_tokens(self) -> int:

@@ -57,7 +57,15 @@ _decode: Final = msgspec.json.Decoder().decode
 
 def thinks(request: PricedRequest) -> bool:
     """Whether its model reasons, or the request asks it to."""
-    return request.model.reasoning or asks_to_think(request.fields)
+    return request.model.reasoning or is_asked_to_think(request)
+
+
+def is_asked_to_think(request: PricedRequest) -> bool:
+    """Whether a request asks its model to think; found out once."""
+    asked = request.asks_to_think
+    if asked is None:
+        asked = request.asks_to_think = asks_to_think(request.fields)
+    return asked
 
 
 def asks_to_think(fields: Fields) -> bool:
