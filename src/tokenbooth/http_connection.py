@@ -346,6 +346,9 @@ class ClientConnection:
         self._phase = _NOTHING
         if receiving is not None:
             receiving.received()
+        if self._closing:
+            # It was answered at its head; how long its connection lives on is decided.
+            return
         self._reading.stop()
         if self._current is None:
             self._reading.within(self._bounds.idle_s)
@@ -514,7 +517,7 @@ class ClientConnection:
                 self._reading.within(self._bounds.idle_s)
 
     def _too_slow(self) -> None:
-        if self._phase is _NOTHING:
+        if self._closing or self._phase is _NOTHING:
             self._hang_up()
         else:
             self._close_with(_TOO_SLOW)
