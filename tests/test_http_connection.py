@@ -449,6 +449,20 @@ async def test_behind_the_last_answer_nothing_is_said() -> None:
         assert transport.ended
 
 
+async def test_an_answer_that_waited_for_its_client_to_read_is_no_silence() -> None:
+    """A request that came whole while nobody read answers is answered in peace, however long that takes."""
+    with connection(Bounds(idle_s=0.05)) as (made, transport, lane):
+        made.pause_writing()
+        made.data_received(post("/lane/wait", b"1"))
+        made.resume_writing()
+        await asyncio.sleep(0.2)
+        assert not transport.closed
+
+        lane.go.set()
+        await settled()
+        assert answers(transport.written) == [b"/lane/wait 1"]
+
+
 async def test_a_request_behind_the_last_answer_does_not_keep_its_connection_open() -> None:
     """Who was answered at the head, and told that it is the end, may send what it likes: it is closed soon after."""
 

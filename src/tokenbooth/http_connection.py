@@ -350,7 +350,8 @@ class ClientConnection:
             # It was answered at its head; how long its connection lives on is decided.
             return
         self._reading.stop()
-        if self._current is None:
+        # One that waits for the client to read its answers is no silence: it may be answered for long.
+        if self._current is None and not self._turns:
             self._reading.within(self._bounds.idle_s)
 
     def answered(self) -> None:
