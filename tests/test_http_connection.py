@@ -463,6 +463,22 @@ async def test_an_answer_that_waited_for_its_client_to_read_is_no_silence() -> N
         assert answers(transport.written) == [b"/lane/wait 1"]
 
 
+async def test_a_mistake_behind_a_request_that_waits_leaves_it_its_time() -> None:
+    """What comes behind the mistake is thrown away for a moment only, but the answer before it may take longer."""
+    with connection(Bounds(linger_idle_s=0.05)) as (made, transport, lane):
+        made.pause_writing()
+        made.data_received(post("/lane/wait", b"1"))
+        made.data_received(b"no request\r\n\r\n")
+        made.data_received(b"and more")
+        made.resume_writing()
+        await asyncio.sleep(0.2)
+        assert not transport.closed
+
+        lane.go.set()
+        await settled()
+        assert b"/lane/wait 1;HTTP/1.1 400 " in transport.written
+
+
 async def test_a_request_behind_the_last_answer_does_not_keep_its_connection_open() -> None:
     """Who was answered at the head, and told that it is the end, may send what it likes: it is closed soon after."""
 

@@ -508,6 +508,9 @@ class ClientConnection:
         elif self._flow.write_paused:
             return
         elif self._turns:
+            if self._phase is _NOTHING:
+                # Nothing has to arrive while it is answered.
+                self._reading.stop()
             self._begin(self._turns.popleft())
             self.read_on()
         elif self._fault is not None:

@@ -75,6 +75,21 @@ def test_completions_need_a_prompt(prompt: str) -> None:
     assert (status, code, param) == (400, "missing_prompt", "prompt")
 
 
+@pytest.mark.parametrize("prompt", ["[[1,1],[3],3]", "[3,[1,1]]", "[[1] , 3,[2]]", "[[1],[2],-3]", "[ 3, 4, [1]]"])
+def test_an_id_among_lists_is_refused(prompt: str) -> None:
+    """Some server might take it for a prompt of its own, which nobody would have counted."""
+    assert refusal_of(read_completions, b'{"model":"m","prompt":%s}' % prompt.encode())[1] == "invalid_parameter"
+
+
+@pytest.mark.parametrize("blanks", [1_048_570, 1_048_571, 1_048_572, 1_048_573, 1_048_574, 1_048_575])
+def test_an_id_among_lists_is_found_wherever_a_long_list_is_cut(blanks: int) -> None:
+    """Long lists are searched in pieces."""
+    lists, mixed = (b"[%b[1],[2]%b]" % (b" " * blanks, end) for end in (b",[3]", b",3"))
+
+    assert read_completions(b'{"model":"m","prompt":%b}' % lists).prompts == 3
+    assert refusal_of(read_completions, b'{"model":"m","prompt":%b}' % mixed)[1] == "invalid_parameter"
+
+
 @pytest.mark.parametrize("prompt", ["[true]", '[{"image":"x"}]', '["a",null]', "[" + ",".join(['"a"'] * 2_049) + "]"])
 def test_other_prompts_are_refused(prompt: str) -> None:
     """Nothing but texts and token ids, and no more than can be priced."""
