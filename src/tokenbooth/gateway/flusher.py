@@ -35,7 +35,7 @@ _RETRY_FIRST_S: Final = 0.1
 _RETRY_MOST_S: Final = 5.0
 _SETTLED_WAIT_S: Final = 2.0
 # From so many on the writing thread is behind, and calls are slowed down: each that waits takes more than a kilobyte.
-_BEHIND_FROM: Final = 10_000
+_BEHIND_FROM: Final = 5_000
 # While the database is away that would not help, but from this share of what may wait on none has to be refused so soon.
 _AWAY_SHARE: Final = 4
 # A charge at which the flusher died three times within a minute is set aside.
@@ -118,6 +118,11 @@ class Flusher:
     def waiting(self) -> int:
         """How many charges are not in the store yet."""
         return len(self._queue)
+
+    @property
+    def is_store_away(self) -> bool:
+        """Whether the store did not take the last batch."""
+        return self._store_away
 
     def waiting_charges(self) -> Iterator[Charge]:
         """The charges that are not in the store yet, or that it has not confirmed, oldest first."""
