@@ -36,7 +36,7 @@ _RETRY_MOST_S: Final = 5.0
 _SETTLED_WAIT_S: Final = 2.0
 # From so many on the writing thread is behind, and calls are slowed down: each that waits takes more than a kilobyte.
 _BEHIND_FROM: Final = 5_000
-# While the database is away that would not help, but from this share of what may wait on none has to be refused so soon.
+# While the database is away that would not help, but from this share of what may wait on none is refused so soon.
 _AWAY_SHARE: Final = 4
 # A charge at which the flusher died three times within a minute is set aside.
 _DEATHS_OF_A_CHARGE: Final = 3
