@@ -283,6 +283,10 @@ class Gateway:
         """See `tokenbooth.live.Live.admits`."""
         return not self._stopping and self._may_admit() and self._settler.accepts()
 
+    def stores(self) -> bool:
+        """See `tokenbooth.live.Live.stores`."""
+        return not (self._flusher.is_store_away or self._process.last_beat_failed)
+
     def upstream_health(self) -> list[UpstreamHealth]:
         """See `tokenbooth.live.Live.upstream_health`."""
         return self._routing.report(self._catalog().models.values())

@@ -15,6 +15,7 @@ import structlog
 
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.pricing import cost_nano
+from tokenbooth.gateway.admission import Admitted
 from tokenbooth.gateway.body import UNREADABLE, encode_fields
 from tokenbooth.gateway.ceilings import Ceilings, are_cut_off, end_unproven, is_cut_off
 from tokenbooth.gateway.counting import (
@@ -133,8 +134,7 @@ class Relay:
         finally:
             # First what must not be missed.
             self._settler.release(exchange.admitted)
-            if exchange.admitted.at_risk_nano is not None:
-                _end_unproven(exchange)
+            _end_unproven(exchange.admitted)
             attempt.end()
             exchange.http.on_gone = None
             if exchange.read_on is not None:
@@ -507,8 +507,7 @@ class Relay:
         )
 
 
-def _end_unproven(exchange: Exchange) -> None:
-    admitted = exchange.admitted
+def _end_unproven(admitted: Admitted) -> None:
     if admitted.at_risk_nano is not None:
         end_unproven(admitted.key.account, admitted.pool.allowances, admitted.at_risk_nano)
         admitted.at_risk_nano = None
