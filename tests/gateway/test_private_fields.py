@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.docs.pages import codes, read, rows, section
 from tests.support.catalog_samples import sample_model
 from tests.support.formats import (
     CHAT,
@@ -23,8 +24,19 @@ from tests.support.formats import (
 )
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.meter import StreamMeter
-from tokenbooth.gateway.private_fields import OpenAIAnswer, PublicStream, usd_number
+from tokenbooth.gateway.private_fields import (
+    CHOICE_FIELDS,
+    MESSAGE_EVENT_FIELDS,
+    MESSAGE_FIELDS,
+    OPENAI_FIELDS,
+    RESPONSE_EVENT_FIELDS,
+    RESPONSE_FIELDS,
+    OpenAIAnswer,
+    PublicStream,
+    usd_number,
+)
 from tokenbooth.gateway.speech import Meter, Speech
+from tokenbooth.upstream_kinds import USAGE_EXTENSIONS
 
 Json = dict[str, object]
 CANARY = "canary-5e81"
@@ -389,3 +401,12 @@ def test_comments_and_broken_events_do_not_leave() -> None:
     """A comment may name who wrote it; what is no object is nothing that a client can read."""
     meter = StreamMeter(None, OpenAIAnswer("ours", "m"))
     assert meter.feed(b": HOST PROCESSING\n\nid: 7\n\nretry: 5\n\ndata: {broken\n\ndata: 5\n\n") == b""
+
+
+def test_the_docs_name_what_passes() -> None:
+    """docs/upstreams.md has each list."""
+    named = [set(codes(row[1])) for row in rows(section(read("upstreams.md"), "What comes back"))]
+    lists = (OPENAI_FIELDS, CHOICE_FIELDS, MESSAGE_FIELDS, MESSAGE_EVENT_FIELDS, RESPONSE_FIELDS, RESPONSE_EVENT_FIELDS)
+    beside = (set[str](), {"usage"}, set[str](), {"message"}, {"error", "previous_response_id"}, {"response"})
+    assert named[-7:-1] == [set(one) | more for one, more in zip(lists, beside, strict=True)]
+    assert named[-1] >= USAGE_EXTENSIONS

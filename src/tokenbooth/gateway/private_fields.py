@@ -61,7 +61,6 @@ RESPONSE_FIELDS: Final = frozenset(
     (
         "background",
         "completed_at",
-        "conversation",
         "created_at",
         "incomplete_details",
         "instructions",
@@ -72,12 +71,9 @@ RESPONSE_FIELDS: Final = frozenset(
         "output",
         "output_text",
         "parallel_tool_calls",
-        "previous_response_id",
-        "prompt",
         "prompt_cache_key",
         "prompt_cache_retention",
         "reasoning",
-        "safety_identifier",
         "service_tier",
         "status",
         "store",
@@ -88,7 +84,6 @@ RESPONSE_FIELDS: Final = frozenset(
         "top_logprobs",
         "top_p",
         "truncation",
-        "user",
     )
 )
 RESPONSE_EVENT_FIELDS: Final = frozenset(
@@ -269,10 +264,11 @@ class ResponseAnswer(PublicAnswer):
     __slots__ = ()
 
     def public(self, fields: Fields) -> Fields:
-        """See `PublicAnswer.public`; an error that is none passes, because the format has the field."""
+        """See `PublicAnswer.public`; what clients of the format may look for and never is here stays as nothing."""
         public = self._own(fields, RESPONSE_FIELDS)
-        if "error" in fields:
-            public["error"] = encoded(None)
+        for name in ("error", "previous_response_id"):
+            if name in fields:
+                public[name] = encoded(None)
         return public
 
     def public_event(self, fields: Fields) -> Fields:
