@@ -115,7 +115,6 @@ RESPONSE_EVENT_FIELDS: Final = frozenset(
 _COUNTS: Final = ("_tokens", "_requests")
 _DETAILS: Final = ("_tokens_details", "cache_creation", "server_tool_use")
 _WORDS: Final = frozenset(("search_context_size", "service_tier"))
-_NUMBER: Final = re.compile(rb"-?[0-9]{1,15}(?:\.[0-9]{1,15})?|null")
 _WORD: Final = re.compile(rb'"[a-z_]{1,16}"|null')
 
 # An event with a longer text is rare, and decoding it costs little beside its length.
@@ -189,11 +188,15 @@ class PublicAnswer(ABC):
         Raises:
             UNREADABLE: the body is no answer.
         """
-        fields: dict[str, object] = {**self.public(decode_object(body))}
-        usage = fields.get("usage")
-        if not isinstance(usage, msgspec.Raw) or bytes(usage) == b"null":
+        came = decode_object(body)
+        usage = came.pop("usage", None)
+        fields: dict[str, object] = {**self.public(came)}
+        if usage is None:
             return ClientAnswer(fields, None)
-        counts: dict[str, object] = {**decode_object(usage)}
+        if bytes(usage) == b"null":
+            fields["usage"] = usage
+            return ClientAnswer(fields, None)
+        counts: dict[str, object] = {**_counts(decode_object(usage), 1)}
         return ClientAnswer(fields, counts)
 
     def event_data(self, data: bytes) -> bytes:
@@ -301,7 +304,8 @@ def _counts(fields: Fields, depth: int) -> Fields:
             elif bytes(value) == b"null":
                 counts[name] = value
         elif name.endswith(_COUNTS) or name in USAGE_EXTENSIONS:
-            if _NUMBER.fullmatch(value) is not None:
+            number = bytes(value)
+            if number.isdigit() or number == b"null":
                 counts[name] = value
         elif name in _WORDS and _WORD.fullmatch(value) is not None:
             counts[name] = value
@@ -316,8 +320,11 @@ def _public_choices(choices: msgspec.Raw) -> msgspec.Raw:
     except UNREADABLE:
         # Nothing that anybody could read as an answer.
         return encoded([])
-    if all(choice.keys() <= CHOICE_FIELDS for choice in decoded):
-        return encoded(decoded)
+    for choice in decoded:
+        if not choice.keys() <= CHOICE_FIELDS:
+            break
+    else:
+        return choices
     return encoded([_public_choice(choice) for choice in decoded])
 
 
