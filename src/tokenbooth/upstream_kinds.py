@@ -131,6 +131,56 @@ CREDENTIAL_MARKS: Final = (
 )
 """A name with one of these in it carries somebody's credential, at any kind."""
 
+ANSWER_EXTENSIONS: Final = frozenset(
+    (
+        # Perplexity, "Chat completions"; xAI, "Live search" (`citations`).
+        "citations",
+        "images",
+        "related_questions",
+        "search_results",
+        "videos",
+        # GLM, "Chat completion" (`web_search` holds what was found, `content_filter` what was filtered).
+        "content_filter",
+        "web_search",
+        # Azure OpenAI, "Content filtering".
+        "prompt_filter_results",
+        # vLLM, "OpenAI-compatible server": only where the request asks for them.
+        "prompt_logprobs",
+        "prompt_token_ids",
+    )
+)
+"""Fields of an answer that are content, beside those that OpenAI's references name."""
+CHOICE_EXTENSIONS: Final = frozenset(
+    (
+        # Azure OpenAI, "Content filtering".
+        "content_filter_offsets",
+        "content_filter_result",
+        "content_filter_results",
+        # vLLM and SGLang, "OpenAI-compatible server"; they tell at what the text stopped.
+        "matched_stop",
+        "prompt_logprobs",
+        "prompt_token_ids",
+        "stop_reason",
+        "token_ids",
+        # Perplexity and MiniMax: all that was said so far, or the roles of several speakers.
+        "messages",
+        # Together AI, "Chat completions": repeats what the request may say.
+        "seed",
+    )
+)
+"""Fields of a choice that are content, beside those that OpenAI's references name."""
+USAGE_EXTENSIONS: Final = frozenset(
+    (
+        # Perplexity, "Chat completions".
+        "num_search_queries",
+        # xAI, "Live search".
+        "num_sources_used",
+        # Mistral, "Chat completion" with audio.
+        "prompt_audio_seconds",
+    )
+)
+"""Counts of a usage object whose names do not end in what they count."""
+
 _NUMBERS_OFF: Final = (b"0",)
 DEFAULTS: Final[Mapping[str, tuple[bytes, ...]]] = {
     **dict.fromkeys(_folded(OVERRIDES), _NUMBERS_OFF),

@@ -243,7 +243,7 @@ def whole(message: Json, finish: str = "stop", **choice: object) -> Json:
     completion = {"id": "chatcmpl-1", "choices": [{"message": message, "finish_reason": finish, **choice}]}
     usage = Usage(prompt_tokens=20, completion_tokens=6, cached_tokens=8, cache_write_tokens=2)
     speech = speech_of(thinking={"type": "enabled", "budget_tokens": 1_024})
-    decoded: Json = msgspec.json.decode(speech.client_answer(msgspec.json.encode(completion), usage))
+    decoded: Json = msgspec.json.decode(speech.client_answer(msgspec.json.encode(completion), usage, "1").encode(0))
     return decoded
 
 
@@ -268,6 +268,7 @@ def test_a_whole_answer() -> None:
             "cache_creation_input_tokens": 2,
             "cache_read_input_tokens": 8,
             "output_tokens": 6,
+            "cost": 0.0,
         },
     }
 
@@ -341,7 +342,7 @@ ANSWER = (
 
 
 def meter_of(**fields: object) -> Meter:
-    return speech_of(stream=True, **fields).meter(lambda usage: 0)
+    return speech_of(stream=True, **fields).meter(lambda usage: 0, "1")
 
 
 def feed(meter: Meter, stream: bytes, at: list[int]) -> bytes:

@@ -25,6 +25,7 @@ from tokenbooth.gateway.fields import (
 )
 from tokenbooth.gateway.meter import StreamMeter, texts_named
 from tokenbooth.gateway.openai_request import OpenAIRequest, wants_usage
+from tokenbooth.gateway.private_fields import COMPLETION_ID
 from tokenbooth.gateway.refusals import Refusal, invalid_request
 from tokenbooth.gateway.shapes import MAX_ITEMS, few_items
 from tokenbooth.gateway.steps import STEP_ITEMS, at_once
@@ -59,6 +60,7 @@ class CompletionsRequest(OpenAIRequest):
 
     wire: ClassVar[WireFormat] = "openai.completions"
     path: ClassVar[str] = "/completions"
+    answer_id_prefix: ClassVar[str] = COMPLETION_ID
     answer_text: ClassVar[re.Pattern[bytes]] = CompletionMeter.TEXT
     meter_class: ClassVar[type[StreamMeter]] = CompletionMeter
 

@@ -18,6 +18,7 @@ from tokenbooth.gateway.meter import (
     texts_named,
     with_cost,
 )
+from tokenbooth.gateway.private_fields import PublicAnswer, PublicStream
 from tokenbooth.gateway.shapes import decode_messages_event
 
 _OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:message_start|message_delta|message_stop|error)"')
@@ -35,13 +36,17 @@ _STOP_EVENT: Final = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 class MessagesMeter(EventMeter):
     """Meters one stream of message events."""
 
-    __slots__ = ("_held", "_held_bytes", "_reported", "_stopped", "invalid_usage", "prompt_usage", "usage")
+    __slots__ = ("_held", "_held_bytes", "_public", "_reported", "_stopped", "invalid_usage", "prompt_usage", "usage")
 
     TEXT: ClassVar[re.Pattern[bytes]] = texts_named("text", "thinking", "partial_json")
     FINISH: ClassVar[re.Pattern[bytes]] = re.compile(rb"(?!)")
 
-    def __init__(self) -> None:
+    def __init__(self, public: PublicAnswer | None = None) -> None:
+        """Args:
+        public: what a client sees of the answer; None to pass its events as they come.
+        """
         EventMeter.__init__(self)
+        self._public = None if public is None else PublicStream(public)
         self.usage: Usage | None = None
         self.prompt_usage: Usage | None = None
         self.invalid_usage = False
@@ -70,13 +75,21 @@ class MessagesMeter(EventMeter):
         return b"".join(held) + _STOP_EVENT
 
     def _let_pass(self, events: bytes) -> bytes:
-        if not self._held and _OF_INTEREST.search(events) is None:
-            return events
+        public = self._public
+        if not self._held:
+            if public is not None:
+                repeated = public.repeated(events)
+                if repeated is not None:
+                    return repeated
+            elif _OF_INTEREST.search(events) is None:
+                return events
         passing: list[bytes] = []
         for event in split_events(events):
             kind = self._look_into(event)
             if self.ended or self.failed:
                 break
+            if public is not None:
+                event = public.rewrite(event, data_of(event), learn=not kind)
             if kind == "message_delta":
                 passing += self._held
                 self._held, self._held_bytes = [event], len(event)

@@ -13,9 +13,9 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai
 from tokenbooth.gateway.body import UNREADABLE
+from tokenbooth.gateway.private_fields import PublicAnswer, PublicStream, usd_number
 from tokenbooth.gateway.shapes import decode_chat_event, decode_error_event
 from tokenbooth.gateway.speech import Delivered
 
@@ -133,7 +133,7 @@ class EventMeter(ABC):
 class StreamMeter(EventMeter):
     """Meters one stream of chat completion chunks."""
 
-    __slots__ = ("_cost_nano", "invalid_usage", "prompt_usage", "usage", "usage_event")
+    __slots__ = ("_cost_nano", "_public", "invalid_usage", "prompt_usage", "usage", "usage_event")
 
     TEXT: ClassVar[re.Pattern[bytes]] = texts_named(
         "content",
@@ -146,11 +146,13 @@ class StreamMeter(EventMeter):
     )
     FINISH: ClassVar[re.Pattern[bytes]] = re.compile(rb'"finish_reason"[ \t]*:[ \t]*"')
 
-    def __init__(self, cost_nano: Callable[[Usage], int] | None) -> None:
+    def __init__(self, cost_nano: Callable[[Usage], int] | None, public: PublicAnswer | None = None) -> None:
         """Args:
         cost_nano: what a usage costs, to show it to a client that asked for usage; None for one that did not.
+        public: what a client sees of the answer; None where what leaves is written anew.
         """
         EventMeter.__init__(self)
+        self._public = None if public is None else PublicStream(public)
         self._cost_nano = cost_nano
         self.usage: Usage | None = None
         self.prompt_usage: Usage | None = None
@@ -167,11 +169,15 @@ class StreamMeter(EventMeter):
 
     def tail(self, charged_nano: int) -> bytes:
         """See `Meter.tail`: the usage event for a client that asked for it, and the end marker."""
-        if self.usage_event is None or self._cost_nano is None:
+        if not self.usage_event or self._cost_nano is None:
             return _DONE_EVENT
         return b"data: " + with_cost(self.usage_event, charged_nano) + b"\n\n" + _DONE_EVENT
 
     def _let_pass(self, events: bytes) -> bytes:
+        public = self._public
+        if public is not None:
+            repeated = public.repeated(events)
+            return self._look_closely(events) if repeated is None else repeated
         if b'"usage"' in events or _END in events or b'"error"' in events:
             return self._look_closely(events)
         return events
@@ -187,30 +193,39 @@ class StreamMeter(EventMeter):
                 # In the upstream's words, with the operator's secrets: the client is told in ours.
                 self.failed = True
                 break
-            if _USAGE.search(event):
-                event = self._take_usage(data, event)
-            passing.append(event)
+            has_usage = _USAGE.search(event) is not None
+            passing.append(self._take_usage(data, event) if has_usage else self._own(event, data))
         return b"".join(passing)
+
+    def _own(self, event: bytes, data: bytes, *, looked_into: bool = False) -> bytes:
+        """What the client gets of an event; only one that said nothing of use and end may be the pattern of others."""
+        if self._public is None:
+            return event
+        return self._public.rewrite(event, data, learn=not looked_into and self.FINISH.search(event) is None)
+
+    def _own_data(self, data: bytes) -> bytes:
+        return data if self._public is None else self._public.data(data)
 
     def _take_usage(self, data: bytes, event: bytes) -> bytes:
         """Read the usage of an event; returns what leaves of it: nothing when it has nothing else."""
         try:
             decoded = decode_chat_event(data)
         except UNREADABLE:
-            return event
+            return self._own(event, data, looked_into=True)
         if decoded.usage is None:
-            return event
+            return self._own(event, data)
         try:
             self.usage = from_openai(decoded.usage)
         except InvalidUsage:
             self.invalid_usage = True
-            return event if decoded.choices else b""
+            return self._own(event, data, looked_into=True) if decoded.choices else b""
         if not decoded.choices:
-            self.usage_event = data
+            self.usage_event = self._own_data(data)
             return b""
         if self._cost_nano is None:
-            return event
-        return b"data: " + with_cost(data, self._cost_nano(self.usage)) + b"\n\n"
+            return self._own(event, data, looked_into=True)
+        told = self._own_data(data)
+        return b"data: " + with_cost(told, self._cost_nano(self.usage)) + b"\n\n" if told else b""
 
 
 def is_error(data: bytes) -> bool:
@@ -240,12 +255,6 @@ def usage_with_cost(usage: msgspec.Raw, cost_nano: int) -> msgspec.Raw:
     fields = _decode_event(usage)
     fields["cost"] = msgspec.Raw(usd_number(cost_nano))
     return msgspec.Raw(msgspec.json.encode(fields))
-
-
-def usd_number(amount_nano: int) -> bytes:
-    """Nano-USD as an exact JSON number of USD."""
-    whole, fraction = divmod(amount_nano, NANO_PER_USD)
-    return b"%d.%09d" % (whole, fraction)
 
 
 def split_events(events: bytes) -> list[bytes]:

@@ -231,16 +231,16 @@ class Relay:
         body = await call.read()
         speech = exchange.attempt.speech
         stopped = exchange.admitted.at_risk_nano is not None and is_cut_off(body)
-        events = meter = None
+        events = meter = answer = None
         try:
             counted = self._count_answer(exchange, body)
             if exchange.admitted.request.stream:
                 # Some upstreams do not stream although they are asked to; who waits for events reads nothing else.
                 events = speech.as_events(body)
             if events is None:
-                body = speech.client_answer(body, counted.usage)
+                answer = speech.client_answer(body, counted.usage, exchange.request_id)
             else:
-                meter = speech.meter(lambda usage: cost_nano(exchange.admitted.price, usage))
+                meter = speech.meter(lambda usage: cost_nano(exchange.admitted.price, usage), exchange.request_id)
                 body = meter.feed(events)
         except UNREADABLE as mistake:
             raise UpstreamFailure("the answer is not JSON") from mistake
@@ -251,12 +251,16 @@ class Relay:
         if meter is not None:
             exchange.http.answer(200, exchange.header_lines(_EVENT_STREAM), body + meter.tail(charged_nano))
             return
+        if answer is not None:
+            body = answer.encode(charged_nano)
         cost_line = b"x-cost-usd: %b\r\n" % format_usd(charged_nano).encode()
         exchange.http.answer(200, exchange.header_lines(b"application/json") + cost_line, body)
 
     async def _stream(self, exchange: Exchange, call: UpstreamCall) -> None:
         price = exchange.admitted.price
-        meter = exchange.meter = exchange.attempt.speech.meter(lambda usage: cost_nano(price, usage))
+        meter = exchange.meter = exchange.attempt.speech.meter(
+            lambda usage: cost_nano(price, usage), exchange.request_id
+        )
         passing = _Passing(exchange, meter, self._keep_alive_s)
         try:
             exchange.http.on_writable = lambda is_writable: call.resume() if is_writable else call.pause()

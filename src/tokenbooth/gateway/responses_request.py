@@ -42,6 +42,7 @@ from tokenbooth.gateway.fields import (
     unusual_names,
 )
 from tokenbooth.gateway.meter import texts_named
+from tokenbooth.gateway.private_fields import RESPONSE_ID, ClientAnswer, ResponseAnswer
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
 from tokenbooth.gateway.responses_meter import ResponsesMeter
 from tokenbooth.gateway.shapes import decode_responses_answer
@@ -128,9 +129,9 @@ class ResponsesRequest(PricedRequest):
             fields.pop("stream_options", None)
         return fields
 
-    def meter(self, cost_nano: CostNano) -> Meter:
+    def meter(self, cost_nano: CostNano, request_id: str = "") -> Meter:
         """See `Speech.meter`."""
-        return ResponsesMeter()
+        return ResponsesMeter(self._public(request_id))
 
     def reported_usage(self, body: bytes) -> Usage | None:
         """See `Speech.reported_usage`.
@@ -143,9 +144,12 @@ class ResponsesRequest(PricedRequest):
             raise UpstreamFailure("the response failed")
         return None if answer.usage is None else from_openai(answer.usage)
 
-    def client_answer(self, body: bytes, usage: Usage) -> bytes:
-        """See `Speech.client_answer`: as it came."""
-        return body
+    def client_answer(self, body: bytes, usage: Usage, request_id: str = "") -> ClientAnswer:
+        """See `Speech.client_answer`."""
+        return self._public(request_id).whole(body)
+
+    def _public(self, request_id: str) -> ResponseAnswer:
+        return ResponseAnswer(RESPONSE_ID + request_id, self.model.name)
 
 
 def read_responses_request(fields: Fields, model: Model, body_bytes: int) -> ResponsesRequest:

@@ -12,6 +12,7 @@ from typing import Final, Literal, Protocol
 from tokenbooth.catalog import Model, Route, WireFormat
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.body import Fields
+from tokenbooth.gateway.private_fields import ClientAnswer
 
 _MESSAGE_OVERHEAD_TOKENS: Final = 64
 Credential = Literal["authorization", "x-api-key"]
@@ -113,11 +114,12 @@ class Speech(Protocol):
         """
         ...
 
-    def meter(self, cost_nano: CostNano) -> Meter:
+    def meter(self, cost_nano: CostNano, request_id: str = "") -> Meter:
         """A meter for the stream that answers it.
 
         Args:
             cost_nano: what a usage costs, in nano-USD.
+            request_id: the answer's id is made from it.
         """
         ...
 
@@ -130,8 +132,13 @@ class Speech(Protocol):
         """
         ...
 
-    def client_answer(self, body: bytes, usage: Usage) -> bytes:
-        """A whole answer as the client gets it.
+    def client_answer(self, body: bytes, usage: Usage, request_id: str = "") -> ClientAnswer:
+        """A whole answer as the client gets it, to be completed with its cost.
+
+        Args:
+            body: the upstream's.
+            usage: what it consumed.
+            request_id: the answer's id is made from it.
 
         Raises:
             UNREADABLE: the body is no answer.

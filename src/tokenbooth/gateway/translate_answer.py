@@ -10,6 +10,7 @@ import msgspec
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.body import UNREADABLE
 from tokenbooth.gateway.meter import data_of, split_events, usage_with_cost
+from tokenbooth.gateway.private_fields import ClientAnswer
 
 _STOP_REASONS: Final = {
     "stop": "end_turn",
@@ -58,20 +59,20 @@ class _Choice(msgspec.Struct):
 
 
 class _Completion(msgspec.Struct):
-    id: str | None = None
     choices: list[_Choice] | None = None
 
 
 _decode = msgspec.json.Decoder(_Completion).decode
 
 
-def whole_answer(body: bytes, usage: Usage, *, model: str, shows_thinking: bool) -> bytes:
+def whole_answer(body: bytes, usage: Usage, *, model: str, message_id: str, shows_thinking: bool) -> ClientAnswer:
     """The message of a whole completion.
 
     Args:
         body: the completion.
         usage: what it consumed.
         model: the model as the client named it.
+        message_id: ours.
         shows_thinking: whether the client asked to see the model think.
 
     Raises:
@@ -86,26 +87,27 @@ def whole_answer(body: bytes, usage: Usage, *, model: str, shows_thinking: bool)
     if text := message.text():
         content.append({"type": "text", "text": text})
     content += [{**_tool_use(call), "input": _input(call)} for call in message.tool_calls or ()]
-    return msgspec.json.encode(
+    return ClientAnswer(
         {
-            "id": _message_id(completion.id),
+            "id": message_id,
             "type": "message",
             "role": "assistant",
             "model": model,
             "content": content,
             **_stop(choice, called=bool(message.tool_calls)),
-            "usage": _usage(usage),
-        }
+        },
+        _usage(usage),
     )
 
 
 class AnswerStream:
     """Turns the events of one streamed completion into those of a message."""
 
-    __slots__ = ("_block", "_called", "_last", "_model", "_open", "_shows_thinking", "_started")
+    __slots__ = ("_block", "_called", "_last", "_message_id", "_model", "_open", "_shows_thinking", "_started")
 
-    def __init__(self, *, model: str, shows_thinking: bool) -> None:
+    def __init__(self, *, model: str, message_id: str, shows_thinking: bool) -> None:
         self._model = model
+        self._message_id = message_id
         self._shows_thinking = shows_thinking
         self._started = False
         self._block = -1
@@ -123,7 +125,7 @@ class AnswerStream:
             except UNREADABLE:
                 # Comments, and events that are none of a completion.
                 continue
-            passing += self._start(completion.id)
+            passing += self._start()
             for choice in completion.choices or ():
                 passing += self._delta(choice.delta or _Message())
                 if choice.finish_reason is not None:
@@ -135,15 +137,15 @@ class AnswerStream:
         counts = usage_with_cost(msgspec.Raw(msgspec.json.encode(_usage(usage or Usage(0, 0)))), charged_nano)
         delta: _Json = {"type": "message_delta", "delta": _stop(self._last, called=self._called), "usage": counts}
         return b"".join(
-            (*self._start(None), *self._close(), _event(delta), _event({"type": "message_stop"})),
+            (*self._start(), *self._close(), _event(delta), _event({"type": "message_stop"})),
         )
 
-    def _start(self, completion_id: str | None) -> list[bytes]:
+    def _start(self) -> list[bytes]:
         if self._started:
             return []
         self._started = True
         message: _Json = {
-            "id": _message_id(completion_id),
+            "id": self._message_id,
             "type": "message",
             "role": "assistant",
             "model": self._model,
@@ -231,10 +233,6 @@ def _usage(usage: Usage) -> _Json:
         "cache_read_input_tokens": usage.cached_tokens,
         "output_tokens": usage.completion_tokens,
     }
-
-
-def _message_id(completion_id: str | None) -> str:
-    return "msg_" + (completion_id or "").removeprefix("chatcmpl-")
 
 
 def _event(data: _Json) -> bytes:

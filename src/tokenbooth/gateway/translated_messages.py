@@ -14,6 +14,7 @@ from tokenbooth.domain.usage import Usage, from_openai
 from tokenbooth.gateway.body import Fields, raw
 from tokenbooth.gateway.meter import StreamMeter
 from tokenbooth.gateway.openai import reported_usage
+from tokenbooth.gateway.private_fields import MESSAGE_ID, ClientAnswer
 from tokenbooth.gateway.speech import CostNano, Credential, Delivered, Meter, PricedRequest
 from tokenbooth.gateway.translate_answer import AnswerStream, whole_answer
 from tokenbooth.gateway.whole_as_stream import chat_events
@@ -61,18 +62,28 @@ class TranslatedMessages:
             fields["stream_options"] = _USAGE_WANTED
         return fields
 
-    def meter(self, cost_nano: CostNano) -> Meter:
+    def meter(self, cost_nano: CostNano, request_id: str = "") -> Meter:
         """See `Speech.meter`."""
-        return TranslatingMeter(AnswerStream(model=self._request.model.name, shows_thinking=self._shows_thinking))
+        return TranslatingMeter(
+            AnswerStream(
+                model=self._request.model.name, message_id=MESSAGE_ID + request_id, shows_thinking=self._shows_thinking
+            )
+        )
 
     def reported_usage(self, body: bytes) -> Usage | None:
         """See `Speech.reported_usage`."""
         reported = reported_usage(body)
         return None if reported is None else from_openai(reported)
 
-    def client_answer(self, body: bytes, usage: Usage) -> bytes:
+    def client_answer(self, body: bytes, usage: Usage, request_id: str = "") -> ClientAnswer:
         """See `Speech.client_answer`."""
-        return whole_answer(body, usage, model=self._request.model.name, shows_thinking=self._shows_thinking)
+        return whole_answer(
+            body,
+            usage,
+            model=self._request.model.name,
+            message_id=MESSAGE_ID + request_id,
+            shows_thinking=self._shows_thinking,
+        )
 
     def as_events(self, body: bytes) -> bytes | None:
         """See `Speech.as_events`."""
