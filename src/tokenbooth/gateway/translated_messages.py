@@ -12,7 +12,7 @@ import msgspec
 from tokenbooth.catalog import Route, WireFormat
 from tokenbooth.domain.usage import Usage, from_openai
 from tokenbooth.gateway.body import Fields, raw
-from tokenbooth.gateway.meter import StreamMeter
+from tokenbooth.gateway.meter import BrokenStream, StreamMeter
 from tokenbooth.gateway.openai import reported_usage
 from tokenbooth.gateway.speech import CostNano, Credential, Delivered, Meter, PricedRequest
 from tokenbooth.gateway.translate_answer import AnswerStream, whole_answer
@@ -89,8 +89,19 @@ class TranslatingMeter(StreamMeter):
         self._answer = answer
 
     def feed(self, chunk: bytes) -> bytes:
-        """See `Meter.feed`."""
-        return self._answer.feed(StreamMeter.feed(self, chunk))
+        """See `Meter.feed`.
+
+        Raises:
+            BrokenStream: something of the answer cannot be told in the other format.
+        """
+        passing = self._answer.feed(StreamMeter.feed(self, chunk))
+        if self.ended and not self._answer.is_readable():
+            raise BrokenStream("a call names no tool")
+        return passing
+
+    def complete(self) -> bool:
+        """See `Meter.complete`."""
+        return StreamMeter.complete(self) and self._answer.is_readable()
 
     def tail(self, charged_nano: int) -> bytes:
         """See `Meter.tail`."""
