@@ -94,6 +94,8 @@ _FREE_ITEMS: Final = frozenset(
     )
 )
 _TEXT_PARTS: Final = frozenset(("input_text", "output_text", "text", "refusal", "summary_text", "reasoning_text"))
+# What a shell of the client's says; it has no type.
+_SHELL_OUTPUT: Final = frozenset(("stdout", "stderr", "outcome"))
 _NAMES: Final = STATE_FIELDS.union(("type", "role", "content", "output", "image_url", "file_data", "file_url", "id"))
 _INPUT_LEVELS: Final = 5
 # Codex puts the tools of a server in a namespace; none is in another one.
@@ -271,6 +273,9 @@ def _read_input(fields: Fields, model: Model) -> Generator[None, None, tuple[int
             continue
         said.append(one)
         reading.read_item(item, kind)
+        found = item.get("tools") if kind == "tool_search_output" else None
+        if found is not None and is_list(found):
+            item["tools"] = yield from _read_tools(found, model, _TOOL_LEVELS)
         for field in ("content", "output"):
             yield from reading.read_parts(item, field)
     yield
@@ -342,7 +347,7 @@ class _Reading:
         refuse_other_case(part, _NAMES, "input")
         kind = short_text(part.get("type"))
         self._look_at(part)
-        if kind in _TEXT_PARTS:
+        if kind in _TEXT_PARTS or (not kind and part and part.keys() <= _SHELL_OUTPUT):
             return
         if kind == "input_image":
             url = part.get("image_url")

@@ -16,6 +16,7 @@ from tokenbooth.gateway.meter import BrokenStream, StreamMeter
 from tokenbooth.gateway.openai import reported_usage
 from tokenbooth.gateway.speech import CostNano, Credential, Delivered, Meter, PricedRequest
 from tokenbooth.gateway.translate_answer import AnswerStream, whole_answer
+from tokenbooth.gateway.translate_request import with_thoughts_as
 from tokenbooth.gateway.whole_as_stream import chat_events
 
 _USAGE_WANTED: Final = msgspec.Raw(b'{"include_usage":true}')
@@ -54,6 +55,7 @@ class TranslatedMessages:
         """See `Speech.upstream_fields`."""
         request, fields = self._request, dict(self._chat)
         fields["model"] = raw(route.model)
+        fields["messages"] = with_thoughts_as(fields["messages"], route.upstream.kind.thought)
         ceiling = request.sent_ceiling(route, clamped_output_tokens)
         if ceiling is not None:
             fields[request.model.ceiling_field(route, self.wire)] = raw(ceiling)
