@@ -449,7 +449,7 @@ def test_an_error_in_mid_stream_does_not_leave() -> None:
 
 
 def test_thinking_without_a_signature_goes_back() -> None:
-    """DeepSeek and Moonshot refuse a call that comes back without it; what is signed is for the model that signed it."""
+    """DeepSeek and Moonshot refuse a call that comes back without it; what is signed is for its signer."""
     blocks = [
         {"type": "thinking", "thinking": "I must ", "signature": ""},
         {"type": "thinking", "thinking": "call.", "signature": ""},
