@@ -221,6 +221,8 @@ class UpstreamKind:
         bounds_reasoning: whether the ceiling bounds the thinking as well; else it bounds the answer alone.
         bills_after_disconnect: whether it goes on, and bills, when a client hangs up.
         image_tokens_max: the most tokens that one image counts for there.
+        thought: the field of an assistant's message that takes back what it thought; empty where that is refused or of
+            no use. DeepSeek and Moonshot refuse a call of a tool that comes back without it.
         costs: fields that buy something which is not priced.
         reaches: fields that reach the operator's account, settings, credentials or other servers, or another tenant.
         prefixes: beginnings of such fields.
@@ -237,6 +239,7 @@ class UpstreamKind:
     bounds_reasoning: bool = True
     bills_after_disconnect: bool = False
     image_tokens_max: int = 2_000
+    thought: str = "reasoning_content"
     costs: tuple[str, ...] = ()
     reaches: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
@@ -255,6 +258,7 @@ _TEMPLATE_OBJECTS: Final = ("chat_template_kwargs",)
 _SPECIFIC: Final = (
     UpstreamKind(
         "openai",
+        thought="",
         hosts=("api.openai.com", ".api.openai.com"),
         chat="max_completion_tokens",
         image_tokens_max=5_000,
@@ -264,6 +268,7 @@ _SPECIFIC: Final = (
     ),
     UpstreamKind(
         "azure",
+        thought="",
         hosts=(".azure.com", ".azure.us", ".azure.cn"),
         chat="max_completion_tokens",
         image_tokens_max=5_000,
@@ -272,6 +277,7 @@ _SPECIFIC: Final = (
     ),
     UpstreamKind(
         "anthropic",
+        thought="",
         hosts=("api.anthropic.com",),
         takes_unnamed_ceiling=True,
         image_tokens_max=5_000,
@@ -319,6 +325,7 @@ _SPECIFIC: Final = (
     ),
     UpstreamKind(
         "mistral",
+        thought="",
         hosts=(".mistral.ai",),
         bills_after_disconnect=True,
         image_tokens_max=4_200,
@@ -327,6 +334,7 @@ _SPECIFIC: Final = (
     ),
     UpstreamKind(
         "groq",
+        thought="reasoning",
         hosts=("api.groq.com",),
         chat="max_completion_tokens",
         bills_after_disconnect=True,
@@ -342,6 +350,7 @@ _SPECIFIC: Final = (
     ),
     UpstreamKind(
         "perplexity",
+        thought="",
         hosts=("api.perplexity.ai",),
         bills_after_disconnect=True,
         costs=(
@@ -356,12 +365,14 @@ _SPECIFIC: Final = (
     ),
     UpstreamKind(
         "cohere",
+        thought="",
         hosts=("api.cohere.com", "api.cohere.ai"),
         costs=("connectors", "search_queries_only"),
         reaches=("conversation_id",),
     ),
     UpstreamKind(
         "gemini",
+        thought="",
         hosts=("generativelanguage.googleapis.com", ".googleapis.com"),
         bills_after_disconnect=True,
         image_tokens_max=5_000,
@@ -371,6 +382,7 @@ _SPECIFIC: Final = (
     ),
     UpstreamKind(
         "openrouter",
+        thought="reasoning",
         hosts=("openrouter.ai",),
         image_tokens_max=5_000,
         bills_after_disconnect=True,

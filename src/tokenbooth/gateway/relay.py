@@ -242,8 +242,8 @@ class Relay:
             else:
                 meter = speech.meter(lambda usage: cost_nano(exchange.admitted.price, usage), exchange.request_id)
                 body = meter.feed(events)
-        except UNREADABLE as mistake:
-            raise UpstreamFailure("the answer is not JSON") from mistake
+        except (*UNREADABLE, BrokenStream) as mistake:
+            raise UpstreamFailure("the answer is not JSON, or cannot be read") from mistake
         exchange.attempt.succeeded()
         exchange.attempt.end()
         charged_nano = self._settle(exchange, counted)

@@ -6,7 +6,7 @@ earlier answer, a conversation, a file) is refused by name.
 
 import re
 from collections.abc import Generator, Mapping
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -21,6 +21,7 @@ from tokenbooth.gateway.body import (
     is_text,
     items_of,
     opened,
+    opened_field,
     raw,
     short_text,
     size_of,
@@ -86,12 +87,20 @@ _FREE_ITEMS: Final = frozenset(
         "local_shell_call_output",
         "apply_patch_call",
         "apply_patch_call_output",
+        "shell_call",
+        "shell_call_output",
+        "tool_search_call",
+        "tool_search_output",
         "reasoning",
     )
 )
 _TEXT_PARTS: Final = frozenset(("input_text", "output_text", "text", "refusal", "summary_text", "reasoning_text"))
+# What a shell of the client's says; it has no type.
+_SHELL_OUTPUT: Final = frozenset(("stdout", "stderr", "outcome"))
 _NAMES: Final = STATE_FIELDS.union(("type", "role", "content", "output", "image_url", "file_data", "file_url", "id"))
 _INPUT_LEVELS: Final = 5
+# Codex puts the tools of a server in a namespace; none is in another one.
+_TOOL_LEVELS: Final = 1
 
 
 class ResponsesRequest(PricedRequest):
@@ -202,6 +211,17 @@ def _refuse_hosted_tools(fields: Fields, model: Model) -> Generator[None, None, 
         return
     if not is_list(given):
         raise invalid_request("invalid_parameter", "'tools' must be a list.", "tools")
+    tools = yield from _read_tools(given, model, _TOOL_LEVELS)
+    yield
+    fields["tools"] = encoded(tools)
+
+
+def _read_tools(given: msgspec.Raw, model: Model, levels: int) -> Generator[None, None, list[Any]]:
+    """The tools of a list, each looked at; a namespace is a list of tools with a name.
+
+    Raises:
+        Refusal: one of them is hosted, or they go on below `levels` levels.
+    """
     tools = items_of(given)
     for number in range(len(tools)):
         if number % STEP_ITEMS == STEP_ITEMS - 1:
@@ -210,15 +230,29 @@ def _refuse_hosted_tools(fields: Fields, model: Model) -> Generator[None, None, 
         tool: Object = one if isinstance(one, dict) else {}
         refuse_other_case(tool, TOOL_NAMES, "tools")
         kind = short_text(tool.get("type"))
-        if kind in _FREE_TOOLS:
+        if kind == "namespace":
+            inner = tool.get("tools")
+            if levels == 0 or inner is None or not is_list(inner):
+                raise invalid_request("invalid_parameter", "A namespace must hold a list of tools.", "tools")
+            tool["tools"] = yield from _read_tools(inner, model, levels - 1)
+            continue
+        # A search that the client runs.
+        if kind in _FREE_TOOLS or (kind == "tool_search" and short_text(tool.get("execution")) == "client"):
+            continue
+        if kind == "shell" and _runs_at_client(tool):
             continue
         if f"tools.{kind}" not in model.allowed_parameters:
             raise unsupported_parameter(f"tools.{kind}" if kind else "tools")
         refuse_stored_state_of_tool(tool, kind, model)
         if len(tool) > NAMES_PER_ITEM:
             yield
-    yield
-    fields["tools"] = encoded(tools)
+    return tools
+
+
+def _runs_at_client(shell: Object) -> bool:
+    """Whether a shell is the client's own; the environment of every other is a container that costs."""
+    environment = opened_field(shell, "environment")
+    return environment is not None and short_text(environment.get("type")) == "local"
 
 
 def _read_input(fields: Fields, model: Model) -> Generator[None, None, tuple[int, int]]:
@@ -243,6 +277,9 @@ def _read_input(fields: Fields, model: Model) -> Generator[None, None, tuple[int
             continue
         said.append(one)
         reading.read_item(item, kind)
+        found = item.get("tools") if kind == "tool_search_output" else None
+        if found is not None and is_list(found):
+            item["tools"] = yield from _read_tools(found, model, _TOOL_LEVELS)
         for field in ("content", "output"):
             yield from reading.read_parts(item, field)
     yield
@@ -314,7 +351,7 @@ class _Reading:
         refuse_other_case(part, _NAMES, "input")
         kind = short_text(part.get("type"))
         self._look_at(part)
-        if kind in _TEXT_PARTS:
+        if kind in _TEXT_PARTS or (not kind and part and part.keys() <= _SHELL_OUTPUT):
             return
         if kind == "input_image":
             url = part.get("image_url")

@@ -12,11 +12,12 @@ import msgspec
 from tokenbooth.catalog import Route, WireFormat
 from tokenbooth.domain.usage import Usage, from_openai
 from tokenbooth.gateway.body import Fields, raw
-from tokenbooth.gateway.meter import StreamMeter
+from tokenbooth.gateway.meter import BrokenStream, StreamMeter
 from tokenbooth.gateway.openai import reported_usage
 from tokenbooth.gateway.private_fields import MESSAGE_ID, ClientAnswer
 from tokenbooth.gateway.speech import CostNano, Credential, Delivered, Meter, PricedRequest
 from tokenbooth.gateway.translate_answer import AnswerStream, whole_answer
+from tokenbooth.gateway.translate_request import with_thoughts_as
 from tokenbooth.gateway.whole_as_stream import chat_events
 
 _USAGE_WANTED: Final = msgspec.Raw(b'{"include_usage":true}')
@@ -55,6 +56,7 @@ class TranslatedMessages:
         """See `Speech.upstream_fields`."""
         request, fields = self._request, dict(self._chat)
         fields["model"] = raw(route.model)
+        fields["messages"] = with_thoughts_as(fields["messages"], route.upstream.kind.thought)
         ceiling = request.sent_ceiling(route, clamped_output_tokens)
         if ceiling is not None:
             fields[request.model.ceiling_field(route, self.wire)] = raw(ceiling)
@@ -100,8 +102,19 @@ class TranslatingMeter(StreamMeter):
         self._answer = answer
 
     def feed(self, chunk: bytes) -> bytes:
-        """See `Meter.feed`."""
-        return self._answer.feed(StreamMeter.feed(self, chunk))
+        """See `Meter.feed`.
+
+        Raises:
+            BrokenStream: something of the answer cannot be told in the other format.
+        """
+        passing = self._answer.feed(StreamMeter.feed(self, chunk))
+        if self.ended and not self._answer.is_readable():
+            raise BrokenStream("a call names no tool")
+        return passing
+
+    def complete(self) -> bool:
+        """See `Meter.complete`."""
+        return StreamMeter.complete(self) and self._answer.is_readable()
 
     def tail(self, charged_nano: int) -> bytes:
         """See `Meter.tail`."""
