@@ -75,12 +75,14 @@ class Choice:
         message: what was said in all.
         finish_reason: why the answer ended; empty while it goes on.
         stop_sequence: the stop sequence that ended it; empty when that is not said.
+        index: its number; 0 when it says none.
     """
 
     delta: Said = NOTHING
     message: Said = NOTHING
     finish_reason: str = ""
     stop_sequence: str = ""
+    index: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +145,7 @@ def _first_choice(choices: object) -> Choice | None:
     if not isinstance(choices, list):
         raise UnreadableAnswer("'choices' is no list")
     for choice in choices:
-        # A messages request asks for one answer; some servers number from 1.
-        if isinstance(choice, dict) and _number(choice.get("index")) in (None, 0, 1):
+        if isinstance(choice, dict):
             return _choice(choice)
     return None
 
@@ -157,6 +158,7 @@ def _choice(choice: Json) -> Choice:
         _meaningful(choice.get("finish_reason")),
         # Some servers write the number of a token here.
         whole_characters(stop) if isinstance(stop, str) else "",
+        _number(choice.get("index")) or 0,
     )
 
 

@@ -217,6 +217,7 @@ class AnswerStream:
         "_block",
         "_blocks",
         "_calls",
+        "_choice_index",
         "_collected",
         "_ids",
         "_last",
@@ -238,6 +239,8 @@ class AnswerStream:
         self._collected = 0
         self._said_text: list[str] = []
         self._last = Choice()
+        # A messages request asks for one answer; some servers number from 1.
+        self._choice_index: int | None = None
 
     def feed(self, events: bytes) -> bytes:
         """The events for some whole events of the completion.
@@ -296,6 +299,10 @@ class AnswerStream:
         return [_event({"type": "message_start", "message": message})]
 
     def _take(self, choice: Choice) -> None:
+        if self._choice_index is None:
+            self._choice_index = choice.index
+        if choice.index != self._choice_index:
+            return
         said = choice.delta or self._new_in(choice.message)
         if said.thought and self._shows_thinking:
             self._words("thinking").add(said.thought)
