@@ -254,3 +254,13 @@ def test_a_message_that_tells_all_again_adds_only_what_is_new() -> None:
         {"type": "text_delta", "text": "Hel"},
         {"type": "text_delta", "text": "lo"},
     ]
+
+
+def test_only_the_first_of_several_choices_is_told() -> None:
+    """The format has one answer, and two must not be mixed into one."""
+    meter = speech(stream=True).meter(lambda usage: 0)
+    out = meter.feed(b'data: {"choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n')
+    out += meter.feed(b'data: {"choices":[{"index":1,"delta":{"content":"Ho"}}]}\n\n')
+
+    assert b"Hi" in out
+    assert b"Ho" not in out
