@@ -31,7 +31,7 @@ def written(value: object) -> bytes:
 def whole(message: object) -> list[Json]:
     """The blocks of a whole answer."""
     body = b'{"id":"chatcmpl-1","choices":[{"index":0,"message":%b,"finish_reason":"stop"}]}' % written(message)
-    answer = msgspec.json.decode(speech(stream=False).client_answer(body, Usage(1, 1)))
+    answer = msgspec.json.decode(speech(stream=False).client_answer(body, Usage(1, 1)).encode(0))
     blocks: list[Json] = answer["content"]
     return blocks
 

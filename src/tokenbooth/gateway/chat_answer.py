@@ -90,11 +90,9 @@ class Completion:
     """A completion, or a chunk of one.
 
     Attributes:
-        completion_id: its id; empty when it has none.
         choice: its first choice; None when it has none.
     """
 
-    completion_id: str
     choice: Choice | None
 
 
@@ -107,7 +105,7 @@ def read_completion(body: bytes) -> Completion | None:
     decoded = decode_lenient(body)
     if not isinstance(decoded, dict):
         return None
-    return Completion(_meaningful(decoded.get("id")), _first_choice(decoded.get("choices")))
+    return Completion(_first_choice(decoded.get("choices")))
 
 
 def decode_lenient(text: bytes | str) -> object:
