@@ -28,7 +28,8 @@ class Answered:
 
 def refusal_of_status(response: Answered, body: bytes, *, api_key: str | None = None) -> Refusal:
     """What a client is told, at a time that does not matter here."""
-    return upstream_errors.refusal_of_status(response, body, now_us=0, api_key=api_key)
+    private = upstream_errors.Private(api_key)
+    return upstream_errors.refusal_of_status(response, body, now_us=0, private=private)
 
 
 @pytest.mark.parametrize(
