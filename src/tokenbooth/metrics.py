@@ -190,7 +190,7 @@ class Metrics:
 
     def show_failures(self, attempts: Mapping[tuple[str, str], int]) -> None:
         """Set the failed attempts since the process began, by upstream and kind."""
-        self._failed_attempts.show(attempts)
+        self._failed_attempts.show({(upstream, kind): times for (upstream, kind), times in attempts.items()})
 
     def show_process(self, *, is_open: bool, times_went_back: int) -> None:
         """Set whether this process may take model calls; `times_went_back` of the database, since the start."""
