@@ -125,9 +125,7 @@ class MessagesMeter(EventMeter):
 
     def _has_content(self, passing: list[bytes]) -> bool:
         """Whether anything of an answer came, in what has left or leaves now."""
-        return self._events > 0 or any(
-            b"content_block_start" in part for part in (*self._recent, *passing, *self._held)
-        )
+        return self._events > 0 or any(b"content_block" in part for part in (*self._recent, *passing, *self._held))
 
     def _read(self, reported: dict[str, object]) -> Usage | None:
         """The usage so far: later counts are cumulative and replace earlier ones, those left out stand."""

@@ -250,7 +250,7 @@ def is_counted(usage: Usage | None) -> bool:
 def has_typed_events(events: bytes) -> bool:
     """Whether each event says of which type it is, in formats in which each one does, and none is named an error."""
     ends = events.count(b"\n\n")
-    return events.count(b'data: {"type":"') == ends or (
+    return 0 < ends == events.count(b'data: {"type":"') or (
         len(_TYPED.findall(events)) == ends + events.count(b"\n\r\n") and b"error" not in events
     )
 
@@ -258,7 +258,7 @@ def has_typed_events(events: bytes) -> bool:
 def _has_usual_events(events: bytes) -> bool:
     """Whether each event has a choice, so that none is a failure in the place of one."""
     ends = events.count(b"\n\n")
-    return events.count(b'"choices":[{') == ends or len(_CHOICE.findall(events)) == ends + events.count(b"\n\r\n")
+    return 0 < ends == events.count(b'"choices":[{') or len(_CHOICE.findall(events)) == ends + events.count(b"\n\r\n")
 
 
 def with_cost(usage_event: bytes, cost_nano: int) -> bytes:

@@ -24,7 +24,7 @@ _MAX_LOGGED: Final = 200
 # word, such as `user_1a2b` from `user_message`, needs one.
 _SECRETS: Final = re.compile(
     r"""
-      \b[a-z][a-z0-9+.-]{1,15}://\S+ | \barn:aws[\w-]*:\S+
+      \b[a-z][a-z0-9+.-]{1,15}://[^\s)\]}"'<>]+ | \barn:aws[\w-]*:\S+
     | \b[\w.+-]+@[\w-]+\.[\w.]+
     | \b(?:bearer|basic)\ +[\w.~+/=-]{8,}
     | \b(?:g?sk|pk|rk|org|proj|req|acct)[-_][\w*.-]{4,}
