@@ -118,6 +118,22 @@ IMAGE_SIZES: Final = _folded(
 # Libraries put what is in it beside it.
 _OPENED: Final = ("extra_body",)
 
+FAILED_FINISH_REASONS: Final[Mapping[str, str]] = {
+    "abort": "vLLM, SGLang: the engine gave the request up",
+    "aborted": "servers built on them",
+    "cancelled": "LiteLLM, xAI: the server ended the request",
+    "error": "OpenRouter, Mistral, Cohere (ERROR): the model's server failed",
+    "failed": "LM Studio: the prediction failed",
+    "insufficient_system_resource": "DeepSeek: the system ran out of resources",
+    "modelunloaded": "LM Studio: the model was unloaded meanwhile",
+    "network_error": "GLM: the inference failed",
+    "timeout": "Cohere (TIMEOUT): the generation took too long",
+}
+"""Reasons of an end, in lower case, that are none, and who says them: the server failed before the model was done.
+
+Every other reason is an end, that of a content filter as well: the model's answer is as it is, and billed.
+"""
+
 CREDENTIAL_MARKS: Final = (
     "accesskey",
     "accesstoken",

@@ -9,7 +9,6 @@ from tests.support.catalog_samples import sample_model
 from tests.support.formats import CHAT, Json, events_in, messages_body, read_messages
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.chat_answer import UnreadableAnswer
-from tokenbooth.gateway.meter import BrokenStream
 from tokenbooth.gateway.speech import Speech
 
 THINKING = {"type": "enabled", "budget_tokens": 1_024}
@@ -228,8 +227,10 @@ def test_calls_in_any_order_of_their_pieces(inputs: list[Json], data: st.DataObj
 )
 def test_what_has_no_meaning_is_an_error(delta: object) -> None:
     """Never a clean message without it, which would be charged."""
-    with pytest.raises(BrokenStream):
-        streamed(delta)
+    meter = speech(stream=True).meter(lambda usage: 0)
+    meter.feed(b'data: {"choices":[{"index":0,"delta":%b,"finish_reason":null}]}\n\n' % written(delta))
+    meter.feed(b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n')
+    assert meter.failed
     with pytest.raises(UnreadableAnswer):
         whole(delta)
 

@@ -9,17 +9,20 @@ from typing import ClassVar, Final
 
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_anthropic
 from tokenbooth.gateway.body import UNREADABLE
+from tokenbooth.gateway.failed_answers import FAILED_FINISH, is_failed_event
 from tokenbooth.gateway.meter import (
     MAX_EVENT_BYTES,
     BrokenStream,
     EventMeter,
     data_of,
+    has_typed_events,
+    is_counted,
     split_events,
     texts_named,
     with_cost,
 )
 from tokenbooth.gateway.private_fields import PublicAnswer, PublicStream
-from tokenbooth.gateway.shapes import decode_messages_event
+from tokenbooth.gateway.shapes import MessagesEvent, decode_messages_event
 
 _OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:message_start|message_delta|message_stop|error)"')
 # What of a usage object decides about the price; nothing else of it is kept.
@@ -65,7 +68,7 @@ class MessagesMeter(EventMeter):
 
     def complete(self) -> bool:
         """See `Meter.complete`."""
-        return self.finished()
+        return self.finished() and not self._rest_fails()
 
     def tail(self, charged_nano: int) -> bytes:
         """See `Meter.tail`: what was held back, with the cost in its usage, and the event that ends the message."""
@@ -81,11 +84,13 @@ class MessagesMeter(EventMeter):
                 repeated = public.repeated(events)
                 if repeated is not None:
                     return repeated
-            elif _OF_INTEREST.search(events) is None:
+            elif _OF_INTEREST.search(events) is None and has_typed_events(events):
                 return events
         passing: list[bytes] = []
         for event in split_events(events):
             kind = self._look_into(event)
+            if self.ended and not (is_counted(self.usage) or self._has_content(passing)):
+                self.failed = True
             if self.ended or self.failed:
                 break
             if public is not None:
@@ -108,11 +113,15 @@ class MessagesMeter(EventMeter):
 
     def _look_into(self, event: bytes) -> str:
         """Take what an event says of usage and end; returns its type if it is one of those that we know."""
-        if _OF_INTEREST.search(event) is None:
+        if _OF_INTEREST.search(event) is None and has_typed_events(event):
             return ""
+        data = data_of(event)
         try:
-            decoded = decode_messages_event(data_of(event))
+            decoded = decode_messages_event(data)
         except UNREADABLE:
+            decoded = MessagesEvent()
+        if not decoded.type:
+            self.failed = is_failed_event(event, data)
             return ""
         match decoded.type:
             case "message_start" if decoded.message is not None and decoded.message.usage is not None:
@@ -120,11 +129,16 @@ class MessagesMeter(EventMeter):
             case "message_delta" if decoded.usage is not None:
                 self._stopped = decoded.delta is not None and decoded.delta.stop_reason is not None
                 self.usage = self._read(decoded.usage)
+                self.failed = FAILED_FINISH.search(event) is not None
             case "message_stop":
                 self.ended = True
             case "error":
                 self.failed = True
         return decoded.type
+
+    def _has_content(self, passing: list[bytes]) -> bool:
+        """Whether anything of an answer came, in what has left or leaves now."""
+        return self._events > 0 or any(b"content_block" in part for part in (*self._recent, *passing, *self._held))
 
     def _read(self, reported: dict[str, object]) -> Usage | None:
         """The usage so far: later counts are cumulative and replace earlier ones, those left out stand."""

@@ -23,6 +23,7 @@ from tokenbooth.gateway.body import (
     release_body,
     short_text,
 )
+from tokenbooth.gateway.failed_answers import check_messages_answer
 from tokenbooth.gateway.fields import (
     MAX_CEILING,
     OUTPUT_FLOOR,
@@ -178,8 +179,9 @@ class MessagesRequest(PricedRequest):
 
     def reported_usage(self, body: bytes) -> Usage | None:
         """See `Speech.reported_usage`."""
-        reported = decode_messages_answer(body).usage
-        return None if reported is None else from_anthropic(reported)
+        answer = decode_messages_answer(body)
+        check_messages_answer(answer, body)
+        return None if answer.usage is None else from_anthropic(answer.usage)
 
     def client_answer(self, body: bytes, usage: Usage, request_id: str = "") -> ClientAnswer:
         """See `Speech.client_answer`."""

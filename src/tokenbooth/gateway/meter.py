@@ -15,14 +15,19 @@ import msgspec
 
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai
 from tokenbooth.gateway.body import UNREADABLE
+from tokenbooth.gateway.failed_answers import FAILED_FINISH, is_failed_event, is_failed_rest
 from tokenbooth.gateway.private_fields import PublicAnswer, PublicStream, usd_number
-from tokenbooth.gateway.shapes import decode_chat_event, decode_error_event
+from tokenbooth.gateway.shapes import decode_chat_event
 from tokenbooth.gateway.speech import Delivered
 
 MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
 _RECENT_BYTES: Final = 16 * 1024
 _USAGE: Final = re.compile(rb'"usage"\s*:\s*\{')
 _END: Final = b"[DONE]"
+_TYPED: Final = re.compile(rb'(?m)^data:[^\n]*?"type"[ \t]*:[ \t]*"')
+_CHOICE: Final = re.compile(rb'"choices"[ \t]*:[ \t]*\[[ \t]*\{')
+# An event with one of these may tell a failure, although it has a choice.
+_SUSPECT: Final = re.compile(rb'error"|"errors"|"base_resp"|(?m:^event:)|(?m:^error:)')
 _NO_USAGE: Final = msgspec.Raw(b"{}")
 _DONE_EVENT: Final = b"data: [DONE]\n\n"
 # The second also ends "\r\n\r\n"; servers mix both.
@@ -107,6 +112,11 @@ class EventMeter(ABC):
         """Whether the model has said why it stopped, so that only the usage can still come."""
         return self.ended or self._finish_seen or any(map(self.FINISH.search, self._recent))
 
+    def _rest_fails(self) -> bool:
+        """Whether what came behind the last whole event tells a failure."""
+        rest = bytes(self._tail)
+        return bool(rest) and is_failed_rest(rest, data_of(rest))
+
     def delivered(self) -> Delivered:
         """How much was streamed, counted from what left."""
         self._count()
@@ -133,7 +143,7 @@ class EventMeter(ABC):
 class StreamMeter(EventMeter):
     """Meters one stream of chat completion chunks."""
 
-    __slots__ = ("_cost_nano", "_public", "invalid_usage", "prompt_usage", "usage", "usage_event")
+    __slots__ = ("_cost_nano", "_gave_up", "_public", "invalid_usage", "prompt_usage", "usage", "usage_event")
 
     TEXT: ClassVar[re.Pattern[bytes]] = texts_named(
         "content",
@@ -154,6 +164,8 @@ class StreamMeter(EventMeter):
         EventMeter.__init__(self)
         self._public = None if public is None else PublicStream(public)
         self._cost_nano = cost_nano
+        # The server ended a choice because it failed; what the answer consumed may still come.
+        self._gave_up = False
         self.usage: Usage | None = None
         self.prompt_usage: Usage | None = None
         self.invalid_usage = False
@@ -165,7 +177,7 @@ class StreamMeter(EventMeter):
 
     def complete(self) -> bool:
         """See `Meter.complete`: some servers leave the end marker out."""
-        return self.finished() or self.usage is not None
+        return (self.finished() or is_counted(self.usage)) and not (self._gave_up or self._rest_fails())
 
     def tail(self, charged_nano: int) -> bytes:
         """See `Meter.tail`: the usage event for a client that asked for it, and the end marker."""
@@ -178,7 +190,14 @@ class StreamMeter(EventMeter):
         if public is not None:
             repeated = public.repeated(events)
             return self._look_closely(events) if repeated is None else repeated
-        if b'"usage"' in events or _END in events or b'"error"' in events:
+        if (
+            b'"usage"' in events
+            or _END in events
+            or b'error"' in events
+            or b'"finish_reason":"' in events
+            or b'"base_resp"' in events
+            or not _has_usual_events(events)
+        ):
             return self._look_closely(events)
         return events
 
@@ -188,13 +207,19 @@ class StreamMeter(EventMeter):
             data = data_of(event)
             if data == _END:
                 self.ended = True
+                self.failed = self._gave_up or not (is_counted(self.usage) or self._has_choice(passing))
                 break
-            if b'"error"' in event and is_error(data):
+            has_choice = _CHOICE.search(event) is not None
+            if not (has_choice and _SUSPECT.search(event) is None) and is_failed_event(event, data):
                 # In the upstream's words, with the operator's secrets: the client is told in ours.
                 self.failed = True
                 break
-            has_usage = _USAGE.search(event) is not None
-            passing.append(self._take_usage(data, event) if has_usage else self._own(event, data))
+            gave_up = has_choice and FAILED_FINISH.search(event) is not None
+            own = self._take_usage(data, event) if _USAGE.search(event) else self._own(event, data)
+            if gave_up:
+                self._gave_up = True
+            else:
+                passing.append(own)
         return b"".join(passing)
 
     def _own(self, event: bytes, data: bytes, *, looked_into: bool = False) -> bytes:
@@ -205,6 +230,10 @@ class StreamMeter(EventMeter):
 
     def _own_data(self, data: bytes) -> bytes:
         return data if self._public is None else self._public.data(data)
+
+    def _has_choice(self, passing: list[bytes]) -> bool:
+        """Whether anything of an answer came, in what has left or leaves now."""
+        return self._events > 0 or self._finish_seen or any(map(_CHOICE.search, (*self._recent, *passing)))
 
     def _take_usage(self, data: bytes, event: bytes) -> bytes:
         """Read the usage of an event; returns what leaves of it: nothing when it has nothing else."""
@@ -228,12 +257,23 @@ class StreamMeter(EventMeter):
         return b"data: " + with_cost(told, self._cost_nano(self.usage)) + b"\n\n" if told else b""
 
 
-def is_error(data: bytes) -> bool:
-    """Whether an event's data reports an error."""
-    try:
-        return bytes(decode_error_event(data).error) not in (b"", b"null")
-    except UNREADABLE:
-        return False
+def is_counted(usage: Usage | None) -> bool:
+    """Whether a usage says anything: no answer consumes nothing."""
+    return usage is not None and (usage.prompt_tokens > 0 or usage.completion_tokens > 0)
+
+
+def has_typed_events(events: bytes) -> bool:
+    """Whether each event says of which type it is, in formats in which each one does, and none is named an error."""
+    ends = events.count(b"\n\n")
+    return 0 < ends == events.count(b'data: {"type":"') or (
+        len(_TYPED.findall(events)) == ends + events.count(b"\n\r\n") and b"error" not in events
+    )
+
+
+def _has_usual_events(events: bytes) -> bool:
+    """Whether each event has a choice, so that none is a failure in the place of one."""
+    ends = events.count(b"\n\n")
+    return 0 < ends == events.count(b'"choices":[{') or len(_CHOICE.findall(events)) == ends + events.count(b"\n\r\n")
 
 
 def with_cost(usage_event: bytes, cost_nano: int) -> bytes:

@@ -65,7 +65,7 @@ class OpenAIRequest(PricedRequest):
 
     def reported_usage(self, body: bytes) -> Usage | None:
         """See `Speech.reported_usage`."""
-        reported = reported_usage(body)
+        reported = reported_usage(body, embeds=self.wire == "openai.embeddings")
         return None if reported is None else from_openai(reported)
 
     def client_answer(self, body: bytes, usage: Usage, request_id: str = "") -> ClientAnswer:

@@ -431,7 +431,8 @@ class PublicStream:
 
     def _told(self, event: bytes, data: bytes) -> bytes:
         told = self.data(data) if data else b""
-        if not told:
+        if not told or told == b"{}":
+            # A ping, or what only said whose server it was.
             return b""
         kind = _kind_of(event, data)
         return b"event: %b\ndata: %b\n\n" % (kind, told) if kind else b"data: %b\n\n" % told

@@ -10,9 +10,18 @@ import msgspec
 
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai
 from tokenbooth.gateway.body import UNREADABLE
-from tokenbooth.gateway.meter import EventMeter, data_of, split_events, texts_named, usage_with_cost
+from tokenbooth.gateway.failed_answers import is_failed_event, is_failed_response, is_meaningful
+from tokenbooth.gateway.meter import (
+    EventMeter,
+    data_of,
+    has_typed_events,
+    is_counted,
+    split_events,
+    texts_named,
+    usage_with_cost,
+)
 from tokenbooth.gateway.private_fields import PublicAnswer, PublicStream
-from tokenbooth.gateway.shapes import decode_responses_event
+from tokenbooth.gateway.shapes import ResponsesEvent, decode_responses_event
 
 _OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed|cancelled)|error)"')
 _ENDINGS: Final = frozenset(("response.completed", "response.incomplete"))
@@ -25,7 +34,7 @@ _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 class ResponsesMeter(EventMeter):
     """Meters one stream of response events."""
 
-    __slots__ = ("_last_event", "_last_type", "_public", "invalid_usage", "prompt_usage", "usage")
+    __slots__ = ("_has_output", "_last_event", "_last_type", "_public", "invalid_usage", "prompt_usage", "usage")
 
     TEXT: ClassVar[re.Pattern[bytes]] = texts_named("delta")
     # Nothing before the last event says that the model has finished.
@@ -40,6 +49,7 @@ class ResponsesMeter(EventMeter):
         self.usage: Usage | None = None
         self.prompt_usage: Usage | None = None
         self.invalid_usage = False
+        self._has_output = False
         self._last_type = ""
         self._last_event = b""
 
@@ -64,11 +74,13 @@ class ResponsesMeter(EventMeter):
             repeated = public.repeated(events)
             if repeated is not None:
                 return repeated
-        elif _OF_INTEREST.search(events) is None:
+        elif _OF_INTEREST.search(events) is None and has_typed_events(events):
             return events
         passing: list[bytes] = []
         for event in split_events(events):
             self._look_into(event)
+            if self.ended and not (self._has_output or is_counted(self.usage) or self._has_text(passing)):
+                self.failed = True
             if self.ended or self.failed:
                 break
             if public is not None:
@@ -76,18 +88,28 @@ class ResponsesMeter(EventMeter):
             passing.append(event)
         return b"".join(passing)
 
+    def _has_text(self, passing: list[bytes]) -> bool:
+        """Whether anything of an answer came, in what has left or leaves now."""
+        return self._events > 0 or any(map(self.TEXT.search, (*self._recent, *passing)))
+
     def _look_into(self, event: bytes) -> None:
-        if _OF_INTEREST.search(event) is None:
+        if _OF_INTEREST.search(event) is None and has_typed_events(event):
             return
         data = data_of(event)
         try:
             decoded = decode_responses_event(data)
         except UNREADABLE:
+            decoded = ResponsesEvent()
+        if not decoded.type:
+            self.failed = is_failed_event(event, data)
             return
         if decoded.type in _FAILURES:
             self.failed = True
         if decoded.type not in _ENDINGS:
             return
+        if decoded.response is not None:
+            self.failed = is_failed_response(decoded.response)
+            self._has_output = bool(decoded.response.output) and is_meaningful(decoded.response.output)
         self.ended = True
         self._last_type, self._last_event = decoded.type, data
         if decoded.response is None or decoded.response.usage is None:

@@ -26,6 +26,7 @@ from tokenbooth.gateway.body import (
     short_text,
     size_of,
 )
+from tokenbooth.gateway.failed_answers import check_response
 from tokenbooth.gateway.fields import (
     HARMLESS_VALUES,
     OUTPUT_FLOOR,
@@ -56,7 +57,6 @@ from tokenbooth.gateway.stored_state import (
     refuse_stored_state,
     refuse_stored_state_of_tool,
 )
-from tokenbooth.gateway.upstreams import UpstreamFailure
 
 _MONEY: Final = frozenset(
     ("model", "stream", "stream_options", "input", "instructions", "tools", "max_output_tokens", "reasoning", "n")
@@ -143,14 +143,9 @@ class ResponsesRequest(PricedRequest):
         return ResponsesMeter(self._public(request_id))
 
     def reported_usage(self, body: bytes) -> Usage | None:
-        """See `Speech.reported_usage`.
-
-        Raises:
-            UpstreamFailure: the answer says that it failed, so there is nothing to pay for.
-        """
+        """See `Speech.reported_usage`."""
         answer = decode_responses_answer(body)
-        if answer.status == "failed":
-            raise UpstreamFailure("the response failed")
+        check_response(answer, body)
         return None if answer.usage is None else from_openai(answer.usage)
 
     def client_answer(self, body: bytes, usage: Usage, request_id: str = "") -> ClientAnswer:

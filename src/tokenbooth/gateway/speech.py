@@ -128,6 +128,7 @@ class Speech(Protocol):
 
         Raises:
             UNREADABLE: the body is no answer.
+            UpstreamFailure: it is a failure in the place of one.
             InvalidUsage: it says something impossible.
         """
         ...

@@ -12,7 +12,7 @@ import msgspec
 from tokenbooth.catalog import Route, WireFormat
 from tokenbooth.domain.usage import Usage, from_openai
 from tokenbooth.gateway.body import Fields, raw
-from tokenbooth.gateway.meter import BrokenStream, StreamMeter
+from tokenbooth.gateway.meter import BrokenStream, StreamMeter, split_events
 from tokenbooth.gateway.openai import reported_usage
 from tokenbooth.gateway.private_fields import MESSAGE_ID, ClientAnswer
 from tokenbooth.gateway.speech import CostNano, Credential, Delivered, Meter, PricedRequest
@@ -102,15 +102,19 @@ class TranslatingMeter(StreamMeter):
         self._answer = answer
 
     def feed(self, chunk: bytes) -> bytes:
-        """See `Meter.feed`.
-
-        Raises:
-            BrokenStream: something of the answer cannot be told in the other format.
-        """
-        passing = self._answer.feed(StreamMeter.feed(self, chunk))
-        if self.ended and not self._answer.is_readable():
-            raise BrokenStream("a call names no tool")
-        return passing
+        """See `Meter.feed`; what cannot be told in the other format is a failure of the upstream."""
+        passing: list[bytes] = []
+        # Event by event, so that nothing behind one that cannot be read is heard of, wherever the network cuts.
+        for piece in _events_and_rest(chunk):
+            try:
+                passing.append(self._answer.feed(StreamMeter.feed(self, piece)))
+            except BrokenStream:
+                self.failed = True
+            if self.ended and not self._answer.is_readable():
+                self.failed = True
+            if self.ended or self.failed:
+                break
+        return b"".join(passing)
 
     def complete(self) -> bool:
         """See `Meter.complete`."""
@@ -124,3 +128,9 @@ class TranslatingMeter(StreamMeter):
         """What a client is told when the upstream did not say: the output, as counted."""
         delivered: Delivered = self.delivered()
         return Usage(0, max(delivered.events, -(-delivered.text_bytes // 4)))
+
+
+def _events_and_rest(chunk: bytes) -> list[bytes]:
+    events = split_events(chunk)
+    rest = chunk[sum(map(len, events)) :]
+    return [*events, rest] if rest else events
