@@ -56,7 +56,7 @@ NOTHING: list[bytes] = [
     b'{"choices":[{}],"content":"","output":"null","data":{},"usage":{"prompt_tokens":0,"input_tokens":0}}',
     b'{"choices":null,"usage":{}}',
 ]
-CHAT_ANSWER = {
+CHAT_ANSWER: dict[str, object] = {
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 7, "completion_tokens": 2},
 }
@@ -99,7 +99,7 @@ SAID: dict[str, tuple[bytes, bytes]] = {
     "completions": (b'data: {"choices":[{"text":"Hi"}]}\n\n', b"data: [DONE]\n\n"),
     "messages, translated": (b'data: {"choices":[{"delta":{"content":"Hi"}}]}\n\n', b"data: [DONE]\n\n"),
     "messages": (
-        b'event: content_block_delta\ndata: {"type":"content_block_delta","delta":{"type":"text_delta","text":"Hi"}}\n\n',
+        b'event: content_block_delta\ndata: {"type":"content_block_delta","delta":{"text":"Hi"}}\n\n',
         b'event: message_stop\ndata: {"type":"message_stop"}\n\n',
     ),
     "responses": (

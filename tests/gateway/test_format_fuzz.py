@@ -23,6 +23,7 @@ from tokenbooth.gateway.meter import StreamMeter
 from tokenbooth.gateway.refusals import Refusal
 from tokenbooth.gateway.responses_meter import ResponsesMeter
 from tokenbooth.gateway.routing import Routing, rest_rules
+from tokenbooth.gateway.upstreams import UpstreamFailure
 from tokenbooth.settings import GatewaySettings
 
 _ROUTING = Routing(rest_rules(GatewaySettings()), SystemClock(), random.Random(1))
@@ -140,5 +141,5 @@ def test_any_answer_is_translated_or_no_answer(
     try:
         usage = speech.reported_usage(body) or Usage(1, 1)
         speech.client_answer(body, usage)
-    except (msgspec.DecodeError, InvalidUsage):
+    except (msgspec.DecodeError, InvalidUsage, UpstreamFailure):
         return

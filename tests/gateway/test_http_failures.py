@@ -1,4 +1,4 @@
-"""Failures told with status 200, over HTTP: who is asked next, what the customer is told and pays, what the log says."""
+"""Failures told with status 200, over HTTP: what the customer is told and pays, and what the log says."""
 
 from collections.abc import Iterator
 
@@ -81,8 +81,10 @@ def test_an_error_behind_a_text_costs_the_text(every: Rig, scripts: tuple[Script
     account = every.account("5")
     pieces = (
         b'data: {"choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n',
-        b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"insufficient_system_resource"}],'
-        b'"usage":{"prompt_tokens":40,"completion_tokens":2}}\n\ndata: [DONE]\n\n',
+        (
+            b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"insufficient_system_resource"}],'
+            b'"usage":{"prompt_tokens":40,"completion_tokens":2}}\n\ndata: [DONE]\n\n'
+        ),
     )
     text = scripts[0].add(Script(pieces, content_type=STREAM))
     headers = {"authorization": f"Bearer {every.credit_key(account)}"}
