@@ -34,7 +34,7 @@ from tokenbooth.settings_sources import overlay_environment, put_placeholder, re
 from tokenbooth.upstream_kinds import CEILING_FIELDS, KINDS
 
 _URL_MAX: Final = 4_000
-# What Linux takes at most.
+# Linux takes 4,096 with its end.
 _PATH_MAX_BYTES: Final = 4_000
 _NAME_MAX_BYTES: Final = 255
 

@@ -1,4 +1,4 @@
-"""Failures told with status 200, over HTTP: who is asked next, what the customer hears and pays, what the log says."""
+"""Failures told with status 200, over HTTP: what the customer is told and pays, and what the log says."""
 
 from collections.abc import Iterator
 

@@ -110,6 +110,22 @@ def booth(
 class TestTwoUpstreams:
     """Of which the first is preferred all but surely."""
 
+    @pytest.mark.parametrize("stream", [True, False])
+    @pytest.mark.parametrize("failure", [b"{}", b"busy", b'{"error":"busy"}', b'{"code":500,"success":false}'])
+    def test_a_failure_told_with_200_is_another_upstreams_turn(
+        self, moody: MoodyStore, tmp_path: Path, failure: bytes, stream: bool
+    ) -> None:
+        """Nothing was written, so nobody is billed twice; the log names the one that failed."""
+        with booth(moody, tmp_path, 2) as at, capture_logs() as logs:
+            failed, second = Script((failure,), content_type="application/json"), good()
+            response = at.ask(failed, second, stream=stream)
+            assert (response.status_code, failed.calls, second.calls) == (200, 1, 1)
+            (line,) = [line for line in logs if line["event"] == "upstream_failed"]
+            assert (line["upstream"], line["kind"], line["status"]) == ("upstream-0", "failed_answer", 200)
+            assert [health.failed_calls for health in at.health()] == [1, 0]
+            assert [charge.upstream for charge in at.rig.charges(at.account)] == ["upstream-1"]
+            assert at.rig.charged_nano(at.account) == 100 * 270 + 7 * 1_100
+
     def test_one_that_keeps_failing_is_left_out_until_it_is_back(self, moody: MoodyStore, tmp_path: Path) -> None:
         """It rests, is tried by one call, rests for longer, is tried again, and gets the calls again."""
         with booth(moody, tmp_path, 2) as at, capture_logs() as logs:
