@@ -3,12 +3,12 @@
 from structlog.testing import capture_logs
 
 from tests.support.gateway_rig import JumpingClock
-from tokenbooth.gateway.failure_log import FAILED, FailureLog, Told, kind_of_status
+from tokenbooth.gateway.failure_log import FailureLog, Told, kind_of_status
 
 
 def told(upstream: str = "up", model: str = "m", kind: str = "http_404") -> Told:
     """A failed attempt."""
-    return Told(FAILED, upstream, model, kind)
+    return Told("upstream_failed", upstream, model, kind)
 
 
 def test_the_same_is_told_once_and_counted_always() -> None:
@@ -16,7 +16,7 @@ def test_the_same_is_told_once_and_counted_always() -> None:
     log = FailureLog(JumpingClock())
     with capture_logs() as lines:
         for one in [told()] * 5 + [told(upstream="b"), told(model="n"), told(kind="timeout")]:
-            log.failed(one, {"request_id": "r"})
+            log.tell(one, {"request_id": "r"})
     assert [(line["upstream"], line["model"], line["kind"]) for line in lines] == [
         ("up", "m", "http_404"),
         ("b", "m", "http_404"),
@@ -32,10 +32,10 @@ def test_what_was_folded_is_told_later() -> None:
     log = FailureLog(clock)
     with capture_logs() as lines:
         for _ in range(4):
-            log.failed(told(), {})
+            log.tell(told(), {})
         clock.jump(10)
-        log.failed(told(kind="timeout"), {})
-        log.failed(told(kind="timeout"), {})
+        log.tell(told(kind="timeout"), {})
+        log.tell(told(kind="timeout"), {})
         log.close()
     folded = [(line["kind"], line["times"]) for line in lines if line["event"] == "upstream_failures_folded"]
     assert folded == [("http_404", 3), ("timeout", 1)]
@@ -46,8 +46,8 @@ def test_its_memory_is_bounded() -> None:
     log = FailureLog(JumpingClock())
     with capture_logs() as lines:
         for number in range(2_000):
-            log.failed(told(model=str(number)), {})
-        log.failed(told(model="0"), {})
+            log.tell(told(model=str(number)), {})
+        log.tell(told(model="0"), {})
     assert len(lines) == 2_001
 
 

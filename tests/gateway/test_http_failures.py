@@ -5,8 +5,17 @@ from collections.abc import Iterator
 import pytest
 from structlog.testing import capture_logs
 
-from tests.gateway.test_http_formats import MESSAGES, OUTPUT_NANO, RESPONSES, speak
-from tests.support.gateway_rig import MODEL, Rig, eventually, open_moody_store, run_rig, with_routes
+from tests.gateway.test_http_formats import MESSAGES, OUTPUT_NANO, RESPONSES
+from tests.support.gateway_rig import (
+    EVERY_FORMAT,
+    MODEL,
+    Rig,
+    eventually,
+    open_moody_store,
+    run_rig,
+    speaking_only,
+    with_routes,
+)
 from tests.support.scripted_upstream import Script, ScriptedUpstream
 from tokenbooth.gateway.upstreams import Timeouts
 
@@ -26,13 +35,12 @@ def every(scripts: tuple[ScriptedUpstream, str], tmp_path_factory: pytest.TempPa
     """A gateway in front of `scripts`, which speak every format."""
     directory = tmp_path_factory.mktemp("every")
     opened = open_moody_store(directory / "tokenbooth.db")
-    formats = ("openai.chat", "openai.completions", "openai.embeddings", "openai.responses", "anthropic.messages")
     try:
         with run_rig(
             opened,
             directory,
             timeouts=Timeouts(connect_s=2, first_byte_s=2, idle_s=2),
-            change_catalog=lambda catalog: speak(with_routes(catalog, scripts[1]), *formats),
+            change_catalog=lambda catalog: speaking_only(with_routes(catalog, scripts[1]), *EVERY_FORMAT),
         ) as running:
             yield running
     finally:

@@ -3,7 +3,6 @@
 import datetime as dt
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import anthropic
@@ -13,9 +12,9 @@ import openai
 import pytest
 
 from tests.support.formats import events_in
-from tests.support.gateway_rig import MODEL, Rig, eventually, open_moody_store, run_rig, with_routes
+from tests.support.gateway_rig import MODEL, Rig, eventually, open_moody_store, run_rig, speaking_only, with_routes
 from tests.support.scripted_upstream import Script, ScriptedUpstream
-from tokenbooth.catalog import Catalog
+from tokenbooth.catalog import WireFormat
 from tokenbooth.gateway.upstreams import Timeouts
 from tokenbooth.settings import GatewaySettings
 
@@ -26,27 +25,15 @@ Scripts = tuple[ScriptedUpstream, str]
 Json = dict[str, Any]
 
 
-def speak(catalog: Catalog, *formats: str) -> Catalog:
-    """The catalog with upstreams that speak these formats only."""
-    models = {
-        name: replace(
-            model,
-            routes=tuple(
-                replace(route, upstream=replace(route.upstream, formats=frozenset(formats))) for route in model.routes
-            ),
-        )
-        for name, model in catalog.models.items()
-    }
-    return replace(catalog, models=models)
-
-
 @pytest.fixture(scope="module")
 def native(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """A gateway whose upstream speaks Anthropic's format only."""
     directory = tmp_path_factory.mktemp("native")
     opened = open_moody_store(directory / "tokenbooth.db")
     try:
-        with run_rig(opened, directory, change_catalog=lambda catalog: speak(catalog, "anthropic.messages")) as running:
+        with run_rig(
+            opened, directory, change_catalog=lambda catalog: speaking_only(catalog, "anthropic.messages")
+        ) as running:
             yield running
     finally:
         opened.close()
@@ -57,14 +44,14 @@ def told(scripts: Scripts, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """A gateway in front of `scripts`, which speak every format, soon tired of silence and quick to keep alive."""
     directory = tmp_path_factory.mktemp("told")
     opened = open_moody_store(directory / "tokenbooth.db")
-    every = ("openai.chat", "openai.completions", "openai.responses", "anthropic.messages")
+    every: tuple[WireFormat, ...] = ("openai.chat", "openai.completions", "openai.responses", "anthropic.messages")
     try:
         with run_rig(
             opened,
             directory,
             timeouts=Timeouts(connect_s=2, first_byte_s=2, idle_s=2),
             gateway_settings=GatewaySettings(keep_alive_s=0.05),
-            change_catalog=lambda catalog: speak(with_routes(catalog, scripts[1]), *every),
+            change_catalog=lambda catalog: speaking_only(with_routes(catalog, scripts[1]), *every),
         ) as running:
             yield running
     finally:

@@ -2,16 +2,24 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 
 import httpx
 import msgspec
 import pytest
 
 from tests.support.formats import events_in
-from tests.support.gateway_rig import MODEL, Rig, eventually, open_moody_store, run_rig, with_routes
+from tests.support.gateway_rig import (
+    EVERY_FORMAT,
+    MODEL,
+    Rig,
+    eventually,
+    open_moody_store,
+    run_rig,
+    speaking_only,
+    with_routes,
+)
 from tests.support.scripted_upstream import DONE, Script, ScriptedUpstream
-from tokenbooth.catalog import Catalog, WireFormat
+from tokenbooth.catalog import WireFormat
 
 Scripts = tuple[ScriptedUpstream, str]
 Json = dict[str, object]
@@ -42,32 +50,12 @@ OPENAI_USAGE: Json = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens"
 OTHER_USAGE: Json = {"input_tokens": 9, "output_tokens": 4, **BILL}
 # 9 tokens in and 4 out at the prices of the model.
 CHARGED_NANO = 9 * 270 + 4 * 1_100
-EVERY: tuple[WireFormat, ...] = (
-    "openai.chat",
-    "openai.completions",
-    "openai.embeddings",
-    "openai.responses",
-    "anthropic.messages",
-)
-
-
-def _speak(catalog: Catalog, *formats: WireFormat) -> Catalog:
-    models = {
-        name: replace(
-            model,
-            routes=tuple(
-                replace(route, upstream=replace(route.upstream, formats=frozenset(formats))) for route in model.routes
-            ),
-        )
-        for name, model in catalog.models.items()
-    }
-    return replace(catalog, models=models)
 
 
 @pytest.fixture(scope="module")
 def told(scripts: Scripts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """A gateway in front of `scripts`, which speak every format."""
-    yield from _running(scripts, tmp_path_factory, *EVERY)
+    yield from _running(scripts, tmp_path_factory, *EVERY_FORMAT)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +69,7 @@ def _running(scripts: Scripts, paths: pytest.TempPathFactory, *formats: WireForm
     opened = open_moody_store(directory / "tokenbooth.db")
     try:
         with run_rig(
-            opened, directory, change_catalog=lambda catalog: _speak(with_routes(catalog, scripts[1]), *formats)
+            opened, directory, change_catalog=lambda catalog: speaking_only(with_routes(catalog, scripts[1]), *formats)
         ) as running:
             yield running
     finally:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Concatenate, Final, ParamSpec, TypeVar
+from typing import Concatenate, Final, ParamSpec, TypeVar, get_args
 
 import httpx
 import msgspec
@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, insert, select
 
 from tests.support.fakes import FakeClock
 from tests.support.servers import serve
-from tokenbooth.catalog import Catalog, Route, Upstream, build_catalog
+from tokenbooth.catalog import Catalog, Route, Upstream, WireFormat, build_catalog
 from tokenbooth.clock import Clock, SystemClock
 from tokenbooth.domain.charges import Charge
 from tokenbooth.domain.keys import KeyKind, digest, shown_prefix
@@ -310,6 +310,23 @@ def with_routes(catalog: Catalog, *base_urls: str, bills_after_disconnect: bool 
         for position, url in enumerate(base_urls)
     )
     return replace(catalog, models={name: replace(model, routes=routes) for name, model in catalog.models.items()})
+
+
+EVERY_FORMAT: Final[tuple[WireFormat, ...]] = get_args(WireFormat)
+
+
+def speaking_only(catalog: Catalog, *formats: WireFormat) -> Catalog:
+    """The same catalog with upstreams that speak these formats only."""
+    models = {
+        name: replace(
+            model,
+            routes=tuple(
+                replace(route, upstream=replace(route.upstream, formats=frozenset(formats))) for route in model.routes
+            ),
+        )
+        for name, model in catalog.models.items()
+    }
+    return replace(catalog, models=models)
 
 
 @contextlib.contextmanager

@@ -77,11 +77,11 @@ def check_chat_answer(answer: ChatAnswer, body: bytes, *, embeds: bool) -> None:
     Raises:
         FailedAnswer: it reports an error, ended as a failure, or has neither choices (embeddings: data) nor usage.
     """
-    if answer.error and is_meaningful(answer.error):
-        raise FailedAnswer("the answer is an error", body)
-    if answer.errors and is_meaningful(answer.errors):
-        raise FailedAnswer("the answer is an error", body)
-    if answer.base_resp and _is_bad_base_resp(answer.base_resp):
+    if (
+        (answer.error and is_meaningful(answer.error))
+        or (answer.errors and is_meaningful(answer.errors))
+        or (answer.base_resp and _is_bad_base_resp(_decoded(answer.base_resp)))
+    ):
         raise FailedAnswer("the answer is an error", body)
     if embeds:
         if not is_meaningful(answer.data) and not says_something(answer.usage):
@@ -114,7 +114,7 @@ def check_response(answer: ResponsesAnswer, body: bytes) -> None:
 
 def is_failed_response(answer: ResponsesAnswer) -> bool:
     """Whether a response says that it failed."""
-    return answer.status in _FAILED_STATUSES or (bool(answer.error) and is_meaningful(answer.error))
+    return answer.status in _FAILED_STATUSES or is_meaningful(answer.error)
 
 
 def is_failed_finish(reason: msgspec.Raw) -> bool:
@@ -163,8 +163,7 @@ def _is_failure(told: dict[object, object]) -> bool:
     for name, value in told.items():
         if str(name).casefold().startswith("error") and says_something(value):
             return True
-    base_resp = told.get("base_resp")
-    if isinstance(base_resp, dict) and _is_bad(base_resp.get("status_code")):
+    if _is_bad_base_resp(told.get("base_resp")):
         return True
     if any(says_something(told.get(name)) for name in _ANSWER_NAMES):
         return False
@@ -183,12 +182,17 @@ def _is_bad(code: object) -> bool:
     return says_something(code) and str(code).strip().casefold() not in _FINE
 
 
-def _is_bad_base_resp(value: msgspec.Raw) -> bool:
+def _is_bad_base_resp(value: object) -> bool:
+    return isinstance(value, dict) and _is_bad(value.get("status_code"))
+
+
+def _decoded(value: msgspec.Raw) -> object:
+    """A value; None where it is unreadable."""
     try:
-        decoded = _decode(value)
+        decoded: object = _decode(value)
     except UNREADABLE:
-        return False
-    return isinstance(decoded, dict) and _is_bad(decoded.get("status_code"))
+        return None
+    return decoded
 
 
 def _has_choice(choices: list[AnsweredChoice] | None) -> bool:

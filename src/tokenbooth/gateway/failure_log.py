@@ -7,7 +7,7 @@ upstream's words only a short reason without secrets.
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import structlog
 
@@ -25,11 +25,10 @@ _STATUSES: Final = frozenset(
 )
 _log = structlog.get_logger(__name__)
 
-FAILED: Final = "upstream_failed"
-BROKEN: Final = "stream_broken"
-TIMED_OUT: Final = "upstream_timed_out"
-LOST: Final = "late_answer_lost"
-REFUSED: Final = "upstream_refused_request"
+FailureEvent = Literal[
+    "upstream_failed", "stream_broken", "upstream_timed_out", "late_answer_lost", "upstream_refused_request"
+]
+"""What a line tells; the last one, of a request that was refused as wrong, is no failure of the upstream."""
 
 
 def kind_of_status(status: int) -> str:
@@ -42,7 +41,7 @@ def kind_of_status(status: int) -> str:
 class Told(NamedTuple):
     """What lines have in common that are folded into one."""
 
-    event: str
+    event: FailureEvent
     upstream: str
     model: str
     kind: str
@@ -70,34 +69,31 @@ class FailureLog:
         """Failed attempts since the process began, by upstream and kind."""
         return self._counts
 
-    def failed(self, told: Told, fields: Mapping[str, object], *, counts: bool = True) -> None:
+    def tell(self, told: Told, fields: Mapping[str, object], *, counts: bool = True) -> None:
         """Count a failed attempt, and tell it unless the same was told a moment ago.
 
         Args:
             told: what it is folded by.
             fields: the rest of the line.
-            counts: False for a second line about an attempt.
+            counts: False for a second line about an attempt; a refused request never counts.
         """
-        if counts:
+        if counts and told.event != "upstream_refused_request":
             name = (told.upstream, told.kind)
             self._counts[name] = self._counts.get(name, 0) + 1
         if not self._is_due(told):
             return
         line = {"upstream": told.upstream, "model": told.model, "kind": told.kind, **fields}
         match told.event:
+            case "upstream_failed":
+                _log.warning("upstream_failed", **line)
             case "stream_broken":
                 _log.warning("stream_broken", **line)
             case "upstream_timed_out":
                 _log.warning("upstream_timed_out", **line)
             case "late_answer_lost":
                 _log.warning("late_answer_lost", **line)
-            case _:
-                _log.warning("upstream_failed", **line)
-
-    def refused(self, told: Told, fields: Mapping[str, object]) -> None:
-        """Tell of a request that an upstream refused as wrong, which is no failure; folded in the same way."""
-        if self._is_due(told):
-            _log.info("upstream_refused_request", upstream=told.upstream, model=told.model, kind=told.kind, **fields)
+            case "upstream_refused_request":
+                _log.info("upstream_refused_request", **line)
 
     def _is_due(self, told: Told) -> bool:
         now_us = self._clock.monotonic_us()

@@ -14,7 +14,7 @@ from typing import ClassVar, Final
 import msgspec
 
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai
-from tokenbooth.gateway.body import UNREADABLE
+from tokenbooth.gateway.body import UNREADABLE, decode_object
 from tokenbooth.gateway.failed_answers import FAILED_FINISH, is_failed_event, is_failed_rest
 from tokenbooth.gateway.private_fields import PublicAnswer, PublicStream, usd_number
 from tokenbooth.gateway.shapes import decode_chat_event
@@ -45,9 +45,6 @@ class BrokenStream(Exception):
 def texts_named(*names: str) -> re.Pattern[bytes]:
     """Finds the values of these names that are texts, in JSON; none reaches from one line of a stream into the next."""
     return re.compile(rb'"(?:%s)"[ \t]*:[ \t]*"((?:[^"\\\n]|\\.)*+)"' % "|".join(names).encode())
-
-
-_decode_event = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class EventMeter(ABC):
@@ -279,7 +276,7 @@ def _has_usual_events(events: bytes) -> bool:
 def with_cost(usage_event: bytes, cost_nano: int) -> bytes:
     """A usage event's data with the exact cost in USD as `usage.cost`."""
     try:
-        fields = _decode_event(usage_event)
+        fields = decode_object(usage_event)
     except UNREADABLE:
         # What was read of it is readable; what was skipped need not be.
         return usage_event
@@ -292,7 +289,7 @@ def with_cost(usage_event: bytes, cost_nano: int) -> bytes:
 
 def usage_with_cost(usage: msgspec.Raw, cost_nano: int) -> msgspec.Raw:
     """A usage object with the exact cost in USD as its `cost`."""
-    fields = _decode_event(usage)
+    fields = decode_object(usage)
     fields["cost"] = msgspec.Raw(usd_number(cost_nano))
     return msgspec.Raw(msgspec.json.encode(fields))
 

@@ -31,7 +31,7 @@ from tokenbooth.gateway.counting import (
 from tokenbooth.gateway.drains import Drains
 from tokenbooth.gateway.estimates import Estimates
 from tokenbooth.gateway.exchange import Exchange
-from tokenbooth.gateway.failure_log import BROKEN, FAILED, LOST, REFUSED, TIMED_OUT, FailureLog, Told, kind_of_status
+from tokenbooth.gateway.failure_log import FailureEvent, FailureLog, Told, kind_of_status
 from tokenbooth.gateway.keep_alive import KeepAlive
 from tokenbooth.gateway.meter import BrokenStream, is_counted
 from tokenbooth.gateway.refusals import Refusal
@@ -315,26 +315,26 @@ class Relay:
         A client that had left by then pays as for any answer that is cut.
         """
         charged_nano = 0
-        exchange.attempt.failed(failure if isinstance(failure, UpstreamFailure) else UpstreamBroke(str(failure)))
+        told = failure if isinstance(failure, UpstreamFailure) else UpstreamBroke(str(failure))
+        exchange.attempt.failed(told)
         if exchange.began or is_counted(meter.usage):
             unseen = self._unseen(exchange) if exchange.http.gone else Unseen.NOTHING
             counted = self._count_cut(exchange, unseen)
             charged_nano = self._settle(exchange, counted)
             self._compare(exchange, counted)
-        elif isinstance(failure, UpstreamTimedOut):
+        elif isinstance(told, UpstreamTimedOut):
             # Comments came, and the model may have worked meanwhile.
             self._book_lost(exchange)
         self._tell(
             exchange,
-            BROKEN,
-            _kind_of(failure),
+            "stream_broken",
+            _kind_of(told),
             {
-                "detail": str(failure),
+                "detail": str(told),
                 "charged_usd": format_usd(charged_nano),
                 "note": "The upstream failed in mid-stream; what was delivered is charged.",
             },
         )
-        told = failure if isinstance(failure, UpstreamFailure) else UpstreamFailure(str(failure))
         exchange.finish(exchange.endpoint.error_event(broken_off(told, charged_nano)))
 
     def _tell_failed(self, exchange: Exchange, failure: UpstreamFailure, *, moved_on: bool) -> None:
@@ -344,7 +344,10 @@ class Relay:
             detail = f"{detail}: {reason}"
         status = 200 if isinstance(failure, FailedAnswer) else None
         self._tell(
-            exchange, FAILED, _kind_of(failure), {"status": status, "detail": detail, "note": _note(moved_on=moved_on)}
+            exchange,
+            "upstream_failed",
+            _kind_of(failure),
+            {"status": status, "detail": detail, "note": _note(moved_on=moved_on)},
         )
 
     def _tell_status(self, exchange: Exchange, call: UpstreamCall, body: bytes, *, moved_on: bool) -> None:
@@ -352,14 +355,16 @@ class Relay:
         kind = kind_of_status(call.status)
         if call.status in PASSED_STATUSES and not (moved_on or speaks_of_our_account(body)):
             # Its reason is told to the customer; here it might repeat what they wrote.
-            self._tell(exchange, REFUSED, kind, {"status": call.status})
+            self._tell(exchange, "upstream_refused_request", kind, {"status": call.status})
             return
         more: dict[str, object] = {"status": call.status, "note": _note(moved_on=moved_on)}
         if body:
             more["detail"] = reason_for_log(body)
-        self._tell(exchange, FAILED, kind, more)
+        self._tell(exchange, "upstream_failed", kind, more)
 
-    def _tell(self, exchange: Exchange, event: str, kind: str, more: dict[str, object], *, counts: bool = True) -> None:
+    def _tell(
+        self, exchange: Exchange, event: FailureEvent, kind: str, more: dict[str, object], *, counts: bool = True
+    ) -> None:
         key = exchange.admitted.key
         fields: dict[str, object] = {
             "request_id": exchange.request_id,
@@ -368,10 +373,7 @@ class Relay:
             **more,
         }
         told = Told(event, exchange.upstream, exchange.admitted.request.model.name, kind)
-        if event == REFUSED:
-            self._failures.refused(told, fields)
-        else:
-            self._failures.failed(told, fields, counts=counts)
+        self._failures.tell(told, fields, counts=counts)
 
     def _reads_on(self, exchange: Exchange) -> bool:
         """The client hung up: read its answer on, or stop the upstream?
@@ -474,14 +476,14 @@ class Relay:
         return self._count_stream(exchange, meter)
 
     def _tell_timed_out(self, exchange: Exchange, note: str) -> None:
-        self._tell(exchange, TIMED_OUT, "timeout", {"note": note})
+        self._tell(exchange, "upstream_timed_out", "timeout", {"note": note})
 
     def _lost(self, exchange: Exchange, failure: Exception, *, is_first: bool) -> Refusal:
         """An answer that was late never came."""
         self._book_lost(exchange)
         self._tell(
             exchange,
-            LOST,
+            "late_answer_lost",
             _kind_of(failure),
             {
                 "detail": str(failure),

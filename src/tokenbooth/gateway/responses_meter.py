@@ -9,7 +9,7 @@ from typing import ClassVar, Final
 import msgspec
 
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai
-from tokenbooth.gateway.body import UNREADABLE
+from tokenbooth.gateway.body import UNREADABLE, decode_object
 from tokenbooth.gateway.failed_answers import is_failed_event, is_failed_response, is_meaningful
 from tokenbooth.gateway.meter import (
     EventMeter,
@@ -26,9 +26,6 @@ from tokenbooth.gateway.shapes import ResponsesEvent, decode_responses_event
 _OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed|cancelled)|error)"')
 _ENDINGS: Final = frozenset(("response.completed", "response.incomplete"))
 _FAILURES: Final = frozenset(("response.failed", "response.cancelled", "error"))
-
-
-_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class ResponsesMeter(EventMeter):
@@ -109,7 +106,7 @@ class ResponsesMeter(EventMeter):
             return
         if decoded.response is not None:
             self.failed = is_failed_response(decoded.response)
-            self._has_output = bool(decoded.response.output) and is_meaningful(decoded.response.output)
+            self._has_output = is_meaningful(decoded.response.output)
         self.ended = True
         self._last_type, self._last_event = decoded.type, data
         if decoded.response is None or decoded.response.usage is None:
@@ -122,8 +119,8 @@ class ResponsesMeter(EventMeter):
 
 def _with_cost(event: bytes, cost_nano: int) -> bytes:
     try:
-        fields = _decode_fields(event)
-        response = _decode_fields(fields["response"])
+        fields = decode_object(event)
+        response = decode_object(fields["response"])
     except (*UNREADABLE, KeyError):
         # What was read of it is readable; what was skipped need not be.
         return event

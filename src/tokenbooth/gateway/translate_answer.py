@@ -365,7 +365,8 @@ class AnswerStream:
                 return None
             if call is None or (call.name and (piece.name or call.is_whole())):
                 # With an id of its own it is a call of its own, but for a piece without a name.
-                return None if not (call is not None and not call.id_told and _is_late(call, piece)) else call
+                is_late = call is not None and not call.id_told and _is_late(call, piece)
+                return call if is_late else None
             call.id_told = call.id_told or piece.call_id
             return self._named(call, piece)
         if call is None or not piece.name or not call.name:

@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
-_decode: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_decode_choices: Final = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
+from tokenbooth.gateway.body import decode_object, decode_objects
+
 _CHUNK: Final = msgspec.Raw(b'"chat.completion.chunk"')
 
 
@@ -18,8 +18,8 @@ def chat_events(body: bytes) -> bytes:
     Raises:
         UNREADABLE: the body is no chat completion.
     """
-    fields = _decode(body)
-    choices = _decode_choices(fields["choices"]) if "choices" in fields else []
+    fields = decode_object(body)
+    choices = decode_objects(fields["choices"]) if "choices" in fields else []
     for choice in choices:
         if "message" in choice:
             choice["delta"] = _delta(choice.pop("message"))
@@ -32,14 +32,14 @@ def completion_events(body: bytes) -> bytes:
     Raises:
         UNREADABLE: the body is no completion.
     """
-    fields = _decode(body)
-    return _events(fields, _decode_choices(fields["choices"]) if "choices" in fields else [])
+    fields = decode_object(body)
+    return _events(fields, decode_objects(fields["choices"]) if "choices" in fields else [])
 
 
 def _delta(message: msgspec.Raw) -> msgspec.Raw:
-    fields = _decode(message)
+    fields = decode_object(message)
     if bytes(fields.get("tool_calls", b"null")) != b"null":
-        calls = _decode_choices(fields["tool_calls"])
+        calls = decode_objects(fields["tool_calls"])
         numbered = [{"index": msgspec.Raw(b"%d" % position), **call} for position, call in enumerate(calls)]
         fields["tool_calls"] = msgspec.Raw(msgspec.json.encode(numbered))
     return msgspec.Raw(msgspec.json.encode(fields))
