@@ -16,6 +16,7 @@ from tokenbooth.gateway.upstreams import FailedAnswer
 from tokenbooth.upstream_kinds import FAILED_FINISH_REASONS
 
 _ABSENT: Final = frozenset((b"", b"null", b'""', b"{}", b"[]", b"false", b'"null"', b"0"))
+_USUAL_REASONS: Final = frozenset((b'"stop"', b'"length"', b'"tool_calls"', b'"content_filter"'))
 # A longer value says something: nobody writes so much of nothing.
 _LONGEST_NOTHING_BYTES: Final = 256
 _decode: Final = msgspec.json.Decoder().decode
@@ -83,11 +84,15 @@ def check_chat_answer(answer: ChatAnswer, body: bytes, *, embeds: bool) -> None:
         or (answer.base_resp and _is_bad_base_resp(_decoded(answer.base_resp)))
     ):
         raise FailedAnswer("the answer is an error", body)
+    choices = answer.choices
+    if not embeds and choices is not None and len(choices) == 1 and bytes(choices[0].finish_reason) in _USUAL_REASONS:
+        # Nearly every answer, and nothing else of it has to be looked at.
+        return
     if embeds:
-        if not is_meaningful(answer.data) and not says_something(answer.usage):
+        if not says_something(answer.usage) and not is_meaningful(answer.data):
             raise FailedAnswer("the answer has neither data nor usage", body)
         return
-    if not _has_choice(answer.choices) and not says_something(answer.usage):
+    if not says_something(answer.usage) and not _has_choice(answer.choices):
         raise FailedAnswer("the answer has neither choices nor usage", body)
     for choice in answer.choices or ():
         if is_failed_finish(choice.finish_reason):
@@ -98,7 +103,7 @@ def check_messages_answer(answer: MessagesAnswer, body: bytes) -> None:
     """See `check_chat_answer`, of the Messages format."""
     if answer.type == "error" or (answer.error and is_meaningful(answer.error)):
         raise FailedAnswer("the answer is an error", body)
-    if not is_meaningful(answer.content) and not says_something(answer.usage):
+    if not says_something(answer.usage) and not is_meaningful(answer.content):
         raise FailedAnswer("the answer has neither content nor usage", body)
     if is_failed_finish(answer.stop_reason):
         raise FailedAnswer("the answer ended as a failure", body)
@@ -108,7 +113,7 @@ def check_response(answer: ResponsesAnswer, body: bytes) -> None:
     """See `check_chat_answer`, of the responses format."""
     if is_failed_response(answer):
         raise FailedAnswer("the response failed", body)
-    if not is_meaningful(answer.output) and not says_something(answer.usage):
+    if not says_something(answer.usage) and not is_meaningful(answer.output):
         raise FailedAnswer("the answer has neither output nor usage", body)
 
 

@@ -193,7 +193,8 @@ class StreamMeter(EventMeter):
             or b'error"' in events
             or b'"finish_reason":"' in events
             or b'"base_resp"' in events
-            or not _has_usual_events(events)
+            # Of two lines as a rule: its data, and the end.
+            or (events.count(b'"choices":[{') * 2 != events.count(b"\n") and not _has_choices(events))
         ):
             return self._look_closely(events)
         return events
@@ -261,16 +262,16 @@ def is_counted(usage: Usage | None) -> bool:
 
 def has_typed_events(events: bytes) -> bool:
     """Whether each event says of which type it is, in formats in which each one does, and none is named an error."""
-    ends = events.count(b"\n\n")
-    return 0 < ends == events.count(b'data: {"type":"') or (
-        len(_TYPED.findall(events)) == ends + events.count(b"\n\r\n") and b"error" not in events
-    )
+    # Of three lines as a rule: its name, its data, and the end.
+    if events and events.count(b'data: {"type":"') * 3 == events.count(b"\n"):
+        return True
+    ends = events.count(b"\n\n") + events.count(b"\n\r\n")
+    return len(_TYPED.findall(events)) == ends and b"error" not in events
 
 
-def _has_usual_events(events: bytes) -> bool:
+def _has_choices(events: bytes) -> bool:
     """Whether each event has a choice, so that none is a failure in the place of one."""
-    ends = events.count(b"\n\n")
-    return 0 < ends == events.count(b'"choices":[{') or len(_CHOICE.findall(events)) == ends + events.count(b"\n\r\n")
+    return len(_CHOICE.findall(events)) == events.count(b"\n\n") + events.count(b"\n\r\n")
 
 
 def with_cost(usage_event: bytes, cost_nano: int) -> bytes:

@@ -1,0 +1,298 @@
+"""Every row of the corpus through the readers: what it costs, whether it failed, and what a translated client is told.
+
+A draft: it belongs into tests/gateway once the readers get every row right.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import assert_never
+
+import msgspec
+import pytest
+
+from tests.gateway.corpus.rows import Row, ToolCall
+from tests.gateway.corpus.servers import ROWS
+from tests.support.catalog_samples import sample_model
+from tests.support.formats import (
+    events_in,
+    messages_body,
+    read_completions,
+    read_embeddings,
+    read_messages,
+    read_responses,
+    speaking,
+)
+from tokenbooth.catalog import Model
+from tokenbooth.domain.usage import InvalidUsage, Usage
+from tokenbooth.gateway.body import UNREADABLE, decode_fields
+from tokenbooth.gateway.chat_request import read_chat_request
+from tokenbooth.gateway.counting import count_answer, count_stream
+from tokenbooth.gateway.meter import BrokenStream
+from tokenbooth.gateway.speech import Speech
+from tokenbooth.gateway.upstreams import UpstreamFailure
+from tokenbooth.upstream_kinds import GENERIC, KINDS
+
+# Nothing of the corpus is out of the bounds of this model.
+MODEL = replace(sample_model(reasoning=True), context_tokens=2_000_000, max_output_tokens=500_000)
+STOP_REASONS = {
+    "stop": ("end_turn", "tool_use"),
+    "length": ("max_tokens",),
+    "tool_calls": ("tool_use",),
+    "content_filter": ("refusal",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What the gateway makes of an answer.
+
+    Attributes:
+        usage: what is charged; None where nothing is, because the upstream failed before anything was delivered.
+        estimated: the upstream did not say it.
+        failed: the client is told of an error.
+        left: what left for the client.
+    """
+
+    usage: Usage | None
+    estimated: bool
+    failed: bool
+    left: bytes
+
+
+def model_of(row: Row) -> Model:
+    """The model at an upstream of the server's kind."""
+    kind = KINDS.get(row.server.lower().replace(" ", "_").replace(".", "_"), KINDS[GENERIC])
+    (route,) = MODEL.routes
+    return replace(MODEL, routes=(replace(route, upstream=replace(route.upstream, name="u", kind=kind)),))
+
+
+def speech_for(row: Row) -> Speech:
+    """The request that the row answers, as spoken to an upstream of the row's format."""
+    model = model_of(row)
+    wire = frozenset((row.wire,))
+    flags: dict[str, object] = {"stream": row.streamed}
+    prompt = "Hello, what is the weather like?"
+    match row.wire:
+        case "openai.chat":
+            if row.streamed:
+                flags["stream_options"] = {"include_usage": True}
+            body = msgspec.json.encode(
+                {
+                    "model": "m",
+                    "messages": [{"role": "user", "content": prompt}],
+                    "n": 1 + ("two choices" in row.shape),
+                    **flags,
+                }
+            )
+            speech = read_chat_request(decode_fields(body, 128), speaking(model, row.wire), len(body)).speech(wire)
+        case "openai.completions":
+            body = msgspec.json.encode({"model": "m", "prompt": prompt, **flags})
+            speech = read_completions(body, speaking(model, row.wire)).speech(wire)
+        case "openai.embeddings":
+            body = msgspec.json.encode({"model": "m", "input": prompt})
+            speech = read_embeddings(body, speaking(model, row.wire)).speech(wire)
+        case "openai.responses":
+            body = msgspec.json.encode({"model": "m", "input": prompt, **flags})
+            speech = read_responses(body, speaking(model, row.wire)).speech(wire)
+        case "anthropic.messages":
+            speech = read_messages(messages_body(**flags), speaking(model, row.wire)).speech(wire)
+        case _:
+            assert_never(row.wire)
+    assert speech is not None
+    return speech
+
+
+def translated_speech_for(row: Row) -> Speech:
+    """A messages request whose upstream speaks chat completions, with its thinking shown."""
+    thinking = {"type": "enabled", "budget_tokens": 1_024}
+    body = messages_body(stream=row.streamed, max_tokens=6_000, thinking=thinking)
+    speech = read_messages(body, speaking(model_of(row), "openai.chat")).speech(frozenset(("openai.chat",)))
+    assert speech is not None
+    return speech
+
+
+def read(row: Row, speech: Speech, chunk_bytes: int | None = None) -> Read:
+    """The relay's way through an answer with status 200, without sockets."""
+    if row.streamed and row.media_type == "text/event-stream":
+        return read_stream(row.answer, speech, chunk_bytes or len(row.answer))
+    try:
+        counted = count_answer(speech, row.answer, request_id="r", upstream="u")
+        events = speech.as_events(row.answer) if row.streamed else None
+        left = speech.client_answer(row.answer, counted.usage) if events is None else b""
+        if events is not None:
+            meter = speech.meter(lambda usage: 0)
+            left = meter.feed(events) + meter.tail(0)
+    except (*UNREADABLE, UpstreamFailure, InvalidUsage):
+        return Read(None, estimated=False, failed=True, left=b"")
+    return Read(counted.usage, counted.estimated, failed=False, left=left)
+
+
+def read_stream(answer: bytes, speech: Speech, chunk_bytes: int) -> Read:
+    meter = speech.meter(lambda usage: 0)
+    left, broken = b"", False
+    try:
+        for start in range(0, len(answer), chunk_bytes):
+            left += meter.feed(answer[start : start + chunk_bytes])
+            if meter.ended or meter.failed:
+                break
+    except BrokenStream:
+        broken = True
+    failed = broken or meter.failed or not (meter.ended or meter.complete())
+    counted = count_stream(speech.request, meter, request_id="r", upstream="u")
+    # Nothing is charged where the upstream failed before its first real event.
+    charged = counted.usage if not failed or meter.usage or meter.prompt_usage or meter.delivered().events else None
+    return Read(charged, counted.estimated, failed, left if failed else left + meter.tail(0))
+
+
+def text_bytes(row: Row) -> int:
+    """The bytes of everything that was said, each once."""
+    texts = [row.text, row.reasoning, *(call.arguments for call in row.tool_calls)]
+    return sum(len(msgspec.json.encode(text)) - 2 for text in texts)
+
+
+def check(row: Row, outcome: Read) -> None:
+    """What was read is what the row says."""
+    assert outcome.failed is row.failed
+    if row.usage is not None:
+        assert outcome.usage == row.usage
+        assert not outcome.estimated
+        return
+    said = text_bytes(row)
+    if row.failed and not said:
+        assert outcome.usage is None or outcome.usage.completion_tokens == 0
+        return
+    if row.failed and not row.streamed:
+        assert outcome.usage is None
+        return
+    assert outcome.usage is not None
+    assert outcome.estimated
+    most_events = row.answer.count(b"data:")
+    # Four bytes a token, and no fewer tokens than events with text; the same text counts once.
+    assert -(-said // 4) <= outcome.usage.completion_tokens <= max(-(-said // 4), most_events)
+    if row.prompt_usage is not None:
+        assert outcome.usage.prompt_tokens == row.prompt_usage.prompt_tokens
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_a_row_is_read_right(row: Row) -> None:
+    """In the format that it is asked in: what it costs, and whether it failed."""
+    check(row, read(row, speech_for(row)))
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 7])
+@pytest.mark.parametrize("row", [row for row in ROWS if row.streamed], ids=lambda row: row.name)
+def test_pieces_change_nothing(row: Row, chunk_bytes: int) -> None:
+    """Where the network cuts a stream makes no difference."""
+    whole, pieces = read(row, speech_for(row)), read(row, speech_for(row), chunk_bytes)
+    assert pieces == whole
+
+
+@dataclass(slots=True)
+class Message:
+    """What a client of the messages format was told."""
+
+    text: str = ""
+    thinking: str = ""
+    calls: list[ToolCall] = field(default_factory=list)
+    stop_reason: str | None = None
+    ended: bool = False
+
+
+def message_of(left: bytes, *, streamed: bool) -> Message:
+    """Put the message together."""
+    told = Message()
+    if not streamed:
+        whole = msgspec.json.decode(left)
+        for block in whole["content"]:
+            _add(told, block)
+        told.stop_reason, told.ended = whole["stop_reason"], True
+        return told
+    blocks: dict[int, dict[str, object]] = {}
+    pieces: dict[int, str] = {}
+    for event in events_in(left):
+        index = event.get("index")
+        match event["type"]:
+            case "content_block_start":
+                assert isinstance(index, int)
+                blocks[index], pieces[index] = dict(event["content_block"]), ""  # type: ignore[call-overload]
+            case "content_block_delta":
+                assert isinstance(index, int)
+                delta = event["delta"]
+                assert isinstance(delta, Mapping)
+                for name in ("text", "thinking", "partial_json"):
+                    pieces[index] += str(delta.get(name, ""))
+            case "message_delta":
+                told.stop_reason = event["delta"]["stop_reason"]  # type: ignore[index]
+            case "message_stop":
+                told.ended = True
+    for index, block in blocks.items():
+        kind = block["type"]
+        if kind == "tool_use":
+            told.calls.append(ToolCall(str(block["name"]), pieces[index], str(block["id"])))
+        else:
+            _add(told, {**block, str(kind): pieces[index]})
+    return told
+
+
+def _add(told: Message, block: Mapping[str, object]) -> None:
+    match block["type"]:
+        case "text":
+            told.text += str(block["text"])
+        case "thinking":
+            told.thinking += str(block["thinking"])
+        case "tool_use":
+            arguments = msgspec.json.encode(block["input"]).decode()
+            told.calls.append(ToolCall(str(block["name"]), arguments, str(block["id"])))
+
+
+def same_calls(told: list[ToolCall], meant: tuple[ToolCall, ...]) -> bool:
+    """Names, arguments as JSON says them, and ids where the server gave one."""
+
+    def arguments(call: ToolCall) -> object:
+        try:
+            return msgspec.json.decode(call.arguments or "{}")
+        except msgspec.DecodeError:
+            return call.arguments
+
+    return len(told) == len(meant) and all(
+        (one.name, arguments(one)) == (other.name, arguments(other))
+        and (not other.call_id or one.call_id == other.call_id)
+        for one, other in zip(told, meant, strict=True)
+    )
+
+
+CHAT = [row for row in ROWS if row.wire == "openai.chat" and "two choices" not in row.shape]
+
+
+@pytest.mark.parametrize("row", CHAT, ids=lambda row: row.name)
+def test_a_translated_client_is_told_the_same(row: Row) -> None:
+    """A chat completion as a message: its text, its thinking, its calls and its end; or an error."""
+    outcome = read(row, translated_speech_for(row))
+    check(row, outcome)
+    if outcome.failed:
+        assert b"message_stop" not in outcome.left
+        return
+    told = message_of(outcome.left, streamed=row.streamed)
+    assert told.ended
+    assert told.text == row.text
+    assert told.thinking == row.reasoning
+    assert same_calls(told.calls, row.tool_calls)
+    assert told.stop_reason in STOP_REASONS.get(row.finish or "stop", ("end_turn",))
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.failed], ids=lambda row: row.name)
+def test_nothing_of_a_failure_in_the_upstreams_words_leaves(row: Row) -> None:
+    """Addresses, accounts, requests, balances: what a failure says stays here."""
+    left = read(row, speech_for(row)).left
+    for canary in (
+        b"10.1.2.3",
+        b"user_2bX",
+        b"req_",
+        b"org-1",
+        b"balance",
+        b"Kluster",
+        b"Nvidia",
+        b"Traceback",
+        b"Worker",
+    ):
+        assert canary not in left
