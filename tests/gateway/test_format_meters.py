@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from tests.support.formats import Json, events_in, messages_body, read_messages, read_responses
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.counting import count_stream
+from tokenbooth.gateway.event_stream import MAX_EVENT_BYTES, BrokenStream
 from tokenbooth.gateway.messages_meter import MessagesMeter
-from tokenbooth.gateway.meter import MAX_EVENT_BYTES, BrokenStream, StreamMeter
+from tokenbooth.gateway.meter import StreamMeter
 from tokenbooth.gateway.responses_meter import ResponsesMeter
 from tokenbooth.gateway.speech import Delivered, Meter
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenbooth.domain.usage import Usage
-from tokenbooth.gateway.meter import MAX_EVENT_BYTES, BrokenStream, StreamMeter, usd_number, with_cost
+from tokenbooth.gateway.event_stream import MAX_EVENT_BYTES, BrokenStream
+from tokenbooth.gateway.meter import StreamMeter, usd_number, with_cost
 from tokenbooth.gateway.speech import Delivered
 
 

@@ -41,6 +41,7 @@ from tokenbooth.gateway.openai_request import OpenAIRequest, wants_usage
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
 from tokenbooth.gateway.steps import NAMES_PER_ITEM, STEP_BYTES, STEP_ITEMS, at_once
 from tokenbooth.gateway.stored_state import refuse_stored_state_of_tool
+from tokenbooth.gateway.stream_as_whole import chat_answer
 from tokenbooth.gateway.whole_as_stream import chat_events
 
 ENDPOINT: Final = "chat.completions"
@@ -92,6 +93,10 @@ class ChatRequest(OpenAIRequest):
     wire: ClassVar[WireFormat] = "openai.chat"
     path: ClassVar[str] = "/chat/completions"
     answer_text: ClassVar[re.Pattern[bytes]] = StreamMeter.TEXT
+
+    def as_answer(self, body: bytes) -> bytes:
+        """See `Speech.as_answer`."""
+        return chat_answer(body)
 
     def as_events(self, body: bytes) -> bytes | None:
         """See `Speech.as_events`."""

@@ -9,15 +9,8 @@ from typing import ClassVar, Final
 
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_anthropic
 from tokenbooth.gateway.body import UNREADABLE
-from tokenbooth.gateway.meter import (
-    MAX_EVENT_BYTES,
-    BrokenStream,
-    EventMeter,
-    data_of,
-    split_events,
-    texts_named,
-    with_cost,
-)
+from tokenbooth.gateway.event_stream import MAX_EVENT_BYTES, BrokenStream, data_of, split_events
+from tokenbooth.gateway.meter import EventMeter, texts_named, with_cost
 from tokenbooth.gateway.shapes import decode_messages_event
 
 _OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:message_start|message_delta|message_stop|error)"')

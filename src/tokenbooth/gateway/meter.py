@@ -8,7 +8,6 @@ call is settled) and the end marker, before which the charge has to be on disk.
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from itertools import pairwise
 from typing import ClassVar, Final
 
 import msgspec
@@ -16,25 +15,22 @@ import msgspec
 from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai
 from tokenbooth.gateway.body import UNREADABLE
+from tokenbooth.gateway.event_stream import (
+    END_MARKER,
+    EventFramer,
+    data_of,
+    is_in_form,
+    is_one_event,
+    split_events,
+    stray_of,
+)
 from tokenbooth.gateway.shapes import decode_chat_event, decode_error_event
 from tokenbooth.gateway.speech import Delivered
 
-MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
 _RECENT_BYTES: Final = 16 * 1024
 _USAGE: Final = re.compile(rb'"usage"\s*:\s*\{')
-_END: Final = b"[DONE]"
 _NO_USAGE: Final = msgspec.Raw(b"{}")
 _DONE_EVENT: Final = b"data: [DONE]\n\n"
-# The second also ends "\r\n\r\n"; servers mix both.
-_BOUNDARIES: Final = (b"\n\n", b"\n\r\n")
-_LONGEST_BOUNDARY: Final = 3
-# An event ends behind each empty line, so that where a stream is cut makes no difference to what its events are.
-_EVENT_END: Final = re.compile(rb"\n(?=(\r?\n))")
-_EMPTY_LINE: Final = re.compile(rb"\r?\n")
-
-
-class BrokenStream(Exception):
-    """What the upstream sends is no event stream that we can meter."""
 
 
 def texts_named(*names: str) -> re.Pattern[bytes]:
@@ -51,16 +47,17 @@ class EventMeter(ABC):
     A subclass says what leaves of the events, where their texts are, and by what a finished answer is known.
     """
 
-    __slots__ = ("_events", "_finish_seen", "_recent", "_recent_bytes", "_tail", "_text_bytes", "ended", "failed")
+    __slots__ = ("_events", "_finish_seen", "_framer", "_recent", "_recent_bytes", "_text_bytes", "ended", "failed")
 
     TEXT: ClassVar[re.Pattern[bytes]]
     FINISH: ClassVar[re.Pattern[bytes]]
+    usage: Usage | None
 
     def __init__(self) -> None:
         self.ended = False
         self.failed = False
         self._finish_seen = False
-        self._tail = bytearray()
+        self._framer = EventFramer()
         self._recent: list[bytes] = []
         self._recent_bytes = 0
         self._events = 0
@@ -74,30 +71,52 @@ class EventMeter(ABC):
         Raises:
             BrokenStream: an event is larger than any model writes.
         """
-        if self._tail or not chunk.endswith(_BOUNDARIES):
-            chunk = self._complete(chunk)
-            if not chunk:
-                return b""
+        framer = self._framer
+        if framer.holds or not (is_one_event(chunk) or is_in_form(chunk)):
+            return self._pass(framer.feed(chunk))
+        framer.begun = True
         chunk = self._let_pass(chunk)
         self._remember(chunk)
         return chunk
 
-    def _complete(self, chunk: bytes) -> bytes:
-        """The events that this chunk completes; the rest waits.
+    def end_of_body(self) -> bytes:
+        """Nothing more comes; returns what leaves of an event that was left open.
 
-        Only new bytes are searched, so that a large event in many small pieces costs no more than its length.
+        Raises:
+            BrokenStream: the body ended inside of it.
         """
-        tail = self._tail
-        unsearched = max(len(tail) - _LONGEST_BOUNDARY + 1, 0)
-        tail += chunk
-        cut = max(_behind(tail, boundary, unsearched) for boundary in _BOUNDARIES)
-        if not cut and (empty := _EMPTY_LINE.match(tail)):
-            cut = empty.end()
-        if len(tail) - cut > MAX_EVENT_BYTES:
-            raise BrokenStream("an event is too large")
-        events = bytes(tail[:cut])
-        del tail[:cut]
-        return events
+        if self.ended or self.failed:
+            return b""
+        return self._pass(self._framer.end())
+
+    @property
+    def whole(self) -> bytearray | None:
+        """The body, when it is no stream but one JSON text; None for a stream."""
+        return self._framer.whole
+
+    def has_answer(self) -> bool:
+        """Whether what is held back is an answer by itself."""
+        return self.usage is not None
+
+    def _pass(self, events: bytes) -> bytes:
+        if not events:
+            return b""
+        passing = self._without_strays(events) if self._framer.has_strays else self._let_pass(events)
+        self._remember(passing)
+        return passing
+
+    def _without_strays(self, events: bytes) -> bytes:
+        """What leaves of events among which some are in no field: an error is heard, and none of them leaves."""
+        passing: list[bytes] = []
+        for event in split_events(events):
+            stray = stray_of(event)
+            if stray is None:
+                passing.append(self._let_pass(event))
+            elif is_error(stray):
+                self.failed = True
+            if self.ended or self.failed:
+                break
+        return b"".join(passing)
 
     @abstractmethod
     def _let_pass(self, events: bytes) -> bytes:
@@ -172,7 +191,7 @@ class StreamMeter(EventMeter):
         return b"data: " + with_cost(self.usage_event, charged_nano) + b"\n\n" + _DONE_EVENT
 
     def _let_pass(self, events: bytes) -> bytes:
-        if b'"usage"' in events or _END in events or b'"error"' in events:
+        if b'"usage"' in events or END_MARKER in events or b'"error"' in events:
             return self._look_closely(events)
         return events
 
@@ -180,7 +199,7 @@ class StreamMeter(EventMeter):
         passing: list[bytes] = []
         for event in split_events(events):
             data = data_of(event)
-            if data == _END:
+            if data == END_MARKER:
                 self.ended = True
                 break
             if b'"error"' in event and is_error(data):
@@ -246,22 +265,3 @@ def usd_number(amount_nano: int) -> bytes:
     """Nano-USD as an exact JSON number of USD."""
     whole, fraction = divmod(amount_nano, NANO_PER_USD)
     return b"%d.%09d" % (whole, fraction)
-
-
-def split_events(events: bytes) -> list[bytes]:
-    """Whole events, each with its end."""
-    ends = [match.end(1) for match in _EVENT_END.finditer(events)]
-    if empty := _EMPTY_LINE.match(events):
-        ends.insert(0, empty.end())
-    return [events[start:end] for start, end in pairwise([0, *ends])]
-
-
-def _behind(tail: bytearray, boundary: bytes, unsearched: int) -> int:
-    at = tail.rfind(boundary, unsearched)
-    return 0 if at < 0 else at + len(boundary)
-
-
-def data_of(event: bytes) -> bytes:
-    """The data of one event."""
-    lines = [line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")]
-    return b"\n".join(lines)

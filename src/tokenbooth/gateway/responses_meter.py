@@ -10,7 +10,8 @@ import msgspec
 
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai
 from tokenbooth.gateway.body import UNREADABLE
-from tokenbooth.gateway.meter import EventMeter, data_of, split_events, texts_named, usage_with_cost
+from tokenbooth.gateway.event_stream import data_of, split_events
+from tokenbooth.gateway.meter import EventMeter, texts_named, usage_with_cost
 from tokenbooth.gateway.shapes import decode_responses_event
 
 _OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed|cancelled)|error)"')
@@ -44,6 +45,10 @@ class ResponsesMeter(EventMeter):
 
     def complete(self) -> bool:
         """See `Meter.complete`."""
+        return self.ended
+
+    def has_answer(self) -> bool:
+        """See `Meter.has_answer`: the last event holds all of it."""
         return self.ended
 
     def tail(self, charged_nano: int) -> bytes:

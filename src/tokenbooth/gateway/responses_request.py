@@ -54,7 +54,9 @@ from tokenbooth.gateway.stored_state import (
     refuse_stored_state,
     refuse_stored_state_of_tool,
 )
+from tokenbooth.gateway.stream_as_whole import response_answer
 from tokenbooth.gateway.upstreams import UpstreamFailure
+from tokenbooth.gateway.whole_as_stream import response_events
 
 _MONEY: Final = frozenset(
     ("model", "stream", "stream_options", "input", "instructions", "tools", "max_output_tokens", "reasoning", "n")
@@ -146,6 +148,14 @@ class ResponsesRequest(PricedRequest):
     def client_answer(self, body: bytes, usage: Usage) -> bytes:
         """See `Speech.client_answer`: as it came."""
         return body
+
+    def as_answer(self, body: bytes) -> bytes:
+        """See `Speech.as_answer`."""
+        return response_answer(body)
+
+    def as_events(self, body: bytes) -> bytes | None:
+        """See `Speech.as_events`."""
+        return response_events(body)
 
 
 def read_responses_request(fields: Fields, model: Model, body_bytes: int) -> ResponsesRequest:

@@ -9,7 +9,8 @@ import msgspec
 
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.body import UNREADABLE
-from tokenbooth.gateway.meter import data_of, split_events, usage_with_cost
+from tokenbooth.gateway.event_stream import data_of, split_events
+from tokenbooth.gateway.meter import usage_with_cost
 
 _STOP_REASONS: Final = {
     "stop": "end_turn",

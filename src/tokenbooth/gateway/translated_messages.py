@@ -15,6 +15,7 @@ from tokenbooth.gateway.body import Fields, raw
 from tokenbooth.gateway.meter import StreamMeter
 from tokenbooth.gateway.openai import reported_usage
 from tokenbooth.gateway.speech import CostNano, Credential, Delivered, Meter, PricedRequest
+from tokenbooth.gateway.stream_as_whole import chat_answer
 from tokenbooth.gateway.translate_answer import AnswerStream, whole_answer
 from tokenbooth.gateway.whole_as_stream import chat_events
 
@@ -74,6 +75,10 @@ class TranslatedMessages:
         """See `Speech.client_answer`."""
         return whole_answer(body, usage, model=self._request.model.name, shows_thinking=self._shows_thinking)
 
+    def as_answer(self, body: bytes) -> bytes:
+        """See `Speech.as_answer`."""
+        return chat_answer(body)
+
     def as_events(self, body: bytes) -> bytes | None:
         """See `Speech.as_events`."""
         return chat_events(body)
@@ -91,6 +96,10 @@ class TranslatingMeter(StreamMeter):
     def feed(self, chunk: bytes) -> bytes:
         """See `Meter.feed`."""
         return self._answer.feed(StreamMeter.feed(self, chunk))
+
+    def end_of_body(self) -> bytes:
+        """See `Meter.end_of_body`."""
+        return self._answer.feed(StreamMeter.end_of_body(self))
 
     def tail(self, charged_nano: int) -> bytes:
         """See `Meter.tail`."""
