@@ -80,7 +80,8 @@ class EventFramer:
         # Empty lines between two events.
         while tail.startswith(b"\n", cut):
             cut += 1
-        if len(tail) - cut > MAX_EVENT_BYTES:
+        # The first line end of the two that end an event may be there.
+        if len(tail) - cut > MAX_EVENT_BYTES + 1:
             raise BrokenStream("an event is too large")
         events = bytes(tail[:cut])
         del tail[:cut]
@@ -215,7 +216,8 @@ def _is_real(data: bytes) -> bool:
     try:
         fields = _decode_fields(data)
     except UNREADABLE:
-        return True
+        # The end marker, or what no client reads.
+        return False
     if not fields or bytes(fields.get("type", b"")) == b'"ping"':
         return False
     if "choices" not in fields:
