@@ -7,6 +7,7 @@ usage that is told twice counts once; at most one event shows what the call cost
 
 import json
 import random
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from tokenbooth.gateway.upstreams import UpstreamFailure
 
 BYTEWISE_AT_MOST: Final = 300
 _CHARGED_NANO: Final = 1_234_567_891
+# A call that comes without an id gets one that nobody can guess.
+_OUR_CALL_ID: Final = re.compile(rb"toolu_[0-9a-f]{24}")
 _CHAT_ONLY: Final = speaking(sample_model(reasoning=True), "openai.chat")
 
 
@@ -107,8 +110,8 @@ def meter_all(meter: Meter, cut: list[bytes]) -> Metered:
         if meter.ended or meter.failed or broken:
             break
     return Metered(
-        out=b"".join(out),
-        tail=meter.tail(_CHARGED_NANO) if meter.complete() else b"",
+        out=_OUR_CALL_ID.sub(b"toolu_", b"".join(out)),
+        tail=_OUR_CALL_ID.sub(b"toolu_", meter.tail(_CHARGED_NANO)) if meter.complete() else b"",
         usage=meter.usage,
         prompt_usage=meter.prompt_usage,
         invalid_usage=meter.invalid_usage,
@@ -180,7 +183,7 @@ def check_answer(data: bytes) -> None:
     for speech in _SPEECHES:
         try:
             counted = count_answer(speech, data, request_id="r", upstream="u")
-            answer = speech.client_answer(data, counted.usage)
+            answer = speech.client_answer(data, counted.usage).encode(0)
         except (*UNREADABLE, UpstreamFailure):
             continue
         usage, request = counted.usage, speech.request

@@ -26,6 +26,7 @@ class HeldTransport(asyncio.Transport):
         self.closed = False
         self.aborted = False
         self.ended = False
+        self.close_asked = asyncio.Event()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """See `asyncio.Transport`."""
@@ -46,6 +47,7 @@ class HeldTransport(asyncio.Transport):
     def close(self) -> None:
         """See `asyncio.Transport`."""
         self.closed = True
+        self.close_asked.set()
 
     def abort(self) -> None:
         """See `asyncio.Transport`."""
@@ -445,6 +447,51 @@ async def test_behind_the_last_answer_nothing_is_said() -> None:
         await settled()
         assert transport.written.endswith(b"done;")
         assert transport.ended
+
+
+async def test_an_answer_that_waited_for_its_client_to_read_is_no_silence() -> None:
+    """A request that came whole while nobody read answers is answered in peace, however long that takes."""
+    with connection(Bounds(idle_s=0.05)) as (made, transport, lane):
+        made.pause_writing()
+        made.data_received(post("/lane/wait", b"1"))
+        made.resume_writing()
+        await asyncio.sleep(0.2)
+        assert not transport.closed
+
+        lane.go.set()
+        await settled()
+        assert answers(transport.written) == [b"/lane/wait 1"]
+
+
+async def test_a_mistake_behind_a_request_that_waits_leaves_it_its_time() -> None:
+    """What comes behind the mistake is thrown away for a moment only, but the answer before it may take longer."""
+    with connection(Bounds(linger_idle_s=0.05)) as (made, transport, lane):
+        made.pause_writing()
+        made.data_received(post("/lane/wait", b"1"))
+        made.data_received(b"no request\r\n\r\n")
+        made.data_received(b"and more")
+        made.resume_writing()
+        await asyncio.sleep(0.2)
+        assert not transport.closed
+
+        lane.go.set()
+        await settled()
+        assert b"/lane/wait 1;HTTP/1.1 400 " in transport.written
+
+
+async def test_a_request_behind_the_last_answer_does_not_keep_its_connection_open() -> None:
+    """Who was answered at the head, and told that it is the end, may send what it likes: it is closed soon after."""
+
+    class AtOnce(EchoLane):
+        def serve(self, exchange: HttpExchange) -> None:
+            exchange.answer(200, b"", b"done;")
+
+    last = post("/lane/a", b"12345", headers=b"expect: 100-continue\r\n")
+    with connection(Bounds(linger_idle_s=0.05), lane=AtOnce()) as (made, transport, _):
+        made.data_received(last + b"POST /lane/b HTTP/1.1\r\nhost: x\r\n\r\n")
+        await settled()
+        assert transport.ended
+        await asyncio.wait_for(transport.close_asked.wait(), timeout=10)
 
 
 @pytest.mark.parametrize("cut", [300, 700, 1_100])

@@ -60,6 +60,15 @@ def test_defaults() -> None:
         ("[server]\nmax_body_bytes = 5", "server.max_body_bytes"),
         ('server = "x"', "server"),
         ("[store]\nurl = 5", "store.url"),
+        (f'[store]\nurl = "sqlite:///{"x" * 256}"', "store.url"),
+        (f'[store]\nurl = "sqlite:///{"ü" * 128}"', "store.url"),
+        (f'[store]\nurl = "postgresql://{"x" * 4_000}"', "store.url"),
+        ('[store]\nurl = "sqlite:///a\\u0000b"', "store.url"),
+        ('[store]\ndata_dir = "a\\u0000b"', "store.data_dir"),
+        ('[store]\ndata_dir = ""', "store.data_dir"),
+        ('[store]\ndata_dir = " "', "store.data_dir"),
+        (f'[store]\ndata_dir = "{"x" * 256}"', "store.data_dir"),
+        (f'[store]\ndata_dir = "{"x/" * 2_001}"', "store.data_dir"),
         ('[billing]\nrenewal_grace = "6x"', "billing.renewal_grace"),
         ("[billing]\nrenewal_grace = 6", "billing.renewal_grace"),
         ("[billing]\nmin_top_up_usd = -1", "billing.min_top_up_usd"),
@@ -292,6 +301,24 @@ def test_paths_are_relative_to_the_file(load: Load, tmp_path: Path, url: str, st
 
     assert store.url == stored.format(dir=tmp_path)
     assert store.data_dir == data_dir.format(dir=tmp_path)
+
+
+@pytest.mark.parametrize("key", ["url", "data_dir"])
+@pytest.mark.parametrize("very_long", ["sqlite:///" + "x" * 3_000, "a/" * 50_000, "postgresql://" + "x" * 50_000])
+def test_a_very_long_place_is_not_repeated(load: Load, key: str, very_long: str) -> None:
+    """The message fits on a screen."""
+    with pytest.raises(SettingsError) as mistake:
+        load(f'[store]\n{key} = "{very_long}"')
+
+    assert f"store.{key}" in str(mistake.value)
+    assert len(str(mistake.value)) < 200
+
+
+def test_the_longest_names_are_taken(load: Load) -> None:
+    """A file system takes 255 bytes."""
+    name = "x" * 255
+
+    assert load(f'[store]\ndata_dir = "{name}/{name}"').store.data_dir
 
 
 def test_the_data_directory_is_relative_to_the_file(load: Load, tmp_path: Path) -> None:

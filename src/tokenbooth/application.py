@@ -253,6 +253,7 @@ class Application:
         self._parts.metrics.show_process(
             is_open=self._gateway.process_is_open, times_went_back=self._gateway.times_database_went_back
         )
+        self._parts.metrics.show_failures(self._gateway.failed_attempts())
         self._parts.metrics.show_ceilings(self._gateway.ceiling_health())
         self._parts.metrics.show_key_look_ups(self._gateway.key_look_ups)
         self._parts.metrics.show_background(self._parts.background.report())

@@ -19,6 +19,8 @@ from tokenbooth.store.migrate import SchemaState, migrate, require_current, sche
 
 # With each the one driver that this program works with; SQLAlchemy knows others.
 _DRIVERS: Final = {"sqlite": ("", "pysqlite"), "postgresql": ("", "psycopg")}
+# Of a name that may be very long.
+_SHOWN: Final = 64
 _SQLITE_HEADER: Final = b"SQLite format 3\0"
 
 
@@ -37,9 +39,11 @@ def open_database(settings: Settings) -> Store:
         ) from None
     backend, _, driver = url.drivername.partition("+")
     if backend not in _DRIVERS:
-        raise SettingsError(f'store.url: "{backend}" is not supported; use sqlite or postgresql')
+        raise SettingsError(f'store.url: "{backend[:_SHOWN]}" is not supported; use sqlite or postgresql')
     if driver not in _DRIVERS[backend]:
-        raise SettingsError(f'store.url: the driver "{driver}" is not supported; write {backend}:// without one')
+        raise SettingsError(
+            f'store.url: the driver "{driver[:_SHOWN]}" is not supported; write {backend}:// without one'
+        )
     if backend == "sqlite":
         _make_file(url)
     else:
@@ -121,4 +125,4 @@ def _check_options(url: URL) -> None:
         try:
             make_conninfo("", **{name: "1"})
         except Error:
-            raise SettingsError(f'store.url: PostgreSQL knows no option "{name}"') from None
+            raise SettingsError(f'store.url: PostgreSQL knows no option "{name[:_SHOWN]}"') from None

@@ -346,8 +346,12 @@ class ClientConnection:
         self._phase = _NOTHING
         if receiving is not None:
             receiving.received()
+        if self._closing:
+            # It was answered at its head; how long its connection lives on is decided.
+            return
         self._reading.stop()
-        if self._current is None:
+        # One that waits for the client to read its answers is no silence: it may be answered for long.
+        if self._current is None and not self._turns:
             self._reading.within(self._bounds.idle_s)
 
     def answered(self) -> None:
@@ -504,6 +508,9 @@ class ClientConnection:
         elif self._flow.write_paused:
             return
         elif self._turns:
+            if self._phase is _NOTHING:
+                # Nothing has to arrive while it is answered.
+                self._reading.stop()
             self._begin(self._turns.popleft())
             self.read_on()
         elif self._fault is not None:
@@ -514,7 +521,7 @@ class ClientConnection:
                 self._reading.within(self._bounds.idle_s)
 
     def _too_slow(self) -> None:
-        if self._phase is _NOTHING:
+        if self._closing or self._phase is _NOTHING:
             self._hang_up()
         else:
             self._close_with(_TOO_SLOW)

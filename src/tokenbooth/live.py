@@ -68,6 +68,10 @@ class Live(Protocol):
         """
         ...
 
+    def stores(self) -> bool:
+        """Whether the database took what this process last wrote; a full disk fails writes alone."""
+        ...
+
     def upstream_health(self) -> list[UpstreamHealth]:
         """How each upstream that a model uses does now, by name."""
         ...

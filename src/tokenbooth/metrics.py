@@ -114,6 +114,12 @@ class Metrics:
         self._upstream_failures = self._upstream_gauge(
             "tokenbooth_upstream_failures", "Failed calls of an upstream since the process began."
         )
+        self._failed_attempts = self._counter(
+            "tokenbooth_upstream_failed_attempts",
+            "Failed calls of an upstream by kind: a status, or how it failed without one.",
+            "upstream",
+            "kind",
+        )
         self._upstream_rest = self._upstream_gauge(
             "tokenbooth_upstream_rest_seconds", "How much longer an upstream rests; 0 while it is up."
         )
@@ -181,6 +187,10 @@ class Metrics:
             self._upstream_failures.labels(health.name).set(health.failed_calls)
             rests_until_s = health.rests_until_s or 0
             self._upstream_rest.labels(health.name).set(max(rests_until_s - now_us / 1_000_000, 0))
+
+    def show_failures(self, attempts: Mapping[tuple[str, str], int]) -> None:
+        """Set the failed attempts since the process began, by upstream and kind."""
+        self._failed_attempts.show({(upstream, kind): times for (upstream, kind), times in attempts.items()})
 
     def show_process(self, *, is_open: bool, times_went_back: int) -> None:
         """Set whether this process may take model calls; `times_went_back` of the database, since the start."""

@@ -33,6 +33,11 @@ from tokenbooth.settings_sources import SettingsError as SettingsError
 from tokenbooth.settings_sources import overlay_environment, put_placeholder, read_toml, resolve_secrets
 from tokenbooth.upstream_kinds import CEILING_FIELDS, KINDS
 
+_URL_MAX: Final = 4_000
+# Linux takes 4,096 with its end.
+_PATH_MAX_BYTES: Final = 4_000
+_NAME_MAX_BYTES: Final = 255
+
 
 def _kind(value: object) -> object:
     if value is not None and value not in KINDS:
@@ -110,11 +115,46 @@ class ServerSettings(Section):
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
 
+def _check_path(path: str) -> None:
+    """Refuse what no file system takes; the message does not repeat what may be very long.
+
+    Raises:
+        ValueError: so it is.
+    """
+    if "\0" in path:
+        raise ValueError("it holds a NUL, which no path can; remove it")
+    if len(os.fsencode(path)) > _PATH_MAX_BYTES:
+        raise ValueError(f"the path is longer than {_PATH_MAX_BYTES} bytes; name a shorter one")
+    if any(len(os.fsencode(name)) > _NAME_MAX_BYTES for name in path.split("/")):
+        raise ValueError(f"a name in the path is longer than {_NAME_MAX_BYTES} bytes; name a shorter one")
+
+
 class StoreSettings(Section):
     """`[store]`: the database, and the directory of the charge log."""
 
     url: str = "sqlite:///tokenbooth.db"
     data_dir: str | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _usable_url(cls, url: str) -> str:
+        if len(url) > _URL_MAX:
+            raise ValueError(f"it has {len(url)} characters; {_URL_MAX} are the most")
+        if url.startswith("sqlite:"):
+            _check_path(url.removeprefix("sqlite:"))
+        return url
+
+    @field_validator("data_dir")
+    @classmethod
+    def _usable_directory(cls, data_dir: str | None) -> str | None:
+        if data_dir is None:
+            return None
+        if not data_dir.strip():
+            raise ValueError(
+                "it is empty; name a directory, or leave data_dir out: then it is the database's directory"
+            )
+        _check_path(data_dir)
+        return data_dir
 
 
 class StripeSettings(Section):

@@ -118,6 +118,22 @@ IMAGE_SIZES: Final = _folded(
 # Libraries put what is in it beside it.
 _OPENED: Final = ("extra_body",)
 
+FAILED_FINISH_REASONS: Final[Mapping[str, str]] = {
+    "abort": "vLLM, SGLang: the engine gave the request up",
+    "aborted": "servers built on them",
+    "cancelled": "LiteLLM, xAI: the server ended the request",
+    "error": "OpenRouter, Mistral, Cohere (ERROR): the model's server failed",
+    "failed": "LM Studio: the prediction failed",
+    "insufficient_system_resource": "DeepSeek: the system ran out of resources",
+    "modelunloaded": "LM Studio: the model was unloaded meanwhile",
+    "network_error": "GLM: the inference failed",
+    "timeout": "Cohere (TIMEOUT): the generation took too long",
+}
+"""Reasons of an end, in lower case, that are none, and who says them: the server failed before the model was done.
+
+Every other reason is an end, that of a content filter as well: the model's answer is as it is, and billed.
+"""
+
 CREDENTIAL_MARKS: Final = (
     "accesskey",
     "accesstoken",
@@ -130,6 +146,56 @@ CREDENTIAL_MARKS: Final = (
     "secret",
 )
 """A name with one of these in it carries somebody's credential, at any kind."""
+
+ANSWER_EXTENSIONS: Final = frozenset(
+    (
+        # Perplexity, "Chat completions"; xAI, "Live search" (`citations`).
+        "citations",
+        "images",
+        "related_questions",
+        "search_results",
+        "videos",
+        # GLM, "Chat completion" (`web_search` holds what was found, `content_filter` what was filtered).
+        "content_filter",
+        "web_search",
+        # Azure OpenAI, "Content filtering".
+        "prompt_filter_results",
+        # vLLM, "OpenAI-compatible server": only where the request asks for them.
+        "prompt_logprobs",
+        "prompt_token_ids",
+    )
+)
+"""Fields of an answer that are content, beside those that OpenAI's references name."""
+CHOICE_EXTENSIONS: Final = frozenset(
+    (
+        # Azure OpenAI, "Content filtering".
+        "content_filter_offsets",
+        "content_filter_result",
+        "content_filter_results",
+        # vLLM and SGLang, "OpenAI-compatible server"; they tell at what the text stopped.
+        "matched_stop",
+        "prompt_logprobs",
+        "prompt_token_ids",
+        "stop_reason",
+        "token_ids",
+        # Perplexity and MiniMax: all that was said so far, or the roles of several speakers.
+        "messages",
+        # Together AI, "Chat completions": repeats what the request may say.
+        "seed",
+    )
+)
+"""Fields of a choice that are content, beside those that OpenAI's references name."""
+USAGE_EXTENSIONS: Final = frozenset(
+    (
+        # Perplexity, "Chat completions".
+        "num_search_queries",
+        # xAI, "Live search".
+        "num_sources_used",
+        # Mistral, "Chat completion" with audio.
+        "prompt_audio_seconds",
+    )
+)
+"""Counts of a usage object whose names do not end in what they count."""
 
 _NUMBERS_OFF: Final = (b"0",)
 DEFAULTS: Final[Mapping[str, tuple[bytes, ...]]] = {
@@ -171,6 +237,8 @@ class UpstreamKind:
         bounds_reasoning: whether the ceiling bounds the thinking as well; else it bounds the answer alone.
         bills_after_disconnect: whether it goes on, and bills, when a client hangs up.
         image_tokens_max: the most tokens that one image counts for there.
+        thought: the field of an assistant's message that takes back what it thought; empty where that is refused or of
+            no use. DeepSeek and Moonshot refuse a call of a tool that comes back without it.
         costs: fields that buy something which is not priced.
         reaches: fields that reach the operator's account, settings, credentials or other servers, or another tenant.
         prefixes: beginnings of such fields.
@@ -187,6 +255,7 @@ class UpstreamKind:
     bounds_reasoning: bool = True
     bills_after_disconnect: bool = False
     image_tokens_max: int = 2_000
+    thought: str = "reasoning_content"
     costs: tuple[str, ...] = ()
     reaches: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
@@ -205,6 +274,7 @@ _TEMPLATE_OBJECTS: Final = ("chat_template_kwargs",)
 _SPECIFIC: Final = (
     UpstreamKind(
         "openai",
+        thought="",
         hosts=("api.openai.com", ".api.openai.com"),
         chat="max_completion_tokens",
         image_tokens_max=5_000,
@@ -214,6 +284,7 @@ _SPECIFIC: Final = (
     ),
     UpstreamKind(
         "azure",
+        thought="",
         hosts=(".azure.com", ".azure.us", ".azure.cn"),
         chat="max_completion_tokens",
         image_tokens_max=5_000,
@@ -222,6 +293,7 @@ _SPECIFIC: Final = (
     ),
     UpstreamKind(
         "anthropic",
+        thought="",
         hosts=("api.anthropic.com",),
         takes_unnamed_ceiling=True,
         image_tokens_max=5_000,
@@ -269,6 +341,7 @@ _SPECIFIC: Final = (
     ),
     UpstreamKind(
         "mistral",
+        thought="",
         hosts=(".mistral.ai",),
         bills_after_disconnect=True,
         image_tokens_max=4_200,
@@ -277,6 +350,7 @@ _SPECIFIC: Final = (
     ),
     UpstreamKind(
         "groq",
+        thought="reasoning",
         hosts=("api.groq.com",),
         chat="max_completion_tokens",
         bills_after_disconnect=True,
@@ -292,6 +366,7 @@ _SPECIFIC: Final = (
     ),
     UpstreamKind(
         "perplexity",
+        thought="",
         hosts=("api.perplexity.ai",),
         bills_after_disconnect=True,
         costs=(
@@ -306,12 +381,14 @@ _SPECIFIC: Final = (
     ),
     UpstreamKind(
         "cohere",
+        thought="",
         hosts=("api.cohere.com", "api.cohere.ai"),
         costs=("connectors", "search_queries_only"),
         reaches=("conversation_id",),
     ),
     UpstreamKind(
         "gemini",
+        thought="",
         hosts=("generativelanguage.googleapis.com", ".googleapis.com"),
         bills_after_disconnect=True,
         image_tokens_max=5_000,
@@ -321,6 +398,7 @@ _SPECIFIC: Final = (
     ),
     UpstreamKind(
         "openrouter",
+        thought="reasoning",
         hosts=("openrouter.ai",),
         image_tokens_max=5_000,
         bills_after_disconnect=True,

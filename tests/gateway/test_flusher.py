@@ -125,6 +125,34 @@ async def test_calls_give_way_before_there_is_no_room(
     assert flusher.waiting == 8
 
 
+async def test_what_waits_does_not_grow_with_the_room_for_it(
+    store: PoisonedStore, log: ChargeLog, account: AccountState
+) -> None:
+    """While the database takes charges, calls give way to the thread that writes them long before the room is used."""
+    slept: list[float] = []
+    flusher = new_flusher(store, log, max_unflushed=1_000_000, sleep=slept.append)
+    item = Unflushed(made(account, 1), account, (account.credit,), None)
+    while not slept and flusher.waiting < 20_000:
+        flusher.add(item)
+    assert len(slept) == 1
+    assert flusher.waiting == 5_001
+
+
+async def test_nothing_gives_way_to_a_database_that_is_away(
+    store: PoisonedStore, log: ChargeLog, account: AccountState
+) -> None:
+    """Nobody could use the time then, so calls are slowed only from a quarter of what may wait on."""
+    slept: list[float] = []
+    flusher = new_flusher(store, log, max_unflushed=100_000, sleep=slept.append)
+    item = Unflushed(made(account, 1), account, (account.credit,), None)
+    store.close()
+    flusher.add(item)
+    assert not await flusher.drain(0.01)
+    while not slept and flusher.waiting < 50_000:
+        flusher.add(item)
+    assert flusher.waiting == 25_001
+
+
 async def test_a_charge_at_which_the_flusher_dies_is_set_aside_the_third_time(
     store: PoisonedStore, log: ChargeLog, account: AccountState, tmp_path: Path
 ) -> None:

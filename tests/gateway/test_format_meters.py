@@ -167,13 +167,14 @@ def test_a_message_that_does_not_end_breaks_the_stream() -> None:
 
 
 def test_an_ending_is_known_by_its_type_however_the_stream_is_cut() -> None:
-    """Beside an event of interest, another is looked at no more closely than alone."""
+    """A type counts as what it says, however it is written, alone and beside other events."""
     disguised = b'data: {"\\u0074ype":"response.completed"}\n\n'
     together, alone = ResponsesMeter(), ResponsesMeter()
     fake = stream({"type": "x", "of": {"type": "error"}})
 
-    assert together.feed(disguised + fake) == disguised + fake
-    assert alone.feed(disguised) + alone.feed(fake) == disguised + fake
+    assert together.feed(disguised + fake) == alone.feed(disguised) == b""
+    assert together.ended
+    assert alone.ended
 
 
 def test_a_message_that_breaks_off_is_charged_by_its_prompt_and_a_count() -> None:

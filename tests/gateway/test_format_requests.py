@@ -75,6 +75,21 @@ def test_completions_need_a_prompt(prompt: str) -> None:
     assert (status, code, param) == (400, "missing_prompt", "prompt")
 
 
+@pytest.mark.parametrize("prompt", ["[[1,1],[3],3]", "[3,[1,1]]", "[[1] , 3,[2]]", "[[1],[2],-3]", "[ 3, 4, [1]]"])
+def test_an_id_among_lists_is_refused(prompt: str) -> None:
+    """Some server might take it for a prompt of its own, which nobody would have counted."""
+    assert refusal_of(read_completions, b'{"model":"m","prompt":%s}' % prompt.encode())[1] == "invalid_parameter"
+
+
+@pytest.mark.parametrize("blanks", [1_048_570, 1_048_571, 1_048_572, 1_048_573, 1_048_574, 1_048_575])
+def test_an_id_among_lists_is_found_wherever_a_long_list_is_cut(blanks: int) -> None:
+    """Long lists are searched in pieces."""
+    lists, mixed = (b"[%b[1],[2]%b]" % (b" " * blanks, end) for end in (b",[3]", b",3"))
+
+    assert read_completions(b'{"model":"m","prompt":%b}' % lists).prompts == 3
+    assert refusal_of(read_completions, b'{"model":"m","prompt":%b}' % mixed)[1] == "invalid_parameter"
+
+
 @pytest.mark.parametrize("prompt", ["[true]", '[{"image":"x"}]', '["a",null]', "[" + ",".join(['"a"'] * 2_049) + "]"])
 def test_other_prompts_are_refused(prompt: str) -> None:
     """Nothing but texts and token ids, and no more than can be priced."""
@@ -152,6 +167,10 @@ def test_responses_are_never_stored() -> None:
         ('"tools":[{"type":"web_search"}]', "tools.web_search"),
         ('"tools":[{"type":"function"},{"type":"mcp"}]', "tools.mcp"),
         ('"tools":[{}]', "tools"),
+        ('"tools":[{"type":"namespace","name":"n","tools":[{"type":"mcp"}]}]', "tools.mcp"),
+        ('"tools":[{"type":"shell"}]', "tools.shell"),
+        ('"tools":[{"type":"shell","environment":{"type":"container_auto"}}]', "tools.shell"),
+        ('"tools":[{"type":"tool_search"}]', "tools.tool_search"),
         *((f'"{name}":"x"', name) for name in sorted(STATE_FIELDS)),
     ],
 )
@@ -481,3 +500,50 @@ def test_an_opened_object_is_small() -> None:
     body = b'{"model":"m","input":"a","extra_body":{"a":"%s"}}' % (b"x" * 65_536)
 
     assert refusal_of(read_responses, body) == (400, "invalid_parameter", "extra_body")
+
+
+# Codex: openai/codex#32318 (namespaces). Shell, apply_patch, custom tools with a grammar: OpenAI's responses reference.
+@pytest.mark.parametrize(
+    "tool",
+    [
+        '{"type":"namespace","name":"mcp__foo","description":"d","tools":[{"type":"function","name":"f"}]}',
+        '{"type":"namespace","name":"n","tools":[]}',
+        '{"type":"function","name":"f","strict":true,"parameters":{"type":"object"}}',
+        '{"type":"custom","name":"f","format":{"type":"grammar","syntax":"lark","definition":"start: x"}}',
+        '{"type":"local_shell"}',
+        '{"type":"shell","environment":{"type":"local"}}',
+        '{"type":"apply_patch"}',
+        '{"type":"tool_search","execution":"client","description":"d","parameters":{"type":"object"}}',
+    ],
+)
+def test_tools_that_the_client_runs_pass(tool: str) -> None:
+    """They cost nothing beside their tokens."""
+    request = read_responses(b'{"model":"m","input":"Hi","tools":[%s]}' % tool.encode())
+
+    assert sent(request)["tools"] == [json.loads(tool)]
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        '{"type":"tool_search_output","call_id":"c","execution":"client","tools":[{"type":"mcp"}]}',
+        '{"type":"tool_search_output","call_id":"c","tools":[{"type":"namespace","name":"n","tools":[{"type":"mcp"}]}]}',
+    ],
+)
+def test_hosted_tools_that_a_search_found_are_refused(item: str) -> None:
+    """They would be offered to the model like those of `tools`."""
+    body = b'{"model":"m","input":[%s]}' % item.encode()
+
+    assert refusal_of(read_responses, body) == (400, "unsupported_parameter", "tools.mcp")
+
+
+def test_what_a_shell_of_the_client_said_passes() -> None:
+    """It is text."""
+    item = {
+        "type": "shell_call_output",
+        "call_id": "c",
+        "output": [{"stdout": "a", "stderr": "", "outcome": {"type": "exit", "exit_code": 0}}],
+    }
+    request = read_responses(b'{"model":"m","input":[%s]}' % json.dumps(item).encode())
+
+    assert sent(request)["input"] == [item]

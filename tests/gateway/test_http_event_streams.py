@@ -194,7 +194,7 @@ def served(spoken: str, native: Served, chat_only: Served) -> Served:
 
 def text_of(spoken: str, read: bytes) -> str:
     """What a client reads of a stream that has come to its end."""
-    told = events_in(read.replace(b"data:{", b"data: {"))
+    told: list[Any] = events_in(read.replace(b"data:{", b"data: {"))
     match spoken:
         case "chat":
             ended = read.endswith(b"data: [DONE]\n\n")

@@ -110,6 +110,22 @@ def booth(
 class TestTwoUpstreams:
     """Of which the first is preferred all but surely."""
 
+    @pytest.mark.parametrize("stream", [True, False])
+    @pytest.mark.parametrize("failure", [b"{}", b"busy", b'{"error":"busy"}', b'{"code":500,"success":false}'])
+    def test_a_failure_told_with_200_is_another_upstreams_turn(
+        self, moody: MoodyStore, tmp_path: Path, failure: bytes, stream: bool
+    ) -> None:
+        """Nothing was written, so nobody is billed twice; the log names the one that failed."""
+        with booth(moody, tmp_path, 2) as at, capture_logs() as logs:
+            failed, second = Script((failure,), content_type="application/json"), good()
+            response = at.ask(failed, second, stream=stream)
+            assert (response.status_code, failed.calls, second.calls) == (200, 1, 1)
+            (line,) = [line for line in logs if line["event"] == "upstream_failed"]
+            assert (line["upstream"], line["kind"], line["status"]) == ("upstream-0", "failed_answer", 200)
+            assert [health.failed_calls for health in at.health()] == [1, 0]
+            assert [charge.upstream for charge in at.rig.charges(at.account)] == ["upstream-1"]
+            assert at.rig.charged_nano(at.account) == 100 * 270 + 7 * 1_100
+
     def test_one_that_keeps_failing_is_left_out_until_it_is_back(self, moody: MoodyStore, tmp_path: Path) -> None:
         """It rests, is tried by one call, rests for longer, is tried again, and gets the calls again."""
         with booth(moody, tmp_path, 2) as at, capture_logs() as logs:
@@ -132,7 +148,7 @@ class TestTwoUpstreams:
             second = good()
             assert at.ask(good(), second).status_code == 200
             assert (second.calls, at.states()) == (0, ["up", "up"])
-            assert [line["event"] for line in logs if line["event"].startswith("upstream_")] == [
+            assert [line["event"] for line in logs if line["event"] in ("upstream_rests", "upstream_back")] == [
                 "upstream_rests",
                 "upstream_back",
             ]
@@ -270,7 +286,7 @@ class TestOneUpstream:
         """The log says so once, and names the upstream."""
         with booth(moody, tmp_path, 1) as at, capture_logs() as logs:
             assert [at.ask(bad(status)).status_code for _ in range(4)] == [502] * 4
-            (line,) = [line for line in logs if line["event"].startswith("upstream_")]
+            (line,) = [line for line in logs if line["event"] == "upstream_rejects_us"]
             assert (line["event"], line["log_level"]) == ("upstream_rejects_us", "error")
             assert (line["upstream"], line["error"]) == ("upstream-0", f"HTTP {status}")
 

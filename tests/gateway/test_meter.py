@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.event_stream import MAX_EVENT_BYTES, BrokenStream
-from tokenbooth.gateway.meter import StreamMeter, usd_number, with_cost
+from tokenbooth.gateway.meter import StreamMeter, with_cost
+from tokenbooth.gateway.private_fields import usd_number
 from tokenbooth.gateway.speech import Delivered
 
 
@@ -232,7 +233,7 @@ def test_a_large_event_in_many_pieces_costs_no_more_than_its_length() -> None:
     The limit of this test is far above what a linear search needs and far below a quadratic one.
     """
     meter = StreamMeter(None)
-    event = b"data: " + b"x" * (MAX_EVENT_BYTES - 100) + b"\n\n"
+    event = b'data: {"x":"' + b"x" * (MAX_EVENT_BYTES - 100) + b'"}\n\n'
     out = [meter.feed(event[at : at + 50]) for at in range(0, len(event), 50)]
 
     assert b"".join(out) == event
@@ -241,16 +242,16 @@ def test_a_large_event_in_many_pieces_costs_no_more_than_its_length() -> None:
 @pytest.mark.parametrize("blank", [b"\n", b"\r\n"])
 def test_a_further_empty_line_is_nothing(blank: bytes) -> None:
     """Wherever the stream is cut, the same leaves of it: an event without a line says nothing."""
-    stream = b'data: {"choices":[],"usage":{"prompt_tokens":1}}\n\n' + blank + b"data: 1\n\n"
+    stream = b'data: {"choices":[],"usage":{"prompt_tokens":1}}\n\n' + blank + b"data: {}\n\n"
     whole, bytewise = StreamMeter(None), StreamMeter(None)
 
-    assert whole.feed(stream) == b"data: 1\n\n"
-    assert b"".join(bytewise.feed(stream[at : at + 1]) for at in range(len(stream))) == b"data: 1\n\n"
+    assert whole.feed(stream) == b"data: {}\n\n"
+    assert b"".join(bytewise.feed(stream[at : at + 1]) for at in range(len(stream))) == b"data: {}\n\n"
 
 
 def test_a_text_that_does_not_end_ends_with_its_line() -> None:
     """A broken event is not counted together with the one behind it, wherever the stream is cut."""
-    events = [b'data: {"content":"abc\n\n', b'data: "content":"d"\n\n']
+    events = [b'data: {"content":"abc\n\n', b'data: {"content":"d"\n\n']
     whole, cut = StreamMeter(None), StreamMeter(None)
     whole.feed(b"".join(events))
     for event in events:

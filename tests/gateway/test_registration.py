@@ -280,3 +280,14 @@ def test_a_directory_keeps_its_identity_and_a_copy_has_another(first_dir: Path, 
     moved = first_dir.rename(tmp_path / "moved")
     assert directory_id(moved) == identity
     assert (moved / "tokenbooth.id").stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_beat_that_the_database_does_not_take_is_remembered(moody: MoodyStore, first_dir: Path) -> None:
+    """Until the next one is taken."""
+    registration = await begun(moody, first_dir)
+    moody.away = True
+    await registration.beat()
+    assert registration.last_beat_failed
+    moody.away = False
+    await registration.beat()
+    assert not registration.last_beat_failed

@@ -13,6 +13,8 @@ from tokenbooth.catalog import Model
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.refusals import Refusal
 from tokenbooth.gateway.speech import Meter, Speech
+from tokenbooth.gateway.translate_request import with_thoughts_as
+from tokenbooth.upstream_kinds import KINDS
 
 CHAT_MODEL = sample_model()
 
@@ -243,7 +245,7 @@ def whole(message: Json, finish: str = "stop", **choice: object) -> Json:
     completion = {"id": "chatcmpl-1", "choices": [{"message": message, "finish_reason": finish, **choice}]}
     usage = Usage(prompt_tokens=20, completion_tokens=6, cached_tokens=8, cache_write_tokens=2)
     speech = speech_of(thinking={"type": "enabled", "budget_tokens": 1_024})
-    decoded: Json = msgspec.json.decode(speech.client_answer(msgspec.json.encode(completion), usage))
+    decoded: Json = msgspec.json.decode(speech.client_answer(msgspec.json.encode(completion), usage, "1").encode(0))
     return decoded
 
 
@@ -268,6 +270,7 @@ def test_a_whole_answer() -> None:
             "cache_creation_input_tokens": 2,
             "cache_read_input_tokens": 8,
             "output_tokens": 6,
+            "cost": 0.0,
         },
     }
 
@@ -309,9 +312,12 @@ def test_arguments_that_are_no_object(arguments: str, given: Json) -> None:
 
 def test_text_in_parts_is_joined() -> None:
     """Some servers write the text as a list of parts."""
-    parts = [{"type": "thinking", "text": "no"}, {"type": "text", "text": "He"}, {"type": "text", "text": "llo"}]
+    parts = [{"type": "thinking", "text": "hm"}, {"type": "text", "text": "He"}, {"type": "text", "text": "llo"}]
 
-    assert whole({"content": parts})["content"] == [{"type": "text", "text": "Hello"}]
+    assert whole({"content": parts})["content"] == [
+        {"type": "thinking", "thinking": "hm", "signature": ""},
+        {"type": "text", "text": "Hello"},
+    ]
 
 
 def chunk(delta: Json, finish: str | None = None, **more: object) -> bytes:
@@ -341,7 +347,7 @@ ANSWER = (
 
 
 def meter_of(**fields: object) -> Meter:
-    return speech_of(stream=True, **fields).meter(lambda usage: 0)
+    return speech_of(stream=True, **fields).meter(lambda usage: 0, "1")
 
 
 def feed(meter: Meter, stream: bytes, at: list[int]) -> bytes:
@@ -441,3 +447,28 @@ def test_an_error_in_mid_stream_does_not_leave() -> None:
     meter.feed(b'data: {"error":{"message":"org-1"}}\n\n')
 
     assert (meter.failed, meter.complete()) == (True, False)
+
+
+def test_thinking_without_a_signature_goes_back() -> None:
+    """DeepSeek and Moonshot refuse a call that comes back without it; what is signed is for its signer."""
+    blocks = [
+        {"type": "thinking", "thinking": "I must ", "signature": ""},
+        {"type": "thinking", "thinking": "call.", "signature": ""},
+        {"type": "thinking", "thinking": "secret", "signature": "EqQB"},
+        {"type": "redacted_thinking", "data": "x"},
+        {"type": "tool_use", "id": "t", "name": "a", "input": {}},
+    ]
+    message = msgspec.convert(messages_of({"role": "assistant", "content": blocks}), list[Json])[0]
+
+    assert message["reasoning_content"] == "I must call."
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"), [("deepseek", "reasoning_content"), ("openrouter", "reasoning"), ("openai", None)]
+)
+def test_thinking_goes_back_under_the_upstreams_name(name: str, kept: str | None) -> None:
+    """And not at all where the field is refused."""
+    messages = msgspec.Raw(b'[{"role":"assistant","content":"a","reasoning_content":"hm"}]')
+    told = msgspec.json.decode(with_thoughts_as(messages, KINDS[name].thought))
+
+    assert told == [{"role": "assistant", "content": "a"} | ({kept: "hm"} if kept else {})]

@@ -28,7 +28,8 @@ class Answered:
 
 def refusal_of_status(response: Answered, body: bytes, *, api_key: str | None = None) -> Refusal:
     """What a client is told, at a time that does not matter here."""
-    return upstream_errors.refusal_of_status(response, body, now_us=0, api_key=api_key)
+    private = upstream_errors.Private(api_key)
+    return upstream_errors.refusal_of_status(response, body, now_us=0, private=private)
 
 
 @pytest.mark.parametrize(
@@ -213,3 +214,140 @@ def test_a_customers_own_mistake_is_told_as_it_is(message: str) -> None:
     """A name of a tool, or a word that also stands for money, is no reason to hide what is wrong."""
     refusal = refusal_of_status(Answered(400), msgspec.json.encode({"error": {"message": message}}))
     assert (refusal.status, refusal.message) == (400, message)
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "param"),
+    [
+        # bytedance/deer-flow#1515: Gemini.
+        ([{"error": {"code": 400, "message": "Unknown name", "status": "INVALID_ARGUMENT"}}], "Unknown name", None),
+        # FastAPI's documentation, Handling errors.
+        ({"detail": "Bad temperature"}, "Bad temperature", None),
+        (
+            {"detail": [{"loc": ["body", "messages", 0], "msg": "Field required"}]},
+            "body.messages.0: Field required",
+            "body.messages.0",
+        ),
+        # FuzzAnything/PromptFuzz#42.
+        ({"error": {"message": "bad thing", "param": ["a", 0]}}, "bad thing", "a.0"),
+        ({"error": {"message": "bad thing", "param": {"x": 1}, "code": []}}, "bad thing", None),
+        ({"error": {"message": {"text": 1, "message": "nested"}}}, "nested", None),
+        ({"errors": [{"message": "first"}, {"message": "second"}]}, "first; second", None),
+        ({"error_msg": "bad thing"}, "bad thing", None),
+        ({"msg": "bad thing", "code": 400}, "bad thing", None),
+        # RFC 9457.
+        ({"type": "about:blank", "title": "Bad Request", "detail": "n is 0"}, "Bad Request: n is 0", None),
+        ({"object": "error", "message": "too long", "type": "BadRequestError"}, "too long", None),
+        ({"type": "error", "error": {"type": "invalid_request_error", "message": "x: too long"}}, "x: too long", None),
+        # Mistral's API reference, 422.
+        (
+            {"object": "error", "message": {"detail": [{"loc": ["body", "n"], "msg": "Input should be 1"}]}},
+            "body.n: Input should be 1",
+            "body.n",
+        ),
+        # BerriAI/litellm: JSON inside the message.
+        (
+            {"error": {"message": 'litellm.BadRequestError: OpenAIException - {"error":{"message":"too long"}}'}},
+            "too long",
+            None,
+        ),
+        # OpenRouter's documentation, Errors and debugging.
+        (
+            {"error": {"message": "Provider returned error", "metadata": {"raw": '{"error":{"message":"n is 0"}}'}}},
+            "n is 0",
+            None,
+        ),
+    ],
+)
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_refusals_reason_passes_from_every_shape(status: int, body: object, message: str, param: str | None) -> None:
+    """A field of an odd type does not lose the others."""
+    refusal = refusal_of_status(Answered(status), msgspec.json.encode(body))
+
+    assert (refusal.status, refusal.message, refusal.param) == (status, message, param)
+
+
+def test_a_short_text_is_a_reason() -> None:
+    """A page, half a JSON or a long text is none."""
+    assert refusal_of_status(Answered(400), b"n must be 1\n").message == "n must be 1"
+    for body in (b"<p>n must be 1</p>", b'{"error":', b"x" * 1_000, b"\x00\x01", b"\xff"):
+        assert refusal_of_status(Answered(400), body).message == "The model's server refused the request."
+
+
+CANARIES = [
+    "http://10.1.2.3:8000/x",
+    "10.1.2.3:8000",
+    "fe80::1ff:fe23:4567:890a",
+    "2001:0db8:85a3:0000:0000:8a2e:0370:7334",
+    "vllm-3.models.svc.cluster.local:8000",
+    "gpu-7.internal",
+    "localhost:8000",
+    "vllm-backend:8000",
+    "api.vendor-example.com",
+    "ops@example.com",
+    "req_011CQ1234",
+    "acct_12345678",
+    "org-AbCd1234",
+    "request id 8f14e45f-ceea-467f-a8d1-9a2b5c3d4e5f",
+    "request_id=20260430204055297b",
+    "AKIA" + "ABCD1234" * 2,
+    "eyJ" + "hbGciOi1" * 4,
+    "Bearer " + "aB12" * 6,
+    "$0.002",
+    "/home/ops/models/server.py",
+    "OpenRouter",
+]
+
+
+@pytest.mark.parametrize("canary", CANARIES)
+def test_what_is_the_operators_is_removed_and_the_rest_stays(canary: str) -> None:
+    """Addresses, keys, ids, prices, and who the model's server is."""
+    message = refusal_of_status(
+        Answered(400), msgspec.json.encode({"error": {"message": f"messages.0.content is too long ({canary}) for n"}})
+    ).message
+
+    assert message.startswith("messages.0.content is too long (")
+    assert message.endswith(") for n")
+    assert canary.split()[-1] not in message
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "messages.0.content: Input should be a valid string at 12:30:45",
+        "tool `get_user_message` has max_tokens:4096 and user_message",
+        "Unknown parameter: 'reasoning_effort' in tools[0].function.parameters, std::vector",
+        "This model's maximum context length is 131072 tokens, however you requested 140000",
+        "call_aB12cD34eF56gH78iJ90kL12 has no tool_call_id; request ids must be unique",
+        "gpt-4o-mini does not take temperature 0.7 of deepseek-chat",
+    ],
+)
+def test_the_customers_words_stay(words: str) -> None:
+    """What says how to mend a request is readable."""
+    refusal = refusal_of_status(Answered(400), msgspec.json.encode({"error": {"message": words}}))
+    assert refusal.message == words
+
+
+def test_the_models_name_there_becomes_its_name_here() -> None:
+    """One that is a plain word only where it is quoted."""
+    named = upstream_errors.Private(None, "http://gpu:8000/v1", "vendor/model-7b", "small")
+    body = b'{"error":{"message":"vendor/model-7b at gpu:8000 is too small"}}'
+    told = upstream_errors.refusal_of_status(Answered(400), body, now_us=0, private=named).message
+    plain = upstream_errors.Private(None, "", "up", "small")
+    body = b'{"error":{"message":"The model `up` is up"}}'
+
+    assert told == "small at [removed] is too small"
+    assert upstream_errors.refusal_of_status(Answered(400), body, now_us=0, private=plain).message == (
+        "The model `small` is up"
+    )
+
+
+def test_a_reason_for_the_log_is_short_and_quotes_nothing_long() -> None:
+    """It could be a prompt."""
+    prompt = "a very long secret of the customer " * 3
+    body = msgspec.json.encode({"error": {"message": f'Cannot read "{prompt}" at 10.1.2.3'}})
+    reason = upstream_errors.reason_for_log(body)
+
+    assert "secret" not in reason
+    assert "10.1.2.3" not in reason
+    assert len(upstream_errors.reason_for_log(b'{"error":"' + b"x " * 1_000 + b'"}')) <= 200

@@ -116,15 +116,20 @@ async def test_health_needs_no_credential(plane: Plane) -> None:
 
 
 async def test_readiness_follows_admission(store: Store) -> None:
-    """Without the database it is degraded while known keys go on, and 503 when nobody is admitted any more."""
+    """It is degraded while known keys go on and the database fails, and 503 when nobody is admitted any more."""
     async with management_plane(store) as plane:
         plane.live.is_admitting = False
         refused = await plane.client.get("/readyz")
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "temporarily_unavailable")
         plane.live.is_admitting = True
+        plane.live.is_storing = False
+        answer = await plane.client.get("/readyz")
+        assert (answer.status_code, answer.json()["data"]["status"]) == (200, "degraded")
+        assert "takes no writes" in answer.json()["data"]["reason"]
         store.close()
         answer = await plane.client.get("/readyz")
-        assert (answer.status_code, answer.json()["data"]) == (200, {"status": "degraded"})
+        away = {"status": "degraded", "reason": "The database does not answer."}
+        assert (answer.status_code, answer.json()["data"]) == (200, away)
 
 
 async def test_the_document_shows_requests_answers_and_errors(plane: Plane) -> None:

@@ -39,6 +39,7 @@ class FakeLive:
         self.health: list[UpstreamHealth] = []
         self.fail_with: Exception | None = None
         self.is_admitting = True
+        self.is_storing = True
 
     async def settled(self) -> None:
         """Count the call, or fail as a test said."""
@@ -57,6 +58,10 @@ class FakeLive:
     def admits(self) -> bool:
         """What a test said."""
         return self.is_admitting
+
+    def stores(self) -> bool:
+        """What a test said."""
+        return self.is_storing
 
     def upstream_health(self) -> list[UpstreamHealth]:
         """What a test said of the upstreams."""

@@ -7,7 +7,7 @@ all of them go through the one admission.
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from traceback import extract_tb
@@ -37,6 +37,7 @@ from tokenbooth.gateway.drains import Drains
 from tokenbooth.gateway.endpoints import ANTHROPIC_PREFIX, ENDPOINTS, TOKEN_ID_PATHS, face_of
 from tokenbooth.gateway.estimates import Estimates
 from tokenbooth.gateway.exchange import Exchange
+from tokenbooth.gateway.failure_log import FailureLog
 from tokenbooth.gateway.flusher import Flusher
 from tokenbooth.gateway.json_scan import JsonBounds, JsonScan
 from tokenbooth.gateway.prompt_ratio import PromptRatios
@@ -121,6 +122,7 @@ class Gateway:
             on_database_went_back=self._feed.distrust,
         )
         self._ratios = PromptRatios()
+        self._failures = FailureLog(clock)
         self._ceilings = Ceilings(store, clock)
         self._admission = Admission(
             store=store,
@@ -222,6 +224,7 @@ class Gateway:
             self._ceilings,
             Estimates(),
             Drains(most=self._settings.max_draining, most_per_account=self._settings.max_draining_per_account),
+            self._failures,
             read_on_s=self._settings.whole_answer_timeout_s,
             keep_alive_s=self._settings.keep_alive_s,
         )
@@ -256,6 +259,7 @@ class Gateway:
             self._charge_log.close()
         except OSError as failure:
             _log.error("charge_log_not_closed", error=str(failure), note="The next start replays what is in it, once.")
+        self._failures.close()
         await self._upstreams.close()
         self._lock.release()
 
@@ -283,9 +287,17 @@ class Gateway:
         """See `tokenbooth.live.Live.admits`."""
         return not self._stopping and self._may_admit() and self._settler.accepts()
 
+    def stores(self) -> bool:
+        """See `tokenbooth.live.Live.stores`."""
+        return not (self._flusher.is_store_away or self._process.last_beat_failed)
+
     def upstream_health(self) -> list[UpstreamHealth]:
         """See `tokenbooth.live.Live.upstream_health`."""
         return self._routing.report(self._catalog().models.values())
+
+    def failed_attempts(self) -> Mapping[tuple[str, str], int]:
+        """Failed attempts since the process began, by upstream and kind."""
+        return self._failures.counts()
 
     def ceiling_health(self) -> list[CeilingHealth]:
         """How each upstream keeps the output ceilings of its models."""

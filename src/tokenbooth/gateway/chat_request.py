@@ -38,6 +38,7 @@ from tokenbooth.gateway.fields import (
 )
 from tokenbooth.gateway.meter import StreamMeter
 from tokenbooth.gateway.openai_request import OpenAIRequest, wants_usage
+from tokenbooth.gateway.private_fields import CHAT_ID
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
 from tokenbooth.gateway.steps import NAMES_PER_ITEM, STEP_BYTES, STEP_ITEMS, at_once
 from tokenbooth.gateway.stored_state import refuse_stored_state_of_tool
@@ -92,6 +93,7 @@ class ChatRequest(OpenAIRequest):
 
     wire: ClassVar[WireFormat] = "openai.chat"
     path: ClassVar[str] = "/chat/completions"
+    answer_id_prefix: ClassVar[str] = CHAT_ID
     answer_text: ClassVar[re.Pattern[bytes]] = StreamMeter.TEXT
 
     def as_answer(self, body: bytes) -> bytes:

@@ -25,6 +25,7 @@ from tokenbooth.gateway.fields import (
 )
 from tokenbooth.gateway.meter import StreamMeter, texts_named
 from tokenbooth.gateway.openai_request import OpenAIRequest, wants_usage
+from tokenbooth.gateway.private_fields import COMPLETION_ID
 from tokenbooth.gateway.refusals import Refusal, invalid_request
 from tokenbooth.gateway.shapes import MAX_ITEMS, few_items
 from tokenbooth.gateway.steps import STEP_ITEMS, at_once
@@ -34,6 +35,8 @@ from tokenbooth.gateway.whole_as_stream import completion_events
 MAX_PROMPTS: Final = MAX_ITEMS
 _OF_IDS: Final = b"0123456789-, \t\r\n"
 _LISTS: Final = re.compile(rb"\[(?:\[\])+\]")
+_ID_BEHIND_LIST: Final = re.compile(rb"\],[-\d]")
+_BLANKS: Final = b" \t\r\n"
 # A mebibyte of token ids is searched in a millisecond.
 _STEP_OF_IDS_BYTES: Final = 1024 * 1024
 _MONEY: Final = frozenset(("model", "stream", "stream_options", "n", "best_of", "prompt", "max_tokens"))
@@ -58,6 +61,7 @@ class CompletionsRequest(OpenAIRequest):
 
     wire: ClassVar[WireFormat] = "openai.completions"
     path: ClassVar[str] = "/completions"
+    answer_id_prefix: ClassVar[str] = COMPLETION_ID
     answer_text: ClassVar[re.Pattern[bytes]] = CompletionMeter.TEXT
     meter_class: ClassVar[type[StreamMeter]] = CompletionMeter
 
@@ -148,6 +152,8 @@ def read_inputs(fields: Fields, name: str, most: int) -> Generator[None, None, I
         lists = len(rest) // 2 - 1
         if lists > most:
             raise _too_many(name, most)
+        if (yield from _has_id_among_lists(value)):
+            raise _mixed(name)
         return Inputs(lists, commas + 1)
     return (yield from _read_items(value, name, most))
 
@@ -166,7 +172,7 @@ def _read_items(value: msgspec.Raw, name: str, most: int) -> Generator[None, Non
             continue
         commas, rest = yield from _without_ids(item, 1)
         if rest != b"[]":
-            raise invalid_request("invalid_parameter", f"'{name}' must hold texts or token ids only.", name)
+            raise _mixed(name)
         ids += commas + 1
     return Inputs(len(items), ids)
 
@@ -183,6 +189,24 @@ def _without_ids(value: msgspec.Raw, most: int) -> Generator[None, None, tuple[i
         if len(rest) > 2 * most + 4:
             break
     return commas, rest
+
+
+def _has_id_among_lists(value: msgspec.Raw) -> Generator[None, None, bool]:
+    """Whether a list of lists of token ids holds an id beside them, which some server takes for one more prompt."""
+    # The first place, behind the outer bracket, is like one behind a list.
+    view, behind = memoryview(value)[1:], b"],"
+    for start in range(0, len(view), _STEP_OF_IDS_BYTES):
+        if start:
+            yield
+        part = behind + bytes(view[start : start + _STEP_OF_IDS_BYTES]).translate(None, _BLANKS)
+        if _ID_BEHIND_LIST.search(part):
+            return True
+        behind = part[-2:]
+    return False
+
+
+def _mixed(name: str) -> Refusal:
+    return invalid_request("invalid_parameter", f"'{name}' must hold texts or token ids only.", name)
 
 
 def _missing(name: str) -> Refusal:

@@ -16,6 +16,7 @@ from tokenbooth.gateway.fields import (
     unusual_names,
 )
 from tokenbooth.gateway.openai_request import OpenAIRequest
+from tokenbooth.gateway.private_fields import EMBEDDINGS_ID
 from tokenbooth.gateway.refusals import invalid_request
 from tokenbooth.gateway.shapes import MAX_ITEMS
 from tokenbooth.gateway.steps import at_once
@@ -35,6 +36,7 @@ class EmbeddingsRequest(OpenAIRequest):
 
     wire: ClassVar[WireFormat] = "openai.embeddings"
     path: ClassVar[str] = "/embeddings"
+    answer_id_prefix: ClassVar[str] = EMBEDDINGS_ID
     answer_text: ClassVar[re.Pattern[bytes]] = _NO_TEXT
 
     def sent_ceiling(self, route: Route, clamped_output_tokens: int | None) -> int | None:

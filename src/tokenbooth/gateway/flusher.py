@@ -34,8 +34,10 @@ _BATCH_MAX: Final = 20_000
 _RETRY_FIRST_S: Final = 0.1
 _RETRY_MOST_S: Final = 5.0
 _SETTLED_WAIT_S: Final = 2.0
-# From a quarter of what may wait on, calls are slowed down, so that none has to be refused.
-_SLOW_FROM: Final = 4
+# From so many on the writing thread is behind, and calls are slowed down: each that waits takes more than a kilobyte.
+_BEHIND_FROM: Final = 5_000
+# While the database is away that would not help, but from this share of what may wait on none is refused so soon.
+_AWAY_SHARE: Final = 4
 # A charge at which the flusher died three times within a minute is set aside.
 _DEATHS_OF_A_CHARGE: Final = 3
 _DEATHS_WITHIN_US: Final = 60_000_000
@@ -93,6 +95,8 @@ class Flusher:
         self._clock = clock
         self._charge_log = log
         self._max_unflushed = max_unflushed
+        self._slow_from_away = max_unflushed // _AWAY_SHARE
+        self._slow_from = min(self._slow_from_away, _BEHIND_FROM)
         self._process = process
         self._budgets_nano = budgets_nano
         self._queue: deque[Unflushed] = deque()
@@ -115,6 +119,11 @@ class Flusher:
         """How many charges are not in the store yet."""
         return len(self._queue)
 
+    @property
+    def is_store_away(self) -> bool:
+        """Whether the store did not take the last batch."""
+        return self._store_away
+
     def waiting_charges(self) -> Iterator[Charge]:
         """The charges that are not in the store yet, or that it has not confirmed, oldest first."""
         return (item.charge for item in self._queue)
@@ -126,12 +135,14 @@ class Flusher:
     def add(self, item: Unflushed) -> None:
         """Take a charge, to be stored with the next batch.
 
-        When many wait, the loop gives way: with a core full of calls the writing thread hardly gets the interpreter.
+        When many wait, the loop gives way: with a core full of calls the writing thread hardly gets the interpreter,
+        and what waits would grow for as long as the load lasts.
         """
         self._queue.append(item)
         self._finished += 1
         self._wake.set()
-        if len(self._queue) * _SLOW_FROM > self._max_unflushed:
+        waiting = len(self._queue)
+        if waiting > self._slow_from and (not self._store_away or waiting > self._slow_from_away):
             self._sleep(_GIVE_WAY_S)
 
     async def settled(self) -> None:

@@ -10,8 +10,10 @@ from typing import ClassVar, Final
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_anthropic
 from tokenbooth.gateway.body import UNREADABLE
 from tokenbooth.gateway.event_stream import MAX_EVENT_BYTES, BrokenStream, data_of, split_events
-from tokenbooth.gateway.meter import EventMeter, texts_named, with_cost
-from tokenbooth.gateway.shapes import decode_messages_event
+from tokenbooth.gateway.failed_answers import FAILED_FINISH, is_failed_event
+from tokenbooth.gateway.meter import EventMeter, has_typed_events, is_counted, texts_named, with_cost
+from tokenbooth.gateway.private_fields import PublicAnswer, PublicStream
+from tokenbooth.gateway.shapes import MessagesEvent, decode_messages_event
 
 _OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:message_start|message_delta|message_stop|error)"')
 # What of a usage object decides about the price; nothing else of it is kept.
@@ -28,13 +30,17 @@ _STOP_EVENT: Final = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 class MessagesMeter(EventMeter):
     """Meters one stream of message events."""
 
-    __slots__ = ("_held", "_held_bytes", "_reported", "_stopped", "invalid_usage", "prompt_usage", "usage")
+    __slots__ = ("_held", "_held_bytes", "_public", "_reported", "_stopped", "invalid_usage", "prompt_usage", "usage")
 
     TEXT: ClassVar[re.Pattern[bytes]] = texts_named("text", "thinking", "partial_json")
     FINISH: ClassVar[re.Pattern[bytes]] = re.compile(rb"(?!)")
 
-    def __init__(self) -> None:
+    def __init__(self, public: PublicAnswer | None = None) -> None:
+        """Args:
+        public: what a client sees of the answer; None to pass its events as they come.
+        """
         EventMeter.__init__(self)
+        self._public = None if public is None else PublicStream(public)
         self.usage: Usage | None = None
         self.prompt_usage: Usage | None = None
         self.invalid_usage = False
@@ -63,13 +69,23 @@ class MessagesMeter(EventMeter):
         return b"".join(held) + _STOP_EVENT
 
     def _let_pass(self, events: bytes) -> bytes:
-        if not self._held and _OF_INTEREST.search(events) is None:
-            return events
+        public = self._public
+        if not self._held:
+            if public is not None:
+                repeated = public.repeated(events)
+                if repeated is not None:
+                    return repeated
+            elif _OF_INTEREST.search(events) is None and has_typed_events(events):
+                return events
         passing: list[bytes] = []
         for event in split_events(events):
             kind = self._look_into(event)
+            if self.ended and not (is_counted(self.usage) or self._has_content(passing)):
+                self.failed = True
             if self.ended or self.failed:
                 break
+            if public is not None:
+                event = public.rewrite(event, data_of(event), learn=not kind)
             if kind == "message_delta":
                 passing += self._held
                 self._held, self._held_bytes = [event], len(event)
@@ -88,11 +104,15 @@ class MessagesMeter(EventMeter):
 
     def _look_into(self, event: bytes) -> str:
         """Take what an event says of usage and end; returns its type if it is one of those that we know."""
-        if _OF_INTEREST.search(event) is None:
+        if _OF_INTEREST.search(event) is None and has_typed_events(event):
             return ""
+        data = data_of(event)
         try:
-            decoded = decode_messages_event(data_of(event))
+            decoded = decode_messages_event(data)
         except UNREADABLE:
+            decoded = MessagesEvent()
+        if not decoded.type:
+            self.failed = is_failed_event(event, data)
             return ""
         match decoded.type:
             case "message_start" if decoded.message is not None and decoded.message.usage is not None:
@@ -100,11 +120,16 @@ class MessagesMeter(EventMeter):
             case "message_delta" if decoded.usage is not None:
                 self._stopped = decoded.delta is not None and decoded.delta.stop_reason is not None
                 self.usage = self._read(decoded.usage)
+                self.failed = FAILED_FINISH.search(event) is not None
             case "message_stop":
                 self.ended = True
             case "error":
                 self.failed = True
         return decoded.type
+
+    def _has_content(self, passing: list[bytes]) -> bool:
+        """Whether anything of an answer came, in what has left or leaves now."""
+        return self._events > 0 or any(b"content_block" in part for part in (*self._recent, *passing, *self._held))
 
     def _read(self, reported: dict[str, object]) -> Usage | None:
         """The usage so far: later counts are cumulative and replace earlier ones, those left out stand."""

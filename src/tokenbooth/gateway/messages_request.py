@@ -23,6 +23,7 @@ from tokenbooth.gateway.body import (
     release_body,
     short_text,
 )
+from tokenbooth.gateway.failed_answers import check_messages_answer
 from tokenbooth.gateway.fields import (
     MAX_CEILING,
     OUTPUT_FLOOR,
@@ -45,6 +46,7 @@ from tokenbooth.gateway.fields import (
 )
 from tokenbooth.gateway.messages_blocks import read_blocks, refuse_long_cache
 from tokenbooth.gateway.messages_meter import MessagesMeter
+from tokenbooth.gateway.private_fields import MESSAGE_ID, ClientAnswer, MessageAnswer
 from tokenbooth.gateway.refusals import Refusal, invalid_request, unsupported_parameter
 from tokenbooth.gateway.shapes import decode_messages_answer
 from tokenbooth.gateway.speech import CostNano, Credential, Meter, PricedRequest, Speech
@@ -173,18 +175,22 @@ class MessagesRequest(PricedRequest):
             fields[self.model.ceiling_field(route, self.wire)] = raw(ceiling)
         return fields
 
-    def meter(self, cost_nano: CostNano) -> Meter:
+    def meter(self, cost_nano: CostNano, request_id: str = "") -> Meter:
         """See `Speech.meter`."""
-        return MessagesMeter()
+        return MessagesMeter(self._public(request_id))
 
     def reported_usage(self, body: bytes) -> Usage | None:
         """See `Speech.reported_usage`."""
-        reported = decode_messages_answer(body).usage
-        return None if reported is None else from_anthropic(reported)
+        answer = decode_messages_answer(body)
+        check_messages_answer(answer, body)
+        return None if answer.usage is None else from_anthropic(answer.usage)
 
-    def client_answer(self, body: bytes, usage: Usage) -> bytes:
-        """See `Speech.client_answer`: as it came."""
-        return body
+    def client_answer(self, body: bytes, usage: Usage, request_id: str = "") -> ClientAnswer:
+        """See `Speech.client_answer`."""
+        return self._public(request_id).whole(body)
+
+    def _public(self, request_id: str) -> MessageAnswer:
+        return MessageAnswer(MESSAGE_ID + request_id, self.model.name)
 
     def as_answer(self, body: bytes) -> bytes:
         """See `Speech.as_answer`."""

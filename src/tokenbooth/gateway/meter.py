@@ -12,7 +12,6 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai
 from tokenbooth.gateway.body import UNREADABLE
 from tokenbooth.gateway.event_stream import (
@@ -24,11 +23,17 @@ from tokenbooth.gateway.event_stream import (
     split_events,
     stray_of,
 )
-from tokenbooth.gateway.shapes import decode_chat_event, decode_error_event
+from tokenbooth.gateway.failed_answers import FAILED_FINISH, is_failed_event
+from tokenbooth.gateway.private_fields import PublicAnswer, PublicStream, usd_number
+from tokenbooth.gateway.shapes import decode_chat_event
 from tokenbooth.gateway.speech import Delivered
 
 _RECENT_BYTES: Final = 16 * 1024
 _USAGE: Final = re.compile(rb'"usage"\s*:\s*\{')
+_TYPED: Final = re.compile(rb'(?m)^data:[^\n]*?"type"[ \t]*:[ \t]*"')
+_CHOICE: Final = re.compile(rb'"choices"[ \t]*:[ \t]*\[[ \t]*\{')
+# An event with one of these may tell a failure, although it has a choice.
+_SUSPECT: Final = re.compile(rb'error"|"errors"|"base_resp"|(?m:^event:)')
 _NO_USAGE: Final = msgspec.Raw(b"{}")
 _DONE_EVENT: Final = b"data: [DONE]\n\n"
 
@@ -112,7 +117,7 @@ class EventMeter(ABC):
             stray = stray_of(event)
             if stray is None:
                 passing.append(self._let_pass(event))
-            elif is_error(stray):
+            elif is_failed_event(b"", stray):
                 self.failed = True
             if self.ended or self.failed:
                 break
@@ -152,7 +157,7 @@ class EventMeter(ABC):
 class StreamMeter(EventMeter):
     """Meters one stream of chat completion chunks."""
 
-    __slots__ = ("_cost_nano", "invalid_usage", "prompt_usage", "usage", "usage_event")
+    __slots__ = ("_cost_nano", "_gave_up", "_public", "invalid_usage", "prompt_usage", "usage", "usage_event")
 
     TEXT: ClassVar[re.Pattern[bytes]] = texts_named(
         "content",
@@ -165,12 +170,16 @@ class StreamMeter(EventMeter):
     )
     FINISH: ClassVar[re.Pattern[bytes]] = re.compile(rb'"finish_reason"[ \t]*:[ \t]*"')
 
-    def __init__(self, cost_nano: Callable[[Usage], int] | None) -> None:
+    def __init__(self, cost_nano: Callable[[Usage], int] | None, public: PublicAnswer | None = None) -> None:
         """Args:
         cost_nano: what a usage costs, to show it to a client that asked for usage; None for one that did not.
+        public: what a client sees of the answer; None where what leaves is written anew.
         """
         EventMeter.__init__(self)
+        self._public = None if public is None else PublicStream(public)
         self._cost_nano = cost_nano
+        # The server ended a choice because it failed; what the answer consumed may still come.
+        self._gave_up = False
         self.usage: Usage | None = None
         self.prompt_usage: Usage | None = None
         self.invalid_usage = False
@@ -182,16 +191,27 @@ class StreamMeter(EventMeter):
 
     def complete(self) -> bool:
         """See `Meter.complete`: some servers leave the end marker out."""
-        return self.finished() or self.usage is not None
+        return (self.finished() or is_counted(self.usage)) and not self._gave_up
 
     def tail(self, charged_nano: int) -> bytes:
         """See `Meter.tail`: the usage event for a client that asked for it, and the end marker."""
-        if self.usage_event is None or self._cost_nano is None:
+        if not self.usage_event or self._cost_nano is None:
             return _DONE_EVENT
         return b"data: " + with_cost(self.usage_event, charged_nano) + b"\n\n" + _DONE_EVENT
 
     def _let_pass(self, events: bytes) -> bytes:
-        if b'"usage"' in events or END_MARKER in events or b'"error"' in events:
+        public = self._public
+        if public is not None:
+            repeated = public.repeated(events)
+            return self._look_closely(events) if repeated is None else repeated
+        if (
+            b'"usage"' in events
+            or END_MARKER in events
+            or b'error"' in events
+            or b'"finish_reason":"' in events
+            or b'"base_resp"' in events
+            or not _has_usual_events(events)
+        ):
             return self._look_closely(events)
         return events
 
@@ -201,43 +221,73 @@ class StreamMeter(EventMeter):
             data = data_of(event)
             if data == END_MARKER:
                 self.ended = True
+                self.failed = self._gave_up or not (is_counted(self.usage) or self._has_choice(passing))
                 break
-            if b'"error"' in event and is_error(data):
+            has_choice = _CHOICE.search(event) is not None
+            if not (has_choice and _SUSPECT.search(event) is None) and is_failed_event(event, data):
                 # In the upstream's words, with the operator's secrets: the client is told in ours.
                 self.failed = True
                 break
-            if _USAGE.search(event):
-                event = self._take_usage(data, event)
-            passing.append(event)
+            gave_up = has_choice and FAILED_FINISH.search(event) is not None
+            own = self._take_usage(data, event) if _USAGE.search(event) else self._own(event, data)
+            if gave_up:
+                self._gave_up = True
+            else:
+                passing.append(own)
         return b"".join(passing)
+
+    def _own(self, event: bytes, data: bytes, *, looked_into: bool = False) -> bytes:
+        """What the client gets of an event; only one that said nothing of use and end may be the pattern of others."""
+        if self._public is None:
+            return event
+        return self._public.rewrite(event, data, learn=not looked_into and self.FINISH.search(event) is None)
+
+    def _own_data(self, data: bytes) -> bytes:
+        return data if self._public is None else self._public.data(data)
+
+    def _has_choice(self, passing: list[bytes]) -> bool:
+        """Whether anything of an answer came, in what has left or leaves now."""
+        return self._events > 0 or self._finish_seen or any(map(_CHOICE.search, (*self._recent, *passing)))
 
     def _take_usage(self, data: bytes, event: bytes) -> bytes:
         """Read the usage of an event; returns what leaves of it: nothing when it has nothing else."""
         try:
             decoded = decode_chat_event(data)
         except UNREADABLE:
-            return event
+            return self._own(event, data, looked_into=True)
         if decoded.usage is None:
-            return event
+            return self._own(event, data)
         try:
             self.usage = from_openai(decoded.usage)
         except InvalidUsage:
             self.invalid_usage = True
-            return event if decoded.choices else b""
+            return self._own(event, data, looked_into=True) if decoded.choices else b""
         if not decoded.choices:
-            self.usage_event = data
+            self.usage_event = self._own_data(data)
             return b""
         if self._cost_nano is None:
-            return event
-        return b"data: " + with_cost(data, self._cost_nano(self.usage)) + b"\n\n"
+            return self._own(event, data, looked_into=True)
+        told = self._own_data(data)
+        return b"data: " + with_cost(told, self._cost_nano(self.usage)) + b"\n\n" if told else b""
 
 
-def is_error(data: bytes) -> bool:
-    """Whether an event's data reports an error."""
-    try:
-        return bytes(decode_error_event(data).error) not in (b"", b"null")
-    except UNREADABLE:
-        return False
+def is_counted(usage: Usage | None) -> bool:
+    """Whether a usage says anything: no answer consumes nothing."""
+    return usage is not None and (usage.prompt_tokens > 0 or usage.completion_tokens > 0)
+
+
+def has_typed_events(events: bytes) -> bool:
+    """Whether each event says of which type it is, in formats in which each one does, and none is named an error."""
+    ends = events.count(b"\n\n")
+    return 0 < ends == events.count(b'data: {"type":"') or (
+        len(_TYPED.findall(events)) == ends and b"error" not in events
+    )
+
+
+def _has_usual_events(events: bytes) -> bool:
+    """Whether each event has a choice, so that none is a failure in the place of one."""
+    ends = events.count(b"\n\n")
+    return 0 < ends == events.count(b'"choices":[{') or len(_CHOICE.findall(events)) == ends
 
 
 def with_cost(usage_event: bytes, cost_nano: int) -> bytes:
@@ -259,9 +309,3 @@ def usage_with_cost(usage: msgspec.Raw, cost_nano: int) -> msgspec.Raw:
     fields = _decode_event(usage)
     fields["cost"] = msgspec.Raw(usd_number(cost_nano))
     return msgspec.Raw(msgspec.json.encode(fields))
-
-
-def usd_number(amount_nano: int) -> bytes:
-    """Nano-USD as an exact JSON number of USD."""
-    whole, fraction = divmod(amount_nano, NANO_PER_USD)
-    return b"%d.%09d" % (whole, fraction)

@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from tokenbooth.catalog import Model
+from tokenbooth.gateway.failed_answers import check_chat_answer
 from tokenbooth.gateway.refusals import Category, Refusal
 from tokenbooth.gateway.shapes import decode_chat_answer
 
@@ -54,13 +55,17 @@ def model_list(models: Iterable[Model]) -> bytes:
     return msgspec.json.encode({"object": "list", "data": [model_object(model) for model in models]})
 
 
-def reported_usage(body: bytes) -> dict[str, object] | None:
+def reported_usage(body: bytes, *, embeds: bool = False) -> dict[str, object] | None:
     """The usage object of a whole answer; None when it has none.
 
+    Args:
+        body: the answer.
+        embeds: whether embeddings were asked for.
+
     Raises:
-        UNREADABLE: the answer is not JSON of the expected form, or an error in the place of one.
+        UNREADABLE: the answer is not JSON of the expected form.
+        FailedAnswer: it is a failure in the place of one.
     """
     answer = decode_chat_answer(body)
-    if bytes(answer.error) not in (b"", b"null"):
-        raise msgspec.ValidationError("the answer is an error")
+    check_chat_answer(answer, body, embeds=embeds)
     return answer.usage

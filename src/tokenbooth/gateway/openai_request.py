@@ -1,6 +1,6 @@
 """What OpenAI's three older formats (chat completions, completions, embeddings) have in common, as requests to speak.
 
-The answer passes as it is. Only the readers of these formats import this.
+Only the readers of these formats import this.
 """
 
 import re
@@ -15,6 +15,7 @@ from tokenbooth.gateway.body import Fields, raw
 from tokenbooth.gateway.fields import object_of
 from tokenbooth.gateway.meter import StreamMeter
 from tokenbooth.gateway.openai import reported_usage
+from tokenbooth.gateway.private_fields import ClientAnswer, OpenAIAnswer
 from tokenbooth.gateway.speech import CostNano, Credential, Meter, PricedRequest, Speech
 
 
@@ -28,6 +29,7 @@ class OpenAIRequest(PricedRequest):
     answer_text: ClassVar[re.Pattern[bytes]]
     meter_class: ClassVar[type[StreamMeter]] = StreamMeter
     credential: ClassVar[Credential] = "authorization"
+    answer_id_prefix: ClassVar[str]
 
     @property
     def request(self) -> PricedRequest:
@@ -57,18 +59,21 @@ class OpenAIRequest(PricedRequest):
             fields.pop("stream_options", None)
         return fields
 
-    def meter(self, cost_nano: CostNano) -> Meter:
+    def meter(self, cost_nano: CostNano, request_id: str = "") -> Meter:
         """See `Speech.meter`; the cost is shown to a client that asked for usage."""
-        return self.meter_class(cost_nano if self.wants_usage else None)
+        return self.meter_class(cost_nano if self.wants_usage else None, self._public(request_id))
 
     def reported_usage(self, body: bytes) -> Usage | None:
         """See `Speech.reported_usage`."""
-        reported = reported_usage(body)
+        reported = reported_usage(body, embeds=self.wire == "openai.embeddings")
         return None if reported is None else from_openai(reported)
 
-    def client_answer(self, body: bytes, usage: Usage) -> bytes:
-        """See `Speech.client_answer`: as it came."""
-        return body
+    def client_answer(self, body: bytes, usage: Usage, request_id: str = "") -> ClientAnswer:
+        """See `Speech.client_answer`."""
+        return self._public(request_id).whole(body)
+
+    def _public(self, request_id: str) -> OpenAIAnswer:
+        return OpenAIAnswer(self.answer_id_prefix + request_id, self.model.name)
 
 
 def wants_usage(fields: Fields) -> bool:

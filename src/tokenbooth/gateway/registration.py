@@ -84,6 +84,8 @@ class Registration:
         self._asking: asyncio.Task[int | None] | None = None
         self.epoch = new_id(IdPrefix.PROCESS, clock.now_us())
         self.is_open = False
+        self.last_beat_failed = False
+        """Whether the database refused the last beat that it answered, as when its disk is full."""
         self.admits_until_us = _NEVER_US
         """Until when calls may be admitted, by `since_boot_us`: a moment ahead while the row is asked for regularly,
         whether the database answers or not. A process that stood still for longer may have been replaced meanwhile, and
@@ -136,8 +138,10 @@ class Registration:
         if self._asking.done():
             asked, self._asking = self._asking, None
             # The change feed tells when the database is away.
+            self.last_beat_failed = True
             with contextlib.suppress(StoreUnavailable):
                 self._take(asked.result())
+                self.last_beat_failed = False
                 return
         # It is slow, or away. Who stood still meanwhile has to wait for the answer.
         if self._since_boot_us() < self.admits_until_us:

@@ -14,6 +14,7 @@ import structlog
 
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.pricing import cost_nano
+from tokenbooth.gateway.admission import Admitted
 from tokenbooth.gateway.body import UNREADABLE, encode_fields
 from tokenbooth.gateway.ceilings import Ceilings, are_cut_off, end_unproven, is_cut_off
 from tokenbooth.gateway.counting import (
@@ -30,6 +31,7 @@ from tokenbooth.gateway.drains import Drains
 from tokenbooth.gateway.estimates import Estimates
 from tokenbooth.gateway.event_stream import BrokenStream, is_event_stream, is_real, without_mark
 from tokenbooth.gateway.exchange import Exchange
+from tokenbooth.gateway.failure_log import BROKEN, FAILED, LOST, REFUSED, TIMED_OUT, FailureLog, Told, kind_of_status
 from tokenbooth.gateway.keep_alive import KeepAlive
 from tokenbooth.gateway.refusals import Refusal
 from tokenbooth.gateway.settle import Counted, Settler, Terms
@@ -37,8 +39,10 @@ from tokenbooth.gateway.speech import Meter
 from tokenbooth.gateway.thinking import thinks
 from tokenbooth.gateway.upstream_errors import (
     PASSED_STATUSES,
+    Private,
     broken_off,
     is_worth_another,
+    reason_for_log,
     refusal_of,
     refusal_of_status,
     speaks_of_our_account,
@@ -46,12 +50,15 @@ from tokenbooth.gateway.upstream_errors import (
 )
 from tokenbooth.gateway.upstreams import (
     ClientHungUp,
+    FailedAnswer,
     UpstreamBroke,
     UpstreamCall,
     UpstreamFailure,
+    UpstreamReportedError,
     UpstreamRequest,
     Upstreams,
     UpstreamTimedOut,
+    UpstreamUnreachable,
 )
 
 _EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
@@ -75,12 +82,14 @@ class Relay:
         ceilings: Ceilings,
         estimates: Estimates,
         drains: Drains,
+        failures: FailureLog,
         *,
         read_on_s: float,
         keep_alive_s: float,
     ) -> None:
         """Args:
         upstreams, settler, ceilings, estimates, drains: what it works with.
+        failures: where failed attempts are told and counted.
         read_on_s: how long an answer is read on that nobody waits for, in seconds.
         keep_alive_s: the time between two comments in a silent stream, in seconds.
         """
@@ -89,6 +98,7 @@ class Relay:
         self._ceilings = ceilings
         self._estimates = estimates
         self._drains = drains
+        self._failures = failures
         self._read_on_s = read_on_s
         self._keep_alive_s = keep_alive_s
         # Upstreams that answered the last stream of a model in one piece: they don't hear of a client that leaves.
@@ -108,21 +118,15 @@ class Relay:
             exchange.watch(self._reads_on)
             attempt.begin()
             try:
-                await self._answer(exchange, await self._open(exchange))
+                while not await self._answer(exchange, await self._open(exchange)):
+                    # Its answer was a failure: the call moved on to another upstream.
+                    pass
             except UpstreamTimedOut as silence:
                 # A name of its own: the compiler gives a variable the type that it has first.
                 late = silence
             if late is not None:
                 await self._after_time_out(exchange, late)
         except UpstreamFailure as failure:
-            _log.warning(
-                "upstream_failed",
-                request_id=exchange.request_id,
-                upstream=exchange.upstream,
-                kind=type(failure).__name__,
-                detail=str(failure),
-                note="The call failed before its answer began; nothing was charged.",
-            )
             raise refusal_of(failure) from failure
         except ClientHungUp:
             self._settle_cut(exchange)
@@ -132,8 +136,7 @@ class Relay:
         finally:
             # First what must not be missed.
             self._settler.release(exchange.admitted)
-            if exchange.admitted.at_risk_nano is not None:
-                _end_unproven(exchange)
+            _end_unproven(exchange.admitted)
             attempt.end()
             exchange.http.on_gone = None
             if exchange.read_on is not None:
@@ -166,17 +169,21 @@ class Relay:
                     raise
                 # Nothing came, so nothing is billed; after silence (a time-out) it may be.
                 exchange.asked = False
-                if not attempt.move_on():
+                moved_on = attempt.move_on()
+                self._tell_failed(exchange, failure, moved_on=moved_on)
+                if not moved_on:
                     raise
             else:
                 attempt.heard(call)
                 if call.status in PASSED_STATUSES:
-                    exchange.error_body = await call.read()
+                    exchange.error_body = await _error_body(call)
                 refuses_us = exchange.error_body is not None and speaks_of_our_account(exchange.error_body)
                 if refuses_us:
                     self._tell_of_account(exchange, call.status)
-                if not (refuses_us or is_worth_another(call.status)) or not attempt.move_on():
+                moved_on = (refuses_us or is_worth_another(call.status)) and attempt.move_on()
+                if not moved_on:
                     return call
+                self._tell_status(exchange, call, b"", moved_on=True)
                 exchange.error_body = None
                 exchange.asked = False
             call.end()
@@ -195,41 +202,38 @@ class Relay:
             action="Look at your account there: is it paid, is its quota used up? The customer got a 502 without this.",
         )
 
-    async def _answer(self, exchange: Exchange, call: UpstreamCall) -> None:
-        """Answer with what the upstream says; while nothing of it has left, the next one may take its place."""
-        while True:
-            if call.status != 200:
-                await self._refuse(exchange, call)
-            self._note_form(exchange, call)
-            failure: UpstreamFailure | None = None
-            try:
-                if exchange.admitted.request.stream:
-                    await self._stream(exchange, call)
-                else:
-                    self._whole(exchange, await call.read())
-            except UpstreamFailure as mistake:
-                failure = mistake
-            if failure is None:
-                return
+    async def _answer(self, exchange: Exchange, call: UpstreamCall) -> bool:
+        """Pass the answer on; False when it was a failure, and the call moved on to another upstream."""
+        if call.status != 200:
+            exchange.asked = False
+            body = await _error_body(call) if exchange.error_body is None else exchange.error_body
+            self._tell_status(exchange, call, body, moved_on=False)
+            now_us = exchange.clock.now_us()
+            if call.status in (400, 422):
+                attempt = exchange.attempt
+                self._ceilings.refused(exchange.admitted.request, attempt.route, attempt.speech.wire, body)
+            route, model = exchange.attempt.route, exchange.admitted.request.model
+            private = Private(route.upstream.api_key, route.upstream.base_url, route.model, model.name)
+            raise refusal_of_status(call, body, now_us=now_us, private=private)
+        self._note_form(exchange, call)
+        moved_on = False
+        try:
+            if exchange.admitted.request.stream:
+                await self._stream(exchange, call)
+            else:
+                self._whole(exchange, await call.read())
+        except UpstreamFailure as failure:
             exchange.attempt.failed(failure)
-            if isinstance(failure, UpstreamTimedOut):
-                raise failure
-            # It failed by itself, so its customer does not pay for it.
+            if not isinstance(failure, UpstreamTimedOut):
+                moved_on = _is_replaced(exchange, failure) and exchange.attempt.move_on()
+                self._tell_failed(exchange, failure, moved_on=moved_on)
+            if not moved_on:
+                raise
+        if moved_on:
             exchange.asked = False
             exchange.meter = None
-            if not exchange.attempt.move_on():
-                raise failure
             call.end()
-            call = await self._open(exchange)
-
-    async def _refuse(self, exchange: Exchange, call: UpstreamCall) -> None:
-        exchange.asked = False
-        body = await call.read() if exchange.error_body is None else exchange.error_body
-        now_us = exchange.clock.now_us()
-        if call.status in (400, 422):
-            attempt = exchange.attempt
-            self._ceilings.refused(exchange.admitted.request, attempt.route, attempt.speech.wire, body)
-        raise refusal_of_status(call, body, now_us=now_us, api_key=exchange.attempt.route.upstream.api_key)
+        return not moved_on
 
     def _note_form(self, exchange: Exchange, call: UpstreamCall) -> None:
         """Take the head's word for whether the answer comes in one piece, until the body tells."""
@@ -248,7 +252,7 @@ class Relay:
 
     def _whole(self, exchange: Exchange, body: bytes) -> None:
         speech = exchange.attempt.speech
-        events = meter = None
+        events = meter = answer = None
         try:
             body = _json_of(exchange, body)
             stopped = exchange.admitted.at_risk_nano is not None and is_cut_off(body)
@@ -257,12 +261,14 @@ class Relay:
                 # Some upstreams do not stream although they are asked to; who waits for events reads nothing else.
                 events = speech.as_events(body)
             if events is None:
-                body = speech.client_answer(body, counted.usage)
+                answer = speech.client_answer(body, counted.usage, exchange.request_id)
             else:
-                meter = speech.meter(lambda usage: cost_nano(exchange.admitted.price, usage))
+                meter = speech.meter(lambda usage: cost_nano(exchange.admitted.price, usage), exchange.request_id)
                 body = meter.feed(events)
-        except UNREADABLE as mistake:
-            raise UpstreamFailure("the answer is not JSON") from mistake
+                if meter.failed:
+                    raise FailedAnswer("the answer cannot be told in events")
+        except (*UNREADABLE, BrokenStream) as mistake:
+            raise FailedAnswer("the answer is not JSON of its format", body) from mistake
         exchange.attempt.succeeded()
         exchange.attempt.end()
         charged_nano = self._settle(exchange, counted)
@@ -270,12 +276,16 @@ class Relay:
         if meter is not None:
             exchange.http.answer(200, exchange.header_lines(_EVENT_STREAM), body + meter.tail(charged_nano))
             return
+        if answer is not None:
+            body = answer.encode(charged_nano)
         cost_line = b"x-cost-usd: %b\r\n" % format_usd(charged_nano).encode()
         exchange.http.answer(200, exchange.header_lines(b"application/json") + cost_line, body)
 
     async def _stream(self, exchange: Exchange, call: UpstreamCall) -> None:
         price = exchange.admitted.price
-        meter = exchange.meter = exchange.attempt.speech.meter(lambda usage: cost_nano(price, usage))
+        meter = exchange.meter = exchange.attempt.speech.meter(
+            lambda usage: cost_nano(price, usage), exchange.request_id
+        )
         passing = _Passing(exchange, call, meter, self._keep_alive_s)
         try:
             exchange.http.on_writable = lambda is_writable: call.resume() if is_writable else call.pause()
@@ -311,20 +321,59 @@ class Relay:
 
         A client that had left by then pays as for any answer that is cut.
         """
+        exchange.attempt.failed(failure if isinstance(failure, UpstreamFailure) else UpstreamBroke(str(failure)))
         unseen = self._unseen(exchange) if exchange.http.gone else Unseen.NOTHING
         counted = self._count_cut(exchange, unseen)
         charged_nano = self._settle(exchange, counted)
         self._compare(exchange, counted)
-        _log.warning(
-            "stream_broken",
-            request_id=exchange.request_id,
-            upstream=exchange.upstream,
-            kind=type(failure).__name__,
-            charged_usd=format_usd(charged_nano),
-            note="The upstream failed in mid-stream; what was delivered is charged.",
+        self._tell(
+            exchange,
+            BROKEN,
+            _kind_of(failure),
+            {
+                "detail": str(failure),
+                "charged_usd": format_usd(charged_nano),
+                "note": "The upstream failed in mid-stream; what was delivered is charged.",
+            },
         )
         told = failure if isinstance(failure, UpstreamFailure) else UpstreamFailure(str(failure))
         exchange.finish(exchange.endpoint.error_event(broken_off(told, charged_nano)))
+
+    def _tell_failed(self, exchange: Exchange, failure: UpstreamFailure, *, moved_on: bool) -> None:
+        """An attempt failed before its answer began."""
+        detail = str(failure)
+        if isinstance(failure, FailedAnswer) and (reason := reason_for_log(failure.body)):
+            detail = f"{detail}: {reason}"
+        status = 200 if isinstance(failure, FailedAnswer) else None
+        self._tell(
+            exchange, FAILED, _kind_of(failure), {"status": status, "detail": detail, "note": _note(moved_on=moved_on)}
+        )
+
+    def _tell_status(self, exchange: Exchange, call: UpstreamCall, body: bytes, *, moved_on: bool) -> None:
+        """An upstream answered with another status than 200."""
+        kind = kind_of_status(call.status)
+        if call.status in PASSED_STATUSES and not (moved_on or speaks_of_our_account(body)):
+            # Its reason is told to the customer; here it might repeat what they wrote.
+            self._tell(exchange, REFUSED, kind, {"status": call.status})
+            return
+        more: dict[str, object] = {"status": call.status, "note": _note(moved_on=moved_on)}
+        if body:
+            more["detail"] = reason_for_log(body)
+        self._tell(exchange, FAILED, kind, more)
+
+    def _tell(self, exchange: Exchange, event: str, kind: str, more: dict[str, object], *, counts: bool = True) -> None:
+        key = exchange.admitted.key
+        fields: dict[str, object] = {
+            "request_id": exchange.request_id,
+            "account": key.account.account_id,
+            "key": key.key_id,
+            **more,
+        }
+        told = Told(event, exchange.upstream, exchange.admitted.request.model.name, kind)
+        if event == REFUSED:
+            self._failures.refused(told, fields)
+        else:
+            self._failures.failed(told, fields, counts=counts)
 
     def _reads_on(self, exchange: Exchange) -> bool:
         """The client hung up: read its answer on, or stop the upstream?
@@ -376,7 +425,7 @@ class Relay:
         assert call is not None
         exchange.timed_out = True
         if not call.is_alive or not exchange.asked:
-            raise self._lost(exchange, late)
+            raise self._lost(exchange, late, is_first=True)
         if not self._take_drain(exchange):
             charged_nano = self._settle_cut(exchange)
             self._tell_timed_out(exchange, "There is no room to read the answer on; an estimate of it was charged.")
@@ -396,7 +445,7 @@ class Relay:
                 # It left while the upstream worked, and the upstream works still.
                 self._settle_cut(exchange)
             else:
-                self._lost(exchange, failure or late)
+                self._lost(exchange, failure or late, is_first=False)
             return
         charged_nano = self._settle(exchange, counted, Terms.AT_MOST_HELD)
         _log.info(
@@ -431,21 +480,29 @@ class Relay:
         return self._count_stream(exchange, meter)
 
     def _tell_timed_out(self, exchange: Exchange, note: str) -> None:
-        _log.warning("upstream_timed_out", request_id=exchange.request_id, upstream=exchange.upstream, note=note)
+        self._tell(exchange, TIMED_OUT, "timeout", {"note": note})
 
-    def _lost(self, exchange: Exchange, failure: Exception) -> Refusal:
-        """An answer that was late never came: nobody pays for it, and what it may cost is booked as uncollected."""
-        if exchange.asked and exchange.call is not None and exchange.call.sent:
-            self._settle_lost(exchange, self._count_cut(exchange, Unseen.REST), Terms.NOTHING)
-        _log.warning(
-            "late_answer_lost",
-            request_id=exchange.request_id,
-            upstream=exchange.upstream,
-            kind=type(failure).__name__,
-            detail=str(failure),
-            note="The upstream timed out and gave no answer. Nothing was charged; what it may bill is in uncollected.",
+    def _lost(self, exchange: Exchange, failure: Exception, *, is_first: bool) -> Refusal:
+        """An answer that was late never came."""
+        self._book_lost(exchange)
+        self._tell(
+            exchange,
+            LOST,
+            _kind_of(failure),
+            {
+                "detail": str(failure),
+                "note": "The upstream timed out and gave no answer. Nothing was charged; what it may bill is in "
+                "uncollected.",
+            },
+            # Its time-out may have been told and counted before.
+            counts=is_first,
         )
         return timed_out(charged_nano=0)
+
+    def _book_lost(self, exchange: Exchange) -> None:
+        """Nobody pays for an answer that never came; what it may cost is booked as uncollected."""
+        if exchange.asked and exchange.call is not None and exchange.call.sent:
+            self._settle_lost(exchange, self._count_cut(exchange, Unseen.REST), Terms.NOTHING)
 
     def _settle_cut(self, exchange: Exchange) -> int:
         """Nobody hears the end of the answer; what the upstream was asked is paid."""
@@ -527,8 +584,36 @@ class Relay:
         )
 
 
-def _end_unproven(exchange: Exchange) -> None:
-    admitted = exchange.admitted
+async def _error_body(call: UpstreamCall) -> bytes:
+    """What an answer says that is an error by its status already; nothing where it breaks off."""
+    try:
+        return await call.read()
+    except UpstreamBroke:
+        return b""
+
+
+def _note(*, moved_on: bool) -> str:
+    if moved_on:
+        return "Another upstream is asked."
+    return "The call failed before its answer began; nothing was charged."
+
+
+def _kind_of(failure: Exception) -> str:
+    """What a figure and a line call it."""
+    match failure:
+        case FailedAnswer():
+            return "failed_answer"
+        case UpstreamUnreachable():
+            return "unreachable"
+        case UpstreamTimedOut():
+            return "timeout"
+        case UpstreamReportedError():
+            return "reported_error"
+        case _:
+            return "broken_answer"
+
+
+def _end_unproven(admitted: Admitted) -> None:
     if admitted.at_risk_nano is not None:
         end_unproven(admitted.key.account, admitted.pool.allowances, admitted.at_risk_nano)
         admitted.at_risk_nano = None
@@ -549,18 +634,23 @@ def _check_end(exchange: Exchange, meter: Meter) -> None:
     UpstreamFailure: the stream has come to its end, but no answer has.
     """
     if meter.failed:
-        raise UpstreamBroke("the upstream reports an error")
+        raise UpstreamReportedError("the upstream reports an error")
     if not meter.ended and not meter.complete():
         raise UpstreamFailure("the stream ended before its answer did")
     if not exchange.began and not meter.delivered().events and not meter.has_answer():
         raise UpstreamFailure("the stream is empty")
 
 
+def _is_replaced(exchange: Exchange, failure: UpstreamFailure) -> bool:
+    """Whether another upstream may answer in its place; a whole answer that broke off was written, and is billed."""
+    return isinstance(failure, FailedAnswer | UpstreamReportedError) or not exchange.is_whole
+
+
 def _json_of(exchange: Exchange, body: bytes) -> bytes:
     """A whole answer as JSON; some upstreams stream although they are not asked to.
 
     Raises:
-        UpstreamFailure: it is a stream without an answer.
+        FailedAnswer: it is a stream without an answer.
         UNREADABLE: it is a stream that tells no answer.
     """
     if body.startswith(b"{"):
@@ -573,11 +663,11 @@ def _json_of(exchange: Exchange, body: bytes) -> bytes:
         passing = meter.feed(body)
         passing += meter.end_of_body()
     except BrokenStream as mistake:
-        raise UpstreamBroke(str(mistake)) from mistake
+        raise FailedAnswer(str(mistake)) from mistake
     if meter.failed or not (meter.ended or meter.complete()):
-        raise UpstreamBroke("the stream ended before its answer did")
+        raise FailedAnswer("the stream ended before its answer did", body)
     if not (is_real(passing) or meter.has_answer()):
-        raise UpstreamFailure("the stream is empty")
+        raise FailedAnswer("the stream is empty")
     return speech.as_answer(body)
 
 

@@ -11,8 +11,10 @@ import msgspec
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai
 from tokenbooth.gateway.body import UNREADABLE
 from tokenbooth.gateway.event_stream import data_of, split_events
-from tokenbooth.gateway.meter import EventMeter, texts_named, usage_with_cost
-from tokenbooth.gateway.shapes import decode_responses_event
+from tokenbooth.gateway.failed_answers import is_failed_event, is_failed_response, is_meaningful
+from tokenbooth.gateway.meter import EventMeter, has_typed_events, is_counted, texts_named, usage_with_cost
+from tokenbooth.gateway.private_fields import PublicAnswer, PublicStream
+from tokenbooth.gateway.shapes import ResponsesEvent, decode_responses_event
 
 _OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed|cancelled)|error)"')
 _ENDINGS: Final = frozenset(("response.completed", "response.incomplete"))
@@ -25,17 +27,22 @@ _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 class ResponsesMeter(EventMeter):
     """Meters one stream of response events."""
 
-    __slots__ = ("_last_event", "_last_type", "invalid_usage", "prompt_usage", "usage")
+    __slots__ = ("_has_output", "_last_event", "_last_type", "_public", "invalid_usage", "prompt_usage", "usage")
 
     TEXT: ClassVar[re.Pattern[bytes]] = texts_named("delta")
     # Nothing before the last event says that the model has finished.
     FINISH: ClassVar[re.Pattern[bytes]] = re.compile(rb"(?!)")
 
-    def __init__(self) -> None:
+    def __init__(self, public: PublicAnswer | None = None) -> None:
+        """Args:
+        public: what a client sees of the answer; None to pass its events as they come.
+        """
         EventMeter.__init__(self)
+        self._public = None if public is None else PublicStream(public)
         self.usage: Usage | None = None
         self.prompt_usage: Usage | None = None
         self.invalid_usage = False
+        self._has_output = False
         self._last_type = ""
         self._last_event = b""
 
@@ -53,32 +60,53 @@ class ResponsesMeter(EventMeter):
 
     def tail(self, charged_nano: int) -> bytes:
         """See `Meter.tail`: the last event, with the cost in its usage."""
-        data = self._last_event if self.usage is None else _with_cost(self._last_event, charged_nano)
+        data = self._last_event if self._public is None else self._public.data(self._last_event)
+        if self.usage is not None:
+            data = _with_cost(data, charged_nano)
         return b"event: " + self._last_type.encode() + b"\ndata: " + data + b"\n\n"
 
     def _let_pass(self, events: bytes) -> bytes:
-        if _OF_INTEREST.search(events) is None:
+        public = self._public
+        if public is not None:
+            repeated = public.repeated(events)
+            if repeated is not None:
+                return repeated
+        elif _OF_INTEREST.search(events) is None and has_typed_events(events):
             return events
         passing: list[bytes] = []
         for event in split_events(events):
             self._look_into(event)
+            if self.ended and not (self._has_output or is_counted(self.usage) or self._has_text(passing)):
+                self.failed = True
             if self.ended or self.failed:
                 break
+            if public is not None:
+                event = public.rewrite(event, data_of(event), learn=_OF_INTEREST.search(event) is None)
             passing.append(event)
         return b"".join(passing)
 
+    def _has_text(self, passing: list[bytes]) -> bool:
+        """Whether anything of an answer came, in what has left or leaves now."""
+        return self._events > 0 or any(map(self.TEXT.search, (*self._recent, *passing)))
+
     def _look_into(self, event: bytes) -> None:
-        if _OF_INTEREST.search(event) is None:
+        if _OF_INTEREST.search(event) is None and has_typed_events(event):
             return
         data = data_of(event)
         try:
             decoded = decode_responses_event(data)
         except UNREADABLE:
+            decoded = ResponsesEvent()
+        if not decoded.type:
+            self.failed = is_failed_event(event, data)
             return
         if decoded.type in _FAILURES:
             self.failed = True
         if decoded.type not in _ENDINGS:
             return
+        if decoded.response is not None:
+            self.failed = is_failed_response(decoded.response)
+            self._has_output = bool(decoded.response.output) and is_meaningful(decoded.response.output)
         self.ended = True
         self._last_type, self._last_event = decoded.type, data
         if decoded.response is None or decoded.response.usage is None:
@@ -93,7 +121,7 @@ def _with_cost(event: bytes, cost_nano: int) -> bytes:
     try:
         fields = _decode_fields(event)
         response = _decode_fields(fields["response"])
-    except UNREADABLE:
+    except (*UNREADABLE, KeyError):
         # What was read of it is readable; what was skipped need not be.
         return event
     response["usage"] = usage_with_cost(response["usage"], cost_nano)

@@ -6,7 +6,7 @@ earlier answer, a conversation, a file) is refused by name.
 
 import re
 from collections.abc import Generator, Mapping
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -21,10 +21,12 @@ from tokenbooth.gateway.body import (
     is_text,
     items_of,
     opened,
+    opened_field,
     raw,
     short_text,
     size_of,
 )
+from tokenbooth.gateway.failed_answers import check_response
 from tokenbooth.gateway.fields import (
     HARMLESS_VALUES,
     OUTPUT_FLOOR,
@@ -42,6 +44,7 @@ from tokenbooth.gateway.fields import (
     unusual_names,
 )
 from tokenbooth.gateway.meter import texts_named
+from tokenbooth.gateway.private_fields import RESPONSE_ID, ClientAnswer, ResponseAnswer
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
 from tokenbooth.gateway.responses_meter import ResponsesMeter
 from tokenbooth.gateway.shapes import decode_responses_answer
@@ -55,7 +58,6 @@ from tokenbooth.gateway.stored_state import (
     refuse_stored_state_of_tool,
 )
 from tokenbooth.gateway.stream_as_whole import response_answer
-from tokenbooth.gateway.upstreams import UpstreamFailure
 from tokenbooth.gateway.whole_as_stream import response_events
 
 _MONEY: Final = frozenset(
@@ -87,12 +89,20 @@ _FREE_ITEMS: Final = frozenset(
         "local_shell_call_output",
         "apply_patch_call",
         "apply_patch_call_output",
+        "shell_call",
+        "shell_call_output",
+        "tool_search_call",
+        "tool_search_output",
         "reasoning",
     )
 )
 _TEXT_PARTS: Final = frozenset(("input_text", "output_text", "text", "refusal", "summary_text", "reasoning_text"))
+# What a shell of the client's says; it has no type.
+_SHELL_OUTPUT: Final = frozenset(("stdout", "stderr", "outcome"))
 _NAMES: Final = STATE_FIELDS.union(("type", "role", "content", "output", "image_url", "file_data", "file_url", "id"))
 _INPUT_LEVELS: Final = 5
+# Codex puts the tools of a server in a namespace; none is in another one.
+_TOOL_LEVELS: Final = 1
 
 
 class ResponsesRequest(PricedRequest):
@@ -130,24 +140,22 @@ class ResponsesRequest(PricedRequest):
             fields.pop("stream_options", None)
         return fields
 
-    def meter(self, cost_nano: CostNano) -> Meter:
+    def meter(self, cost_nano: CostNano, request_id: str = "") -> Meter:
         """See `Speech.meter`."""
-        return ResponsesMeter()
+        return ResponsesMeter(self._public(request_id))
 
     def reported_usage(self, body: bytes) -> Usage | None:
-        """See `Speech.reported_usage`.
-
-        Raises:
-            UpstreamFailure: the answer says that it failed, so there is nothing to pay for.
-        """
+        """See `Speech.reported_usage`."""
         answer = decode_responses_answer(body)
-        if answer.status == "failed":
-            raise UpstreamFailure("the response failed")
+        check_response(answer, body)
         return None if answer.usage is None else from_openai(answer.usage)
 
-    def client_answer(self, body: bytes, usage: Usage) -> bytes:
-        """See `Speech.client_answer`: as it came."""
-        return body
+    def client_answer(self, body: bytes, usage: Usage, request_id: str = "") -> ClientAnswer:
+        """See `Speech.client_answer`."""
+        return self._public(request_id).whole(body)
+
+    def _public(self, request_id: str) -> ResponseAnswer:
+        return ResponseAnswer(RESPONSE_ID + request_id, self.model.name)
 
     def as_answer(self, body: bytes) -> bytes:
         """See `Speech.as_answer`."""
@@ -208,6 +216,17 @@ def _refuse_hosted_tools(fields: Fields, model: Model) -> Generator[None, None, 
         return
     if not is_list(given):
         raise invalid_request("invalid_parameter", "'tools' must be a list.", "tools")
+    tools = yield from _read_tools(given, model, _TOOL_LEVELS)
+    yield
+    fields["tools"] = encoded(tools)
+
+
+def _read_tools(given: msgspec.Raw, model: Model, levels: int) -> Generator[None, None, list[Any]]:
+    """The tools of a list, each looked at; a namespace is a list of tools with a name.
+
+    Raises:
+        Refusal: one of them is hosted, or they go on below `levels` levels.
+    """
     tools = items_of(given)
     for number in range(len(tools)):
         if number % STEP_ITEMS == STEP_ITEMS - 1:
@@ -216,15 +235,29 @@ def _refuse_hosted_tools(fields: Fields, model: Model) -> Generator[None, None, 
         tool: Object = one if isinstance(one, dict) else {}
         refuse_other_case(tool, TOOL_NAMES, "tools")
         kind = short_text(tool.get("type"))
-        if kind in _FREE_TOOLS:
+        if kind == "namespace":
+            inner = tool.get("tools")
+            if levels == 0 or inner is None or not is_list(inner):
+                raise invalid_request("invalid_parameter", "A namespace must hold a list of tools.", "tools")
+            tool["tools"] = yield from _read_tools(inner, model, levels - 1)
+            continue
+        # A search that the client runs.
+        if kind in _FREE_TOOLS or (kind == "tool_search" and short_text(tool.get("execution")) == "client"):
+            continue
+        if kind == "shell" and _runs_at_client(tool):
             continue
         if f"tools.{kind}" not in model.allowed_parameters:
             raise unsupported_parameter(f"tools.{kind}" if kind else "tools")
         refuse_stored_state_of_tool(tool, kind, model)
         if len(tool) > NAMES_PER_ITEM:
             yield
-    yield
-    fields["tools"] = encoded(tools)
+    return tools
+
+
+def _runs_at_client(shell: Object) -> bool:
+    """Whether a shell is the client's own; the environment of every other is a container that costs."""
+    environment = opened_field(shell, "environment")
+    return environment is not None and short_text(environment.get("type")) == "local"
 
 
 def _read_input(fields: Fields, model: Model) -> Generator[None, None, tuple[int, int]]:
@@ -249,6 +282,9 @@ def _read_input(fields: Fields, model: Model) -> Generator[None, None, tuple[int
             continue
         said.append(one)
         reading.read_item(item, kind)
+        found = item.get("tools") if kind == "tool_search_output" else None
+        if found is not None and is_list(found):
+            item["tools"] = yield from _read_tools(found, model, _TOOL_LEVELS)
         for field in ("content", "output"):
             yield from reading.read_parts(item, field)
     yield
@@ -320,7 +356,7 @@ class _Reading:
         refuse_other_case(part, _NAMES, "input")
         kind = short_text(part.get("type"))
         self._look_at(part)
-        if kind in _TEXT_PARTS:
+        if kind in _TEXT_PARTS or (not kind and part and part.keys() <= _SHELL_OUTPUT):
             return
         if kind == "input_image":
             url = part.get("image_url")

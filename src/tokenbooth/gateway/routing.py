@@ -23,6 +23,7 @@ from tokenbooth.settings import GatewaySettings
 
 _BUSY_WAIT_US: Final = 1_000_000
 _REFUSES_US: Final = frozenset((401, 402, 403))
+_CUSTOMERS: Final = frozenset((400, 413, 422))
 _ASKS_FOR_REST: Final = frozenset((429, 503, 529))
 _ACTION: Final = (
     "It is tried again by itself; look at it if it does not come back. A second upstream keeps calls going."
@@ -202,8 +203,10 @@ class Attempt:
         if status == 200:
             return
         if 400 <= status < 500 and status not in _REFUSES_US and status != 429:
-            # It works; what it was asked is wrong.
+            # It works; what it was asked is wrong, by the customer or by us.
             self.succeeded()
+            if status not in _CUSTOMERS:
+                self._health.note_failed_call(f"HTTP {status}")
             return
         wait_us = asked_wait_us(response, self._routing.clock.now_us()) if status in _ASKS_FOR_REST else None
         self._failed(f"HTTP {status}", asked_us=wait_us or 0, rejects_us=status in _REFUSES_US)

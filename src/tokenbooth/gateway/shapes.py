@@ -11,12 +11,26 @@ MAX_ITEMS: Final = 2_048
 """The most inputs of one request, see `few_items`."""
 
 
+class AnsweredChoice(msgspec.Struct):
+    """A choice of a whole answer of OpenAI's older formats."""
+
+    finish_reason: msgspec.Raw = msgspec.Raw()
+    message: msgspec.Raw = msgspec.Raw()
+    text: msgspec.Raw = msgspec.Raw()
+
+
 class ChatAnswer(msgspec.Struct):
-    """A whole answer of OpenAI's older formats, or an error in the place of one."""
+    """A whole answer of OpenAI's older formats, or an error in the place of one.
+
+    `errors` and `base_resp` (MiniMax) are other names of an error, `data` is what embeddings answer with.
+    """
 
     error: msgspec.Raw = msgspec.Raw()
+    errors: msgspec.Raw = msgspec.Raw()
+    base_resp: msgspec.Raw = msgspec.Raw()
     usage: dict[str, object] | None = None
-    choices: list[msgspec.Raw] = []
+    choices: list[AnsweredChoice] | None = None
+    data: msgspec.Raw = msgspec.Raw()
 
 
 class ChatEvent(msgspec.Struct):
@@ -26,15 +40,13 @@ class ChatEvent(msgspec.Struct):
     choices: list[msgspec.Raw] | None = None
 
 
-class ErrorEvent(msgspec.Struct):
-    """An event that may report an error."""
-
-    error: msgspec.Raw = msgspec.Raw()
-
-
 class MessagesAnswer(msgspec.Struct):
-    """A whole answer of the Messages format."""
+    """A whole answer of the Messages format, or an error in the place of one."""
 
+    type: str | None = None
+    error: msgspec.Raw = msgspec.Raw()
+    content: msgspec.Raw = msgspec.Raw()
+    stop_reason: msgspec.Raw = msgspec.Raw()
     usage: dict[str, object] | None = None
 
 
@@ -56,6 +68,8 @@ class MessagesEvent(msgspec.Struct):
 class ResponsesAnswer(msgspec.Struct):
     """A response: a whole answer, or what an event holds of it."""
 
+    error: msgspec.Raw = msgspec.Raw()
+    output: msgspec.Raw = msgspec.Raw()
     usage: dict[str, object] | None = None
     status: str | None = None
 
@@ -120,7 +134,6 @@ def few_items(value: msgspec.Raw) -> list[msgspec.Raw]:
 decode_chat_answer = msgspec.json.Decoder(ChatAnswer).decode
 decode_chat_event = msgspec.json.Decoder(ChatEvent).decode
 decode_ending = msgspec.json.Decoder(Ending).decode
-decode_error_event = msgspec.json.Decoder(ErrorEvent).decode
 decode_messages_answer = msgspec.json.Decoder(MessagesAnswer).decode
 decode_messages_event = msgspec.json.Decoder(MessagesEvent).decode
 decode_responses_answer = msgspec.json.Decoder(ResponsesAnswer).decode

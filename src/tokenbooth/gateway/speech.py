@@ -12,6 +12,7 @@ from typing import Final, Literal, Protocol
 from tokenbooth.catalog import Model, Route, WireFormat
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.body import Fields
+from tokenbooth.gateway.private_fields import ClientAnswer
 
 _MESSAGE_OVERHEAD_TOKENS: Final = 64
 Credential = Literal["authorization", "x-api-key"]
@@ -130,11 +131,12 @@ class Speech(Protocol):
         """
         ...
 
-    def meter(self, cost_nano: CostNano) -> Meter:
+    def meter(self, cost_nano: CostNano, request_id: str = "") -> Meter:
         """A meter for the stream that answers it.
 
         Args:
             cost_nano: what a usage costs, in nano-USD.
+            request_id: the answer's id is made from it.
         """
         ...
 
@@ -143,12 +145,18 @@ class Speech(Protocol):
 
         Raises:
             UNREADABLE: the body is no answer.
+            UpstreamFailure: it is a failure in the place of one.
             InvalidUsage: it says something impossible.
         """
         ...
 
-    def client_answer(self, body: bytes, usage: Usage) -> bytes:
-        """A whole answer as the client gets it.
+    def client_answer(self, body: bytes, usage: Usage, request_id: str = "") -> ClientAnswer:
+        """A whole answer as the client gets it, to be completed with its cost.
+
+        Args:
+            body: the upstream's.
+            usage: what it consumed.
+            request_id: the answer's id is made from it.
 
         Raises:
             UNREADABLE: the body is no answer.

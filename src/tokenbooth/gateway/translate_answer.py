@@ -1,150 +1,297 @@
 """A chat completion as an answer in Anthropic's messages format: whole, and event by event.
 
-It does no I/O and meters nothing; only the messages format imports it.
+A message's stream has one open block at a time. Where a completion mixes its calls, or says text between two pieces of
+a call, the first block is passed on as it comes, and what belongs to others is collected until that block is whole. It
+does no I/O and meters nothing; only the messages format imports it.
 """
 
-from typing import Final
+from collections import deque
+from typing import Final, Literal
+from uuid import uuid4
 
 import msgspec
 
 from tokenbooth.domain.usage import Usage
-from tokenbooth.gateway.body import UNREADABLE
-from tokenbooth.gateway.event_stream import data_of, split_events
+from tokenbooth.gateway.chat_answer import (
+    NOTHING,
+    CallPiece,
+    Choice,
+    Json,
+    Said,
+    UnreadableAnswer,
+    decode_lenient,
+    ends_in_half,
+    read_completion,
+    whole_characters,
+)
+from tokenbooth.gateway.event_stream import MAX_EVENT_BYTES, BrokenStream, data_of, split_events
 from tokenbooth.gateway.meter import usage_with_cost
+from tokenbooth.gateway.private_fields import ClientAnswer
 
 _STOP_REASONS: Final = {
     "stop": "end_turn",
     "length": "max_tokens",
+    "max_tokens": "max_tokens",
+    "model_length": "max_tokens",
+    "model_context_window_exceeded": "max_tokens",
     "tool_calls": "tool_use",
+    "tool_use": "tool_use",
     "function_call": "tool_use",
     "content_filter": "refusal",
+    "safety": "refusal",
+    "sensitive": "refusal",
+    "refusal": "refusal",
 }
-_Json = dict[str, object]
+# Some servers begin a call's arguments with these and go on with the real ones.
+_NO_ARGUMENTS: Final = ("", "{}")
 
 
-class _Function(msgspec.Struct):
-    name: str | None = None
-    arguments: str | None = None
-
-
-class _ToolCall(msgspec.Struct):
-    index: int = 0
-    id: str | None = None
-    function: _Function | None = None
-
-
-class _Message(msgspec.Struct):
-    content: str | list[dict[str, object]] | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    refusal: str | None = None
-    tool_calls: list[_ToolCall] | None = None
-
-    def text(self) -> str:
-        """What is said; some servers write it in parts."""
-        if isinstance(self.content, list):
-            return "".join(str(part.get("text", "")) for part in self.content if part.get("type") == "text")
-        return self.content or self.refusal or ""
-
-    def thought(self) -> str:
-        """What was thought, under either of its names."""
-        return self.reasoning_content or self.reasoning or ""
-
-
-class _Choice(msgspec.Struct):
-    message: _Message | None = None
-    delta: _Message | None = None
-    finish_reason: str | None = None
-    stop_reason: str | int | None = None
-
-
-class _Completion(msgspec.Struct):
-    id: str | None = None
-    choices: list[_Choice] | None = None
-
-
-_decode = msgspec.json.Decoder(_Completion).decode
-
-
-def whole_answer(body: bytes, usage: Usage, *, model: str, shows_thinking: bool) -> bytes:
+def whole_answer(body: bytes, usage: Usage, *, model: str, message_id: str, shows_thinking: bool) -> ClientAnswer:
     """The message of a whole completion.
 
     Args:
         body: the completion.
         usage: what it consumed.
         model: the model as the client named it.
+        message_id: ours.
         shows_thinking: whether the client asked to see the model think.
 
     Raises:
-        UNREADABLE: the body is no completion.
+        UnreadableAnswer: the body is no completion, or something in it has no meaning that we know.
     """
-    completion = _decode(body)
-    choice = (completion.choices or [_Choice()])[0]
-    message = choice.message or _Message()
-    content: list[_Json] = []
-    if shows_thinking and (thinking := message.thought()):
-        content.append({"type": "thinking", "thinking": thinking, "signature": ""})
-    if text := message.text():
-        content.append({"type": "text", "text": text})
-    content += [{**_tool_use(call), "input": _input(call)} for call in message.tool_calls or ()]
-    return msgspec.json.encode(
+    completion = read_completion(body)
+    if completion is None:
+        raise UnreadableAnswer("the answer is no object")
+    choice = completion.choice or Choice()
+    said = choice.message or choice.delta
+    content: list[Json] = []
+    if shows_thinking and said.thought:
+        content.append({"type": "thinking", "thinking": whole_characters(said.thought), "signature": ""})
+    if said.text:
+        content.append({"type": "text", "text": whole_characters(said.text)})
+    taken: set[str] = set()
+    for piece in said.calls:
+        call = _Call(piece, _unique_id(piece.call_id, taken))
+        if not call.name:
+            raise UnreadableAnswer("a call names no tool")
+        call.add(piece)
+        content.append({"type": "tool_use", "id": call.call_id, "name": call.name, "input": call.input()})
+    return ClientAnswer(
         {
-            "id": _message_id(completion.id),
+            "id": message_id,
             "type": "message",
             "role": "assistant",
             "model": model,
             "content": content,
-            **_stop(choice, called=bool(message.tool_calls)),
-            "usage": _usage(usage),
-        }
+            **_stop(choice, called=bool(said.calls)),
+        },
+        _usage(usage),
     )
+
+
+class _Words:
+    """A block of text or of thinking; what of it has not left yet."""
+
+    __slots__ = ("_half", "_unsent", "is_open", "kind")
+
+    def __init__(self, kind: Literal["text", "thinking"]) -> None:
+        self.kind = kind
+        self.is_open = False
+        self._unsent: list[str] = []
+        self._half = ""
+
+    def add(self, text: str) -> None:
+        """Take some more of it; the first half of a character waits for the second."""
+        text, self._half = self._half + text, ""
+        if ends_in_half(text):
+            text, self._half = text[:-1], text[-1]
+        if text:
+            self._unsent.append(whole_characters(text))
+
+    def is_whole(self) -> bool:
+        """Whether it may be closed: what comes later can stand in a block of its own."""
+        return True
+
+    def start(self) -> Json:
+        """The block as it begins."""
+        if self.kind == "text":
+            return {"type": "text", "text": ""}
+        return {"type": "thinking", "thinking": "", "signature": ""}
+
+    def delta(self, *, is_last: bool) -> Json | None:
+        """What may leave now."""
+        if is_last and self._half:
+            self._half = ""
+            self._unsent.append("\ufffd")
+        text = "".join(self._unsent)
+        self._unsent.clear()
+        if not text:
+            return None
+        return {"type": f"{self.kind}_delta", self.kind: text}
+
+
+class _Call:
+    """A call of a tool; what of it has not left yet."""
+
+    __slots__ = ("_arguments", "_half", "_is_custom", "_sent", "call_id", "id_told", "index", "is_open", "name")
+
+    def __init__(self, piece: CallPiece, call_id: str) -> None:
+        self.index = piece.index
+        self.call_id = call_id
+        self.id_told = piece.call_id
+        self.name = piece.name
+        self.is_open = False
+        self._is_custom = piece.is_custom
+        self._arguments: list[str] = []
+        self._half = ""
+        self._sent = 0
+
+    def add(self, piece: CallPiece) -> None:
+        """Take the arguments of a piece."""
+        text, self._half = self._half + piece.arguments, ""
+        if not text:
+            return
+        if ends_in_half(text):
+            text, self._half = text[:-1], text[-1]
+        if self._arguments == ["{}"] and not self._sent and text.lstrip()[:1] == "{":
+            self._arguments.clear()
+        self._arguments.append(whole_characters(text))
+
+    def has_arguments(self) -> bool:
+        """Whether any were told."""
+        return bool(self._arguments)
+
+    def is_whole(self) -> bool:
+        """Whether the arguments are a whole object."""
+        last = self._arguments[-1].rstrip() if self._arguments else ""
+        if not self.name or self._is_custom or not last.endswith("}"):
+            return False
+        try:
+            return isinstance(decode_lenient("".join(self._arguments)), dict)
+        except UnreadableAnswer:
+            return False
+
+    def start(self) -> Json:
+        """The block as it begins."""
+        return {"type": "tool_use", "id": self.call_id, "name": self.name, "input": {}}
+
+    def may_start(self) -> bool:
+        """Whether its name is known for good, and its arguments can leave as they come."""
+        first = "".join(self._arguments[:2])
+        return bool(self.name) and not self._is_custom and first not in _NO_ARGUMENTS and first.lstrip()[:1] == "{"
+
+    def delta(self, *, is_last: bool) -> Json | None:
+        """What may leave now."""
+        if is_last and self._arguments and not self._sent:
+            self._sent = len(self._arguments)
+            return {"type": "input_json_delta", "partial_json": self._written_input()}
+        text = "".join(self._arguments[self._sent :])
+        self._sent = len(self._arguments)
+        return {"type": "input_json_delta", "partial_json": text} if text else None
+
+    def input(self) -> object:
+        """The arguments; models write JSON as a rule, and an object as a rule."""
+        arguments = "".join(self._arguments) + ("\ufffd" if self._half else "")
+        if self._is_custom:
+            return {"input": arguments}
+        try:
+            decoded = decode_lenient(arguments or "{}")
+            if isinstance(decoded, str):
+                # Some servers write the JSON of the JSON.
+                decoded = decode_lenient(decoded or "{}")
+        except UnreadableAnswer:
+            return {"arguments": arguments}
+        if decoded is None:
+            return {}
+        return _whole_texts(decoded) if isinstance(decoded, dict) else {"arguments": arguments}
+
+    def _written_input(self) -> str:
+        """The arguments as an object's JSON; a beginning of one stays what it is, for the answer was cut."""
+        written = "".join(self._arguments)
+        if not self._is_custom and written.lstrip()[:1] == "{":
+            return written
+        return msgspec.json.encode(self.input()).decode()
 
 
 class AnswerStream:
     """Turns the events of one streamed completion into those of a message."""
 
-    __slots__ = ("_block", "_called", "_last", "_model", "_open", "_shows_thinking", "_started")
+    __slots__ = (
+        "_block",
+        "_blocks",
+        "_calls",
+        "_choice_index",
+        "_collected",
+        "_ids",
+        "_last",
+        "_message_id",
+        "_model",
+        "_said_text",
+        "_shows_thinking",
+        "_started",
+    )
 
-    def __init__(self, *, model: str, shows_thinking: bool) -> None:
+    def __init__(self, *, model: str, message_id: str, shows_thinking: bool) -> None:
         self._model = model
+        self._message_id = message_id
         self._shows_thinking = shows_thinking
         self._started = False
         self._block = -1
-        # What the open block holds: "text", "thinking", or the name of a tool call; empty when none is open.
-        self._open = ""
-        self._called = False
-        self._last = _Choice()
+        # What is not closed yet: the first may be open, the others are collected.
+        self._blocks: deque[_Words | _Call] = deque()
+        self._calls: list[_Call] = []
+        self._ids: set[str] = set()
+        self._collected = 0
+        self._said_text: list[str] = []
+        self._last = Choice()
+        # A messages request asks for one answer; some servers number from 1.
+        self._choice_index: int | None = None
 
     def feed(self, events: bytes) -> bytes:
-        """The events for some whole events of the completion."""
+        """The events for some whole events of the completion.
+
+        Raises:
+            BrokenStream: one of them cannot be read.
+        """
         passing: list[bytes] = []
         for event in split_events(events):
-            try:
-                completion = _decode(data_of(event))
-            except UNREADABLE:
-                # Comments, and events that are none of a completion.
+            data = data_of(event)
+            if not data:
+                # A comment.
                 continue
-            passing += self._start(completion.id)
-            for choice in completion.choices or ():
-                passing += self._delta(choice.delta or _Message())
-                if choice.finish_reason is not None:
-                    self._last = choice
+            try:
+                completion = read_completion(data)
+            except UnreadableAnswer as mistake:
+                raise BrokenStream(f"an event cannot be read: {mistake}") from mistake
+            if completion is None:
+                continue
+            passing += self._start()
+            if completion.choice is not None:
+                self._take(completion.choice)
+                passing += self._drain()
         return b"".join(passing)
+
+    def is_readable(self) -> bool:
+        """Whether all that was said can be told: each call has its name, if the answer was not cut before it."""
+        cut = _reason(self._last) == "max_tokens"
+        return cut or all(call.name or not call.has_arguments() for call in self._calls)
 
     def end(self, usage: Usage | None, charged_nano: int) -> bytes:
         """The events that end the message, with what it consumed and cost (nano-USD)."""
+        events = self._start()
+        while self._blocks:
+            events += self._close(self._blocks.popleft())
         counts = usage_with_cost(msgspec.Raw(msgspec.json.encode(_usage(usage or Usage(0, 0)))), charged_nano)
-        delta: _Json = {"type": "message_delta", "delta": _stop(self._last, called=self._called), "usage": counts}
-        return b"".join(
-            (*self._start(None), *self._close(), _event(delta), _event({"type": "message_stop"})),
-        )
+        called = any(call.name for call in self._calls)
+        delta: Json = {"type": "message_delta", "delta": _stop(self._last, called=called), "usage": counts}
+        return b"".join((*events, _event(delta), _event({"type": "message_stop"})))
 
-    def _start(self, completion_id: str | None) -> list[bytes]:
+    def _start(self) -> list[bytes]:
         if self._started:
             return []
         self._started = True
-        message: _Json = {
-            "id": _message_id(completion_id),
+        message: Json = {
+            "id": self._message_id,
             "type": "message",
             "role": "assistant",
             "model": self._model,
@@ -156,76 +303,162 @@ class AnswerStream:
         }
         return [_event({"type": "message_start", "message": message})]
 
-    def _delta(self, delta: _Message) -> list[bytes]:
+    def _take(self, choice: Choice) -> None:
+        if self._choice_index is None:
+            self._choice_index = choice.index
+        if choice.index != self._choice_index:
+            return
+        said = choice.delta or self._new_in(choice.message)
+        if said.thought and self._shows_thinking:
+            self._words("thinking").add(said.thought)
+        if said.text:
+            self._said_text.append(said.text)
+            self._words("text").add(said.text)
+        begun: list[_Call] = []
+        for piece in said.calls:
+            call = self._call_of(piece, begun)
+            if call is None:
+                call = _Call(piece, _unique_id(piece.call_id, self._ids))
+                self._calls.append(call)
+                self._blocks.append(call)
+            elif call.is_open and call not in self._blocks:
+                if piece.arguments.strip():
+                    raise BrokenStream("a call goes on behind its end")
+                continue
+            begun.append(call)
+            call.add(piece)
+        if choice.finish_reason:
+            self._last = choice
+        if len(self._blocks) > 1:
+            self._collected += len(said.text) + sum(len(piece.arguments) for piece in said.calls)
+            if self._collected > MAX_EVENT_BYTES:
+                raise BrokenStream("too much of the answer is mixed")
+
+    def _new_in(self, message: Said) -> Said:
+        """What a message that tells all again has that was not said; some servers end their stream with one."""
+        if not message:
+            return NOTHING
+        known = "".join(self._said_text)
+        text = message.text[len(known) :] if message.text.startswith(known) else ""
+        is_new = not known and not self._calls
+        return Said(message.thought if is_new else "", text, [] if self._calls else message.calls)
+
+    def _words(self, kind: Literal["text", "thinking"]) -> _Words:
+        last = self._blocks[-1] if self._blocks else None
+        if isinstance(last, _Words) and last.kind == kind:
+            return last
+        words = _Words(kind)
+        self._blocks.append(words)
+        return words
+
+    def _call_of(self, piece: CallPiece, begun: list[_Call]) -> _Call | None:
+        """The call that a piece belongs to, told it what is new of its name and id; None when it begins one.
+
+        Servers number calls, or give them ids, or neither, or number all of them alike, or give each piece a new id.
+        """
+        call = next((call for call in reversed(self._calls) if piece.index in (None, call.index)), None)
+        if piece.call_id:
+            same = (one for one in reversed(self._calls) if one.id_told == piece.call_id)
+            known = next((one for one in same if piece.index in (None, one.index)), None)
+            if known is not None and not (piece.name and known in begun):
+                return self._named(known, piece)
+            if call is not None and (call in begun and piece.name):
+                return None
+            if call is None or (call.name and (piece.name or call.is_whole())):
+                # With an id of its own it is a call of its own, but for a piece without a name.
+                return None if not (call is not None and not call.id_told and _is_late(call, piece)) else call
+            call.id_told = call.id_told or piece.call_id
+            return self._named(call, piece)
+        if call is None or not piece.name or not call.name:
+            return None if call is None else self._named(call, piece)
+        is_another = call in begun or call.is_whole() or (piece.name != call.name and piece.begins)
+        return None if is_another else self._named(call, piece)
+
+    def _named(self, call: _Call, piece: CallPiece) -> _Call:
+        """The call, with what a piece adds to its name: some servers repeat it, some write it in pieces."""
+        if piece.call_id and not call.has_arguments() and not call.id_told:
+            call.id_told = piece.call_id
+        if not piece.name or piece.name == call.name:
+            return call
+        if call.is_open:
+            raise BrokenStream("a call changes its name")
+        call.name = piece.name if piece.name.startswith(call.name) else call.name + piece.name
+        return call
+
+    def _drain(self) -> list[bytes]:
+        """What of the collected may leave now."""
         events: list[bytes] = []
-        if self._shows_thinking and (thinking := delta.thought()):
-            events += self._switch("thinking", {"type": "thinking", "thinking": "", "signature": ""})
-            events.append(self._piece({"type": "thinking_delta", "thinking": thinking}))
-        if text := delta.text():
-            events += self._switch("text", {"type": "text", "text": ""})
-            events.append(self._piece({"type": "text_delta", "text": text}))
-        for call in delta.tool_calls or ():
-            events += self._call(call)
+        while self._blocks:
+            block = self._blocks[0]
+            if len(self._blocks) > 1 and block.is_whole():
+                events += self._close(self._blocks.popleft())
+                continue
+            is_last = bool(self._last.finish_reason) and bool(isinstance(block, _Call) and block.name)
+            if block.is_open or isinstance(block, _Words) or is_last or block.may_start():
+                events += self._pass(block, is_last=is_last)
+            break
         return events
 
-    def _call(self, call: _ToolCall) -> list[bytes]:
-        self._called = True
-        events = self._switch(self._name_of(call), {**_tool_use(call), "input": {}})
-        arguments = None if call.function is None else call.function.arguments
-        if arguments:
-            events.append(self._piece({"type": "input_json_delta", "partial_json": arguments}))
+    def _pass(self, block: _Words | _Call, *, is_last: bool) -> list[bytes]:
+        delta = block.delta(is_last=is_last)
+        events: list[bytes] = []
+        if not block.is_open and (delta is not None or isinstance(block, _Call)):
+            block.is_open = True
+            self._block += 1
+            events.append(_event({"type": "content_block_start", "index": self._block, "content_block": block.start()}))
+        if delta is not None:
+            events.append(_event({"type": "content_block_delta", "index": self._block, "delta": delta}))
         return events
 
-    def _name_of(self, call: _ToolCall) -> str:
-        """Which block a piece of a call belongs to; some servers number every call 0 and only their ids differ."""
-        prefix = f"{call.index}-"
-        if call.id and call.function is not None and call.function.name:
-            return prefix + call.id
-        return self._open if self._open.startswith(prefix) else prefix
-
-    def _switch(self, kind: str, block: _Json) -> list[bytes]:
-        """Have a block of this kind open."""
-        if self._open == kind:
+    def _close(self, block: _Words | _Call) -> list[bytes]:
+        if isinstance(block, _Call) and not block.name:
+            # Nothing but a number was said of it, or the answer was cut before its name.
             return []
-        closing = self._close()
-        self._open = kind
-        self._block += 1
-        return [*closing, _event({"type": "content_block_start", "index": self._block, "content_block": block})]
-
-    def _piece(self, delta: _Json) -> bytes:
-        return _event({"type": "content_block_delta", "index": self._block, "delta": delta})
-
-    def _close(self) -> list[bytes]:
-        if not self._open:
-            return []
-        self._open = ""
-        return [_event({"type": "content_block_stop", "index": self._block})]
+        events = self._pass(block, is_last=True)
+        if block.is_open:
+            events.append(_event({"type": "content_block_stop", "index": self._block}))
+        return events
 
 
-def _tool_use(call: _ToolCall) -> _Json:
-    name = None if call.function is None else call.function.name
-    return {"type": "tool_use", "id": call.id or f"toolu_{call.index}", "name": name or ""}
+def _is_late(call: _Call, piece: CallPiece) -> bool:
+    """Whether a piece tells the id of a call that had none: under its name, before its arguments."""
+    return piece.name == call.name and not call.has_arguments()
 
 
-def _input(call: _ToolCall) -> object:
-    """The arguments of a call; models write JSON as a rule, and an object as a rule."""
-    arguments = (None if call.function is None else call.function.arguments) or "{}"
-    try:
-        decoded: object = msgspec.json.decode(arguments)
-    except UNREADABLE:
-        decoded = None
-    return decoded if isinstance(decoded, dict) else {"arguments": arguments}
+def _unique_id(call_id: str, taken: set[str]) -> str:
+    """A call's id as the server gave it, or one of our own when it gave none, or one that another call has."""
+    if not call_id or call_id in taken:
+        call_id = f"toolu_{uuid4().hex[:24]}"
+    taken.add(call_id)
+    return call_id
 
 
-def _stop(choice: _Choice, *, called: bool) -> _Json:
-    if isinstance(choice.stop_reason, str) and choice.finish_reason == "stop":
+def _whole_texts(value: object) -> object:
+    """A decoded value whose texts hold no halves of characters."""
+    match value:
+        case str():
+            return whole_characters(value)
+        case list():
+            return [_whole_texts(one) for one in value]
+        case dict():
+            return {whole_characters(str(name)): _whole_texts(one) for name, one in value.items()}
+        case _:
+            return value
+
+
+def _reason(choice: Choice) -> str:
+    return _STOP_REASONS.get((choice.finish_reason or "stop").lower(), "end_turn")
+
+
+def _stop(choice: Choice, *, called: bool) -> Json:
+    if choice.stop_sequence and choice.finish_reason == "stop":
         # Some servers tell which stop sequence it was.
-        return {"stop_reason": "stop_sequence", "stop_sequence": choice.stop_reason}
-    reason = _STOP_REASONS.get(choice.finish_reason or "stop", "end_turn")
+        return {"stop_reason": "stop_sequence", "stop_sequence": choice.stop_sequence}
+    reason = _reason(choice)
     return {"stop_reason": "tool_use" if called and reason == "end_turn" else reason, "stop_sequence": None}
 
 
-def _usage(usage: Usage) -> _Json:
+def _usage(usage: Usage) -> Json:
     return {
         "input_tokens": usage.prompt_tokens - usage.cached_tokens - usage.cache_write_tokens,
         "cache_creation_input_tokens": usage.cache_write_tokens,
@@ -234,9 +467,5 @@ def _usage(usage: Usage) -> _Json:
     }
 
 
-def _message_id(completion_id: str | None) -> str:
-    return "msg_" + (completion_id or "").removeprefix("chatcmpl-")
-
-
-def _event(data: _Json) -> bytes:
+def _event(data: Json) -> bytes:
     return b"event: " + str(data["type"]).encode() + b"\ndata: " + msgspec.json.encode(data) + b"\n\n"

@@ -1,8 +1,9 @@
 """A messages request in OpenAI's chat format, for upstreams that only speak that.
 
 What has no counterpart and changes only details (cache marks, `top_k`, metadata) is left out; what has none and would
-be missed (a PDF, a tool that is built into another maker's models) is refused by name. Earlier thinking is left out:
-it is signed for the model that wrote it. Texts go over as they are written, without being decoded: one of many
+be missed (a PDF, a tool that is built into another maker's models) is refused by name. Earlier thinking that is signed
+is left out: only the model that wrote it can read it. Thinking without a signature was a chat completion's, and goes
+back to the upstream that wrote it. Texts go over as they are written, without being decoded: one of many
 megabytes need not become a string of Python. It does no I/O; only the messages format imports it.
 """
 
@@ -17,6 +18,7 @@ from tokenbooth.gateway.body import (
     Object,
     decode_object,
     encoded,
+    is_empty,
     is_object,
     is_text,
     objects_of,
@@ -32,6 +34,9 @@ _SAME_NAME: Final = ("temperature", "top_p", "stream")
 _LOW_EFFORT_TOKENS: Final = 4_096
 _MEDIUM_EFFORT_TOKENS: Final = 16_384
 _EFFORTS: Final = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
+
+THOUGHT: Final = "reasoning_content"
+"""Where an assistant's message holds what was thought, before it goes to an upstream with another name for it."""
 
 # What of a request is translated and may be large.
 TRANSLATED: Final = frozenset(("messages", "system", "tools"))
@@ -77,6 +82,23 @@ def chat_fields(fields: Fields, model: Model) -> Generator[None, None, Fields]:
         chat["reasoning_effort"] = raw(effort)
     chat.update(_response_format(fields))
     return chat
+
+
+def with_thoughts_as(messages: msgspec.Raw, name: str) -> msgspec.Raw:
+    """The translated messages for an upstream that has another name for what was thought, or none.
+
+    Args:
+        messages: the messages of `chat_fields`.
+        name: the field; empty where thoughts are not sent.
+    """
+    if name == THOUGHT or b'"%b":' % THOUGHT.encode() not in bytes(messages):
+        return messages
+    renamed = objects_of(messages) or []
+    for message in renamed:
+        thought = message.pop(THOUGHT, None)
+        if thought is not None and name:
+            message[name] = thought
+    return encoded(renamed)
 
 
 def _object(value: msgspec.Raw | None) -> Object:
@@ -135,6 +157,7 @@ def _messages_of(message: Object) -> Generator[None, None, list[Object]]:
 
 def _assistant_message(blocks: list[Object]) -> Generator[None, None, Object]:
     texts: list[msgspec.Raw | None] = []
+    thoughts: list[msgspec.Raw | None] = []
     calls: list[Object] = []
     for number, block in enumerate(blocks, 1):
         if number % STEP_ITEMS == 0:
@@ -144,6 +167,8 @@ def _assistant_message(blocks: list[Object]) -> Generator[None, None, Object]:
                 texts.append(block.get("text"))
             case "tool_use":
                 calls.append((yield from _tool_call(block)))
+            case "thinking" if is_empty(block.get("signature")):
+                thoughts.append(block.get("thinking"))
             case "thinking" | "redacted_thinking":
                 pass
             case kind:
@@ -152,6 +177,10 @@ def _assistant_message(blocks: list[Object]) -> Generator[None, None, Object]:
     message: Object = {"role": "assistant", "content": text if size_of(text) > len(_EMPTY) or not calls else None}
     if calls:
         message["tool_calls"] = calls
+    if thoughts:
+        thought = yield from _joined(thoughts)
+        if size_of(thought) > len(_EMPTY):
+            message[THOUGHT] = thought
     return message
 
 

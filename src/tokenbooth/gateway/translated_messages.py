@@ -12,11 +12,14 @@ import msgspec
 from tokenbooth.catalog import Route, WireFormat
 from tokenbooth.domain.usage import Usage, from_openai
 from tokenbooth.gateway.body import Fields, raw
+from tokenbooth.gateway.event_stream import BrokenStream, is_real, split_events
 from tokenbooth.gateway.meter import StreamMeter
 from tokenbooth.gateway.openai import reported_usage
+from tokenbooth.gateway.private_fields import MESSAGE_ID, ClientAnswer
 from tokenbooth.gateway.speech import CostNano, Credential, Delivered, Meter, PricedRequest
 from tokenbooth.gateway.stream_as_whole import chat_answer
 from tokenbooth.gateway.translate_answer import AnswerStream, whole_answer
+from tokenbooth.gateway.translate_request import with_thoughts_as
 from tokenbooth.gateway.whole_as_stream import chat_events
 
 _USAGE_WANTED: Final = msgspec.Raw(b'{"include_usage":true}')
@@ -55,6 +58,7 @@ class TranslatedMessages:
         """See `Speech.upstream_fields`."""
         request, fields = self._request, dict(self._chat)
         fields["model"] = raw(route.model)
+        fields["messages"] = with_thoughts_as(fields["messages"], route.upstream.kind.thought)
         ceiling = request.sent_ceiling(route, clamped_output_tokens)
         if ceiling is not None:
             fields[request.model.ceiling_field(route, self.wire)] = raw(ceiling)
@@ -62,18 +66,28 @@ class TranslatedMessages:
             fields["stream_options"] = _USAGE_WANTED
         return fields
 
-    def meter(self, cost_nano: CostNano) -> Meter:
+    def meter(self, cost_nano: CostNano, request_id: str = "") -> Meter:
         """See `Speech.meter`."""
-        return TranslatingMeter(AnswerStream(model=self._request.model.name, shows_thinking=self._shows_thinking))
+        return TranslatingMeter(
+            AnswerStream(
+                model=self._request.model.name, message_id=MESSAGE_ID + request_id, shows_thinking=self._shows_thinking
+            )
+        )
 
     def reported_usage(self, body: bytes) -> Usage | None:
         """See `Speech.reported_usage`."""
         reported = reported_usage(body)
         return None if reported is None else from_openai(reported)
 
-    def client_answer(self, body: bytes, usage: Usage) -> bytes:
+    def client_answer(self, body: bytes, usage: Usage, request_id: str = "") -> ClientAnswer:
         """See `Speech.client_answer`."""
-        return whole_answer(body, usage, model=self._request.model.name, shows_thinking=self._shows_thinking)
+        return whole_answer(
+            body,
+            usage,
+            model=self._request.model.name,
+            message_id=MESSAGE_ID + request_id,
+            shows_thinking=self._shows_thinking,
+        )
 
     def as_answer(self, body: bytes) -> bytes:
         """See `Speech.as_answer`."""
@@ -87,19 +101,56 @@ class TranslatedMessages:
 class TranslatingMeter(StreamMeter):
     """Meters a stream of chat completion chunks, and passes it on as the events of a message."""
 
-    __slots__ = ("_answer",)
+    __slots__ = ("_answer", "_spoke", "_told")
 
     def __init__(self, answer: AnswerStream) -> None:
         StreamMeter.__init__(self, None)
         self._answer = answer
+        self._spoke = False
+        self._told: list[bytes] = []
 
     def feed(self, chunk: bytes) -> bytes:
-        """See `Meter.feed`."""
-        return self._answer.feed(StreamMeter.feed(self, chunk))
+        """See `Meter.feed`; what cannot be told in the other format is a failure of the upstream."""
+        StreamMeter.feed(self, chunk)
+        return self._take_told()
 
     def end_of_body(self) -> bytes:
         """See `Meter.end_of_body`."""
-        return self._answer.feed(StreamMeter.end_of_body(self))
+        StreamMeter.end_of_body(self)
+        return self._take_told()
+
+    def _let_pass(self, events: bytes) -> bytes:
+        """What is metered; event by event, so that nothing behind one that cannot be read is heard of."""
+        passing: list[bytes] = []
+        for event in split_events(events):
+            passed = StreamMeter._let_pass(self, event)
+            passing.append(passed)
+            self._tell(passed)
+            if self.ended and not self._answer.is_readable():
+                self.failed = True
+            if self.ended or self.failed:
+                break
+        return b"".join(passing)
+
+    def _tell(self, passed: bytes) -> None:
+        if not self._spoke:
+            # A message begins with the first event that says something.
+            if not is_real(passed):
+                return
+            self._spoke = True
+        try:
+            self._told.append(self._answer.feed(passed))
+        except BrokenStream:
+            self.failed = True
+
+    def _take_told(self) -> bytes:
+        told = b"".join(self._told)
+        self._told.clear()
+        return told
+
+    def complete(self) -> bool:
+        """See `Meter.complete`."""
+        return StreamMeter.complete(self) and self._answer.is_readable()
 
     def tail(self, charged_nano: int) -> bytes:
         """See `Meter.tail`."""

@@ -1,13 +1,13 @@
 """What a client is told when an upstream fails or refuses: our words, never the operator's secrets."""
 
 import re
+from dataclasses import dataclass
 from typing import Final
-
-import msgspec
+from urllib.parse import urlsplit
 
 from tokenbooth.domain.money import format_usd
 from tokenbooth.gateway.asked_wait import asked_wait_us
-from tokenbooth.gateway.body import UNREADABLE
+from tokenbooth.gateway.error_bodies import ErrorTold, read_error
 from tokenbooth.gateway.refusals import Category, Refusal
 from tokenbooth.gateway.upstreams import AnswerHead, UpstreamFailure, UpstreamTimedOut
 
@@ -15,13 +15,53 @@ PASSED_STATUSES: Final = frozenset((400, 413, 422))
 _OVERLOADED_STATUSES: Final = frozenset((429, 503, 529))
 # Something between us and the model's server gave up waiting for it; it may be working on the request still.
 _TIMED_OUT_STATUSES: Final = frozenset((504, 524))
+_REFUSED: Final = "The model's server refused the request."
 _NO_ANSWER: Final = "The model's server did not answer in time."
 _MAX_MESSAGE: Final = 500
 _MAX_READ: Final = 4_000
-# Addresses, keys and account ids of the operator have no place in a customer's error.
+_MAX_LOGGED: Final = 200
+# Addresses, keys, ids and prices of the operator have no place in a customer's error. What only a digit tells from a
+# word, such as `user_1a2b` from `user_message`, needs one.
 _SECRETS: Final = re.compile(
-    r"https?://\S+|\b(?:g?sk|pk|rk|org|proj|req|acct|user)[-_][\w*.-]{4,}|\b[\w.+-]+@[\w-]+\.[\w.]+|\b\d{1,3}(?:\.\d{1,3}){3}\b"
+    r"""
+      \b[a-z][a-z0-9+.-]{1,15}://[^\s)\]}"'<>]+ | \barn:aws[\w-]*:\S+
+    | \b[\w.+-]+@[\w-]+\.[\w.]+
+    | \b(?:bearer|basic)\ +[\w.~+/=-]{8,}
+    | \b(?:g?sk|pk|rk|org|proj|req|acct)[-_][\w*.-]{4,}
+    | \b(?:user|account|acc|key|team|tenant|workspace|ws|cus|sub|project|organi[sz]ation|request|trace|run|gen|xai|hf
+        |nvapi|cpk|fw|tgp|r8|csk|pplx)[-_](?=[\w*.-]*\d)[\w*.-]{4,}
+    | \b(?:AKIA|ASIA)[0-9A-Z]{12,} | \bAIza[\w-]{16,} | \beyJ[\w-]{8,}[\w.-]*
+    | (?<![\w-])(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[0-9A-Za-z]{32,}(?![\w-])
+    | \b(?:x-)?(?:request|trace|correlation|session|account|organi[sz]ation|org|project|tenant|subscription|deployment
+        |workspace|team|customer|user|span|cf-ray|ray)[\ _-]?(?:id)?\b["'`]?\s*(?:[:=\#]|is|in)?\s*["'`(\[]?
+        (?=[\w.-]*\d)[0-9A-Za-z][\w.-]{5,}
+    | (?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?(?![\d.])
+    | (?<![\w:])\[?(?:(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4}
+        |(?=[0-9a-f:]*\d)(?:[0-9a-f]{1,4}:){0,6}[0-9a-f]{0,4}::(?:[0-9a-f]{1,4}(?::[0-9a-f]{1,4}){0,6})?)
+        (?![\w:])(?:\](?::\d+)?)?
+    | \blocalhost(?::\d+)?
+    | \b[\w-]+(?:\.[\w-]+)*\.(?:internal|intranet|intra|local|localdomain|lan|corp|svc|home|arpa)\b[\w.-]*(?::\d+)?
+    | \b(?:[a-z0-9-]+\.)+(?:com|net|org|io|ai|cn|dev|app|cloud|co|us|eu|xyz|tech|run|sh)\b(?::\d+)?(?:/[\w./?=&%-]*)?
+    | \b[a-z0-9]+(?:-[a-z0-9]+)+:\d{2,5}\b
+    | \b(?:host|port|hostname|ip|addr|address|endpoint|upstream|server)\s*=\s*["']?[^\s"',)]+
+    | (?<![\w/])/(?:home|root|usr|var|opt|srv|app|mnt|etc|tmp|workspace)/[\w./-]+
+    | [$\u20ac\u00a3\u00a5]\s?\d[\d.,]*(?:\s?(?:per|/)\s?[\w ]{1,20})? | \b\d[\d.,]*\s?(?:USD|EUR|CNY|RMB|cents?)\b
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
+# Who the model's server is, unless it is part of a longer name, such as that of a model or a tool.
+_SERVERS: Final = re.compile(
+    r"""
+      \b(?:litellm\.)?\w*(?:Exception|Error):\s+(?=\w+Exception\b) | \b\w+Exception\s+-\s+ | \blitellm\.\w+:\s*
+    | (?<![\w/.-])(?:Azure\ OpenAI | OpenAI | Azure | Anthropic | DeepSeek | Moonshot | DashScope | Zhipu | MiniMax
+        | Mistral | Groq | xAI | Perplexity | Cohere | Gemini | OpenRouter | vLLM | SGLang | llama\.cpp | Ollama
+        | LM\ Studio | LiteLLM | Bedrock | Vertex(?:\ AI)? | Nvidia | Fireworks | Together\ AI | Novita | DeepInfra
+        | SiliconFlow | Kluster)(?![\w/-]|\.\w)
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+# What is quoted at length in a log line may be a prompt.
+_QUOTED: Final = re.compile(r"([\"'`]).{33,}?\1", re.DOTALL)
 
 
 # What an upstream says of our account there: it is the operator's problem, and the customer would take it for theirs.
@@ -49,17 +89,24 @@ _OUR_ACCOUNT: Final = re.compile(
 _SEPARATORS: Final = re.compile(r"[\s_\-]+")
 
 
-class _Error(msgspec.Struct):
-    message: str = ""
-    type: str | None = None
-    code: str | int | None = None
-    param: str | None = None
+@dataclass(frozen=True, slots=True)
+class Private:
+    """What of an upstream's configuration its errors may repeat, and no customer may read.
+
+    Attributes:
+        api_key: the operator's credential there.
+        base_url: its address.
+        model: the model's name there.
+        model_here: the model's name here, which takes its place.
+    """
+
+    api_key: str | None = None
+    base_url: str = ""
+    model: str = ""
+    model_here: str = ""
 
 
-class _ErrorBody(msgspec.Struct):
-    error: _Error | str | None = None
-    message: str | None = None
-    code: str | int | None = None
+_NOTHING_PRIVATE: Final = Private()
 
 
 def is_worth_another(status: int) -> bool:
@@ -69,7 +116,7 @@ def is_worth_another(status: int) -> bool:
 
 def speaks_of_our_account(body: bytes) -> bool:
     """Whether an error is about the operator's account at the upstream: its balance, quota, plan or organisation."""
-    return _is_about_us(_read(body))
+    return _is_about_us(read_error(body))
 
 
 def refusal_of(failure: UpstreamFailure) -> Refusal:
@@ -105,18 +152,27 @@ def broken_off(failure: UpstreamFailure, charged_nano: int) -> Refusal:
     return Refusal(told.status, told.category, told.code, f"{words} {cost}")
 
 
-def refusal_of_status(response: AnswerHead, body: bytes, *, now_us: int, api_key: str | None = None) -> Refusal:
+def reason_for_log(body: bytes) -> str:
+    """What an upstream's error says, short and scrubbed, for the operator; empty when it says nothing."""
+    told = read_error(body)
+    said = _QUOTED.sub(r"\1[removed]\1", _scrubbed(told.message or told.code, _NOTHING_PRIVATE))
+    return said[:_MAX_LOGGED]
+
+
+def refusal_of_status(
+    response: AnswerHead, body: bytes, *, now_us: int, private: Private = _NOTHING_PRIVATE
+) -> Refusal:
     """What to tell of an upstream that answered with an error.
 
     Args:
         response: its head.
         body: its body.
         now_us: the time, UTC microseconds.
-        api_key: the operator's credential there, which it may have repeated.
+        private: what of the upstream it may have repeated.
     """
     status = response.status
     if status in PASSED_STATUSES:
-        return _passed(status, body, api_key)
+        return _passed(status, body, private)
     if status in _TIMED_OUT_STATUSES:
         refusal = timed_out(charged_nano=0)
         refusal.retry_after_us = asked_wait_us(response, now_us)
@@ -142,50 +198,44 @@ def _failed(retry_after_us: int | None = None) -> Refusal:
     )
 
 
-def _passed(status: int, body: bytes, api_key: str | None) -> Refusal:
-    message, code, param = "The model's server refused the request.", None, None
-    decoded = _read(body)
-    if _is_about_us(decoded):
+def _passed(status: int, body: bytes, private: Private) -> Refusal:
+    told = read_error(body)
+    if _is_about_us(told):
         return _failed()
-    match decoded.error:
-        case _Error() as error:
-            message, code, param = error.message or message, error.code, error.param
-        case str() as text:
-            message = text
-        case None:
-            message = decoded.message or message
     return Refusal(
         status,
         Category.TOO_LARGE if status == 413 else Category.INVALID,
-        code if isinstance(code, str) and code and _scrubbed(code, api_key) == code else "upstream_invalid_request",
-        _scrubbed(message, api_key),
-        param=None if param is None else _scrubbed(param, api_key),
+        told.code if told.code and _scrubbed(told.code, private) == told.code else "upstream_invalid_request",
+        _scrubbed(told.message, private) or _REFUSED,
+        param=_scrubbed(told.param, private) or None,
     )
 
 
-def _read(body: bytes) -> _ErrorBody:
-    try:
-        return msgspec.json.decode(body, type=_ErrorBody)
-    except UNREADABLE:
-        return _ErrorBody()
-
-
-def _is_about_us(decoded: _ErrorBody) -> bool:
-    said, codes = [decoded.message or ""], [decoded.code]
-    match decoded.error:
-        case _Error() as error:
-            said.append(error.message)
-            codes += [error.type, error.code]
-        case str() as text:
-            said.append(text)
-        case None:
-            pass
+def _is_about_us(told: ErrorTold) -> bool:
     # A message may name a tool of the customer's; in a code the same words are the upstream's own.
-    said += [_SEPARATORS.sub(" ", str(code or "")) for code in codes]
+    said = (told.message, *(_SEPARATORS.sub(" ", code) for code in (told.kind, told.code)))
     return any(_OUR_ACCOUNT.search(text[:_MAX_READ]) for text in said)
 
 
-def _scrubbed(text: str, api_key: str | None) -> str:
-    if api_key:
-        text = text.replace(api_key, "[removed]")
-    return _SECRETS.sub("[removed]", text)[:_MAX_MESSAGE]
+def _scrubbed(text: str, private: Private) -> str:
+    text = text[:_MAX_READ]
+    if private.api_key:
+        text = text.replace(private.api_key, "[removed]")
+    if private.model and private.model != private.model_here:
+        text = _named(private.model).sub(lambda _: private.model_here, text)
+    host = urlsplit(private.base_url).netloc
+    if host:
+        text = text.replace(host, "[removed]")
+    text = _SECRETS.sub("[removed]", text)
+    return _SERVERS.sub(_server, text).strip()[:_MAX_MESSAGE]
+
+
+def _named(model: str) -> re.Pattern[str]:
+    """Finds a model's name; one that is a plain word only where it is quoted."""
+    name = re.escape(model)
+    return re.compile(rf"(?<=[\"'`]){name}(?=[\"'`])" if model.isalpha() else rf"(?<![\w./-]){name}(?![\w/-])")
+
+
+def _server(match: re.Match[str]) -> str:
+    """A prefix that only names a class of the server's goes; a name in a sentence is put in other words."""
+    return "" if match.group().rstrip().endswith((":", "-")) else "the server"

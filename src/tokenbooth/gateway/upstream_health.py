@@ -125,6 +125,11 @@ class Health:
         self.epoch += 1
         return Change.BACK
 
+    def note_failed_call(self, error: str) -> None:
+        """Count a failed call; alone it is no reason for a rest."""
+        self.failed_calls += 1
+        self.last_error = error
+
     def failed(self, epoch: int, now_us: int, error: str, *, on_trial: bool, asked_us: int = 0) -> Change | None:
         """A call that began in `epoch` failed.
 
@@ -135,8 +140,7 @@ class Health:
             on_trial: whether the call was the trial.
             asked_us: for how long the upstream wants to be left alone, by its own word.
         """
-        self.failed_calls += 1
-        self.last_error = error
+        self.note_failed_call(error)
         asked_us = min(asked_us, self._rules.longest_asked_us)
         is_current = epoch == self.epoch
         if not is_current and not asked_us:

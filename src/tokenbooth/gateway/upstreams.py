@@ -33,6 +33,22 @@ class UpstreamBroke(UpstreamFailure):
     """The connection ended before the answer did, or the answer is out of bounds."""
 
 
+class FailedAnswer(UpstreamFailure):
+    """An answer with status 200 that is a failure: nothing was written, so another upstream may be asked.
+
+    Attributes:
+        body: what came in the place of the answer.
+    """
+
+    def __init__(self, words: str, body: bytes = b"") -> None:
+        UpstreamFailure.__init__(self, words)
+        self.body = body
+
+
+class UpstreamReportedError(UpstreamFailure):
+    """An event of a stream tells a failure of the upstream."""
+
+
 class ClientHungUp(Exception):
     """A wait for an upstream ended by `interrupt`, because nobody waits for the answer any more."""
 

@@ -3,6 +3,8 @@
 `app` mounts the router.
 """
 
+from typing import Final
+
 from fastapi import APIRouter
 from sqlalchemy import Connection, literal, select
 from starlette.responses import Response
@@ -12,11 +14,28 @@ from tokenbooth.management.context import ManagementContext
 from tokenbooth.management.describe import Payload, object_answer
 from tokenbooth.management.envelope import respond, success
 
+_AWAY: Final = "The database does not answer."
+_TAKES_NOTHING: Final = (
+    "The database takes no writes: its disk may be full, or it is read-only. Charges wait in the charge log."
+)
+
 
 class Status(Payload):
     """Nothing stands in the way."""
 
     status: str
+
+
+class Readiness(Payload):
+    """Calls are admitted.
+
+    Attributes:
+        status: `ready` or `degraded`.
+        reason: what is wrong; only when it is degraded.
+    """
+
+    status: str
+    reason: str | None = None
 
 
 def router(context: ManagementContext) -> APIRouter:
@@ -28,9 +47,9 @@ def router(context: ManagementContext) -> APIRouter:
         """Say that the process runs."""
         return respond(success({"status": "ok"}))
 
-    @routes.get("/readyz", responses=object_answer(Status, 503, public=True))
+    @routes.get("/readyz", responses=object_answer(Readiness, 503, public=True))
     async def readyz() -> Response:
-        """Say whether calls are admitted: `degraded` while that is so for known keys only, without the database."""
+        """Say whether calls are admitted: `degraded`, with the reason, while the database fails."""
         if not context.live.admits():
             raise StoreUnavailable("This process admits no calls; its log says why.")
         if down := context.down():
@@ -38,7 +57,9 @@ def router(context: ManagementContext) -> APIRouter:
         try:
             await context.store.read(_ping)
         except StoreUnavailable:
-            return respond(success({"status": "degraded"}))
+            return respond(success({"status": "degraded", "reason": _AWAY}))
+        if not context.live.stores():
+            return respond(success({"status": "degraded", "reason": _TAKES_NOTHING}))
         return respond(success({"status": "ready"}))
 
     return routes

@@ -1,0 +1,267 @@
+"""What servers send as a chat completion, in every shape that was seen, as a message: whole and streamed."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.catalog_samples import sample_model
+from tests.support.formats import CHAT, Json, events_in, messages_body, read_messages
+from tokenbooth.domain.usage import Usage
+from tokenbooth.gateway.chat_answer import UnreadableAnswer
+from tokenbooth.gateway.speech import Speech
+
+THINKING = {"type": "enabled", "budget_tokens": 1_024}
+
+
+def speech(*, stream: bool) -> Speech:
+    spoken = read_messages(messages_body(stream=stream, max_tokens=6_000, thinking=THINKING), sample_model()).speech(
+        CHAT
+    )
+    assert spoken is not None
+    return spoken
+
+
+def written(value: object) -> bytes:
+    """A value as JSON; bytes are JSON already."""
+    return value if isinstance(value, bytes) else msgspec.json.encode(value)
+
+
+def whole(message: object) -> list[Json]:
+    """The blocks of a whole answer."""
+    body = b'{"id":"chatcmpl-1","choices":[{"index":0,"message":%b,"finish_reason":"stop"}]}' % written(message)
+    answer = msgspec.json.decode(speech(stream=False).client_answer(body, Usage(1, 1)).encode(0))
+    blocks: list[Json] = answer["content"]
+    return blocks
+
+
+def streamed(*deltas: object, finish: bytes = b'"stop"') -> list[Json]:
+    """The blocks that a client collects from a stream; none is opened while another one is."""
+    meter = speech(stream=True).meter(lambda usage: 0)
+    events = b'data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":%b,"finish_reason":null}]}\n\n'
+    out = b"".join(meter.feed(events % written(delta)) for delta in deltas)
+    out += meter.feed(b'data: {"choices":[{"index":0,"delta":{},"finish_reason":%b}]}\n\n' % finish)
+    out += meter.feed(b"data: [DONE]\n\n")
+    blocks: list[Json] = []
+    is_open = False
+    for event in events_in(out + meter.tail(0)):
+        match event["type"]:
+            case "content_block_start":
+                assert not is_open
+                assert event["index"] == len(blocks)
+                is_open = True
+                blocks.append(msgspec.convert(event["content_block"], Json) | {"pieces": ""})
+            case "content_block_delta":
+                assert is_open
+                delta = msgspec.convert(event["delta"], Json)
+                piece = delta.get("text", delta.get("thinking", delta.get("partial_json")))
+                blocks[-1]["pieces"] = f"{blocks[-1]['pieces']}{piece}"
+            case "content_block_stop":
+                is_open = False
+    assert not is_open
+    for block in blocks:
+        pieces = str(block.pop("pieces"))
+        if block["type"] == "tool_use":
+            block["input"] = msgspec.json.decode(pieces or "{}")
+        else:
+            block[str(block["type"])] = pieces
+    return blocks
+
+
+def named(blocks: list[Json]) -> list[object]:
+    """Each block in short: its text, or its name and input."""
+    return [(one["name"], one["input"]) if one["type"] == "tool_use" else one[str(one["type"])] for one in blocks]
+
+
+def piece(index: object = 0, arguments: object = None, **more: object) -> Json:
+    function = {"name": more.pop("name")} if "name" in more else {}
+    return {"index": index, **more, "function": {**function, "arguments": arguments}}
+
+
+def calls(*pieces: Json) -> Json:
+    return {"tool_calls": list(pieces)}
+
+
+# Numeric ids: diegosouzapw/OmniRoute#3426. Arguments as an object: ggml-org/llama.cpp#20198. Index null:
+# Alishahryar1/free-claude-code#633. Parts: Mistral's chat completion reference. Function call: OpenAI's legacy field.
+# Custom tools and audio: OpenAI's chat completion reference. Reasoning details: OpenRouter's reasoning tokens guide.
+SHAPES = [
+    (calls(piece(None, "{}", id="c", name="f")), [("f", {})]),
+    (calls(piece(0, {"x": 1}, id="c", name="f")), [("f", {"x": 1})]),
+    (calls(piece("0", '{"x":1}', id=7, name="f")), [("f", {"x": 1})]),
+    (calls(piece(0, None, id="c", name="f")), [("f", {})]),
+    (calls(piece(0, "[1]", id="c", name="f")), [("f", {"arguments": "[1]"})]),
+    (calls(piece(0, '"{\\"x\\":1}"', id="c", name="f")), [("f", {"x": 1})]),
+    ({"tool_calls": piece(0, '{"x":1}', id="c", name="f")}, [("f", {"x": 1})]),
+    (
+        calls(piece(0, '{"x":1}', id="", name="f"), piece(0, '{"x":2}', id="", name="f")),
+        [("f", {"x": 1}), ("f", {"x": 2})],
+    ),
+    ({"function_call": {"name": "f", "arguments": '{"x":1}'}}, [("f", {"x": 1})]),
+    (
+        {"tool_calls": [{"id": "c", "type": "custom", "custom": {"name": "f", "input": "a()"}}]},
+        [("f", {"input": "a()"})],
+    ),
+    (
+        {
+            "content": [
+                {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},
+                {"type": "text", "text": "a"},
+            ]
+        },
+        ["hm", "a"],
+    ),
+    ({"content": None, "reasoning": "hm", "reasoning_content": "hm"}, ["hm"]),
+    (
+        {
+            "reasoning_details": [
+                {"type": "reasoning.summary", "summary": "hm"},
+                {"type": "reasoning.encrypted", "data": "x"},
+            ]
+        },
+        ["hm"],
+    ),
+    ({"content": None, "refusal": "No."}, ["No."]),
+    ({"content": None, "audio": {"id": "a", "transcript": "Hi"}}, ["Hi"]),
+    (b'{"content":"\\ud83d\\ude00"}', ["\U0001f600"]),
+    (b'{"content":"a\\ud83d"}', ["a\ufffd"]),
+]
+
+
+@pytest.mark.parametrize(("message", "blocks"), SHAPES)
+def test_what_is_plain_is_read(message: object, blocks: list[object]) -> None:
+    """Whole and in one event of a stream it is the same message."""
+    assert named(whole(message)) == blocks
+    assert named(streamed(message)) == blocks
+
+
+# Interleaved: praxis-proxy/ai#266, ls1intum/edutelligence#923. Late name: vercel/ai#16507. Text between:
+# youssofal/MTPLX#249. No ids: BerriAI/litellm#24095. Split emoji: elizaOS/eliza#30904.
+STREAMS = [
+    (
+        [
+            calls(piece(0, "", id="a", name="f"), piece(1, "", id="b", name="g")),
+            calls(piece(0, '{"x":')),
+            calls(piece(1, '{"y":')),
+            calls(piece(0, "1}")),
+            calls(piece(1, "2}")),
+        ],
+        [("f", {"x": 1}), ("g", {"y": 2})],
+    ),
+    ([calls(piece(0, "", id="a", name="")), calls(piece(0, '{"x":1}', id="a", name="f"))], [("f", {"x": 1})]),
+    ([calls(piece(0, '{"x"', id="a", name="f")), {"content": "\n"}, calls(piece(0, ":1}"))], [("f", {"x": 1}), "\n"]),
+    (
+        [calls(piece(0, '{"x":1}', id="", name="f")), calls(piece(0, '{"y":2}', id="", name="g"))],
+        [("f", {"x": 1}), ("g", {"y": 2})],
+    ),
+    (
+        [calls(piece(0, "", id="a", name="f")), calls(piece(0, '{"x"', id="r1")), calls(piece(0, ":1}", id="r2"))],
+        [("f", {"x": 1})],
+    ),
+    ([calls(piece(0, "{}", id="a", name="f")), calls(piece(0, '{"x":1}'))], [("f", {"x": 1})]),
+    ([calls(piece(None, '{"x"', id="a", name="f")), calls(piece(None, ":1}"))], [("f", {"x": 1})]),
+    (
+        [calls(piece(0, "", id="a", name="f")), calls(piece(0, '{"x"', name="f")), calls(piece(0, ":1}", name="f"))],
+        [("f", {"x": 1})],
+    ),
+    (
+        [
+            {"function_call": {"name": "f"}},
+            {"function_call": {"arguments": '{"x"'}},
+            {"function_call": {"arguments": ":1}"}},
+        ],
+        [("f", {"x": 1})],
+    ),
+    ([b'{"content":"a\\ud83d"}', b'{"content":"\\ude00b"}'], ["a\U0001f600b"]),
+    (
+        [
+            calls(piece(0, '{"x":"', id="a", name="f")),
+            b'{"tool_calls":[{"index":0,"function":{"arguments":"\\ud83d"}}]}',
+            b'{"tool_calls":[{"index":0,"function":{"arguments":"\\ude00\\"}"}}]}',
+        ],
+        [("f", {"x": "\U0001f600"})],
+    ),
+]
+
+
+@pytest.mark.parametrize(("deltas", "blocks"), STREAMS)
+def test_pieces_are_put_together(deltas: list[object], blocks: list[object]) -> None:
+    """Each call is one block, with its name and its whole arguments."""
+    assert named(streamed(*deltas, finish=b'"tool_calls"')) == blocks
+
+
+@given(
+    st.lists(st.dictionaries(st.text(), st.text() | st.integers(-99, 99), max_size=4), min_size=1, max_size=5),
+    st.data(),
+)
+def test_calls_in_any_order_of_their_pieces(inputs: list[Json], data: st.DataObject) -> None:
+    """As many blocks as calls, each with what was said of it, however their pieces are mixed."""
+    left = []
+    for number, given_input in enumerate(inputs):
+        text = msgspec.json.encode(given_input).decode()
+        cut = data.draw(st.integers(0, len(text)))
+        left.append(
+            [
+                piece(number, "", id=f"c{number}", name=f"f{number}"),
+                piece(number, text[:cut]),
+                piece(number, text[cut:]),
+            ]
+        )
+    deltas = [calls(group.pop(0)) for group in left]
+    while any(left):
+        deltas.append(calls(data.draw(st.sampled_from([group for group in left if group])).pop(0)))
+
+    assert named(streamed(*deltas)) == [(f"f{number}", one) for number, one in enumerate(inputs)]
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        b"not json",
+        b'"x",',
+        {"content": [{"type": "image_url", "image_url": {"url": "u"}}]},
+        {"images": [{}]},
+        calls(piece(0, "{}", id="c")),
+        {"tool_calls": "x"},
+    ],
+)
+def test_what_has_no_meaning_is_an_error(delta: object) -> None:
+    """Never a clean message without it, which would be charged."""
+    meter = speech(stream=True).meter(lambda usage: 0)
+    meter.feed(b'data: {"choices":[{"index":0,"delta":%b,"finish_reason":null}]}\n\n' % written(delta))
+    meter.feed(b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n')
+    assert meter.failed
+    with pytest.raises(UnreadableAnswer):
+        whole(delta)
+
+
+def test_ids_that_are_missing_or_come_twice_are_replaced() -> None:
+    """A client answers each call by its id."""
+    blocks = whole(calls(piece(0, "{}", name="f"), piece(1, "{}", id="c", name="f"), piece(2, "{}", id="c", name="f")))
+    ids = [str(block["id"]) for block in blocks]
+
+    assert len(set(ids)) == 3
+    assert ids[1] == "c"
+    assert ids[0].startswith("toolu_")
+
+
+def test_a_message_that_tells_all_again_adds_only_what_is_new() -> None:
+    """MiniMax ends its streams with one."""
+    meter = speech(stream=True).meter(lambda usage: 0)
+    out = meter.feed(b'data: {"choices":[{"index":0,"delta":{"content":"Hel"}}]}\n\n')
+    out += meter.feed(b'data: {"choices":[{"index":0,"message":{"content":"Hello"},"finish_reason":"stop"}]}\n\n')
+
+    assert [one["delta"] for one in events_in(out) if one["type"] == "content_block_delta"] == [
+        {"type": "text_delta", "text": "Hel"},
+        {"type": "text_delta", "text": "lo"},
+    ]
+
+
+def test_only_the_first_of_several_choices_is_told() -> None:
+    """The format has one answer, and two must not be mixed into one."""
+    meter = speech(stream=True).meter(lambda usage: 0)
+    out = meter.feed(b'data: {"choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n')
+    out += meter.feed(b'data: {"choices":[{"index":1,"delta":{"content":"Ho"}}]}\n\n')
+
+    assert b"Hi" in out
+    assert b"Ho" not in out
