@@ -211,13 +211,13 @@ def is_real(events: bytes) -> bool:
 
 
 def _is_real(data: bytes) -> bool:
-    if not data:
+    if not data or data == END_MARKER:
         return False
     try:
         fields = _decode_fields(data)
     except UNREADABLE:
-        # The end marker, or what no client reads.
-        return False
+        # Half a character, for instance: who translates it may make something of it.
+        return True
     if not fields or bytes(fields.get("type", b"")) == b'"ping"':
         return False
     if "choices" not in fields:

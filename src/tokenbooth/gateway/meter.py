@@ -106,7 +106,9 @@ class EventMeter(ABC):
     def _pass(self, events: bytes) -> bytes:
         if not events:
             return b""
-        passing = self._without_strays(events) if self._framer.has_strays else self._let_pass(events)
+        if self._framer.has_strays:
+            return self._without_strays(events)
+        passing = self._let_pass(events)
         self._remember(passing)
         return passing
 
@@ -117,6 +119,7 @@ class EventMeter(ABC):
             stray = stray_of(event)
             if stray is None:
                 passing.append(self._let_pass(event))
+                self._remember(passing[-1])
             elif is_failed_event(b"", stray):
                 self.failed = True
             if self.ended or self.failed:

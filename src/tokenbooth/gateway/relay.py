@@ -636,9 +636,12 @@ def _check_end(exchange: Exchange, meter: Meter) -> None:
     if meter.failed:
         raise UpstreamReportedError("the upstream reports an error")
     if not meter.ended and not meter.complete():
+        if exchange.is_whole and not exchange.began:
+            # It was announced as JSON, and is neither that nor events.
+            raise FailedAnswer("the answer is not JSON of its format")
         raise UpstreamFailure("the stream ended before its answer did")
     if not exchange.began and not meter.delivered().events and not meter.has_answer():
-        raise UpstreamFailure("the stream is empty")
+        raise FailedAnswer("the stream is empty")
 
 
 def _is_replaced(exchange: Exchange, failure: UpstreamFailure) -> bool:

@@ -101,12 +101,14 @@ class TranslatedMessages:
 class TranslatingMeter(StreamMeter):
     """Meters a stream of chat completion chunks, and passes it on as the events of a message."""
 
-    __slots__ = ("_answer", "_spoke", "_told")
+    __slots__ = ("_answer", "_passed", "_spoke", "_told")
 
     def __init__(self, answer: AnswerStream) -> None:
         StreamMeter.__init__(self, None)
         self._answer = answer
         self._spoke = False
+        # Of the events that are looked into: what is metered, and what the client gets.
+        self._passed: list[bytes] = []
         self._told: list[bytes] = []
 
     def feed(self, chunk: bytes) -> bytes:
@@ -121,7 +123,7 @@ class TranslatingMeter(StreamMeter):
 
     def _let_pass(self, events: bytes) -> bytes:
         """What is metered; event by event, so that nothing behind one that cannot be read is heard of."""
-        passing: list[bytes] = []
+        passing = self._passed = []
         for event in split_events(events):
             passed = StreamMeter._let_pass(self, event)
             passing.append(passed)
@@ -131,6 +133,9 @@ class TranslatingMeter(StreamMeter):
             if self.ended or self.failed:
                 break
         return b"".join(passing)
+
+    def _has_choice(self, passing: list[bytes]) -> bool:
+        return StreamMeter._has_choice(self, [*self._passed, *passing])
 
     def _tell(self, passed: bytes) -> None:
         if not self._spoke:
