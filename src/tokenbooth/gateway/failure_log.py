@@ -81,13 +81,23 @@ class FailureLog:
         if counts:
             name = (told.upstream, told.kind)
             self._counts[name] = self._counts.get(name, 0) + 1
-        if self._is_due(told):
-            _log.warning(told.event, upstream=told.upstream, model=told.model, kind=told.kind, **fields)
+        if not self._is_due(told):
+            return
+        line = {"upstream": told.upstream, "model": told.model, "kind": told.kind, **fields}
+        match told.event:
+            case "stream_broken":
+                _log.warning("stream_broken", **line)
+            case "upstream_timed_out":
+                _log.warning("upstream_timed_out", **line)
+            case "late_answer_lost":
+                _log.warning("late_answer_lost", **line)
+            case _:
+                _log.warning("upstream_failed", **line)
 
     def refused(self, told: Told, fields: Mapping[str, object]) -> None:
         """Tell of a request that an upstream refused as wrong, which is no failure; folded in the same way."""
         if self._is_due(told):
-            _log.info(told.event, upstream=told.upstream, model=told.model, kind=told.kind, **fields)
+            _log.info("upstream_refused_request", upstream=told.upstream, model=told.model, kind=told.kind, **fields)
 
     def _is_due(self, told: Told) -> bool:
         now_us = self._clock.monotonic_us()
