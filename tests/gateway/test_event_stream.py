@@ -15,7 +15,6 @@ from tokenbooth.gateway.event_stream import (
     data_of,
     is_event_stream,
     is_in_form,
-    is_one_event,
     is_real,
     split_events,
     stray_of,
@@ -71,7 +70,7 @@ def test_any_line_ends_cut_anywhere_are_the_same_events(
 def test_what_is_in_form_passes_as_it_is(events: list[list[str]], at: list[int]) -> None:
     """The short way of ordinary chunks and the long one make the same of them."""
     body = written(events, ["\n"])
-    if is_one_event(body) or is_in_form(body):
+    if is_in_form(body):
         assert EventFramer().feed(body) == body
     assert [event + b"\n\n" for event in body.split(b"\n\n") if event] == split_events(body)
 

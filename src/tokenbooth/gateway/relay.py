@@ -702,7 +702,11 @@ class _Passing:
         meter = self._meter
         passing = meter.feed(chunk)
         if passing:
-            self._pass(passing)
+            exchange = self._exchange
+            if exchange.began or self._begins_with(passing):
+                exchange.send(passing)
+                if self._latest is not None:
+                    self._latest.append(passing)
         elif not self._exchange.began and meter.whole is not None:
             self._exchange.is_whole = True
             self._call.answer_began()
@@ -714,9 +718,12 @@ class _Passing:
         Raises:
             BrokenStream: the stream ended inside of an event.
         """
+        exchange = self._exchange
         passing = self._meter.end_of_body()
-        if passing:
-            self._pass(passing)
+        if passing and (exchange.began or self._begins_with(passing)):
+            exchange.send(passing)
+            if self._latest is not None:
+                self._latest.append(passing)
 
     def begin(self) -> None:
         """Send the head, if it has not been sent."""
@@ -742,16 +749,13 @@ class _Passing:
         if self._keep_alive is not None:
             self._keep_alive.stop()
 
-    def _pass(self, passing: bytes) -> None:
-        exchange = self._exchange
-        if not exchange.began:
-            if not is_real(passing):
-                self._keep(passing)
-                return
-            self.begin()
-        exchange.send(passing)
-        if self._latest is not None:
-            self._latest.append(passing)
+    def _begins_with(self, passing: bytes) -> bool:
+        """Whether the answer begins with these events; if not, they have to wait or are dropped."""
+        if not is_real(passing):
+            self._keep(passing)
+            return False
+        self.begin()
+        return True
 
     def _keep(self, passing: bytes) -> None:
         """Of what is not real, data may say something of the answer that follows."""
