@@ -24,8 +24,9 @@ from tokenbooth.gateway.body import UNREADABLE, decode_fields
 from tokenbooth.gateway.completions_request import CompletionMeter
 from tokenbooth.gateway.counting import count_answer
 from tokenbooth.gateway.endpoints import ENDPOINTS
+from tokenbooth.gateway.event_stream import BrokenStream, split_events
 from tokenbooth.gateway.messages_meter import MessagesMeter
-from tokenbooth.gateway.meter import BrokenStream, StreamMeter, split_events
+from tokenbooth.gateway.meter import StreamMeter
 from tokenbooth.gateway.responses_meter import ResponsesMeter
 from tokenbooth.gateway.speech import Delivered, Meter, Speech
 from tokenbooth.gateway.upstreams import UpstreamFailure

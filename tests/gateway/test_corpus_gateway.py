@@ -27,7 +27,7 @@ from tokenbooth.domain.usage import InvalidUsage, Usage
 from tokenbooth.gateway.body import UNREADABLE, decode_fields
 from tokenbooth.gateway.chat_request import read_chat_request
 from tokenbooth.gateway.counting import count_answer, count_stream
-from tokenbooth.gateway.meter import BrokenStream
+from tokenbooth.gateway.event_stream import BrokenStream
 from tokenbooth.gateway.speech import Speech
 from tokenbooth.gateway.upstreams import UpstreamFailure
 from tokenbooth.upstream_kinds import GENERIC, KINDS
@@ -118,7 +118,7 @@ def read(row: Row, speech: Speech, chunk_bytes: int | None = None) -> Read:
     try:
         counted = count_answer(speech, row.answer, request_id="r", upstream="u")
         events = speech.as_events(row.answer) if row.streamed else None
-        left = speech.client_answer(row.answer, counted.usage) if events is None else b""
+        left = speech.client_answer(row.answer, counted.usage, "r").encode(0) if events is None else b""
         if events is not None:
             meter = speech.meter(lambda usage: 0)
             left = meter.feed(events) + meter.tail(0)

@@ -251,7 +251,7 @@ def test_an_error_behind_the_last_event_is_seen(rest: bytes) -> None:
     """As a line without an end, behind a reason of the end (vercel/ai#5217)."""
     meter = meter_of("chat")
     meter.feed(SAID["chat"][0] + b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n' + rest)
-    assert not meter.complete()
+    assert (meter.end_of_body(), meter.failed) == (b"", True)
 
 
 @pytest.mark.parametrize("told", ABSENT, ids=repr)

@@ -18,8 +18,9 @@ from tokenbooth.gateway.body import decode_fields, encode_fields
 from tokenbooth.gateway.chat_request import model_name
 from tokenbooth.gateway.count_tokens import count_tokens
 from tokenbooth.gateway.endpoints import ENDPOINTS
+from tokenbooth.gateway.event_stream import BrokenStream
 from tokenbooth.gateway.messages_meter import MessagesMeter
-from tokenbooth.gateway.meter import BrokenStream, StreamMeter
+from tokenbooth.gateway.meter import StreamMeter
 from tokenbooth.gateway.refusals import Refusal
 from tokenbooth.gateway.responses_meter import ResponsesMeter
 from tokenbooth.gateway.routing import Routing, rest_rules

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from tests.support.formats import Json, events_in, messages_body, read_messages, read_responses
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.counting import count_stream
+from tokenbooth.gateway.event_stream import MAX_EVENT_BYTES, BrokenStream
 from tokenbooth.gateway.messages_meter import MessagesMeter
-from tokenbooth.gateway.meter import MAX_EVENT_BYTES, BrokenStream, StreamMeter
+from tokenbooth.gateway.meter import StreamMeter
 from tokenbooth.gateway.responses_meter import ResponsesMeter
 from tokenbooth.gateway.speech import Delivered, Meter
 
@@ -45,11 +46,11 @@ def completed(kind: str = "response.completed", usage: object = USAGE) -> Json:
 
 @given(cuts, st.sampled_from((b"\n", b"\r\n")))
 def test_a_response_ends_with_its_usage_and_cost(at: list[int], newline: bytes) -> None:
-    """Everything passes byte for byte but the last event, which waits for the charge and then shows its cost."""
+    """All passes, with one kind of line end, but the last event, which waits for the charge and then shows its cost."""
     text = stream(TEXT, FAKE, newline=newline)
     meter = ResponsesMeter()
 
-    assert feed(meter, text + stream(completed(), newline=newline), at) == text
+    assert feed(meter, text + stream(completed(), newline=newline), at) == text.replace(b"\r", b"")
     assert (meter.ended, meter.complete(), meter.usage) == (True, True, Usage(9, 4))
     (last,) = events_in(meter.tail(1_500))
     assert last == {**completed(), "response": {"id": "r", "usage": {**USAGE, "cost": 0.0000015}, "output": []}}
@@ -109,7 +110,7 @@ def test_a_message_ends_with_its_usage_and_cost(at: list[int], newline: bytes) -
     text = stream(START, DELTA, PING, DELTA, newline=newline)
     meter = MessagesMeter()
 
-    assert feed(meter, text + stream(LAST, PING, STOP, newline=newline), at) == text
+    assert feed(meter, text + stream(LAST, PING, STOP, newline=newline), at) == text.replace(b"\r", b"")
     assert (meter.ended, meter.finished(), meter.usage) == (True, True, Usage(10, 12, cached_tokens=3))
     shown = {**LAST, "usage": {"output_tokens": 12, "cost": 0.000000007}}
     assert events_in(meter.tail(7)) == [shown, PING, STOP]

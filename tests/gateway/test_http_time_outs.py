@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from tests.support.gateway_rig import MODEL, Rig, eventually, prompt
 from tests.support.reasoning_streams import FORMATS, OUTPUT_TOKENS, TRUE_NANO, Format, connect, reasoning_rig
-from tests.support.scripted_upstream import DONE, Ending, Script, answer, chunk
+from tests.support.scripted_upstream import Ending, Script, answer, chunk
 from tokenbooth.domain.money import format_usd
 from tokenbooth.gateway.upstreams import Timeouts
 from tokenbooth.settings import GatewaySettings
@@ -243,22 +243,34 @@ def test_noise_is_no_event(tmp_path: Path, noise: bytes) -> None:
     """An upstream that only kept its connection open before it failed has delivered nothing."""
     with reasoning_rig(tmp_path) as (rig, scripts):
         account = rig.account("50")
-        read = ask(rig, account, CHAT, scripts.add(Script((noise, noise), "cut")), stream=True).text
-        assert "Nothing was charged" in read
-        assert DONE.decode() not in read
+        refused = ask(rig, account, CHAT, scripts.add(Script((noise, noise), "cut")), stream=True)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (502, "upstream_error")
         assert rig.charges(account) == []
 
 
-def test_silence_after_noise_is_booked(tmp_path: Path) -> None:
-    """A stream of comments that falls silent costs its customer nothing; what it may cost upstream is uncollected."""
-    timeouts = Timeouts(connect_s=5, first_byte_s=20, idle_s=0.2)
-    with reasoning_rig(tmp_path, timeouts=timeouts) as (rig, scripts):
+@pytest.mark.parametrize(
+    "noise", [b": processing\n\n", b'event: ping\ndata: {"type": "ping"}\n\n'], ids=["comment", "ping"]
+)
+def test_noise_does_not_begin_an_answer(tmp_path: Path, noise: bytes) -> None:
+    """The time to the first real event goes on: 504, and the answer is read on and costs what it cost."""
+    with reasoning_rig(tmp_path, timeouts=QUICK, settings=settings()) as (rig, scripts):
         account = rig.account("50")
-        script = Script((b": processing\n\n", *CHAT.script().pieces), pause_before=1)
-        read = ask(rig, account, CHAT, scripts.add(script), stream=True).text
+        script = Script((noise, *CHAT.script().pieces), pause_before=1)
+        refused = ask(rig, account, CHAT, scripts.add(script), stream=True)
         script.proceed.set()
-        assert "Nothing was charged" in read
+        assert (refused.status_code, refused.headers["x-should-retry"]) == (504, "false")
         eventually(lambda: len(rig.charges(account)) == 1)
-        (charge,) = rig.charges(account)
-        assert charge.charged_nano == 0
-        assert charge.uncollected_nano > 0
+        assert rig.charged_nano(account) == TRUE_NANO
+
+
+def test_a_half_event_before_the_time_out_is_kept(tmp_path: Path) -> None:
+    """What is read on goes on where the time-out cut it: the usage is that of the whole answer."""
+    with reasoning_rig(tmp_path, timeouts=QUICK, settings=settings()) as (rig, scripts):
+        account = rig.account("50")
+        stream = b"".join(CHAT.script().pieces)
+        script = Script((stream[:20], stream[20:]), pause_before=1)
+        refused = ask(rig, account, CHAT, scripts.add(script), stream=True)
+        script.proceed.set()
+        assert refused.status_code == 504
+        eventually(lambda: len(rig.charges(account)) == 1)
+        assert rig.charged_nano(account) == TRUE_NANO

@@ -17,7 +17,7 @@ from tokenbooth.clock import Clock
 from tokenbooth.domain.allowance import Allowance
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.body import UNREADABLE
-from tokenbooth.gateway.meter import data_of, split_events
+from tokenbooth.gateway.event_stream import data_of, split_events
 from tokenbooth.gateway.shapes import decode_ending
 from tokenbooth.gateway.speech import PricedRequest
 from tokenbooth.gateway.state import AccountState

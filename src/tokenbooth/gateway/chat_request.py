@@ -42,6 +42,7 @@ from tokenbooth.gateway.private_fields import CHAT_ID
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
 from tokenbooth.gateway.steps import NAMES_PER_ITEM, STEP_BYTES, STEP_ITEMS, at_once
 from tokenbooth.gateway.stored_state import refuse_stored_state_of_tool
+from tokenbooth.gateway.stream_as_whole import chat_answer
 from tokenbooth.gateway.whole_as_stream import chat_events
 
 ENDPOINT: Final = "chat.completions"
@@ -94,6 +95,10 @@ class ChatRequest(OpenAIRequest):
     path: ClassVar[str] = "/chat/completions"
     answer_id_prefix: ClassVar[str] = CHAT_ID
     answer_text: ClassVar[re.Pattern[bytes]] = StreamMeter.TEXT
+
+    def as_answer(self, body: bytes) -> bytes:
+        """See `Speech.as_answer`."""
+        return chat_answer(body)
 
     def as_events(self, body: bytes) -> bytes | None:
         """See `Speech.as_events`."""

@@ -29,6 +29,7 @@ from tokenbooth.gateway.private_fields import COMPLETION_ID
 from tokenbooth.gateway.refusals import Refusal, invalid_request
 from tokenbooth.gateway.shapes import MAX_ITEMS, few_items
 from tokenbooth.gateway.steps import STEP_ITEMS, at_once
+from tokenbooth.gateway.stream_as_whole import completion_answer
 from tokenbooth.gateway.whole_as_stream import completion_events
 
 MAX_PROMPTS: Final = MAX_ITEMS
@@ -63,6 +64,10 @@ class CompletionsRequest(OpenAIRequest):
     answer_id_prefix: ClassVar[str] = COMPLETION_ID
     answer_text: ClassVar[re.Pattern[bytes]] = CompletionMeter.TEXT
     meter_class: ClassVar[type[StreamMeter]] = CompletionMeter
+
+    def as_answer(self, body: bytes) -> bytes:
+        """See `Speech.as_answer`."""
+        return completion_answer(body)
 
     def as_events(self, body: bytes) -> bytes | None:
         """See `Speech.as_events`."""

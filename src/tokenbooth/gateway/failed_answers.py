@@ -145,14 +145,6 @@ def is_failed_event(event: bytes, data: bytes) -> bool:
         return data[:1] not in (b"{", b"[")
 
 
-def is_failed_rest(rest: bytes, data: bytes) -> bool:
-    """Whether what is left behind the last whole event tells a failure; a part of an event does not."""
-    try:
-        return _has_stray_failure(rest) or (bool(data) and data != b"[DONE]" and tells_failure(_decode(data)))
-    except UNREADABLE:
-        return False
-
-
 def tells_failure(told: object) -> bool:
     """Whether a value that stands in an event's place is a failure: an error of any shape, or no event at all."""
     match told:

@@ -165,6 +165,11 @@ class HttpCall:
         """See `UpstreamCall.each`."""
         await self._answering.each(take)
 
+    def answer_began(self) -> None:
+        """See `UpstreamCall.answer_began`."""
+        if self._connection is not None:
+            self._connection.answer_began()
+
     def interrupt(self) -> None:
         """See `UpstreamCall.interrupt`."""
         self._interrupted = True

@@ -9,18 +9,9 @@ from typing import ClassVar, Final
 
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_anthropic
 from tokenbooth.gateway.body import UNREADABLE
+from tokenbooth.gateway.event_stream import MAX_EVENT_BYTES, BrokenStream, data_of, split_events
 from tokenbooth.gateway.failed_answers import FAILED_FINISH, is_failed_event
-from tokenbooth.gateway.meter import (
-    MAX_EVENT_BYTES,
-    BrokenStream,
-    EventMeter,
-    data_of,
-    has_typed_events,
-    is_counted,
-    split_events,
-    texts_named,
-    with_cost,
-)
+from tokenbooth.gateway.meter import EventMeter, has_typed_events, is_counted, texts_named, with_cost
 from tokenbooth.gateway.private_fields import PublicAnswer, PublicStream
 from tokenbooth.gateway.shapes import MessagesEvent, decode_messages_event
 
@@ -68,7 +59,7 @@ class MessagesMeter(EventMeter):
 
     def complete(self) -> bool:
         """See `Meter.complete`."""
-        return self.finished() and not self._rest_fails()
+        return self.finished()
 
     def tail(self, charged_nano: int) -> bytes:
         """See `Meter.tail`: what was held back, with the cost in its usage, and the event that ends the message."""

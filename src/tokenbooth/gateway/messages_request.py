@@ -52,8 +52,10 @@ from tokenbooth.gateway.shapes import decode_messages_answer
 from tokenbooth.gateway.speech import CostNano, Credential, Meter, PricedRequest, Speech
 from tokenbooth.gateway.steps import NAMES_PER_ITEM, STEP_ITEMS, at_once
 from tokenbooth.gateway.stored_state import refuse_stored_state_of_tool
+from tokenbooth.gateway.stream_as_whole import message_answer
 from tokenbooth.gateway.translate_request import TRANSLATED, chat_fields
 from tokenbooth.gateway.translated_messages import TranslatedMessages
+from tokenbooth.gateway.whole_as_stream import message_events
 
 _THINKING_ROOM: Final = 1_024
 _MONEY: Final = frozenset(
@@ -189,6 +191,14 @@ class MessagesRequest(PricedRequest):
 
     def _public(self, request_id: str) -> MessageAnswer:
         return MessageAnswer(MESSAGE_ID + request_id, self.model.name)
+
+    def as_answer(self, body: bytes) -> bytes:
+        """See `Speech.as_answer`."""
+        return message_answer(body)
+
+    def as_events(self, body: bytes) -> bytes | None:
+        """See `Speech.as_events`."""
+        return message_events(body)
 
 
 def read_messages_request(fields: Fields, model: Model, body_bytes: int, headers: RawHeaders) -> MessagesRequest:

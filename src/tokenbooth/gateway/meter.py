@@ -8,38 +8,35 @@ call is settled) and the end marker, before which the charge has to be on disk.
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from itertools import pairwise
 from typing import ClassVar, Final
 
 import msgspec
 
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai
 from tokenbooth.gateway.body import UNREADABLE, decode_object
-from tokenbooth.gateway.failed_answers import FAILED_FINISH, is_failed_event, is_failed_rest
+from tokenbooth.gateway.event_stream import (
+    END_MARKER,
+    EventFramer,
+    data_of,
+    is_in_form,
+    split_events,
+    stray_of,
+)
+from tokenbooth.gateway.failed_answers import FAILED_FINISH, is_failed_event
 from tokenbooth.gateway.private_fields import PublicAnswer, PublicStream, usd_number
 from tokenbooth.gateway.shapes import decode_chat_event
 from tokenbooth.gateway.speech import Delivered
 
-MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
 _RECENT_BYTES: Final = 16 * 1024
 _USAGE: Final = re.compile(rb'"usage"\s*:\s*\{')
-_END: Final = b"[DONE]"
 _TYPED: Final = re.compile(rb'(?m)^data:[^\n]*?"type"[ \t]*:[ \t]*"')
 _CHOICE: Final = re.compile(rb'"choices"[ \t]*:[ \t]*\[[ \t]*\{')
 # An event with one of these may tell a failure, although it has a choice.
-_SUSPECT: Final = re.compile(rb'error"|"errors"|"base_resp"|(?m:^event:)|(?m:^error:)')
+_SUSPECT: Final = re.compile(rb'error"|"errors"|"base_resp"|(?m:^event:)')
+_LF: Final = ord("\n")
+_D: Final = ord("d")
 _NO_USAGE: Final = msgspec.Raw(b"{}")
 _DONE_EVENT: Final = b"data: [DONE]\n\n"
-# The second also ends "\r\n\r\n"; servers mix both.
-_BOUNDARIES: Final = (b"\n\n", b"\n\r\n")
-_LONGEST_BOUNDARY: Final = 3
-# An event ends behind each empty line, so that where a stream is cut makes no difference to what its events are.
-_EVENT_END: Final = re.compile(rb"\n(?=(\r?\n))")
-_EMPTY_LINE: Final = re.compile(rb"\r?\n")
-
-
-class BrokenStream(Exception):
-    """What the upstream sends is no event stream that we can meter."""
 
 
 def texts_named(*names: str) -> re.Pattern[bytes]:
@@ -53,16 +50,17 @@ class EventMeter(ABC):
     A subclass says what leaves of the events, where their texts are, and by what a finished answer is known.
     """
 
-    __slots__ = ("_events", "_finish_seen", "_recent", "_recent_bytes", "_tail", "_text_bytes", "ended", "failed")
+    __slots__ = ("_events", "_finish_seen", "_framer", "_recent", "_recent_bytes", "_text_bytes", "ended", "failed")
 
     TEXT: ClassVar[re.Pattern[bytes]]
     FINISH: ClassVar[re.Pattern[bytes]]
+    usage: Usage | None
 
     def __init__(self) -> None:
         self.ended = False
         self.failed = False
         self._finish_seen = False
-        self._tail = bytearray()
+        self._framer = EventFramer()
         self._recent: list[bytes] = []
         self._recent_bytes = 0
         self._events = 0
@@ -76,30 +74,57 @@ class EventMeter(ABC):
         Raises:
             BrokenStream: an event is larger than any model writes.
         """
-        if self._tail or not chunk.endswith(_BOUNDARIES):
-            chunk = self._complete(chunk)
-            if not chunk:
-                return b""
+        framer = self._framer
+        # What almost every chunk is, one event with one line, is seen at the least cost: a lone line that begins with
+        # this letter is none of those that have to be taken apart.
+        is_one = chunk.find(b"\n") == len(chunk) - 2 and chunk[-1] == _LF and chunk[0] == _D
+        if framer.holds or b"\r" in chunk or not (is_one or is_in_form(chunk)):
+            return self._pass(framer.feed(chunk))
         chunk = self._let_pass(chunk)
         self._remember(chunk)
         return chunk
 
-    def _complete(self, chunk: bytes) -> bytes:
-        """The events that this chunk completes; the rest waits.
+    def end_of_body(self) -> bytes:
+        """Nothing more comes; returns what leaves of an event that was left open.
 
-        Only new bytes are searched, so that a large event in many small pieces costs no more than its length.
+        Raises:
+            BrokenStream: the body ended inside of it.
         """
-        tail = self._tail
-        unsearched = max(len(tail) - _LONGEST_BOUNDARY + 1, 0)
-        tail += chunk
-        cut = max(_behind(tail, boundary, unsearched) for boundary in _BOUNDARIES)
-        if not cut and (empty := _EMPTY_LINE.match(tail)):
-            cut = empty.end()
-        if len(tail) - cut > MAX_EVENT_BYTES:
-            raise BrokenStream("an event is too large")
-        events = bytes(tail[:cut])
-        del tail[:cut]
-        return events
+        if self.ended or self.failed:
+            return b""
+        return self._pass(self._framer.end())
+
+    @property
+    def whole(self) -> bytearray | None:
+        """The body, when it is no stream but one JSON text; None for a stream."""
+        return self._framer.whole
+
+    def has_answer(self) -> bool:
+        """Whether what is held back is an answer by itself."""
+        return self.usage is not None
+
+    def _pass(self, events: bytes) -> bytes:
+        if not events:
+            return b""
+        if self._framer.has_strays:
+            return self._without_strays(events)
+        passing = self._let_pass(events)
+        self._remember(passing)
+        return passing
+
+    def _without_strays(self, events: bytes) -> bytes:
+        """What leaves of events among which some are in no field: an error is heard, and none of them leaves."""
+        passing: list[bytes] = []
+        for event in split_events(events):
+            stray = stray_of(event)
+            if stray is None:
+                passing.append(self._let_pass(event))
+                self._remember(passing[-1])
+            elif is_failed_event(b"", stray):
+                self.failed = True
+            if self.ended or self.failed:
+                break
+        return b"".join(passing)
 
     @abstractmethod
     def _let_pass(self, events: bytes) -> bytes:
@@ -108,11 +133,6 @@ class EventMeter(ABC):
     def finished(self) -> bool:
         """Whether the model has said why it stopped, so that only the usage can still come."""
         return self.ended or self._finish_seen or any(map(self.FINISH.search, self._recent))
-
-    def _rest_fails(self) -> bool:
-        """Whether what came behind the last whole event tells a failure."""
-        rest = bytes(self._tail)
-        return bool(rest) and is_failed_rest(rest, data_of(rest))
 
     def delivered(self) -> Delivered:
         """How much was streamed, counted from what left."""
@@ -174,7 +194,7 @@ class StreamMeter(EventMeter):
 
     def complete(self) -> bool:
         """See `Meter.complete`: some servers leave the end marker out."""
-        return (self.finished() or is_counted(self.usage)) and not (self._gave_up or self._rest_fails())
+        return (self.finished() or is_counted(self.usage)) and not self._gave_up
 
     def tail(self, charged_nano: int) -> bytes:
         """See `Meter.tail`: the usage event for a client that asked for it, and the end marker."""
@@ -189,7 +209,7 @@ class StreamMeter(EventMeter):
             return self._look_closely(events) if repeated is None else repeated
         if (
             b'"usage"' in events
-            or _END in events
+            or END_MARKER in events
             or b'error"' in events
             or b'"finish_reason":"' in events
             or b'"base_resp"' in events
@@ -203,7 +223,7 @@ class StreamMeter(EventMeter):
         passing: list[bytes] = []
         for event in split_events(events):
             data = data_of(event)
-            if data == _END:
+            if data == END_MARKER:
                 self.ended = True
                 self.failed = self._gave_up or not (is_counted(self.usage) or self._has_choice(passing))
                 break
@@ -265,13 +285,12 @@ def has_typed_events(events: bytes) -> bool:
     # Of three lines as a rule: its name, its data, and the end.
     if events and events.count(b'data: {"type":"') * 3 == events.count(b"\n"):
         return True
-    ends = events.count(b"\n\n") + events.count(b"\n\r\n")
-    return len(_TYPED.findall(events)) == ends and b"error" not in events
+    return len(_TYPED.findall(events)) == events.count(b"\n\n") and b"error" not in events
 
 
 def _has_choices(events: bytes) -> bool:
     """Whether each event has a choice, so that none is a failure in the place of one."""
-    return len(_CHOICE.findall(events)) == events.count(b"\n\n") + events.count(b"\n\r\n")
+    return len(_CHOICE.findall(events)) == events.count(b"\n\n")
 
 
 def with_cost(usage_event: bytes, cost_nano: int) -> bytes:
@@ -293,22 +312,3 @@ def usage_with_cost(usage: msgspec.Raw, cost_nano: int) -> msgspec.Raw:
     fields = decode_object(usage)
     fields["cost"] = msgspec.Raw(usd_number(cost_nano))
     return msgspec.Raw(msgspec.json.encode(fields))
-
-
-def split_events(events: bytes) -> list[bytes]:
-    """Whole events, each with its end."""
-    ends = [match.end(1) for match in _EVENT_END.finditer(events)]
-    if empty := _EMPTY_LINE.match(events):
-        ends.insert(0, empty.end())
-    return [events[start:end] for start, end in pairwise([0, *ends])]
-
-
-def _behind(tail: bytearray, boundary: bytes, unsearched: int) -> int:
-    at = tail.rfind(boundary, unsearched)
-    return 0 if at < 0 else at + len(boundary)
-
-
-def data_of(event: bytes) -> bytes:
-    """The data of one event."""
-    lines = [line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")]
-    return b"\n".join(lines)

@@ -63,6 +63,8 @@ class ProxiedCall:
         self._interrupted = asyncio.Event()
         self._reading = asyncio.Event()
         self._reading.set()
+        # When the answer has to have begun; None once it has, or for one that is read whole.
+        self._begins_by_s: float | None = None
 
     @property
     def sent(self) -> bool:
@@ -99,6 +101,7 @@ class ProxiedCall:
 
     async def wait_on(self, timeout_s: float) -> None:
         """See `UpstreamCall.wait_on`."""
+        self._begins_by_s = asyncio.get_running_loop().time() + timeout_s
         opening = self._opening
         if opening is None:
             return
@@ -116,6 +119,7 @@ class ProxiedCall:
 
     async def read(self) -> bytes:
         """See `UpstreamCall.read`."""
+        self._begins_by_s = None
         parts: list[bytes] = []
         size = 0
         while (chunk := await self._next_chunk()) is not None:
@@ -130,6 +134,10 @@ class ProxiedCall:
         while (chunk := await self._next_chunk()) is not None:
             if not take(chunk):
                 return
+
+    def answer_began(self) -> None:
+        """See `UpstreamCall.answer_began`."""
+        self._begins_by_s = None
 
     def interrupt(self) -> None:
         """See `UpstreamCall.interrupt`."""
@@ -163,13 +171,19 @@ class ProxiedCall:
         if not self._reading.is_set():
             await self._unless_interrupted(self._reading.wait())
         try:
-            async with asyncio.timeout(self._timeouts.idle_s):
+            async with asyncio.timeout(self._wait_s()):
                 chunk = await self._unless_interrupted(self._answering.body_reader.read_chunk())
         except (TimeoutError, ReadTimeoutError) as failure:
             raise UpstreamTimedOut("silence in the middle of the answer") from failure
         except PyreqwestError as failure:
             raise UpstreamBroke("the connection ended before the answer did") from failure
         return None if chunk is None else bytes(chunk)
+
+    def _wait_s(self) -> float:
+        """How long the next part may take."""
+        if self._begins_by_s is None:
+            return self._timeouts.idle_s
+        return max(self._begins_by_s - asyncio.get_running_loop().time(), 0.0)
 
     async def _unless_interrupted(self, waiting: Coroutine[object, object, T]) -> T:
         """What is waited for.

@@ -6,7 +6,6 @@ charged in each case is the matrix of docs/billing.md.
 """
 
 import asyncio
-import re
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -30,10 +29,10 @@ from tokenbooth.gateway.counting import (
 )
 from tokenbooth.gateway.drains import Drains
 from tokenbooth.gateway.estimates import Estimates
+from tokenbooth.gateway.event_stream import BrokenStream, is_event_stream, is_real, without_mark
 from tokenbooth.gateway.exchange import Exchange
 from tokenbooth.gateway.failure_log import FailureEvent, FailureLog, Told, kind_of_status
 from tokenbooth.gateway.keep_alive import KeepAlive
-from tokenbooth.gateway.meter import BrokenStream, is_counted
 from tokenbooth.gateway.refusals import Refusal
 from tokenbooth.gateway.settle import Counted, Settler, Terms
 from tokenbooth.gateway.speech import Meter
@@ -66,8 +65,8 @@ _EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
 # Behind the event that tells the reason of the end come the usage and, at some servers, an event without a choice.
 _LAST_PARTS: Final = 4
 _TOLD_EVERY_US: Final = 3_600 * 1_000_000
-# A comment has no data, and a ping says only that somebody is there.
-_REAL_EVENT: Final = re.compile(rb'(?m)^data:(?![ \t]*\{[ \t]*"type"[ \t]*:[ \t]*"ping"[ \t]*\})')
+# What comes before the first real event is kept for it, up to this.
+_MAX_BEFORE_BYTES: Final = 64 * 1024
 # How the reading of an answer that is late may end without one.
 _NO_ANSWER: Final = (UpstreamFailure, BrokenStream, ClientHungUp, *UNREADABLE)
 _log = structlog.get_logger(__name__)
@@ -216,43 +215,47 @@ class Relay:
             route, model = exchange.attempt.route, exchange.admitted.request.model
             private = Private(route.upstream.api_key, route.upstream.base_url, route.model, model.name)
             raise refusal_of_status(call, body, now_us=now_us, private=private)
+        self._note_form(exchange, call)
         moved_on = False
         try:
-            if exchange.admitted.request.stream and self._is_streamed(exchange, call):
+            if exchange.admitted.request.stream:
                 await self._stream(exchange, call)
             else:
-                await self._whole(exchange, call)
+                self._whole(exchange, await call.read())
         except UpstreamFailure as failure:
             exchange.attempt.failed(failure)
             if not isinstance(failure, UpstreamTimedOut):
-                moved_on = isinstance(failure, FailedAnswer) and exchange.attempt.move_on()
+                moved_on = _is_replaced(exchange, failure) and exchange.attempt.move_on()
                 self._tell_failed(exchange, failure, moved_on=moved_on)
             if not moved_on:
                 raise
         if moved_on:
             exchange.asked = False
+            exchange.meter = None
             call.end()
         return not moved_on
 
-    def _is_streamed(self, exchange: Exchange, call: UpstreamCall) -> bool:
-        """Whether the answer that has begun is a stream; that of a stream need not be one."""
+    def _note_form(self, exchange: Exchange, call: UpstreamCall) -> None:
+        """Take the head's word for whether the answer comes in one piece, until the body tells."""
         if not exchange.admitted.request.stream:
-            return False
-        is_streamed = (call.header("content-type") or "").startswith("text/event-stream")
-        exchange.is_whole = not is_streamed
-        if is_streamed:
-            if self._whole_answerers:
-                self._whole_answerers.discard((exchange.upstream, exchange.admitted.request.model.name))
-        else:
-            self._whole_answerers.add((exchange.upstream, exchange.admitted.request.model.name))
-        return is_streamed
+            return
+        media_type = (call.header("content-type") or "").partition(";")[0].strip().lower()
+        exchange.is_whole = media_type == "application/json"
+        self._learn_form(exchange)
 
-    async def _whole(self, exchange: Exchange, call: UpstreamCall) -> None:
-        body = await call.read()
+    def _learn_form(self, exchange: Exchange) -> None:
+        """Whether this upstream streams the model's answers when it is asked to."""
+        if exchange.is_whole:
+            self._whole_answerers.add((exchange.upstream, exchange.admitted.request.model.name))
+        elif self._whole_answerers:
+            self._whole_answerers.discard((exchange.upstream, exchange.admitted.request.model.name))
+
+    def _whole(self, exchange: Exchange, body: bytes) -> None:
         speech = exchange.attempt.speech
-        stopped = exchange.admitted.at_risk_nano is not None and is_cut_off(body)
         events = meter = answer = None
         try:
+            body = _json_of(exchange, body)
+            stopped = exchange.admitted.at_risk_nano is not None and is_cut_off(body)
             counted = self._count_answer(exchange, body)
             if exchange.admitted.request.stream:
                 # Some upstreams do not stream although they are asked to; who waits for events reads nothing else.
@@ -262,6 +265,8 @@ class Relay:
             else:
                 meter = speech.meter(lambda usage: cost_nano(exchange.admitted.price, usage), exchange.request_id)
                 body = meter.feed(events)
+                if meter.failed:
+                    raise FailedAnswer("the answer cannot be told in events")
         except (*UNREADABLE, BrokenStream) as mistake:
             raise FailedAnswer("the answer is not JSON of its format", body) from mistake
         exchange.attempt.succeeded()
@@ -281,29 +286,31 @@ class Relay:
         meter = exchange.meter = exchange.attempt.speech.meter(
             lambda usage: cost_nano(price, usage), exchange.request_id
         )
-        passing = _Passing(exchange, meter, self._keep_alive_s)
+        passing = _Passing(exchange, call, meter, self._keep_alive_s)
         try:
             exchange.http.on_writable = lambda is_writable: call.resume() if is_writable else call.pause()
             await call.each(passing.take)
-            if not passing.began:
-                raise UpstreamFailure("the stream is empty")
-            if meter.failed:
-                raise UpstreamReportedError("the upstream reports an error")
-            if not meter.ended and not meter.complete():
-                raise UpstreamFailure("the stream ended before its answer did")
+            passing.end_of_body()
+            if meter.whole is None:
+                _check_end(exchange, meter)
         except (UpstreamFailure, BrokenStream) as failure:
-            if not passing.began:
-                raise
+            if not exchange.began:
+                raise failure if isinstance(failure, UpstreamFailure) else UpstreamBroke(str(failure)) from failure
             self._break_off(exchange, meter, failure)
         else:
-            exchange.attempt.end()
-            self._end(exchange, meter, passing)
+            self._learn_form(exchange)
+            if meter.whole is not None:
+                self._whole(exchange, bytes(meter.whole))
+            else:
+                exchange.attempt.end()
+                self._end(exchange, meter, passing)
         finally:
             passing.stop()
             exchange.http.on_writable = None
 
     def _end(self, exchange: Exchange, meter: Meter, passing: "_Passing") -> None:
         """The regular end: the charge on disk first, then the event that ends the answer."""
+        passing.begin()
         counted = self._count_stream(exchange, meter)
         tail = meter.tail(self._settle(exchange, counted))
         exchange.finish(tail)
@@ -314,17 +321,12 @@ class Relay:
 
         A client that had left by then pays as for any answer that is cut.
         """
-        charged_nano = 0
         told = failure if isinstance(failure, UpstreamFailure) else UpstreamBroke(str(failure))
         exchange.attempt.failed(told)
-        if exchange.began or is_counted(meter.usage):
-            unseen = self._unseen(exchange) if exchange.http.gone else Unseen.NOTHING
-            counted = self._count_cut(exchange, unseen)
-            charged_nano = self._settle(exchange, counted)
-            self._compare(exchange, counted)
-        elif isinstance(told, UpstreamTimedOut):
-            # Comments came, and the model may have worked meanwhile.
-            self._book_lost(exchange)
+        unseen = self._unseen(exchange) if exchange.http.gone else Unseen.NOTHING
+        counted = self._count_cut(exchange, unseen)
+        charged_nano = self._settle(exchange, counted)
+        self._compare(exchange, counted)
         self._tell(
             exchange,
             "stream_broken",
@@ -467,12 +469,16 @@ class Relay:
         await call.wait_on(2 * self._read_on_s)
         if call.status != 200:
             raise UpstreamFailure(f"HTTP {call.status}")
-        if not self._is_streamed(exchange, call):
-            return self._count_answer(exchange, await call.read())
-        meter = exchange.meter = exchange.attempt.speech.meter(lambda usage: 0)
+        if not exchange.admitted.request.stream:
+            return self._count_answer(exchange, _json_of(exchange, await call.read()))
+        # What came before the time-out is in the meter.
+        meter = exchange.meter or exchange.attempt.speech.meter(lambda usage: 0)
+        exchange.meter = meter
         await call.each(_into(meter))
-        if meter.failed or not (meter.ended or meter.complete()):
-            raise UpstreamBroke("the stream ended before its answer did")
+        meter.end_of_body()
+        if meter.whole is not None:
+            return self._count_answer(exchange, bytes(meter.whole))
+        _check_end(exchange, meter)
         return self._count_stream(exchange, meter)
 
     def _tell_timed_out(self, exchange: Exchange, note: str) -> None:
@@ -625,17 +631,64 @@ def _into(meter: Meter) -> Callable[[bytes], bool]:
     return take
 
 
+def _check_end(exchange: Exchange, meter: Meter) -> None:
+    """Raises:
+    UpstreamFailure: the stream has come to its end, but no answer has.
+    """
+    if meter.failed:
+        raise UpstreamReportedError("the upstream reports an error")
+    if not meter.ended and not meter.complete():
+        if exchange.is_whole and not exchange.began:
+            # It was announced as JSON, and is neither that nor events.
+            raise FailedAnswer("the answer is not JSON of its format")
+        raise UpstreamFailure("the stream ended before its answer did")
+    if not exchange.began and not meter.delivered().events and not meter.has_answer():
+        raise FailedAnswer("the stream is empty")
+
+
+def _is_replaced(exchange: Exchange, failure: UpstreamFailure) -> bool:
+    """Whether another upstream may answer in its place; a whole answer that broke off was written, and is billed."""
+    return isinstance(failure, FailedAnswer | UpstreamReportedError) or not exchange.is_whole
+
+
+def _json_of(exchange: Exchange, body: bytes) -> bytes:
+    """A whole answer as JSON; some upstreams stream although they are not asked to.
+
+    Raises:
+        FailedAnswer: it is a stream without an answer.
+        UNREADABLE: it is a stream that tells no answer.
+    """
+    if body.startswith(b"{"):
+        return body
+    if not is_event_stream(body):
+        return without_mark(body)
+    speech = exchange.attempt.speech
+    meter = speech.meter(lambda usage: 0)
+    try:
+        passing = meter.feed(body)
+        passing += meter.end_of_body()
+    except BrokenStream as mistake:
+        raise FailedAnswer(str(mistake)) from mistake
+    if meter.failed or not (meter.ended or meter.complete()):
+        raise FailedAnswer("the stream ended before its answer did", body)
+    if not (is_real(passing) or meter.has_answer()):
+        raise FailedAnswer("the stream is empty")
+    return speech.as_answer(body)
+
+
 class _Passing:
-    """Passes a stream on as it arrives; the answer begins with the upstream's first byte."""
+    """Passes a stream on as it arrives; the answer begins with the upstream's first real event."""
 
-    __slots__ = ("_exchange", "_keep_alive", "_keep_alive_s", "_latest", "_meter", "began")
+    __slots__ = ("_before", "_before_bytes", "_call", "_exchange", "_keep_alive", "_keep_alive_s", "_latest", "_meter")
 
-    def __init__(self, exchange: Exchange, meter: Meter, keep_alive_s: float) -> None:
+    def __init__(self, exchange: Exchange, call: UpstreamCall, meter: Meter, keep_alive_s: float) -> None:
         self._exchange = exchange
+        self._call = call
         self._meter = meter
         self._keep_alive_s = keep_alive_s
         self._keep_alive: KeepAlive | None = None
-        self.began = False
+        self._before: list[bytes] = []
+        self._before_bytes = 0
         # What left last, where the reason of the end stands; only for an upstream that was not seen yet to stop at a
         # ceiling of ours.
         self._latest: deque[bytes] | None = (
@@ -648,18 +701,46 @@ class _Passing:
         Raises:
             BrokenStream: this is no event stream.
         """
-        if not self.began:
-            self._begin()
         meter = self._meter
         passing = meter.feed(chunk)
         if passing:
             exchange = self._exchange
-            if not exchange.began:
-                exchange.began = _REAL_EVENT.search(passing) is not None
+            if exchange.began or self._begins_with(passing):
+                exchange.send(passing)
+                if self._latest is not None:
+                    self._latest.append(passing)
+        elif not self._exchange.began and meter.whole is not None:
+            self._exchange.is_whole = True
+            self._call.answer_began()
+        return not (meter.ended or meter.failed)
+
+    def end_of_body(self) -> None:
+        """Nothing more comes: what was left open passes as it would have with its end.
+
+        Raises:
+            BrokenStream: the stream ended inside of an event.
+        """
+        exchange = self._exchange
+        passing = self._meter.end_of_body()
+        if passing and (exchange.began or self._begins_with(passing)):
             exchange.send(passing)
             if self._latest is not None:
                 self._latest.append(passing)
-        return not (meter.ended or meter.failed)
+
+    def begin(self) -> None:
+        """Send the head, if it has not been sent."""
+        exchange = self._exchange
+        if exchange.began:
+            return
+        exchange.began = True
+        exchange.is_whole = False
+        self._call.answer_began()
+        exchange.http.begin(200, exchange.header_lines(_EVENT_STREAM) + b"cache-control: no-cache\r\n")
+        exchange.attempt.succeeded()
+        self._keep_alive = KeepAlive(exchange, self._keep_alive_s)
+        if self._before:
+            exchange.send(b"".join(self._before))
+            self._before.clear()
 
     def stopped_at_ceiling(self, tail: bytes) -> bool:
         """Whether the answer says that a ceiling cut it off; `tail` is what leaves last."""
@@ -670,9 +751,16 @@ class _Passing:
         if self._keep_alive is not None:
             self._keep_alive.stop()
 
-    def _begin(self) -> None:
-        exchange = self._exchange
-        exchange.http.begin(200, exchange.header_lines(_EVENT_STREAM) + b"cache-control: no-cache\r\n")
-        self.began = True
-        exchange.attempt.succeeded()
-        self._keep_alive = KeepAlive(exchange, self._keep_alive_s)
+    def _begins_with(self, passing: bytes) -> bool:
+        """Whether the answer begins with these events; if not, they have to wait or are dropped."""
+        if not is_real(passing):
+            self._keep(passing)
+            return False
+        self.begin()
+        return True
+
+    def _keep(self, passing: bytes) -> None:
+        """Of what is not real, data may say something of the answer that follows."""
+        if b"data:" in passing and self._before_bytes + len(passing) <= _MAX_BEFORE_BYTES:
+            self._before.append(passing)
+            self._before_bytes += len(passing)

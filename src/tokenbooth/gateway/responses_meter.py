@@ -10,16 +10,9 @@ import msgspec
 
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai
 from tokenbooth.gateway.body import UNREADABLE, decode_object
+from tokenbooth.gateway.event_stream import data_of, split_events
 from tokenbooth.gateway.failed_answers import is_failed_event, is_failed_response, is_meaningful
-from tokenbooth.gateway.meter import (
-    EventMeter,
-    data_of,
-    has_typed_events,
-    is_counted,
-    split_events,
-    texts_named,
-    usage_with_cost,
-)
+from tokenbooth.gateway.meter import EventMeter, has_typed_events, is_counted, texts_named, usage_with_cost
 from tokenbooth.gateway.private_fields import PublicAnswer, PublicStream
 from tokenbooth.gateway.shapes import ResponsesEvent, decode_responses_event
 
@@ -56,6 +49,10 @@ class ResponsesMeter(EventMeter):
 
     def complete(self) -> bool:
         """See `Meter.complete`."""
+        return self.ended
+
+    def has_answer(self) -> bool:
+        """See `Meter.has_answer`: the last event holds all of it."""
         return self.ended
 
     def tail(self, charged_nano: int) -> bytes:

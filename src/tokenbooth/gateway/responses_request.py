@@ -57,6 +57,8 @@ from tokenbooth.gateway.stored_state import (
     refuse_stored_state,
     refuse_stored_state_of_tool,
 )
+from tokenbooth.gateway.stream_as_whole import response_answer
+from tokenbooth.gateway.whole_as_stream import response_events
 
 _MONEY: Final = frozenset(
     ("model", "stream", "stream_options", "input", "instructions", "tools", "max_output_tokens", "reasoning", "n")
@@ -154,6 +156,14 @@ class ResponsesRequest(PricedRequest):
 
     def _public(self, request_id: str) -> ResponseAnswer:
         return ResponseAnswer(RESPONSE_ID + request_id, self.model.name)
+
+    def as_answer(self, body: bytes) -> bytes:
+        """See `Speech.as_answer`."""
+        return response_answer(body)
+
+    def as_events(self, body: bytes) -> bytes | None:
+        """See `Speech.as_events`."""
+        return response_events(body)
 
 
 def read_responses_request(fields: Fields, model: Model, body_bytes: int) -> ResponsesRequest:

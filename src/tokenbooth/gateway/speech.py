@@ -52,6 +52,23 @@ class Meter(Protocol):
         """
         ...
 
+    def end_of_body(self) -> bytes:
+        """Nothing more comes; returns what leaves of an event that was left open.
+
+        Raises:
+            BrokenStream: the body ended inside of it.
+        """
+        ...
+
+    @property
+    def whole(self) -> bytearray | None:
+        """The body, when it is no stream but one JSON text; None for a stream."""
+        ...
+
+    def has_answer(self) -> bool:
+        """Whether what is held back is an answer by itself, although nothing has left."""
+        ...
+
     def finished(self) -> bool:
         """Whether the model has said why it stopped, so that only the usage can still come."""
         ...
@@ -146,6 +163,14 @@ class Speech(Protocol):
         """
         ...
 
+    def as_answer(self, body: bytes) -> bytes:
+        """The events of a stream that has come to its end as the whole answer that they tell.
+
+        Raises:
+            UNREADABLE: they are no answer.
+        """
+        ...
+
     def as_events(self, body: bytes) -> bytes | None:
         """A whole answer as the upstream would have streamed it; None for a format in which that cannot be said.
 
@@ -237,6 +262,10 @@ class PricedRequest:
     def most_prompt_tokens(self) -> int:
         """The longest input that the model can read for this request, in tokens."""
         return self.model.context_tokens * self.prompts
+
+    def as_answer(self, body: bytes) -> bytes:
+        """See `Speech.as_answer`: a format without streams has nothing to put together."""
+        return body
 
     def as_events(self, body: bytes) -> bytes | None:
         """See `Speech.as_events`."""

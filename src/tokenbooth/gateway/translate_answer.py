@@ -24,7 +24,8 @@ from tokenbooth.gateway.chat_answer import (
     read_completion,
     whole_characters,
 )
-from tokenbooth.gateway.meter import MAX_EVENT_BYTES, BrokenStream, data_of, split_events, usage_with_cost
+from tokenbooth.gateway.event_stream import MAX_EVENT_BYTES, BrokenStream, data_of, split_events
+from tokenbooth.gateway.meter import usage_with_cost
 from tokenbooth.gateway.private_fields import ClientAnswer
 
 _STOP_REASONS: Final = {

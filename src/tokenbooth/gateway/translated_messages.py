@@ -12,10 +12,12 @@ import msgspec
 from tokenbooth.catalog import Route, WireFormat
 from tokenbooth.domain.usage import Usage, from_openai
 from tokenbooth.gateway.body import Fields, raw
-from tokenbooth.gateway.meter import BrokenStream, StreamMeter, split_events
+from tokenbooth.gateway.event_stream import BrokenStream, is_real, split_events
+from tokenbooth.gateway.meter import StreamMeter
 from tokenbooth.gateway.openai import reported_usage
 from tokenbooth.gateway.private_fields import MESSAGE_ID, ClientAnswer
 from tokenbooth.gateway.speech import CostNano, Credential, Delivered, Meter, PricedRequest
+from tokenbooth.gateway.stream_as_whole import chat_answer
 from tokenbooth.gateway.translate_answer import AnswerStream, whole_answer
 from tokenbooth.gateway.translate_request import with_thoughts_as
 from tokenbooth.gateway.whole_as_stream import chat_events
@@ -87,6 +89,10 @@ class TranslatedMessages:
             shows_thinking=self._shows_thinking,
         )
 
+    def as_answer(self, body: bytes) -> bytes:
+        """See `Speech.as_answer`."""
+        return chat_answer(body)
+
     def as_events(self, body: bytes) -> bytes | None:
         """See `Speech.as_events`."""
         return chat_events(body)
@@ -95,26 +101,57 @@ class TranslatedMessages:
 class TranslatingMeter(StreamMeter):
     """Meters a stream of chat completion chunks, and passes it on as the events of a message."""
 
-    __slots__ = ("_answer",)
+    __slots__ = ("_answer", "_passed", "_spoke", "_told")
 
     def __init__(self, answer: AnswerStream) -> None:
         StreamMeter.__init__(self, None)
         self._answer = answer
+        self._spoke = False
+        # Of the events that are looked into: what is metered, and what the client gets.
+        self._passed: list[bytes] = []
+        self._told: list[bytes] = []
 
     def feed(self, chunk: bytes) -> bytes:
         """See `Meter.feed`; what cannot be told in the other format is a failure of the upstream."""
-        passing: list[bytes] = []
-        # Event by event, so that nothing behind one that cannot be read is heard of, wherever the network cuts.
-        for piece in _events_and_rest(chunk):
-            try:
-                passing.append(self._answer.feed(StreamMeter.feed(self, piece)))
-            except BrokenStream:
-                self.failed = True
+        StreamMeter.feed(self, chunk)
+        return self._take_told()
+
+    def end_of_body(self) -> bytes:
+        """See `Meter.end_of_body`."""
+        StreamMeter.end_of_body(self)
+        return self._take_told()
+
+    def _let_pass(self, events: bytes) -> bytes:
+        """What is metered; event by event, so that nothing behind one that cannot be read is heard of."""
+        passing = self._passed = []
+        for event in split_events(events):
+            passed = StreamMeter._let_pass(self, event)
+            passing.append(passed)
+            self._tell(passed)
             if self.ended and not self._answer.is_readable():
                 self.failed = True
             if self.ended or self.failed:
                 break
         return b"".join(passing)
+
+    def _has_choice(self, passing: list[bytes]) -> bool:
+        return StreamMeter._has_choice(self, [*self._passed, *passing])
+
+    def _tell(self, passed: bytes) -> None:
+        if not self._spoke:
+            # A message begins with the first event that says something.
+            if not is_real(passed):
+                return
+            self._spoke = True
+        try:
+            self._told.append(self._answer.feed(passed))
+        except BrokenStream:
+            self.failed = True
+
+    def _take_told(self) -> bytes:
+        told = b"".join(self._told)
+        self._told.clear()
+        return told
 
     def complete(self) -> bool:
         """See `Meter.complete`."""
@@ -128,9 +165,3 @@ class TranslatingMeter(StreamMeter):
         """What a client is told when the upstream did not say: the output, as counted."""
         delivered: Delivered = self.delivered()
         return Usage(0, max(delivered.events, -(-delivered.text_bytes // 4)))
-
-
-def _events_and_rest(chunk: bytes) -> list[bytes]:
-    events = split_events(chunk)
-    rest = chunk[sum(map(len, events)) :]
-    return [*events, rest] if rest else events

@@ -77,7 +77,8 @@ class UpstreamConnection:
         self._waiter: asyncio.Future[None] | None = None
         self._interrupted = False
         self._is_late = False
-        self._has_body = False
+        self._has_begun = False
+        self._reads_whole = False
         self._deadline = Deadline(self._loop, self._too_late)
         self._sent_at_s = 0.0
         self._unsent = b""
@@ -88,7 +89,9 @@ class UpstreamConnection:
         self.reused = False
 
     def send(self, request: bytes, first_byte_s: float, body: bytes = b"") -> None:
-        """Begin a call; the first byte of its answer's body has to come within `first_byte_s` seconds.
+        """Begin a call; its answer has to begin within `first_byte_s` seconds.
+
+        What is read whole begins with its first byte; a stream when who takes it says so.
 
         Args:
             request: its head, and its body, if that is small.
@@ -108,7 +111,8 @@ class UpstreamConnection:
         self.has_answered = False
         self._interrupted = False
         self._is_late = False
-        self._has_body = False
+        self._has_begun = False
+        self._reads_whole = False
         self._sent_at_s = self._loop.time()
         self._deadline.within(first_byte_s)
 
@@ -162,6 +166,9 @@ class UpstreamConnection:
         Raises:
             UpstreamTimedOut, UpstreamBroke, ClientHungUp
         """
+        self._reads_whole = True
+        if self._body:
+            self.answer_began()
         while self._is_in(_BODY):
             await self._arrival()
         if not self._is_in(_COMPLETE):
@@ -183,6 +190,13 @@ class UpstreamConnection:
         if self._is_taking() and not self._is_in(_COMPLETE):
             raise self._why_lost()
         self._take = None
+
+    def answer_began(self) -> None:
+        """From now on silence is bounded; until then the time to the begin of the answer goes on."""
+        if not self._has_begun:
+            self._has_begun = True
+            if self._phase is _BODY and not self._paused:
+                self._deadline.within(self._idle_s)
 
     def interrupt(self) -> None:
         """The client hung up: whoever waits gets `ClientHungUp`."""
@@ -235,7 +249,7 @@ class UpstreamConnection:
         self.has_answered = True
         self._head_bytes += len(data)
         if self._phase is _BODY:
-            if self._has_body:
+            if self._has_begun:
                 self._deadline.within(self._idle_s)
         elif self._phase is not _HEAD:
             # Nobody asked, or the answer is over.
@@ -302,15 +316,14 @@ class UpstreamConnection:
         self._phase = _BODY
         # With another coding than chunked, which we never ask for, the parser would read to the end of the connection.
         self._framed = any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
-        # Some servers send the head at once and think behind it: until the first byte the same time-out goes on.
+        # Some servers send the head at once and think behind it: until the answer begins the same time-out goes on.
         self._wake()
 
     def on_body(self, body: bytes) -> None:
         """See `httptools.HttpResponseParser`."""
         self._head_bytes = 0
-        if not self._has_body:
-            self._has_body = True
-            self._deadline.within(self._idle_s)
+        if self._reads_whole and not self._has_begun:
+            self.answer_began()
         if not self._body:
             self._body = body
             return
@@ -380,7 +393,7 @@ class UpstreamConnection:
     def _too_late(self) -> None:
         if self._phase is _IDLE:
             self.close()
-        elif self._has_body:
+        elif self._has_begun:
             self._fail(UpstreamTimedOut("silence"))
         else:
             # The server may still be working on it, so the connection stays for who wants to wait on.

@@ -23,9 +23,9 @@ class UpstreamUnreachable(UpstreamFailure):
 
 
 class UpstreamTimedOut(UpstreamFailure):
-    """No first byte, or silence in the middle; it may have run (and billed) the request.
+    """No answer, or silence in the middle; it may have run (and billed) the request.
 
-    Before the first byte of the body the connection is still there, and `UpstreamCall.wait_on` goes on waiting.
+    Before the answer has begun the connection is still there, and `UpstreamCall.wait_on` goes on waiting.
     """
 
 
@@ -144,6 +144,10 @@ class UpstreamCall(AnswerHead, Protocol):
         """
         ...
 
+    def answer_began(self) -> None:
+        """What has come of a stream is an answer: from now on silence is bounded, instead of the time to its begin."""
+        ...
+
     def interrupt(self) -> None:
         """Nobody waits for the answer any more: what waits for the upstream raises `ClientHungUp`, once."""
         ...
@@ -179,7 +183,7 @@ class Timeouts:
 
     Attributes:
         connect_s: for the connection.
-        first_byte_s: from the request to the first byte of a stream.
+        first_byte_s: from the request to the first real event of a stream.
         idle_s: for silence inside an answer.
         whole_answer_s: from the request to the first byte of an answer that is not streamed; most servers send it when
             all of the answer is written.
