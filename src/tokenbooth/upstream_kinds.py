@@ -171,6 +171,8 @@ class UpstreamKind:
         bounds_reasoning: whether the ceiling bounds the thinking as well; else it bounds the answer alone.
         bills_after_disconnect: whether it goes on, and bills, when a client hangs up.
         image_tokens_max: the most tokens that one image counts for there.
+        total_tells_thinking: whether what its total has beyond prompt and completion is thinking that it tells nowhere
+            else; elsewhere it may be anything.
         costs: fields that buy something which is not priced.
         reaches: fields that reach the operator's account, settings, credentials or other servers, or another tenant.
         prefixes: beginnings of such fields.
@@ -187,6 +189,7 @@ class UpstreamKind:
     bounds_reasoning: bool = True
     bills_after_disconnect: bool = False
     image_tokens_max: int = 2_000
+    total_tells_thinking: bool = False
     costs: tuple[str, ...] = ()
     reaches: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
@@ -315,6 +318,7 @@ _SPECIFIC: Final = (
         hosts=("generativelanguage.googleapis.com", ".googleapis.com"),
         bills_after_disconnect=True,
         image_tokens_max=5_000,
+        total_tells_thinking=True,
         costs=("google_search", "google_search_retrieval", "url_context"),
         reaches=("cached_content", "labels", "safety_settings"),
         opened=("generation_config", "google"),

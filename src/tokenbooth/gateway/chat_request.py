@@ -1,6 +1,5 @@
 """Reading a chat completion request: what decides about its price, and what is refused because nobody priced it."""
 
-import re
 from collections.abc import Generator
 from typing import ClassVar, Final
 
@@ -36,7 +35,6 @@ from tokenbooth.gateway.fields import (
     take_ceiling,
     unusual_names,
 )
-from tokenbooth.gateway.meter import StreamMeter
 from tokenbooth.gateway.openai_request import OpenAIRequest, wants_usage
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
 from tokenbooth.gateway.steps import NAMES_PER_ITEM, STEP_BYTES, STEP_ITEMS, at_once
@@ -91,7 +89,6 @@ class ChatRequest(OpenAIRequest):
 
     wire: ClassVar[WireFormat] = "openai.chat"
     path: ClassVar[str] = "/chat/completions"
-    answer_text: ClassVar[re.Pattern[bytes]] = StreamMeter.TEXT
 
     def as_events(self, body: bytes) -> bytes | None:
         """See `Speech.as_events`."""

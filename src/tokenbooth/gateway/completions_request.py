@@ -23,7 +23,7 @@ from tokenbooth.gateway.fields import (
     take_ceiling,
     unusual_names,
 )
-from tokenbooth.gateway.meter import StreamMeter, texts_named
+from tokenbooth.gateway.meter import UNUSUAL_TEXTS, StreamMeter, texts_or_doubts
 from tokenbooth.gateway.openai_request import OpenAIRequest, wants_usage
 from tokenbooth.gateway.refusals import Refusal, invalid_request
 from tokenbooth.gateway.shapes import MAX_ITEMS, few_items
@@ -47,7 +47,7 @@ class CompletionMeter(StreamMeter):
 
     __slots__ = ()
 
-    TEXT: ClassVar[re.Pattern[bytes]] = texts_named("text", "reasoning", "reasoning_content")
+    TEXT: ClassVar[re.Pattern[bytes]] = texts_or_doubts(("text", "reasoning", "reasoning_content"), UNUSUAL_TEXTS)
 
 
 class CompletionsRequest(OpenAIRequest):
@@ -57,7 +57,6 @@ class CompletionsRequest(OpenAIRequest):
 
     wire: ClassVar[WireFormat] = "openai.completions"
     path: ClassVar[str] = "/completions"
-    answer_text: ClassVar[re.Pattern[bytes]] = CompletionMeter.TEXT
     meter_class: ClassVar[type[StreamMeter]] = CompletionMeter
 
     def as_events(self, body: bytes) -> bytes | None:

@@ -50,6 +50,7 @@ from tokenbooth.gateway.shapes import decode_messages_answer
 from tokenbooth.gateway.speech import CostNano, Credential, Meter, PricedRequest, Speech
 from tokenbooth.gateway.steps import NAMES_PER_ITEM, STEP_ITEMS, at_once
 from tokenbooth.gateway.stored_state import refuse_stored_state_of_tool
+from tokenbooth.gateway.texts import messages_text_bytes
 from tokenbooth.gateway.translate_request import TRANSLATED, chat_fields
 from tokenbooth.gateway.translated_messages import TranslatedMessages
 
@@ -142,10 +143,9 @@ class MessagesRequest(PricedRequest):
         """See `Speech.credential`."""
         return "x-api-key"
 
-    @property
-    def answer_text(self) -> re.Pattern[bytes]:
-        """See `Speech.answer_text`."""
-        return MessagesMeter.TEXT
+    def text_bytes_in(self, body: bytes) -> int:
+        """See `Speech.text_bytes_in`."""
+        return messages_text_bytes(body)
 
     def speech(self, formats: frozenset[str]) -> Speech | None:
         """See `PricedRequest.speech`."""
@@ -178,7 +178,7 @@ class MessagesRequest(PricedRequest):
     def reported_usage(self, body: bytes) -> Usage | None:
         """See `Speech.reported_usage`."""
         reported = decode_messages_answer(body).usage
-        return None if reported is None else from_anthropic(reported)
+        return from_anthropic(reported) if isinstance(reported, dict) and reported else None
 
     def client_answer(self, body: bytes, usage: Usage) -> bytes:
         """See `Speech.client_answer`: as it came."""

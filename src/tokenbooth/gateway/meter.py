@@ -14,10 +14,13 @@ from typing import ClassVar, Final
 import msgspec
 
 from tokenbooth.domain.money import NANO_PER_USD
-from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai
+from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai, merged
 from tokenbooth.gateway.body import UNREADABLE
+from tokenbooth.gateway.ends import FINISH, ended_choices
 from tokenbooth.gateway.shapes import decode_chat_event, decode_error_event
 from tokenbooth.gateway.speech import Delivered
+from tokenbooth.gateway.texts import ChatTexts
+from tokenbooth.gateway.usage_places import reported_in
 
 MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
 _RECENT_BYTES: Final = 16 * 1024
@@ -39,27 +42,45 @@ class BrokenStream(Exception):
 
 def texts_named(*names: str) -> re.Pattern[bytes]:
     """Finds the values of these names that are texts, in JSON; none reaches from one line of a stream into the next."""
-    return re.compile(rb'"(?:%s)"[ \t]*:[ \t]*"((?:[^"\\\n]|\\.)*+)"' % "|".join(names).encode())
+    return re.compile(rb'"(?:%s)"[ \t]*:[ \t]*"((?:[^"\\\n]|\\.)++)"' % "|".join(names).encode())
+
+
+def texts_or_doubts(names: tuple[str, ...], doubtful: str) -> re.Pattern[bytes]:
+    """Finds the texts of these names that are not empty, and an empty one for whatever makes it doubtful what counts.
+
+    Args:
+        names: of the texts.
+        doubtful: a pattern of what has to be read event by event; it captures nothing.
+    """
+    texts = rb'"(?:%s)"[ \t]*:[ \t]*"((?:[^"\\\n]|\\.)++)"' % "|".join(names).encode()
+    return re.compile(rb"%s|%s" % (texts, doubtful.encode()))
 
 
 _decode_event = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
+# Where texts stand otherwise than as one text of one name: in parts, in objects, or a second time.
+UNUSUAL_TEXTS: Final = (
+    r'"(?:message|reasoning_text|reasoning_details|thinking|thinking_blocks|transcript|provider_specific_fields'
+    r'|annotations|citations|search_results)"[ \t]*:'
+    r'|"(?:content|arguments|input)"[ \t]*:[ \t\r\n]*[\[{]'
+)
+
+
 class EventMeter(ABC):
     """Cuts a stream into whole events, and counts the texts in what leaves.
 
-    A subclass says what leaves of the events, where their texts are, and by what a finished answer is known.
+    A subclass says what leaves of the events, where their texts are, and by what a finished answer is known. Its `TEXT`
+    finds an empty text where it has to be read exactly, by `_count_exactly`, what counts as one.
     """
 
-    __slots__ = ("_events", "_finish_seen", "_recent", "_recent_bytes", "_tail", "_text_bytes", "ended", "failed")
+    __slots__ = ("_events", "_recent", "_recent_bytes", "_tail", "_text_bytes", "ended", "failed")
 
     TEXT: ClassVar[re.Pattern[bytes]]
-    FINISH: ClassVar[re.Pattern[bytes]]
 
     def __init__(self) -> None:
         self.ended = False
         self.failed = False
-        self._finish_seen = False
         self._tail = bytearray()
         self._recent: list[bytes] = []
         self._recent_bytes = 0
@@ -103,9 +124,9 @@ class EventMeter(ABC):
     def _let_pass(self, events: bytes) -> bytes:
         """What leaves of some whole events."""
 
+    @abstractmethod
     def finished(self) -> bool:
-        """Whether the model has said why it stopped, so that only the usage can still come."""
-        return self.ended or self._finish_seen or any(map(self.FINISH.search, self._recent))
+        """See `Meter.finished`."""
 
     def delivered(self) -> Delivered:
         """How much was streamed, counted from what left."""
@@ -122,40 +143,74 @@ class EventMeter(ABC):
     def _count(self) -> None:
         # No text and no name reaches from one event into the next.
         events = b"".join(self._recent)
-        texts = [text for text in self.TEXT.findall(events) if text]
-        self._events += len(texts)
-        self._text_bytes += sum(map(len, texts))
-        self._finish_seen = self._finish_seen or self.FINISH.search(events) is not None
+        texts = self.TEXT.findall(events)
+        if b"" in texts or self._is_doubtful(events):
+            self._count_exactly(events)
+        else:
+            self._events += len(texts)
+            self._text_bytes += sum(map(len, texts))
         self._recent.clear()
         self._recent_bytes = 0
+
+    def _is_doubtful(self, events: bytes) -> bool:
+        """Whether the same text may stand in these events under two names."""
+        return False
+
+    def _count_exactly(self, events: bytes) -> None:
+        """Count the texts of events that say them in an unusual way."""
+        raise NotImplementedError
 
 
 class StreamMeter(EventMeter):
     """Meters one stream of chat completion chunks."""
 
-    __slots__ = ("_cost_nano", "invalid_usage", "prompt_usage", "usage", "usage_event")
-
-    TEXT: ClassVar[re.Pattern[bytes]] = texts_named(
-        "content",
-        "reasoning_content",
-        "reasoning",
-        "refusal",
-        # Of functions and of custom tools.
-        "arguments",
-        "input",
+    __slots__ = (
+        "_choices",
+        "_cost_nano",
+        "_ended_choices",
+        "_finish_seen",
+        "_reported",
+        "_texts",
+        "invalid_usage",
+        "prompt_usage",
+        "usage",
+        "usage_event",
     )
-    FINISH: ClassVar[re.Pattern[bytes]] = re.compile(rb'"finish_reason"[ \t]*:[ \t]*"')
 
-    def __init__(self, cost_nano: Callable[[Usage], int] | None) -> None:
+    # `arguments` are of functions, `input` is of custom tools.
+    TEXT: ClassVar[re.Pattern[bytes]] = texts_or_doubts(
+        ("content", "reasoning_content", "reasoning", "refusal", "arguments", "input"), UNUSUAL_TEXTS
+    )
+
+    def __init__(self, cost_nano: Callable[[Usage], int] | None, choices: int = 1) -> None:
         """Args:
         cost_nano: what a usage costs, to show it to a client that asked for usage; None for one that did not.
+        choices: how many answers were asked for; the stream ends when all of them have.
         """
         EventMeter.__init__(self)
         self._cost_nano = cost_nano
+        self._choices = choices
+        self._ended_choices: frozenset[int] = frozenset()
+        self._finish_seen = False
+        self._reported: dict[str, object] | None = None
+        self._texts: ChatTexts | None = None
         self.usage: Usage | None = None
         self.prompt_usage: Usage | None = None
         self.invalid_usage = False
         self.usage_event: bytes | None = None
+
+    def finished(self) -> bool:
+        """See `Meter.finished`."""
+        if not self.ended and not self._finish_seen:
+            self._look_for_ends()
+        return self.ended or self._finish_seen
+
+    def delivered(self) -> Delivered:
+        """See `Meter.delivered`."""
+        self._count()
+        if self._texts is None:
+            return Delivered(events=self._events, text_bytes=self._text_bytes)
+        return Delivered(self._events + self._texts.events, self._texts.text_bytes(self._text_bytes))
 
     def has_final_usage(self) -> bool:
         """See `Meter.has_final_usage`: it has an event of its own behind the finish, or the end has come."""
@@ -163,7 +218,7 @@ class StreamMeter(EventMeter):
 
     def complete(self) -> bool:
         """See `Meter.complete`: some servers leave the end marker out."""
-        return self.finished() or self.usage is not None
+        return self.finished()
 
     def tail(self, charged_nano: int) -> bytes:
         """See `Meter.tail`: the usage event for a client that asked for it, and the end marker."""
@@ -175,6 +230,33 @@ class StreamMeter(EventMeter):
         if b'"usage"' in events or _END in events or b'"error"' in events:
             return self._look_closely(events)
         return events
+
+    def _count(self) -> None:
+        if not self._finish_seen:
+            self._look_for_ends()
+        EventMeter._count(self)
+
+    def _look_for_ends(self) -> None:
+        """Whether all the answers that were asked for have ended, as far as what left lately says it."""
+        for events in self._recent:
+            if FINISH.search(events) is None:
+                continue
+            if self._choices == 1:
+                self._finish_seen = True
+                return
+            for event in split_events(events):
+                if FINISH.search(event) is not None:
+                    self._ended_choices |= ended_choices(data_of(event))
+        self._finish_seen = len(self._ended_choices) >= self._choices
+
+    def _is_doubtful(self, events: bytes) -> bool:
+        return b'"reasoning"' in events and b'"reasoning_content"' in events
+
+    def _count_exactly(self, events: bytes) -> None:
+        if self._texts is None:
+            self._texts = ChatTexts()
+        for event in split_events(events):
+            self._texts.add(data_of(event))
 
     def _look_closely(self, events: bytes) -> bytes:
         passing: list[bytes] = []
@@ -198,19 +280,34 @@ class StreamMeter(EventMeter):
             decoded = decode_chat_event(data)
         except UNREADABLE:
             return event
-        if decoded.usage is None:
+        reported = decoded.usage if isinstance(decoded.usage, dict) else None
+        is_elsewhere = not reported
+        if is_elsewhere:
+            reported = reported_in(decoded)
+        if not reported:
             return event
         try:
-            self.usage = from_openai(decoded.usage)
+            self._take(reported)
         except InvalidUsage:
             self.invalid_usage = True
             return event if decoded.choices else b""
+        if is_elsewhere and not (decoded.choices and self._cost_nano is None):
+            data = with_usage(data, reported)
         if not decoded.choices:
             self.usage_event = data
             return b""
-        if self._cost_nano is None:
+        if self._cost_nano is None or self.usage is None:
             return event
         return b"data: " + with_cost(data, self._cost_nano(self.usage)) + b"\n\n"
+
+    def _take(self, reported: dict[str, object]) -> None:
+        """Take a report: of each count the last that says something stands.
+
+        Raises:
+            InvalidUsage: with all that came before it is none.
+        """
+        self._reported = reported if self._reported is None else merged(self._reported, reported)
+        self.usage = from_openai(self._reported)
 
 
 def is_error(data: bytes) -> bool:
@@ -232,6 +329,16 @@ def with_cost(usage_event: bytes, cost_nano: int) -> bytes:
     # A format may have told the usage in an event before this one.
     known = _NO_USAGE if usage is None or bytes(usage) == b"null" else usage
     fields["usage"] = usage_with_cost(known, cost_nano)
+    return msgspec.json.encode(fields)
+
+
+def with_usage(data: bytes, usage: dict[str, object]) -> bytes:
+    """An event's data with the usage where clients look for it."""
+    try:
+        fields = _decode_event(data)
+    except UNREADABLE:
+        return data
+    fields["usage"] = msgspec.Raw(msgspec.json.encode(usage))
     return msgspec.json.encode(fields)
 
 

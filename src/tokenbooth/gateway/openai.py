@@ -8,6 +8,7 @@ import msgspec
 from tokenbooth.catalog import Model
 from tokenbooth.gateway.refusals import Category, Refusal
 from tokenbooth.gateway.shapes import decode_chat_answer
+from tokenbooth.gateway.usage_places import reported_elsewhere
 
 _TYPES: Final = {
     Category.AUTHENTICATION: "authentication_error",
@@ -63,4 +64,6 @@ def reported_usage(body: bytes) -> dict[str, object] | None:
     answer = decode_chat_answer(body)
     if bytes(answer.error) not in (b"", b"null"):
         raise msgspec.ValidationError("the answer is an error")
-    return answer.usage
+    if isinstance(answer.usage, dict) and answer.usage:
+        return answer.usage
+    return reported_elsewhere(body)

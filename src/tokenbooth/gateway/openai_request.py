@@ -3,7 +3,6 @@
 The answer passes as it is. Only the readers of these formats import this.
 """
 
-import re
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -12,10 +11,11 @@ import msgspec
 from tokenbooth.catalog import Route, WireFormat
 from tokenbooth.domain.usage import Usage, from_openai
 from tokenbooth.gateway.body import Fields, raw
-from tokenbooth.gateway.fields import object_of
+from tokenbooth.gateway.fields import object_of, positive
 from tokenbooth.gateway.meter import StreamMeter
 from tokenbooth.gateway.openai import reported_usage
 from tokenbooth.gateway.speech import CostNano, Credential, Meter, PricedRequest, Speech
+from tokenbooth.gateway.texts import chat_text_bytes
 
 
 class OpenAIRequest(PricedRequest):
@@ -25,7 +25,6 @@ class OpenAIRequest(PricedRequest):
 
     wire: ClassVar[WireFormat]
     path: ClassVar[str]
-    answer_text: ClassVar[re.Pattern[bytes]]
     meter_class: ClassVar[type[StreamMeter]] = StreamMeter
     credential: ClassVar[Credential] = "authorization"
 
@@ -59,7 +58,18 @@ class OpenAIRequest(PricedRequest):
 
     def meter(self, cost_nano: CostNano) -> Meter:
         """See `Speech.meter`; the cost is shown to a client that asked for usage."""
-        return self.meter_class(cost_nano if self.wants_usage else None)
+        choices = 1 if self.choices == 1 else self._streamed_choices()
+        return self.meter_class(cost_nano if self.wants_usage else None, choices)
+
+    def text_bytes_in(self, body: bytes) -> int:
+        """See `Speech.text_bytes_in`."""
+        return chat_text_bytes(body)
+
+    def _streamed_choices(self) -> int:
+        """How many answers come: of those among which the best is chosen, only the best."""
+        answers = max(positive(self.fields, "n", self.choices) or 1, 1)
+        best_of = max(positive(self.fields, "best_of", self.choices) or 1, answers)
+        return self.choices * answers // best_of
 
     def reported_usage(self, body: bytes) -> Usage | None:
         """See `Speech.reported_usage`."""

@@ -10,10 +10,11 @@ import msgspec
 
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai
 from tokenbooth.gateway.body import UNREADABLE
-from tokenbooth.gateway.meter import EventMeter, data_of, split_events, texts_named, usage_with_cost
+from tokenbooth.gateway.meter import EventMeter, data_of, split_events, texts_or_doubts, usage_with_cost
 from tokenbooth.gateway.shapes import decode_responses_event
 
 _OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed|cancelled)|error)"')
+_AUDIO: Final = re.compile(rb'"type"\s*:\s*"response\.(?:output_)?audio\.delta"')
 _ENDINGS: Final = frozenset(("response.completed", "response.incomplete"))
 _FAILURES: Final = frozenset(("response.failed", "response.cancelled", "error"))
 
@@ -26,9 +27,8 @@ class ResponsesMeter(EventMeter):
 
     __slots__ = ("_last_event", "_last_type", "invalid_usage", "prompt_usage", "usage")
 
-    TEXT: ClassVar[re.Pattern[bytes]] = texts_named("delta")
-    # Nothing before the last event says that the model has finished.
-    FINISH: ClassVar[re.Pattern[bytes]] = re.compile(rb"(?!)")
+    # The pieces of audio are no text; what it says comes as a transcript.
+    TEXT: ClassVar[re.Pattern[bytes]] = texts_or_doubts(("delta",), r'"response\.(?:output_)?audio\.delta"')
 
     def __init__(self) -> None:
         EventMeter.__init__(self)
@@ -37,6 +37,10 @@ class ResponsesMeter(EventMeter):
         self.invalid_usage = False
         self._last_type = ""
         self._last_event = b""
+
+    def finished(self) -> bool:
+        """See `Meter.finished`: nothing before the last event says that the model has finished."""
+        return self.ended
 
     def has_final_usage(self) -> bool:
         """See `Meter.has_final_usage`: the last event alone has it."""
@@ -50,6 +54,13 @@ class ResponsesMeter(EventMeter):
         """See `Meter.tail`: the last event, with the cost in its usage."""
         data = self._last_event if self.usage is None else _with_cost(self._last_event, charged_nano)
         return b"event: " + self._last_type.encode() + b"\ndata: " + data + b"\n\n"
+
+    def _count_exactly(self, events: bytes) -> None:
+        for event in split_events(events):
+            if _AUDIO.search(event) is None:
+                texts = self.TEXT.findall(event)
+                self._events += len(texts)
+                self._text_bytes += sum(map(len, texts))
 
     def _let_pass(self, events: bytes) -> bytes:
         if _OF_INTEREST.search(events) is None:
@@ -76,10 +87,11 @@ class ResponsesMeter(EventMeter):
             return
         self.ended = True
         self._last_type, self._last_event = decoded.type, data
-        if decoded.response is None or decoded.response.usage is None:
+        reported = None if decoded.response is None else decoded.response.usage
+        if not isinstance(reported, dict) or not reported:
             return
         try:
-            self.usage = from_openai(decoded.response.usage)
+            self.usage = from_openai(reported)
         except InvalidUsage:
             self.invalid_usage = True
 

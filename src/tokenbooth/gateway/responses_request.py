@@ -4,7 +4,6 @@
 earlier answer, a conversation, a file) is refused by name.
 """
 
-import re
 from collections.abc import Generator, Mapping
 from typing import ClassVar, Final
 
@@ -41,7 +40,6 @@ from tokenbooth.gateway.fields import (
     take_ceiling,
     unusual_names,
 )
-from tokenbooth.gateway.meter import texts_named
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
 from tokenbooth.gateway.responses_meter import ResponsesMeter
 from tokenbooth.gateway.shapes import decode_responses_answer
@@ -54,6 +52,7 @@ from tokenbooth.gateway.stored_state import (
     refuse_stored_state,
     refuse_stored_state_of_tool,
 )
+from tokenbooth.gateway.texts import responses_text_bytes
 from tokenbooth.gateway.upstreams import UpstreamFailure
 
 _MONEY: Final = frozenset(
@@ -101,7 +100,6 @@ class ResponsesRequest(PricedRequest):
     wire: ClassVar[WireFormat] = "openai.responses"
     path: ClassVar[str] = "/responses"
     credential: ClassVar[Credential] = "authorization"
-    answer_text: ClassVar[re.Pattern[bytes]] = texts_named("text", "arguments", "refusal", "input")
 
     @property
     def request(self) -> PricedRequest:
@@ -141,7 +139,11 @@ class ResponsesRequest(PricedRequest):
         answer = decode_responses_answer(body)
         if answer.status == "failed":
             raise UpstreamFailure("the response failed")
-        return None if answer.usage is None else from_openai(answer.usage)
+        return from_openai(answer.usage) if isinstance(answer.usage, dict) and answer.usage else None
+
+    def text_bytes_in(self, body: bytes) -> int:
+        """See `Speech.text_bytes_in`."""
+        return responses_text_bytes(body)
 
     def client_answer(self, body: bytes, usage: Usage) -> bytes:
         """See `Speech.client_answer`: as it came."""

@@ -15,15 +15,37 @@ class ChatAnswer(msgspec.Struct):
     """A whole answer of OpenAI's older formats, or an error in the place of one."""
 
     error: msgspec.Raw = msgspec.Raw()
-    usage: dict[str, object] | None = None
+    usage: object = None
     choices: list[msgspec.Raw] = []
 
 
-class ChatEvent(msgspec.Struct):
-    """An event of a stream of these formats."""
+class UsageHolder(msgspec.Struct):
+    """Something in an answer that may hold its usage."""
 
-    usage: dict[str, object] | None = None
-    choices: list[msgspec.Raw] | None = None
+    usage: object = None
+
+
+class ChatEvent(msgspec.Struct):
+    """An event of a stream of these formats; or a whole answer, for the places where a usage may stand."""
+
+    usage: object = None
+    choices: list[UsageHolder | None] | None = None
+    x_groq: UsageHolder | None = None
+    response: UsageHolder | None = None
+    message: UsageHolder | None = None
+
+
+class EndedChoice(msgspec.Struct):
+    """A choice that may tell its end."""
+
+    index: object = 0
+    finish_reason: object = None
+
+
+class EndedChoices(msgspec.Struct):
+    """An event of these formats that may tell the ends of choices."""
+
+    choices: list[EndedChoice] | None = None
 
 
 class ErrorEvent(msgspec.Struct):
@@ -35,11 +57,17 @@ class ErrorEvent(msgspec.Struct):
 class MessagesAnswer(msgspec.Struct):
     """A whole answer of the Messages format."""
 
-    usage: dict[str, object] | None = None
+    usage: object = None
 
 
 class MessagesDelta(msgspec.Struct):
     """What a `message_delta` changes."""
+
+    stop_reason: object = None
+
+
+class StopReason(msgspec.Struct):
+    """Why a message ended, as a `message_delta` tells it."""
 
     stop_reason: str | None = None
 
@@ -50,13 +78,13 @@ class MessagesEvent(msgspec.Struct):
     type: str = ""
     message: MessagesAnswer | None = None
     delta: MessagesDelta | None = None
-    usage: dict[str, object] | None = None
+    usage: object = None
 
 
 class ResponsesAnswer(msgspec.Struct):
     """A response: a whole answer, or what an event holds of it."""
 
-    usage: dict[str, object] | None = None
+    usage: object = None
     status: str | None = None
 
 
@@ -91,7 +119,7 @@ class Ending(msgspec.Struct):
     type: str = ""
     choices: list[ChoiceEnding] | None = None
     stop_reason: str | None = None
-    delta: MessagesDelta | None = None
+    delta: StopReason | None = None
     incomplete_details: IncompleteDetails | None = None
     response: ResponseEnding | None = None
 
@@ -119,6 +147,7 @@ def few_items(value: msgspec.Raw) -> list[msgspec.Raw]:
 
 decode_chat_answer = msgspec.json.Decoder(ChatAnswer).decode
 decode_chat_event = msgspec.json.Decoder(ChatEvent).decode
+decode_ended_choices = msgspec.json.Decoder(EndedChoices).decode
 decode_ending = msgspec.json.Decoder(Ending).decode
 decode_error_event = msgspec.json.Decoder(ErrorEvent).decode
 decode_messages_answer = msgspec.json.Decoder(MessagesAnswer).decode

@@ -1,0 +1,42 @@
+"""What counts as said in an answer, and which reasons end one.
+
+Servers write an empty text, null, false or the text "null" where they have nothing to say; the presence of a field says
+nothing.
+"""
+
+import re
+from typing import Final
+
+import msgspec
+
+from tokenbooth.gateway.body import UNREADABLE
+from tokenbooth.gateway.shapes import decode_ended_choices
+
+_NO_WORDS: Final = frozenset(("", "null", "none"))
+FINISH: Final = re.compile(rb'"finish_reason"[ \t]*:[ \t]*"(?![ \t]*(?:null|none)?[ \t]*")', re.IGNORECASE)
+"""Finds a reason of OpenAI's older formats that `is_end` takes for one."""
+
+
+def is_meaningful(value: object) -> bool:
+    """Whether a field's value says something."""
+    if isinstance(value, str):
+        return value.strip().lower() not in _NO_WORDS
+    if isinstance(value, msgspec.Raw):
+        return bytes(value).strip().strip(b'"').strip().lower() not in (b"", b"null", b"none", b"false", b"{}", b"[]")
+    return bool(value)
+
+
+def is_end(reason: object) -> bool:
+    """Whether this is a reason for which a model ends its answer: a `finish_reason` or a `stop_reason`."""
+    return isinstance(reason, str) and is_meaningful(reason)
+
+
+def ended_choices(data: bytes) -> frozenset[int]:
+    """The numbers of the choices whose end an event of OpenAI's older formats tells."""
+    try:
+        choices = decode_ended_choices(data).choices or ()
+    except UNREADABLE:
+        return frozenset()
+    return frozenset(
+        choice.index if type(choice.index) is int else 0 for choice in choices if is_end(choice.finish_reason)
+    )
