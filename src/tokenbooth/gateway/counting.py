@@ -248,21 +248,19 @@ def _filled(request: PricedRequest, usage: Usage, delivered: Delivered, figures:
         # Nothing is written, so all of a total is prompt.
         prompt, is_estimated = _from_total(untold, counted.prompt_tokens)
         return Counted(Usage(prompt, 0), is_estimated)
-    prompt, completion, reasoning = usage.prompt_tokens, usage.completion_tokens, usage.reasoning_tokens
+    prompt, completion = usage.prompt_tokens, usage.completion_tokens
     if not prompt:
         prompt, is_estimated = _from_total(untold, counted.prompt_tokens)
         untold -= min(prompt, untold)
     if untold and total_tells_thinking(request, upstream):
-        completion, reasoning = completion + untold, reasoning + untold
+        completion += untold
     elif not completion:
         completion, is_cut = _from_total(untold, counted.completion_tokens)
         is_estimated = is_estimated or is_cut
     elif untold and _thinks(request, figures):
-        thought = max(min(completion + untold, 2 * counted.completion_tokens) - completion, 0)
-        completion, reasoning = completion + thought, reasoning + thought
-    usage = usage._replace(
-        prompt_tokens=prompt, completion_tokens=completion, reasoning_tokens=reasoning, untold_tokens=0
-    )
+        completion = max(completion, min(completion + untold, 2 * counted.completion_tokens))
+    # What nobody called reasoning has the output's price.
+    usage = usage._replace(prompt_tokens=prompt, completion_tokens=completion, untold_tokens=0)
     return Counted(usage, is_estimated, delivered.text_bytes if is_estimated else 0)
 
 
