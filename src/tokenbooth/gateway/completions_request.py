@@ -23,7 +23,7 @@ from tokenbooth.gateway.fields import (
     take_ceiling,
     unusual_names,
 )
-from tokenbooth.gateway.meter import UNUSUAL_TEXTS, StreamMeter, texts_or_doubts
+from tokenbooth.gateway.meter import UNUSUAL_NAMES, StreamMeter, texts_named
 from tokenbooth.gateway.openai_request import OpenAIRequest, wants_usage
 from tokenbooth.gateway.refusals import Refusal, invalid_request
 from tokenbooth.gateway.shapes import MAX_ITEMS, few_items
@@ -47,7 +47,8 @@ class CompletionMeter(StreamMeter):
 
     __slots__ = ()
 
-    TEXT: ClassVar[re.Pattern[bytes]] = texts_or_doubts(("text", "reasoning", "reasoning_content"), UNUSUAL_TEXTS)
+    TEXT: ClassVar[re.Pattern[bytes]] = texts_named("text", "reasoning", "reasoning_content")
+    DOUBTS: ClassVar[tuple[bytes, ...]] = UNUSUAL_NAMES
 
 
 class CompletionsRequest(OpenAIRequest):

@@ -16,13 +16,14 @@ from tokenbooth.gateway.meter import (
     EventMeter,
     data_of,
     split_events,
-    texts_or_doubts,
+    texts_named,
     with_cost,
 )
 from tokenbooth.gateway.shapes import decode_messages_event
 from tokenbooth.gateway.texts import message_event_texts, size
 
 _OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:message_start|message_delta|message_stop|error)"')
+_WHOLE_INPUT: Final = re.compile(rb'"input"[ \t]*:[ \t]*\{[ \t]*"')
 _STOP_EVENT: Final = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
 
@@ -31,10 +32,7 @@ class MessagesMeter(EventMeter):
 
     __slots__ = ("_held", "_held_bytes", "_reported", "_stopped", "invalid_usage", "prompt_usage", "usage")
 
-    # A tool's input may stand in the event that begins its block.
-    TEXT: ClassVar[re.Pattern[bytes]] = texts_or_doubts(
-        ("text", "thinking", "partial_json"), r'"input"[ \t]*:[ \t\r\n]*\{[ \t\r\n]*"'
-    )
+    TEXT: ClassVar[re.Pattern[bytes]] = texts_named("text", "thinking", "partial_json")
 
     def __init__(self) -> None:
         EventMeter.__init__(self)
@@ -64,6 +62,10 @@ class MessagesMeter(EventMeter):
         if held and self.usage is not None:
             held = [b"event: message_delta\ndata: " + with_cost(data_of(held[0]), charged_nano) + b"\n\n", *held[1:]]
         return b"".join(held) + _STOP_EVENT
+
+    def _is_doubtful(self, events: bytes) -> bool:
+        # A tool's input may stand in the event that begins its block.
+        return b'"input"' in events and _WHOLE_INPUT.search(events) is not None
 
     def _count_exactly(self, events: bytes) -> None:
         for event in split_events(events):

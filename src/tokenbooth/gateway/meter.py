@@ -41,37 +41,35 @@ class BrokenStream(Exception):
 
 
 def texts_named(*names: str) -> re.Pattern[bytes]:
-    """Finds the values of these names that are texts, in JSON; none reaches from one line of a stream into the next."""
-    return re.compile(rb'"(?:%s)"[ \t]*:[ \t]*"((?:[^"\\\n]|\\.)++)"' % "|".join(names).encode())
+    """Finds the values of these names that are texts and not empty, in JSON.
 
-
-def texts_or_doubts(names: tuple[str, ...], doubtful: str) -> re.Pattern[bytes]:
-    """Finds the texts of these names that are not empty, and an empty one for whatever makes it doubtful what counts.
-
-    Args:
-        names: of the texts.
-        doubtful: a pattern of what has to be read event by event; it captures nothing.
+    None reaches from one line of a stream into the next.
     """
-    texts = rb'"(?:%s)"[ \t]*:[ \t]*"((?:[^"\\\n]|\\.)++)"' % "|".join(names).encode()
-    return re.compile(rb"%s|%s" % (texts, doubtful.encode()))
+    return re.compile(rb'"(?:%s)"[ \t]*:[ \t]*"((?:[^"\\\n]|\\.)++)"' % "|".join(names).encode())
 
 
 _decode_event = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-# Where texts stand otherwise than as one text of one name: in parts, in objects, or a second time.
-UNUSUAL_TEXTS: Final = (
-    r'"(?:message|reasoning_text|reasoning_details|thinking|thinking_blocks|transcript|provider_specific_fields'
-    r'|annotations|citations|search_results)"[ \t]*:'
-    r'|"(?:content|arguments|input)"[ \t]*:[ \t\r\n]*[\[{]'
+# Names beside which the same text may stand twice, or in parts. Plain searches, because a pattern that looks for them
+# too would cost more than all else that is done with an event.
+UNUSUAL_NAMES: Final = (
+    b'"message"',
+    b'"thinking',
+    b'"reasoning_text"',
+    b'_details"',
+    b'"transcript"',
+    b'"annotations"',
+    b'"provider_specific_fields"',
 )
+_OBJECT_ARGUMENTS: Final = re.compile(rb'"arguments"[ \t]*:[ \t]*[\[{]')
 
 
 class EventMeter(ABC):
     """Cuts a stream into whole events, and counts the texts in what leaves.
 
-    A subclass says what leaves of the events, where their texts are, and by what a finished answer is known. Its `TEXT`
-    finds an empty text where it has to be read exactly, by `_count_exactly`, what counts as one.
+    A subclass says what leaves of the events, where their texts are, and by what a finished answer is known. Where
+    `_is_doubtful` says that `TEXT` may miss texts or find them twice, `_count_exactly` counts them.
     """
 
     __slots__ = ("_events", "_recent", "_recent_bytes", "_tail", "_text_bytes", "ended", "failed")
@@ -143,22 +141,22 @@ class EventMeter(ABC):
     def _count(self) -> None:
         # No text and no name reaches from one event into the next.
         events = b"".join(self._recent)
-        texts = self.TEXT.findall(events)
-        if b"" in texts or self._is_doubtful(events):
+        if self._is_doubtful(events):
             self._count_exactly(events)
         else:
+            texts = self.TEXT.findall(events)
             self._events += len(texts)
             self._text_bytes += sum(map(len, texts))
         self._recent.clear()
         self._recent_bytes = 0
 
+    @abstractmethod
     def _is_doubtful(self, events: bytes) -> bool:
-        """Whether the same text may stand in these events under two names."""
-        return False
+        """Whether the texts of these events have to be read event by event."""
 
+    @abstractmethod
     def _count_exactly(self, events: bytes) -> None:
         """Count the texts of events that say them in an unusual way."""
-        raise NotImplementedError
 
 
 class StreamMeter(EventMeter):
@@ -178,9 +176,11 @@ class StreamMeter(EventMeter):
     )
 
     # `arguments` are of functions, `input` is of custom tools.
-    TEXT: ClassVar[re.Pattern[bytes]] = texts_or_doubts(
-        ("content", "reasoning_content", "reasoning", "refusal", "arguments", "input"), UNUSUAL_TEXTS
+    TEXT: ClassVar[re.Pattern[bytes]] = texts_named(
+        "content", "reasoning_content", "reasoning", "refusal", "arguments", "input"
     )
+    # Parts of a content have one of these.
+    DOUBTS: ClassVar[tuple[bytes, ...]] = (*UNUSUAL_NAMES, b'"text"')
 
     def __init__(self, cost_nano: Callable[[Usage], int] | None, choices: int = 1) -> None:
         """Args:
@@ -250,7 +250,12 @@ class StreamMeter(EventMeter):
         self._finish_seen = len(self._ended_choices) >= self._choices
 
     def _is_doubtful(self, events: bytes) -> bool:
-        return b'"reasoning"' in events and b'"reasoning_content"' in events
+        for name in self.DOUBTS:
+            if name in events:
+                return True
+        if b'"reasoning"' in events and b'"reasoning_content"' in events:
+            return True
+        return b'"arguments"' in events and _OBJECT_ARGUMENTS.search(events) is not None
 
     def _count_exactly(self, events: bytes) -> None:
         if self._texts is None:

@@ -10,7 +10,7 @@ import msgspec
 
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai
 from tokenbooth.gateway.body import UNREADABLE
-from tokenbooth.gateway.meter import EventMeter, data_of, split_events, texts_or_doubts, usage_with_cost
+from tokenbooth.gateway.meter import EventMeter, data_of, split_events, texts_named, usage_with_cost
 from tokenbooth.gateway.shapes import decode_responses_event
 
 _OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed|cancelled)|error)"')
@@ -27,8 +27,7 @@ class ResponsesMeter(EventMeter):
 
     __slots__ = ("_last_event", "_last_type", "invalid_usage", "prompt_usage", "usage")
 
-    # The pieces of audio are no text; what it says comes as a transcript.
-    TEXT: ClassVar[re.Pattern[bytes]] = texts_or_doubts(("delta",), r'"response\.(?:output_)?audio\.delta"')
+    TEXT: ClassVar[re.Pattern[bytes]] = texts_named("delta")
 
     def __init__(self) -> None:
         EventMeter.__init__(self)
@@ -54,6 +53,10 @@ class ResponsesMeter(EventMeter):
         """See `Meter.tail`: the last event, with the cost in its usage."""
         data = self._last_event if self.usage is None else _with_cost(self._last_event, charged_nano)
         return b"event: " + self._last_type.encode() + b"\ndata: " + data + b"\n\n"
+
+    def _is_doubtful(self, events: bytes) -> bool:
+        # The pieces of audio are no text; what it says comes as a transcript.
+        return b'audio.delta"' in events
 
     def _count_exactly(self, events: bytes) -> None:
         for event in split_events(events):
