@@ -64,7 +64,7 @@ def chat() -> ChatRequest:
 
 @pytest.mark.parametrize("repeats_each", [True, False])
 def test_a_message_beside_the_deltas_counts_once(repeats_each: bool) -> None:
-    """Perplexity tells the message so far in each event, MiniMax the whole in its last (microsoft/foundry-local#144)."""
+    """Perplexity tells the message so far in each event, MiniMax all in its last (microsoft/foundry-local#144)."""
     meter = StreamMeter(None)
     for number in range(1, 4):
         told = {"message": {"content": TEXT * number}} if repeats_each else {}

@@ -13,7 +13,7 @@ from tokenbooth.gateway.body import UNREADABLE
 from tokenbooth.gateway.shapes import decode_ended_choices
 
 _NO_WORDS: Final = frozenset(("", "null", "none"))
-FINISH: Final = re.compile(rb'"finish_reason"[ \t]*:[ \t]*"(?![ \t]*(?:null|none)?[ \t]*")', re.IGNORECASE)
+FINISH: Final = re.compile(rb'"finish_reason"[ \t]*:[ \t]*"(?![ \t]*(?:[Nn]ull|NULL|[Nn]one|NONE)?[ \t]*")')
 """Finds a reason of OpenAI's older formats that `is_end` takes for one."""
 
 

@@ -141,6 +141,7 @@ class EventMeter(ABC):
     def _count(self) -> None:
         # No text and no name reaches from one event into the next.
         events = b"".join(self._recent)
+        self._look_for_end(events)
         if self._is_doubtful(events):
             self._count_exactly(events)
         else:
@@ -149,6 +150,9 @@ class EventMeter(ABC):
             self._text_bytes += sum(map(len, texts))
         self._recent.clear()
         self._recent_bytes = 0
+
+    def _look_for_end(self, events: bytes) -> None:
+        """Keep what these events say of the answer's end, before they are forgotten."""
 
     @abstractmethod
     def _is_doubtful(self, events: bytes) -> bool:
@@ -201,8 +205,9 @@ class StreamMeter(EventMeter):
 
     def finished(self) -> bool:
         """See `Meter.finished`."""
-        if not self.ended and not self._finish_seen:
-            self._look_for_ends()
+        if not self.ended:
+            for events in self._recent:
+                self._look_for_end(events)
         return self.ended or self._finish_seen
 
     def delivered(self) -> Delivered:
@@ -231,23 +236,14 @@ class StreamMeter(EventMeter):
             return self._look_closely(events)
         return events
 
-    def _count(self) -> None:
-        if not self._finish_seen:
-            self._look_for_ends()
-        EventMeter._count(self)
-
-    def _look_for_ends(self) -> None:
-        """Whether all the answers that were asked for have ended, as far as what left lately says it."""
-        for events in self._recent:
-            if FINISH.search(events) is None:
-                continue
-            if self._choices == 1:
-                self._finish_seen = True
-                return
+    def _look_for_end(self, events: bytes) -> None:
+        if self._finish_seen or FINISH.search(events) is None:
+            return
+        if self._choices > 1:
             for event in split_events(events):
                 if FINISH.search(event) is not None:
                     self._ended_choices |= ended_choices(data_of(event))
-        self._finish_seen = len(self._ended_choices) >= self._choices
+        self._finish_seen = self._choices == 1 or len(self._ended_choices) >= self._choices
 
     def _is_doubtful(self, events: bytes) -> bool:
         for name in self.DOUBTS:
