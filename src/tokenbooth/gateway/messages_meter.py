@@ -63,7 +63,7 @@ class MessagesMeter(EventMeter):
             held = [b"event: message_delta\ndata: " + with_cost(data_of(held[0]), charged_nano) + b"\n\n", *held[1:]]
         return b"".join(held) + _STOP_EVENT
 
-    def _is_doubtful(self, events: bytes) -> bool:
+    def _is_doubtful(self, events: bytes, texts: int) -> bool:
         # A tool's input may stand in the event that begins its block.
         return b'"input"' in events and _WHOLE_INPUT.search(events) is not None
 

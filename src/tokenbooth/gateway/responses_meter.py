@@ -54,7 +54,7 @@ class ResponsesMeter(EventMeter):
         data = self._last_event if self.usage is None else _with_cost(self._last_event, charged_nano)
         return b"event: " + self._last_type.encode() + b"\ndata: " + data + b"\n\n"
 
-    def _is_doubtful(self, events: bytes) -> bool:
+    def _is_doubtful(self, events: bytes, texts: int) -> bool:
         # The pieces of audio are no text; what it says comes as a transcript.
         return b'audio.delta"' in events
 
