@@ -239,6 +239,8 @@ class UpstreamKind:
         image_tokens_max: the most tokens that one image counts for there.
         thought: the field of an assistant's message that takes back what it thought; empty where that is refused or of
             no use. DeepSeek and Moonshot refuse a call of a tool that comes back without it.
+        total_tells_thinking: whether what its total has beyond prompt and completion is thinking that it tells nowhere
+            else; elsewhere it may be anything.
         costs: fields that buy something which is not priced.
         reaches: fields that reach the operator's account, settings, credentials or other servers, or another tenant.
         prefixes: beginnings of such fields.
@@ -256,6 +258,7 @@ class UpstreamKind:
     bills_after_disconnect: bool = False
     image_tokens_max: int = 2_000
     thought: str = "reasoning_content"
+    total_tells_thinking: bool = False
     costs: tuple[str, ...] = ()
     reaches: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
@@ -392,6 +395,7 @@ _SPECIFIC: Final = (
         hosts=("generativelanguage.googleapis.com", ".googleapis.com"),
         bills_after_disconnect=True,
         image_tokens_max=5_000,
+        total_tells_thinking=True,
         costs=("google_search", "google_search_retrieval", "url_context"),
         reaches=("cached_content", "labels", "safety_settings"),
         opened=("generation_config", "google"),
