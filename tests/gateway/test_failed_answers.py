@@ -178,6 +178,9 @@ def test_an_error_in_the_place_of_an_event_fails_the_stream(name: str, before: b
         b'error: {"code":400,"message":"too long"}\n\n',
         b'{"error":{"message":"x"}}\n\n',
         b'[{"error":{"message":"x"}}]\n\n',
+        b' {"error":{"message":"x"}}\n\n',
+        b"<html>502</html>\n\n",
+        b'data: {}\n[{"error":{"message":"x"}}]\n\n',
     ],
 )
 @pytest.mark.parametrize("name", SAID)

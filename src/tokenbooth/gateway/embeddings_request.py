@@ -17,7 +17,7 @@ from tokenbooth.gateway.fields import (
 )
 from tokenbooth.gateway.openai import reported_usage
 from tokenbooth.gateway.openai_request import OpenAIRequest
-from tokenbooth.gateway.private_fields import EMBEDDINGS_ID
+from tokenbooth.gateway.public_answers import EMBEDDINGS_ID
 from tokenbooth.gateway.refusals import invalid_request
 from tokenbooth.gateway.shapes import MAX_ITEMS
 from tokenbooth.gateway.steps import at_once

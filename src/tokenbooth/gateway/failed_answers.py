@@ -134,7 +134,7 @@ def is_failed_event(event: bytes, data: bytes) -> bool:
         event: the whole event.
         data: its data.
     """
-    if _ERROR_EVENT.search(event) is not None or _has_stray_failure(event):
+    if _ERROR_EVENT.search(event) is not None:
         return True
     if not data or data == b"[DONE]":
         return False
@@ -197,21 +197,3 @@ def _has_choice(choices: list[AnsweredChoice] | None) -> bool:
         is_meaningful(choice.message) or is_meaningful(choice.text) or is_meaningful(choice.finish_reason)
         for choice in choices or ()
     )
-
-
-def _has_stray_failure(event: bytes) -> bool:
-    """Whether a line that is no field of an event tells a failure: `error: …`, or an object without a name."""
-    for line in event.splitlines():
-        start = line.lstrip()[:6]
-        if start.startswith(b"<") or (start == b"error:" and is_meaningful(msgspec.Raw(line.lstrip()[6:].strip()))):
-            return True
-        if start.startswith((b"{", b"[")) and _is_stray_failure(line):
-            return True
-    return False
-
-
-def _is_stray_failure(line: bytes) -> bool:
-    try:
-        return tells_failure(_decode(line))
-    except UNREADABLE:
-        return False

@@ -46,7 +46,7 @@ from tokenbooth.gateway.fields import (
 )
 from tokenbooth.gateway.messages_blocks import read_blocks, refuse_long_cache
 from tokenbooth.gateway.messages_meter import MessagesMeter
-from tokenbooth.gateway.private_fields import MESSAGE_ID, ClientAnswer, MessageAnswer
+from tokenbooth.gateway.public_answers import MESSAGE_ID, ClientAnswer, MessageAnswer
 from tokenbooth.gateway.refusals import Refusal, invalid_request, unsupported_parameter
 from tokenbooth.gateway.shapes import decode_messages_answer
 from tokenbooth.gateway.speech import CostNano, Credential, Meter, PricedRequest, Speech

@@ -24,7 +24,8 @@ from tokenbooth.gateway.event_stream import (
     stray_of,
 )
 from tokenbooth.gateway.failed_answers import FAILED_FINISH, is_failed_event
-from tokenbooth.gateway.private_fields import PublicAnswer, PublicStream, usd_number
+from tokenbooth.gateway.public_answers import PublicAnswer, usd_number
+from tokenbooth.gateway.repeated_events import PublicStream
 from tokenbooth.gateway.shapes import decode_chat_event
 from tokenbooth.gateway.speech import Delivered
 from tokenbooth.gateway.texts import ChatTexts
@@ -72,14 +73,18 @@ class EventMeter(ABC):
     `_is_doubtful` says that `TEXT` may miss texts or find them twice, `_count_exactly` counts them.
     """
 
-    __slots__ = ("_events", "_framer", "_recent", "_recent_bytes", "_text_bytes", "ended", "failed")
+    __slots__ = ("_events", "_framer", "_public", "_recent", "_recent_bytes", "_text_bytes", "ended", "failed")
 
     TEXT: ClassVar[re.Pattern[bytes]]
     usage: Usage | None
 
-    def __init__(self) -> None:
+    def __init__(self, public: PublicAnswer | None) -> None:
+        """Args:
+        public: what a client sees of the answer; None where events leave as they came.
+        """
         self.ended = False
         self.failed = False
+        self._public = None if public is None else PublicStream(public)
         self._framer = EventFramer()
         self._recent: list[bytes] = []
         self._recent_bytes = 0
@@ -146,9 +151,21 @@ class EventMeter(ABC):
                 break
         return b"".join(passing)
 
-    @abstractmethod
     def _let_pass(self, events: bytes) -> bytes:
         """What leaves of some whole events."""
+        public = self._public
+        if public is not None:
+            repeated = public.repeated(events)
+            return self._look_closely(events) if repeated is None else repeated
+        return events if self._is_plain(events) else self._look_closely(events)
+
+    @abstractmethod
+    def _is_plain(self, events: bytes) -> bool:
+        """Whether some whole events say nothing of use, end and failure."""
+
+    @abstractmethod
+    def _look_closely(self, events: bytes) -> bytes:
+        """What leaves of some whole events, each of which is looked into."""
 
     @abstractmethod
     def finished(self) -> bool:
@@ -201,7 +218,6 @@ class StreamMeter(EventMeter):
         "_ended_choices",
         "_finish_seen",
         "_gave_up",
-        "_public",
         "_reported",
         "_texts",
         "invalid_usage",
@@ -225,8 +241,7 @@ class StreamMeter(EventMeter):
         public: what a client sees of the answer; None where what leaves is written anew.
         choices: how many answers were asked for; the stream ends when all of them have.
         """
-        EventMeter.__init__(self)
-        self._public = None if public is None else PublicStream(public)
+        EventMeter.__init__(self, public)
         self._cost_nano = cost_nano
         # The server ended a choice because it failed; what the answer consumed may still come.
         self._gave_up = False
@@ -269,22 +284,17 @@ class StreamMeter(EventMeter):
             return _DONE_EVENT
         return b"data: " + with_cost(self.usage_event, charged_nano) + b"\n\n" + _DONE_EVENT
 
-    def _let_pass(self, events: bytes) -> bytes:
-        public = self._public
-        if public is not None:
-            repeated = public.repeated(events)
-            return self._look_closely(events) if repeated is None else repeated
+    def _is_plain(self, events: bytes) -> bool:
         if (
             b'"usage"' in events
             or END_MARKER in events
             or b'error"' in events
             or b'"finish_reason":"' in events
             or b'"base_resp"' in events
-            # Of two lines as a rule: its data, and the end.
-            or (events.count(b'"choices":[{') * 2 != events.count(b"\n") and not _has_choices(events))
         ):
-            return self._look_closely(events)
-        return events
+            return False
+        # Of two lines as a rule: its data, and the end.
+        return events.count(b'"choices":[{') * 2 == events.count(b"\n") or _has_choices(events)
 
     def _note(self, events: bytes) -> None:
         self._choice_seen = self._choice_seen or _CHOICE.search(events) is not None

@@ -14,7 +14,7 @@ from tokenbooth.gateway.body import Fields, raw
 from tokenbooth.gateway.fields import object_of, positive
 from tokenbooth.gateway.meter import StreamMeter
 from tokenbooth.gateway.openai import reported_usage
-from tokenbooth.gateway.private_fields import ClientAnswer, OpenAIAnswer
+from tokenbooth.gateway.public_answers import ClientAnswer, OpenAIAnswer
 from tokenbooth.gateway.speech import CostNano, Credential, Meter, PricedRequest, Speech
 from tokenbooth.gateway.texts import chat_text_bytes
 

@@ -42,7 +42,7 @@ from tokenbooth.gateway.fields import (
     take_ceiling,
     unusual_names,
 )
-from tokenbooth.gateway.private_fields import RESPONSE_ID, ClientAnswer, ResponseAnswer
+from tokenbooth.gateway.public_answers import RESPONSE_ID, ClientAnswer, ResponseAnswer
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
 from tokenbooth.gateway.responses_meter import ResponsesMeter
 from tokenbooth.gateway.shapes import decode_responses_answer

@@ -11,7 +11,7 @@ from typing import Final, Literal, Protocol
 from tokenbooth.catalog import Model, Route, WireFormat
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.body import Fields
-from tokenbooth.gateway.private_fields import ClientAnswer
+from tokenbooth.gateway.public_answers import ClientAnswer
 
 _MESSAGE_OVERHEAD_TOKENS: Final = 64
 Credential = Literal["authorization", "x-api-key"]

@@ -26,7 +26,7 @@ from tokenbooth.gateway.chat_answer import (
 )
 from tokenbooth.gateway.event_stream import MAX_EVENT_BYTES, BrokenStream, data_of, split_events
 from tokenbooth.gateway.meter import usage_with_cost
-from tokenbooth.gateway.private_fields import ClientAnswer
+from tokenbooth.gateway.public_answers import ClientAnswer
 
 _STOP_REASONS: Final = {
     "stop": "end_turn",

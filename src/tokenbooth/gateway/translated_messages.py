@@ -14,7 +14,7 @@ from tokenbooth.gateway.body import Fields, raw
 from tokenbooth.gateway.event_stream import BrokenStream, is_real, split_events
 from tokenbooth.gateway.meter import StreamMeter
 from tokenbooth.gateway.openai import reported_usage
-from tokenbooth.gateway.private_fields import MESSAGE_ID, ClientAnswer
+from tokenbooth.gateway.public_answers import MESSAGE_ID, ClientAnswer
 from tokenbooth.gateway.speech import CostNano, Credential, Delivered, Meter, PricedRequest
 from tokenbooth.gateway.stream_as_whole import chat_answer
 from tokenbooth.gateway.texts import chat_text_bytes

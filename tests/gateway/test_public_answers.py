@@ -24,17 +24,16 @@ from tests.support.formats import (
 )
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.meter import StreamMeter
-from tokenbooth.gateway.private_fields import (
+from tokenbooth.gateway.public_answers import OpenAIAnswer, usd_number
+from tokenbooth.gateway.public_names import (
     CHOICE_FIELDS,
     MESSAGE_EVENT_FIELDS,
     MESSAGE_FIELDS,
     OPENAI_FIELDS,
     RESPONSE_EVENT_FIELDS,
     RESPONSE_FIELDS,
-    OpenAIAnswer,
-    PublicStream,
-    usd_number,
 )
+from tokenbooth.gateway.repeated_events import PublicStream
 from tokenbooth.gateway.speech import Meter, Speech
 from tokenbooth.upstream_kinds import USAGE_EXTENSIONS
 
