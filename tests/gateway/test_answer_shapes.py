@@ -30,7 +30,7 @@ def written(value: object) -> bytes:
 def whole(message: object) -> list[Json]:
     """The blocks of a whole answer."""
     body = b'{"id":"chatcmpl-1","choices":[{"index":0,"message":%b,"finish_reason":"stop"}]}' % written(message)
-    answer = msgspec.json.decode(speech(stream=False).client_answer(body, Usage(1, 1)).encode(0))
+    answer = msgspec.json.decode(speech(stream=False).read_answer(body).client_answer(Usage(1, 1)).encode(0))
     blocks: list[Json] = answer["content"]
     return blocks
 

@@ -116,7 +116,7 @@ def meter_of(name: str) -> Meter:
 
 def count(speech: Speech, body: bytes) -> tuple[int, int]:
     """What a whole answer consumed."""
-    usage = count_answer(speech, body, request_id="r", upstream="u").usage
+    usage = count_answer(speech, speech.read_answer(body), body, request_id="r", upstream="u").usage
     return usage.prompt_tokens, usage.completion_tokens
 
 

@@ -23,6 +23,7 @@ from tests.support.formats import (
     speaking,
 )
 from tokenbooth.domain.usage import Usage
+from tokenbooth.gateway.body import UNREADABLE
 from tokenbooth.gateway.meter import StreamMeter
 from tokenbooth.gateway.public_answers import OpenAIAnswer, usd_number
 from tokenbooth.gateway.public_names import (
@@ -174,7 +175,7 @@ def test_a_whole_answer_shows_nothing_private(form: str, name: str) -> None:
             assert isinstance(choices, list)
             answer["choices"] = [{**choices[0], name: value}]
         speech = speech_of()
-        told = speech.client_answer(msgspec.json.encode(answer), Usage(9, 4), "req").encode(CHARGED_NANO)
+        told = speech.read_answer(msgspec.json.encode(answer)).client_answer(Usage(9, 4), "req").encode(CHARGED_NANO)
 
         assert CANARY not in told.decode()
         assert b"upstream_inference_cost" not in told
@@ -188,8 +189,8 @@ def test_a_whole_answer_shows_nothing_private(form: str, name: str) -> None:
 
 def test_an_answer_without_usage_has_no_cost() -> None:
     """There is nothing that it could stand in; the header says it."""
-    told = read_chat().client_answer(msgspec.json.encode(completion({"message": SAID})), Usage(9, 4), "req")
-    assert "usage" not in msgspec.json.decode(told.encode(CHARGED_NANO))
+    answer = read_chat().read_answer(msgspec.json.encode(completion({"message": SAID})))
+    assert "usage" not in msgspec.json.decode(answer.client_answer(Usage(9, 4), "req").encode(CHARGED_NANO))
 
 
 def test_what_is_said_passes_as_it_was_written() -> None:
@@ -197,7 +198,8 @@ def test_what_is_said_passes_as_it_was_written() -> None:
     choices = (
         b'[ {"index":0, "message":{"content":"\\u00e9 \\/ 1e400", "annotations":[ 1.000 ]},"finish_reason":"stop"} ]'
     )
-    told = read_chat().client_answer(b'{"id":"x","choices":' + choices + b"}", Usage(1, 1), "req").encode(1)
+    answer = read_chat().read_answer(b'{"id":"x","choices":' + choices + b"}")
+    told = answer.client_answer(Usage(1, 1), "req").encode(1)
     assert b'{"content":"\\u00e9 \\/ 1e400", "annotations":[ 1.000 ]}' in told
 
 
@@ -205,8 +207,14 @@ def test_what_is_said_passes_as_it_was_written() -> None:
     "choices", [None, [], "canary", [1], {"canary": 1}, ["canary"], [{"message": None, "host": "canary"}]]
 )
 def test_choices_of_any_form(choices: object) -> None:
-    """What is no choice is left out."""
-    told = read_chat().client_answer(msgspec.json.encode({"choices": choices}), Usage(1, 1), "req").encode(1)
+    """What is no choice makes a failure of an answer, and nothing of an event."""
+    body = msgspec.json.encode({"choices": choices, "usage": USAGE})
+    try:
+        told = read_chat().read_answer(body).client_answer(Usage(1, 1), "req").encode(1)
+    except UNREADABLE:
+        told = b""
+    meter = StreamMeter(None, OpenAIAnswer("ours", "m"))
+    told += meter.feed(b"data: " + body + b"\n\n")
     assert b"canary" not in told
 
 

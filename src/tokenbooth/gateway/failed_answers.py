@@ -40,7 +40,7 @@ _FAILED_STATUSES: Final = frozenset(("failed", "cancelled", "canceled", "expired
 def says_something(value: object) -> bool:
     """Whether a decoded value is there at all."""
     match value:
-        case None:
+        case None | msgspec.UNSET:
             return False
         case bool() | int() | float():
             return bool(value)

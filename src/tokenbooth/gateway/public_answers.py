@@ -11,14 +11,16 @@ from typing import Final
 import msgspec
 
 from tokenbooth.domain.money import NANO_PER_USD
-from tokenbooth.gateway.body import UNREADABLE, Fields, decode_object, decode_objects, encode, encoded, raw
-from tokenbooth.gateway.public_names import (
-    CHOICE_FIELDS,
-    MESSAGE_EVENT_FIELDS,
-    MESSAGE_FIELDS,
-    OPENAI_FIELDS,
-    RESPONSE_EVENT_FIELDS,
-    RESPONSE_FIELDS,
+from tokenbooth.gateway.body import Fields, decode_object, encode, encoded
+from tokenbooth.gateway.public_names import MESSAGE_EVENT_FIELDS, RESPONSE_EVENT_FIELDS
+from tokenbooth.gateway.shapes import (
+    ABSENT,
+    ChatAnswer,
+    MessagesAnswer,
+    ResponsesAnswer,
+    decode_chat_answer,
+    decode_messages_answer,
+    decode_responses_answer,
 )
 from tokenbooth.upstream_kinds import USAGE_EXTENSIONS
 
@@ -31,29 +33,32 @@ RESPONSE_ID: Final = "resp_"
 # Of a usage object: numbers under names that end so, what divides them, and a few words.
 _COUNTS: Final = ("_tokens", "_requests")
 _DETAILS: Final = ("_tokens_details", "cache_creation", "server_tool_use")
+_NULLABLE: Final = (*_COUNTS, *_DETAILS)
 _WORDS: Final = frozenset(("search_context_size", "service_tier"))
-_WORD: Final = re.compile(rb'"[a-z_]{1,16}"|null')
+_WORD: Final = re.compile(r"[a-z_]{1,16}")
+_NULL: Final = msgspec.Raw(b"null")
+_decode: Final = msgspec.json.Decoder().decode
 _LINE_ENDS: Final = re.compile(rb"[\r\n]+")
 
 
 class ClientAnswer:
     """A whole answer as its client gets it, but for what it cost."""
 
-    __slots__ = ("_fields", "_usage")
+    __slots__ = ("_answer", "_usage")
 
-    def __init__(self, fields: dict[str, object], usage: dict[str, object] | None) -> None:
+    def __init__(self, answer: object, usage: dict[str, object] | None) -> None:
         """Args:
-        fields: the answer's top level.
-        usage: its usage object; None when it has none.
+        answer: what is encoded.
+        usage: the usage object in it; None when it has none.
         """
-        self._fields = fields
+        self._answer = answer
         self._usage = usage
 
     def encode(self, charged_nano: int) -> bytes:
         """The body, with the charge (nano-USD) as `usage.cost` in USD, if there is a usage."""
         if self._usage is not None:
-            self._fields["usage"] = {**self._usage, "cost": msgspec.Raw(usd_number(charged_nano))}
-        return encode(self._fields)
+            self._usage["cost"] = msgspec.Raw(usd_number(charged_nano))
+        return encode(self._answer)
 
 
 def usd_number(amount_nano: int) -> bytes:
@@ -72,56 +77,38 @@ class PublicAnswer(ABC):
         answer_id: ours.
         model: the model as the client named it.
         """
-        self._id = raw(answer_id)
-        self._model = raw(model)
+        self._id = answer_id
+        self._model = model
 
     @abstractmethod
-    def public(self, fields: Fields) -> Fields:
-        """The fields of a whole answer that pass, with ours in place of the upstream's."""
-
-    @abstractmethod
-    def public_event(self, fields: Fields) -> Fields:
-        """The fields of an event that pass, with ours in place of the upstream's."""
-
-    def whole(self, body: bytes) -> ClientAnswer:
-        """A whole answer for the client.
+    def public_event(self, data: bytes) -> bytes:
+        """The data of an event with what passes of it alone, and with ours in place of the upstream's.
 
         Raises:
-            UNREADABLE: the body is no answer.
+            UNREADABLE: it is no object of the format.
         """
-        came = decode_object(body)
-        usage = came.pop("usage", None)
-        fields: dict[str, object] = {**self.public(came)}
-        if usage is None:
-            return ClientAnswer(fields, None)
-        if bytes(usage) == b"null":
-            fields["usage"] = usage
-            return ClientAnswer(fields, None)
-        counts: dict[str, object] = {**_counts(decode_object(usage), 1)}
-        return ClientAnswer(fields, counts)
 
     def event_data(self, data: bytes) -> bytes:
         """The data of an event for the client, in one line.
 
         Raises:
-            UNREADABLE: it is no object.
+            UNREADABLE: it is no object of the format.
         """
-        told = encode(self.public_event(decode_object(data)))
+        told = self.public_event(data)
         # Line ends between values would end the event's line.
         return _LINE_ENDS.sub(b" ", told) if b"\n" in told or b"\r" in told else told
 
-    def _own(self, fields: Fields, passing: frozenset[str]) -> Fields:
-        public: Fields = {}
-        for name, value in fields.items():
-            if name in passing:
-                public[name] = value
-            elif name == "id":
-                public[name] = self._id
-            elif name == "model":
-                public[name] = self._model
-            elif name == "usage":
-                public[name] = public_usage(value)
-        return public
+    def _make_own(self, answer: ChatAnswer | MessagesAnswer | ResponsesAnswer) -> dict[str, object] | None:
+        """Put ours in place of the upstream's; returns the usage that leaves, to which a cost may be added."""
+        if answer.id is not msgspec.UNSET:
+            answer.id = self._id
+        if answer.model is not msgspec.UNSET:
+            answer.model = self._model
+        usage = answer.usage
+        if usage is msgspec.UNSET:
+            return None
+        answer.usage = counts = public_usage(usage)
+        return counts
 
 
 class OpenAIAnswer(PublicAnswer):
@@ -129,17 +116,20 @@ class OpenAIAnswer(PublicAnswer):
 
     __slots__ = ()
 
-    def public(self, fields: Fields) -> Fields:
-        """See `PublicAnswer.public`."""
-        public = self._own(fields, OPENAI_FIELDS)
-        choices = fields.get("choices")
-        if choices is not None:
-            public["choices"] = _public_choices(choices)
-        return public
+    def client_answer(self, answer: ChatAnswer) -> ClientAnswer:
+        """A whole answer for the client; nothing else can be made of it afterwards."""
+        usage = self._make_own(answer)
+        answer.error = answer.errors = answer.base_resp = ABSENT
+        for choice in answer.choices or ():
+            if choice.usage is not msgspec.UNSET:
+                choice.usage = public_usage(choice.usage)
+        return ClientAnswer(answer, usage)
 
-    def public_event(self, fields: Fields) -> Fields:
+    def public_event(self, data: bytes) -> bytes:
         """See `PublicAnswer.public_event`: a chunk has the form of the answer."""
-        return self.public(fields)
+        answer = decode_chat_answer(data)
+        self.client_answer(answer)
+        return encode(answer)
 
 
 class MessageAnswer(PublicAnswer):
@@ -147,19 +137,23 @@ class MessageAnswer(PublicAnswer):
 
     __slots__ = ()
 
-    def public(self, fields: Fields) -> Fields:
-        """See `PublicAnswer.public`."""
-        return self._own(fields, MESSAGE_FIELDS)
+    def client_answer(self, answer: MessagesAnswer) -> ClientAnswer:
+        """See `OpenAIAnswer.client_answer`."""
+        usage = self._make_own(answer)
+        answer.error = ABSENT
+        return ClientAnswer(answer, usage)
 
-    def public_event(self, fields: Fields) -> Fields:
+    def public_event(self, data: bytes) -> bytes:
         """See `PublicAnswer.public_event`: the one that starts a message holds it."""
-        public = self._own(fields, MESSAGE_EVENT_FIELDS)
-        public.pop("id", None)
-        public.pop("model", None)
-        message = fields.get("message")
-        if message is not None:
-            public["message"] = encoded(self.public(decode_object(message)))
-        return public
+        fields = decode_object(data)
+        public = _passing(fields, MESSAGE_EVENT_FIELDS)
+        if "usage" in fields:
+            public["usage"] = encoded(public_usage(_decode(fields["usage"])))
+        if "message" in fields:
+            message = decode_messages_answer(fields["message"])
+            self.client_answer(message)
+            public["message"] = encoded(message)
+        return encode(public)
 
 
 class ResponseAnswer(PublicAnswer):
@@ -167,70 +161,48 @@ class ResponseAnswer(PublicAnswer):
 
     __slots__ = ()
 
-    def public(self, fields: Fields) -> Fields:
-        """See `PublicAnswer.public`; what clients of the format may look for and never is here stays as nothing."""
-        public = self._own(fields, RESPONSE_FIELDS)
-        for name in ("error", "previous_response_id"):
-            if name in fields:
-                public[name] = encoded(None)
-        return public
+    def client_answer(self, answer: ResponsesAnswer) -> ClientAnswer:
+        """See `OpenAIAnswer.client_answer`; what clients may look for and never is here stays as nothing."""
+        usage = self._make_own(answer)
+        if answer.error:
+            answer.error = _NULL
+        if answer.previous_response_id:
+            answer.previous_response_id = _NULL
+        return ClientAnswer(answer, usage)
 
-    def public_event(self, fields: Fields) -> Fields:
+    def public_event(self, data: bytes) -> bytes:
         """See `PublicAnswer.public_event`: those that tell how the response stands hold it."""
-        public = self._own(fields, RESPONSE_EVENT_FIELDS)
-        for name in ("id", "model", "usage"):
-            public.pop(name, None)
-        response = fields.get("response")
-        if response is not None:
-            public["response"] = encoded(self.public(decode_object(response)))
-        return public
+        fields = decode_object(data)
+        public = _passing(fields, RESPONSE_EVENT_FIELDS)
+        if "response" in fields:
+            response = decode_responses_answer(fields["response"])
+            self.client_answer(response)
+            public["response"] = encoded(response)
+        return encode(public)
 
 
-def public_usage(usage: msgspec.Raw) -> msgspec.Raw:
-    """What of a usage object is a count; neither prices nor whose they are."""
-    if bytes(usage) == b"null":
-        return usage
-    try:
-        return encoded(_counts(decode_object(usage), 1))
-    except UNREADABLE:
-        return encoded(None)
+def _passing(fields: Fields, names: frozenset[str]) -> Fields:
+    return {name: value for name, value in fields.items() if name in names}
 
 
-def _counts(fields: Fields, depth: int) -> Fields:
-    counts: Fields = {}
-    for name, value in fields.items():
-        if name.endswith(_DETAILS):
-            if depth and bytes(value)[:1] == b"{":
-                counts[name] = encoded(_counts(decode_object(value), depth - 1))
-            elif bytes(value) == b"null":
+def public_usage(usage: object) -> dict[str, object] | None:
+    """What of a decoded usage object is a count, neither prices nor whose they are; None for what is no usage."""
+    return _counts(usage, 1) if isinstance(usage, dict) else None
+
+
+def _counts(usage: dict[str, object], depth: int) -> dict[str, object]:
+    counts: dict[str, object] = {}
+    for name, value in usage.items():
+        # Not isinstance, for which true is an integer.
+        if type(value) is int:
+            if value >= 0 and (name.endswith(_COUNTS) or name in USAGE_EXTENSIONS):
                 counts[name] = value
-        elif name.endswith(_COUNTS) or name in USAGE_EXTENSIONS:
-            number = bytes(value)
-            if number.isdigit() or number == b"null":
+        elif value is None:
+            if name.endswith(_NULLABLE) or name in USAGE_EXTENSIONS or name in _WORDS:
                 counts[name] = value
-        elif name in _WORDS and _WORD.fullmatch(value) is not None:
+        elif isinstance(value, dict):
+            if depth and name.endswith(_DETAILS):
+                counts[name] = _counts(value, depth - 1)
+        elif isinstance(value, str) and name in _WORDS and _WORD.fullmatch(value) is not None:
             counts[name] = value
     return counts
-
-
-def _public_choices(choices: msgspec.Raw) -> msgspec.Raw:
-    if bytes(choices) in (b"null", b"[]"):
-        return choices
-    try:
-        decoded = decode_objects(choices)
-    except UNREADABLE:
-        # Nothing that anybody could read as an answer.
-        return encoded([])
-    for choice in decoded:
-        if not choice.keys() <= CHOICE_FIELDS:
-            break
-    else:
-        return choices
-    return encoded([_public_choice(choice) for choice in decoded])
-
-
-def _public_choice(choice: Fields) -> Fields:
-    public = {name: value for name, value in choice.items() if name in CHOICE_FIELDS}
-    if "usage" in choice:
-        public["usage"] = public_usage(choice["usage"])
-    return public

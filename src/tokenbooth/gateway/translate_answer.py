@@ -76,6 +76,7 @@ def whole_answer(body: bytes, usage: Usage, *, model: str, message_id: str, show
             raise UnreadableAnswer("a call names no tool")
         call.add(piece)
         content.append({"type": "tool_use", "id": call.call_id, "name": call.name, "input": call.input()})
+    counts = _usage(usage)
     return ClientAnswer(
         {
             "id": message_id,
@@ -84,9 +85,19 @@ def whole_answer(body: bytes, usage: Usage, *, model: str, message_id: str, show
             "model": model,
             "content": content,
             **_stop(choice, called=bool(said.calls)),
+            "usage": counts,
         },
-        _usage(usage),
+        counts,
     )
+
+
+def with_whole_characters(body: bytes) -> bytes:
+    """A completion whose texts hold halves of characters as one that everybody can read.
+
+    Raises:
+        UnreadableAnswer: it is no JSON.
+    """
+    return msgspec.json.encode(_whole_texts(decode_lenient(body)))
 
 
 class _Words:
