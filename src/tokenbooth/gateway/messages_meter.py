@@ -87,8 +87,11 @@ class MessagesMeter(EventMeter):
             if self.ended or self.failed:
                 break
             if public is not None:
-                event = public.rewrite(event, data_of(event), learn=not kind)
+                event = public.rewrite(event, data_of(event), None if kind or self._held else self)
             if kind == "message_delta":
+                if public is not None:
+                    # Nothing that is like others may overtake it.
+                    public.forget()
                 passing += self._held
                 self._held, self._held_bytes = [event], len(event)
             elif self._held:

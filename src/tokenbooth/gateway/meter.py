@@ -99,15 +99,17 @@ class EventMeter(ABC):
         Raises:
             BrokenStream: an event is larger than any model writes.
         """
-        framer = self._framer
+        framer, public = self._framer, self._public
+        if not framer.holds and public is not None:
+            repeated = public.repeated(chunk)
+            if repeated is not None:
+                return self._repeated(repeated)
         # What almost every chunk is, one event with one line, is seen at the least cost: a lone line that begins with
         # this letter is none of those that have to be taken apart.
         is_one = chunk.find(b"\n") == len(chunk) - 2 and chunk[-1] == _LF and chunk[0] == _D
         if framer.holds or b"\r" in chunk or not (is_one or is_in_form(chunk)):
             return self._pass(framer.feed(chunk))
-        chunk = self._let_pass(chunk)
-        self._remember(chunk)
-        return chunk
+        return self._meter_whole(chunk)
 
     def end_of_body(self) -> bytes:
         """Nothing more comes; returns what leaves of an event that was left open.
@@ -133,9 +135,27 @@ class EventMeter(ABC):
             return b""
         if self._framer.has_strays:
             return self._without_strays(events)
+        return self._meter_whole(events)
+
+    def _meter_whole(self, events: bytes) -> bytes:
+        public = self._public
+        if public is not None:
+            repeated = public.repeated(events)
+            if repeated is not None:
+                return self._repeated(repeated)
         passing = self._let_pass(events)
         self._remember(passing)
         return passing
+
+    def _repeated(self, events: bytes) -> bytes:
+        """Count what leaves of events that are like others, of which everything else was kept."""
+        public = self._public
+        if public is not None and public.is_counted:
+            self._events += public.texts
+            self._text_bytes += public.text_bytes
+        else:
+            self._remember(events)
+        return events
 
     def _without_strays(self, events: bytes) -> bytes:
         """What leaves of events among which some are in no field: an error is heard, and none of them leaves."""
@@ -143,8 +163,7 @@ class EventMeter(ABC):
         for event in split_events(events):
             stray = stray_of(event)
             if stray is None:
-                passing.append(self._let_pass(event))
-                self._remember(passing[-1])
+                passing.append(self._meter_whole(event))
             elif is_failed_event(b"", stray):
                 self.failed = True
             if self.ended or self.failed:
@@ -153,11 +172,7 @@ class EventMeter(ABC):
 
     def _let_pass(self, events: bytes) -> bytes:
         """What leaves of some whole events."""
-        public = self._public
-        if public is not None:
-            repeated = public.repeated(events)
-            return self._look_closely(events) if repeated is None else repeated
-        return events if self._is_plain(events) else self._look_closely(events)
+        return events if self._public is None and self._is_plain(events) else self._look_closely(events)
 
     @abstractmethod
     def _is_plain(self, events: bytes) -> bool:
@@ -176,6 +191,11 @@ class EventMeter(ABC):
         self._count()
         return Delivered(events=self._events, text_bytes=self._text_bytes)
 
+    def plain_texts(self, events: bytes) -> list[bytes] | None:
+        """See `TextFinder.plain_texts`."""
+        texts: list[bytes] = self.TEXT.findall(events)
+        return None if self._is_doubtful(events, len(texts)) else texts
+
     def _remember(self, chunk: bytes) -> None:
         # Counting is put off: a stream with usage, which is almost every one, never needs it.
         self._recent.append(chunk)
@@ -187,8 +207,8 @@ class EventMeter(ABC):
         # No text and no name reaches from one event into the next.
         events = b"".join(self._recent)
         self._note(events)
-        texts = self.TEXT.findall(events)
-        if self._is_doubtful(events, len(texts)):
+        texts = self.plain_texts(events)
+        if texts is None:
             self._count_exactly(events)
         else:
             self._events += len(texts)
@@ -349,7 +369,8 @@ class StreamMeter(EventMeter):
         """What the client gets of an event; only one that said nothing of use and end may be the pattern of others."""
         if self._public is None:
             return event
-        return self._public.rewrite(event, data, learn=not looked_into and FINISH.search(event) is None)
+        is_like_others = not looked_into and FINISH.search(event) is None
+        return self._public.rewrite(event, data, self if is_like_others else None)
 
     def _own_data(self, data: bytes) -> bytes:
         return data if self._public is None else self._public.data(data)

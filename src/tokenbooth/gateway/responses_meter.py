@@ -88,7 +88,7 @@ class ResponsesMeter(EventMeter):
             if self.ended or self.failed:
                 break
             if public is not None:
-                event = public.rewrite(event, data_of(event), learn=_OF_INTEREST.search(event) is None)
+                event = public.rewrite(event, data_of(event), None if _OF_INTEREST.search(event) else self)
             passing.append(event)
         return b"".join(passing)
 
