@@ -34,7 +34,6 @@ from tokenbooth.gateway.public_names import (
     RESPONSE_EVENT_FIELDS,
     RESPONSE_FIELDS,
 )
-from tokenbooth.gateway.repeated_events import PublicStream
 from tokenbooth.gateway.speech import Meter, Speech
 from tokenbooth.upstream_kinds import USAGE_EXTENSIONS
 
@@ -365,43 +364,6 @@ def test_a_stream_shows_nothing_private(
         {"chat": "chatcmpl-", "completions": "cmpl-", "messages": "msg_", "responses": "resp_"}[form] + "req"
     }
     assert set(re.findall(rb'"cost":([^,}]+)', out)) == {usd_number(CHARGED_NANO)}
-
-
-def test_like_events_are_not_decoded_again() -> None:
-    """An event that differs by its text only is rewritten by comparison, several at once too; another one is not."""
-    stream = PublicStream(OpenAIAnswer("ours", "m"))
-    first, second, third = (framed(chat_event(text)) for text in ("a", "b\\n", '"'))
-    data = msgspec.json.encode(chat_event("a"))
-    told = stream.rewrite(first, data, StreamMeter(None))
-    assert stream.repeated(second + first) == told.replace(b'"a"', b'"b\\\\n"') + told
-    assert stream.repeated(second + third) == told.replace(b'"a"', b'"b\\\\n"') + told.replace(b'"a"', b'"\\""')
-    assert stream.repeated(framed(chat_event("a", host=CANARY))) is None
-    assert stream.repeated(framed({**chat_event("a"), "id": "other"})) is None
-
-
-@pytest.mark.parametrize(
-    "hidden",
-    [
-        b'data: {"id":"x","choices":[{"delta":{"content":"first","content":"a"}}]}\n\n',
-        b'data: {"id":"x","host":"content","choices":[{"delta":{"content":"a\n\nid: x"}}]}\n\n',
-        b'data: {"id":"x","x_groq":{"content":"a"},"choices":[]}\n\n',
-        b'data: {"id":"x","choices":"\\"content\\":\\"a\\""}\n\n',
-    ],
-)
-def test_no_pattern_is_learned_of_what_is_not_proven(hidden: bytes) -> None:
-    """A name that comes twice, a line end in a text, a text that does not leave, a text within a text."""
-    stream = PublicStream(OpenAIAnswer("ours", "m"))
-    stream.rewrite(hidden, hidden[6:].strip(), StreamMeter(None))
-    assert stream.repeated(hidden) in (None, stream.rewrite(hidden, hidden[6:].strip(), None))
-
-
-def test_an_end_within_a_text_is_no_text() -> None:
-    """Line ends in what looks like a learned event make events of their own: the end marker ends, whoever wrote it."""
-    meter = StreamMeter(None, OpenAIAnswer("ours", "m"))
-    meter.feed(framed(chat_event("a")))
-    before, _, behind = framed(chat_event("MARK")).partition(b"MARK")
-    out = meter.feed(before + b"\n\ndata: [DONE]\n\ndata: " + behind)
-    assert (out, meter.ended) == (b"", True)
 
 
 def test_comments_and_broken_events_do_not_leave() -> None:

@@ -192,6 +192,8 @@ def public_usage(usage: object) -> dict[str, object] | None:
 
 def _counts(usage: dict[str, object], depth: int) -> dict[str, object]:
     counts: dict[str, object] = {}
+    # The compiler takes a variable of a loop for what it is compared with first.
+    value: object
     for name, value in usage.items():
         # Not isinstance, for which true is an integer.
         if type(value) is int:
