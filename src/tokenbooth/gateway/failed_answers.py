@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from tokenbooth.gateway.body import UNREADABLE
-from tokenbooth.gateway.shapes import AnsweredChoice, ChatAnswer, MessagesAnswer, ResponsesAnswer
+from tokenbooth.gateway.shapes import ABSENT, AnsweredChoice, ChatAnswer, MessagesAnswer, ResponsesAnswer
 from tokenbooth.gateway.upstreams import FailedAnswer
 from tokenbooth.upstream_kinds import FAILED_FINISH_REASONS
 
@@ -68,7 +68,7 @@ def is_meaningful(value: msgspec.Raw) -> bool:
 
 
 def check_chat_answer(answer: ChatAnswer, body: bytes, *, embeds: bool) -> None:
-    """Check that a whole answer of OpenAI's older formats is one.
+    """Check that a whole answer of OpenAI's older formats is one; what says that there is no error is taken out of it.
 
     Args:
         answer: what was read of it.
@@ -78,12 +78,14 @@ def check_chat_answer(answer: ChatAnswer, body: bytes, *, embeds: bool) -> None:
     Raises:
         FailedAnswer: it reports an error, ended as a failure, or has neither choices (embeddings: data) nor usage.
     """
-    if (
-        (answer.error and is_meaningful(answer.error))
-        or (answer.errors and is_meaningful(answer.errors))
-        or (answer.base_resp and _is_bad_base_resp(_decoded(answer.base_resp)))
-    ):
-        raise FailedAnswer("the answer is an error", body)
+    if answer.error or answer.errors or answer.base_resp:
+        if (
+            is_meaningful(answer.error)
+            or is_meaningful(answer.errors)
+            or (answer.base_resp and _is_bad_base_resp(_decoded(answer.base_resp)))
+        ):
+            raise FailedAnswer("the answer is an error", body)
+        answer.error = answer.errors = answer.base_resp = ABSENT
     choices = answer.choices
     if not embeds and choices is not None and len(choices) == 1 and bytes(choices[0].finish_reason) in _USUAL_REASONS:
         # Nearly every answer, and nothing else of it has to be looked at.

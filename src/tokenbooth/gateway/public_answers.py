@@ -36,6 +36,7 @@ _DETAILS: Final = ("_tokens_details", "cache_creation", "server_tool_use")
 _NULLABLE: Final = (*_COUNTS, *_DETAILS)
 _WORDS: Final = frozenset(("search_context_size", "service_tier"))
 _WORD: Final = re.compile(r"[a-z_]{1,16}")
+_UNSET: Final = msgspec.UNSET
 _NULL: Final = msgspec.Raw(b"null")
 _decode: Final = msgspec.json.Decoder().decode
 _LINE_ENDS: Final = re.compile(rb"[\r\n]+")
@@ -63,8 +64,9 @@ class ClientAnswer:
 
 def usd_number(amount_nano: int) -> bytes:
     """Nano-USD as an exact JSON number of USD."""
-    whole, fraction = divmod(amount_nano, NANO_PER_USD)
-    return b"%d.%09d" % (whole, fraction)
+    # With a one before the fraction, so that its zeros stay.
+    text = str(amount_nano // NANO_PER_USD) + "." + str(NANO_PER_USD + amount_nano % NANO_PER_USD)[1:]
+    return text.encode()
 
 
 class PublicAnswer(ABC):
@@ -100,12 +102,12 @@ class PublicAnswer(ABC):
 
     def _make_own(self, answer: ChatAnswer | MessagesAnswer | ResponsesAnswer) -> dict[str, object] | None:
         """Put ours in place of the upstream's; returns the usage that leaves, to which a cost may be added."""
-        if answer.id is not msgspec.UNSET:
+        if answer.id is not _UNSET:
             answer.id = self._id
-        if answer.model is not msgspec.UNSET:
+        if answer.model is not _UNSET:
             answer.model = self._model
         usage = answer.usage
-        if usage is msgspec.UNSET:
+        if usage is _UNSET:
             return None
         answer.usage = counts = public_usage(usage)
         return counts
@@ -117,17 +119,20 @@ class OpenAIAnswer(PublicAnswer):
     __slots__ = ()
 
     def client_answer(self, answer: ChatAnswer) -> ClientAnswer:
-        """A whole answer for the client; nothing else can be made of it afterwards."""
+        """A whole answer that is none of a failure, for the client; nothing else can be made of it afterwards."""
         usage = self._make_own(answer)
-        answer.error = answer.errors = answer.base_resp = ABSENT
-        for choice in answer.choices or ():
-            if choice.usage is not msgspec.UNSET:
-                choice.usage = public_usage(choice.usage)
+        choices = answer.choices
+        if choices is not None:
+            for choice in choices:
+                in_choice = choice.usage
+                if in_choice is not _UNSET:
+                    choice.usage = public_usage(in_choice)
         return ClientAnswer(answer, usage)
 
     def public_event(self, data: bytes) -> bytes:
         """See `PublicAnswer.public_event`: a chunk has the form of the answer."""
         answer = decode_chat_answer(data)
+        answer.error = answer.errors = answer.base_resp = ABSENT
         self.client_answer(answer)
         return encode(answer)
 
