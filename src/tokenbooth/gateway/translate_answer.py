@@ -6,6 +6,8 @@ does no I/O and meters nothing; only the messages format imports it.
 """
 
 from collections import deque
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, Literal
 from uuid import uuid4
 
@@ -42,11 +44,20 @@ _STOP_REASONS: Final = {
     "sensitive": "refusal",
     "refusal": "refusal",
 }
+NO_NAMES: Final[Mapping[str, str]] = MappingProxyType({})
 # Some servers begin a call's arguments with these and go on with the real ones.
 _NO_ARGUMENTS: Final = ("", "{}")
 
 
-def whole_answer(body: bytes, usage: Usage, *, model: str, message_id: str, shows_thinking: bool) -> ClientAnswer:
+def whole_answer(
+    body: bytes,
+    usage: Usage,
+    *,
+    model: str,
+    message_id: str,
+    shows_thinking: bool,
+    own_names: Mapping[str, str] = NO_NAMES,
+) -> ClientAnswer:
     """The message of a whole completion.
 
     Args:
@@ -55,6 +66,7 @@ def whole_answer(body: bytes, usage: Usage, *, model: str, message_id: str, show
         model: the model as the client named it.
         message_id: ours.
         shows_thinking: whether the client asked to see the model think.
+        own_names: the client's name of each tool that has another one at the upstream.
 
     Raises:
         UnreadableAnswer: the body is no completion, or something in it has no meaning that we know.
@@ -75,7 +87,8 @@ def whole_answer(body: bytes, usage: Usage, *, model: str, message_id: str, show
         if not call.name:
             raise UnreadableAnswer("a call names no tool")
         call.add(piece)
-        content.append({"type": "tool_use", "id": call.call_id, "name": call.name, "input": call.input()})
+        name = own_names.get(call.name, call.name)
+        content.append({"type": "tool_use", "id": call.call_id, "name": name, "input": call.input()})
     return ClientAnswer(
         {
             "id": message_id,
@@ -226,13 +239,17 @@ class AnswerStream:
         "_last",
         "_message_id",
         "_model",
+        "_own_names",
         "_said_text",
         "_shows_thinking",
         "_started",
     )
 
-    def __init__(self, *, model: str, message_id: str, shows_thinking: bool) -> None:
+    def __init__(
+        self, *, model: str, message_id: str, shows_thinking: bool, own_names: Mapping[str, str] = NO_NAMES
+    ) -> None:
         self._model = model
+        self._own_names = own_names
         self._message_id = message_id
         self._shows_thinking = shows_thinking
         self._started = False
@@ -406,7 +423,10 @@ class AnswerStream:
         if not block.is_open and (delta is not None or isinstance(block, _Call)):
             block.is_open = True
             self._block += 1
-            events.append(_event({"type": "content_block_start", "index": self._block, "content_block": block.start()}))
+            started = block.start()
+            if isinstance(block, _Call):
+                started["name"] = self._own_names.get(block.name, block.name)
+            events.append(_event({"type": "content_block_start", "index": self._block, "content_block": started}))
         if delta is not None:
             events.append(_event({"type": "content_block_delta", "index": self._block, "delta": delta}))
         return events
