@@ -384,8 +384,7 @@ class AnswerStream:
             if call is None or (call.name and (piece.name or call.is_whole())):
                 # With an id of its own it is a call of its own, but for a piece without a name.
                 is_late = call is not None and not call.id_told and _is_late(call, piece)
-                return call if is_late else None
-            call.id_told = call.id_told or piece.call_id
+                return self._named(call, piece) if call is not None and is_late else None
             return self._named(call, piece)
         if call is None or not piece.name or not call.name:
             return None if call is None else self._named(call, piece)
@@ -394,8 +393,11 @@ class AnswerStream:
 
     def _named(self, call: _Call, piece: CallPiece) -> _Call:
         """The call, with what a piece adds to its name: some servers repeat it, some write it in pieces."""
-        if piece.call_id and not call.has_arguments() and not call.id_told:
+        if piece.call_id and not call.id_told:
             call.id_told = piece.call_id
+            if not call.is_open:
+                # The one of our own, which the client has not seen, is not needed.
+                call.call_id = _unique_id(piece.call_id, self._ids)
         if not piece.name or piece.name == call.name:
             return call
         if call.is_open:
