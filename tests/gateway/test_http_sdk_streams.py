@@ -1,9 +1,11 @@
 """Streams of chat completions in any spelling, over HTTP, as the official SDKs put them together."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+import msgspec
 import pytest
 from anthropic import Anthropic
 from hypothesis import HealthCheck, given, settings
@@ -17,7 +19,7 @@ Scripts = tuple[ScriptedUpstream, str]
 # Nano-dollars a token, of the demo's model.
 INPUT_NANO, CACHED_NANO, OUTPUT_NANO = 270, 70, 1_100
 STOP_REASONS: Final = {"length": "max_tokens", "content_filter": "refusal"}
-each_example = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+each_example = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,19 @@ def charged_once(rig: Rig, account: str) -> int:
     (charge,) = rig.charges(account)
     assert not charge.estimated
     return charge.charged_nano
+
+
+def test_what_a_translation_leaves_out_is_named_in_a_header(chat_only: Rig, scripts: Scripts) -> None:
+    """Whole and streamed; a call that loses nothing has no such header."""
+    for stream in (False, True):
+        for fields, named in (({}, None), ({"top_k": 5, "context_management": {}}, "top_k")):
+            name = scripts[0].add(Script((event(content="Hi"), b"data: [DONE]\n\n")))
+            body = {"model": MODEL, "max_tokens": 90, "messages": [{"role": "user", "content": name}], **fields}
+            key = chat_only.credit_key(chat_only.account("5"))
+            answer = chat_only.http.post(
+                "/anthropic/v1/messages", json={**body, "stream": stream}, headers={"x-api-key": key}
+            )
+            assert (answer.status_code, answer.headers.get("x-omitted")) == (200, named)
 
 
 @each_example
@@ -113,6 +128,48 @@ def test_a_native_stream_is_what_was_meant(chat_only: Rig, scripts: Scripts, spo
         meant.completion_tokens,
     )
     assert charged_once(chat_only, account) == cost_nano(meant)
+
+
+def event(**delta: object) -> bytes:
+    """An event of a stream that goes on."""
+    return b"data: " + msgspec.json.encode({"choices": [{"index": 0, "delta": delta}]}) + b"\n\n"
+
+
+def call(number: int, arguments: str, **named: str) -> dict[str, object]:
+    return {"tool_calls": [{"index": number, **named, "function": {**named, "arguments": arguments}}]}
+
+
+# The second call, and what is said behind it, wait for the first one to be whole, which it never is.
+MIXED: Final = (
+    event(content="I look at both. "),
+    event(**call(0, '{"path": "', id="a", name="look")),
+    event(**call(1, '{"path": "src/tokenbooth"', id="b", name="look")),
+    event(content="And say so while I do it. "),
+    event(reasoning_content="Which one was it? " * 3),
+    event(**call(1, "}")),
+)
+
+
+@pytest.mark.parametrize("came", range(1, len(MIXED) + 1))
+def test_what_was_held_back_when_a_stream_broke_is_text_that_came(chat_only: Rig, scripts: Scripts, came: int) -> None:
+    """It costs what it costs a client of chat completions, and the message says that it is what came."""
+    tokens: list[int] = []
+    for path in ("/v1/chat/completions", "/anthropic/v1/messages"):
+        account = chat_only.account("5")
+        name = scripts[0].add(Script(MIXED[:came], "cut"))
+        body = {"model": MODEL, "max_tokens": 90, "stream": True, "messages": [{"role": "user", "content": name}]}
+        headers = {"authorization": f"Bearer {chat_only.credit_key(account)}"}
+        answer = chat_only.http.post(path, json=body, headers=headers)
+        eventually(lambda account=account: len(chat_only.charges(account)) == 1)  # type: ignore[misc]
+        (charge,) = chat_only.charges(account)
+        tokens.append(charge.completion_tokens)
+        assert charge.estimated
+        assert "What came until then cost $" in answer.text
+        assert "message_stop" not in answer.text
+        assert "[DONE]" not in answer.text
+    texts = re.findall(rb'"(?:content|reasoning_content|arguments)":"((?:[^"\\]|\\.)+)"', b"".join(MIXED[:came]))
+
+    assert tokens[0] == tokens[1] >= len(texts)
 
 
 def _completion(stream: Any) -> Any:

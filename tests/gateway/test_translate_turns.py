@@ -81,8 +81,13 @@ def says(content: object) -> Json:
 
 
 HI = says("Hi")
-PLAIN = {"type": "text", "media_type": "text/plain", "data": "Words."}
-FOUND = {"type": "search_result", "source": "https://a.example", "title": "A", "content": [text("One"), text("Two")]}
+PLAIN: Json = {"type": "text", "media_type": "text/plain", "data": "Words."}
+FOUND: Json = {
+    "type": "search_result",
+    "source": "https://a.example",
+    "title": "A",
+    "content": [text("One"), text("Two")],
+}
 OF_RESULT = "[image {} of the next user message]"
 ROUND = (HI, assistant(use("a"), use("b")))
 
@@ -243,7 +248,7 @@ def test_a_conversation(name: str) -> None:
 
 def test_the_system_prompt_comes_first() -> None:
     """Together with what the first messages add to it."""
-    added = {"role": "system", "content": "And brief."}
+    added: Json = {"role": "system", "content": "And brief."}
 
     assert translated(added, HI, system=[text("Be kind.", **MARK)]) == [
         {"role": "system", "content": "Be kind.\n\nAnd brief."},
@@ -326,7 +331,7 @@ def test_what_is_left_out_of_a_block_is_named(block: Json, omitted: tuple[str, .
 
 def test_what_is_signed_for_another_model_is_named() -> None:
     """Only its own model can read it."""
-    signed = {"type": "thinking", "thinking": "hm", "signature": "EqQB"}
+    signed: Json = {"type": "thinking", "thinking": "hm", "signature": "EqQB"}
 
     assert speech_of(HI, assistant(signed, text("A")), HI).omitted == ("content.thinking",)
 

@@ -71,16 +71,18 @@ TEXTS: Final = ("content", "parts", "refusal")
 # How the pieces of calls are told apart: by a number on each, by an id on each, or by coming one after the other.
 Identity = Literal["numbers", "numbers without ids", "ids", "turns", "turns without ids"]
 IDENTITIES: Final[tuple[Identity, ...]] = ("numbers", "numbers without ids", "ids", "turns", "turns without ids")
+# How a call is told: in pieces, at once, its arguments as an object, its name or id behind the first piece or in each.
+SHAPES: Final = ("plain", "whole", "object", "late name", "late id", "repeated")
 MIXED: Final = ("numbers", "numbers without ids", "ids")
 NAMES: Final = ("look", "go_on", "f", "mcp__files__read")
 
 _words = st.text(st.sampled_from('ab{}[]":,\\\n \x00é中\U0001f600\U0001f680'), max_size=8)
-_values = st.recursive(
+_values: st.SearchStrategy[object] = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**6), 10**6) | _words,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_words, inner, max_size=3),
     max_leaves=5,
 )
-_inputs = st.dictionaries(_words, _values, max_size=3)
+_inputs: st.SearchStrategy[Json] = st.dictionaries(_words, _values, max_size=3)
 
 
 @st.composite
@@ -107,7 +109,7 @@ def chat_streams(draw: Draw, *, plain: bool = False) -> Spoken:
             if place == position:
                 events += [
                     _thought(thought_field, piece) if is_thought else _text(text_field, piece)
-                    for piece in draw(_cut(words))
+                    for piece in draw(_cut(words, in_characters=not plain))
                 ]
         if position < len(deltas):
             events.append(deltas[position])
@@ -173,8 +175,11 @@ def _text(field: str, words: str) -> Json:
 
 
 @st.composite
-def _cut(draw: Draw, text: str) -> list[str]:
+def _cut(draw: Draw, text: str, *, in_characters: bool) -> list[str]:
     """Pieces of a text; a cut may go through a character, as it does where a model's tokens are bytes."""
+    if not in_characters:
+        places = sorted({0, len(text), *draw(st.lists(st.integers(0, len(text)), max_size=3))})
+        return [text[start:end] for start, end in pairwise(places)] or [""]
     units = text.encode("utf-16-le", "surrogatepass")
     at = sorted({0, len(units) // 2, *draw(st.lists(st.integers(0, len(units) // 2), max_size=3))})
     return [units[2 * start : 2 * end].decode("utf-16-le", "surrogatepass") for start, end in pairwise(at)] or [""]
@@ -186,15 +191,22 @@ def _calls(draw: Draw, *, plain: bool) -> tuple[list[Json], tuple[MeantCall, ...
     inputs = draw(st.lists(_inputs, max_size=3))
     identity: Identity = "numbers" if plain else draw(st.sampled_from(IDENTITIES))
     numeric = not plain and draw(st.booleans())
+    is_mixed = identity in MIXED and draw(st.booleans())
     left: list[list[Json]] = []
     meant: list[MeantCall] = []
     for number, given in enumerate(inputs):
         name = draw(st.sampled_from(NAMES))
         call_id: object = "" if identity.endswith("without ids") else 7_000 + number if numeric else f"call_{number}"
         meant.append(MeantCall(name, str(call_id), given))
-        left.append(draw(_pieces(identity, number, name, call_id, given, plain=plain)))
+        shapes = ["plain"] if plain else [*SHAPES]
+        if is_mixed and identity == "ids":
+            # Some servers give each piece an id of its own: one that says nothing else is no beginning.
+            shapes.remove("late name")
+        left.append(
+            draw(_pieces(identity, number, name, call_id, given, shape=draw(st.sampled_from(shapes)), plain=plain))
+        )
     deltas: list[Json] = []
-    if identity in MIXED and draw(st.booleans()):
+    if is_mixed:
         # Calls begin in the order of their numbers.
         deltas = [{"tool_calls": [group.pop(0)]} for group in left]
         while any(left):
@@ -206,7 +218,7 @@ def _calls(draw: Draw, *, plain: bool) -> tuple[list[Json], tuple[MeantCall, ...
 
 @st.composite
 def _pieces(
-    draw: Draw, identity: Identity, number: int, name: str, call_id: object, given: Json, *, plain: bool
+    draw: Draw, identity: Identity, number: int, name: str, call_id: object, given: Json, *, shape: str, plain: bool
 ) -> list[Json]:
     """The pieces of a call, of which the first names it, or begins to."""
     in_turn = identity.startswith("turns")
@@ -217,11 +229,8 @@ def _pieces(
     ident: Json = {} if call_id == "" else {"id": call_id}
     if identity == "turns without ids":
         ident = {"id": ""}
-    shape = (
-        "plain" if plain else draw(st.sampled_from(("plain", "whole", "object", "late name", "late id", "repeated")))
-    )
     written = json.dumps(given, ensure_ascii=draw(st.booleans()))
-    arguments = [piece for piece in draw(_cut(written)) if piece]
+    arguments = [piece for piece in draw(_cut(written, in_characters=not plain)) if piece]
     first: Json = {**index, **ident, "type": "function", "function": {"name": name, "arguments": ""}}
     if shape == "whole" or (in_turn and shape not in ("plain", "object")):
         return [{**first, "function": {"name": name, "arguments": written}}]

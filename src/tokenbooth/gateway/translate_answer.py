@@ -381,6 +381,9 @@ class AnswerStream:
                 return self._named(known, piece)
             if call is not None and (call in begun and piece.name):
                 return None
+            if call is not None and call.id_told and not call.name and not call.has_arguments():
+                # Calls are begun one by one before any of them is named.
+                return None
             if call is None or (call.name and (piece.name or call.is_whole())):
                 # With an id of its own it is a call of its own, but for a piece without a name.
                 is_late = call is not None and not call.id_told and _is_late(call, piece)

@@ -178,7 +178,7 @@ def _tool(tool: Object, names: ToolNames, omitted: Omitted) -> Generator[None, N
         raise no_counterpart(f"tools.{kind}", "Define it as a tool of your own, with 'name' and 'input_schema'.")
     for name, value in tool.items():
         if name not in _KNOWN_OF_TOOLS and not is_empty(value):
-            omitted.note(f"tools.{name}")
+            omitted.add(f"tools.{name}")
     function: Object = {
         "name": names.sent(tool.get("name"), "tools"),
         "parameters": _parameters(tool.get("input_schema")),
@@ -239,19 +239,19 @@ def _effort(fields: Fields, model: Model, omitted: Omitted) -> Fields:
     config = object_in(fields.get("output_config"))
     for name, value in config.items():
         if name not in ("effort", "format") and not is_empty(value):
-            omitted.note(f"output_config.{name}")
+            omitted.add(f"output_config.{name}")
     effort = short_text(config.get("effort"))
     thinking = object_in(fields.get("thinking"))
     if not model.reasoning:
         if effort:
-            omitted.note("output_config.effort")
+            omitted.add("output_config.effort")
         if short_text(thinking.get("type")) not in ("", "disabled"):
-            omitted.note("thinking")
+            omitted.add("thinking")
         return {}
     if effort in _EFFORTS:
         return {"reasoning_effort": raw(_EFFORTS[effort])}
     if effort:
-        omitted.note("output_config.effort")
+        omitted.add("output_config.effort")
     budget = short_value(thinking.get("budget_tokens"))
     if not isinstance(budget, int):
         return {}
@@ -284,5 +284,5 @@ def _others(fields: Fields, model: Model, omitted: Omitted) -> Fields:
         if name in model.allowed_parameters and folded(name) not in _NEVER_PASSING:
             passing[name] = value
         elif name not in _QUIET:
-            omitted.note(name)
+            omitted.add(name)
     return passing

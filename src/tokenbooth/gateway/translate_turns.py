@@ -82,7 +82,7 @@ class Omitted:
     def __init__(self) -> None:
         self._names: dict[str, None] = {}
 
-    def note(self, name: str) -> None:
+    def add(self, name: str) -> None:
         """Remember one; only the first few of them, as a client may send any number."""
         if len(self._names) < _MOST_OMITTED and _PLAIN_NAME.fullmatch(name):
             self._names[name] = None
@@ -165,7 +165,7 @@ class Conversation:
             kind = short_text(block.get("type"))
             if kind != "text":
                 raise no_counterpart(f"content.{kind}", "Put only texts into a message of the system.")
-            self._note_unknown(block)
+            self._look_for_unknown(block)
             texts.append(block.get("text"))
         text = yield from joined(texts, rb"\n\n")
         if size_of(text) > len(_EMPTY):
@@ -184,7 +184,7 @@ class Conversation:
                 number += 1
                 if number % STEP_ITEMS == 0:
                     yield
-                self._note_unknown(block)
+                self._look_for_unknown(block)
                 kind = short_text(block.get("type"))
                 match kind:
                     case "text":
@@ -197,7 +197,7 @@ class Conversation:
                     case "thinking" if is_empty(block.get("signature")):
                         thoughts.append(block.get("thinking"))
                     case "thinking" | "redacted_thinking":
-                        self._omitted.note("content.thinking")
+                        self._omitted.add("content.thinking")
                     case _:
                         raise no_counterpart(f"content.{kind}", "Leave it out of the assistant's earlier messages.")
                 goes_on = kind == "text"
@@ -265,7 +265,7 @@ class Conversation:
             raise invalid_request(
                 "invalid_parameter", "A 'tool_result' needs the 'tool_use_id' of its call.", "messages"
             )
-        self._note_unknown(block)
+        self._look_for_unknown(block)
         content: msgspec.Raw | None = block.get("content")
         texts: list[msgspec.Raw | None] = []
         if content is not None and is_text(content):
@@ -289,7 +289,7 @@ class Conversation:
         return {"role": "tool", "tool_call_id": call_id, "content": text}
 
     def _parts(self, block: Object) -> Generator[None, None, list[Object]]:
-        self._note_unknown(block)
+        self._look_for_unknown(block)
         kind = short_text(block.get("type"))
         match kind:
             case "text":
@@ -297,10 +297,10 @@ class Conversation:
             case "image":
                 return [(yield from _image(object_in(block.get("source"))))]
             case "document":
-                self._note_citations(block)
+                self._look_for_citations(block)
                 return (yield from self._document(block))
             case "search_result":
-                self._note_citations(block)
+                self._look_for_citations(block)
                 found = yield from texts_of(block.get("content"))
                 heads = [head for head in (block.get("title"), block.get("source")) if not is_empty(head)]
                 return [_text_part((yield from joined([*heads, found], rb"\n")))]
@@ -329,16 +329,16 @@ class Conversation:
             case _:
                 raise no_counterpart("content.document", "Send its text, or its pages as images.")
 
-    def _note_unknown(self, block: Object) -> None:
+    def _look_for_unknown(self, block: Object) -> None:
         if block.keys() <= _KNOWN:
             return
         for name, value in block.items():
             if name not in _KNOWN and not is_empty(value):
-                self._omitted.note(f"content.{name}")
+                self._omitted.add(f"content.{name}")
 
-    def _note_citations(self, block: Object) -> None:
+    def _look_for_citations(self, block: Object) -> None:
         if short_value(object_in(block.get("citations")).get("enabled")) is True:
-            self._omitted.note("citations")
+            self._omitted.add("citations")
 
 
 def object_in(value: msgspec.Raw | None) -> Object:
