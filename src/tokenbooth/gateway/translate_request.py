@@ -5,6 +5,7 @@ What only saves work or says who asks (cache marks, metadata) is left out. What 
 into another maker's models) is refused by name. It does no I/O; only the messages format imports it.
 """
 
+import re
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -73,6 +74,9 @@ _KNOWN_OF_TOOLS: Final = frozenset(
 )
 # With one of these a schema need not say of which type its values are.
 _COMBINING: Final = frozenset(("$ref", "allOf", "anyOf", "const", "enum", "if", "not", "oneOf"))
+# How almost every schema begins.
+_USUAL_SCHEMA: Final = re.compile(rb'\{\s*"type"\s*:\s*"object"\s*,\s*"properties"\s*:\s*\{')
+_USUAL_BYTES: Final = 128
 _OBJECT: Final = raw("object")
 _NOTHING: Final = msgspec.Raw(b"{}")
 _NO_PARAMETERS: Final = msgspec.Raw(b'{"type":"object","properties":{}}')
@@ -192,18 +196,22 @@ def _tool(tool: Object, names: ToolNames, omitted: Omitted) -> Generator[None, N
     return {"type": "function", "function": function}
 
 
-def _parameters(schema: msgspec.Raw | None) -> object:
+def _parameters(schema: msgspec.Raw | None) -> msgspec.Raw:
     """The schema of a tool's input; OpenAI refuses an object that says nothing of its properties, if only of none."""
+    if schema is not None and _USUAL_SCHEMA.match(memoryview(schema)[:_USUAL_BYTES]):
+        return schema
     if is_null(schema):
         return _NO_PARAMETERS
     if schema is None or not is_object(schema):
         raise invalid_request("invalid_parameter", "The 'input_schema' of a tool must be an object.", "tools")
     fields = decode_object(schema)
-    if is_null(fields.get("type")) and _COMBINING.isdisjoint(fields):
-        fields["type"] = _OBJECT
-    if short_text(fields.get("type")) == "object" and is_null(fields.get("properties")) and "$ref" not in fields:
-        fields["properties"] = _NOTHING
-    return fields
+    missing: Fields = {}
+    kind = fields.get("type")
+    if is_null(kind) and _COMBINING.isdisjoint(fields):
+        missing["type"] = kind = _OBJECT
+    if short_text(kind) == "object" and is_null(fields.get("properties")) and "$ref" not in fields:
+        missing["properties"] = _NOTHING
+    return encoded(fields | missing) if missing else schema
 
 
 def _tool_choice(given: msgspec.Raw | None, names: ToolNames, *, has_tools: bool) -> Fields:

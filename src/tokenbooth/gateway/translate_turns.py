@@ -230,8 +230,12 @@ class Conversation:
         for number, block in enumerate(_blocks(turn), 1):
             if number % STEP_ITEMS == 0:
                 yield
-            if short_text(block.get("type")) == "tool_result":
+            kind = short_text(block.get("type"))
+            if kind == "tool_result":
                 results.append((yield from self._result(block, parts)))
+                continue
+            if kind == "text" and _is_usual(block):
+                parts.append(_text_part(block["text"]))
                 continue
             said = yield from self._parts(block)
             self._images += sum(part["type"] != "text" for part in said)
@@ -276,6 +280,9 @@ class Conversation:
             for number, inner in enumerate((objects_of(content) if content is not None else None) or (), 1):
                 if number % STEP_ITEMS == 0:
                     yield
+                if short_text(inner.get("type")) == "text" and _is_usual(inner):
+                    texts.append(inner["text"])
+                    continue
                 for part in (yield from self._parts(inner)):
                     if part["type"] == "text":
                         texts.append(part["text"])
@@ -356,6 +363,10 @@ def joined(texts: Sequence[msgspec.Raw | None], between: bytes = b"") -> Generat
     Raises:
         Refusal: one of them is something else.
     """
+    if len(texts) == 1:
+        only = texts[0]
+        if only is not None and is_text(only):
+            return only
     parts: list[bytes | memoryview] = [b'"']
     for number, text in enumerate(texts):
         if number % STEP_ITEMS == STEP_ITEMS - 1:
@@ -366,8 +377,6 @@ def joined(texts: Sequence[msgspec.Raw | None], between: bytes = b"") -> Generat
             parts.append(between)
         if text is not None:
             parts.append(memoryview(text)[1:-1])
-    if len(texts) == 1 and texts[0] is not None:
-        return texts[0]
     parts.append(b'"')
     return msgspec.Raw(b"".join(parts))
 
@@ -402,6 +411,12 @@ def as_text(value: msgspec.Raw) -> Generator[None, None, msgspec.Raw]:
 
 def _blocks(turn: list[list[Object]]) -> Iterable[Object]:
     return (block for blocks in turn for block in blocks)
+
+
+def _is_usual(block: Object) -> bool:
+    """Whether a block of text has nothing that has to be looked at."""
+    text: msgspec.Raw | None = block.get("text")
+    return text is not None and is_text(text) and block.keys() <= _KNOWN
 
 
 def _text_part(text: msgspec.Raw) -> Object:
