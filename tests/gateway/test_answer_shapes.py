@@ -244,6 +244,44 @@ def test_a_stream_in_any_spelling_is_what_was_meant(spoken: Spoken, shows_thinki
     assert _is_nested(events)
 
 
+@given(chat_streams())
+def test_a_stream_that_nobody_asked_for_says_the_same_whole(spoken: Spoken) -> None:
+    """Some servers stream although they are not asked to."""
+    asked, meant = speech(stream=False), spoken.meant
+    body = asked.as_answer(spoken.body)
+    answer = msgspec.json.decode(asked.client_answer(body, Usage(1, 1)).encode(0))
+    said: dict[str, str] = {"thinking": "", "text": ""}
+    calls: list[Json] = []
+    for block in answer["content"]:
+        if block["type"] == "tool_use":
+            calls.append(block)
+        else:
+            said[block["type"]] += block[block["type"]]
+
+    assert said == {"thinking": meant.thought, "text": meant.text}
+    assert [(call["name"], call["input"]) for call in calls] == [(call.name, call.arguments) for call in meant.calls]
+    assert [told.call_id for told in meant.calls if told.call_id] == [
+        call["id"] for call, told in zip(calls, meant.calls, strict=True) if told.call_id
+    ]
+    assert asked.reported_usage(body) == Usage(meant.prompt_tokens, meant.completion_tokens, meant.cached_tokens)
+
+
+def test_a_stream_whose_call_has_no_name_is_no_whole_answer() -> None:
+    """As it is none when it was asked for."""
+    events = b'data: {"choices":[{"delta":%b}]}\n\ndata: [DONE]\n\n' % written(calls(piece(0, "{}", id="c")))
+    with pytest.raises(UnreadableAnswer):
+        speech(stream=False).as_answer(events)
+
+
+def test_the_stop_sequence_survives_putting_together() -> None:
+    """Where the server names it."""
+    events = b'data: {"choices":[{"delta":{"content":"a"},"finish_reason":"stop","stop_reason":"END"}]}\n\n'
+    asked = speech(stream=False)
+    answer = msgspec.json.decode(asked.client_answer(asked.as_answer(events), Usage(1, 1)).encode(0))
+
+    assert (answer["stop_reason"], answer["stop_sequence"]) == ("stop_sequence", "END")
+
+
 def _is_nested(events: list[Json]) -> bool:
     """Whether blocks are opened and closed one after the other, and numbered so."""
     opened = -1

@@ -12,7 +12,9 @@ from tokenbooth.gateway.event_stream import EventFramer, data_of, split_events
 
 _Json = dict[str, object]
 # Pieces of one text; other fields of a delta are whole each time.
-_TEXTS: Final = frozenset(("content", "reasoning_content", "reasoning", "refusal", "text", "arguments", "input"))
+_TEXTS: Final = frozenset(
+    ("content", "reasoning_content", "reasoning", "thinking", "refusal", "text", "arguments", "input")
+)
 _decode = msgspec.json.Decoder(_Json).decode
 
 
@@ -139,6 +141,9 @@ def _merge(known: _Json, piece: _Json) -> None:
             known[name] = _merged_calls(before if isinstance(before, list) else [], value)
         elif isinstance(before, list) and isinstance(value, list):
             known[name] = [*before, *value]
+        elif name == "content" and isinstance(before, str | list) and isinstance(value, str | list):
+            # A text once, a list of parts the next time.
+            known[name] = [*_as_parts(before), *_as_parts(value)]
         elif value is not None and value != "":
             # A null or an empty text behind a value takes nothing away.
             known[name] = value if not isinstance(value, dict) else dict(value)
@@ -150,6 +155,12 @@ def _merge(known: _Json, piece: _Json) -> None:
             known.setdefault(name, value)
 
 
+def _as_parts(content: str | list[object]) -> list[object]:
+    if isinstance(content, list):
+        return content
+    return [{"type": "text", "text": content}] if content else []
+
+
 def _merged_calls(known: list[object], pieces: list[object]) -> list[object]:
     calls = list(known)
     for piece in pieces:
@@ -159,7 +170,8 @@ def _merged_calls(known: list[object], pieces: list[object]) -> list[object]:
         opened = [call for call in calls if isinstance(call, dict)]
         found = next((call for call in opened if call_id and call.get("id") == call_id), None)
         if found is None and not call_id and opened:
-            at = index if isinstance(index, int) and 0 <= index < len(opened) else len(opened) - 1
+            number = int(index[:9]) if isinstance(index, str) and index.isdecimal() else index
+            at = number if isinstance(number, int) and 0 <= number < len(opened) else len(opened) - 1
             found = opened[at]
         if found is None:
             calls.append(dict(piece))

@@ -26,9 +26,17 @@ from tokenbooth.gateway.chat_answer import (
     read_completion,
     whole_characters,
 )
-from tokenbooth.gateway.event_stream import MAX_EVENT_BYTES, BrokenStream, data_of, split_events
+from tokenbooth.gateway.event_stream import (
+    END_MARKER,
+    MAX_EVENT_BYTES,
+    BrokenStream,
+    EventFramer,
+    data_of,
+    split_events,
+)
 from tokenbooth.gateway.meter import usage_with_cost
 from tokenbooth.gateway.private_fields import ClientAnswer
+from tokenbooth.gateway.stream_as_whole import chat_answer, message_answer
 
 _STOP_REASONS: Final = {
     "stop": "end_turn",
@@ -100,6 +108,25 @@ def whole_answer(
         },
         _usage(usage),
     )
+
+
+def whole_completion(body: bytes) -> bytes:
+    """The events of a stream that has come to its end as one completion, put together as a message would be of them.
+
+    Raises:
+        UnreadableAnswer: one of them cannot be read.
+    """
+    framer, answer = EventFramer(), AnswerStream(model="", message_id="", shows_thinking=True)
+    events = [event for event in split_events(framer.feed(body) + framer.end()) if data_of(event) != END_MARKER]
+    try:
+        told = answer.feed(b"".join(events))
+    except BrokenStream as mistake:
+        raise UnreadableAnswer(str(mistake)) from mistake
+    if not answer.is_readable():
+        raise UnreadableAnswer("a call names no tool")
+    message: Json = msgspec.json.decode(message_answer(told + answer.end(None, 0)))
+    completion: Json = msgspec.json.decode(chat_answer(body))
+    return msgspec.json.encode({**completion, "choices": [answer.choice_of(message)]})
 
 
 class _Words:
@@ -302,6 +329,24 @@ class AnswerStream:
         called = any(call.name for call in self._calls)
         delta: Json = {"type": "message_delta", "delta": _stop(self._last, called=called), "usage": counts}
         return b"".join((*events, _event(delta), _event({"type": "message_stop"})))
+
+    def choice_of(self, message: Json) -> Json:
+        """The choice of a whole completion that says what a message does, which was put together of these events."""
+        said: dict[str, str] = {"thinking": "", "text": ""}
+        calls: list[Json] = []
+        for block in msgspec.convert(message["content"], list[Json]):
+            kind = str(block["type"])
+            if kind in said:
+                said[kind] += str(block[kind])
+                continue
+            function = {"name": block["name"], "arguments": msgspec.json.encode(block["input"]).decode()}
+            calls.append({"id": block["id"], "type": "function", "function": function})
+        told: Json = {"role": "assistant", "content": said["text"], "reasoning_content": said["thinking"]}
+        if calls:
+            told["tool_calls"] = calls
+        last = self._last
+        choice: Json = {"index": 0, "message": told, "finish_reason": last.finish_reason or None}
+        return choice | {"stop_reason": last.stop_sequence} if last.stop_sequence else choice
 
     def _start(self) -> list[bytes]:
         if self._started:

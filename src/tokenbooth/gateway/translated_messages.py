@@ -17,8 +17,7 @@ from tokenbooth.gateway.meter import StreamMeter
 from tokenbooth.gateway.openai import reported_usage
 from tokenbooth.gateway.private_fields import MESSAGE_ID, ClientAnswer
 from tokenbooth.gateway.speech import CostNano, Credential, Delivered, Meter, PricedRequest
-from tokenbooth.gateway.stream_as_whole import chat_answer
-from tokenbooth.gateway.translate_answer import AnswerStream, whole_answer
+from tokenbooth.gateway.translate_answer import AnswerStream, whole_answer, whole_completion
 from tokenbooth.gateway.translate_request import ChatBody, fit_messages
 from tokenbooth.gateway.whole_as_stream import chat_events
 
@@ -105,7 +104,7 @@ class TranslatedMessages:
 
     def as_answer(self, body: bytes) -> bytes:
         """See `Speech.as_answer`."""
-        return chat_answer(body)
+        return whole_completion(body)
 
     def as_events(self, body: bytes) -> bytes | None:
         """See `Speech.as_events`."""
