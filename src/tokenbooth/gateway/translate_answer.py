@@ -25,6 +25,7 @@ from tokenbooth.gateway.chat_answer import (
     ends_in_half,
     read_completion,
     whole_characters,
+    whole_texts,
 )
 from tokenbooth.gateway.event_stream import (
     END_MARKER,
@@ -243,7 +244,7 @@ class _Call:
             return {"arguments": arguments}
         if decoded is None:
             return {}
-        return _whole_texts(decoded) if isinstance(decoded, dict) else {"arguments": arguments}
+        return whole_texts(decoded) if isinstance(decoded, dict) else {"arguments": arguments}
 
     def _written_input(self) -> str:
         """The arguments as an object's JSON; a beginning of one stays what it is, for the answer was cut."""
@@ -502,19 +503,6 @@ def _unique_id(call_id: str, taken: set[str]) -> str:
         call_id = f"toolu_{uuid4().hex[:24]}"
     taken.add(call_id)
     return call_id
-
-
-def _whole_texts(value: object) -> object:
-    """A decoded value whose texts hold no halves of characters."""
-    match value:
-        case str():
-            return whole_characters(value)
-        case list():
-            return [_whole_texts(one) for one in value]
-        case dict():
-            return {whole_characters(str(name)): _whole_texts(one) for name, one in value.items()}
-        case _:
-            return value
 
 
 def _reason(choice: Choice) -> str:
