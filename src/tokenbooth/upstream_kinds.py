@@ -242,6 +242,8 @@ class UpstreamKind:
         needs_thought: whether it refuses a call of a tool that comes back without what was thought before it.
         begun_mark: the field that tells an answer which the model is to go on with from one that is done; empty where
             there is none, and a server takes the last message for what it thinks it is.
+        total_tells_thinking: whether what its total has beyond prompt and completion is thinking that it tells nowhere
+            else; elsewhere it may be anything.
         costs: fields that buy something which is not priced.
         reaches: fields that reach the operator's account, settings, credentials or other servers, or another tenant.
         prefixes: beginnings of such fields.
@@ -261,6 +263,7 @@ class UpstreamKind:
     thought: str = "reasoning_content"
     needs_thought: bool = False
     begun_mark: str = ""
+    total_tells_thinking: bool = False
     costs: tuple[str, ...] = ()
     reaches: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
@@ -403,6 +406,7 @@ _SPECIFIC: Final = (
         hosts=("generativelanguage.googleapis.com", ".googleapis.com"),
         bills_after_disconnect=True,
         image_tokens_max=5_000,
+        total_tells_thinking=True,
         costs=("google_search", "google_search_retrieval", "url_context"),
         reaches=("cached_content", "labels", "safety_settings"),
         opened=("generation_config", "google"),

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenbooth.domain.pricing import Price, TokenRates, cost_nano
-from tokenbooth.domain.usage import MAX_TOKENS, InvalidUsage, Usage, from_anthropic, from_openai
+from tokenbooth.domain.usage import MAX_TOKENS, InvalidUsage, Usage, from_anthropic, from_openai, merged
 
 PRICE = Price(
     TokenRates(input=1_000_000_000, output=4_000_000_000, cached_input=100_000_000, cache_write=1_250_000_000)
@@ -196,10 +196,10 @@ def test_usage_in_anthropic_form(golden: Golden) -> None:
     ],
 )
 def test_thinking_beside_the_completion_is_output(reported: Mapping[str, object]) -> None:
-    """Where the total exceeds prompt and completion, the difference was thought and is billed as output (45)."""
+    """Where the total exceeds prompt and completion, the rest is output, or told apart where nobody names it (45)."""
     usage = from_openai(reported)
 
-    assert (usage.prompt_tokens, usage.completion_tokens) == (20, 603)
+    assert (usage.prompt_tokens, usage.completion_tokens + usage.untold_tokens) == (20, 603)
 
 
 def test_thinking_alone_is_output() -> None:
@@ -217,14 +217,14 @@ def test_thinking_alone_is_output() -> None:
 bad_counts = st.one_of(
     st.integers(max_value=-1),
     st.integers(min_value=MAX_TOKENS + 1),
-    st.booleans(),
-    st.floats(),
-    st.text(max_size=5),
-    st.just([]),
+    st.just(True),
+    st.floats().filter(lambda count: not count.is_integer() or not 0 <= count <= MAX_TOKENS),
+    st.text(min_size=1, max_size=5).filter(lambda text: bool(text.strip()) and not text.strip().isdigit()),
+    st.just([1]),
 )
 
 
-@given(st.sampled_from(("prompt_tokens", "completion_tokens", "prompt_cache_hit_tokens")), bad_counts)
+@given(st.sampled_from(("prompt_tokens", "completion_tokens")), bad_counts)
 def test_counts_that_cannot_be_true_are_refused(name: str, count: object) -> None:
     """Negative, absurd and non-integer counts are no bill (44)."""
     with pytest.raises(InvalidUsage):
@@ -293,3 +293,145 @@ def test_cache_hits_beside_details_that_do_not_name_them() -> None:
     }
 
     assert from_openai(reported) == Usage(100, 7, cached_tokens=60, cache_write_tokens=30)
+
+
+def counted(prompt: int, completion: int, cached: int = 0, written: int = 0, reasoning: int = 0) -> Usage:
+    return Usage(prompt, completion, cached, written, reasoning)
+
+
+# Each with its source; what is not in the source's own words follows from its sums.
+PLACES = [
+    ("Moonshot API docs, chat; QuantumNous/new-api#2493", {"cached_tokens": 800}, counted(1_000, 200, cached=800)),
+    ("DeepSeek API docs, context caching", {"prompt_cache_hit_tokens": 800}, counted(1_000, 200, cached=800)),
+    (
+        "OpenAI guide, prompt caching",
+        {"prompt_tokens_details": {"cached_tokens": 800}},
+        counted(1_000, 200, cached=800),
+    ),
+    (
+        "Portkey-AI/gateway#1210: reads beside the prompt, in the total",
+        {"cache_read_input_tokens": 5_000, "total_tokens": 6_200},
+        counted(6_000, 200, cached=5_000),
+    ),
+    (
+        "LiteLLM: Anthropic's name for a part of the prompt",
+        {"cache_read_input_tokens": 800, "total_tokens": 1_200},
+        counted(1_000, 200, cached=800),
+    ),
+    (
+        "the same without a total, larger than the prompt",
+        {"cache_read_input_tokens": 5_000},
+        counted(6_000, 200, cached=5_000),
+    ),
+    (
+        "Qwen docs, context cache: an explicit cache",
+        {"prompt_tokens_details": {"cached_tokens": 0, "cache_creation_input_tokens": 900}},
+        counted(1_000, 200, written=900),
+    ),
+    (
+        "Qwen docs, context cache: by lifetime",
+        {"prompt_tokens_details": {"cache_creation": {"ephemeral_5m_input_tokens": 900}}},
+        counted(1_000, 200, written=900),
+    ),
+    (
+        "OpenRouter docs, prompt caching",
+        {"prompt_tokens_details": {"cache_write_tokens": 900}},
+        counted(1_000, 200, written=900),
+    ),
+    ("SGLang: reasoning at the top, in the completion", {"reasoning_tokens": 120}, counted(1_000, 200, reasoning=120)),
+    (
+        "Perplexity docs, sonar-deep-research: more reasoning than completion stands beside it",
+        {"reasoning_tokens": 7_000, "total_tokens": 1_200},
+        counted(1_000, 7_200, reasoning=7_000),
+    ),
+    (
+        "xAI docs, reasoning: beside the completion, in the total",
+        {"completion_tokens_details": {"reasoning_tokens": 150}, "total_tokens": 1_350},
+        counted(1_000, 350, reasoning=150),
+    ),
+    (
+        "OpenAI responses",
+        {"output_tokens_details": {"reasoning_tokens": 150}},
+        counted(1_000, 200, reasoning=150),
+    ),
+    (
+        "a cache read and thinking, both beside",
+        {"cache_read_input_tokens": 5_000, "reasoning_tokens": 50, "total_tokens": 6_250},
+        counted(6_000, 250, cached=5_000, reasoning=50),
+    ),
+]
+
+
+@pytest.mark.parametrize(("source", "told", "usage"), PLACES, ids=[source for source, _, _ in PLACES])
+def test_every_place_is_read(source: str, told: dict[str, object], usage: Usage) -> None:
+    """Whatever name a server has for it, and whether it counts it in a whole or beside it."""
+    assert from_openai({"prompt_tokens": 1_000, "completion_tokens": 200, **told}) == usage
+
+
+def test_what_xai_reports() -> None:
+    """32 + 9 + 94 = 135: the total says that the reasoning stands beside."""
+    reported = {
+        "prompt_tokens": 32,
+        "completion_tokens": 9,
+        "total_tokens": 135,
+        "completion_tokens_details": {"reasoning_tokens": 94},
+    }
+    assert from_openai(reported) == Usage(32, 103, reasoning_tokens=94)
+
+
+nothing: st.SearchStrategy[object] = st.sampled_from((None, 0, "", {}, False, "null", "NULL", " ", 0.0, "0"))
+FIELDS = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
+
+
+@given(st.sampled_from(FIELDS), nothing)
+def test_what_says_nothing_is_absent(name: str, value: object) -> None:
+    """A field's value counts, not its presence."""
+    told: dict[str, object] = {"prompt_tokens": 90, "completion_tokens": 40, "cached_tokens": 5, "reasoning_tokens": 7}
+    assert from_openai(merged(told, {name: value})) == from_openai(told)
+    if name in ("cached_tokens", "reasoning_tokens"):
+        without = {field: count for field, count in told.items() if field != name}
+        assert from_openai({**told, name: value}) == from_openai(without)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(FIELDS), nothing | st.integers(1, 1_000) | bad_counts), max_size=6))
+def test_of_each_count_the_last_that_says_something_stands(reports: list[dict[str, object]]) -> None:
+    """Neither zeros nor nonsense erase a count."""
+    together: dict[str, object] = {}
+    last: dict[str, int] = {}
+    for report in reports:
+        together = merged(together, report)
+        last.update({name: value for name, value in report.items() if type(value) is int and 1 <= value <= 1_000})
+    for name in ("prompt_tokens", "completion_tokens", "cached_tokens"):
+        assert together.get(name) == last.get(name)
+
+
+@given(st.integers(1, 10_000), st.integers(1, 10_000), st.integers(0, 100_000))
+def test_told_parts_win_over_the_total(prompt: int, completion: int, total: int) -> None:
+    """Whatever the total is, the parts stay what was told."""
+    usage = from_openai({"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total})
+    assert usage[:5] == (prompt, completion, 0, 0, 0)
+    assert usage.untold_tokens == max(total - prompt - completion, 0)
+
+
+@pytest.mark.parametrize("count", [12, 12.0, "12", " 12 "])
+def test_plain_numbers_in_other_types_are_read(count: object) -> None:
+    """Some servers write floats or texts."""
+    assert from_openai({"prompt_tokens": count, "completion_tokens": 3}) == Usage(12, 3)
+
+
+def test_one_bad_part_leaves_the_good_counts() -> None:
+    """What is missing then costs the plain price."""
+    reported = {"prompt_tokens": 9, "completion_tokens": 4, "cached_tokens": -1, "reasoning_tokens": "x"}
+    assert from_openai(reported) == Usage(9, 4)
+
+
+def test_a_total_goes_with_its_parts() -> None:
+    """A total of an earlier report says nothing of later parts, nor does the reasoning of a larger completion."""
+    first = {"prompt_tokens": 9, "completion_tokens": 200, "total_tokens": 209, "reasoning_tokens": 150}
+    assert from_openai(merged(first, {"completion_tokens": 20})) == Usage(9, 20)
+
+
+def test_writes_by_lifetime_in_anthropics_form() -> None:
+    """Where no sum of them is told."""
+    parts = {"ephemeral_5m_input_tokens": 30, "ephemeral_1h_input_tokens": 12}
+    assert from_anthropic({"input_tokens": 5, "output_tokens": 1, "cache_creation": parts}) == Usage(47, 1, 0, 42)

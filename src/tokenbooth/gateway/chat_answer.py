@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from tokenbooth.gateway.body import UNREADABLE
+from tokenbooth.gateway.ends import is_end
 
 Json = dict[str, object]
 
@@ -162,11 +163,11 @@ def _first_choice(choices: object) -> Choice | None:
 
 
 def _choice(choice: Json) -> Choice:
-    stop = choice.get("stop_reason")
+    reason, stop = choice.get("finish_reason"), choice.get("stop_reason")
     return Choice(
         _said(choice.get("delta")),
         _said(choice.get("message")),
-        _meaningful(choice.get("finish_reason")),
+        whole_characters(reason) if isinstance(reason, str) and is_end(reason) else "",
         # Some servers write the number of a token here.
         whole_characters(stop) if isinstance(stop, str) else "",
         _number(choice.get("index")) or 0,

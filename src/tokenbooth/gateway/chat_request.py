@@ -1,6 +1,5 @@
 """Reading a chat completion request: what decides about its price, and what is refused because nobody priced it."""
 
-import re
 from collections.abc import Generator
 from typing import ClassVar, Final
 
@@ -36,7 +35,6 @@ from tokenbooth.gateway.fields import (
     take_ceiling,
     unusual_names,
 )
-from tokenbooth.gateway.meter import StreamMeter
 from tokenbooth.gateway.openai_request import OpenAIRequest, wants_usage
 from tokenbooth.gateway.private_fields import CHAT_ID
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
@@ -94,7 +92,6 @@ class ChatRequest(OpenAIRequest):
     wire: ClassVar[WireFormat] = "openai.chat"
     path: ClassVar[str] = "/chat/completions"
     answer_id_prefix: ClassVar[str] = CHAT_ID
-    answer_text: ClassVar[re.Pattern[bytes]] = StreamMeter.TEXT
 
     def as_answer(self, body: bytes) -> bytes:
         """See `Speech.as_answer`."""

@@ -23,7 +23,7 @@ from tokenbooth.gateway.fields import (
     take_ceiling,
     unusual_names,
 )
-from tokenbooth.gateway.meter import StreamMeter, texts_named
+from tokenbooth.gateway.meter import UNUSUAL_NAMES, StreamMeter, texts_named
 from tokenbooth.gateway.openai_request import OpenAIRequest, wants_usage
 from tokenbooth.gateway.private_fields import COMPLETION_ID
 from tokenbooth.gateway.refusals import Refusal, invalid_request
@@ -52,6 +52,7 @@ class CompletionMeter(StreamMeter):
     __slots__ = ()
 
     TEXT: ClassVar[re.Pattern[bytes]] = texts_named("text", "reasoning", "reasoning_content")
+    DOUBTS: ClassVar[tuple[bytes, ...]] = UNUSUAL_NAMES
 
 
 class CompletionsRequest(OpenAIRequest):
@@ -62,7 +63,6 @@ class CompletionsRequest(OpenAIRequest):
     wire: ClassVar[WireFormat] = "openai.completions"
     path: ClassVar[str] = "/completions"
     answer_id_prefix: ClassVar[str] = COMPLETION_ID
-    answer_text: ClassVar[re.Pattern[bytes]] = CompletionMeter.TEXT
     meter_class: ClassVar[type[StreamMeter]] = CompletionMeter
 
     def as_answer(self, body: bytes) -> bytes:

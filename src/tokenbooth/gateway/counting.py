@@ -15,6 +15,7 @@ from tokenbooth.gateway.thinking import effort_of, thinks
 # In a longer answer nobody looks for its text only to learn from it.
 _LONGEST_LESSON_BYTES: Final = 256 * 1024
 _SHORTEST_TEXT_BYTES: Final = 200
+_EMBEDDINGS: Final = "embeddings"
 _NOTHING_SEEN: Final = Delivered(events=0, text_bytes=0)
 _log = structlog.get_logger(__name__)
 
@@ -47,8 +48,14 @@ def count_stream(
     request: PricedRequest, meter: Meter, figures: Figures = NOTHING_LEARNED, *, request_id: str, upstream: str
 ) -> Counted:
     """What a stream consumed that came to its end: the usage that came, else a count of what was streamed."""
-    if meter.usage is not None and not _is_nothing(meter.usage):
-        return Counted(_bounded(request, meter.usage, request_id, upstream), estimated=False)
+    usage = meter.usage
+    if usage is not None and not _is_nothing(usage):
+        if _is_whole(request, usage):
+            return Counted(_bounded(request, usage, request_id, upstream), estimated=False)
+        filled = _filled(request, usage, meter.delivered(), figures, upstream)
+        # What a translated answer shows is what is charged.
+        meter.usage = filled.usage = _bounded(request, filled.usage, request_id, upstream)
+        return filled
     if meter.invalid_usage:
         _tell_invalid(request_id, upstream)
     counted = estimate(request, meter.delivered(), figures)
@@ -81,7 +88,7 @@ def count_cut(
     told = meter.usage or meter.prompt_usage
     if told is None:
         return Counted(counted, estimated=True, text_bytes=delivered.text_bytes)
-    told = _bounded(request, told, request_id, upstream)
+    told = _bounded(request, told._replace(untold_tokens=0), request_id, upstream)
     prompt_told = meter.prompt_usage is not None and meter.prompt_usage.prompt_tokens > 0
     return Counted(
         # Told before the end it is a lower bound, but for a prompt that the format tells first.
@@ -118,7 +125,11 @@ def count_answer(
         reported = None
         _tell_invalid(request_id, upstream)
     if reported is not None and not _is_nothing(reported):
-        return Counted(_bounded(speech.request, reported, request_id, upstream), estimated=False)
+        if _is_whole(speech.request, reported):
+            return Counted(_bounded(speech.request, reported, request_id, upstream), estimated=False)
+        filled = _filled(speech.request, reported, _text_of(speech, body), figures, upstream)
+        filled.usage = _bounded(speech.request, filled.usage, request_id, upstream)
+        return filled
     delivered = _text_of(speech, body)
     return Counted(estimate(speech.request, delivered, figures), estimated=True, text_bytes=delivered.text_bytes)
 
@@ -211,12 +222,60 @@ def _of_one(request: PricedRequest, tokens: int) -> int:
 
 
 def _text_of(speech: Speech, body: bytes) -> Delivered:
-    return Delivered(events=0, text_bytes=sum(map(len, speech.answer_text.findall(body))))
+    return Delivered(events=0, text_bytes=speech.text_bytes_in(body))
 
 
 def _is_nothing(usage: Usage) -> bool:
     """No prompt has no tokens: an upstream that reports zeros has not counted."""
-    return usage.prompt_tokens == 0 and usage.completion_tokens == 0
+    return usage.prompt_tokens == 0 and usage.completion_tokens == 0 and usage.untold_tokens == 0
+
+
+def _is_whole(request: PricedRequest, usage: Usage) -> bool:
+    """Whether all parts were told, and nothing beside them."""
+    if usage.prompt_tokens == 0 or usage.untold_tokens:
+        return False
+    return usage.completion_tokens > 0 or request.endpoint == _EMBEDDINGS
+
+
+def _filled(request: PricedRequest, usage: Usage, delivered: Delivered, figures: Figures, upstream: str) -> Counted:
+    """A usage with what its parts leave open: from the total as far as our count makes that plausible, else our count.
+
+    A total may hold what is no part of the answer, such as cache reads, so it counts for at most twice what we count.
+    """
+    counted = estimate(request, delivered, figures)
+    untold, is_estimated = usage.untold_tokens, False
+    if request.endpoint == _EMBEDDINGS:
+        # Nothing is written, so all of a total is prompt.
+        prompt, is_estimated = _from_total(untold, counted.prompt_tokens)
+        return Counted(Usage(prompt, 0), is_estimated)
+    prompt, completion = usage.prompt_tokens, usage.completion_tokens
+    if not prompt:
+        prompt, is_estimated = _from_total(untold, counted.prompt_tokens)
+        untold -= min(prompt, untold)
+    if untold and total_tells_thinking(request, upstream):
+        completion += untold
+    elif not completion:
+        completion, is_cut = _from_total(untold, counted.completion_tokens)
+        is_estimated = is_estimated or is_cut
+    elif untold and _thinks(request, figures):
+        completion = max(completion, min(completion + untold, 2 * counted.completion_tokens))
+    # What nobody called reasoning has the output's price.
+    usage = usage._replace(prompt_tokens=prompt, completion_tokens=completion, untold_tokens=0)
+    return Counted(usage, is_estimated, delivered.text_bytes if is_estimated else 0)
+
+
+def _from_total(untold: int, counted: int) -> tuple[int, bool]:
+    """A part that was not told, from what the total leaves for it; and whether that is our count rather."""
+    if not untold:
+        return counted, counted > 0
+    return min(untold, 2 * counted), untold > 2 * counted
+
+
+def total_tells_thinking(request: PricedRequest, upstream: str) -> bool:
+    """Whether what this upstream's total has beyond the parts is thinking, by its kind."""
+    return any(
+        route.upstream.kind.total_tells_thinking for route in request.model.routes if route.upstream.name == upstream
+    )
 
 
 def _bounded(request: PricedRequest, usage: Usage, request_id: str, upstream: str) -> Usage:

@@ -1,10 +1,10 @@
 """Reading an embeddings request: inputs only, nothing is written and nothing is streamed."""
 
-import re
 from collections.abc import Generator
 from typing import ClassVar, Final
 
 from tokenbooth.catalog import Model, Route, WireFormat
+from tokenbooth.domain.usage import Usage, from_openai
 from tokenbooth.gateway.body import Fields
 from tokenbooth.gateway.completions_request import read_inputs
 from tokenbooth.gateway.fields import (
@@ -15,6 +15,7 @@ from tokenbooth.gateway.fields import (
     refuse_unpriced,
     unusual_names,
 )
+from tokenbooth.gateway.openai import reported_usage
 from tokenbooth.gateway.openai_request import OpenAIRequest
 from tokenbooth.gateway.private_fields import EMBEDDINGS_ID
 from tokenbooth.gateway.refusals import invalid_request
@@ -26,7 +27,6 @@ _MONEY: Final = frozenset(("model", "input", "stream"))
 # Inputs under other names would be read by some servers and counted by nobody.
 _REFUSED: Final = REFUSED_FIELDS | {"messages", "images"}
 _WATCHED: Final = _MONEY | _REFUSED
-_NO_TEXT: Final = re.compile(rb"(?!)")
 
 
 class EmbeddingsRequest(OpenAIRequest):
@@ -37,7 +37,22 @@ class EmbeddingsRequest(OpenAIRequest):
     wire: ClassVar[WireFormat] = "openai.embeddings"
     path: ClassVar[str] = "/embeddings"
     answer_id_prefix: ClassVar[str] = EMBEDDINGS_ID
-    answer_text: ClassVar[re.Pattern[bytes]] = _NO_TEXT
+
+    def reported_usage(self, body: bytes) -> Usage | None:
+        """See `Speech.reported_usage`: a prompt alone, or what a total says of it."""
+        reported = reported_usage(body, embeds=True)
+        if reported is None:
+            return None
+        usage = from_openai(reported)
+        if not (usage.completion_tokens or usage.untold_tokens):
+            return usage
+        if usage.prompt_tokens:
+            return Usage(usage.prompt_tokens, 0, usage.cached_tokens, usage.cache_write_tokens)
+        return Usage(0, 0, untold_tokens=usage.completion_tokens + usage.untold_tokens)
+
+    def text_bytes_in(self, body: bytes) -> int:
+        """See `Speech.text_bytes_in`: nothing is written."""
+        return 0
 
     def sent_ceiling(self, route: Route, clamped_output_tokens: int | None) -> int | None:
         """See `PricedRequest.sent_ceiling`: nothing is written, so nothing has a ceiling."""

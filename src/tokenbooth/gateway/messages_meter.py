@@ -7,23 +7,18 @@ it can show the cost, and leaves with the one that ends the message. Only the me
 import re
 from typing import ClassVar, Final
 
-from tokenbooth.domain.usage import InvalidUsage, Usage, from_anthropic
+from tokenbooth.domain.usage import InvalidUsage, Usage, from_anthropic, merged
 from tokenbooth.gateway.body import UNREADABLE
+from tokenbooth.gateway.ends import is_end
 from tokenbooth.gateway.event_stream import MAX_EVENT_BYTES, BrokenStream, data_of, split_events
 from tokenbooth.gateway.failed_answers import FAILED_FINISH, is_failed_event
 from tokenbooth.gateway.meter import EventMeter, has_typed_events, is_counted, texts_named, with_cost
 from tokenbooth.gateway.private_fields import PublicAnswer, PublicStream
 from tokenbooth.gateway.shapes import MessagesEvent, decode_messages_event
+from tokenbooth.gateway.texts import message_event_texts, size
 
 _OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:message_start|message_delta|message_stop|error)"')
-# What of a usage object decides about the price; nothing else of it is kept.
-_COUNTS: Final = (
-    "input_tokens",
-    "cache_read_input_tokens",
-    "cache_creation_input_tokens",
-    "output_tokens",
-    "output_tokens_details",
-)
+_WHOLE_INPUT: Final = re.compile(rb'"input"[ \t]*:[ \t]*\{[ \t]*"')
 _STOP_EVENT: Final = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
 
@@ -33,7 +28,6 @@ class MessagesMeter(EventMeter):
     __slots__ = ("_held", "_held_bytes", "_public", "_reported", "_stopped", "invalid_usage", "prompt_usage", "usage")
 
     TEXT: ClassVar[re.Pattern[bytes]] = texts_named("text", "thinking", "partial_json")
-    FINISH: ClassVar[re.Pattern[bytes]] = re.compile(rb"(?!)")
 
     def __init__(self, public: PublicAnswer | None = None) -> None:
         """Args:
@@ -67,6 +61,16 @@ class MessagesMeter(EventMeter):
         if held and self.usage is not None:
             held = [b"event: message_delta\ndata: " + with_cost(data_of(held[0]), charged_nano) + b"\n\n", *held[1:]]
         return b"".join(held) + _STOP_EVENT
+
+    def _is_doubtful(self, events: bytes, texts: int) -> bool:
+        # A tool's input may stand in the event that begins its block.
+        return b'"input"' in events and _WHOLE_INPUT.search(events) is not None
+
+    def _count_exactly(self, events: bytes) -> None:
+        for event in split_events(events):
+            said = message_event_texts(data_of(event))
+            self._events += len(said)
+            self._text_bytes += sum(map(size, said))
 
     def _let_pass(self, events: bytes) -> bytes:
         public = self._public
@@ -115,11 +119,13 @@ class MessagesMeter(EventMeter):
             self.failed = is_failed_event(event, data)
             return ""
         match decoded.type:
-            case "message_start" if decoded.message is not None and decoded.message.usage is not None:
+            case "message_start" if decoded.message is not None and isinstance(decoded.message.usage, dict):
                 self.prompt_usage = self._read(decoded.message.usage)
-            case "message_delta" if decoded.usage is not None:
-                self._stopped = decoded.delta is not None and decoded.delta.stop_reason is not None
-                self.usage = self._read(decoded.usage)
+            case "message_delta":
+                if decoded.delta is not None and is_end(decoded.delta.stop_reason):
+                    self._stopped = True
+                if isinstance(decoded.usage, dict) and decoded.usage:
+                    self.usage = self._read(decoded.usage)
                 self.failed = FAILED_FINISH.search(event) is not None
             case "message_stop":
                 self.ended = True
@@ -132,8 +138,8 @@ class MessagesMeter(EventMeter):
         return self._events > 0 or any(b"content_block" in part for part in (*self._recent, *passing, *self._held))
 
     def _read(self, reported: dict[str, object]) -> Usage | None:
-        """The usage so far: later counts are cumulative and replace earlier ones, those left out stand."""
-        self._reported.update({name: reported[name] for name in _COUNTS if reported.get(name) is not None})
+        """The usage so far: later counts are cumulative and replace earlier ones, what says nothing leaves them."""
+        self._reported = merged(self._reported, reported) if self._reported else reported
         try:
             return from_anthropic(self._reported)
         except InvalidUsage:

@@ -54,6 +54,7 @@ from tokenbooth.gateway.speech import CostNano, Credential, Meter, PricedRequest
 from tokenbooth.gateway.steps import NAMES_PER_ITEM, STEP_ITEMS, at_once
 from tokenbooth.gateway.stored_state import refuse_stored_state_of_tool
 from tokenbooth.gateway.stream_as_whole import message_answer
+from tokenbooth.gateway.texts import messages_text_bytes
 from tokenbooth.gateway.translate_request import TRANSLATED, ChatBody, chat_body
 from tokenbooth.gateway.translated_messages import TranslatedMessages
 from tokenbooth.gateway.whole_as_stream import message_events
@@ -147,10 +148,9 @@ class MessagesRequest(PricedRequest):
         """See `Speech.credential`."""
         return "x-api-key"
 
-    @property
-    def answer_text(self) -> re.Pattern[bytes]:
-        """See `Speech.answer_text`."""
-        return MessagesMeter.TEXT
+    def text_bytes_in(self, body: bytes) -> int:
+        """See `Speech.text_bytes_in`."""
+        return messages_text_bytes(body)
 
     def speech(self, formats: frozenset[str]) -> Speech | None:
         """See `PricedRequest.speech`."""
@@ -184,7 +184,7 @@ class MessagesRequest(PricedRequest):
         """See `Speech.reported_usage`."""
         answer = decode_messages_answer(body)
         check_messages_answer(answer, body)
-        return None if answer.usage is None else from_anthropic(answer.usage)
+        return from_anthropic(answer.usage) if isinstance(answer.usage, dict) and answer.usage else None
 
     def client_answer(self, body: bytes, usage: Usage, request_id: str = "") -> ClientAnswer:
         """See `Speech.client_answer`."""

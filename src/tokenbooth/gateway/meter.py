@@ -12,8 +12,9 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai
+from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai, merged
 from tokenbooth.gateway.body import UNREADABLE, decode_object
+from tokenbooth.gateway.ends import FINISH, ended_choices
 from tokenbooth.gateway.event_stream import (
     END_MARKER,
     EventFramer,
@@ -26,6 +27,8 @@ from tokenbooth.gateway.failed_answers import FAILED_FINISH, is_failed_event
 from tokenbooth.gateway.private_fields import PublicAnswer, PublicStream, usd_number
 from tokenbooth.gateway.shapes import decode_chat_event
 from tokenbooth.gateway.speech import Delivered
+from tokenbooth.gateway.texts import ChatTexts
+from tokenbooth.gateway.usage_places import reported_in
 
 _RECENT_BYTES: Final = 16 * 1024
 _USAGE: Final = re.compile(rb'"usage"\s*:\s*\{')
@@ -40,26 +43,43 @@ _DONE_EVENT: Final = b"data: [DONE]\n\n"
 
 
 def texts_named(*names: str) -> re.Pattern[bytes]:
-    """Finds the values of these names that are texts, in JSON; none reaches from one line of a stream into the next."""
-    return re.compile(rb'"(?:%s)"[ \t]*:[ \t]*"((?:[^"\\\n]|\\.)*+)"' % "|".join(names).encode())
+    """Finds the values of these names that are texts and not empty, in JSON.
+
+    None reaches from one line of a stream into the next.
+    """
+    return re.compile(rb'"(?:%s)"[ \t]*:[ \t]*"((?:[^"\\\n]|\\.)++)"' % "|".join(names).encode())
+
+
+# Names beside which the same text may stand twice, or in parts. Plain searches, because a pattern that looks for them
+# too would cost more than all else that is done with an event.
+UNUSUAL_NAMES: Final = (
+    b'"message"',
+    b'"thinking',
+    b'"reasoning_text"',
+    b'_details"',
+    b'"transcript"',
+    b'"annotations"',
+    b'"provider_specific_fields"',
+)
+_CONTENT: Final = b'"delta":{"content":"'
+_OBJECT_ARGUMENTS: Final = re.compile(rb'"arguments"[ \t]*:[ \t]*[\[{]')
 
 
 class EventMeter(ABC):
     """Cuts a stream into whole events, and counts the texts in what leaves.
 
-    A subclass says what leaves of the events, where their texts are, and by what a finished answer is known.
+    A subclass says what leaves of the events, where their texts are, and by what a finished answer is known. Where
+    `_is_doubtful` says that `TEXT` may miss texts or find them twice, `_count_exactly` counts them.
     """
 
-    __slots__ = ("_events", "_finish_seen", "_framer", "_recent", "_recent_bytes", "_text_bytes", "ended", "failed")
+    __slots__ = ("_events", "_framer", "_recent", "_recent_bytes", "_text_bytes", "ended", "failed")
 
     TEXT: ClassVar[re.Pattern[bytes]]
-    FINISH: ClassVar[re.Pattern[bytes]]
     usage: Usage | None
 
     def __init__(self) -> None:
         self.ended = False
         self.failed = False
-        self._finish_seen = False
         self._framer = EventFramer()
         self._recent: list[bytes] = []
         self._recent_bytes = 0
@@ -101,7 +121,7 @@ class EventMeter(ABC):
 
     def has_answer(self) -> bool:
         """Whether what is held back is an answer by itself."""
-        return self.usage is not None
+        return is_counted(self.usage)
 
     def _pass(self, events: bytes) -> bytes:
         if not events:
@@ -130,9 +150,9 @@ class EventMeter(ABC):
     def _let_pass(self, events: bytes) -> bytes:
         """What leaves of some whole events."""
 
+    @abstractmethod
     def finished(self) -> bool:
-        """Whether the model has said why it stopped, so that only the usage can still come."""
-        return self.ended or self._finish_seen or any(map(self.FINISH.search, self._recent))
+        """See `Meter.finished`."""
 
     def delivered(self) -> Delivered:
         """How much was streamed, counted from what left."""
@@ -149,44 +169,91 @@ class EventMeter(ABC):
     def _count(self) -> None:
         # No text and no name reaches from one event into the next.
         events = b"".join(self._recent)
-        texts = [text for text in self.TEXT.findall(events) if text]
-        self._events += len(texts)
-        self._text_bytes += sum(map(len, texts))
-        self._finish_seen = self._finish_seen or self.FINISH.search(events) is not None
+        self._note(events)
+        texts = self.TEXT.findall(events)
+        if self._is_doubtful(events, len(texts)):
+            self._count_exactly(events)
+        else:
+            self._events += len(texts)
+            self._text_bytes += sum(map(len, texts))
         self._recent.clear()
         self._recent_bytes = 0
+
+    def _note(self, events: bytes) -> None:  # noqa: B027 (most formats say it in their last event alone)
+        """Keep what these events say of the answer, before they are forgotten."""
+
+    @abstractmethod
+    def _is_doubtful(self, events: bytes, texts: int) -> bool:
+        """Whether the texts of these events, of which `TEXT` found so many, have to be read event by event."""
+
+    @abstractmethod
+    def _count_exactly(self, events: bytes) -> None:
+        """Count the texts of events that say them in an unusual way."""
 
 
 class StreamMeter(EventMeter):
     """Meters one stream of chat completion chunks."""
 
-    __slots__ = ("_cost_nano", "_gave_up", "_public", "invalid_usage", "prompt_usage", "usage", "usage_event")
-
-    TEXT: ClassVar[re.Pattern[bytes]] = texts_named(
-        "content",
-        "reasoning_content",
-        "reasoning",
-        "refusal",
-        # Of functions and of custom tools.
-        "arguments",
-        "input",
+    __slots__ = (
+        "_choice_seen",
+        "_choices",
+        "_cost_nano",
+        "_ended_choices",
+        "_finish_seen",
+        "_gave_up",
+        "_public",
+        "_reported",
+        "_texts",
+        "invalid_usage",
+        "prompt_usage",
+        "usage",
+        "usage_event",
     )
-    FINISH: ClassVar[re.Pattern[bytes]] = re.compile(rb'"finish_reason"[ \t]*:[ \t]*"')
 
-    def __init__(self, cost_nano: Callable[[Usage], int] | None, public: PublicAnswer | None = None) -> None:
+    # `arguments` are of functions, `input` is of custom tools.
+    TEXT: ClassVar[re.Pattern[bytes]] = texts_named(
+        "content", "reasoning_content", "reasoning", "refusal", "arguments", "input"
+    )
+    # Parts of a content have one of these.
+    DOUBTS: ClassVar[tuple[bytes, ...]] = (*UNUSUAL_NAMES, b'"text"')
+
+    def __init__(
+        self, cost_nano: Callable[[Usage], int] | None, public: PublicAnswer | None = None, choices: int = 1
+    ) -> None:
         """Args:
         cost_nano: what a usage costs, to show it to a client that asked for usage; None for one that did not.
         public: what a client sees of the answer; None where what leaves is written anew.
+        choices: how many answers were asked for; the stream ends when all of them have.
         """
         EventMeter.__init__(self)
         self._public = None if public is None else PublicStream(public)
         self._cost_nano = cost_nano
         # The server ended a choice because it failed; what the answer consumed may still come.
         self._gave_up = False
+        self._choices = choices
+        self._ended_choices: frozenset[int] = frozenset()
+        self._finish_seen = False
+        self._reported: dict[str, object] | None = None
+        self._texts: ChatTexts | None = None
+        self._choice_seen = False
         self.usage: Usage | None = None
         self.prompt_usage: Usage | None = None
         self.invalid_usage = False
         self.usage_event: bytes | None = None
+
+    def finished(self) -> bool:
+        """See `Meter.finished`."""
+        if not self.ended:
+            for events in self._recent:
+                self._note(events)
+        return self.ended or self._finish_seen
+
+    def delivered(self) -> Delivered:
+        """See `Meter.delivered`."""
+        self._count()
+        if self._texts is None:
+            return Delivered(events=self._events, text_bytes=self._text_bytes)
+        return Delivered(self._events + self._texts.events, self._texts.text_bytes(self._text_bytes))
 
     def has_final_usage(self) -> bool:
         """See `Meter.has_final_usage`: it has an event of its own behind the finish, or the end has come."""
@@ -194,7 +261,7 @@ class StreamMeter(EventMeter):
 
     def complete(self) -> bool:
         """See `Meter.complete`: some servers leave the end marker out."""
-        return (self.finished() or is_counted(self.usage)) and not self._gave_up
+        return self.finished() and not self._gave_up
 
     def tail(self, charged_nano: int) -> bytes:
         """See `Meter.tail`: the usage event for a client that asked for it, and the end marker."""
@@ -218,6 +285,34 @@ class StreamMeter(EventMeter):
         ):
             return self._look_closely(events)
         return events
+
+    def _note(self, events: bytes) -> None:
+        self._choice_seen = self._choice_seen or _CHOICE.search(events) is not None
+        if self._finish_seen or FINISH.search(events) is None:
+            return
+        if self._choices > 1:
+            for event in split_events(events):
+                if FINISH.search(event) is not None:
+                    self._ended_choices |= ended_choices(data_of(event))
+        self._finish_seen = self._choices == 1 or len(self._ended_choices) >= self._choices
+
+    def _is_doubtful(self, events: bytes, texts: int) -> bool:
+        # The most usual: each event has one text, which is its content.
+        is_plain = events.count(_CONTENT) == texts == events.count(b"data:")
+        if is_plain and b"easoning" not in events and b'"message"' not in events:
+            return False
+        for name in self.DOUBTS:
+            if name in events:
+                return True
+        if b'"reasoning"' in events and b'"reasoning_content"' in events:
+            return True
+        return b'"arguments"' in events and _OBJECT_ARGUMENTS.search(events) is not None
+
+    def _count_exactly(self, events: bytes) -> None:
+        if self._texts is None:
+            self._texts = ChatTexts()
+        for event in split_events(events):
+            self._texts.add(data_of(event))
 
     def _look_closely(self, events: bytes) -> bytes:
         passing: list[bytes] = []
@@ -244,14 +339,14 @@ class StreamMeter(EventMeter):
         """What the client gets of an event; only one that said nothing of use and end may be the pattern of others."""
         if self._public is None:
             return event
-        return self._public.rewrite(event, data, learn=not looked_into and self.FINISH.search(event) is None)
+        return self._public.rewrite(event, data, learn=not looked_into and FINISH.search(event) is None)
 
     def _own_data(self, data: bytes) -> bytes:
         return data if self._public is None else self._public.data(data)
 
     def _has_choice(self, passing: list[bytes]) -> bool:
         """Whether anything of an answer came, in what has left or leaves now."""
-        return self._events > 0 or self._finish_seen or any(map(_CHOICE.search, (*self._recent, *passing)))
+        return self._choice_seen or any(map(_CHOICE.search, (*self._recent, *passing)))
 
     def _take_usage(self, data: bytes, event: bytes) -> bytes:
         """Read the usage of an event; returns what leaves of it: nothing when it has nothing else."""
@@ -259,20 +354,35 @@ class StreamMeter(EventMeter):
             decoded = decode_chat_event(data)
         except UNREADABLE:
             return self._own(event, data, looked_into=True)
-        if decoded.usage is None:
+        reported = decoded.usage if isinstance(decoded.usage, dict) else None
+        is_elsewhere = not reported
+        if is_elsewhere:
+            reported = reported_in(decoded)
+        if not reported:
             return self._own(event, data)
         try:
-            self.usage = from_openai(decoded.usage)
+            self._take(reported)
         except InvalidUsage:
             self.invalid_usage = True
             return self._own(event, data, looked_into=True) if decoded.choices else b""
+        if is_elsewhere and not (decoded.choices and self._cost_nano is None):
+            data = with_usage(data, reported)
         if not decoded.choices:
             self.usage_event = self._own_data(data)
             return b""
-        if self._cost_nano is None:
+        if self._cost_nano is None or self.usage is None:
             return self._own(event, data, looked_into=True)
         told = self._own_data(data)
         return b"data: " + with_cost(told, self._cost_nano(self.usage)) + b"\n\n" if told else b""
+
+    def _take(self, reported: dict[str, object]) -> None:
+        """Take a report: of each count the last that says something stands.
+
+        Raises:
+            InvalidUsage: with all that came before it is none.
+        """
+        self._reported = reported if self._reported is None else merged(self._reported, reported)
+        self.usage = from_openai(self._reported)
 
 
 def is_counted(usage: Usage | None) -> bool:
@@ -304,6 +414,16 @@ def with_cost(usage_event: bytes, cost_nano: int) -> bytes:
     # A format may have told the usage in an event before this one.
     known = _NO_USAGE if usage is None or bytes(usage) == b"null" else usage
     fields["usage"] = usage_with_cost(known, cost_nano)
+    return msgspec.json.encode(fields)
+
+
+def with_usage(data: bytes, usage: dict[str, object]) -> bytes:
+    """An event's data with the usage where clients look for it."""
+    try:
+        fields = decode_object(data)
+    except UNREADABLE:
+        return data
+    fields["usage"] = msgspec.Raw(msgspec.json.encode(usage))
     return msgspec.json.encode(fields)
 
 

@@ -9,6 +9,7 @@ from tokenbooth.catalog import Model
 from tokenbooth.gateway.failed_answers import check_chat_answer
 from tokenbooth.gateway.refusals import Category, Refusal
 from tokenbooth.gateway.shapes import decode_chat_answer
+from tokenbooth.gateway.usage_places import reported_elsewhere
 
 _TYPES: Final = {
     Category.AUTHENTICATION: "authentication_error",
@@ -68,4 +69,6 @@ def reported_usage(body: bytes, *, embeds: bool = False) -> dict[str, object] | 
     """
     answer = decode_chat_answer(body)
     check_chat_answer(answer, body, embeds=embeds)
-    return answer.usage
+    if isinstance(answer.usage, dict) and answer.usage:
+        return answer.usage
+    return reported_elsewhere(body)

@@ -3,7 +3,6 @@
 Only the readers of these formats import this.
 """
 
-import re
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -12,11 +11,12 @@ import msgspec
 from tokenbooth.catalog import Route, WireFormat
 from tokenbooth.domain.usage import Usage, from_openai
 from tokenbooth.gateway.body import Fields, raw
-from tokenbooth.gateway.fields import object_of
+from tokenbooth.gateway.fields import object_of, positive
 from tokenbooth.gateway.meter import StreamMeter
 from tokenbooth.gateway.openai import reported_usage
 from tokenbooth.gateway.private_fields import ClientAnswer, OpenAIAnswer
 from tokenbooth.gateway.speech import CostNano, Credential, Meter, PricedRequest, Speech
+from tokenbooth.gateway.texts import chat_text_bytes
 
 
 class OpenAIRequest(PricedRequest):
@@ -26,7 +26,6 @@ class OpenAIRequest(PricedRequest):
 
     wire: ClassVar[WireFormat]
     path: ClassVar[str]
-    answer_text: ClassVar[re.Pattern[bytes]]
     meter_class: ClassVar[type[StreamMeter]] = StreamMeter
     credential: ClassVar[Credential] = "authorization"
     answer_id_prefix: ClassVar[str]
@@ -61,11 +60,22 @@ class OpenAIRequest(PricedRequest):
 
     def meter(self, cost_nano: CostNano, request_id: str = "") -> Meter:
         """See `Speech.meter`; the cost is shown to a client that asked for usage."""
-        return self.meter_class(cost_nano if self.wants_usage else None, self._public(request_id))
+        choices = 1 if self.choices == 1 else self._streamed_choices()
+        return self.meter_class(cost_nano if self.wants_usage else None, self._public(request_id), choices)
+
+    def text_bytes_in(self, body: bytes) -> int:
+        """See `Speech.text_bytes_in`."""
+        return chat_text_bytes(body)
+
+    def _streamed_choices(self) -> int:
+        """How many answers come: of those among which the best is chosen, only the best."""
+        answers = max(positive(self.fields, "n", self.choices) or 1, 1)
+        best_of = max(positive(self.fields, "best_of", self.choices) or 1, answers)
+        return self.choices * answers // best_of
 
     def reported_usage(self, body: bytes) -> Usage | None:
         """See `Speech.reported_usage`."""
-        reported = reported_usage(body, embeds=self.wire == "openai.embeddings")
+        reported = reported_usage(body)
         return None if reported is None else from_openai(reported)
 
     def client_answer(self, body: bytes, usage: Usage, request_id: str = "") -> ClientAnswer:

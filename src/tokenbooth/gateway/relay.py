@@ -410,7 +410,7 @@ class Relay:
         """What is charged of an answer that is cut, beside what was seen of it."""
         request, upstream = exchange.admitted.request, exchange.attempt.route.upstream
         answers_whole = (exchange.upstream, request.model.name) in self._whole_answerers
-        is_complete = exchange.meter is not None and exchange.meter.finished() and request.choices == 1
+        is_complete = exchange.meter is not None and exchange.meter.finished()
         if (
             exchange.is_whole or exchange.timed_out or upstream.bills_after_disconnect or answers_whole
         ) and not is_complete:

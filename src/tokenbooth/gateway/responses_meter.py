@@ -17,6 +17,7 @@ from tokenbooth.gateway.private_fields import PublicAnswer, PublicStream
 from tokenbooth.gateway.shapes import ResponsesEvent, decode_responses_event
 
 _OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed|cancelled)|error)"')
+_AUDIO: Final = re.compile(rb'"type"\s*:\s*"response\.(?:output_)?audio\.delta"')
 _ENDINGS: Final = frozenset(("response.completed", "response.incomplete"))
 _FAILURES: Final = frozenset(("response.failed", "response.cancelled", "error"))
 
@@ -27,8 +28,6 @@ class ResponsesMeter(EventMeter):
     __slots__ = ("_has_output", "_last_event", "_last_type", "_public", "invalid_usage", "prompt_usage", "usage")
 
     TEXT: ClassVar[re.Pattern[bytes]] = texts_named("delta")
-    # Nothing before the last event says that the model has finished.
-    FINISH: ClassVar[re.Pattern[bytes]] = re.compile(rb"(?!)")
 
     def __init__(self, public: PublicAnswer | None = None) -> None:
         """Args:
@@ -42,6 +41,10 @@ class ResponsesMeter(EventMeter):
         self._has_output = False
         self._last_type = ""
         self._last_event = b""
+
+    def finished(self) -> bool:
+        """See `Meter.finished`: nothing before the last event says that the model has finished."""
+        return self.ended
 
     def has_final_usage(self) -> bool:
         """See `Meter.has_final_usage`: the last event alone has it."""
@@ -61,6 +64,17 @@ class ResponsesMeter(EventMeter):
         if self.usage is not None:
             data = _with_cost(data, charged_nano)
         return b"event: " + self._last_type.encode() + b"\ndata: " + data + b"\n\n"
+
+    def _is_doubtful(self, events: bytes, texts: int) -> bool:
+        # The pieces of audio are no text; what it says comes as a transcript.
+        return b'audio.delta"' in events
+
+    def _count_exactly(self, events: bytes) -> None:
+        for event in split_events(events):
+            if _AUDIO.search(event) is None:
+                texts = self.TEXT.findall(event)
+                self._events += len(texts)
+                self._text_bytes += sum(map(len, texts))
 
     def _let_pass(self, events: bytes) -> bytes:
         public = self._public
@@ -106,10 +120,11 @@ class ResponsesMeter(EventMeter):
             self._has_output = is_meaningful(decoded.response.output)
         self.ended = True
         self._last_type, self._last_event = decoded.type, data
-        if decoded.response is None or decoded.response.usage is None:
+        reported = None if decoded.response is None else decoded.response.usage
+        if not isinstance(reported, dict) or not reported:
             return
         try:
-            self.usage = from_openai(decoded.response.usage)
+            self.usage = from_openai(reported)
         except InvalidUsage:
             self.invalid_usage = True
 

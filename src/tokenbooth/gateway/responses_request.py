@@ -4,7 +4,6 @@
 earlier answer, a conversation, a file) is refused by name.
 """
 
-import re
 from collections.abc import Generator, Mapping
 from typing import Any, ClassVar, Final
 
@@ -43,7 +42,6 @@ from tokenbooth.gateway.fields import (
     take_ceiling,
     unusual_names,
 )
-from tokenbooth.gateway.meter import texts_named
 from tokenbooth.gateway.private_fields import RESPONSE_ID, ClientAnswer, ResponseAnswer
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
 from tokenbooth.gateway.responses_meter import ResponsesMeter
@@ -58,6 +56,7 @@ from tokenbooth.gateway.stored_state import (
     refuse_stored_state_of_tool,
 )
 from tokenbooth.gateway.stream_as_whole import response_answer
+from tokenbooth.gateway.texts import responses_text_bytes
 from tokenbooth.gateway.whole_as_stream import response_events
 
 _MONEY: Final = frozenset(
@@ -113,7 +112,6 @@ class ResponsesRequest(PricedRequest):
     wire: ClassVar[WireFormat] = "openai.responses"
     path: ClassVar[str] = "/responses"
     credential: ClassVar[Credential] = "authorization"
-    answer_text: ClassVar[re.Pattern[bytes]] = texts_named("text", "arguments", "refusal", "input")
 
     @property
     def request(self) -> PricedRequest:
@@ -148,7 +146,11 @@ class ResponsesRequest(PricedRequest):
         """See `Speech.reported_usage`."""
         answer = decode_responses_answer(body)
         check_response(answer, body)
-        return None if answer.usage is None else from_openai(answer.usage)
+        return from_openai(answer.usage) if isinstance(answer.usage, dict) and answer.usage else None
+
+    def text_bytes_in(self, body: bytes) -> int:
+        """See `Speech.text_bytes_in`."""
+        return responses_text_bytes(body)
 
     def client_answer(self, body: bytes, usage: Usage, request_id: str = "") -> ClientAnswer:
         """See `Speech.client_answer`."""

@@ -28,16 +28,38 @@ class ChatAnswer(msgspec.Struct):
     error: msgspec.Raw = msgspec.Raw()
     errors: msgspec.Raw = msgspec.Raw()
     base_resp: msgspec.Raw = msgspec.Raw()
-    usage: dict[str, object] | None = None
+    usage: object = None
     choices: list[AnsweredChoice] | None = None
     data: msgspec.Raw = msgspec.Raw()
 
 
-class ChatEvent(msgspec.Struct):
-    """An event of a stream of these formats."""
+class UsageHolder(msgspec.Struct):
+    """Something in an answer that may hold its usage."""
 
-    usage: dict[str, object] | None = None
-    choices: list[msgspec.Raw] | None = None
+    usage: object = None
+
+
+class ChatEvent(msgspec.Struct):
+    """An event of a stream of these formats; or a whole answer, for the places where a usage may stand."""
+
+    usage: object = None
+    choices: list[UsageHolder | None] | None = None
+    x_groq: UsageHolder | None = None
+    response: UsageHolder | None = None
+    message: UsageHolder | None = None
+
+
+class EndedChoice(msgspec.Struct):
+    """A choice that may tell its end."""
+
+    index: object = 0
+    finish_reason: object = None
+
+
+class EndedChoices(msgspec.Struct):
+    """An event of these formats that may tell the ends of choices."""
+
+    choices: list[EndedChoice] | None = None
 
 
 class MessagesAnswer(msgspec.Struct):
@@ -47,11 +69,17 @@ class MessagesAnswer(msgspec.Struct):
     error: msgspec.Raw = msgspec.Raw()
     content: msgspec.Raw = msgspec.Raw()
     stop_reason: msgspec.Raw = msgspec.Raw()
-    usage: dict[str, object] | None = None
+    usage: object = None
 
 
 class MessagesDelta(msgspec.Struct):
     """What a `message_delta` changes."""
+
+    stop_reason: object = None
+
+
+class StopReason(msgspec.Struct):
+    """Why a message ended, as a `message_delta` tells it."""
 
     stop_reason: str | None = None
 
@@ -62,7 +90,7 @@ class MessagesEvent(msgspec.Struct):
     type: str = ""
     message: MessagesAnswer | None = None
     delta: MessagesDelta | None = None
-    usage: dict[str, object] | None = None
+    usage: object = None
 
 
 class ResponsesAnswer(msgspec.Struct):
@@ -70,7 +98,7 @@ class ResponsesAnswer(msgspec.Struct):
 
     error: msgspec.Raw = msgspec.Raw()
     output: msgspec.Raw = msgspec.Raw()
-    usage: dict[str, object] | None = None
+    usage: object = None
     status: str | None = None
 
 
@@ -105,7 +133,7 @@ class Ending(msgspec.Struct):
     type: str = ""
     choices: list[ChoiceEnding] | None = None
     stop_reason: str | None = None
-    delta: MessagesDelta | None = None
+    delta: StopReason | None = None
     incomplete_details: IncompleteDetails | None = None
     response: ResponseEnding | None = None
 
@@ -133,6 +161,7 @@ def few_items(value: msgspec.Raw) -> list[msgspec.Raw]:
 
 decode_chat_answer = msgspec.json.Decoder(ChatAnswer).decode
 decode_chat_event = msgspec.json.Decoder(ChatEvent).decode
+decode_ended_choices = msgspec.json.Decoder(EndedChoices).decode
 decode_ending = msgspec.json.Decoder(Ending).decode
 decode_messages_answer = msgspec.json.Decoder(MessagesAnswer).decode
 decode_messages_event = msgspec.json.Decoder(MessagesEvent).decode

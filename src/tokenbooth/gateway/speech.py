@@ -4,7 +4,6 @@ A request is read once, from the client's format. Its `Speech` is its form in a 
 the request itself where the formats are the same, a translation where they are not. Nothing here does I/O.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
@@ -70,7 +69,7 @@ class Meter(Protocol):
         ...
 
     def finished(self) -> bool:
-        """Whether the model has said why it stopped, so that only the usage can still come."""
+        """Whether the model has said of all its answers why they stopped, so that only the usage can still come."""
         ...
 
     def complete(self) -> bool:
@@ -118,9 +117,8 @@ class Speech(Protocol):
         """The header in which the upstream expects our key."""
         ...
 
-    @property
-    def answer_text(self) -> re.Pattern[bytes]:
-        """Finds the texts of a whole answer, for a count when it has no usage."""
+    def text_bytes_in(self, body: bytes) -> int:
+        """The bytes of the texts of a whole answer, for a count when it has no usage; 0 if it is no answer."""
         ...
 
     def headers(self) -> Mapping[str, str]:

@@ -3,7 +3,6 @@
 Only the messages format imports this.
 """
 
-import re
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
@@ -17,6 +16,7 @@ from tokenbooth.gateway.meter import StreamMeter
 from tokenbooth.gateway.openai import reported_usage
 from tokenbooth.gateway.private_fields import MESSAGE_ID, ClientAnswer
 from tokenbooth.gateway.speech import CostNano, Credential, Delivered, Meter, PricedRequest
+from tokenbooth.gateway.texts import chat_text_bytes
 from tokenbooth.gateway.translate_answer import AnswerStream, whole_answer, whole_completion
 from tokenbooth.gateway.translate_request import ChatBody, fit_messages
 from tokenbooth.gateway.whole_as_stream import chat_events
@@ -32,7 +32,6 @@ class TranslatedMessages:
     wire: ClassVar[WireFormat] = "openai.chat"
     path: ClassVar[str] = "/chat/completions"
     credential: ClassVar[Credential] = "authorization"
-    answer_text: ClassVar[re.Pattern[bytes]] = StreamMeter.TEXT
 
     def __init__(self, request: PricedRequest, chat: ChatBody, *, shows_thinking: bool) -> None:
         """Args:
@@ -90,6 +89,10 @@ class TranslatedMessages:
         """See `Speech.reported_usage`."""
         reported = reported_usage(body)
         return None if reported is None else from_openai(reported)
+
+    def text_bytes_in(self, body: bytes) -> int:
+        """See `Speech.text_bytes_in`."""
+        return chat_text_bytes(body)
 
     def client_answer(self, body: bytes, usage: Usage, request_id: str = "") -> ClientAnswer:
         """See `Speech.client_answer`."""
