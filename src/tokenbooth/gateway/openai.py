@@ -74,6 +74,5 @@ def read_chat_answer(body: bytes, *, embeds: bool = False) -> ChatAnswer:
 
 def usage_object(answer: ChatAnswer, body: bytes) -> dict[str, object] | None:
     """The usage object of a whole answer; None when it has none."""
-    if isinstance(answer.usage, dict) and answer.usage:
-        return answer.usage
-    return reported_elsewhere(body)
+    usage = answer.usage
+    return usage if isinstance(usage, dict) and usage else reported_elsewhere(body)
