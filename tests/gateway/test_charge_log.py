@@ -378,6 +378,32 @@ def test_a_second_owner_is_refused(tmp_path: Path) -> None:
     DirectoryLock(tmp_path / "data").release()
 
 
+@pytest.mark.parametrize("lost", ["deleted", "replaced"])
+def test_a_lock_file_that_is_gone_lets_nobody_in(tmp_path: Path, lost: str) -> None:
+    """Who tidies up a directory in use by deleting the lock's file, or puts another in its place, opens nothing."""
+    lock = DirectoryLock(tmp_path)
+    (tmp_path / "tokenbooth.lock").unlink()
+    if lost == "replaced":
+        (tmp_path / "tokenbooth.lock").touch()
+    with pytest.raises(DataDirectoryLocked, match="in use by another"):
+        DirectoryLock(tmp_path)
+    lock.release()
+    DirectoryLock(tmp_path).release()
+
+
+def test_a_version_that_locks_the_file_alone_is_kept_out_and_keeps_out(tmp_path: Path) -> None:
+    """Versions before this one lock only the file, so during an upgrade both have to respect each other."""
+    lock = DirectoryLock(tmp_path)
+    with (tmp_path / "tokenbooth.lock").open("r+b") as file:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock.release()
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with pytest.raises(DataDirectoryLocked, match="in use by another"):
+            DirectoryLock(tmp_path)
+    DirectoryLock(tmp_path).release()
+
+
 def test_a_full_disk_leaves_no_part_of_a_record(tmp_path: Path) -> None:
     """Where only a part fits, nothing stays; with space again the log goes on behind the last whole record."""
     record = len(encode_record(CHARGE))
