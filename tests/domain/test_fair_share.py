@@ -151,9 +151,7 @@ def test_a_burst_of_dense_prompts_costs_the_operator_a_bounded_part(
     credit = Allowance(limit_nano=free_nano)
     running = []
     for demand in burst:
-        decided = share(
-            price, demand, free_nano=credit.free_nano(), hold_share_percent=25, tokens_per_byte_bp=ratio_bp
-        )
+        decided = share(price, demand, free_nano=credit.free_nano(), hold_share_percent=25, tokens_per_byte_bp=ratio_bp)
         if isinstance(decided, TooLittle):
             continue
         held = hold((credit,), decided.amount_nano)

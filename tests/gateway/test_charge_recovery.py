@@ -161,8 +161,9 @@ def test_an_unfinished_last_record_is_no_damage(records: list[bytes]) -> None:
 @settings(max_examples=50)
 @given(count=st.integers(2, 200), texts=st.integers(0, 60))
 def test_a_zeroed_stretch_counts_by_its_length(place: str, count: int, texts: int) -> None:
-    """Nothing tells the records in it apart, so it says how many they are at least: never too many, and most of them."""
-    written = [real(number)._replace(model="m" * (20 + number * 7 % (texts + 1))) for number in range(1, count + 9)]
+    """Nothing tells the records in it apart, so it says how many at least: never too many, and most of them."""
+    numbers = range(1, count + 9)
+    written = [real(number)._replace(model="m" * (20 + number * 7 % (texts + 1))) for number in numbers]
     records = [encode_segment_head(EPOCH), *map(encode_record, written)]
     start = {"first": 1, "in the middle": 5, "last": 9, "all of them": 0}[place]
     end = len(records) if place in ("last", "all of them") else start + count

@@ -22,12 +22,14 @@ from tokenbooth.gateway.body import (
     is_object,
     is_text,
     objects_of,
+    opened_field,
     raw,
     short_text,
     short_value,
     size_of,
 )
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
+from tokenbooth.gateway.split import encoded_in_steps, objects_in_steps
 from tokenbooth.gateway.steps import STEP_BYTES, STEP_ITEMS
 
 _SAME_NAME: Final = ("temperature", "top_p", "stream")
@@ -58,12 +60,16 @@ def chat_fields(fields: Fields, model: Model) -> Generator[None, None, Fields]:
     if bytes(memoryview(system)[:3]) != _EMPTY:
         messages.append({"role": "system", "content": system})
     yield
-    for number, message in enumerate(objects_of(fields["messages"]) or (), 1):
+    given_messages = fields["messages"]
+    for number, message in enumerate((yield from objects_in_steps(given_messages)) or (), 1):
         if number % STEP_ITEMS == 0:
             yield
         messages += yield from _messages_of(message)
     yield
-    chat: Fields = {"model": fields["model"], "messages": encoded(messages)}
+    chat: Fields = {
+        "model": fields["model"],
+        "messages": (yield from encoded_in_steps(messages, size_of(given_messages))),
+    }
     chat.update({name: fields[name] for name in _SAME_NAME if name in fields})
     if "stop_sequences" in fields:
         chat["stop"] = fields["stop_sequences"]
@@ -133,7 +139,7 @@ def _system_text(system: msgspec.Raw | None) -> Generator[None, None, msgspec.Ra
         return system
     if system is not None and size_of(system) > STEP_BYTES:
         yield
-    blocks = objects_of(system) if system is not None else None
+    blocks = (yield from objects_in_steps(system)) if system is not None else None
     return (yield from _joined([block.get("text") for block in blocks or ()], rb"\n\n"))
 
 
@@ -146,7 +152,7 @@ def _messages_of(message: Object) -> Generator[None, None, list[Object]]:
         return [{"role": role, "content": content}]
     if content is not None and size_of(content) > STEP_BYTES:
         yield
-    blocks = (objects_of(content) if content is not None else None) or []
+    blocks = ((yield from objects_in_steps(content)) if content is not None else None) or []
     if role == "assistant":
         return [(yield from _assistant_message(blocks))]
     if role == "system":
@@ -193,16 +199,15 @@ def _as_text(value: msgspec.Raw | None) -> Generator[None, None, msgspec.Raw]:
     """The JSON of a value as a string of JSON; what is escaped is escaped once more."""
     if value is None:
         return msgspec.Raw(b'"{}"')
-    view, parts = memoryview(value), [b'"']
+    view, text = memoryview(value), bytearray(b'"')
     for start in range(0, size_of(value), STEP_BYTES):
         if start:
             yield
         part = bytes(view[start : start + STEP_BYTES]).replace(b"\\", b"\\\\").replace(b'"', b'\\"')
         # Between values JSON may have white space, which a string may not.
-        parts.append(part.replace(b"\n", b"\\n").replace(b"\r", b"\\r").replace(b"\t", b"\\t"))
-    parts.append(b'"')
-    yield
-    return msgspec.Raw(b"".join(parts))
+        text += part.replace(b"\n", b"\\n").replace(b"\r", b"\\r").replace(b"\t", b"\\t")
+    text += b'"'
+    return msgspec.Raw(memoryview(text))
 
 
 def _user_messages(blocks: list[Object]) -> Generator[None, None, list[Object]]:
@@ -236,7 +241,8 @@ def _result(block: Object) -> Generator[None, None, tuple[msgspec.Raw, list[Obje
     else:
         if content is not None and size_of(content) > STEP_BYTES:
             yield
-        for number, inner in enumerate((objects_of(content) if content is not None else None) or (), 1):
+        inners = (yield from objects_in_steps(content)) if content is not None else None
+        for number, inner in enumerate(inners or (), 1):
             if number % STEP_ITEMS == 0:
                 yield
             part = yield from _part(inner)
@@ -252,7 +258,7 @@ def _result(block: Object) -> Generator[None, None, tuple[msgspec.Raw, list[Obje
 
 
 def _part(block: Object) -> Generator[None, None, Object]:
-    source = _object(block.get("source"))
+    source = opened_field(block, "source") or {}
     match short_text(block.get("type")), short_text(source.get("type")):
         case "text", _:
             return {"type": "text", "text": (yield from _joined([block.get("text")]))}
