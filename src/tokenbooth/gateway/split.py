@@ -7,6 +7,7 @@ stays a view. What is no larger than `LARGE_BYTES` takes the ordinary way. Never
 
 import re
 from collections.abc import Generator, Iterator
+from mmap import mmap
 from typing import Any, Final
 
 import msgspec
@@ -51,6 +52,33 @@ _OPEN: Final = b"[{"
 _CLOSE: Final = b"]}"
 _COMMA: Final = ord(",")
 _check = msgspec.json.Decoder(msgspec.Raw).decode
+
+
+class Room:
+    """Room for what is written part by part; it takes memory as it is filled, so that each step pays for its own."""
+
+    def __init__(self, about_bytes: int) -> None:
+        """`about_bytes` is how much may be written: more takes a copy, and what is not needed costs nothing."""
+        self._map = mmap(-1, max(2 * about_bytes, STEP_BYTES))
+        self._size_bytes = 0
+
+    def add(self, part: bytes | memoryview) -> None:
+        """Write behind what is there."""
+        end = self._size_bytes + len(part)
+        if end > len(self._map):
+            larger = mmap(-1, 2 * end)
+            larger[: self._size_bytes] = self._map[: self._size_bytes]
+            self._map = larger
+        self._map[self._size_bytes : end] = part
+        self._size_bytes = end
+
+    def drop_last(self) -> None:
+        """Take the last byte back."""
+        self._size_bytes -= 1
+
+    def written(self) -> msgspec.Raw:
+        """What was written, as a raw value; nothing may be added any more."""
+        return msgspec.Raw(memoryview(self._map)[: self._size_bytes])
 
 
 def top_in_steps(body: bytes | bytearray) -> Generator[None, None, Fields]:
@@ -107,10 +135,9 @@ def encoded_in_steps(items: list[Any], size_bytes: int) -> Generator[None, None,
     """
     if size_bytes <= LARGE_BYTES:
         return msgspec.Raw(encode(items))
-    # It grows where it is, so that each step pays for its own pages and nothing is copied twice.
-    whole = bytearray()
+    whole = Room(size_bytes)
     yield from _encode_list(items, whole)
-    return msgspec.Raw(memoryview(whole))
+    return whole.written()
 
 
 def encode_large(fields: Fields) -> bytes:
@@ -128,8 +155,7 @@ def _check_in_steps(content: memoryview) -> Generator[None, None, None]:
     A text without some of its middle is still one. So the windows that lie in a text are left out of what is looked at
     as a whole; they begin and end between two characters of it. Of a window of white space one character is left.
     """
-    rest: list[bytes | memoryview] = []
-    taken_bytes = 0
+    rest, taken_bytes = Room(len(content)), 0
     for start, plain, in_text in _windows(content):
         part = content[start : start + len(plain)]
         if in_text and b'"' not in plain:
@@ -138,17 +164,16 @@ def _check_in_steps(content: memoryview) -> Generator[None, None, None]:
             except UNREADABLE:
                 raise _not_json() from None
         elif not in_text and plain[:1] in _WHITE_SPACE and not plain.strip(_WHITE_SPACE):
-            rest.append(_SPACE)
+            rest.add(_SPACE)
         else:
-            rest.append(part)
+            rest.add(part)
         taken_bytes += len(plain)
         if taken_bytes >= STEP_BYTES:
             taken_bytes = 0
             yield
-    whole = b"".join(rest)
     yield
     try:
-        is_sound = is_object(_check(whole))
+        is_sound = is_object(_check(rest.written()))
     except UNREADABLE:
         is_sound = False
     if not is_sound:
@@ -264,15 +289,15 @@ def _without_white_space(content: memoryview) -> Generator[None, None, memoryvie
     return content[start:end]
 
 
-def _encode_list(items: list[Any], whole: bytearray) -> Generator[None, None, None]:
+def _encode_list(items: list[Any], whole: Room) -> Generator[None, None, None]:
     """Encode in runs, behind what stands there."""
-    whole += b"["
+    whole.add(b"[")
     run: list[Any] = []
     run_bytes = 0
     for item in items:
         size_bytes = _size(item)
         if run and (run_bytes + size_bytes > STEP_BYTES or len(run) >= STEP_ITEMS):
-            whole += encode(run)[1:-1] + b","
+            whole.add(encode(run)[1:-1] + b",")
             run, run_bytes = [], 0
             yield
         if size_bytes <= STEP_BYTES:
@@ -280,31 +305,31 @@ def _encode_list(items: list[Any], whole: bytearray) -> Generator[None, None, No
             run_bytes += size_bytes
         else:
             yield from _encode_large(item, whole)
-            whole += b","
-    whole += encode(run)[1:-1]
+            whole.add(b",")
+    whole.add(encode(run)[1:-1])
     if items and not run:
         # The comma behind the last one, which was large.
-        del whole[-1]
-    whole += b"]"
+        whole.drop_last()
+    whole.add(b"]")
 
 
-def _encode_large(value: object, whole: bytearray) -> Generator[None, None, None]:
+def _encode_large(value: object, whole: Room) -> Generator[None, None, None]:
     if isinstance(value, msgspec.Raw):
         written = memoryview(value)
         for start in range(0, len(written), _COPIED_BYTES):
-            whole += written[start : start + _COPIED_BYTES]
+            whole.add(written[start : start + _COPIED_BYTES])
             yield
     elif isinstance(value, list):
         yield from _encode_list(value, whole)
     elif isinstance(value, dict):
         sign = b"{"
         for name, inner in value.items():
-            whole += sign + encode(name) + b":"
+            whole.add(sign + encode(name) + b":")
             sign = b","
             yield from _encode_large(inner, whole)
-        whole += b"}" if value else b"{}"
+        whole.add(b"}" if value else b"{}")
     else:
-        whole += encode(value)
+        whole.add(encode(value))
 
 
 def _size(value: object) -> int:

@@ -29,7 +29,7 @@ from tokenbooth.gateway.body import (
     size_of,
 )
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
-from tokenbooth.gateway.split import encoded_in_steps, objects_in_steps
+from tokenbooth.gateway.split import Room, encoded_in_steps, objects_in_steps
 from tokenbooth.gateway.steps import STEP_BYTES, STEP_ITEMS
 
 _SAME_NAME: Final = ("temperature", "top_p", "stream")
@@ -199,15 +199,23 @@ def _as_text(value: msgspec.Raw | None) -> Generator[None, None, msgspec.Raw]:
     """The JSON of a value as a string of JSON; what is escaped is escaped once more."""
     if value is None:
         return msgspec.Raw(b'"{}"')
-    view, text = memoryview(value), bytearray(b'"')
-    for start in range(0, size_of(value), STEP_BYTES):
-        if start:
-            yield
-        part = bytes(view[start : start + STEP_BYTES]).replace(b"\\", b"\\\\").replace(b'"', b'\\"')
-        # Between values JSON may have white space, which a string may not.
-        text += part.replace(b"\n", b"\\n").replace(b"\r", b"\\r").replace(b"\t", b"\\t")
-    text += b'"'
-    return msgspec.Raw(memoryview(text))
+    view, size_bytes = memoryview(value), size_of(value)
+    if size_bytes <= STEP_BYTES:
+        return msgspec.Raw(b'"%b"' % _escaped(bytes(view)))
+    text = Room(size_bytes)
+    text.add(b'"')
+    for start in range(0, size_bytes, STEP_BYTES):
+        yield
+        text.add(_escaped(bytes(view[start : start + STEP_BYTES])))
+    text.add(b'"')
+    return text.written()
+
+
+def _escaped(part: bytes) -> bytes:
+    """JSON as it stands in a string of JSON."""
+    part = part.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    # Between values JSON may have white space, which a string may not.
+    return part.replace(b"\n", b"\\n").replace(b"\r", b"\\r").replace(b"\t", b"\\t")
 
 
 def _user_messages(blocks: list[Object]) -> Generator[None, None, list[Object]]:
