@@ -122,13 +122,22 @@ def test_a_tail_torn_at_any_byte_is_cut(tmp_path: Path) -> None:
         assert replay.torn_bytes == kept
 
 
-@pytest.mark.parametrize("zeros", [1, 7, 8, 9, 16, 4096])
+@pytest.mark.parametrize("zeros", [1, 7, 8, 9, 16, 200])
 def test_a_tail_of_zeros_is_torn(tmp_path: Path, zeros: int) -> None:
     """After a power loss a file system may leave zeros where data was to come; the start has to survive that."""
     segment_of(tmp_path, encode_record(CHARGE) + bytes(zeros))
     replay = read_back(tmp_path)
 
-    assert (replay.charges, replay.torn_bytes) == ((CHARGE,), zeros)
+    assert (replay.charges, replay.torn_bytes, replay.damaged) == ((CHARGE,), zeros, ())
+
+
+def test_a_tail_of_zeros_as_long_as_many_records_is_damage(tmp_path: Path) -> None:
+    """Whoever lost so many charges is told, at least how many."""
+    segment_of(tmp_path, encode_record(CHARGE) + bytes(4096))
+    (segment,) = read_back(tmp_path).damaged
+
+    assert (segment.content.charges, segment.content.torn_bytes, segment.content.lost_bytes) == ([CHARGE], 0, 4096)
+    assert 10 <= segment.content.records_lost <= 4096 // len(encode_record(CHARGE))
 
 
 def test_a_torn_segment_does_not_hide_the_next_one(tmp_path: Path) -> None:
