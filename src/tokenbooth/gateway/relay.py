@@ -36,6 +36,7 @@ from tokenbooth.gateway.keep_alive import KeepAlive
 from tokenbooth.gateway.refusals import Refusal
 from tokenbooth.gateway.settle import Counted, Settler, Terms
 from tokenbooth.gateway.speech import Meter
+from tokenbooth.gateway.split import LARGE_BYTES, encode_large
 from tokenbooth.gateway.thinking import thinks
 from tokenbooth.gateway.upstream_errors import (
     PASSED_STATUSES,
@@ -153,13 +154,14 @@ class Relay:
             speech, upstream = attempt.speech, attempt.route.upstream
             exchange.upstream = upstream.name
             fields = speech.upstream_fields(attempt.route, exchange.admitted.clamped_output_tokens)
+            is_large = request.text_bytes > LARGE_BYTES or request.parts_tokens
+            body = encode_large(fields) if is_large else encode_fields(fields)
             # Nothing here keeps the body: it is in the call.
             call = exchange.call = self._upstreams.post(
                 upstream,
-                UpstreamRequest(
-                    speech.path, encode_fields(fields), request.stream, speech.credential, speech.headers()
-                ),
+                UpstreamRequest(speech.path, body, request.stream, speech.credential, speech.headers()),
             )
+            del body
             exchange.asked = True
             try:
                 await call.begin()
