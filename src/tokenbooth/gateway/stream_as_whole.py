@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from tokenbooth.domain.usage import merged
 from tokenbooth.gateway.body import UNREADABLE
 from tokenbooth.gateway.event_stream import EventFramer, data_of, split_events
 
@@ -24,6 +25,10 @@ def chat_answer(body: bytes) -> bytes:
         delta = choice.pop("delta", None)
         if isinstance(delta, dict):
             message.update(delta)
+        calls = message.get("tool_calls")
+        for call in calls if isinstance(calls, list) else ():
+            # Only pieces have it.
+            call.pop("index", None)
         choice["message"] = message
     return msgspec.json.encode({**answer, "object": "chat.completion", "choices": choices})
 
@@ -35,24 +40,71 @@ def completion_answer(body: bytes) -> bytes:
 
 
 def response_answer(body: bytes) -> bytes:
-    """A response, which its last event holds; items that are missing there are those of the events before.
+    """A response, which its last event holds; where it has no output, that is what the events before told.
 
     Raises:
         msgspec.DecodeError: no event holds it.
     """
     response: _Json | None = None
-    items: list[object] = []
-    for event in _events(body):
-        if event.get("type") == "response.output_item.done" and "item" in event:
-            items.append(event["item"])
+    events = _events(body)
+    for event in events:
         told = event.get("response")
         if isinstance(told, dict):
             response = told
     if response is None:
         raise msgspec.DecodeError("no response")
     if not response.get("output"):
-        response["output"] = items
+        response["output"] = _items_of(events)
     return msgspec.json.encode(response)
+
+
+def _items_of(events: list[_Json]) -> list[_Json]:
+    """The items of a response from its events: as they were when they were done, else from their pieces."""
+    items: dict[object, _Json] = {}
+    done: set[object] = set()
+    for event in events:
+        at = _place_of(event, len(items))
+        match event:
+            case {"type": "response.output_item.added", "item": dict(item)}:
+                items[at] = item
+            case {"type": "response.output_item.done", "item": dict(item)}:
+                items[at] = item
+                done.add(at)
+            case {"type": str(kind), "delta": str(piece)} if at not in done:
+                _add_to_item(items, at, kind, piece)
+            case _:
+                pass
+    return list(items.values())
+
+
+def _place_of(event: _Json, new: int) -> object:
+    """By what the events of one item are known."""
+    index, item = event.get("output_index"), event.get("item")
+    item_id = item.get("id") if isinstance(item, dict) else event.get("item_id")
+    return (new if item_id is None else item_id) if index is None else index
+
+
+def _add_to_item(items: dict[object, _Json], at: object, kind: str, piece: str) -> None:
+    match kind:
+        case "response.output_text.delta":
+            _add_to_part(items, at, "text", {"type": "output_text", "annotations": []}, piece)
+        case "response.refusal.delta":
+            _add_to_part(items, at, "refusal", {"type": "refusal"}, piece)
+        case "response.function_call_arguments.delta" if at in items:
+            items[at]["arguments"] = f"{items[at].get('arguments') or ''}{piece}"
+        case "response.custom_tool_call_input.delta" if at in items:
+            items[at]["input"] = f"{items[at].get('input') or ''}{piece}"
+
+
+def _add_to_part(items: dict[object, _Json], at: object, name: str, part: _Json, piece: str) -> None:
+    """Add to the last part of a message; of another type than `part` it is followed by one."""
+    item = items.setdefault(at, {"type": "message", "role": "assistant", "status": "completed"})
+    parts = item.get("content")
+    if not isinstance(parts, list):
+        parts = item["content"] = []
+    if not parts or not isinstance(parts[-1], dict) or name not in parts[-1]:
+        parts.append({**part, name: ""})
+    parts[-1][name] = f"{parts[-1][name]}{piece}"
 
 
 def message_answer(body: bytes) -> bytes:
@@ -102,8 +154,7 @@ def _merge_end(message: _Json, event: _Json) -> None:
     if isinstance(delta, dict):
         message.update(delta)
     if isinstance(usage, dict):
-        told = {name: count for name, count in usage.items() if count is not None}
-        message["usage"] = {**(known if isinstance(known, dict) else {}), **told}
+        message["usage"] = _usage_together(known, usage)
 
 
 def _input_of(written: str) -> object:
@@ -114,10 +165,16 @@ def _input_of(written: str) -> object:
 
 
 def _merged(body: bytes) -> tuple[_Json, list[_Json]]:
-    """The fields of all chunks, the later ones over the earlier, and the choices by their index."""
+    """The fields of all chunks, the later ones over the earlier, and the choices by their index.
+
+    The usage is where it has its place, whichever places the chunks had for it.
+    """
     answer: _Json = {}
     choices: dict[object, _Json] = {}
     for event in _events(body):
+        reported = _take_reported(event)
+        if reported:
+            answer["usage"] = _usage_together(answer.get("usage"), reported)
         told = event.pop("choices", None)
         answer.update({name: value for name, value in event.items() if value is not None or name not in answer})
         for position, choice in enumerate(told if isinstance(told, list) else ()):
@@ -126,6 +183,23 @@ def _merged(body: bytes) -> tuple[_Json, list[_Json]]:
                 number = position if index is None else index
                 _merge(choices.setdefault(number, {"index": number}), choice)
     return answer, [choices[index] for index in sorted(choices, key=str)]
+
+
+def _take_reported(event: _Json) -> _Json | None:
+    """What a chunk says of the usage, in whatever place, which is taken out of it."""
+    choices = event.get("choices")
+    holders = [event, *(choices if isinstance(choices, list) else ())]
+    holders += [event.get(name) for name in ("x_groq", "response", "message")]
+    found = [holder.pop("usage", None) for holder in holders if isinstance(holder, dict)]
+    return next((usage for usage in found if isinstance(usage, dict) and usage), None)
+
+
+def _usage_together(known: object, reported: _Json) -> _Json:
+    """Two reports on one answer as one: of each count the last that says something, of all else the last."""
+    earlier: _Json = known if isinstance(known, dict) else {}
+    both = {**earlier, **reported}
+    counts = merged(both, {})
+    return {**{name: value for name, value in both.items() if name not in counts}, **merged(earlier, reported)}
 
 
 def _merge(known: _Json, piece: _Json) -> None:
@@ -139,6 +213,8 @@ def _merge(known: _Json, piece: _Json) -> None:
             known[name] = _merged_calls(before if isinstance(before, list) else [], value)
         elif isinstance(before, list) and isinstance(value, list):
             known[name] = [*before, *value]
+        elif name == "content" and before and value:
+            known[name] = [*_parts(before), *_parts(value)]
         elif value is not None and value != "":
             # A null or an empty text behind a value takes nothing away.
             known[name] = value if not isinstance(value, dict) else dict(value)
@@ -150,23 +226,65 @@ def _merge(known: _Json, piece: _Json) -> None:
             known.setdefault(name, value)
 
 
+def _parts(content: object) -> list[object]:
+    """A content as a list of parts; some servers send a part of it as a text."""
+    return content if isinstance(content, list) else [{"type": "text", "text": content}]
+
+
 def _merged_calls(known: list[object], pieces: list[object]) -> list[object]:
-    calls = list(known)
+    calls = [call for call in known if isinstance(call, dict)]
     for piece in pieces:
         if not isinstance(piece, dict):
             continue
-        index, call_id = piece.pop("index", None), piece.get("id")
-        opened = [call for call in calls if isinstance(call, dict)]
-        found = next((call for call in opened if call_id and call.get("id") == call_id), None)
-        if found is None and not call_id and opened:
-            at = index if isinstance(index, int) and 0 <= index < len(opened) else len(opened) - 1
-            found = opened[at]
-        if found is None:
+        call = _call_of(calls, piece)
+        if call is None:
             calls.append(dict(piece))
         else:
-            piece.pop("id", None)
-            _merge(found, piece)
-    return calls
+            _merge(call, {name: value for name, value in piece.items() if name not in ("id", "index")})
+            call["id"] = call.get("id") or piece.get("id")
+    return list(calls)
+
+
+def _call_of(calls: list[_Json], piece: _Json) -> _Json | None:
+    """The call that a piece goes on with; None when it begins one.
+
+    Servers number calls, or give them ids, or neither, or number all of them alike, or give each piece a new id.
+    """
+    call_id, index, name = piece.get("id"), piece.get("index"), _name_of(piece)
+    if call_id:
+        same = next((call for call in reversed(calls) if call.get("id") == call_id), None)
+        if same is not None:
+            return same
+    latest = next((call for call in reversed(calls) if index is None or call.get("index") in (None, index)), None)
+    if latest is None or not _name_of(latest):
+        return latest
+    is_another = name and (call_id or name != _name_of(latest) or _is_whole(latest))
+    return None if is_another or (call_id and _is_whole(latest)) else latest
+
+
+def _function_of(call: _Json) -> _Json:
+    for name in ("function", "custom"):
+        function = call.get(name)
+        if isinstance(function, dict):
+            return function
+    return {}
+
+
+def _name_of(call: _Json) -> object:
+    return _function_of(call).get("name")
+
+
+def _is_whole(call: _Json) -> bool:
+    """Whether the arguments are a JSON object."""
+    arguments = _function_of(call).get("arguments")
+    if not isinstance(arguments, str):
+        return isinstance(arguments, dict)
+    if not arguments.rstrip().endswith("}"):
+        return False
+    try:
+        return isinstance(msgspec.json.decode(arguments), dict)
+    except UNREADABLE:
+        return False
 
 
 def _events(body: bytes) -> list[_Json]:
