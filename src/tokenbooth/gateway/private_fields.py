@@ -193,8 +193,9 @@ class PublicAnswer(ABC):
         fields: dict[str, object] = {**self.public(came)}
         if usage is None:
             return ClientAnswer(fields, None)
-        if bytes(usage) == b"null":
-            fields["usage"] = usage
+        if bytes(usage)[:1] != b"{":
+            # Null, or what servers write in its place.
+            fields["usage"] = encoded(None)
             return ClientAnswer(fields, None)
         counts: dict[str, object] = {**_counts(decode_object(usage), 1)}
         return ClientAnswer(fields, counts)

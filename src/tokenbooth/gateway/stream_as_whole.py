@@ -196,10 +196,11 @@ def _take_reported(event: _Json) -> _Json | None:
 
 def _usage_together(known: object, reported: _Json) -> _Json:
     """Two reports on one answer as one: of each count the last that says something, of all else the last."""
-    earlier: _Json = known if isinstance(known, dict) else {}
-    both = {**earlier, **reported}
+    if not isinstance(known, dict) or not known:
+        return reported
+    both = {**known, **reported}
     counts = merged(both, {})
-    return {**{name: value for name, value in both.items() if name not in counts}, **merged(earlier, reported)}
+    return {**{name: value for name, value in both.items() if name not in counts}, **merged(known, reported)}
 
 
 def _merge(known: _Json, piece: _Json) -> None:
