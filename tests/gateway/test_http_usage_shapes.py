@@ -338,6 +338,13 @@ OF_MESSAGES: Final = (
         START,
         {"output_tokens": 200, "output_tokens_details": {"thinking_tokens": 120}},
     ),
+    Shape(
+        "fumito-ito/AnthropicSwiftSDK#7: inside of what the end changes",
+        {"first": START, "last": {"output_tokens": 200, "cost": 7}},
+        Counts(1_000, 200),
+        ("messages",),
+        "delta",
+    ),
     of_message("no usage", Counts(ABSENT, ABSENT), None, None, estimated=True),
     of_message("zeros", Counts(ABSENT, ABSENT), {"input_tokens": 0}, {"output_tokens": 0}, estimated=True),
     of_message("a usage that is a text", Counts(ABSENT, ABSENT), "null", "null", estimated=True),

@@ -14,8 +14,8 @@ TEXT: Final = "four words of text, and again four words of text, and then some m
 PIECES: Final = (TEXT[:40], TEXT[40:])
 Phase = Literal["first", "second", "finish", "last"]
 """Of a stream: the events with its two pieces of text, the one with its end, and one behind it."""
-Place = Literal["top", "choice", "x_groq"]
-"""Where in an answer with choices a usage is."""
+Place = Literal["top", "choice", "x_groq", "delta"]
+"""Where a usage is: in an answer with choices, in one of them, in a vendor's extension; in what ends a message."""
 Reports = Mapping[Phase, object]
 NO_REPORTS: Final[Reports] = {}
 DONE: Final = b"data: [DONE]\n\n"
@@ -73,6 +73,10 @@ def streamed(face: Face, reports: Reports = NO_REPORTS, *, place: Place = "top")
             )
         case "messages":
             start = {**_MESSAGE, "content": [], "stop_reason": None, **_said("usage", reports.get("first"))}
+            last = _said("usage", reports.get("last"))
+            end: Json = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, **last}
+            if place == "delta":
+                end = {"type": "message_delta", "delta": {"stop_reason": "end_turn", **last}}
             return named(
                 {"type": "message_start", "message": start},
                 {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
@@ -81,7 +85,7 @@ def streamed(face: Face, reports: Reports = NO_REPORTS, *, place: Place = "top")
                     for one in PIECES
                 ),
                 {"type": "content_block_stop", "index": 0},
-                {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, **_said("usage", reports.get("last"))},
+                end,
                 {"type": "message_stop"},
             )
         case "embeddings":
@@ -120,6 +124,8 @@ def _of_choices(kind: str, choice: Json, usage: object, place: Place) -> Json:
             answer["choices"][0]["usage"] = usage
         case "x_groq":
             answer["x_groq"] = {"id": "req", "usage": usage}
+        case "delta":
+            raise AssertionError("no answer with choices has it there")
         case _:
             assert_never(place)
     return answer

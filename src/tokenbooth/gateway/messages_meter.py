@@ -8,7 +8,7 @@ import re
 from typing import ClassVar, Final
 
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_anthropic, merged
-from tokenbooth.gateway.body import UNREADABLE
+from tokenbooth.gateway.body import UNREADABLE, decode_object, encode, encoded
 from tokenbooth.gateway.ends import is_end
 from tokenbooth.gateway.event_stream import MAX_EVENT_BYTES, BrokenStream, data_of, split_events
 from tokenbooth.gateway.failed_answers import FAILED_FINISH, is_failed_event
@@ -18,6 +18,7 @@ from tokenbooth.gateway.shapes import MessagesEvent, decode_messages_event
 from tokenbooth.gateway.texts import message_event_texts, size
 
 _OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:message_start|message_delta|message_stop|error)"')
+_USAGE_INSIDE: Final = re.compile(rb'"delta"\s*:\s*\{[^{}]*"usage"\s*:')
 _WHOLE_INPUT: Final = re.compile(rb'"input"[ \t]*:[ \t]*\{[ \t]*"')
 _STOP_EVENT: Final = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
@@ -83,6 +84,8 @@ class MessagesMeter(EventMeter):
                 return events
         passing: list[bytes] = []
         for event in split_events(events):
+            if b'"usage"' in event and _USAGE_INSIDE.search(event) is not None:
+                event = _usage_outside(event)
             kind = self._look_into(event)
             if self.ended and not (is_counted(self.usage) or self._has_content(passing)):
                 self.failed = True
@@ -145,3 +148,20 @@ class MessagesMeter(EventMeter):
         except InvalidUsage:
             self.invalid_usage = True
             return None
+
+
+def _usage_outside(event: bytes) -> bytes:
+    """A `message_delta` with its usage beside what it changes, where some servers have it inside.
+
+    Source: fumito-ito/AnthropicSwiftSDK#7, where the format's documentation is cited to have it there.
+    """
+    try:
+        fields = decode_object(data_of(event))
+        delta = decode_object(fields["delta"])
+    except (*UNREADABLE, KeyError):
+        return event
+    usage = delta.pop("usage", None)
+    if usage is not None:
+        fields.setdefault("usage", usage)
+    fields["delta"] = encoded(delta)
+    return b"event: message_delta\ndata: " + encode(fields) + b"\n\n"

@@ -152,6 +152,9 @@ def _add_piece(block: _Json, delta: _Json, inputs: dict[object, str], index: obj
 def _merge_end(message: _Json, event: _Json) -> None:
     delta, usage, known = event.get("delta"), event.get("usage"), message.get("usage")
     if isinstance(delta, dict):
+        # Some servers have the usage inside.
+        inside = delta.pop("usage", None)
+        usage = usage or inside
         message.update(delta)
     if isinstance(usage, dict):
         message["usage"] = _usage_together(known, usage)
