@@ -19,6 +19,7 @@ from tests.support.gateway_rig import (
     MODEL,
     UPSTREAM_KEY,
     Rig,
+    eventually,
     open_moody_store,
     run_rig,
     speaking_only,
@@ -82,16 +83,14 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a client got, and what it paid.
+class Charged:
+    """What a call cost.
 
     Attributes:
-        answer: what arrived.
         sent_bytes: the size of the request.
         charges: one, or none.
     """
 
-    answer: httpx.Response
     sent_bytes: int
     charges: Sequence[Charge]
 
@@ -104,6 +103,21 @@ class Outcome:
     def estimated(self) -> bool:
         """Whether it was counted by us."""
         return self.charges[0].estimated
+
+    def estimate_nano(self, text_bytes: int, pieces: int = 0) -> int:
+        """What it costs where nothing is reported: four bytes a token, and no fewer tokens than pieces of text."""
+        return -(-self.sent_bytes // 4) * INPUT + max(-(-text_bytes // 4), pieces) * OUTPUT
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Charged):
+    """What a client got, and what it paid.
+
+    Attributes:
+        answer: what arrived.
+    """
+
+    answer: httpx.Response
 
     @property
     def shown_nano(self) -> int | None:
@@ -183,7 +197,7 @@ class AnswerRig:
         asked = Asked(face, answer, stream, model, more)
         sent, account = self._prepared(asked), self.rig.account("1000")
         got = self.rig.http.post(PATHS[face], content=sent, headers=self._headers(account))
-        return Outcome(got, len(sent), self.rig.charges(account))
+        return Outcome(len(sent), self.rig.charges(account), got)
 
     def ask_all(self, calls: Iterable[Asked]) -> list[Outcome]:
         """The same for many calls, some of them at once."""
@@ -203,9 +217,23 @@ class AnswerRig:
 
         answers = asyncio.run(run())
         return [
-            Outcome(got, len(sent), self.rig.charges(account))
+            Outcome(len(sent), self.rig.charges(account), got)
             for got, (_, sent, account) in zip(answers, prepared, strict=True)
         ]
+
+    def leave(self, asked: Asked, seen: bytes, *, goes_on: bool = False) -> Charged:
+        """What a client is charged that hangs up when it has seen this; the upstream's script goes on behind that."""
+        account = self.rig.account("1000")
+        sent, read = self._prepared(asked), b""
+        with self.rig.http.stream("POST", PATHS[asked.face], content=sent, headers=self._headers(account)) as answer:
+            for piece in answer.iter_raw():
+                read += piece
+                if seen in read:
+                    break
+        if goes_on and isinstance(asked.answer, Script):
+            asked.answer.proceed.set()
+        eventually(lambda: len(self.rig.charges(account)) == 1)
+        return Charged(len(sent), self.rig.charges(account))
 
     def _prepared(self, asked: Asked) -> bytes:
         answer = asked.answer

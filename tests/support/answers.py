@@ -94,6 +94,15 @@ def streamed(face: Face, reports: Reports = NO_REPORTS, *, place: Place = "top")
             assert_never(face)
 
 
+def chunks(face: Face, *choices: Json, usage: object = None) -> list[bytes]:
+    """An event for each of these choices, and one behind them for the usage."""
+    kind = "text_completion" if face == "completions" else "chat.completion.chunk"
+    told: list[Json] = [{"id": "c", "object": kind, "choices": [choice]} for choice in choices]
+    if usage is not None:
+        told.append({"id": "c", "object": kind, "choices": [], "usage": usage})
+    return [b"data: " + msgspec.json.encode(one) + b"\n\n" for one in told]
+
+
 def named(*events: Json) -> bytes:
     """Events with their types as their names."""
     return b"".join(b"event: %b\ndata: %b\n\n" % (one["type"].encode(), msgspec.json.encode(one)) for one in events)
