@@ -18,8 +18,10 @@ from tokenbooth.gateway.shapes import MessagesEvent, decode_messages_event
 from tokenbooth.gateway.texts import message_event_texts, size
 
 _OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:message_start|message_delta|message_stop|error)"')
+_OF_MESSAGES: Final = re.compile(rb'"type"\s*:\s*"(?:content_block_|message_|ping")')
 _USAGE_INSIDE: Final = re.compile(rb'"delta"\s*:\s*\{[^{}]*"usage"\s*:')
 _WHOLE_INPUT: Final = re.compile(rb'"input"[ \t]*:[ \t]*\{[ \t]*"')
+_TYPES: Final = ("content_block_", "message_", "ping", "error")
 _STOP_EVENT: Final = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
 
@@ -111,14 +113,15 @@ class MessagesMeter(EventMeter):
 
     def _look_into(self, event: bytes) -> str:
         """Take what an event says of usage and end; returns its type if it is one of those that we know."""
-        if _OF_INTEREST.search(event) is None and has_typed_events(event):
+        if _OF_INTEREST.search(event) is None and _OF_MESSAGES.search(event) is not None and has_typed_events(event):
             return ""
         data = data_of(event)
         try:
             decoded = decode_messages_event(data)
         except UNREADABLE:
             decoded = MessagesEvent()
-        if not decoded.type:
+        if not decoded.type.startswith(_TYPES):
+            # A type alone makes no event of this format: some servers call the kind of an error so.
             self.failed = is_failed_event(event, data)
             return ""
         match decoded.type:

@@ -17,6 +17,7 @@ from tokenbooth.gateway.private_fields import PublicAnswer, PublicStream
 from tokenbooth.gateway.shapes import ResponsesEvent, decode_responses_event
 
 _OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed|cancelled)|error)"')
+_OF_RESPONSES: Final = re.compile(rb'"type"\s*:\s*"response\.')
 _AUDIO: Final = re.compile(rb'"type"\s*:\s*"response\.(?:output_)?audio\.delta"')
 _ENDINGS: Final = frozenset(("response.completed", "response.incomplete"))
 _FAILURES: Final = frozenset(("response.failed", "response.cancelled", "error"))
@@ -101,14 +102,15 @@ class ResponsesMeter(EventMeter):
         return self._events > 0 or any(map(self.TEXT.search, (*self._recent, *passing)))
 
     def _look_into(self, event: bytes) -> None:
-        if _OF_INTEREST.search(event) is None and has_typed_events(event):
+        if _OF_INTEREST.search(event) is None and _OF_RESPONSES.search(event) is not None and has_typed_events(event):
             return
         data = data_of(event)
         try:
             decoded = decode_responses_event(data)
         except UNREADABLE:
             decoded = ResponsesEvent()
-        if not decoded.type:
+        if not decoded.type.startswith("response.") and decoded.type not in _FAILURES:
+            # A type alone makes no event of this format: some servers call the kind of an error so.
             self.failed = is_failed_event(event, data)
             return
         if decoded.type in _FAILURES:
