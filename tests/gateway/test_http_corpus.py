@@ -10,7 +10,7 @@ import pytest
 from tests.gateway.corpus.rows import Row, Wire
 from tests.gateway.corpus.servers import ROWS
 from tests.gateway.corpus.told import Told, chat_told, message_told, response_told, same_calls
-from tests.support.answer_rig import INPUT, OUTPUT, Asked, Counts, Face, Outcome, run_answer_rig
+from tests.support.answer_rig import INPUT, OUTPUT, Asked, Counts, Face, Outcome, outcomes_of
 from tokenbooth.domain.usage import Usage
 from tokenbooth.upstream_kinds import GENERIC, KINDS
 
@@ -95,14 +95,8 @@ CASES: Final = tuple(cases())
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[Case, Outcome]:
     """What each case came to."""
-    found: dict[Case, Outcome] = {}
-    for formats, chosen in (
-        ((), [case for case in CASES if case.face != "translated"]),
-        (("openai.chat",), [case for case in CASES if case.face == "translated"]),
-    ):
-        with run_answer_rig(tmp_path_factory.mktemp("corpus"), *formats) as rig:
-            found.update(zip(chosen, rig.ask_all(case.asked() for case in chosen), strict=True))
-    return found
+    told = outcomes_of(tmp_path_factory.mktemp("corpus"), [case.asked() for case in CASES])
+    return dict(zip(CASES, told, strict=True))
 
 
 def told_to(case: Case, outcome: Outcome) -> Told:

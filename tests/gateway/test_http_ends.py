@@ -1,11 +1,10 @@
 """By what an answer is known to have ended, over HTTP, in each format: only a reason that says something is an end."""
 
-from collections.abc import Iterator
 from typing import Final
 
 import pytest
 
-from tests.support.answer_rig import OF_CHOICES, WRITING, AnswerRig, Asked, Counts, Face, Json, run_answer_rig
+from tests.support.answer_rig import OF_CHOICES, WRITING, AnswerRig, Asked, Counts, Face, Json
 from tests.support.answers import DONE, PIECES, TEXT, chunks, named
 from tests.support.scripted_upstream import Ending, Script
 
@@ -16,31 +15,11 @@ REPORTED: Final = Counts(1_000, 200).nano
 NO_REASONS: Final[tuple[object, ...]] = (None, "", "null", "None", " ", False, {})
 
 
-@pytest.fixture(scope="module")
-def native(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnswerRig]:
-    """In front of an upstream that speaks every format."""
-    with run_answer_rig(tmp_path_factory.mktemp("native")) as rig:
-        yield rig
-
-
-@pytest.fixture(scope="module")
-def chat_only(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnswerRig]:
-    """In front of one that speaks chats only."""
-    with run_answer_rig(tmp_path_factory.mktemp("chat"), "openai.chat") as rig:
-        yield rig
-
-
 @pytest.fixture(params=WRITING)
 def face(request: pytest.FixtureRequest) -> Face:
     """A format."""
     given: Face = request.param
     return given
-
-
-@pytest.fixture
-def rig(face: Face, native: AnswerRig, chat_only: AnswerRig) -> AnswerRig:
-    """The gateway for it."""
-    return chat_only if face == "translated" else native
 
 
 def begun(face: Face, reason: object) -> tuple[bytes, ...]:
@@ -90,9 +69,9 @@ def end(face: Face, *, marker: bool = True) -> bytes:
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("reason", NO_REASONS, ids=repr)
-def test_without_an_end_it_is_torn(rig: AnswerRig, face: Face, reason: object, stream: bool) -> None:
+def test_without_an_end_it_is_torn(answers: AnswerRig, face: Face, reason: object, stream: bool) -> None:
     """An error, never a clean end: behind the text, which is charged; as a whole answer with a status, and free."""
-    outcome = rig.ask(face, Script(begun(face, reason)), stream=stream)
+    outcome = answers.ask(face, Script(begun(face, reason)), stream=stream)
     assert not outcome.ended
     if stream:
         assert b"error" in outcome.answer.content
@@ -104,29 +83,29 @@ def test_without_an_end_it_is_torn(rig: AnswerRig, face: Face, reason: object, s
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("marker", [True, False])
 @pytest.mark.parametrize("reason", NO_REASONS, ids=repr)
-def test_with_its_end_it_is_whole(rig: AnswerRig, face: Face, reason: object, marker: bool, stream: bool) -> None:
+def test_with_its_end_it_is_whole(answers: AnswerRig, face: Face, reason: object, marker: bool, stream: bool) -> None:
     """Whatever stood before it, and also where no mark follows: as reported."""
-    outcome = rig.ask(face, Script((*begun(face, reason), end(face, marker=marker))), stream=stream)
+    outcome = answers.ask(face, Script((*begun(face, reason), end(face, marker=marker))), stream=stream)
     assert outcome.ended, outcome.answer.text
     assert (outcome.charged_nano, outcome.shown_nano, outcome.estimated) == (REPORTED, REPORTED, False)
 
 
 @pytest.mark.parametrize("reason", NO_REASONS, ids=repr)
-def test_leaving_before_the_end_costs_what_came(rig: AnswerRig, face: Face, reason: object) -> None:
+def test_leaving_before_the_end_costs_what_came(answers: AnswerRig, face: Face, reason: object) -> None:
     """A reason that says nothing does not let the gateway read on to a usage that the client would pay."""
     script = Script((*begun(face, reason), end(face)), pause_before=len(begun(face, reason)))
-    charged = rig.leave(Asked(face, script, stream=True), PIECES[1].encode())
+    charged = answers.leave(Asked(face, script, stream=True), PIECES[1].encode())
     script.proceed.set()
     assert (charged.charged_nano, charged.estimated) == (charged.estimate_nano(len(TEXT), len(PIECES)), True)
 
 
 @pytest.mark.parametrize("asked_face", OF_CHOICES[:2])
-def test_leaving_behind_the_end_costs_what_is_reported(native: AnswerRig, asked_face: Face) -> None:
+def test_leaving_behind_the_end_costs_what_is_reported(every_format: AnswerRig, asked_face: Face) -> None:
     """The model has finished; its usage, which these formats tell in another event, is read on."""
     empty: Json = {"text": ""} if asked_face == "completions" else {"delta": {}}
     told = chunks(asked_face, *said(asked_face), {"index": 0, **empty, "finish_reason": "stop"}, usage=USAGE)
     script = Script((*told[:-1], told[-1] + DONE), pause_before=len(told) - 1)
-    charged = native.leave(Asked(asked_face, script, stream=True), b'"stop"', goes_on=True)
+    charged = every_format.leave(Asked(asked_face, script, stream=True), b'"stop"', goes_on=True)
     assert (charged.charged_nano, charged.estimated) == (REPORTED, False)
 
 
@@ -134,13 +113,13 @@ def test_leaving_behind_the_end_costs_what_is_reported(native: AnswerRig, asked_
 @pytest.mark.parametrize("ended", [(), (0,), (1,), (0, 0), (0, 1), (1, 0)], ids=str)
 @pytest.mark.parametrize("asked_face", ["chat", "completions"])
 def test_several_choices_end_together(
-    native: AnswerRig, asked_face: Face, ended: tuple[int, ...], ending: Ending
+    every_format: AnswerRig, asked_face: Face, ended: tuple[int, ...], ending: Ending
 ) -> None:
     """OpenAI API reference, Create chat completion: n. Without the mark an answer is whole when each of them is."""
     empty: Json = {"text": ""} if asked_face == "completions" else {"delta": {}}
     ends = [{"index": index, **empty, "finish_reason": "stop"} for index in ended]
     pieces = chunks(asked_face, *said(asked_face, 0), *said(asked_face, 1), *ends)
-    outcome = native.ask(asked_face, Script(tuple(pieces), ending), stream=True, n=2)
+    outcome = every_format.ask(asked_face, Script(tuple(pieces), ending), stream=True, n=2)
     is_whole = {0, 1} <= set(ended) and ending == "end"
     assert outcome.ended is is_whole
     assert (b"error" in outcome.answer.content) is not is_whole

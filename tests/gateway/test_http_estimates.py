@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from tests.gateway.test_texts import MESSAGES as CHAT_MESSAGES
-from tests.support.answer_rig import Asked, Face, Json, Outcome, Way, run_answer_rig
+from tests.support.answer_rig import Asked, Face, Json, Outcome, Way, outcomes_of
 from tests.support.answers import DONE, chunks, named, whole
 
 TEXT: Final = "four words of text"
@@ -208,14 +208,8 @@ ALL: Final = (*of_chats(), *of_completions(), *of_responses(), *of_messages())
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[Said, Outcome]:
     """What each came to."""
-    found: dict[Said, Outcome] = {}
-    for is_translated in (False, True):
-        chosen = [one for one in ALL if (one.face == "translated") is is_translated]
-        formats = ("openai.chat",) if is_translated else ()
-        with run_answer_rig(tmp_path_factory.mktemp("estimates"), *formats) as rig:
-            asked = (Asked(one.face, one.answer, one.stream) for one in chosen)
-            found.update(zip(chosen, rig.ask_all(asked), strict=True))
-    return found
+    asked = [Asked(one.face, one.answer, one.stream) for one in ALL]
+    return dict(zip(ALL, outcomes_of(tmp_path_factory.mktemp("estimates"), asked), strict=True))
 
 
 @pytest.mark.parametrize("said", ALL, ids=lambda one: f"{one.name} [{one.face}, {one.way}]")

@@ -3,14 +3,13 @@
 The customer is told in our words and pays nothing, or what was delivered before; the operator sees one failed attempt.
 """
 
-from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from tests.support.answer_rig import FACES, PLAIN, AnswerRig, Face, Json, Outcome, run_answer_rig
+from tests.support.answer_rig import FACES, PLAIN, AnswerRig, Face, Json, Outcome
 from tests.support.answers import DONE, PIECES, TEXT, chunks, named
 from tests.support.scripted_upstream import Script
 
@@ -55,20 +54,6 @@ WHOLE_ONLY: Final[dict[str, bytes]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def native(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnswerRig]:
-    """In front of an upstream that speaks every format."""
-    with run_answer_rig(tmp_path_factory.mktemp("native")) as rig:
-        yield rig
-
-
-@pytest.fixture(scope="module")
-def chat_only(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnswerRig]:
-    """In front of one that speaks chats only."""
-    with run_answer_rig(tmp_path_factory.mktemp("chat"), "openai.chat") as rig:
-        yield rig
-
-
 @pytest.fixture(params=FACES)
 def face(request: pytest.FixtureRequest) -> Face:
     """A format."""
@@ -76,21 +61,15 @@ def face(request: pytest.FixtureRequest) -> Face:
     return given
 
 
-@pytest.fixture
-def rig(face: Face, native: AnswerRig, chat_only: AnswerRig) -> AnswerRig:
-    """The gateway for it."""
-    return chat_only if face == "translated" else native
-
-
-def check_failed(rig: AnswerRig, face: Face, script: Script, *, stream: bool) -> None:
+def check_failed(answers: AnswerRig, face: Face, script: Script, *, stream: bool) -> None:
     """A status and our words, free; counted once and logged with whose call it was, without secrets."""
-    before = sum(rig.rig.gateway.failed_attempts().values())
+    before = sum(answers.rig.gateway.failed_attempts().values())
     with capture_logs() as lines:
-        outcome = rig.ask(face, script, stream=stream)
+        outcome = answers.ask(face, script, stream=stream)
     assert (outcome.answer.status_code, outcome.charged_nano) == (502, None), outcome.answer.text
     assert b"upstream_error" in outcome.answer.content
     assert_no_secrets(outcome)
-    assert sum(rig.rig.gateway.failed_attempts().values()) == before + 1
+    assert sum(answers.rig.gateway.failed_attempts().values()) == before + 1
     for line in lines:
         if line["event"] == "upstream_failed":
             assert (line["model"], line["upstream"]) == (PLAIN, "at-generic")
@@ -106,25 +85,25 @@ def assert_no_secrets(outcome: Outcome) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("source", FAILURES)
-def test_in_the_place_of_a_whole_answer(rig: AnswerRig, face: Face, source: str, stream: bool) -> None:
+def test_in_the_place_of_a_whole_answer(answers: AnswerRig, face: Face, source: str, stream: bool) -> None:
     """Also to a client that asked for a stream."""
     body = msgspec.json.encode(FAILURES[source])
-    check_failed(rig, face, Script((body,), content_type="application/json"), stream=stream)
+    check_failed(answers, face, Script((body,), content_type="application/json"), stream=stream)
 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("what", WHOLE_ONLY)
-def test_what_is_no_answer(rig: AnswerRig, face: Face, what: str, stream: bool) -> None:
+def test_what_is_no_answer(answers: AnswerRig, face: Face, what: str, stream: bool) -> None:
     """An answer has choices, content or usage."""
-    check_failed(rig, face, Script((WHOLE_ONLY[what],), content_type="application/json"), stream=stream)
+    check_failed(answers, face, Script((WHOLE_ONLY[what],), content_type="application/json"), stream=stream)
 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("source", FAILURES)
-def test_in_the_place_of_the_first_event(rig: AnswerRig, face: Face, source: str, stream: bool) -> None:
+def test_in_the_place_of_the_first_event(answers: AnswerRig, face: Face, source: str, stream: bool) -> None:
     """Also to a client that asked for none."""
     event = b"data: " + msgspec.json.encode(FAILURES[source]) + b"\n\n"
-    check_failed(rig, face, Script((event, DONE)), stream=stream)
+    check_failed(answers, face, Script((event, DONE)), stream=stream)
 
 
 def begun(face: Face) -> list[bytes]:
@@ -151,18 +130,18 @@ def begun(face: Face) -> list[bytes]:
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("source", FAILURES)
-def test_behind_some_text(rig: AnswerRig, face: Face, source: str, stream: bool) -> None:
+def test_behind_some_text(answers: AnswerRig, face: Face, source: str, stream: bool) -> None:
     """An error event in our words, never a clean end; the text is charged. As a whole answer it is a failure, free."""
     if face == "embeddings":
         # Nothing stands before a failure.
-        check_failed(rig, face, Script((b"".join(begun(face)),)), stream=False)
+        check_failed(answers, face, Script((b"".join(begun(face)),)), stream=False)
         return
     event = b"data: " + msgspec.json.encode(FAILURES[source]) + b"\n\n"
     script = Script((*begun(face), event, DONE))
     if not stream:
-        check_failed(rig, face, script, stream=False)
+        check_failed(answers, face, script, stream=False)
         return
-    outcome = rig.ask(face, script, stream=True)
+    outcome = answers.ask(face, script, stream=True)
     assert not outcome.ended
     assert b"error" in outcome.answer.content
     assert_no_secrets(outcome)

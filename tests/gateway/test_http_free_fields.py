@@ -1,30 +1,15 @@
 """What costs nothing is not refused, over HTTP in each format, and what is charged for it is what was consumed."""
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
 
-from tests.support.answer_rig import FACES, AnswerRig, Counts, Face, Json, run_answer_rig
+from tests.support.answer_rig import FACES, AnswerRig, Counts, Face, Json
 from tests.support.answers import streamed, whole
 
 TEXT: Final = '[{"[{' * 5_000
 USAGE: Final[Json] = {"prompt_tokens": 1_000, "completion_tokens": 200, "total_tokens": 1_200}
 MESSAGE_USAGE: Final[Json] = {"input_tokens": 1_000, "output_tokens": 200}
-
-
-@pytest.fixture(scope="module")
-def native(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnswerRig]:
-    """In front of an upstream that speaks every format."""
-    with run_answer_rig(tmp_path_factory.mktemp("native")) as rig:
-        yield rig
-
-
-@pytest.fixture(scope="module")
-def chat_only(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnswerRig]:
-    """In front of one that speaks chats only."""
-    with run_answer_rig(tmp_path_factory.mktemp("chat"), "openai.chat") as rig:
-        yield rig
 
 
 def with_text(face: Face, text: str) -> dict[str, Any]:
@@ -65,7 +50,7 @@ ROWS: Final = [(what, face, stream) for what, by in MORE.items() for face in by 
 
 @pytest.mark.parametrize(("what", "face", "stream"), [row for row in ROWS if not (row[1] == "embeddings" and row[2])])
 def test_it_passes_and_costs_what_was_consumed(
-    native: AnswerRig, chat_only: AnswerRig, what: str, face: Face, stream: bool
+    every_format: AnswerRig, chats_only: AnswerRig, what: str, face: Face, stream: bool
 ) -> None:
     """To the nano-dollar; the bounds of nesting count what is nested."""
     usage = MESSAGE_USAGE if face == "messages" else USAGE
@@ -74,7 +59,9 @@ def test_it_passes_and_costs_what_was_consumed(
         if stream
         else whole(face, usage)
     )
-    outcome = (chat_only if face == "translated" else native).ask(face, answer, stream=stream, **MORE[what][face])
+    outcome = (chats_only if face == "translated" else every_format).ask(
+        face, answer, stream=stream, **MORE[what][face]
+    )
     expected = Counts(1_000, 0 if face == "embeddings" else 200).nano
     assert outcome.ended, outcome.answer.text
     assert (outcome.charged_nano, outcome.shown_nano, outcome.estimated) == (expected, expected, False)

@@ -3,14 +3,13 @@
 What an error says in each shape is tried in test_upstream_errors.py; here it is told in the format of the client.
 """
 
-from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from tests.support.answer_rig import FACES, PLAIN, AnswerRig, Face, run_answer_rig
+from tests.support.answer_rig import FACES, PLAIN, AnswerRig, Face
 from tests.support.scripted_upstream import Script
 
 SECRET: Final = "http://10.1.2.3/x"
@@ -52,20 +51,6 @@ OTHERS: Final = {
 }
 
 
-@pytest.fixture(scope="module")
-def native(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnswerRig]:
-    """In front of an upstream that speaks every format."""
-    with run_answer_rig(tmp_path_factory.mktemp("native")) as rig:
-        yield rig
-
-
-@pytest.fixture(scope="module")
-def chat_only(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnswerRig]:
-    """In front of one that speaks chats only."""
-    with run_answer_rig(tmp_path_factory.mktemp("chat"), "openai.chat") as rig:
-        yield rig
-
-
 @pytest.fixture(params=FACES)
 def face(request: pytest.FixtureRequest) -> Face:
     """A format."""
@@ -73,19 +58,15 @@ def face(request: pytest.FixtureRequest) -> Face:
     return given
 
 
-@pytest.fixture
-def rig(face: Face, native: AnswerRig, chat_only: AnswerRig) -> AnswerRig:
-    """The gateway for it."""
-    return chat_only if face == "translated" else native
-
-
 @pytest.mark.parametrize(("status", "stream"), [(400, False), (400, True), (413, False), (422, True)])
 @pytest.mark.parametrize("source", REASONS)
-def test_the_reason_of_a_refusal_is_told(rig: AnswerRig, face: Face, source: str, status: int, stream: bool) -> None:
+def test_the_reason_of_a_refusal_is_told(
+    answers: AnswerRig, face: Face, source: str, status: int, stream: bool
+) -> None:
     """With its status, in the envelope of the format."""
     error, told = REASONS[source]
     script = Script((msgspec.json.encode(error),), status=status, content_type="application/json")
-    outcome = rig.ask(face, script, stream=stream)
+    outcome = answers.ask(face, script, stream=stream)
     body = outcome.answer.json()
     assert (outcome.answer.status_code, body["error"]["message"]) == (status, told)
     assert (body.get("type") == "error") is (face in ("messages", "translated"))
@@ -94,14 +75,14 @@ def test_the_reason_of_a_refusal_is_told(rig: AnswerRig, face: Face, source: str
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("status", OTHERS)
-def test_what_is_the_operators_is_told_in_our_words(rig: AnswerRig, face: Face, status: int, stream: bool) -> None:
+def test_what_is_the_operators_is_told_in_our_words(answers: AnswerRig, face: Face, status: int, stream: bool) -> None:
     """And to the operator: one line with whose call it was and a scrubbed reason, and one more in the figure."""
     error = {"error": {"message": f"No such model as up at {SECRET} of acct_12345678"}}
     script = Script((msgspec.json.encode(error),), status=status, content_type="application/json")
     figure = ("at-generic", f"http_{status}")
-    before = rig.rig.gateway.failed_attempts().get(figure, 0)
+    before = answers.rig.gateway.failed_attempts().get(figure, 0)
     with capture_logs() as lines:
-        outcome = rig.ask(face, script, stream=stream)
+        outcome = answers.ask(face, script, stream=stream)
     expected = OTHERS[status]
     if face in ("messages", "translated") and expected == 503:
         # The format has a status of its own for it.
@@ -109,7 +90,7 @@ def test_what_is_the_operators_is_told_in_our_words(rig: AnswerRig, face: Face, 
     assert outcome.answer.status_code == expected
     assert outcome.charged_nano is None
     assert not [one for one in ("acct_1", "10.1.2.3", "No such model") if one in outcome.answer.text]
-    assert rig.rig.gateway.failed_attempts()[figure] == before + 1
+    assert answers.rig.gateway.failed_attempts()[figure] == before + 1
     if before == 0:
         # Repeated ones are folded.
         (line,) = [line for line in lines if line["event"] == "upstream_failed"]

@@ -22,7 +22,7 @@ from tests.support.answer_rig import (
     Json,
     Outcome,
     Way,
-    run_answer_rig,
+    outcomes_of,
 )
 from tests.support.answers import PIECES, TEXT, Phase, Place, Reports, streamed, whole
 
@@ -419,13 +419,8 @@ CASES: Final = tuple(cases())
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[Case, Outcome]:
     """What each case came to."""
-    found: dict[Case, Outcome] = {}
-    for is_translated in (False, True):
-        chosen = [case for case in CASES if (case.face == "translated") is is_translated]
-        formats = ("openai.chat",) if is_translated else ()
-        with run_answer_rig(tmp_path_factory.mktemp("usage"), *formats) as rig:
-            found.update(zip(chosen, rig.ask_all(case.asked() for case in chosen), strict=True))
-    return found
+    told = outcomes_of(tmp_path_factory.mktemp("usage"), [case.asked() for case in CASES])
+    return dict(zip(CASES, told, strict=True))
 
 
 def test_the_prices_tell_all_kinds_apart() -> None:

@@ -38,6 +38,7 @@ Face = Literal["chat", "completions", "responses", "messages", "translated", "em
 FACES: Final[tuple[Face, ...]] = get_args(Face)
 WRITING: Final = FACES[:-1]
 OF_CHOICES: Final[tuple[Face, ...]] = ("chat", "completions", "translated")
+CHATS_ONLY: Final[tuple[WireFormat, ...]] = ("openai.chat",)
 Way = Literal["whole", "streamed", "whole as stream", "stream as whole"]
 """How an answer comes and what was asked for; the last two say first what comes."""
 WAYS: Final[tuple[Way, ...]] = get_args(Way)
@@ -244,6 +245,17 @@ class AnswerRig:
         return {"x-api-key": self.rig.credit_key(account), "content-type": "application/json"}
 
 
+def outcomes_of(directory: Path, calls: Sequence[Asked]) -> list[Outcome]:
+    """What each of many calls comes to; the translated ones at an upstream that speaks chats only."""
+    found: dict[int, Outcome] = {}
+    for is_translated, formats in ((False, EVERY_FORMAT), (True, CHATS_ONLY)):
+        chosen = [number for number, asked in enumerate(calls) if (asked.face == "translated") is is_translated]
+        (directory / str(is_translated)).mkdir()
+        with run_answer_rig(directory / str(is_translated), *formats) as rig:
+            found.update(zip(chosen, rig.ask_all(calls[number] for number in chosen), strict=True))
+    return [found[number] for number in range(len(calls))]
+
+
 def media_type(answer: bytes) -> str:
     """What a body is announced as."""
     return "application/json" if answer[:1] in (b"{", b"[") else "text/event-stream"
@@ -251,13 +263,13 @@ def media_type(answer: bytes) -> str:
 
 @contextmanager
 def run_answer_rig(directory: Path, *formats: WireFormat) -> Iterator[AnswerRig]:
-    """Run it while the block runs, in front of an upstream that speaks `formats`; all of them if none are given."""
+    """Run it while the block runs, in front of an upstream that speaks `formats`."""
     store = open_moody_store(directory / "tokenbooth.db")
     try:
         with serve_scripts() as (upstream, url):
 
             def change(catalog: Catalog) -> Catalog:
-                return speaking_only(_with_models(catalog, url), *(formats or EVERY_FORMAT))
+                return speaking_only(_with_models(catalog, url), *formats)
 
             with run_rig(
                 store,
