@@ -12,6 +12,7 @@ from tokenbooth.gateway.body import UNREADABLE, decode_object, encode, encoded
 from tokenbooth.gateway.ends import is_end
 from tokenbooth.gateway.event_stream import MAX_EVENT_BYTES, BrokenStream, data_of, split_events
 from tokenbooth.gateway.failed_answers import FAILED_FINISH, is_failed_event
+from tokenbooth.gateway.half_characters import decode_with_halves
 from tokenbooth.gateway.meter import EventMeter, has_typed_events, is_counted, texts_named, with_cost
 from tokenbooth.gateway.private_fields import PublicAnswer, PublicStream
 from tokenbooth.gateway.shapes import MessagesEvent, decode_messages_event
@@ -86,8 +87,7 @@ class MessagesMeter(EventMeter):
                 return events
         passing: list[bytes] = []
         for event in split_events(events):
-            if b'"usage"' in event and _USAGE_INSIDE.search(event) is not None:
-                event = _usage_outside(event)
+            event = _usage_outside(event)
             kind = self._look_into(event)
             if self.ended and not (is_counted(self.usage) or self._has_content(passing)):
                 self.failed = True
@@ -95,6 +95,9 @@ class MessagesMeter(EventMeter):
                 break
             if public is not None:
                 event = public.rewrite(event, data_of(event), learn=not kind)
+                if public.has_torn:
+                    self.failed = True
+                    break
             if kind == "message_delta":
                 passing += self._held
                 self._held, self._held_bytes = [event], len(event)
@@ -117,7 +120,7 @@ class MessagesMeter(EventMeter):
             return ""
         data = data_of(event)
         try:
-            decoded = decode_messages_event(data)
+            decoded = decode_with_halves(decode_messages_event, data)
         except UNREADABLE:
             decoded = MessagesEvent()
         if not decoded.type.startswith(_TYPES):
@@ -154,10 +157,12 @@ class MessagesMeter(EventMeter):
 
 
 def _usage_outside(event: bytes) -> bytes:
-    """A `message_delta` with its usage beside what it changes, where some servers have it inside.
+    """An event; a `message_delta` with its usage beside what it changes, where some servers have it inside.
 
     Source: fumito-ito/AnthropicSwiftSDK#7, where the format's documentation is cited to have it there.
     """
+    if b'"usage"' not in event or _USAGE_INSIDE.search(event) is None:
+        return event
     try:
         fields = decode_object(data_of(event))
         delta = decode_object(fields["delta"])

@@ -3,18 +3,20 @@
 Who calls has seen that the stream came to its end without an error.
 """
 
+import json
 from typing import Final
 
 import msgspec
 
 from tokenbooth.domain.usage import merged
 from tokenbooth.gateway.body import UNREADABLE
+from tokenbooth.gateway.chat_answer import UnreadableAnswer, decode_lenient
 from tokenbooth.gateway.event_stream import EventFramer, data_of, split_events
+from tokenbooth.gateway.half_characters import without_halves
 
 _Json = dict[str, object]
 # Pieces of one text; other fields of a delta are whole each time.
 _TEXTS: Final = frozenset(("content", "reasoning_content", "reasoning", "refusal", "text", "arguments", "input"))
-_decode = msgspec.json.Decoder(_Json).decode
 
 
 def chat_answer(body: bytes) -> bytes:
@@ -30,13 +32,13 @@ def chat_answer(body: bytes) -> bytes:
             # Only pieces have it.
             call.pop("index", None)
         choice["message"] = message
-    return msgspec.json.encode({**answer, "object": "chat.completion", "choices": choices})
+    return _encoded({**answer, "object": "chat.completion", "choices": choices})
 
 
 def completion_answer(body: bytes) -> bytes:
     """A completion from its chunks, whose choices have the same form in both."""
     answer, choices = _merged(body)
-    return msgspec.json.encode({**answer, "choices": choices})
+    return _encoded({**answer, "choices": choices})
 
 
 def response_answer(body: bytes) -> bytes:
@@ -55,7 +57,7 @@ def response_answer(body: bytes) -> bytes:
         raise msgspec.DecodeError("no response")
     if not response.get("output"):
         response["output"] = _items_of(events)
-    return msgspec.json.encode(response)
+    return _encoded(response)
 
 
 def _items_of(events: list[_Json]) -> list[_Json]:
@@ -132,7 +134,7 @@ def message_answer(body: bytes) -> bytes:
         raise msgspec.DecodeError("no message")
     for index, written in inputs.items():
         blocks[index]["input"] = _input_of(written)
-    return msgspec.json.encode({**message, "content": list(blocks.values())})
+    return _encoded({**message, "content": list(blocks.values())})
 
 
 def _add_piece(block: _Json, delta: _Json, inputs: dict[object, str], index: object) -> None:
@@ -162,8 +164,8 @@ def _merge_end(message: _Json, event: _Json) -> None:
 
 def _input_of(written: str) -> object:
     try:
-        return msgspec.json.decode(written or "{}")
-    except UNREADABLE:
+        return decode_lenient(written or "{}")
+    except UnreadableAnswer:
         return {"input": written}
 
 
@@ -244,9 +246,17 @@ def _merged_calls(known: list[object], pieces: list[object]) -> list[object]:
         if call is None:
             calls.append(dict(piece))
         else:
+            _drop_placeholder(_function_of(call), _function_of(piece))
             _merge(call, {name: value for name, value in piece.items() if name not in ("id", "index")})
             call["id"] = call.get("id") or piece.get("id")
     return list(calls)
+
+
+def _drop_placeholder(function: _Json, piece: _Json) -> None:
+    """Some servers begin the arguments with an empty object, and then write them."""
+    written = piece.get("arguments")
+    if function.get("arguments") == "{}" and isinstance(written, str) and written.lstrip().startswith("{"):
+        function["arguments"] = ""
 
 
 def _call_of(calls: list[_Json], piece: _Json) -> _Json | None:
@@ -296,8 +306,19 @@ def _events(body: bytes) -> list[_Json]:
     told: list[_Json] = []
     for event in split_events(framer.feed(body) + framer.end()):
         try:
-            told.append(_decode(data_of(event)))
-        except UNREADABLE:
+            decoded = decode_lenient(data_of(event))
+        except UnreadableAnswer:
             # A comment, or the end marker.
             continue
+        if isinstance(decoded, dict):
+            told.append(decoded)
     return told
+
+
+def _encoded(answer: _Json) -> bytes:
+    """An answer as JSON; halves of a character that came apart are one character again."""
+    try:
+        return msgspec.json.encode(answer)
+    except UnicodeEncodeError:
+        pass
+    return without_halves(json.dumps(answer).encode())
