@@ -1,24 +1,88 @@
-"""Streams as whole answers, for clients that asked for none: nothing of what was said or counted is lost."""
-
-from typing import Any
+"""A stream of chat completion chunks put together to the whole answer that a client asked for."""
 
 import msgspec
 import pytest
+from hypothesis import given
 
+from tests.support.chat_streams import Spoken, chat_streams
+from tokenbooth.gateway.chat_answer import decode_lenient, read_completion
 from tokenbooth.gateway.stream_as_whole import chat_answer, message_answer, response_answer
 
-Json = dict[str, Any]
+Json = dict[str, object]
 
 
-def stream(*events: Json) -> bytes:
-    return b"".join(b"data: " + msgspec.json.encode(one) + b"\n\n" for one in events)
+def stream(*deltas: Json) -> bytes:
+    """A stream of these deltas."""
+    chunks = [{"id": "c", "choices": [{"index": 0, "delta": delta}]} for delta in deltas]
+    return b"".join(b"data: %b\n\n" % msgspec.json.encode(chunk) for chunk in chunks) + b"data: [DONE]\n\n"
 
 
-def chat(*deltas: Json, **last: Any) -> Json:
-    """The message of a completion that is told in these pieces."""
-    chunks: list[Json] = [{"choices": [{"index": 0, "delta": delta}]} for delta in deltas]
-    message: Json = msgspec.json.decode(chat_answer(stream(*chunks, last)))["choices"][0]["message"]
+def message_of(body: bytes) -> Json:
+    """The only message of an answer."""
+    (choice,) = msgspec.json.decode(chat_answer(body))["choices"]
+    message: Json = choice["message"]
     return message
+
+
+@given(chat_streams())
+def test_what_was_streamed_is_said_whole(spoken: Spoken) -> None:
+    """In any spelling: no word is lost, and no call is mixed with another one."""
+    completion, meant = read_completion(chat_answer(spoken.body)), spoken.meant
+    assert completion is not None
+    assert completion.choice is not None
+    said = completion.choice.message
+
+    assert said.text == meant.text
+    assert [(call.name, decode_lenient(call.arguments)) for call in said.calls] == [
+        (call.name, call.arguments) for call in meant.calls
+    ]
+    assert [told.call_id for told in meant.calls if told.call_id] == [
+        call.call_id for call, told in zip(said.calls, meant.calls, strict=True) if told.call_id
+    ]
+    assert completion.choice.finish_reason == meant.finish
+    # A character that is cut between two parts of a list is not put together.
+    if b'"reasoning.text"' not in spoken.body and b'{"type": "thinking"' not in spoken.body:
+        assert said.thought == meant.thought
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_calls_are_told_apart_by_their_numbers(first: int) -> None:
+    """From whichever number a server counts; only events have them."""
+    one, two = first, first + 1
+    body = stream(
+        {"tool_calls": [{"index": one, "id": "a", "function": {"name": "f", "arguments": ""}}]},
+        {"tool_calls": [{"index": two, "id": "b", "function": {"name": "g", "arguments": ""}}]},
+        {"tool_calls": [{"index": one, "function": {"arguments": "{}"}}]},
+        {"tool_calls": [{"index": two, "function": {"arguments": '{"x":1}'}}]},
+    )
+
+    assert message_of(body)["tool_calls"] == [
+        {"id": "a", "function": {"name": "f", "arguments": "{}"}},
+        {"id": "b", "function": {"name": "g", "arguments": '{"x":1}'}},
+    ]
+
+
+def test_an_event_with_half_a_character_is_not_lost() -> None:
+    """The other half comes in the next one."""
+    event = b'data: {"choices":[{"delta":{"content":"%b"}}]}\n\n'
+
+    assert message_of(event % b"a\\ud83d" + event % b"\\ude00")["content"] == "a\U0001f600"
+
+
+def test_texts_and_parts_are_one_content() -> None:
+    """A server that writes both loses neither."""
+    part = {"type": "image_url", "image_url": {"url": "u"}}
+
+    assert message_of(stream({"content": "a"}, {"content": [part]}, {"content": "b"}))["content"] == [
+        {"type": "text", "text": "a"},
+        part,
+        {"type": "text", "text": "b"},
+    ]
+
+
+def events(*data: Json) -> bytes:
+    """A stream of any events."""
+    return b"".join(b"data: %b\n\n" % msgspec.json.encode(one) for one in data)
 
 
 def piece(arguments: str, index: int | None = 0, name: str | None = None, call_id: str | None = None) -> Json:
@@ -45,17 +109,10 @@ CALLS: list[tuple[list[Json], list[tuple[str, str]]]] = [
 @pytest.mark.parametrize(("deltas", "calls"), CALLS)
 def test_pieces_of_calls(deltas: list[Json], calls: list[tuple[str, str]]) -> None:
     """Each call is one, with its whole arguments."""
-    told = chat(*deltas)["tool_calls"]
+    told = message_of(stream(*deltas))["tool_calls"]
+    assert isinstance(told, list)
     assert [(call["function"]["name"], call["function"]["arguments"]) for call in told] == calls
     assert not any("index" in call for call in told)
-
-
-def test_parts_of_a_content_and_a_text() -> None:
-    """Mistral sends thoughts as parts and what it says as a text (BerriAI/litellm#16272)."""
-    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
-    told = chat({"content": ""}, {"content": [thought]}, {"content": "Hel"}, {"content": "lo"}, {"content": ""})
-    assert told["content"][0] == thought
-    assert "".join(part["text"] for part in told["content"][1:]) == "Hello"
 
 
 @pytest.mark.parametrize("nothing", [None, 0, {}, "null", False])
@@ -65,14 +122,14 @@ def test_a_later_usage_that_says_nothing(nothing: object) -> None:
     last = {"input_tokens": nothing, "cache_read_input_tokens": nothing, "output_tokens": 9}
     message = msgspec.json.decode(
         message_answer(
-            stream(
+            events(
                 {"type": "message_start", "message": {"usage": first}},
                 {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": last},
             )
         )
     )
     assert message["usage"] == {**first, "output_tokens": 9}
-    chunks = stream(
+    chunks = events(
         {"choices": [{"index": 0, "delta": {"content": "a"}, "usage": {"prompt_tokens": 9, "completion_tokens": 4}}]},
         {"choices": [], "usage": {"prompt_tokens": nothing, "completion_tokens": nothing}},
     )
@@ -84,7 +141,7 @@ def test_a_response_from_its_pieces_alone() -> None:
     call = {"type": "function_call", "id": "fc", "call_id": "c", "name": "f", "arguments": ""}
     told = msgspec.json.decode(
         response_answer(
-            stream(
+            events(
                 {"type": "response.output_text.delta", "item_id": "m", "delta": "Hel"},
                 {"type": "response.output_text.delta", "item_id": "m", "delta": "lo"},
                 {"type": "response.output_item.added", "item": call},

@@ -299,6 +299,10 @@ class Gateway:
         """Failed attempts since the process began, by upstream and kind."""
         return self._failures.counts()
 
+    async def tell_folded_failures(self) -> None:
+        """Log how often failed attempts were repeated lately; a job runs it."""
+        self._failures.tell_folded()
+
     def ceiling_health(self) -> list[CeilingHealth]:
         """How each upstream keeps the output ceilings of its models."""
         return self._ceilings.report()

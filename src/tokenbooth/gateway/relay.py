@@ -318,7 +318,7 @@ class Relay:
         self._compare(exchange, counted, passing.stopped_at_ceiling(tail))
 
     def _break_off(self, exchange: Exchange, meter: Meter, failure: Exception) -> None:
-        """The upstream failed in mid-stream: charge what was delivered, tell the client, never end cleanly.
+        """The upstream failed in mid-stream: charge what came until then, tell the client, never end cleanly.
 
         A client that had left by then pays as for any answer that is cut.
         """
@@ -335,7 +335,7 @@ class Relay:
             {
                 "detail": str(told),
                 "charged_usd": format_usd(charged_nano),
-                "note": "The upstream failed in mid-stream; what was delivered is charged.",
+                "note": "The upstream failed in mid-stream; what came until then is charged.",
             },
         )
         exchange.finish(exchange.endpoint.error_event(broken_off(told, charged_nano)))

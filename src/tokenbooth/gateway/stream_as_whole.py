@@ -3,20 +3,20 @@
 Who calls has seen that the stream came to its end without an error.
 """
 
-import json
 from typing import Final
 
 import msgspec
 
 from tokenbooth.domain.usage import merged
 from tokenbooth.gateway.body import UNREADABLE
-from tokenbooth.gateway.chat_answer import UnreadableAnswer, decode_lenient
+from tokenbooth.gateway.chat_answer import decode_lenient, whole_characters, whole_texts
 from tokenbooth.gateway.event_stream import EventFramer, data_of, split_events
-from tokenbooth.gateway.half_characters import without_halves
 
 _Json = dict[str, object]
 # Pieces of one text; other fields of a delta are whole each time.
-_TEXTS: Final = frozenset(("content", "reasoning_content", "reasoning", "refusal", "text", "arguments", "input"))
+_TEXTS: Final = frozenset(
+    ("content", "reasoning_content", "reasoning", "thinking", "refusal", "text", "arguments", "input")
+)
 
 
 def chat_answer(body: bytes) -> bytes:
@@ -29,8 +29,9 @@ def chat_answer(body: bytes) -> bytes:
             message.update(delta)
         calls = message.get("tool_calls")
         for call in calls if isinstance(calls, list) else ():
-            # Only pieces have it.
-            call.pop("index", None)
+            if isinstance(call, dict):
+                # Only events number them.
+                call.pop("index", None)
         choice["message"] = message
     return _encoded({**answer, "object": "chat.completion", "choices": choices})
 
@@ -164,8 +165,8 @@ def _merge_end(message: _Json, event: _Json) -> None:
 
 def _input_of(written: str) -> object:
     try:
-        return decode_lenient(written or "{}")
-    except UnreadableAnswer:
+        return msgspec.json.decode(written or "{}")
+    except UNREADABLE:
         return {"input": written}
 
 
@@ -217,10 +218,11 @@ def _merge(known: _Json, piece: _Json) -> None:
             _merge(before, value)
         elif name == "tool_calls" and isinstance(value, list):
             known[name] = _merged_calls(before if isinstance(before, list) else [], value)
+        elif name == "content" and isinstance(before, str | list) and isinstance(value, str | list):
+            # A text once, a list of parts the next time.
+            known[name] = _joined_parts(_as_parts(before), _as_parts(value))
         elif isinstance(before, list) and isinstance(value, list):
             known[name] = [*before, *value]
-        elif name == "content" and before and value:
-            known[name] = [*_parts(before), *_parts(value)]
         elif value is not None and value != "":
             # A null or an empty text behind a value takes nothing away.
             known[name] = value if not isinstance(value, dict) else dict(value)
@@ -232,73 +234,89 @@ def _merge(known: _Json, piece: _Json) -> None:
             known.setdefault(name, value)
 
 
-def _parts(content: object) -> list[object]:
-    """A content as a list of parts; some servers send a part of it as a text."""
-    return content if isinstance(content, list) else [{"type": "text", "text": content}]
+def _as_parts(content: str | list[object]) -> list[object]:
+    if isinstance(content, list):
+        return content
+    return [{"type": "text", "text": content}] if content else []
+
+
+def _joined_parts(before: list[object], more: list[object]) -> list[object]:
+    """All parts; a text that goes on is one."""
+    match before, more:
+        case [*others, {"type": "text", "text": str(begun), **rest}], [{"type": "text", "text": str(goes_on)}, *behind]:
+            if not rest:
+                return [*others, {"type": "text", "text": begun + goes_on}, *behind]
+    return [*before, *more]
 
 
 def _merged_calls(known: list[object], pieces: list[object]) -> list[object]:
-    calls = [call for call in known if isinstance(call, dict)]
+    calls = list(known)
     for piece in pieces:
         if not isinstance(piece, dict):
             continue
-        call = _call_of(calls, piece)
-        if call is None:
+        found = _call_of(piece, [call for call in calls if isinstance(call, dict)])
+        if found is None:
             calls.append(dict(piece))
-        else:
-            _drop_placeholder(_function_of(call), _function_of(piece))
-            _merge(call, {name: value for name, value in piece.items() if name not in ("id", "index")})
-            call["id"] = call.get("id") or piece.get("id")
-    return list(calls)
+            continue
+        piece.pop("index", None)
+        if found.get("id"):
+            piece.pop("id", None)
+        _drop_placeholder(found.get("function"), piece.get("function"))
+        _merge(found, piece)
+    return calls
 
 
-def _drop_placeholder(function: _Json, piece: _Json) -> None:
+def _drop_placeholder(function: object, piece: object) -> None:
     """Some servers begin the arguments with an empty object, and then write them."""
-    written = piece.get("arguments")
-    if function.get("arguments") == "{}" and isinstance(written, str) and written.lstrip().startswith("{"):
-        function["arguments"] = ""
+    match function, piece:
+        case {"arguments": "{}"}, {"arguments": str(written)} if written.lstrip().startswith("{"):
+            assert isinstance(function, dict)
+            function["arguments"] = ""
+        case _:
+            pass
 
 
-def _call_of(calls: list[_Json], piece: _Json) -> _Json | None:
-    """The call that a piece goes on with; None when it begins one.
-
-    Servers number calls, or give them ids, or neither, or number all of them alike, or give each piece a new id.
-    """
-    call_id, index, name = piece.get("id"), piece.get("index"), _name_of(piece)
-    if call_id:
-        same = next((call for call in reversed(calls) if call.get("id") == call_id), None)
-        if same is not None:
-            return same
-    latest = next((call for call in reversed(calls) if index is None or call.get("index") in (None, index)), None)
-    if latest is None or not _name_of(latest):
-        return latest
-    is_another = name and (call_id or name != _name_of(latest) or _is_whole(latest))
-    return None if is_another or (call_id and _is_whole(latest)) else latest
-
-
-def _function_of(call: _Json) -> _Json:
-    for name in ("function", "custom"):
-        function = call.get(name)
-        if isinstance(function, dict):
-            return function
-    return {}
+def _call_of(piece: _Json, calls: list[_Json]) -> _Json | None:
+    """The call that a piece goes on with: that of its id, else the latest of its number; None when it begins one."""
+    call_id, index = piece.get("id"), piece.get("index")
+    known = next((call for call in calls if call_id and call.get("id") == call_id), None)
+    if known is not None:
+        return known
+    latest = next((call for call in reversed(calls) if index is None or call.get("index") in (index, None)), None)
+    if latest is None:
+        return None
+    is_whole = _is_whole(latest)
+    if call_id and latest.get("id") and (_is_named(piece) or is_whole):
+        return None
+    # A call that is named behind a whole one is another, although nothing else tells them apart.
+    return None if is_whole and _is_named(piece) else latest
 
 
-def _name_of(call: _Json) -> object:
-    return _function_of(call).get("name")
+def _is_named(call: _Json) -> bool:
+    function = call.get("function")
+    return isinstance(function, dict) and bool(function.get("name"))
 
 
 def _is_whole(call: _Json) -> bool:
-    """Whether the arguments are a JSON object."""
-    arguments = _function_of(call).get("arguments")
-    if not isinstance(arguments, str):
-        return isinstance(arguments, dict)
-    if not arguments.rstrip().endswith("}"):
+    """Whether a call has a name and whole arguments."""
+    function = call.get("function")
+    if not isinstance(function, dict) or not function.get("name"):
         return False
+    arguments = function.get("arguments")
     try:
-        return isinstance(msgspec.json.decode(arguments), dict)
+        return isinstance(
+            decode_lenient(whole_characters(arguments)) if isinstance(arguments, str) else arguments, dict
+        )
     except UNREADABLE:
         return False
+
+
+def _encoded(answer: _Json) -> bytes:
+    """An answer as JSON; halves of a character that came in two events are one there."""
+    try:
+        return msgspec.json.encode(answer)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(whole_texts(answer))
 
 
 def _events(body: bytes) -> list[_Json]:
@@ -307,18 +325,9 @@ def _events(body: bytes) -> list[_Json]:
     for event in split_events(framer.feed(body) + framer.end()):
         try:
             decoded = decode_lenient(data_of(event))
-        except UnreadableAnswer:
+        except UNREADABLE:
             # A comment, or the end marker.
             continue
         if isinstance(decoded, dict):
             told.append(decoded)
     return told
-
-
-def _encoded(answer: _Json) -> bytes:
-    """An answer as JSON; halves of a character that came apart are one character again."""
-    try:
-        return msgspec.json.encode(answer)
-    except UnicodeEncodeError:
-        pass
-    return without_halves(json.dumps(answer).encode())
