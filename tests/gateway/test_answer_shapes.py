@@ -90,7 +90,7 @@ def calls(*pieces: Json) -> Json:
 # Numeric ids: diegosouzapw/OmniRoute#3426. Arguments as an object: ggml-org/llama.cpp#20198. Index null:
 # Alishahryar1/free-claude-code#633. Parts: Mistral's chat completion reference. Function call: OpenAI's legacy field.
 # Custom tools and audio: OpenAI's chat completion reference. Reasoning details: OpenRouter's reasoning tokens guide.
-SHAPES = [
+SHAPES: list[tuple[object, list[object]]] = [
     (calls(piece(None, "{}", id="c", name="f")), [("f", {})]),
     (calls(piece(0, {"x": 1}, id="c", name="f")), [("f", {"x": 1})]),
     (calls(piece("0", '{"x":1}', id=7, name="f")), [("f", {"x": 1})]),
@@ -142,7 +142,7 @@ def test_what_is_plain_is_read(message: object, blocks: list[object]) -> None:
 
 # Interleaved: praxis-proxy/ai#266, ls1intum/edutelligence#923. Late name: vercel/ai#16507. Text between:
 # youssofal/MTPLX#249. No ids: BerriAI/litellm#24095. Split emoji: elizaOS/eliza#30904.
-STREAMS = [
+STREAMS: list[tuple[list[object], list[object]]] = [
     (
         [
             calls(piece(0, "", id="a", name="f"), piece(1, "", id="b", name="g")),

@@ -389,12 +389,12 @@ def test_no_pattern_is_learned_of_what_is_not_proven(hidden: bytes) -> None:
 
 
 def test_an_end_within_a_text_is_no_text() -> None:
-    """Line ends in what looks like a learned event make events of their own: the end marker ends, whoever wrote it."""
+    """Line ends in what looks like a learned event make events of their own, and one that is torn is a failure."""
     meter = StreamMeter(None, OpenAIAnswer("ours", "m"))
     meter.feed(framed(chat_event("a")))
     before, _, behind = framed(chat_event("MARK")).partition(b"MARK")
     out = meter.feed(before + b"\n\ndata: [DONE]\n\ndata: " + behind)
-    assert (out, meter.ended) == (b"", True)
+    assert (out, meter.failed) == (b"", True)
 
 
 def test_comments_and_broken_events_do_not_leave() -> None:

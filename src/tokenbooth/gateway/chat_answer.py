@@ -19,7 +19,14 @@ Json = dict[str, object]
 _decode: Final = msgspec.json.Decoder().decode
 _ABSENT: Final = ("", "null")
 # The thought under each of its names; the same thought stands under several at some servers, so the first one counts.
-_THOUGHTS: Final = ("reasoning_content", "reasoning", "thinking", "reasoning_details", "thinking_blocks")
+_THOUGHTS: Final = (
+    "reasoning_content",
+    "reasoning",
+    "reasoning_text",
+    "thinking",
+    "reasoning_details",
+    "thinking_blocks",
+)
 _THOUGHT_PARTS: Final = ("thinking", "reasoning", "reasoning.text", "reasoning.summary")
 # What only the server can read, or what only points at sources.
 _SILENT_PARTS: Final = ("reasoning.encrypted", "redacted_thinking", "reference", "tool_reference")

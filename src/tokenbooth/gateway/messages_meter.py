@@ -8,17 +8,21 @@ import re
 from typing import ClassVar, Final
 
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_anthropic, merged
-from tokenbooth.gateway.body import UNREADABLE
+from tokenbooth.gateway.body import UNREADABLE, decode_object, encode, encoded
 from tokenbooth.gateway.ends import is_end
 from tokenbooth.gateway.event_stream import MAX_EVENT_BYTES, BrokenStream, data_of, split_events
 from tokenbooth.gateway.failed_answers import FAILED_FINISH, is_failed_event
+from tokenbooth.gateway.half_characters import decode_with_halves
 from tokenbooth.gateway.meter import EventMeter, has_typed_events, is_counted, texts_named, with_cost
 from tokenbooth.gateway.private_fields import PublicAnswer, PublicStream
 from tokenbooth.gateway.shapes import MessagesEvent, decode_messages_event
 from tokenbooth.gateway.texts import message_event_texts, size
 
 _OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:message_start|message_delta|message_stop|error)"')
+_OF_MESSAGES: Final = re.compile(rb'"type"\s*:\s*"(?:content_block_|message_|ping")')
+_USAGE_INSIDE: Final = re.compile(rb'"delta"\s*:\s*\{[^{}]*"usage"\s*:')
 _WHOLE_INPUT: Final = re.compile(rb'"input"[ \t]*:[ \t]*\{[ \t]*"')
+_TYPES: Final = ("content_block_", "message_", "ping", "error")
 _STOP_EVENT: Final = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
 
@@ -83,6 +87,7 @@ class MessagesMeter(EventMeter):
                 return events
         passing: list[bytes] = []
         for event in split_events(events):
+            event = _usage_outside(event)
             kind = self._look_into(event)
             if self.ended and not (is_counted(self.usage) or self._has_content(passing)):
                 self.failed = True
@@ -90,6 +95,9 @@ class MessagesMeter(EventMeter):
                 break
             if public is not None:
                 event = public.rewrite(event, data_of(event), learn=not kind)
+                if public.has_torn:
+                    self.failed = True
+                    break
             if kind == "message_delta":
                 passing += self._held
                 self._held, self._held_bytes = [event], len(event)
@@ -108,14 +116,15 @@ class MessagesMeter(EventMeter):
 
     def _look_into(self, event: bytes) -> str:
         """Take what an event says of usage and end; returns its type if it is one of those that we know."""
-        if _OF_INTEREST.search(event) is None and has_typed_events(event):
+        if _OF_INTEREST.search(event) is None and _OF_MESSAGES.search(event) is not None and has_typed_events(event):
             return ""
         data = data_of(event)
         try:
-            decoded = decode_messages_event(data)
+            decoded = decode_with_halves(decode_messages_event, data)
         except UNREADABLE:
             decoded = MessagesEvent()
-        if not decoded.type:
+        if not decoded.type.startswith(_TYPES):
+            # A type alone makes no event of this format: some servers call the kind of an error so.
             self.failed = is_failed_event(event, data)
             return ""
         match decoded.type:
@@ -145,3 +154,22 @@ class MessagesMeter(EventMeter):
         except InvalidUsage:
             self.invalid_usage = True
             return None
+
+
+def _usage_outside(event: bytes) -> bytes:
+    """An event; a `message_delta` with its usage beside what it changes, where some servers have it inside.
+
+    Source: fumito-ito/AnthropicSwiftSDK#7, where the format's documentation is cited to have it there.
+    """
+    if b'"usage"' not in event or _USAGE_INSIDE.search(event) is None:
+        return event
+    try:
+        fields = decode_object(data_of(event))
+        delta = decode_object(fields["delta"])
+    except (*UNREADABLE, KeyError):
+        return event
+    usage = delta.pop("usage", None)
+    if usage is not None:
+        fields.setdefault("usage", usage)
+    fields["delta"] = encoded(delta)
+    return b"event: message_delta\ndata: " + encode(fields) + b"\n\n"

@@ -16,6 +16,7 @@ import msgspec
 
 from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.gateway.body import UNREADABLE, Fields, decode_object, decode_objects, encode, encoded, raw
+from tokenbooth.gateway.half_characters import marked_halves, restored_halves
 from tokenbooth.upstream_kinds import ANSWER_EXTENSIONS, CHOICE_EXTENSIONS, USAGE_EXTENSIONS
 
 CHAT_ID: Final = "chatcmpl-"
@@ -193,8 +194,9 @@ class PublicAnswer(ABC):
         fields: dict[str, object] = {**self.public(came)}
         if usage is None:
             return ClientAnswer(fields, None)
-        if bytes(usage) == b"null":
-            fields["usage"] = usage
+        if bytes(usage)[:1] != b"{":
+            # Null, or what servers write in its place.
+            fields["usage"] = encoded(None)
             return ClientAnswer(fields, None)
         counts: dict[str, object] = {**_counts(decode_object(usage), 1)}
         return ClientAnswer(fields, counts)
@@ -383,15 +385,20 @@ class _Pattern:
 
 
 class PublicStream:
-    """Rewrites the events of one stream."""
+    """Rewrites the events of one stream.
 
-    __slots__ = ("_answer", "_learned", "_pattern", "_repeats")
+    Attributes:
+        has_torn: the data of an event was no JSON, so that something is missing in what leaves.
+    """
+
+    __slots__ = ("_answer", "_learned", "_pattern", "_repeats", "has_torn")
 
     def __init__(self, answer: PublicAnswer) -> None:
         self._answer = answer
         self._pattern: _Pattern | None = None
         self._learned = 0
         self._repeats = 0
+        self.has_torn = False
 
     def repeated(self, events: bytes) -> bytes | None:
         """Whole events as the client gets them, if they are like one that was learned; else None."""
@@ -407,6 +414,19 @@ class PublicStream:
         """The data of one event as the client gets it; empty when it is no object, which no client can read."""
         try:
             return self._answer.event_data(data)
+        except UNREADABLE:
+            return self._mended(data)
+
+    def _mended(self, data: bytes) -> bytes:
+        """The same of data with halves of characters; what is no JSON is told by `has_torn`."""
+        marked = marked_halves(data)
+        try:
+            told = _decode(marked)
+        except UNREADABLE:
+            self.has_torn = True
+            return b""
+        try:
+            return restored_halves(self._answer.event_data(marked)) if isinstance(told, dict) else b""
         except UNREADABLE:
             return b""
 

@@ -32,6 +32,7 @@ from tokenbooth.gateway.estimates import Estimates
 from tokenbooth.gateway.event_stream import BrokenStream, is_event_stream, is_real, without_mark
 from tokenbooth.gateway.exchange import Exchange
 from tokenbooth.gateway.failure_log import FailureEvent, FailureLog, Told, kind_of_status
+from tokenbooth.gateway.half_characters import without_halves
 from tokenbooth.gateway.keep_alive import KeepAlive
 from tokenbooth.gateway.refusals import Refusal
 from tokenbooth.gateway.settle import Counted, Settler, Terms
@@ -661,9 +662,9 @@ def _json_of(exchange: Exchange, body: bytes) -> bytes:
         UNREADABLE: it is a stream that tells no answer.
     """
     if body.startswith(b"{"):
-        return body
+        return without_halves(body)
     if not is_event_stream(body):
-        return without_mark(body)
+        return without_halves(without_mark(body))
     speech = exchange.attempt.speech
     meter = speech.meter(lambda usage: 0)
     try:

@@ -246,6 +246,12 @@ class _Call:
             return {}
         return whole_texts(decoded) if isinstance(decoded, dict) else {"arguments": arguments}
 
+    def told(self) -> Json:
+        """The call as a completion has it, with what was written and not what a message makes of it."""
+        kind, name = ("custom", "input") if self._is_custom else ("function", "arguments")
+        written = "".join(self._arguments) + ("\ufffd" if self._half else "")
+        return {"id": self.call_id, "type": kind, kind: {"name": self.name, name: written}}
+
     def _written_input(self) -> str:
         """The arguments as an object's JSON; a beginning of one stays what it is, for the answer was cut."""
         written = "".join(self._arguments)
@@ -340,8 +346,7 @@ class AnswerStream:
             if kind in said:
                 said[kind] += str(block[kind])
                 continue
-            function = {"name": block["name"], "arguments": msgspec.json.encode(block["input"]).decode()}
-            calls.append({"id": block["id"], "type": "function", "function": function})
+            calls += [call.told() for call in self._calls if call.call_id == block["id"]]
         told: Json = {"role": "assistant", "content": said["text"], "reasoning_content": said["thinking"]}
         if calls:
             told["tool_calls"] = calls
