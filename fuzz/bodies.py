@@ -160,8 +160,13 @@ def _choices(path: str, read: Json) -> int:
 def _check_prompt(speech: Speech, read: Json) -> None:
     """Images are counted, and what is not counted as an image is counted as text."""
     request = speech.request
+    # Only an item of the responses format has an output.
     images = [
-        image for name in ("messages", "input") for message in _objects(read.get(name)) for image in _images(message)
+        image
+        for name, holders in (("messages", ("content",)), ("input", ("content", "output")))
+        for message in _objects(read.get(name))
+        for holder in holders
+        for image in _images(message.get(holder))
     ]
     if speech.path in ("/chat/completions", "/responses", "/messages"):
         assert request.parts_tokens >= len(images) * request.model.image_tokens_max
@@ -171,15 +176,15 @@ def _check_prompt(speech: Speech, read: Json) -> None:
         assert texts - sum(map(_text_bytes, images)) <= request.text_bytes
 
 
-def _images(message: Json) -> Iterator[object]:
-    """The images in a message or an item, also those in the result of a tool and in a document."""
-    for part in (*_objects(message.get("content")), *_objects(message.get("output"))):
+def _images(parts: object) -> Iterator[object]:
+    """The images among the parts of a message or an item, also those in the result of a tool and in a document."""
+    for part in _objects(parts):
         if part.get("type") in ("image_url", "input_image", "image"):
             yield part.get("image_url") or part.get("source")
         elif part.get("type") == "tool_result":
-            yield from _images(part)
+            yield from _images(part.get("content"))
         elif part.get("type") == "document" and isinstance(source := part.get("source"), dict):
-            yield from _images(source)
+            yield from _images(source.get("content"))
 
 
 def _objects(value: object) -> list[Json]:
