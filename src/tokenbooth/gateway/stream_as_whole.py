@@ -8,11 +8,12 @@ from typing import Final
 import msgspec
 
 from tokenbooth.gateway.body import UNREADABLE
-from tokenbooth.gateway.event_stream import EventFramer, data_of, split_events
+from tokenbooth.gateway.event_stream import END_MARKER, EventFramer, data_of, split_events
 
 _Json = dict[str, object]
 # Pieces of one text; other fields of a delta are whole each time.
 _TEXTS: Final = frozenset(("content", "reasoning_content", "reasoning", "refusal", "text", "arguments", "input"))
+_LAST_TYPES: Final = ("message_stop", "response.completed", "response.incomplete")
 _decode = msgspec.json.Decoder(_Json).decode
 
 
@@ -170,12 +171,18 @@ def _merged_calls(known: list[object], pieces: list[object]) -> list[object]:
 
 
 def _events(body: bytes) -> list[_Json]:
+    """The events up to the one that ends the stream: what stands behind it is no part of the answer."""
     framer = EventFramer()
     told: list[_Json] = []
     for event in split_events(framer.feed(body) + framer.end()):
+        data = data_of(event)
+        if data == END_MARKER:
+            break
         try:
-            told.append(_decode(data_of(event)))
+            told.append(_decode(data))
         except UNREADABLE:
-            # A comment, or the end marker.
+            # A comment.
             continue
+        if told[-1].get("type") in _LAST_TYPES:
+            break
     return told
