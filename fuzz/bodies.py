@@ -19,6 +19,7 @@ from tokenbooth.gateway.body import decode_fields, encode_fields
 from tokenbooth.gateway.chat_request import model_name
 from tokenbooth.gateway.count_tokens import count_tokens
 from tokenbooth.gateway.endpoints import ENDPOINTS
+from tokenbooth.gateway.fields import LONGEST_NAME
 from tokenbooth.gateway.refusals import Refusal
 from tokenbooth.gateway.routing import Routing, rest_rules
 from tokenbooth.gateway.speech import PricedRequest, Speech
@@ -141,7 +142,9 @@ def _check_ceilings(speech: Speech, read: Json, clamped: int | None) -> None:
     priced = speech.request.output_ceiling if clamped is None else clamped
     if speech.path == "/embeddings":
         return
-    ceilings = [value for name, value in read.items() if folded(name) in FOLDED_CEILINGS]
+    # In a longer name nobody looks for another one.
+    names = [name for name in read if len(name) <= LONGEST_NAME]
+    ceilings = [read[name] for name in names if folded(name) in FOLDED_CEILINGS]
     assert len(ceilings) <= 1, "two ceilings"
     assert all(type(ceiling) is int and 1 <= ceiling <= priced for ceiling in ceilings)
     assert clamped is None or ceilings == [clamped]
