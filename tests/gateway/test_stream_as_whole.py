@@ -38,3 +38,15 @@ def test_what_stands_behind_the_end_is_no_part_of_the_answer(
 ) -> None:
     """Neither a text nor an error, as in an answer that is streamed to its client."""
     assert msgspec.json.decode(put_together(stream + more)) == msgspec.json.decode(put_together(stream))
+
+
+@pytest.mark.parametrize("index", ["[]", "{}", "null", '"0"', "0.5", "true"])
+@pytest.mark.parametrize(
+    ("put_together", "stream"),
+    [(chat_answer, _CHAT_END), (completion_answer, _COMPLETION_END), (message_answer, _MESSAGE_END)],
+)
+def test_an_index_that_is_no_number_is_no_error_of_ours(
+    put_together: Callable[[bytes], bytes], stream: bytes, index: str
+) -> None:
+    """What was said stands in the answer all the same."""
+    assert b'"Hi"' in put_together(stream.replace(b'"index":0', b'"index":' + index.encode()))

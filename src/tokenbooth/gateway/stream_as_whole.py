@@ -70,9 +70,10 @@ def message_answer(body: bytes) -> bytes:
             case {"type": "message_start", "message": dict(started)}:
                 message = started
             case {"type": "content_block_start", "index": index, "content_block": dict(block)}:
-                blocks[index] = block
+                blocks[_key(index)] = block
             case {"type": "content_block_delta", "index": index, "delta": dict(delta)}:
-                _add_piece(blocks.setdefault(index, {"type": "text", "text": ""}), delta, inputs, index)
+                block = blocks.setdefault(_key(index), {"type": "text", "text": ""})
+                _add_piece(block, delta, inputs, _key(index))
             case {"type": "message_delta"} if message is not None:
                 _merge_end(message, event)
             case _:
@@ -107,6 +108,11 @@ def _merge_end(message: _Json, event: _Json) -> None:
         message["usage"] = {**(known if isinstance(known, dict) else {}), **told}
 
 
+def _key(index: object) -> object:
+    """A number of a block or a choice; a list or an object numbers nothing."""
+    return None if isinstance(index, dict | list) else index
+
+
 def _input_of(written: str) -> object:
     try:
         return msgspec.json.decode(written or "{}")
@@ -123,7 +129,7 @@ def _merged(body: bytes) -> tuple[_Json, list[_Json]]:
         answer.update({name: value for name, value in event.items() if value is not None or name not in answer})
         for position, choice in enumerate(told if isinstance(told, list) else ()):
             if isinstance(choice, dict):
-                index = choice.get("index")
+                index = _key(choice.get("index"))
                 number = position if index is None else index
                 _merge(choices.setdefault(number, {"index": number}), choice)
     return answer, [choices[index] for index in sorted(choices, key=str)]
