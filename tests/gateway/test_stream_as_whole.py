@@ -20,6 +20,7 @@ _MORE = (
     b'data: {"choices":[{"index":0,"delta":{"content":"more"},"text":"more"}]}\n\n',
     b'data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"more"}}\n\n',
     b'data: {"type":"response.failed","response":{"error":{"message":"too late"}}}\n\n',
+    b'data: {"choices":[{"index":0',
 )
 
 
@@ -36,7 +37,7 @@ _MORE = (
 def test_what_stands_behind_the_end_is_no_part_of_the_answer(
     put_together: Callable[[bytes], bytes], stream: bytes, more: bytes
 ) -> None:
-    """Neither a text nor an error, as in an answer that is streamed to its client."""
+    """Neither a text, nor an error, nor half an event; as in an answer that is streamed to its client."""
     assert msgspec.json.decode(put_together(stream + more)) == msgspec.json.decode(put_together(stream))
 
 

@@ -180,15 +180,22 @@ def _events(body: bytes) -> list[_Json]:
     """The events up to the one that ends the stream: what stands behind it is no part of the answer."""
     framer = EventFramer()
     told: list[_Json] = []
-    for event in split_events(framer.feed(body) + framer.end()):
+    if not _take_events(told, framer.feed(body)):
+        _take_events(told, framer.end())
+    return told
+
+
+def _take_events(told: list[_Json], events: bytes) -> bool:
+    """Take some events; returns whether one of them ends the stream."""
+    for event in split_events(events):
         data = data_of(event)
         if data == END_MARKER:
-            break
+            return True
         try:
             told.append(_decode(data))
         except UNREADABLE:
             # A comment.
             continue
         if told[-1].get("type") in _LAST_TYPES:
-            break
-    return told
+            return True
+    return False
