@@ -264,7 +264,7 @@ def test_broken_events_are_metered(pieces: list[bytes]) -> None:
 def test_a_status_of_another_type_hides_no_end(status: object) -> None:
     """The response is complete by its event, whatever stands for its status; its end waits for the charge."""
     meter = ResponsesMeter()
-    end = {"type": "response.completed", "response": {"status": status, "usage": USAGE, "output": []}}
+    end: Json = {"type": "response.completed", "response": {"status": status, "usage": USAGE, "output": []}}
     assert feed(meter, stream(TEXT, end), []) == stream(TEXT)
     assert (meter.ended, meter.failed, meter.usage) == (True, False, Usage(9, 4))
 
