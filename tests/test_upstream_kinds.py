@@ -313,3 +313,17 @@ def test_the_account_in_the_docs_is_the_table() -> None:
     shown = set(codes(section(page, "Fields that are kept back")))
     assert {*generic.reaches, *generic.opened, *(f"{prefix}…" for prefix in generic.prefixes)} <= shown
     assert set(CEILING_FIELDS) <= set(codes(section(page, "The output ceiling")))
+
+
+def test_how_earlier_turns_are_told_is_the_table() -> None:
+    """docs/upstreams.md says for each kind what a translated call tells it of earlier turns."""
+    table = rows(section(read("upstreams.md"), "Earlier turns of a translated call"))
+    told = {codes(row[0])[0]: row[1:] for row in table if codes(row[0])}
+    assert told == {
+        name: (
+            f"`{kind.thought}`" if kind.thought else "none",
+            "yes" if kind.needs_thought else "no",
+            f"`{kind.begun_mark}`" if kind.begun_mark else "none",
+        )
+        for name, kind in KINDS.items()
+    }

@@ -45,6 +45,7 @@ from tokenbooth.store.engine import Store
 _INBOX_EVERY_S: Final = 5.0
 _SWEEP_EVERY_S: Final = 3_600.0
 _CEILINGS_EVERY_S: Final = 5.0
+_FOLDED_FAILURES_EVERY_S: Final = 5.0
 _PLAN_CHANGES_EVERY_S: Final = 15.0
 _AUTO_TOP_UP_EVERY_S: Final = 5.0
 _RECONCILE_EVERY_S: Final = 600.0
@@ -241,6 +242,7 @@ def _jobs(
 ) -> list[Job]:
     jobs = [
         Job("ceilings", _CEILINGS_EVERY_S, gateway.sync_ceilings),
+        Job("folded_failures", _FOLDED_FAILURES_EVERY_S, gateway.tell_folded_failures),
         Job("sweep", _SWEEP_EVERY_S, Sweep(store, clock).run),
         Job("plan_changes", _PLAN_CHANGES_EVERY_S, PlanChanges(store, clock).run),
         Job("retention", _SWEEP_EVERY_S, UsageRetention(store, clock, settings.retention.usage_days).run),

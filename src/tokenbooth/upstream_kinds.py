@@ -238,7 +238,10 @@ class UpstreamKind:
         bills_after_disconnect: whether it goes on, and bills, when a client hangs up.
         image_tokens_max: the most tokens that one image counts for there.
         thought: the field of an assistant's message that takes back what it thought; empty where that is refused or of
-            no use. DeepSeek and Moonshot refuse a call of a tool that comes back without it.
+            no use.
+        needs_thought: whether it refuses a call of a tool that comes back without what was thought before it.
+        begun_mark: the field that tells an answer which the model is to go on with from one that is done; empty where
+            there is none, and a server takes the last message for what it thinks it is.
         total_tells_thinking: whether what its total has beyond prompt and completion is thinking that it tells nowhere
             else; elsewhere it may be anything.
         costs: fields that buy something which is not priced.
@@ -258,6 +261,8 @@ class UpstreamKind:
     bills_after_disconnect: bool = False
     image_tokens_max: int = 2_000
     thought: str = "reasoning_content"
+    needs_thought: bool = False
+    begun_mark: str = ""
     total_tells_thinking: bool = False
     costs: tuple[str, ...] = ()
     reaches: tuple[str, ...] = ()
@@ -303,9 +308,13 @@ _SPECIFIC: Final = (
         costs=("inference_geo", "speed"),
         reaches=("container", "mcp_servers", "workspace_id"),
     ),
-    UpstreamKind("deepseek", hosts=("api.deepseek.com",)),
+    # "Thinking mode", on calls of tools.
+    UpstreamKind("deepseek", hosts=("api.deepseek.com",), needs_thought=True),
     UpstreamKind(
         "moonshot",
+        # "Use the thinking model", "Partial mode".
+        needs_thought=True,
+        begun_mark="partial",
         hosts=("api.moonshot.cn", "api.moonshot.ai"),
         image_tokens_max=5_000,
         reaches=("cache_id", "context_cache"),
@@ -345,6 +354,8 @@ _SPECIFIC: Final = (
     UpstreamKind(
         "mistral",
         thought="",
+        # "Prefix": any other answer at the end is refused.
+        begun_mark="prefix",
         hosts=(".mistral.ai",),
         bills_after_disconnect=True,
         image_tokens_max=4_200,

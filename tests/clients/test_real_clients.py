@@ -238,7 +238,7 @@ def test_litellm_and_langchain_tell_what_went_wrong(rig: Rig, tmp_path: Path) ->
 def test_nodes_clients_tell_what_went_wrong(rig: Rig, tmp_path: Path) -> None:
     """The same in Node."""
     got = results(rig, rig.account("5"), "node", NODE / "use_refused.js", home=tmp_path, SPENT_KEY=spent_key(rig))
-    words = "The model's server failed. What was delivered cost $"
+    words = "The model's server failed. What came until then cost $"
     for name, status, code, calls, said in (
         ("spent", 429, "budget_exceeded", 1, "Budget has been exceeded"),
         # This one tries again whatever it is told, but takes no wait of hours from a server.

@@ -1,11 +1,16 @@
 """What servers send as a chat completion, in every shape that was seen, as a message: whole and streamed."""
 
+from typing import Any
+
 import msgspec
 import pytest
-from hypothesis import given
+from anthropic.lib.streaming._messages import accumulate_event
+from anthropic.types.parsed_message import ParsedMessage
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.catalog_samples import sample_model
+from tests.support.chat_streams import Spoken, chat_streams
 from tests.support.formats import CHAT, Json, events_in, messages_body, read_messages
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.chat_answer import UnreadableAnswer
@@ -172,6 +177,15 @@ STREAMS = [
         ],
         [("f", {"x": 1})],
     ),
+    (
+        [
+            calls(piece(None, "", id="a")),
+            calls(piece(None, "", id="b")),
+            calls(piece(None, "{}", id="b", name="g")),
+            calls(piece(None, "{}", id="a", name="f")),
+        ],
+        [("f", {}), ("g", {})],
+    ),
     ([b'{"content":"a\\ud83d"}', b'{"content":"\\ude00b"}'], ["a\U0001f600b"]),
     (
         [
@@ -190,28 +204,102 @@ def test_pieces_are_put_together(deltas: list[object], blocks: list[object]) -> 
     assert named(streamed(*deltas, finish=b'"tool_calls"')) == blocks
 
 
-@given(
-    st.lists(st.dictionaries(st.text(), st.text() | st.integers(-99, 99), max_size=4), min_size=1, max_size=5),
-    st.data(),
-)
-def test_calls_in_any_order_of_their_pieces(inputs: list[Json], data: st.DataObject) -> None:
-    """As many blocks as calls, each with what was said of it, however their pieces are mixed."""
-    left = []
-    for number, given_input in enumerate(inputs):
-        text = msgspec.json.encode(given_input).decode()
-        cut = data.draw(st.integers(0, len(text)))
-        left.append(
-            [
-                piece(number, "", id=f"c{number}", name=f"f{number}"),
-                piece(number, text[:cut]),
-                piece(number, text[cut:]),
-            ]
-        )
-    deltas = [calls(group.pop(0)) for group in left]
-    while any(left):
-        deltas.append(calls(data.draw(st.sampled_from([group for group in left if group])).pop(0)))
+def put_together(events: list[Any]) -> ParsedMessage[None]:
+    """The message that Anthropic's own SDK makes of some events."""
+    message: ParsedMessage[None] | None = None
+    pieces: dict[int, bytes] = {}
+    for event in events:
+        message = accumulate_event(event=event, current_snapshot=message, json_bufs=pieces)
+    assert message is not None
+    return message
 
-    assert named(streamed(*deltas)) == [(f"f{number}", one) for number, one in enumerate(inputs)]
+
+@settings(max_examples=300)
+@given(chat_streams(), st.booleans())
+def test_a_stream_in_any_spelling_is_what_was_meant(spoken: Spoken, shows_thinking: bool) -> None:
+    """Every word, thought and call arrives whole and once, and what leaves is a message, event by event."""
+    thinking = THINKING if shows_thinking else {"type": "disabled"}
+    request = read_messages(messages_body(stream=True, max_tokens=6_000, thinking=thinking), sample_model())
+    asked = request.speech(CHAT)
+    assert asked is not None
+    meter = asked.meter(lambda usage: 0)
+    out = b"".join(meter.feed(piece) for piece in spoken.pieces if not meter.ended)
+    assert meter.ended
+    assert not meter.failed
+    assert meter.complete()
+    events = events_in(out + meter.tail(0))
+    message, meant = put_together(events), spoken.meant
+    said: dict[str, str] = {"thinking": "", "text": ""}
+    for block in message.content:
+        if block.type in ("text", "thinking"):
+            said[block.type] += getattr(block, block.type)
+    calls = [block for block in message.content if block.type == "tool_use"]
+
+    assert said == {"thinking": meant.thought if shows_thinking else "", "text": meant.text}
+    assert [(call.name, call.input) for call in calls] == [(call.name, call.arguments) for call in meant.calls]
+    assert [told.call_id for told in meant.calls if told.call_id] == [
+        call.id for call, told in zip(calls, meant.calls, strict=True) if told.call_id
+    ]
+    assert [event["type"] for event in events].count("message_stop") == 1
+    assert _is_nested(events)
+
+
+@given(chat_streams())
+def test_a_stream_that_nobody_asked_for_says_the_same_whole(spoken: Spoken) -> None:
+    """Some servers stream although they are not asked to."""
+    asked, meant = speech(stream=False), spoken.meant
+    body = asked.as_answer(spoken.body)
+    answer = msgspec.json.decode(asked.client_answer(body, Usage(1, 1)).encode(0))
+    said: dict[str, str] = {"thinking": "", "text": ""}
+    calls: list[Json] = []
+    for block in answer["content"]:
+        if block["type"] == "tool_use":
+            calls.append(block)
+        else:
+            said[block["type"]] += block[block["type"]]
+
+    assert said == {"thinking": meant.thought, "text": meant.text}
+    assert [(call["name"], call["input"]) for call in calls] == [(call.name, call.arguments) for call in meant.calls]
+    assert [told.call_id for told in meant.calls if told.call_id] == [
+        call["id"] for call, told in zip(calls, meant.calls, strict=True) if told.call_id
+    ]
+    assert asked.reported_usage(body) == Usage(meant.prompt_tokens, meant.completion_tokens, meant.cached_tokens)
+
+
+def test_a_stream_whose_call_has_no_name_is_no_whole_answer() -> None:
+    """As it is none when it was asked for."""
+    events = b'data: {"choices":[{"delta":%b}]}\n\ndata: [DONE]\n\n' % written(calls(piece(0, "{}", id="c")))
+    with pytest.raises(UnreadableAnswer):
+        speech(stream=False).as_answer(events)
+
+
+def test_the_stop_sequence_survives_putting_together() -> None:
+    """Where the server names it."""
+    events = b'data: {"choices":[{"delta":{"content":"a"},"finish_reason":"stop","stop_reason":"END"}]}\n\n'
+    asked = speech(stream=False)
+    answer = msgspec.json.decode(asked.client_answer(asked.as_answer(events), Usage(1, 1)).encode(0))
+
+    assert (answer["stop_reason"], answer["stop_sequence"]) == ("stop_sequence", "END")
+
+
+def _is_nested(events: list[Json]) -> bool:
+    """Whether blocks are opened and closed one after the other, and numbered so."""
+    opened = -1
+    is_open = False
+    for event in events:
+        match event["type"]:
+            case "content_block_start":
+                opened += 1
+                if is_open or event["index"] != opened:
+                    return False
+                is_open = True
+            case "content_block_delta" | "content_block_stop":
+                if not is_open or event["index"] != opened:
+                    return False
+                is_open = event["type"] == "content_block_delta"
+            case "message_delta" if is_open:
+                return False
+    return not is_open
 
 
 @pytest.mark.parametrize(
@@ -233,6 +321,13 @@ def test_what_has_no_meaning_is_an_error(delta: object) -> None:
     assert meter.failed
     with pytest.raises(UnreadableAnswer):
         whole(delta)
+
+
+def test_an_id_that_comes_late_is_the_calls_id() -> None:
+    """Some servers need theirs back."""
+    (block,) = streamed(calls(piece(0, name="f")), calls(piece(0, "", id="c")), calls(piece(0, '{"x":1}')))
+
+    assert (block["id"], block["name"], block["input"]) == ("c", "f", {"x": 1})
 
 
 def test_ids_that_are_missing_or_come_twice_are_replaced() -> None:

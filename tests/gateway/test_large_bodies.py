@@ -67,7 +67,7 @@ NESTED = f'{{"a":{"[" * 100}{{"b":{text("x", 60 * KIB)}}}{"]" * 100}}}'
 PART = part("text", "text", text("x", 3_000))
 ITEM = f'{{"role":"user","content":[{part("input_text", "text", text("x", 3_000))}]}}'
 BLOCK = part("text", "text", text("é" * 1_500 + "😀", 1))
-RESULT = part("tool_result", "content", text("[1,2],", MIB))
+RESULT = part("tool_result", "tool_use_id", f'"t","content":{text("[1,2],", MIB)}')
 IMAGE = part("image_url", "image_url", f'{{"url":{text("A", 6 * MIB)}}}')
 MESSAGE = f'{{"role":"user","content":{text("x", 3_000)}}}'
 BODIES = {
@@ -124,7 +124,7 @@ def test_no_more_than_two_copies_of_a_body_exist(name: str) -> None:
         ("/v1/responses", asked(input='[{"content":' + many('{"type":"input_text"}', 20_000) + "}]"), 20_000),
         (MESSAGES, chat(many('{"role":"user","content":"x"}', 20_000)), 40_000),
         (MESSAGES, content_of(many('{"type":"text","text":"x"}', 20_000)), 40_000),
-        (MESSAGES, content_of('"x"')[:-1] + ',"tools":' + many("{}", 20_000) + "}", 40_000),
+        (MESSAGES, content_of('"x"')[:-1] + ',"tools":' + many('{"name":"x"}', 20_000) + "}", 40_000),
         (MESSAGES, content_of('"x"')[:-1] + ',"system":' + many('{"type":"text","text":"x"}', 20_000) + "}", 40_000),
         (MESSAGES, told_back(many('{"type":"text","text":"x"}', 20_000)), 60_000),
         (CHAT, content_of(many(WIDE, 150)), 150 * 240 // NAMES_PER_ITEM),

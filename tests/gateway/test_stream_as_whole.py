@@ -1,11 +1,86 @@
-"""An upstream that streams although it was not asked to: the client gets one answer."""
+"""A stream put together to the whole answer that a client asked for."""
 
 from collections.abc import Callable
 
 import msgspec
 import pytest
+from hypothesis import given
 
+from tests.support.chat_streams import Spoken, chat_streams
+from tokenbooth.gateway.chat_answer import decode_lenient, read_completion
 from tokenbooth.gateway.stream_as_whole import chat_answer, completion_answer, message_answer, response_answer
+
+Json = dict[str, object]
+
+
+def stream(*deltas: Json) -> bytes:
+    """A stream of these deltas."""
+    chunks = [{"id": "c", "choices": [{"index": 0, "delta": delta}]} for delta in deltas]
+    return b"".join(b"data: %b\n\n" % msgspec.json.encode(chunk) for chunk in chunks) + b"data: [DONE]\n\n"
+
+
+def message_of(body: bytes) -> Json:
+    """The only message of an answer."""
+    (choice,) = msgspec.json.decode(chat_answer(body))["choices"]
+    message: Json = choice["message"]
+    return message
+
+
+@given(chat_streams())
+def test_what_was_streamed_is_said_whole(spoken: Spoken) -> None:
+    """In any spelling: no word is lost, and no call is mixed with another one."""
+    completion, meant = read_completion(chat_answer(spoken.body)), spoken.meant
+    assert completion is not None
+    assert completion.choice is not None
+    said = completion.choice.message
+
+    assert said.text == meant.text
+    assert [(call.name, decode_lenient(call.arguments)) for call in said.calls] == [
+        (call.name, call.arguments) for call in meant.calls
+    ]
+    assert [told.call_id for told in meant.calls if told.call_id] == [
+        call.call_id for call, told in zip(said.calls, meant.calls, strict=True) if told.call_id
+    ]
+    assert completion.choice.finish_reason == meant.finish
+    # A character that is cut between two parts of a list is not put together.
+    if b'"reasoning.text"' not in spoken.body and b'{"type": "thinking"' not in spoken.body:
+        assert said.thought == meant.thought
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_calls_are_told_apart_by_their_numbers(first: int) -> None:
+    """From whichever number a server counts; only events have them."""
+    one, two = first, first + 1
+    body = stream(
+        {"tool_calls": [{"index": one, "id": "a", "function": {"name": "f", "arguments": ""}}]},
+        {"tool_calls": [{"index": two, "id": "b", "function": {"name": "g", "arguments": ""}}]},
+        {"tool_calls": [{"index": one, "function": {"arguments": "{}"}}]},
+        {"tool_calls": [{"index": two, "function": {"arguments": '{"x":1}'}}]},
+    )
+
+    assert message_of(body)["tool_calls"] == [
+        {"id": "a", "function": {"name": "f", "arguments": "{}"}},
+        {"id": "b", "function": {"name": "g", "arguments": '{"x":1}'}},
+    ]
+
+
+def test_an_event_with_half_a_character_is_not_lost() -> None:
+    """The other half comes in the next one."""
+    event = b'data: {"choices":[{"delta":{"content":"%b"}}]}\n\n'
+
+    assert message_of(event % b"a\\ud83d" + event % b"\\ude00")["content"] == "a\U0001f600"
+
+
+def test_texts_and_parts_are_one_content() -> None:
+    """A server that writes both loses neither."""
+    part = {"type": "image_url", "image_url": {"url": "u"}}
+
+    assert message_of(stream({"content": "a"}, {"content": [part]}, {"content": "b"}))["content"] == [
+        {"type": "text", "text": "a"},
+        part,
+        {"type": "text", "text": "b"},
+    ]
+
 
 _CHAT_END = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
 _COMPLETION_END = b'data: {"choices":[{"index":0,"text":"Hi","finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'

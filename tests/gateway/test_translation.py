@@ -13,7 +13,7 @@ from tokenbooth.catalog import Model
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.refusals import Refusal
 from tokenbooth.gateway.speech import Meter, Speech
-from tokenbooth.gateway.translate_request import with_thoughts_as
+from tokenbooth.gateway.translate_request import fit_messages
 from tokenbooth.upstream_kinds import KINDS
 
 CHAT_MODEL = sample_model()
@@ -148,7 +148,7 @@ def test_a_round_of_tools() -> None:
             ],
         },
         {"role": "tool", "tool_call_id": "t1", "content": "seen"},
-        {"role": "tool", "tool_call_id": "t2", "content": "Error: dark"},
+        {"role": "tool", "tool_call_id": "t2", "content": "Error: dark\n[image 1 of the next user message]"},
         {
             "role": "user",
             "content": [
@@ -469,6 +469,6 @@ def test_thinking_without_a_signature_goes_back() -> None:
 def test_thinking_goes_back_under_the_upstreams_name(name: str, kept: str | None) -> None:
     """And not at all where the field is refused."""
     messages = msgspec.Raw(b'[{"role":"assistant","content":"a","reasoning_content":"hm"}]')
-    told = msgspec.json.decode(with_thoughts_as(messages, KINDS[name].thought))
+    told = msgspec.json.decode(fit_messages(messages, KINDS[name], reasons=True, ends_begun=False))
 
     assert told == [{"role": "assistant", "content": "a"} | ({kept: "hm"} if kept else {})]

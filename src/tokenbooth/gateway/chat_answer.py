@@ -134,6 +134,19 @@ def whole_characters(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
+def whole_texts(value: object) -> object:
+    """A decoded value whose texts hold no halves of characters."""
+    match value:
+        case str():
+            return whole_characters(value)
+        case list():
+            return [whole_texts(one) for one in value]
+        case dict():
+            return {whole_characters(str(name)): whole_texts(one) for name, one in value.items()}
+        case _:
+            return value
+
+
 def ends_in_half(text: str) -> bool:
     """Whether a text ends in the first half of a character."""
     return "\ud800" <= text[-1:] <= "\udbff"

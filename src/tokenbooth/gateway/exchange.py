@@ -132,8 +132,9 @@ class Exchange:
         )
         if admitted.clamped_output_tokens is not None:
             lines += b"x-max-tokens-clamped: %d\r\n" % admitted.clamped_output_tokens
-        if admitted.request.omitted:
-            lines += b"x-omitted: %b\r\n" % ", ".join(admitted.request.omitted).encode()
+        omitted = self.attempt.speech.omitted
+        if omitted:
+            lines += b"x-omitted: %b\r\n" % ", ".join(omitted).encode()
         return lines
 
     def send(self, part: bytes) -> None:

@@ -95,6 +95,10 @@ class FailureLog:
             case "upstream_refused_request":
                 _log.info("upstream_refused_request", **line)
 
+    def tell_folded(self) -> None:
+        """Say how often what was told happened again, where that is due; a job runs it, for failures that stopped."""
+        self._tell_folded(self._clock.monotonic_us())
+
     def _is_due(self, told: Told) -> bool:
         now_us = self._clock.monotonic_us()
         self._tell_folded(now_us)

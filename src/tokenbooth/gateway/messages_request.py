@@ -14,14 +14,13 @@ from tokenbooth.gateway.body import (
     Fields,
     Object,
     collapse_duplicates,
-    encoded,
     is_list,
     is_null,
-    items_of,
     opened,
     raw,
     release_body,
     short_text,
+    size_of,
 )
 from tokenbooth.gateway.failed_answers import check_messages_answer
 from tokenbooth.gateway.fields import (
@@ -33,6 +32,7 @@ from tokenbooth.gateway.fields import (
     boolean,
     ceiling_names,
     keep_back,
+    mapping,
     object_of,
     positive,
     refuse_disguised,
@@ -50,11 +50,12 @@ from tokenbooth.gateway.private_fields import MESSAGE_ID, ClientAnswer, MessageA
 from tokenbooth.gateway.refusals import Refusal, invalid_request, unsupported_parameter
 from tokenbooth.gateway.shapes import decode_messages_answer
 from tokenbooth.gateway.speech import CostNano, Credential, Meter, PricedRequest, Speech
+from tokenbooth.gateway.split import encoded_in_steps, items_in_steps
 from tokenbooth.gateway.steps import NAMES_PER_ITEM, STEP_ITEMS, at_once
 from tokenbooth.gateway.stored_state import refuse_stored_state_of_tool
 from tokenbooth.gateway.stream_as_whole import message_answer
 from tokenbooth.gateway.texts import messages_text_bytes
-from tokenbooth.gateway.translate_request import TRANSLATED, chat_fields
+from tokenbooth.gateway.translate_request import TRANSLATED, ChatBody, chat_body
 from tokenbooth.gateway.translated_messages import TranslatedMessages
 from tokenbooth.gateway.whole_as_stream import message_events
 
@@ -118,14 +119,14 @@ class MessagesRequest(PricedRequest):
     Attributes:
         version: the version of the format that the client speaks.
         betas: what of its `anthropic-beta` may pass.
-        chat: the body in OpenAI's chat format; None when no upstream of the model needs it, or it has no such form.
+        chat: the request in OpenAI's chat format; None when no upstream of the model needs it, or it has no such form.
     """
 
     __slots__ = ("betas", "chat", "version")
 
     version: str
     betas: list[str]
-    chat: Fields | None
+    chat: ChatBody | None
 
     @property
     def request(self) -> PricedRequest:
@@ -157,7 +158,7 @@ class MessagesRequest(PricedRequest):
             return self
         if self.chat is None or "openai.chat" not in formats:
             return None
-        return TranslatedMessages(self, self.chat, shows_thinking=thinks(self.fields))
+        return TranslatedMessages(self, self.chat, shows_thinking=_shows_thinking(self.fields))
 
     def headers(self) -> Mapping[str, str]:
         """See `Speech.headers`."""
@@ -261,6 +262,11 @@ def thinks(fields: Fields) -> bool:
     return type_of(value_of(fields, "thinking")) not in ("", "disabled")
 
 
+def _shows_thinking(fields: Fields) -> bool:
+    """Whether the client gets to see what the model thinks."""
+    return thinks(fields) and mapping(value_of(fields, "thinking")).get("display") != "omitted"
+
+
 def _terms_of(model: Model) -> Model:
     """The model by whose terms the blocks are read: how long a cache lives is no matter where the mark is left out."""
     if any("anthropic.messages" in route.upstream.formats for route in model.routes):
@@ -276,7 +282,7 @@ def _translate_if_needed(request: MessagesRequest) -> Generator[None, None, None
     if all(native) or not any("openai.chat" in spoken for spoken in formats):
         return
     try:
-        request.chat = yield from chat_fields(request.fields, request.model)
+        request.chat = yield from chat_body(request.fields, request.model)
         if not any(native):
             # Nobody is asked in the client's format: what was translated is not needed any more.
             for name in TRANSLATED:
@@ -293,7 +299,7 @@ def _refuse_hosted_tools(fields: Fields, model: Model) -> Generator[None, None, 
         return
     if not is_list(given):
         raise invalid_request("invalid_parameter", "'tools' must be a list.", "tools")
-    tools = items_of(given)
+    tools = yield from items_in_steps(given)
     for number in range(len(tools)):
         if number % STEP_ITEMS == STEP_ITEMS - 1:
             yield
@@ -310,7 +316,7 @@ def _refuse_hosted_tools(fields: Fields, model: Model) -> Generator[None, None, 
                 yield
         refuse_long_cache(tool, model)
     yield
-    fields["tools"] = encoded(tools)
+    fields["tools"] = yield from encoded_in_steps(tools, size_of(given))
 
 
 def _floor(fields: Fields, model: Model) -> int:

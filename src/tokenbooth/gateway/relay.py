@@ -36,6 +36,7 @@ from tokenbooth.gateway.keep_alive import KeepAlive
 from tokenbooth.gateway.refusals import Refusal
 from tokenbooth.gateway.settle import Counted, Settler, Terms
 from tokenbooth.gateway.speech import Meter
+from tokenbooth.gateway.split import LARGE_BYTES, encode_large
 from tokenbooth.gateway.thinking import thinks
 from tokenbooth.gateway.upstream_errors import (
     PASSED_STATUSES,
@@ -153,13 +154,14 @@ class Relay:
             speech, upstream = attempt.speech, attempt.route.upstream
             exchange.upstream = upstream.name
             fields = speech.upstream_fields(attempt.route, exchange.admitted.clamped_output_tokens)
+            is_large = request.text_bytes > LARGE_BYTES or request.parts_tokens
+            body = encode_large(fields) if is_large else encode_fields(fields)
             # Nothing here keeps the body: it is in the call.
             call = exchange.call = self._upstreams.post(
                 upstream,
-                UpstreamRequest(
-                    speech.path, encode_fields(fields), request.stream, speech.credential, speech.headers()
-                ),
+                UpstreamRequest(speech.path, body, request.stream, speech.credential, speech.headers()),
             )
+            del body
             exchange.asked = True
             try:
                 await call.begin()
@@ -317,7 +319,7 @@ class Relay:
         self._compare(exchange, counted, passing.stopped_at_ceiling(tail))
 
     def _break_off(self, exchange: Exchange, meter: Meter, failure: Exception) -> None:
-        """The upstream failed in mid-stream: charge what was delivered, tell the client, never end cleanly.
+        """The upstream failed in mid-stream: charge what came until then, tell the client, never end cleanly.
 
         A client that had left by then pays as for any answer that is cut.
         """
@@ -334,7 +336,7 @@ class Relay:
             {
                 "detail": str(told),
                 "charged_usd": format_usd(charged_nano),
-                "note": "The upstream failed in mid-stream; what was delivered is charged.",
+                "note": "The upstream failed in mid-stream; what came until then is charged.",
             },
         )
         exchange.finish(exchange.endpoint.error_event(broken_off(told, charged_nano)))

@@ -98,6 +98,11 @@ class Speech(Protocol):
         ...
 
     @property
+    def omitted(self) -> tuple[str, ...]:
+        """Names of what was left out: what it would do is not done here, or has no counterpart in this format."""
+        ...
+
+    @property
     def wire(self) -> WireFormat:
         """The wire format that it is in."""
         ...

@@ -8,13 +8,15 @@ from typing import Final
 import msgspec
 
 from tokenbooth.gateway.body import UNREADABLE
+from tokenbooth.gateway.chat_answer import decode_lenient, whole_characters, whole_texts
 from tokenbooth.gateway.event_stream import END_MARKER, EventFramer, data_of, split_events
 
 _Json = dict[str, object]
 # Pieces of one text; other fields of a delta are whole each time.
-_TEXTS: Final = frozenset(("content", "reasoning_content", "reasoning", "refusal", "text", "arguments", "input"))
+_TEXTS: Final = frozenset(
+    ("content", "reasoning_content", "reasoning", "thinking", "refusal", "text", "arguments", "input")
+)
 _LAST_TYPES: Final = ("message_stop", "response.completed", "response.incomplete")
-_decode = msgspec.json.Decoder(_Json).decode
 
 
 def chat_answer(body: bytes) -> bytes:
@@ -25,14 +27,19 @@ def chat_answer(body: bytes) -> bytes:
         delta = choice.pop("delta", None)
         if isinstance(delta, dict):
             message.update(delta)
+        calls = message.get("tool_calls")
+        for call in calls if isinstance(calls, list) else ():
+            if isinstance(call, dict):
+                # Only events number them.
+                call.pop("index", None)
         choice["message"] = message
-    return msgspec.json.encode({**answer, "object": "chat.completion", "choices": choices})
+    return _encoded({**answer, "object": "chat.completion", "choices": choices})
 
 
 def completion_answer(body: bytes) -> bytes:
     """A completion from its chunks, whose choices have the same form in both."""
     answer, choices = _merged(body)
-    return msgspec.json.encode({**answer, "choices": choices})
+    return _encoded({**answer, "choices": choices})
 
 
 def response_answer(body: bytes) -> bytes:
@@ -53,7 +60,7 @@ def response_answer(body: bytes) -> bytes:
         raise msgspec.DecodeError("no response")
     if not response.get("output"):
         response["output"] = items
-    return msgspec.json.encode(response)
+    return _encoded(response)
 
 
 def message_answer(body: bytes) -> bytes:
@@ -82,7 +89,7 @@ def message_answer(body: bytes) -> bytes:
         raise msgspec.DecodeError("no message")
     for index, written in inputs.items():
         blocks[index]["input"] = _input_of(written)
-    return msgspec.json.encode({**message, "content": list(blocks.values())})
+    return _encoded({**message, "content": list(blocks.values())})
 
 
 def _add_piece(block: _Json, delta: _Json, inputs: dict[object, str], index: object) -> None:
@@ -144,6 +151,9 @@ def _merge(known: _Json, piece: _Json) -> None:
             _merge(before, value)
         elif name == "tool_calls" and isinstance(value, list):
             known[name] = _merged_calls(before if isinstance(before, list) else [], value)
+        elif name == "content" and isinstance(before, str | list) and isinstance(value, str | list):
+            # A text once, a list of parts the next time.
+            known[name] = _joined_parts(_as_parts(before), _as_parts(value))
         elif isinstance(before, list) and isinstance(value, list):
             known[name] = [*before, *value]
         elif value is not None and value != "":
@@ -157,23 +167,78 @@ def _merge(known: _Json, piece: _Json) -> None:
             known.setdefault(name, value)
 
 
+def _as_parts(content: str | list[object]) -> list[object]:
+    if isinstance(content, list):
+        return content
+    return [{"type": "text", "text": content}] if content else []
+
+
+def _joined_parts(before: list[object], more: list[object]) -> list[object]:
+    """All parts; a text that goes on is one."""
+    match before, more:
+        case [*others, {"type": "text", "text": str(begun), **rest}], [{"type": "text", "text": str(goes_on)}, *behind]:
+            if not rest:
+                return [*others, {"type": "text", "text": begun + goes_on}, *behind]
+    return [*before, *more]
+
+
 def _merged_calls(known: list[object], pieces: list[object]) -> list[object]:
     calls = list(known)
     for piece in pieces:
         if not isinstance(piece, dict):
             continue
-        index, call_id = piece.pop("index", None), piece.get("id")
-        opened = [call for call in calls if isinstance(call, dict)]
-        found = next((call for call in opened if call_id and call.get("id") == call_id), None)
-        if found is None and not call_id and opened:
-            at = index if isinstance(index, int) and 0 <= index < len(opened) else len(opened) - 1
-            found = opened[at]
+        found = _call_of(piece, [call for call in calls if isinstance(call, dict)])
         if found is None:
             calls.append(dict(piece))
-        else:
+            continue
+        piece.pop("index", None)
+        if found.get("id"):
             piece.pop("id", None)
-            _merge(found, piece)
+        _merge(found, piece)
     return calls
+
+
+def _call_of(piece: _Json, calls: list[_Json]) -> _Json | None:
+    """The call that a piece goes on with: that of its id, else the latest of its number; None when it begins one."""
+    call_id, index = piece.get("id"), piece.get("index")
+    known = next((call for call in calls if call_id and call.get("id") == call_id), None)
+    if known is not None:
+        return known
+    latest = next((call for call in reversed(calls) if index is None or call.get("index") in (index, None)), None)
+    if latest is None:
+        return None
+    is_whole = _is_whole(latest)
+    if call_id and latest.get("id") and (_is_named(piece) or is_whole):
+        return None
+    # A call that is named behind a whole one is another, although nothing else tells them apart.
+    return None if is_whole and _is_named(piece) else latest
+
+
+def _is_named(call: _Json) -> bool:
+    function = call.get("function")
+    return isinstance(function, dict) and bool(function.get("name"))
+
+
+def _is_whole(call: _Json) -> bool:
+    """Whether a call has a name and whole arguments."""
+    function = call.get("function")
+    if not isinstance(function, dict) or not function.get("name"):
+        return False
+    arguments = function.get("arguments")
+    try:
+        return isinstance(
+            decode_lenient(whole_characters(arguments)) if isinstance(arguments, str) else arguments, dict
+        )
+    except UNREADABLE:
+        return False
+
+
+def _encoded(answer: _Json) -> bytes:
+    """An answer as JSON; halves of a character that came in two events are one there."""
+    try:
+        return msgspec.json.encode(answer)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(whole_texts(answer))
 
 
 def _events(body: bytes) -> list[_Json]:
@@ -192,10 +257,12 @@ def _take_events(told: list[_Json], events: bytes) -> bool:
         if data == END_MARKER:
             return True
         try:
-            told.append(_decode(data))
+            decoded = decode_lenient(data)
         except UNREADABLE:
             # A comment.
             continue
-        if told[-1].get("type") in _LAST_TYPES:
-            return True
+        if isinstance(decoded, dict):
+            told.append(decoded)
+            if decoded.get("type") in _LAST_TYPES:
+                return True
     return False

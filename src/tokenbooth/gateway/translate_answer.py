@@ -6,6 +6,8 @@ does no I/O and meters nothing; only the messages format imports it.
 """
 
 from collections import deque
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, Literal
 from uuid import uuid4
 
@@ -23,10 +25,19 @@ from tokenbooth.gateway.chat_answer import (
     ends_in_half,
     read_completion,
     whole_characters,
+    whole_texts,
 )
-from tokenbooth.gateway.event_stream import MAX_EVENT_BYTES, BrokenStream, data_of, split_events
+from tokenbooth.gateway.event_stream import (
+    END_MARKER,
+    MAX_EVENT_BYTES,
+    BrokenStream,
+    EventFramer,
+    data_of,
+    split_events,
+)
 from tokenbooth.gateway.meter import usage_with_cost
 from tokenbooth.gateway.private_fields import ClientAnswer
+from tokenbooth.gateway.stream_as_whole import chat_answer, message_answer
 
 _STOP_REASONS: Final = {
     "stop": "end_turn",
@@ -42,11 +53,20 @@ _STOP_REASONS: Final = {
     "sensitive": "refusal",
     "refusal": "refusal",
 }
+NO_NAMES: Final[Mapping[str, str]] = MappingProxyType({})
 # Some servers begin a call's arguments with these and go on with the real ones.
 _NO_ARGUMENTS: Final = ("", "{}")
 
 
-def whole_answer(body: bytes, usage: Usage, *, model: str, message_id: str, shows_thinking: bool) -> ClientAnswer:
+def whole_answer(
+    body: bytes,
+    usage: Usage,
+    *,
+    model: str,
+    message_id: str,
+    shows_thinking: bool,
+    own_names: Mapping[str, str] = NO_NAMES,
+) -> ClientAnswer:
     """The message of a whole completion.
 
     Args:
@@ -55,6 +75,7 @@ def whole_answer(body: bytes, usage: Usage, *, model: str, message_id: str, show
         model: the model as the client named it.
         message_id: ours.
         shows_thinking: whether the client asked to see the model think.
+        own_names: the client's name of each tool that has another one at the upstream.
 
     Raises:
         UnreadableAnswer: the body is no completion, or something in it has no meaning that we know.
@@ -75,7 +96,8 @@ def whole_answer(body: bytes, usage: Usage, *, model: str, message_id: str, show
         if not call.name:
             raise UnreadableAnswer("a call names no tool")
         call.add(piece)
-        content.append({"type": "tool_use", "id": call.call_id, "name": call.name, "input": call.input()})
+        name = own_names.get(call.name, call.name)
+        content.append({"type": "tool_use", "id": call.call_id, "name": name, "input": call.input()})
     return ClientAnswer(
         {
             "id": message_id,
@@ -87,6 +109,25 @@ def whole_answer(body: bytes, usage: Usage, *, model: str, message_id: str, show
         },
         _usage(usage),
     )
+
+
+def whole_completion(body: bytes) -> bytes:
+    """The events of a stream that has come to its end as one completion, put together as a message would be of them.
+
+    Raises:
+        UnreadableAnswer: one of them cannot be read.
+    """
+    framer, answer = EventFramer(), AnswerStream(model="", message_id="", shows_thinking=True)
+    events = [event for event in split_events(framer.feed(body) + framer.end()) if data_of(event) != END_MARKER]
+    try:
+        told = answer.feed(b"".join(events))
+    except BrokenStream as mistake:
+        raise UnreadableAnswer(str(mistake)) from mistake
+    if not answer.is_readable():
+        raise UnreadableAnswer("a call names no tool")
+    message: Json = msgspec.json.decode(message_answer(told + answer.end(None, 0)))
+    completion: Json = msgspec.json.decode(chat_answer(body))
+    return msgspec.json.encode({**completion, "choices": [answer.choice_of(message)]})
 
 
 class _Words:
@@ -203,7 +244,7 @@ class _Call:
             return {"arguments": arguments}
         if decoded is None:
             return {}
-        return _whole_texts(decoded) if isinstance(decoded, dict) else {"arguments": arguments}
+        return whole_texts(decoded) if isinstance(decoded, dict) else {"arguments": arguments}
 
     def _written_input(self) -> str:
         """The arguments as an object's JSON; a beginning of one stays what it is, for the answer was cut."""
@@ -226,13 +267,17 @@ class AnswerStream:
         "_last",
         "_message_id",
         "_model",
+        "_own_names",
         "_said_text",
         "_shows_thinking",
         "_started",
     )
 
-    def __init__(self, *, model: str, message_id: str, shows_thinking: bool) -> None:
+    def __init__(
+        self, *, model: str, message_id: str, shows_thinking: bool, own_names: Mapping[str, str] = NO_NAMES
+    ) -> None:
         self._model = model
+        self._own_names = own_names
         self._message_id = message_id
         self._shows_thinking = shows_thinking
         self._started = False
@@ -285,6 +330,24 @@ class AnswerStream:
         called = any(call.name for call in self._calls)
         delta: Json = {"type": "message_delta", "delta": _stop(self._last, called=called), "usage": counts}
         return b"".join((*events, _event(delta), _event({"type": "message_stop"})))
+
+    def choice_of(self, message: Json) -> Json:
+        """The choice of a whole completion that says what a message does, which was put together of these events."""
+        said: dict[str, str] = {"thinking": "", "text": ""}
+        calls: list[Json] = []
+        for block in msgspec.convert(message["content"], list[Json]):
+            kind = str(block["type"])
+            if kind in said:
+                said[kind] += str(block[kind])
+                continue
+            function = {"name": block["name"], "arguments": msgspec.json.encode(block["input"]).decode()}
+            calls.append({"id": block["id"], "type": "function", "function": function})
+        told: Json = {"role": "assistant", "content": said["text"], "reasoning_content": said["thinking"]}
+        if calls:
+            told["tool_calls"] = calls
+        last = self._last
+        choice: Json = {"index": 0, "message": told, "finish_reason": last.finish_reason or None}
+        return choice | {"stop_reason": last.stop_sequence} if last.stop_sequence else choice
 
     def _start(self) -> list[bytes]:
         if self._started:
@@ -364,11 +427,13 @@ class AnswerStream:
                 return self._named(known, piece)
             if call is not None and (call in begun and piece.name):
                 return None
+            if call is not None and call.id_told and not call.name and not call.has_arguments():
+                # Calls are begun one by one before any of them is named.
+                return None
             if call is None or (call.name and (piece.name or call.is_whole())):
                 # With an id of its own it is a call of its own, but for a piece without a name.
                 is_late = call is not None and not call.id_told and _is_late(call, piece)
-                return call if is_late else None
-            call.id_told = call.id_told or piece.call_id
+                return self._named(call, piece) if call is not None and is_late else None
             return self._named(call, piece)
         if call is None or not piece.name or not call.name:
             return None if call is None else self._named(call, piece)
@@ -377,8 +442,11 @@ class AnswerStream:
 
     def _named(self, call: _Call, piece: CallPiece) -> _Call:
         """The call, with what a piece adds to its name: some servers repeat it, some write it in pieces."""
-        if piece.call_id and not call.has_arguments() and not call.id_told:
+        if piece.call_id and not call.id_told:
             call.id_told = piece.call_id
+            if not call.is_open:
+                # The one of our own, which the client has not seen, is not needed.
+                call.call_id = _unique_id(piece.call_id, self._ids)
         if not piece.name or piece.name == call.name:
             return call
         if call.is_open:
@@ -406,7 +474,10 @@ class AnswerStream:
         if not block.is_open and (delta is not None or isinstance(block, _Call)):
             block.is_open = True
             self._block += 1
-            events.append(_event({"type": "content_block_start", "index": self._block, "content_block": block.start()}))
+            started = block.start()
+            if isinstance(block, _Call):
+                started["name"] = self._own_names.get(block.name, block.name)
+            events.append(_event({"type": "content_block_start", "index": self._block, "content_block": started}))
         if delta is not None:
             events.append(_event({"type": "content_block_delta", "index": self._block, "delta": delta}))
         return events
@@ -432,19 +503,6 @@ def _unique_id(call_id: str, taken: set[str]) -> str:
         call_id = f"toolu_{uuid4().hex[:24]}"
     taken.add(call_id)
     return call_id
-
-
-def _whole_texts(value: object) -> object:
-    """A decoded value whose texts hold no halves of characters."""
-    match value:
-        case str():
-            return whole_characters(value)
-        case list():
-            return [_whole_texts(one) for one in value]
-        case dict():
-            return {whole_characters(str(name)): _whole_texts(one) for name, one in value.items()}
-        case _:
-            return value
 
 
 def _reason(choice: Choice) -> str:

@@ -1,13 +1,13 @@
 """A messages request in OpenAI's chat format, for upstreams that only speak that.
 
-What has no counterpart and changes only details (cache marks, `top_k`, metadata) is left out; what has none and would
-be missed (a PDF, a tool that is built into another maker's models) is refused by name. Earlier thinking that is signed
-is left out: only the model that wrote it can read it. Thinking without a signature was a chat completion's, and goes
-back to the upstream that wrote it. Texts go over as they are written, without being decoded: one of many
-megabytes need not become a string of Python. It does no I/O; only the messages format imports it.
+What only saves work or says who asks (cache marks, metadata) is left out. What has no counterpart and changes details
+(`top_k`, citations) is left out and named in the answer's headers; what would be missed (a PDF, a tool that is built
+into another maker's models) is refused by name. It does no I/O; only the messages format imports it.
 """
 
-from collections.abc import Generator, Sequence
+import re
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -19,32 +19,95 @@ from tokenbooth.gateway.body import (
     decode_object,
     encoded,
     is_empty,
+    is_null,
     is_object,
-    is_text,
     objects_of,
     raw,
     short_text,
     short_value,
     size_of,
 )
-from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
-from tokenbooth.gateway.steps import STEP_BYTES, STEP_ITEMS
+from tokenbooth.gateway.refusals import invalid_request
+from tokenbooth.gateway.split import encoded_in_steps, objects_in_steps
+from tokenbooth.gateway.steps import STEP_ITEMS
+from tokenbooth.gateway.tool_names import ToolNames
+from tokenbooth.gateway.translate_turns import (
+    THOUGHT,
+    Conversation,
+    Omitted,
+    as_text,
+    joined,
+    no_counterpart,
+    object_in,
+)
+from tokenbooth.upstream_kinds import UpstreamKind, folded
 
 _SAME_NAME: Final = ("temperature", "top_p", "stream")
 _LOW_EFFORT_TOKENS: Final = 4_096
 _MEDIUM_EFFORT_TOKENS: Final = 16_384
 _EFFORTS: Final = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
 
-THOUGHT: Final = "reasoning_content"
-"""Where an assistant's message holds what was thought, before it goes to an upstream with another name for it."""
-
 # What of a request is translated and may be large.
 TRANSLATED: Final = frozenset(("messages", "system", "tools"))
-_EMPTY: Final = b'""'
+_HANDLED: Final = TRANSLATED.union(
+    (*_SAME_NAME, "model", "output_config", "output_format", "stop_sequences", "thinking", "tool_choice")
+)
+# They change no answer: what is cached, who asks, and defaults that buy nothing.
+_WITHOUT_EFFECT: Final[Mapping[str, tuple[bytes, ...]]] = {
+    "service_tier": (b'"auto"', b'"standard_only"'),
+    "speed": (b'"standard"',),
+}
+_QUIET: Final = frozenset(("cache_control", "metadata"))
+# Whoever is let pass them there, they would multiply what was held for.
+_NEVER_PASSING: Final = frozenset(("n", "bestof", "streamoptions"))
+_KNOWN_OF_TOOLS: Final = frozenset(
+    (
+        "cache_control",
+        # A tool that would be looked up first is offered at once.
+        "defer_loading",
+        "description",
+        "eager_input_streaming",
+        "input_examples",
+        "input_schema",
+        "name",
+        "strict",
+        "type",
+    )
+)
+# With one of these a schema need not say of which type its values are.
+_COMBINING: Final = frozenset(("$ref", "allOf", "anyOf", "const", "enum", "if", "not", "oneOf"))
+# How almost every schema begins.
+_USUAL_SCHEMA: Final = re.compile(rb'\{\s*"type"\s*:\s*"object"\s*,\s*"properties"\s*:\s*\{')
+_USUAL_BYTES: Final = 128
+_OBJECT: Final = raw("object")
+_NOTHING: Final = msgspec.Raw(b"{}")
+_NO_PARAMETERS: Final = msgspec.Raw(b'{"type":"object","properties":{}}')
+_EXAMPLES: Final = raw("Examples of its input: ")
+_BLANK_THOUGHT: Final = raw(" ")
+_TRUE: Final = raw(True)
+_THOUGHT_NAME: Final = b'"%b":' % THOUGHT.encode()
+_CALLS_NAME: Final = b'"tool_calls":'
 
 
-def chat_fields(fields: Fields, model: Model) -> Generator[None, None, Fields]:
-    """The body of a chat completion that asks the same, but for its ceiling, whose name is the upstream's; in steps.
+@dataclass(frozen=True, slots=True)
+class ChatBody:
+    """A messages request as a chat completion asks it.
+
+    Attributes:
+        fields: the body, but for its ceiling, whose name is the upstream's.
+        own_names: the client's name of each tool that goes out under another one.
+        omitted: names of what was left out although it would change details of the answer.
+        ends_begun: whether the last message is an assistant's that the model is to go on with.
+    """
+
+    fields: Fields
+    own_names: Mapping[str, str]
+    omitted: tuple[str, ...]
+    ends_begun: bool
+
+
+def chat_body(fields: Fields, model: Model) -> Generator[None, None, ChatBody]:
+    """The chat completion that asks the same, in steps.
 
     Args:
         fields: the messages request, as read and checked.
@@ -53,267 +116,185 @@ def chat_fields(fields: Fields, model: Model) -> Generator[None, None, Fields]:
     Raises:
         Refusal: something in it has no form in the other format.
     """
-    messages: list[Object] = []
-    system = yield from _system_text(fields.get("system"))
-    if bytes(memoryview(system)[:3]) != _EMPTY:
-        messages.append({"role": "system", "content": system})
+    names, omitted = ToolNames(), Omitted()
+    conversation = Conversation(names, omitted)
+    if not is_null(fields.get("system")):
+        yield from conversation.take({"role": raw("system"), "content": fields["system"]})
     yield
-    for number, message in enumerate(objects_of(fields["messages"]) or (), 1):
+    given_messages = fields["messages"]
+    for number, message in enumerate((yield from objects_in_steps(given_messages)) or (), 1):
         if number % STEP_ITEMS == 0:
             yield
-        messages += yield from _messages_of(message)
+        yield from conversation.take(message)
+    yield from conversation.end_turn()
     yield
-    chat: Fields = {"model": fields["model"], "messages": encoded(messages)}
-    chat.update({name: fields[name] for name in _SAME_NAME if name in fields})
-    if "stop_sequences" in fields:
+    messages = yield from encoded_in_steps(conversation.messages, size_of(given_messages))
+    chat: Fields = {"model": fields["model"], "messages": messages}
+    chat.update({name: fields[name] for name in _SAME_NAME if not is_null(fields.get(name))})
+    if not is_empty(fields.get("stop_sequences")):
         chat["stop"] = fields["stop_sequences"]
-    given = fields.get("tools")
+    tools = yield from _tools(fields.get("tools"), names, omitted)
+    if tools:
+        yield
+        chat["tools"] = encoded(tools)
+    chat.update(_tool_choice(fields.get("tool_choice"), names, has_tools=bool(tools)))
+    chat.update(_effort(fields, model, omitted))
+    chat.update(_response_format(fields))
+    chat = _others(fields, model, omitted) | chat
+    return ChatBody(chat, names.own, omitted.names(), conversation.ends_begun())
+
+
+def fit_messages(messages: msgspec.Raw, kind: UpstreamKind, *, reasons: bool, ends_begun: bool) -> msgspec.Raw:
+    """The translated messages for an upstream of a kind.
+
+    Args:
+        messages: those of a `ChatBody`.
+        kind: by what name it takes what was thought, whether it insists on it, and how a begun answer is marked.
+        reasons: whether the model reasons.
+        ends_begun: whether the last message is an answer to go on with.
+    """
+    content = bytes(messages)
+    has_name = kind.thought == THOUGHT or _THOUGHT_NAME not in content
+    needs_thought = kind.needs_thought and reasons and _CALLS_NAME in content
+    marks = ends_begun and bool(kind.begun_mark)
+    if has_name and not needs_thought and not marks:
+        return messages
+    fitted = objects_of(messages) or []
+    for message in fitted:
+        thought = message.pop(THOUGHT, None)
+        if thought is None and needs_thought and "tool_calls" in message:
+            thought = _BLANK_THOUGHT
+        if thought is not None and kind.thought:
+            message[kind.thought] = thought
+    if marks:
+        fitted[-1][kind.begun_mark] = _TRUE
+    return encoded(fitted)
+
+
+def _tools(given: msgspec.Raw | None, names: ToolNames, omitted: Omitted) -> Generator[None, None, list[Object]]:
     tools: list[Object] = []
     for number, tool in enumerate((objects_of(given) if given is not None else None) or (), 1):
         if number % STEP_ITEMS == 0:
             yield
-        tools.append(_tool(tool))
-    if tools:
-        yield
-        chat["tools"] = encoded(tools)
-        chat.update(_tool_choice(_object(fields.get("tool_choice"))))
-    effort = _effort(fields, model)
-    if effort is not None:
-        chat["reasoning_effort"] = raw(effort)
-    chat.update(_response_format(fields))
-    return chat
+        tools.append((yield from _tool(tool, names, omitted)))
+    return tools
 
 
-def with_thoughts_as(messages: msgspec.Raw, name: str) -> msgspec.Raw:
-    """The translated messages for an upstream that has another name for what was thought, or none.
-
-    Args:
-        messages: the messages of `chat_fields`.
-        name: the field; empty where thoughts are not sent.
-    """
-    if name == THOUGHT or b'"%b":' % THOUGHT.encode() not in bytes(messages):
-        return messages
-    renamed = objects_of(messages) or []
-    for message in renamed:
-        thought = message.pop(THOUGHT, None)
-        if thought is not None and name:
-            message[name] = thought
-    return encoded(renamed)
-
-
-def _object(value: msgspec.Raw | None) -> Object:
-    """A raw value's names; empty when it is no object."""
-    return decode_object(value) if value is not None and is_object(value) else {}
-
-
-def _joined(texts: Sequence[msgspec.Raw | None], between: bytes = b"") -> Generator[None, None, msgspec.Raw]:
-    """Texts in one, as they are written.
-
-    Raises:
-        Refusal: one of them is something else.
-    """
-    parts: list[bytes | memoryview] = [b'"']
-    for number, text in enumerate(texts):
-        if number % STEP_ITEMS == STEP_ITEMS - 1:
-            yield
-        if text is not None and not is_text(text):
-            raise invalid_request("invalid_parameter", "The 'text' of a block must be a string.", "messages")
-        if number:
-            parts.append(between)
-        if text is not None:
-            parts.append(memoryview(text)[1:-1])
-    if len(texts) == 1 and texts[0] is not None:
-        return texts[0]
-    parts.append(b'"')
-    return msgspec.Raw(b"".join(parts))
-
-
-def _system_text(system: msgspec.Raw | None) -> Generator[None, None, msgspec.Raw]:
-    if system is not None and is_text(system):
-        return system
-    if system is not None and size_of(system) > STEP_BYTES:
-        yield
-    blocks = objects_of(system) if system is not None else None
-    return (yield from _joined([block.get("text") for block in blocks or ()], rb"\n\n"))
-
-
-def _messages_of(message: Object) -> Generator[None, None, list[Object]]:
-    """One message there can be several here: each result of a tool is a message of its own."""
-    role, content = short_text(message.get("role")), message.get("content")
-    if role not in ("user", "assistant", "system"):
-        raise invalid_request("invalid_parameter", "A message's 'role' must be user or assistant.", "messages")
-    if content is not None and is_text(content):
-        return [{"role": role, "content": content}]
-    if content is not None and size_of(content) > STEP_BYTES:
-        yield
-    blocks = (objects_of(content) if content is not None else None) or []
-    if role == "assistant":
-        return [(yield from _assistant_message(blocks))]
-    if role == "system":
-        text = yield from _joined([block.get("text") for block in blocks], rb"\n\n")
-        return [{"role": "system", "content": text}]
-    return (yield from _user_messages(blocks))
-
-
-def _assistant_message(blocks: list[Object]) -> Generator[None, None, Object]:
-    texts: list[msgspec.Raw | None] = []
-    thoughts: list[msgspec.Raw | None] = []
-    calls: list[Object] = []
-    for number, block in enumerate(blocks, 1):
-        if number % STEP_ITEMS == 0:
-            yield
-        match short_text(block.get("type")):
-            case "text":
-                texts.append(block.get("text"))
-            case "tool_use":
-                calls.append((yield from _tool_call(block)))
-            case "thinking" if is_empty(block.get("signature")):
-                thoughts.append(block.get("thinking"))
-            case "thinking" | "redacted_thinking":
-                pass
-            case kind:
-                raise unsupported_parameter(f"content.{kind}")
-    text = yield from _joined(texts)
-    message: Object = {"role": "assistant", "content": text if size_of(text) > len(_EMPTY) or not calls else None}
-    if calls:
-        message["tool_calls"] = calls
-    if thoughts:
-        thought = yield from _joined(thoughts)
-        if size_of(thought) > len(_EMPTY):
-            message[THOUGHT] = thought
-    return message
-
-
-def _tool_call(block: Object) -> Generator[None, None, Object]:
-    arguments = yield from _as_text(block.get("input"))
-    return {"id": block.get("id"), "type": "function", "function": {"name": block.get("name"), "arguments": arguments}}
-
-
-def _as_text(value: msgspec.Raw | None) -> Generator[None, None, msgspec.Raw]:
-    """The JSON of a value as a string of JSON; what is escaped is escaped once more."""
-    if value is None:
-        return msgspec.Raw(b'"{}"')
-    view, parts = memoryview(value), [b'"']
-    for start in range(0, size_of(value), STEP_BYTES):
-        if start:
-            yield
-        part = bytes(view[start : start + STEP_BYTES]).replace(b"\\", b"\\\\").replace(b'"', b'\\"')
-        # Between values JSON may have white space, which a string may not.
-        parts.append(part.replace(b"\n", b"\\n").replace(b"\r", b"\\r").replace(b"\t", b"\\t"))
-    parts.append(b'"')
-    yield
-    return msgspec.Raw(b"".join(parts))
-
-
-def _user_messages(blocks: list[Object]) -> Generator[None, None, list[Object]]:
-    results: list[Object] = []
-    images: list[Object] = []
-    parts: list[Object] = []
-    for number, block in enumerate(blocks, 1):
-        if number % STEP_ITEMS == 0:
-            yield
-        if short_text(block.get("type")) != "tool_result":
-            parts.append((yield from _part(block)))
-            continue
-        text, pictures = yield from _result(block)
-        results.append({"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": text})
-        # The result of a tool is text there; its images come before the user's words.
-        images = pictures + images
-    parts = images + parts
-    if not parts:
-        return results
-    if len(parts) == 1 and parts[0]["type"] == "text":
-        return [*results, {"role": "user", "content": parts[0]["text"]}]
-    return [*results, {"role": "user", "content": parts}]
-
-
-def _result(block: Object) -> Generator[None, None, tuple[msgspec.Raw, list[Object]]]:
-    content: msgspec.Raw | None = block.get("content")
-    texts: list[msgspec.Raw | None] = []
-    images: list[Object] = []
-    if content is not None and is_text(content):
-        texts.append(content)
-    else:
-        if content is not None and size_of(content) > STEP_BYTES:
-            yield
-        for number, inner in enumerate((objects_of(content) if content is not None else None) or (), 1):
-            if number % STEP_ITEMS == 0:
-                yield
-            part = yield from _part(inner)
-            if part["type"] == "text":
-                texts.append(part["text"])
-            else:
-                images.append(part)
-    text = yield from _joined(texts, rb"\n")
-    is_error = bytes(block.get("is_error", msgspec.Raw())) == b"true"
-    if is_error:
-        text = yield from _joined([raw("Error: "), text])
-    return text, images
-
-
-def _part(block: Object) -> Generator[None, None, Object]:
-    source = _object(block.get("source"))
-    match short_text(block.get("type")), short_text(source.get("type")):
-        case "text", _:
-            return {"type": "text", "text": (yield from _joined([block.get("text")]))}
-        case "image", "base64":
-            data = yield from _joined([raw("data:"), source.get("media_type"), raw(";base64,"), source.get("data")])
-            return {"type": "image_url", "image_url": {"url": data}}
-        case "image", "url":
-            return {"type": "image_url", "image_url": {"url": source.get("url")}}
-        case "document", "text":
-            return {"type": "text", "text": (yield from _joined([source.get("data")]))}
-        case "search_result", _:
-            found = yield from _system_text(block.get("content"))
-            return {"type": "text", "text": (yield from _joined([block.get("title"), found], rb"\n"))}
-        case kind, _:
-            raise unsupported_parameter(f"content.{kind}")
-
-
-def _tool(tool: Object) -> Object:
+def _tool(tool: Object, names: ToolNames, omitted: Omitted) -> Generator[None, None, Object]:
     kind = short_text(tool.get("type")) or "custom"
     if kind != "custom":
-        raise unsupported_parameter(f"tools.{kind}")
-    function: Object = {"name": tool.get("name"), "parameters": tool.get("input_schema", {"type": "object"})}
-    function.update({name: tool[name] for name in ("description", "strict") if name in tool})
+        raise no_counterpart(f"tools.{kind}", "Define it as a tool of your own, with 'name' and 'input_schema'.")
+    for name, value in tool.items():
+        if name not in _KNOWN_OF_TOOLS and not is_empty(value):
+            omitted.add(f"tools.{name}")
+    function: Object = {
+        "name": names.sent(tool.get("name"), "tools"),
+        "parameters": _parameters(tool.get("input_schema")),
+    }
+    function.update({name: tool[name] for name in ("description", "strict") if not is_null(tool.get(name))})
+    examples: msgspec.Raw | None = tool.get("input_examples")
+    if examples is not None and not is_empty(examples):
+        described = [text for text in (function.get("description"),) if text is not None]
+        told = yield from joined([_EXAMPLES, (yield from as_text(examples))])
+        function["description"] = yield from joined([*described, told], rb"\n\n")
     return {"type": "function", "function": function}
 
 
-def _tool_choice(choice: Object) -> Fields:
-    chosen: object
+def _parameters(schema: msgspec.Raw | None) -> msgspec.Raw:
+    """The schema of a tool's input; OpenAI refuses an object that says nothing of its properties, if only of none."""
+    if schema is not None and _USUAL_SCHEMA.match(memoryview(schema)[:_USUAL_BYTES]):
+        return schema
+    if is_null(schema):
+        return _NO_PARAMETERS
+    if schema is None or not is_object(schema):
+        raise invalid_request("invalid_parameter", "The 'input_schema' of a tool must be an object.", "tools")
+    fields = decode_object(schema)
+    missing: Fields = {}
+    kind = fields.get("type")
+    if is_null(kind) and _COMBINING.isdisjoint(fields):
+        missing["type"] = kind = _OBJECT
+    if short_text(kind) == "object" and is_null(fields.get("properties")) and "$ref" not in fields:
+        missing["properties"] = _NOTHING
+    return encoded(fields | missing) if missing else schema
+
+
+def _tool_choice(given: msgspec.Raw | None, names: ToolNames, *, has_tools: bool) -> Fields:
+    if is_null(given):
+        return {}
+    choice, chosen = object_in(given), None
     match short_text(choice.get("type")):
         case "any":
-            chosen = "required"
+            chosen = raw("required")
         case "tool":
-            chosen = {"type": "function", "function": {"name": choice.get("name")}}
+            function = {"name": names.sent(choice.get("name"), "tool_choice")}
+            chosen = encoded({"type": "function", "function": function})
         case "auto" | "none" as same:
-            chosen = same
+            if not has_tools:
+                return {}
+            chosen = raw(same)
         case _:
-            return {}
-    fields = {"tool_choice": encoded(chosen)}
+            raise invalid_request(
+                "invalid_parameter", "The 'type' of 'tool_choice' must be auto, any, tool or none.", "tool_choice"
+            )
+    if not has_tools:
+        raise invalid_request(
+            "invalid_parameter", "'tool_choice' wants a call, and there are no 'tools'.", "tool_choice"
+        )
+    fields = {"tool_choice": chosen}
     if short_value(choice.get("disable_parallel_tool_use")) is True:
         fields["parallel_tool_calls"] = raw(False)
     return fields
 
 
-def _effort(fields: Fields, model: Model) -> str | None:
+def _effort(fields: Fields, model: Model, omitted: Omitted) -> Fields:
     """How much to think, in the other format's words; a model that does not think is not asked to."""
+    config = object_in(fields.get("output_config"))
+    for name, value in config.items():
+        if name not in ("effort", "format") and not is_empty(value):
+            omitted.add(f"output_config.{name}")
+    effort = short_text(config.get("effort"))
+    thinking = object_in(fields.get("thinking"))
     if not model.reasoning:
-        return None
-    effort = short_text(_object(fields.get("output_config")).get("effort"))
+        if effort:
+            omitted.add("output_config.effort")
+        if short_text(thinking.get("type")) not in ("", "disabled"):
+            omitted.add("thinking")
+        return {}
     if effort in _EFFORTS:
-        return _EFFORTS[effort]
-    budget = short_value(_object(fields.get("thinking")).get("budget_tokens"))
+        return {"reasoning_effort": raw(_EFFORTS[effort])}
+    if effort:
+        omitted.add("output_config.effort")
+    budget = short_value(thinking.get("budget_tokens"))
     if not isinstance(budget, int):
-        return None
+        return {}
     if budget <= _LOW_EFFORT_TOKENS:
-        return "low"
-    return "medium" if budget <= _MEDIUM_EFFORT_TOKENS else "high"
+        return {"reasoning_effort": raw("low")}
+    return {"reasoning_effort": raw("medium" if budget <= _MEDIUM_EFFORT_TOKENS else "high")}
 
 
 def _response_format(fields: Fields) -> Fields:
-    wanted = _object(_object(fields.get("output_config")).get("format") or fields.get("output_format"))
-    if short_text(wanted.get("type")) != "json_schema":
+    given = object_in(fields.get("output_config")).get("format")
+    wanted = object_in(fields.get("output_format") if is_null(given) else given)
+    if not wanted:
         return {}
-    schema = {"name": "answer", "schema": wanted.get("schema"), "strict": True}
-    return {"response_format": encoded({"type": "json_schema", "json_schema": schema})}
+    kind = short_text(wanted.get("type"))
+    if kind != "json_schema":
+        raise no_counterpart("output_config.format", "Its 'type' must be json_schema.")
+    schema: msgspec.Raw | None = wanted.get("schema")
+    if schema is None or not is_object(schema):
+        raise invalid_request("invalid_parameter", "The format of the answer needs a 'schema'.", "output_config.format")
+    told = {"name": "answer", "schema": schema, "strict": True}
+    return {"response_format": encoded({"type": "json_schema", "json_schema": told})}
+
+
+def _others(fields: Fields, model: Model, omitted: Omitted) -> Fields:
+    """Fields that the operator lets pass by their name; any other that would change something is noted as left out."""
+    passing: Fields = {}
+    for name, value in fields.items():
+        if name in _HANDLED or is_empty(value) or bytes(memoryview(value)[:32]) in _WITHOUT_EFFECT.get(name, ()):
+            continue
+        if name in model.allowed_parameters and folded(name) not in _NEVER_PASSING:
+            passing[name] = value
+        elif name not in _QUIET:
+            omitted.add(name)
+    return passing

@@ -16,10 +16,9 @@ from tokenbooth.gateway.meter import StreamMeter
 from tokenbooth.gateway.openai import reported_usage
 from tokenbooth.gateway.private_fields import MESSAGE_ID, ClientAnswer
 from tokenbooth.gateway.speech import CostNano, Credential, Delivered, Meter, PricedRequest
-from tokenbooth.gateway.stream_as_whole import chat_answer
 from tokenbooth.gateway.texts import chat_text_bytes
-from tokenbooth.gateway.translate_answer import AnswerStream, whole_answer
-from tokenbooth.gateway.translate_request import with_thoughts_as
+from tokenbooth.gateway.translate_answer import AnswerStream, whole_answer, whole_completion
+from tokenbooth.gateway.translate_request import ChatBody, fit_messages
 from tokenbooth.gateway.whole_as_stream import chat_events
 
 _USAGE_WANTED: Final = msgspec.Raw(b'{"include_usage":true}')
@@ -34,10 +33,10 @@ class TranslatedMessages:
     path: ClassVar[str] = "/chat/completions"
     credential: ClassVar[Credential] = "authorization"
 
-    def __init__(self, request: PricedRequest, chat: Fields, *, shows_thinking: bool) -> None:
+    def __init__(self, request: PricedRequest, chat: ChatBody, *, shows_thinking: bool) -> None:
         """Args:
         request: the messages request.
-        chat: the body of the chat completion that asks the same.
+        chat: the chat completion that asks the same.
         shows_thinking: whether the client asked to see the model think.
         """
         self._request = request
@@ -49,15 +48,25 @@ class TranslatedMessages:
         """See `Speech.request`."""
         return self._request
 
+    @property
+    def omitted(self) -> tuple[str, ...]:
+        """See `Speech.omitted`."""
+        return self._request.omitted + self._chat.omitted
+
     def headers(self) -> Mapping[str, str]:
         """See `Speech.headers`."""
         return {}
 
     def upstream_fields(self, route: Route, clamped_output_tokens: int | None) -> Fields:
         """See `Speech.upstream_fields`."""
-        request, fields = self._request, dict(self._chat)
+        request, fields = self._request, dict(self._chat.fields)
         fields["model"] = raw(route.model)
-        fields["messages"] = with_thoughts_as(fields["messages"], route.upstream.kind.thought)
+        fields["messages"] = fit_messages(
+            fields["messages"],
+            route.upstream.kind,
+            reasons=request.model.reasoning,
+            ends_begun=self._chat.ends_begun,
+        )
         ceiling = request.sent_ceiling(route, clamped_output_tokens)
         if ceiling is not None:
             fields[request.model.ceiling_field(route, self.wire)] = raw(ceiling)
@@ -69,7 +78,10 @@ class TranslatedMessages:
         """See `Speech.meter`."""
         return TranslatingMeter(
             AnswerStream(
-                model=self._request.model.name, message_id=MESSAGE_ID + request_id, shows_thinking=self._shows_thinking
+                model=self._request.model.name,
+                message_id=MESSAGE_ID + request_id,
+                shows_thinking=self._shows_thinking,
+                own_names=self._chat.own_names,
             )
         )
 
@@ -90,11 +102,12 @@ class TranslatedMessages:
             model=self._request.model.name,
             message_id=MESSAGE_ID + request_id,
             shows_thinking=self._shows_thinking,
+            own_names=self._chat.own_names,
         )
 
     def as_answer(self, body: bytes) -> bytes:
         """See `Speech.as_answer`."""
-        return chat_answer(body)
+        return whole_completion(body)
 
     def as_events(self, body: bytes) -> bytes | None:
         """See `Speech.as_events`."""

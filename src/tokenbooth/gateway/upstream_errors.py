@@ -147,7 +147,7 @@ def timed_out(*, charged_nano: int | None) -> Refusal:
 def broken_off(failure: UpstreamFailure, charged_nano: int) -> Refusal:
     """What to tell, inside a stream, of an upstream that failed there, and of what was charged (nano-USD)."""
     told = refusal_of(failure)
-    cost = f"What was delivered cost ${format_usd(charged_nano)}." if charged_nano else "Nothing was charged."
+    cost = f"What came until then cost ${format_usd(charged_nano)}." if charged_nano else "Nothing was charged."
     words = _NO_ANSWER if told.status == 504 else "The model's server failed."
     return Refusal(told.status, told.category, told.code, f"{words} {cost}")
 
