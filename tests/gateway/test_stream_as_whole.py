@@ -8,7 +8,9 @@ from hypothesis import given
 
 from tests.support.chat_streams import Spoken, chat_streams
 from tokenbooth.gateway.chat_answer import decode_lenient, read_completion
+from tokenbooth.gateway.openai import reported_usage
 from tokenbooth.gateway.stream_as_whole import chat_answer, completion_answer, message_answer, response_answer
+from tokenbooth.gateway.translate_answer import whole_completion
 
 Json = dict[str, object]
 
@@ -104,6 +106,7 @@ _MORE = (
     ("put_together", "stream"),
     [
         (chat_answer, _CHAT_END),
+        (whole_completion, _CHAT_END),
         (completion_answer, _COMPLETION_END),
         (message_answer, _MESSAGE_END),
         (response_answer, _RESPONSE_END),
@@ -119,10 +122,26 @@ def test_what_stands_behind_the_end_is_no_part_of_the_answer(
 @pytest.mark.parametrize("index", ["[]", "{}", "null", '"0"', "0.5", "true"])
 @pytest.mark.parametrize(
     ("put_together", "stream"),
-    [(chat_answer, _CHAT_END), (completion_answer, _COMPLETION_END), (message_answer, _MESSAGE_END)],
+    [
+        (chat_answer, _CHAT_END),
+        (whole_completion, _CHAT_END),
+        (completion_answer, _COMPLETION_END),
+        (message_answer, _MESSAGE_END),
+    ],
 )
 def test_an_index_that_is_no_number_is_no_error_of_ours(
     put_together: Callable[[bytes], bytes], stream: bytes, index: str
 ) -> None:
     """What was said stands in the answer all the same."""
     assert b'"Hi"' in put_together(stream.replace(b'"index":0', b'"index":' + index.encode()))
+
+
+@pytest.mark.parametrize("place", [b'"usage":%b', b'"x_groq":{"usage":%b}', b'"choices":[{"index":0,"usage":%b}]'])
+@pytest.mark.parametrize("put_together", [chat_answer, whole_completion])
+def test_a_usage_is_kept_wherever_it_stands(put_together: Callable[[bytes], bytes], place: bytes) -> None:
+    """Moonshot tells it in the choice, Groq in an object of its own ("Streaming" in their documentation)."""
+    usage = place % b'{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}'
+    body = _CHAT_END.replace(b"data: [DONE]", b"data: {%b}\n\ndata: [DONE]" % usage)
+    reported = reported_usage(put_together(body))
+    assert reported is not None
+    assert (reported["prompt_tokens"], reported["completion_tokens"]) == (7, 3)

@@ -7,6 +7,7 @@ does no I/O and meters nothing; only the messages format imports it.
 
 from collections import deque
 from collections.abc import Mapping
+from itertools import takewhile
 from types import MappingProxyType
 from typing import Final, Literal
 from uuid import uuid4
@@ -38,6 +39,7 @@ from tokenbooth.gateway.event_stream import (
 from tokenbooth.gateway.meter import usage_with_cost
 from tokenbooth.gateway.private_fields import ClientAnswer
 from tokenbooth.gateway.stream_as_whole import chat_answer, message_answer
+from tokenbooth.gateway.usage_places import reported_elsewhere
 
 _STOP_REASONS: Final = {
     "stop": "end_turn",
@@ -118,15 +120,20 @@ def whole_completion(body: bytes) -> bytes:
         UnreadableAnswer: one of them cannot be read.
     """
     framer, answer = EventFramer(), AnswerStream(model="", message_id="", shows_thinking=True)
-    events = [event for event in split_events(framer.feed(body) + framer.end()) if data_of(event) != END_MARKER]
+    events = split_events(framer.feed(body))
+    if all(data_of(event) != END_MARKER for event in events):
+        events += split_events(framer.end())
     try:
-        told = answer.feed(b"".join(events))
+        told = answer.feed(b"".join(takewhile(lambda event: data_of(event) != END_MARKER, events)))
     except BrokenStream as mistake:
         raise UnreadableAnswer(str(mistake)) from mistake
     if not answer.is_readable():
         raise UnreadableAnswer("a call names no tool")
     message: Json = msgspec.json.decode(message_answer(told + answer.end(None, 0)))
-    completion: Json = msgspec.json.decode(chat_answer(body))
+    whole = chat_answer(body)
+    completion: Json = msgspec.json.decode(whole)
+    # Some servers tell it in the choice, which is written anew.
+    completion["usage"] = completion.get("usage") or reported_elsewhere(whole)
     return msgspec.json.encode({**completion, "choices": [answer.choice_of(message)]})
 
 
