@@ -145,3 +145,10 @@ def test_a_usage_is_kept_wherever_it_stands(put_together: Callable[[bytes], byte
     reported = reported_usage(put_together(body))
     assert reported is not None
     assert (reported["prompt_tokens"], reported["completion_tokens"]) == (7, 3)
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\n\n"])
+@pytest.mark.parametrize("put_together", [chat_answer, whole_completion])
+def test_an_end_marker_that_is_left_open_is_one(put_together: Callable[[bytes], bytes], end: bytes) -> None:
+    """The end of the body ends its event."""
+    assert put_together(_CHAT_END.rstrip(b"\n") + end) == put_together(_CHAT_END)

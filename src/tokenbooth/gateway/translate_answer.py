@@ -7,7 +7,6 @@ does no I/O and meters nothing; only the messages format imports it.
 
 from collections import deque
 from collections.abc import Mapping
-from itertools import takewhile
 from types import MappingProxyType
 from typing import Final, Literal
 from uuid import uuid4
@@ -121,10 +120,11 @@ def whole_completion(body: bytes) -> bytes:
     """
     framer, answer = EventFramer(), AnswerStream(model="", message_id="", shows_thinking=True)
     events = split_events(framer.feed(body))
-    if all(data_of(event) != END_MARKER for event in events):
+    if END_MARKER not in map(data_of, events):
         events += split_events(framer.end())
+    end = next((at for at, event in enumerate(events) if data_of(event) == END_MARKER), None)
     try:
-        told = answer.feed(b"".join(takewhile(lambda event: data_of(event) != END_MARKER, events)))
+        told = answer.feed(b"".join(events[:end]))
     except BrokenStream as mistake:
         raise UnreadableAnswer(str(mistake)) from mistake
     if not answer.is_readable():
