@@ -360,3 +360,12 @@ def test_only_the_first_of_several_choices_is_told() -> None:
 
     assert b"Hi" in out
     assert b"Ho" not in out
+
+
+@pytest.mark.parametrize("index", [b"1e400", b"-1e400", b"NaN", b"Infinity", b"1.0", b'"7"', b"true", b"9" * 40])
+def test_an_index_of_any_number_is_no_error_of_ours(index: bytes) -> None:
+    """Of a choice and of a call; what cannot be a number is none."""
+    call = b'{"index":%b,"id":"c","function":{"name":"f","arguments":"{}"}}' % index
+    body = b'{"choices":[{"index":%b,"message":{"content":"Hi","tool_calls":[%b]}}]}' % (index, call)
+    blocks = msgspec.json.decode(speech(stream=False).client_answer(body, Usage(1, 1)).encode(0))["content"]
+    assert [block["type"] for block in blocks] == ["text", "tool_use"]

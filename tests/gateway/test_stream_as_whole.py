@@ -1,4 +1,6 @@
-"""A stream of chat completion chunks put together to the whole answer that a client asked for."""
+"""A stream put together to the whole answer that a client asked for."""
+
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -6,7 +8,9 @@ from hypothesis import given
 
 from tests.support.chat_streams import Spoken, chat_streams
 from tokenbooth.gateway.chat_answer import decode_lenient, read_completion
-from tokenbooth.gateway.stream_as_whole import chat_answer, message_answer, response_answer
+from tokenbooth.gateway.openai import reported_usage
+from tokenbooth.gateway.stream_as_whole import chat_answer, completion_answer, message_answer, response_answer
+from tokenbooth.gateway.translate_answer import whole_completion
 
 Json = dict[str, object]
 
@@ -153,3 +157,73 @@ def test_a_response_from_its_pieces_alone() -> None:
     message, called = told["output"]
     assert message["content"] == [{"type": "output_text", "text": "Hello", "annotations": []}]
     assert called == {**call, "arguments": "{}"}
+
+
+_CHAT_END = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+_COMPLETION_END = b'data: {"choices":[{"index":0,"text":"Hi","finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+_MESSAGE_END = (
+    b'data: {"type":"message_start","message":{"role":"assistant"}}\n\n'
+    b'data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Hi"}}\n\n'
+    b'data: {"type":"message_stop"}\n\n'
+)
+_RESPONSE_END = b'data: {"type":"response.completed","response":{"output":[{"type":"message"}]}}\n\n'
+_MORE = (
+    b'data: {"error":{"message":"too late"}}\n\n',
+    b'data: {"choices":[{"index":0,"delta":{"content":"more"},"text":"more"}]}\n\n',
+    b'data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"more"}}\n\n',
+    b'data: {"type":"response.failed","response":{"error":{"message":"too late"}}}\n\n',
+    b'data: {"choices":[{"index":0',
+)
+
+
+@pytest.mark.parametrize("more", _MORE)
+@pytest.mark.parametrize(
+    ("put_together", "stream"),
+    [
+        (chat_answer, _CHAT_END),
+        (whole_completion, _CHAT_END),
+        (completion_answer, _COMPLETION_END),
+        (message_answer, _MESSAGE_END),
+        (response_answer, _RESPONSE_END),
+    ],
+)
+def test_what_stands_behind_the_end_is_no_part_of_the_answer(
+    put_together: Callable[[bytes], bytes], stream: bytes, more: bytes
+) -> None:
+    """Neither a text, nor an error, nor half an event; as in an answer that is streamed to its client."""
+    assert msgspec.json.decode(put_together(stream + more)) == msgspec.json.decode(put_together(stream))
+
+
+@pytest.mark.parametrize("index", ["[]", "{}", "null", '"0"', "0.5", "true"])
+@pytest.mark.parametrize(
+    ("put_together", "stream"),
+    [
+        (chat_answer, _CHAT_END),
+        (whole_completion, _CHAT_END),
+        (completion_answer, _COMPLETION_END),
+        (message_answer, _MESSAGE_END),
+    ],
+)
+def test_an_index_that_is_no_number_is_no_error_of_ours(
+    put_together: Callable[[bytes], bytes], stream: bytes, index: str
+) -> None:
+    """What was said stands in the answer all the same."""
+    assert b'"Hi"' in put_together(stream.replace(b'"index":0', b'"index":' + index.encode()))
+
+
+@pytest.mark.parametrize("place", [b'"usage":%b', b'"x_groq":{"usage":%b}', b'"choices":[{"index":0,"usage":%b}]'])
+@pytest.mark.parametrize("put_together", [chat_answer, whole_completion])
+def test_a_usage_is_kept_wherever_it_stands(put_together: Callable[[bytes], bytes], place: bytes) -> None:
+    """Moonshot tells it in the choice, Groq in an object of its own ("Streaming" in their documentation)."""
+    usage = place % b'{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}'
+    body = _CHAT_END.replace(b"data: [DONE]", b"data: {%b}\n\ndata: [DONE]" % usage)
+    reported = reported_usage(put_together(body))
+    assert reported is not None
+    assert (reported["prompt_tokens"], reported["completion_tokens"]) == (7, 3)
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\n\n"])
+@pytest.mark.parametrize("put_together", [chat_answer, whole_completion])
+def test_an_end_marker_that_is_left_open_is_one(put_together: Callable[[bytes], bytes], end: bytes) -> None:
+    """The end of the body ends its event."""
+    assert put_together(_CHAT_END.rstrip(b"\n") + end) == put_together(_CHAT_END)

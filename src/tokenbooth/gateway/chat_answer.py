@@ -6,6 +6,7 @@ compiled: it works on decoded JSON of any shape.
 """
 
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -295,4 +296,7 @@ def _meaningful(value: object) -> str:
 def _number(value: object) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdigit():
         return int(value[:9])
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    # A number beyond all others, such as 1e400, numbers nothing.
+    return int(value) if math.isfinite(value) else None

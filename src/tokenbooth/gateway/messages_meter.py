@@ -21,6 +21,7 @@ from tokenbooth.gateway.texts import message_event_texts, size
 _OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:message_start|message_delta|message_stop|error)"')
 _OF_MESSAGES: Final = re.compile(rb'"type"\s*:\s*"(?:content_block_|message_|ping")')
 _USAGE_INSIDE: Final = re.compile(rb'"delta"\s*:\s*\{[^{}]*"usage"\s*:')
+_STOP: Final = re.compile(rb'"type"\s*:\s*"message_stop"')
 _WHOLE_INPUT: Final = re.compile(rb'"input"[ \t]*:[ \t]*\{[ \t]*"')
 _TYPES: Final = ("content_block_", "message_", "ping", "error")
 _STOP_EVENT: Final = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
@@ -122,10 +123,12 @@ class MessagesMeter(EventMeter):
         try:
             decoded = decode_with_halves(decode_messages_event, data)
         except UNREADABLE:
+            # An end that nobody can read is none, and must not leave as one.
+            self.failed = _STOP.search(event) is not None
             decoded = MessagesEvent()
         if not decoded.type.startswith(_TYPES):
             # A type alone makes no event of this format: some servers call the kind of an error so.
-            self.failed = is_failed_event(event, data)
+            self.failed = self.failed or is_failed_event(event, data)
             return ""
         match decoded.type:
             case "message_start" if decoded.message is not None and isinstance(decoded.message.usage, dict):

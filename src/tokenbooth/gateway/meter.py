@@ -279,7 +279,7 @@ class StreamMeter(EventMeter):
             b'"usage"' in events
             or END_MARKER in events
             or b'error"' in events
-            or b'"finish_reason":"' in events
+            or FINISH.search(events) is not None
             or b'"base_resp"' in events
             # Of two lines as a rule: its data, and the end.
             or (events.count(b'"choices":[{') * 2 != events.count(b"\n") and not _has_choices(events))

@@ -112,10 +112,12 @@ class ResponsesMeter(EventMeter):
         try:
             decoded = decode_with_halves(decode_responses_event, data)
         except UNREADABLE:
+            # An end that nobody can read is none, and must not leave as one.
+            self.failed = _OF_INTEREST.search(event) is not None
             decoded = ResponsesEvent()
         if not decoded.type.startswith("response.") and decoded.type not in _FAILURES:
             # A type alone makes no event of this format: some servers call the kind of an error so.
-            self.failed = is_failed_event(event, data)
+            self.failed = self.failed or is_failed_event(event, data)
             return
         if decoded.type in _FAILURES:
             self.failed = True

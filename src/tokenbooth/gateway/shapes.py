@@ -65,7 +65,7 @@ class EndedChoices(msgspec.Struct):
 class MessagesAnswer(msgspec.Struct):
     """A whole answer of the Messages format, or an error in the place of one."""
 
-    type: str | None = None
+    type: object = None
     error: msgspec.Raw = msgspec.Raw()
     content: msgspec.Raw = msgspec.Raw()
     stop_reason: msgspec.Raw = msgspec.Raw()
@@ -99,7 +99,7 @@ class ResponsesAnswer(msgspec.Struct):
     error: msgspec.Raw = msgspec.Raw()
     output: msgspec.Raw = msgspec.Raw()
     usage: object = None
-    status: str | None = None
+    status: object = None
 
 
 class ResponsesEvent(msgspec.Struct):

@@ -10,13 +10,14 @@ import msgspec
 from tokenbooth.domain.usage import merged
 from tokenbooth.gateway.body import UNREADABLE
 from tokenbooth.gateway.chat_answer import decode_lenient, whole_characters, whole_texts
-from tokenbooth.gateway.event_stream import EventFramer, data_of, split_events
+from tokenbooth.gateway.event_stream import END_MARKER, EventFramer, data_of, split_events
 
 _Json = dict[str, object]
 # Pieces of one text; other fields of a delta are whole each time.
 _TEXTS: Final = frozenset(
     ("content", "reasoning_content", "reasoning", "thinking", "refusal", "text", "arguments", "input")
 )
+_LAST_TYPES: Final = ("message_stop", "response.completed", "response.incomplete")
 
 
 def chat_answer(body: bytes) -> bytes:
@@ -124,9 +125,10 @@ def message_answer(body: bytes) -> bytes:
             case {"type": "message_start", "message": dict(started)}:
                 message = started
             case {"type": "content_block_start", "index": index, "content_block": dict(block)}:
-                blocks[index] = block
+                blocks[_key(index)] = block
             case {"type": "content_block_delta", "index": index, "delta": dict(delta)}:
-                _add_piece(blocks.setdefault(index, {"type": "text", "text": ""}), delta, inputs, index)
+                block = blocks.setdefault(_key(index), {"type": "text", "text": ""})
+                _add_piece(block, delta, inputs, _key(index))
             case {"type": "message_delta"} if message is not None:
                 _merge_end(message, event)
             case _:
@@ -163,6 +165,11 @@ def _merge_end(message: _Json, event: _Json) -> None:
         message["usage"] = _usage_together(known, usage)
 
 
+def _key(index: object) -> object:
+    """A number of a block or a choice; a list or an object numbers nothing."""
+    return None if isinstance(index, dict | list) else index
+
+
 def _input_of(written: str) -> object:
     try:
         return msgspec.json.decode(written or "{}")
@@ -185,7 +192,7 @@ def _merged(body: bytes) -> tuple[_Json, list[_Json]]:
         answer.update({name: value for name, value in event.items() if value is not None or name not in answer})
         for position, choice in enumerate(told if isinstance(told, list) else ()):
             if isinstance(choice, dict):
-                index = choice.get("index")
+                index = _key(choice.get("index"))
                 number = position if index is None else index
                 _merge(choices.setdefault(number, {"index": number}), choice)
     return answer, [choices[index] for index in sorted(choices, key=str)]
@@ -320,14 +327,27 @@ def _encoded(answer: _Json) -> bytes:
 
 
 def _events(body: bytes) -> list[_Json]:
+    """The events up to the one that ends the stream: what stands behind it is no part of the answer."""
     framer = EventFramer()
     told: list[_Json] = []
-    for event in split_events(framer.feed(body) + framer.end()):
+    if not _take_events(told, framer.feed(body)):
+        _take_events(told, framer.end())
+    return told
+
+
+def _take_events(told: list[_Json], events: bytes) -> bool:
+    """Take some events; returns whether one of them ends the stream."""
+    for event in split_events(events):
+        data = data_of(event)
+        if data == END_MARKER:
+            return True
         try:
-            decoded = decode_lenient(data_of(event))
+            decoded = decode_lenient(data)
         except UNREADABLE:
-            # A comment, or the end marker.
+            # A comment.
             continue
         if isinstance(decoded, dict):
             told.append(decoded)
-    return told
+            if decoded.get("type") in _LAST_TYPES:
+                return True
+    return False

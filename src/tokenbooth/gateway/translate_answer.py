@@ -38,6 +38,7 @@ from tokenbooth.gateway.event_stream import (
 from tokenbooth.gateway.meter import usage_with_cost
 from tokenbooth.gateway.private_fields import ClientAnswer
 from tokenbooth.gateway.stream_as_whole import chat_answer, message_answer
+from tokenbooth.gateway.usage_places import reported_elsewhere
 
 _STOP_REASONS: Final = {
     "stop": "end_turn",
@@ -118,15 +119,21 @@ def whole_completion(body: bytes) -> bytes:
         UnreadableAnswer: one of them cannot be read.
     """
     framer, answer = EventFramer(), AnswerStream(model="", message_id="", shows_thinking=True)
-    events = [event for event in split_events(framer.feed(body) + framer.end()) if data_of(event) != END_MARKER]
+    events = split_events(framer.feed(body))
+    if END_MARKER not in map(data_of, events):
+        events += split_events(framer.end())
+    end = next((at for at, event in enumerate(events) if data_of(event) == END_MARKER), None)
     try:
-        told = answer.feed(b"".join(events))
+        told = answer.feed(b"".join(events[:end]))
     except BrokenStream as mistake:
         raise UnreadableAnswer(str(mistake)) from mistake
     if not answer.is_readable():
         raise UnreadableAnswer("a call names no tool")
     message: Json = msgspec.json.decode(message_answer(told + answer.end(None, 0)))
-    completion: Json = msgspec.json.decode(chat_answer(body))
+    whole = chat_answer(body)
+    completion: Json = msgspec.json.decode(whole)
+    # Some servers tell it in the choice, which is written anew.
+    completion["usage"] = completion.get("usage") or reported_elsewhere(whole)
     return msgspec.json.encode({**completion, "choices": [answer.choice_of(message)]})
 
 
