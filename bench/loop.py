@@ -42,6 +42,9 @@ def bodies() -> Iterator[tuple[str, str, bytes]]:
     yield "chat: small", _CHAT, question(WHOLE_MODEL)
     yield "chat: an agent's, 1 MB", _CHAT, agent_body(WHOLE_MODEL, 1_000_000)
     yield "chat: an agent's, 4 MB", _CHAT, agent_body(WHOLE_MODEL, 4_000_000)
+    yield "chat: an agent's, 8 MB", _CHAT, agent_body(WHOLE_MODEL, 8_000_000)
+    image = b'[{"type":"image_url","image_url":{"url":"data:image/png;base64,%b"}}]'
+    yield "chat: one image", _CHAT, _content(image % (b"A" * (SIZE - 100)))
     yield "chat: one text", _CHAT, _content(b'"%b"' % (b"x" * SIZE))
     yield "chat: one text beyond ASCII", _CHAT, _content('"{}"'.format("é" * (SIZE // 2 - 4) + "😀").encode())
     yield "chat: one text of escapes", _CHAT, _content(b'"%b"' % (b"\\n" * (SIZE // 2)))

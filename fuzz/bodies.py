@@ -19,6 +19,7 @@ from tokenbooth.gateway.body import decode_fields, encode_fields
 from tokenbooth.gateway.chat_request import model_name
 from tokenbooth.gateway.count_tokens import count_tokens
 from tokenbooth.gateway.endpoints import ENDPOINTS
+from tokenbooth.gateway.fields import LONGEST_NAME
 from tokenbooth.gateway.refusals import Refusal
 from tokenbooth.gateway.routing import Routing, rest_rules
 from tokenbooth.gateway.speech import PricedRequest, Speech
@@ -141,7 +142,9 @@ def _check_ceilings(speech: Speech, read: Json, clamped: int | None) -> None:
     priced = speech.request.output_ceiling if clamped is None else clamped
     if speech.path == "/embeddings":
         return
-    ceilings = [value for name, value in read.items() if folded(name) in FOLDED_CEILINGS]
+    # In a longer name nobody looks for another one.
+    names = [name for name in read if len(name) <= LONGEST_NAME]
+    ceilings = [read[name] for name in names if folded(name) in FOLDED_CEILINGS]
     assert len(ceilings) <= 1, "two ceilings"
     assert all(type(ceiling) is int and 1 <= ceiling <= priced for ceiling in ceilings)
     assert clamped is None or ceilings == [clamped]
@@ -160,8 +163,13 @@ def _choices(path: str, read: Json) -> int:
 def _check_prompt(speech: Speech, read: Json) -> None:
     """Images are counted, and what is not counted as an image is counted as text."""
     request = speech.request
+    # Only an item of the responses format has an output.
     images = [
-        image for name in ("messages", "input") for message in _objects(read.get(name)) for image in _images(message)
+        image
+        for name, holders in (("messages", ("content",)), ("input", ("content", "output")))
+        for message in _objects(read.get(name))
+        for holder in holders
+        for image in _images(message.get(holder))
     ]
     if speech.path in ("/chat/completions", "/responses", "/messages"):
         assert request.parts_tokens >= len(images) * request.model.image_tokens_max
@@ -171,15 +179,15 @@ def _check_prompt(speech: Speech, read: Json) -> None:
         assert texts - sum(map(_text_bytes, images)) <= request.text_bytes
 
 
-def _images(message: Json) -> Iterator[object]:
-    """The images in a message or an item, also those in the result of a tool and in a document."""
-    for part in (*_objects(message.get("content")), *_objects(message.get("output"))):
+def _images(parts: object) -> Iterator[object]:
+    """The images among the parts of a message or an item, also those in the result of a tool and in a document."""
+    for part in _objects(parts):
         if part.get("type") in ("image_url", "input_image", "image"):
             yield part.get("image_url") or part.get("source")
         elif part.get("type") == "tool_result":
-            yield from _images(part)
+            yield from _images(part.get("content"))
         elif part.get("type") == "document" and isinstance(source := part.get("source"), dict):
-            yield from _images(source)
+            yield from _images(source.get("content"))
 
 
 def _objects(value: object) -> list[Json]:

@@ -1,10 +1,17 @@
-"""Seeds: a request, a stream and an answer of every format, as clients and servers write them."""
+"""Seeds: requests, streams and answers of every format, as clients and servers write them."""
 
+import re
 from typing import Final
 
 import msgspec
 
+from fuzz.failures import CANARY
+from tests.gateway.corpus.servers import ROWS
+
 Json = dict[str, object]
+
+# Of a chat completion; the ids of messages, items and calls have other beginnings.
+_IDS: Final = re.compile(rb'"id":"(?:chatcmpl|cmpl|gen)-[\w-]*"')
 
 _TOOL: Final[Json] = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
 _PICTURE: Final = "data:image/png;base64,iVBORw0KGgo="
@@ -110,22 +117,23 @@ def bodies() -> list[bytes]:
 
 
 def streams() -> list[bytes]:
-    """Streams: whole ones, one with other line ends, one that reports an error."""
+    """Streams: whole ones, one with other line ends, one that reports an error, and those of the corpus."""
     named = [
         b"".join(b"event: %s\ndata: %s\n\n" % (str(one["type"]).encode(), msgspec.json.encode(one)) for one in events)
         for events in (_MESSAGE_EVENTS, _RESPONSE_EVENTS, _FAILURES[1:])
     ]
     chunks = b"".join(b"data: %s\n\n" % msgspec.json.encode(one) for one in _CHUNKS) + b"data: [DONE]\n\n"
     broken = b"data: %s\n\ndata: %s\n\n" % (msgspec.json.encode(_CHUNKS[2]), msgspec.json.encode(_FAILURES[0]))
-    return [chunks, chunks.replace(b"\n", b"\r\n"), b": comment\n\n" + broken, *named]
+    recorded = [_with_canaries(row.answer) for row in ROWS if row.media_type == "text/event-stream"]
+    return [chunks, chunks.replace(b"\n", b"\r\n"), b": comment\n\n" + broken, *named, *recorded]
 
 
 def answers() -> list[bytes]:
-    """Whole answers."""
+    """Whole answers, and those of the corpus."""
     message: Json = {"role": "assistant", "content": "Hi", "reasoning_content": "hm", "tool_calls": None}
     call: Json = {"id": "c", "function": {"name": "look", "arguments": '{"q":1}'}}
     completion: Json = {"id": "chatcmpl-1", "usage": _USAGE}
-    return [
+    written = [
         msgspec.json.encode(one)
         for one in (
             {**completion, "choices": [{"message": message, "finish_reason": "stop"}]},
@@ -136,3 +144,9 @@ def answers() -> list[bytes]:
             _FAILURES[0],
         )
     ]
+    return [*written, *(_with_canaries(row.answer) for row in ROWS if row.media_type == "application/json")]
+
+
+def _with_canaries(answer: bytes) -> bytes:
+    """An answer of the corpus with ids that nobody but the operator may see."""
+    return _IDS.sub(b'"id":"%b","system_fingerprint":"%b"' % (CANARY.encode(), CANARY.encode()), answer)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from fuzz.bodies import check_body
+from fuzz.calls import check_call
+from fuzz.choices import choices, mutate_choices
 from fuzz.connection import check_connection
 from fuzz.mutate import mutate_json, mutate_stream
 from fuzz.samples import answers, bodies, streams
@@ -36,6 +38,7 @@ TARGETS: Final = {
     "bodies": Target(check_body, bodies, mutate_json),
     "streams": Target(check_stream, streams, mutate_stream),
     "answers": Target(check_answer, answers, mutate_json),
+    "calls": Target(check_call, choices, mutate_choices),
     "connection": Target(check_connection, requests, mutate_requests),
     "upstream": Target(check_upstream, responses, mutate_responses),
 }

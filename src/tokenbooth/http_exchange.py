@@ -189,6 +189,11 @@ class HttpExchange:
         """How much of a body is kept that nobody has asked for yet."""
         return 0 if self._wanted else len(self._body)
 
+    @property
+    def received_bytes(self) -> int:
+        """How much of the body has arrived."""
+        return self._body_size
+
     def receive(self, part: bytes) -> None:
         """A part of the body has arrived; what follows an answer, or is too much, is dropped."""
         self._body_size += len(part)
@@ -269,10 +274,15 @@ class HttpExchange:
         Raises:
             BodyTooLarge, NoRoomForBody: see `part`
         """
+        body = self.kept()
+        return body if isinstance(body, bytes) else bytes(body)
+
+    def kept(self) -> bytes | bytearray:
+        """As `whole`, but the very bytes that were kept: to copy a large body would take its time."""
         if self._no_room or self._body_size > self._most_body_bytes:
             self._refuse_kept()
         body, self._body = self._body, b""
-        return body if isinstance(body, bytes) else bytes(body)
+        return body
 
     async def _arrival(self, size: int) -> None:
         """Wait until so much of the body has arrived, or all of it."""

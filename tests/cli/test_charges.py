@@ -79,6 +79,7 @@ def test_a_damaged_file_is_shown_and_booked_once(home: Path, charges: list[Charg
                     {"offset": head + first + lost, "bytes": restored, "lost": False},
                 ],
                 "lostBytes": lost,
+                "lostRecordsAtLeast": 1,
             }
         ]
     }

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenbooth.domain.allowance import Allowance, hold
+from tokenbooth.domain.allowance import Allowance, hold, settle
 from tokenbooth.domain.fair_share import Demand, Share, TooLittle, share
 from tokenbooth.domain.pricing import Price, TokenRates, worst_cost_nano
 
@@ -141,3 +141,29 @@ def test_the_whole_worst_case_is_held_when_the_floor_reaches_it() -> None:
     assert share(DEMO, demand, free_nano=worst_nano, hold_share_percent=25, tokens_per_byte_bp=5_000) == Share(
         worst_nano, clamped_output_tokens=None
     )
+
+
+@given(prices, st.lists(demands, min_size=1, max_size=40), st.integers(0, 10**11), st.integers(3_125, 10_000))
+def test_a_burst_of_dense_prompts_costs_the_operator_a_bounded_part(
+    price: Price, burst: list[Demand], free_nano: int, ratio_bp: int
+) -> None:
+    """Calls at once, each of a token a byte and with all of its output: at most 2.2 times what was free is not paid."""
+    credit = Allowance(limit_nano=free_nano)
+    running = []
+    for demand in burst:
+        decided = share(price, demand, free_nano=credit.free_nano(), hold_share_percent=25, tokens_per_byte_bp=ratio_bp)
+        if isinstance(decided, TooLittle):
+            continue
+        held = hold((credit,), decided.amount_nano)
+        assert held is not None
+        output = decided.clamped_output_tokens or demand.output_ceiling
+        cost_nano = worst_cost_nano(
+            price, prompt_tokens=demand.prompt_tokens(10_000), output_tokens=output * demand.choices
+        )
+        assert cost_nano * 3_125 <= held.amount_nano * 10_000 + 10_000
+        running.append((held, cost_nano))
+    settled = [settle(held, cost_nano) for held, cost_nano in running]
+
+    lost_nano = sum(one.uncollected_nano for one in settled if one is not None)
+    assert lost_nano * 5 <= free_nano * 11 + 5 * len(running)
+    assert 0 <= credit.spent_nano <= free_nano

@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.gateway_rig import JumpingClock, MoodyStore, Rig, open_moody_store, run_rig, with_routes
+from tests.support.answer_rig import CHATS_ONLY, AnswerRig, Face, run_answer_rig
+from tests.support.gateway_rig import (
+    EVERY_FORMAT,
+    JumpingClock,
+    MoodyStore,
+    Rig,
+    open_moody_store,
+    run_rig,
+    with_routes,
+)
 from tests.support.scripted_upstream import ScriptedUpstream, serve_scripts
 from tokenbooth.gateway.upstreams import Timeouts
 from tokenbooth.settings import GatewaySettings
@@ -75,3 +84,23 @@ def scripted(scripts: tuple[ScriptedUpstream, str], tmp_path_factory: pytest.Tem
             yield running
     finally:
         opened.close()
+
+
+@pytest.fixture(scope="module")
+def every_format(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnswerRig]:
+    """A gateway in front of an upstream that speaks every format, for all tests of a file."""
+    with run_answer_rig(tmp_path_factory.mktemp("every"), *EVERY_FORMAT) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def chats_only(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnswerRig]:
+    """A gateway in front of an upstream that speaks chats only, for all tests of a file."""
+    with run_answer_rig(tmp_path_factory.mktemp("chats"), *CHATS_ONLY) as running:
+        yield running
+
+
+@pytest.fixture
+def answers(face: Face, every_format: AnswerRig, chats_only: AnswerRig) -> AnswerRig:
+    """The gateway for the format that a test's file calls `face`."""
+    return chats_only if face == "translated" else every_format

@@ -90,7 +90,7 @@ def calls(*pieces: Json) -> Json:
 # Numeric ids: diegosouzapw/OmniRoute#3426. Arguments as an object: ggml-org/llama.cpp#20198. Index null:
 # Alishahryar1/free-claude-code#633. Parts: Mistral's chat completion reference. Function call: OpenAI's legacy field.
 # Custom tools and audio: OpenAI's chat completion reference. Reasoning details: OpenRouter's reasoning tokens guide.
-SHAPES = [
+SHAPES: list[tuple[object, list[object]]] = [
     (calls(piece(None, "{}", id="c", name="f")), [("f", {})]),
     (calls(piece(0, {"x": 1}, id="c", name="f")), [("f", {"x": 1})]),
     (calls(piece("0", '{"x":1}', id=7, name="f")), [("f", {"x": 1})]),
@@ -142,7 +142,7 @@ def test_what_is_plain_is_read(message: object, blocks: list[object]) -> None:
 
 # Interleaved: praxis-proxy/ai#266, ls1intum/edutelligence#923. Late name: vercel/ai#16507. Text between:
 # youssofal/MTPLX#249. No ids: BerriAI/litellm#24095. Split emoji: elizaOS/eliza#30904.
-STREAMS = [
+STREAMS: list[tuple[list[object], list[object]]] = [
     (
         [
             calls(piece(0, "", id="a", name="f"), piece(1, "", id="b", name="g")),
@@ -360,3 +360,13 @@ def test_only_the_first_of_several_choices_is_told() -> None:
 
     assert b"Hi" in out
     assert b"Ho" not in out
+
+
+@pytest.mark.parametrize("index", [b"1e400", b"-1e400", b"NaN", b"Infinity", b"1.0", b'"7"', b"true", b"9" * 40])
+def test_an_index_of_any_number_is_no_error_of_ours(index: bytes) -> None:
+    """Of a choice and of a call; what cannot be a number is none."""
+    call = b'{"index":%b,"id":"c","function":{"name":"f","arguments":"{}"}}' % index
+    body = b'{"choices":[{"index":%b,"message":{"content":"Hi","tool_calls":[%b]}}]}' % (index, call)
+    answer = speech(stream=False).read_answer(body).client_answer(Usage(1, 1))
+    blocks = msgspec.json.decode(answer.encode(0))["content"]
+    assert [block["type"] for block in blocks] == ["text", "tool_use"]

@@ -122,13 +122,22 @@ def test_a_tail_torn_at_any_byte_is_cut(tmp_path: Path) -> None:
         assert replay.torn_bytes == kept
 
 
-@pytest.mark.parametrize("zeros", [1, 7, 8, 9, 16, 4096])
+@pytest.mark.parametrize("zeros", [1, 7, 8, 9, 16, 150])
 def test_a_tail_of_zeros_is_torn(tmp_path: Path, zeros: int) -> None:
     """After a power loss a file system may leave zeros where data was to come; the start has to survive that."""
     segment_of(tmp_path, encode_record(CHARGE) + bytes(zeros))
     replay = read_back(tmp_path)
 
-    assert (replay.charges, replay.torn_bytes) == ((CHARGE,), zeros)
+    assert (replay.charges, replay.torn_bytes, replay.damaged) == ((CHARGE,), zeros, ())
+
+
+def test_a_tail_of_zeros_as_long_as_many_records_is_damage(tmp_path: Path) -> None:
+    """Whoever lost so many charges is told, at least how many."""
+    segment_of(tmp_path, encode_record(CHARGE) + bytes(4096))
+    (segment,) = read_back(tmp_path).damaged
+
+    assert (segment.content.charges, segment.content.torn_bytes, segment.content.lost_bytes) == ([CHARGE], 0, 4096)
+    assert 10 <= segment.content.records_lost <= 4096 // len(encode_record(CHARGE))
 
 
 def test_a_torn_segment_does_not_hide_the_next_one(tmp_path: Path) -> None:
@@ -376,6 +385,32 @@ def test_a_second_owner_is_refused(tmp_path: Path) -> None:
     assert "DataDirectoryLocked" in other.stderr
     assert subprocess.run(command, timeout=60, check=False).returncode == 0
     DirectoryLock(tmp_path / "data").release()
+
+
+@pytest.mark.parametrize("lost", ["deleted", "replaced"])
+def test_a_lock_file_that_is_gone_lets_nobody_in(tmp_path: Path, lost: str) -> None:
+    """Who tidies up a directory in use by deleting the lock's file, or puts another in its place, opens nothing."""
+    lock = DirectoryLock(tmp_path)
+    (tmp_path / "tokenbooth.lock").unlink()
+    if lost == "replaced":
+        (tmp_path / "tokenbooth.lock").touch()
+    with pytest.raises(DataDirectoryLocked, match="in use by another"):
+        DirectoryLock(tmp_path)
+    lock.release()
+    DirectoryLock(tmp_path).release()
+
+
+def test_a_version_that_locks_the_file_alone_is_kept_out_and_keeps_out(tmp_path: Path) -> None:
+    """Versions before this one lock only the file, so during an upgrade both have to respect each other."""
+    lock = DirectoryLock(tmp_path)
+    with (tmp_path / "tokenbooth.lock").open("r+b") as file:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock.release()
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with pytest.raises(DataDirectoryLocked, match="in use by another"):
+            DirectoryLock(tmp_path)
+    DirectoryLock(tmp_path).release()
 
 
 def test_a_full_disk_leaves_no_part_of_a_record(tmp_path: Path) -> None:

@@ -157,6 +157,35 @@ def test_an_unfinished_last_record_is_no_damage(records: list[bytes]) -> None:
         assert (found.charges, found.damages, found.torn_bytes) == (WRITTEN[:-1], [], length)
 
 
+@pytest.mark.parametrize("place", ["first", "in the middle", "last", "all of them"])
+@settings(max_examples=50)
+@given(count=st.integers(2, 200), texts=st.integers(0, 60))
+def test_a_zeroed_stretch_counts_by_its_length(place: str, count: int, texts: int) -> None:
+    """Nothing tells the records in it apart, so it says how many at least: never too many, and most of them."""
+    numbers = range(1, count + 9)
+    written = [real(number)._replace(model="m" * (20 + number * 7 % (texts + 1))) for number in numbers]
+    records = [encode_segment_head(EPOCH), *map(encode_record, written)]
+    start = {"first": 1, "in the middle": 5, "last": 9, "all of them": 0}[place]
+    end = len(records) if place in ("last", "all of them") else start + count
+    zeroed = [bytes(len(record)) if start <= number < end else record for number, record in enumerate(records)]
+    found = recover(b"".join(zeroed))
+
+    (damage,) = found.damages
+    assert (damage.restored, damage.size_bytes) == (None, sum(map(len, records[start:end])))
+    assert found.torn_bytes == 0
+    lost = end - start
+    least = lost // 2 if found.charges else damage.size_bytes // 1024
+    assert max(least, 1) <= found.records_lost == found.records_in(damage) <= lost
+    assert found.charges == [charge for number, charge in enumerate(written, 1) if not start <= number < end]
+
+
+@pytest.mark.parametrize("length", [1, 7, 100, 250])
+def test_zeros_of_one_record_at_the_end_are_unfinished(length: int) -> None:
+    """A file that was made longer before a power loss took what stood there: one record, no damage."""
+    found = recover(b"".join(RECORDS_2) + bytes(length))
+    assert (found.charges, found.damages, found.torn_bytes) == (WRITTEN, [], length)
+
+
 def test_a_flipped_bit_before_an_unfinished_record_is_restored() -> None:
     """Both at once, as after a power loss on a bad disk."""
     content = bytearray(b"".join(RECORDS_2[:-1]) + RECORDS_2[-1][:40])

@@ -1,20 +1,16 @@
-"""Every row of the corpus through the readers: what it costs, whether it failed, and what a translated client is told.
+"""Every row of the corpus through the readers: its cost, whether it failed, and what a translated client is told."""
 
-A draft: it belongs into tests/gateway once the readers get every row right.
-"""
-
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 import msgspec
 import pytest
 
-from tests.gateway.corpus.rows import Row, ToolCall
+from tests.gateway.corpus.rows import Row
 from tests.gateway.corpus.servers import ROWS
+from tests.gateway.corpus.told import message_told, same_calls
 from tests.support.catalog_samples import sample_model
 from tests.support.formats import (
-    events_in,
     messages_body,
     read_completions,
     read_embeddings,
@@ -189,81 +185,6 @@ def test_pieces_change_nothing(row: Row, chunk_bytes: int) -> None:
     assert pieces == whole
 
 
-@dataclass(slots=True)
-class Message:
-    """What a client of the messages format was told."""
-
-    text: str = ""
-    thinking: str = ""
-    calls: list[ToolCall] = field(default_factory=list)
-    stop_reason: str | None = None
-    ended: bool = False
-
-
-def message_of(left: bytes, *, streamed: bool) -> Message:
-    """Put the message together."""
-    told = Message()
-    if not streamed:
-        whole = msgspec.json.decode(left)
-        for block in whole["content"]:
-            _add(told, block)
-        told.stop_reason, told.ended = whole["stop_reason"], True
-        return told
-    blocks: dict[int, dict[str, object]] = {}
-    pieces: dict[int, str] = {}
-    for event in events_in(left):
-        index = event.get("index")
-        match event["type"]:
-            case "content_block_start":
-                assert isinstance(index, int)
-                blocks[index], pieces[index] = dict(event["content_block"]), ""  # type: ignore[call-overload]
-            case "content_block_delta":
-                assert isinstance(index, int)
-                delta = event["delta"]
-                assert isinstance(delta, Mapping)
-                for name in ("text", "thinking", "partial_json"):
-                    pieces[index] += str(delta.get(name, ""))
-            case "message_delta":
-                told.stop_reason = event["delta"]["stop_reason"]  # type: ignore[index]
-            case "message_stop":
-                told.ended = True
-    for index, block in blocks.items():
-        kind = block["type"]
-        if kind == "tool_use":
-            told.calls.append(ToolCall(str(block["name"]), pieces[index], str(block["id"])))
-        else:
-            _add(told, {**block, str(kind): pieces[index]})
-    return told
-
-
-def _add(told: Message, block: Mapping[str, object]) -> None:
-    match block["type"]:
-        case "text":
-            told.text += str(block["text"])
-        case "thinking":
-            told.thinking += str(block["thinking"])
-        case "tool_use":
-            arguments = msgspec.json.encode(block["input"]).decode()
-            told.calls.append(ToolCall(str(block["name"]), arguments, str(block["id"])))
-
-
-def same_calls(told: list[ToolCall], meant: tuple[ToolCall, ...]) -> bool:
-    """Names, arguments as JSON says them, and ids where the server gave one."""
-
-    def arguments(call: ToolCall) -> object:
-        try:
-            return msgspec.json.decode(call.arguments or "{}")
-        except msgspec.DecodeError:
-            # What a custom tool takes is any text, and a message has objects only.
-            return {"input": call.arguments}
-
-    return len(told) == len(meant) and all(
-        (one.name, arguments(one)) == (other.name, arguments(other))
-        and (not other.call_id or one.call_id == other.call_id)
-        for one, other in zip(told, meant, strict=True)
-    )
-
-
 CHAT = [row for row in ROWS if row.wire == "openai.chat" and "two choices" not in row.shape]
 
 
@@ -275,12 +196,12 @@ def test_a_translated_client_is_told_the_same(row: Row) -> None:
     if outcome.failed:
         assert b"message_stop" not in outcome.left
         return
-    told = message_of(outcome.left, streamed=row.streamed)
+    told = message_told(outcome.left, streamed=row.streamed)
     assert told.ended
     assert told.text == row.text
     assert told.thinking == row.reasoning
     assert same_calls(told.calls, row.tool_calls)
-    assert told.stop_reason in STOP_REASONS.get(row.finish or "stop", ("end_turn",))
+    assert told.reason in STOP_REASONS.get(row.finish or "stop", ("end_turn",))
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.failed], ids=lambda row: row.name)

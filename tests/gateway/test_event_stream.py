@@ -57,13 +57,23 @@ def written(events: list[list[str]], ends: list[str]) -> bytes:
     return text.encode()
 
 
+def with_data_in_one_line(lines: list[str]) -> list[str]:
+    """The lines of an event with its data in the first that has some."""
+    data = [line.removeprefix("data:").strip() for line in lines if line.startswith("data:")]
+    if len(data) < 2:
+        return lines
+    first = next(at for at, line in enumerate(lines) if line.startswith("data:"))
+    others = [line for line in lines[first + 1 :] if not line.startswith("data:")]
+    return [*lines[:first], "data: " + " ".join(data), *others]
+
+
 @given(EVENTS, LINE_ENDS, CUTS, st.booleans())
 def test_any_line_ends_cut_anywhere_are_the_same_events(
     events: list[list[str]], ends: list[str], at: list[int], marked: bool
 ) -> None:
-    """With a byte order mark or without."""
+    """With a byte order mark or without, and with their data in one line."""
     body = (MARK if marked else b"") + written(events, ends)
-    assert frame(cut(body, at)) == written(events, ["\n"])
+    assert frame(cut(body, at)) == written([with_data_in_one_line(event) for event in events], ["\n"])
 
 
 @given(EVENTS, CUTS)
@@ -88,6 +98,28 @@ def test_a_torn_event_is_none(torn: bytes) -> None:
     framer.feed(b"data: 1\n\n" + torn)
     with pytest.raises(BrokenStream, match="inside"):
         framer.end()
+
+
+def chunk_in_lines(delta: dict[str, object], finish: str | None = None) -> bytes:
+    """An event of a chat as JSON in many lines."""
+    chunk = {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+    lines = msgspec.json.format(msgspec.json.encode(chunk), indent=1).split(b"\n")
+    return b"".join(b"data: " + line + b"\n" for line in lines) + b"\n"
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+@pytest.mark.parametrize(("finish", "is_end"), [("stop", True), ("timeout", False)])
+@pytest.mark.parametrize("before", [b"", b": comment\n\n", b"event: x\ndata: {}\n\n"])
+def test_data_in_several_lines_is_one_text(before: bytes, finish: str, is_end: bool, size: int) -> None:
+    """Its text counts, and the reason of its end is seen (HTML standard, 9.2.6: lines of data are one value)."""
+    stream = before + chunk_in_lines({"content": "Hi"}) + chunk_in_lines({}, finish)
+    meter = StreamMeter(None)
+    for at in range(0, len(stream), size):
+        meter.feed(stream[at : at + size])
+    assert meter.delivered().text_bytes == 2
+    assert meter.complete() is is_end
+    meter.feed(b"data: [DONE]\n\n")
+    assert (meter.ended, meter.failed) == (True, not is_end)
 
 
 def test_fields_in_any_order() -> None:

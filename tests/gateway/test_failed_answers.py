@@ -249,6 +249,18 @@ def test_every_other_finish_reason_is_an_end(reason: str) -> None:
     assert (meter.ended, meter.failed) == (True, False)
 
 
+@pytest.mark.parametrize("space", [b"", b" ", b"  ", b"\t"])
+@pytest.mark.parametrize("name", ["chat", "completions", "messages, translated"])
+def test_spaces_hide_no_failed_finish(name: str, space: bytes) -> None:
+    """Python's servers write one behind each colon; in a translation, too, the end marker makes no answer of it."""
+    meter = meter_of(name)
+    ending = b'data: {"choices":[{"delta":{},"finish_reason":%b"timeout"}]}\n\n' % space
+    meter.feed(SAID[name][0] + ending)
+    assert not meter.complete()
+    meter.feed(b"data: [DONE]\n\n")
+    assert meter.failed
+
+
 @pytest.mark.parametrize("rest", [b'{"error":{"message":"x"}}\n', b'error: {"code":400}', b'data: {"error":"x"}'])
 def test_an_error_behind_the_last_event_is_seen(rest: bytes) -> None:
     """As a line without an end, behind a reason of the end (vercel/ai#5217)."""

@@ -127,7 +127,7 @@ def test_cumulative_usage_of_messages_counts_once() -> None:
 
 UNREADABLE_EVENTS = (
     b'{"type":"message_delta","usage":{"\xff":1}}',
-    b'{"type":"response.completed","response":{"usage":{"\xff":1}}}',
+    b'{"type":"response.created","response":{"usage":{"\xff":1}}}',
     b'{"choices":[{"delta":{"content":"\xff"}}],"error":null,"usage":{"a":"\xff"}}',
     b'{"error":' + b"[" * 100_000 + b'},"usage":{"a":' + b"[" * 100_000,
     b'{"type":"message_start","message":{"usage":{"a":' + b"[" * 100_000,
@@ -258,3 +258,30 @@ def test_broken_events_are_metered(pieces: list[bytes]) -> None:
             if not meter.ended and not meter.failed:
                 meter.feed(piece)
         meter.tail(1)
+
+
+@pytest.mark.parametrize("status", [5, {"a": 1}, ["failed"], True, None])
+def test_a_status_of_another_type_hides_no_end(status: object) -> None:
+    """The response is complete by its event, whatever stands for its status; its end waits for the charge."""
+    meter = ResponsesMeter()
+    end: Json = {"type": "response.completed", "response": {"status": status, "usage": USAGE, "output": []}}
+    assert feed(meter, stream(TEXT, end), []) == stream(TEXT)
+    assert (meter.ended, meter.failed, meter.usage) == (True, False, Usage(9, 4))
+
+
+@pytest.mark.parametrize("response", [5, "completed", [], [{"id": "r"}]])
+@pytest.mark.parametrize("kind", ["response.completed", "response.incomplete"])
+def test_an_end_that_cannot_be_read_is_a_failure(kind: str, response: object) -> None:
+    """It does not leave: its client would take the answer for complete, and get an error behind it."""
+    meter = ResponsesMeter()
+    assert feed(meter, stream(TEXT, {"type": kind, "response": response}), []) == stream(TEXT)
+    assert (meter.ended, meter.failed) == (False, True)
+
+
+@pytest.mark.parametrize("told", [{"delta": 5}, {"delta": []}, {"message": "m"}, {"message": [1]}])
+def test_an_end_of_a_message_that_cannot_be_read_is_a_failure(told: Json) -> None:
+    """The same, in the other format."""
+    meter = MessagesMeter()
+    said: Json = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi"}}
+    assert feed(meter, stream(said, {"type": "message_stop", **told}), []) == stream(said)
+    assert (meter.ended, meter.failed) == (False, True)

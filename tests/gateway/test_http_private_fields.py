@@ -133,6 +133,14 @@ FORMS: dict[str, tuple[str, Json, Json, tuple[Json, ...]]] = {
 }
 
 
+TRANSLATED: tuple[str, Json, Json, tuple[Json, ...]] = (
+    "/anthropic/v1/messages",
+    {"max_tokens": 50},
+    CHAT_WHOLE,
+    CHAT_EVENTS,
+)
+
+
 def _stream(events: tuple[Json, ...]) -> bytes:
     return b"".join(b": " + CANARY.encode() + b"\n\ndata: " + msgspec.json.encode(one) + b"\n\n" for one in events)
 
@@ -212,15 +220,28 @@ def test_translated_streams(chat_only: Rig, scripts: Scripts, cut: int) -> None:
     _streamed(chat_only, scripts[0], "/anthropic/v1/messages", _stream(CHAT_EVENTS) + DONE, cut, max_tokens=50)
 
 
-@pytest.mark.parametrize("form", ["chat", "completions"])
-def test_a_whole_answer_to_who_asked_for_a_stream(told: Rig, scripts: Scripts, form: str) -> None:
+@pytest.mark.parametrize("form", [*FORMS, "translated"])
+def test_a_whole_answer_to_who_asked_for_a_stream(told: Rig, chat_only: Rig, scripts: Scripts, form: str) -> None:
     """As events, with nothing more in them than in a stream."""
-    path, more, body, _ = FORMS[form]
-    account = told.account("5")
+    rig, (path, more, body, _) = (chat_only, TRANSLATED) if form == "translated" else (told, FORMS[form])
+    account = rig.account("5")
     script = Script((msgspec.json.encode(body),), content_type="application/json", extra_headers=HEADERS)
-    answer = _ask(told, account, path, scripts[0].add(script), stream=True, **more)
-    assert told.charged_nano(account) == CHARGED_NANO
+    answer = _ask(rig, account, path, scripts[0].add(script), stream=True, **more)
+    assert rig.charged_nano(account) == CHARGED_NANO
     assert [round(float(one) * 10**9) for one in re.findall(r'"cost":([0-9.]+)', answer.text)] == [CHARGED_NANO]
+
+
+@pytest.mark.parametrize("form", [*FORMS, "translated"])
+def test_a_stream_to_who_asked_for_a_whole_answer(told: Rig, chat_only: Rig, scripts: Scripts, form: str) -> None:
+    """As one, with nothing more in it than in one."""
+    rig, (path, more, _, events) = (chat_only, TRANSLATED) if form == "translated" else (told, FORMS[form])
+    account = rig.account("5")
+    end = DONE if "choices" in events[0] else b""
+    script = Script((_stream(events) + end,), extra_headers=HEADERS)
+    asked = {name: value for name, value in more.items() if name != "stream_options"}
+    answer = _ask(rig, account, path, scripts[0].add(script), **asked)
+    assert rig.charged_nano(account) == CHARGED_NANO
+    assert round(answer.json()["usage"]["cost"] * 10**9) == CHARGED_NANO
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -163,9 +163,9 @@ def test_no_pattern_is_learned_of_what_is_not_proven(hidden: bytes) -> None:
 
 
 def test_an_end_within_a_text_is_no_text() -> None:
-    """Line ends in what looks like a learned event make events of their own: the end marker ends, whoever wrote it."""
+    """Line ends in what looks like a learned event make events of their own, and one that is torn is a failure."""
     meter = StreamMeter(None, OpenAIAnswer("ours", "m"))
     meter.feed(CHAT[0] % b"a")
     before, _, behind = (CHAT[0] % b"MARK").partition(b"MARK")
     out = meter.feed(before + b"\n\ndata: [DONE]\n\ndata: " + behind)
-    assert (out, meter.ended) == (b"", True)
+    assert (out, meter.failed) == (b"", True)

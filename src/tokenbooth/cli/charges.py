@@ -101,7 +101,7 @@ def show_file(config: Path, name: Path, *, as_json: bool) -> None:
         ),
     )
     for damage in known.file.content.damages:
-        what = "lost" if damage.restored is None else "restored"
+        what = known.file.content.how_lost(damage) if damage.restored is None else "restored"
         print_line(f"{damage.size_bytes} bytes from {damage.offset}: {what}")
     if known.file.unreadable_bytes:
         print_line(f"{known.file.unreadable_bytes} bytes: the disk does not give them back")
@@ -203,6 +203,7 @@ def _as_json(known: _Known) -> dict[str, Json]:
             for damage in content.damages
         ],
         "lostBytes": known.lost_bytes,
+        "lostRecordsAtLeast": content.records_lost,
     }
 
 

@@ -56,6 +56,7 @@ from tokenbooth.gateway.revocations import Revocations
 from tokenbooth.gateway.routing import Routing, rest_rules
 from tokenbooth.gateway.settle import Settler
 from tokenbooth.gateway.speech import PricedRequest
+from tokenbooth.gateway.split import LARGE_BYTES, top_in_steps
 from tokenbooth.gateway.state import KeyState, States
 from tokenbooth.gateway.steps import STEP_BYTES, Turns, at_once, takes_long
 from tokenbooth.gateway.stream_slots import StreamSlot
@@ -413,9 +414,12 @@ class Gateway:
                 self._bound_unfunded(call, key, len(body))
             fields = decode_fields(body, self._settings.max_json_depth)
         else:
-            body = await self._read_in_parts(call, key)
+            await self._read_in_parts(call, key)
             # A body may take minutes to arrive, and the key may have ended meanwhile.
             key = await self._authenticate(call)
+            if http.received_bytes > LARGE_BYTES:
+                return await self._read_large(call, key)
+            body = http.whole()
             if len(body) > STEP_BYTES:
                 await self._turns.next(key.account.account_id)
                 fields = decode_top(body)
@@ -428,8 +432,19 @@ class Gateway:
             raise _unknown_model(name)
         return key, fields, model, len(body)
 
-    async def _read_in_parts(self, call: Call, key: KeyState) -> bytes:
-        """The body, counted part by part as it arrives. A large one is not read for a key at its limit of requests.
+    async def _read_large(self, call: Call, key: KeyState) -> tuple[KeyState, Fields, Model, int]:
+        """See `_read`; of a complete body that is decoded in steps."""
+        body = call.http.kept()
+        fields = await self._turns.run(key.account.account_id, top_in_steps(body))
+        call.in_steps = True
+        name = model_name(fields)
+        model = self._catalog().models.get(name)
+        if model is None:
+            raise _unknown_model(name)
+        return key, fields, model, len(body)
+
+    async def _read_in_parts(self, call: Call, key: KeyState) -> None:
+        """Count the body part by part as it arrives. A large one is not read for a key at its limit of requests.
 
         Raises:
             Refusal: it is not UTF-8, or above a bound, or the key may not send so much.
@@ -443,7 +458,7 @@ class Gateway:
             part = await http.part(0, STEP_BYTES)
             if len(part) < STEP_BYTES:
                 # All of it has come, and it is small: decoding counts it.
-                return http.whole()
+                return
         scan, start = JsonScan(self._bounds[call.path]), 0
         while part := await http.part(start, STEP_BYTES):
             if start:
@@ -457,7 +472,6 @@ class Gateway:
         scan.end()
         if start > STEP_BYTES:
             await self._turns.next(key.account.account_id)
-        return http.whole()
 
     def _bound_unfunded(self, call: Call, key: KeyState, body_bytes: int) -> None:
         """A key without money is served what costs nothing, with smaller bodies and few calls of its account at once.

@@ -3,7 +3,7 @@
 A record is appended with one write(2): it survives `kill -9`; an fsync every 50 ms bounds what a power loss takes.
 Records lie in numbered segments, each of which begins with the id of the run that wrote it; a segment is deleted when
 all of its charges are committed to the store. At start the segments of earlier runs are read back and replayed. One
-process owns the directory, by a lock on a file in it.
+process owns the directory, by a lock on it and on a file in it.
 """
 
 import fcntl
@@ -36,22 +36,49 @@ class ChargeLogFull(Exception):
 
 
 class DirectoryLock:
-    """An exclusive lock on a data directory, held until `release` or the end of the process."""
+    """An exclusive lock on a data directory, held until `release` or the end of the process.
+
+    The directory itself is locked: a file in it can be deleted and made anew, and then two processes would each hold a
+    lock on theirs. The file is locked too, because earlier versions know nothing else.
+    """
 
     def __init__(self, directory: Path) -> None:
+        """`directory` is made if it is not there.
+
+        Raises:
+            DataDirectoryLocked: another process holds it.
+            OSError: it cannot be made or opened.
+        """
         make_private_directory(directory)
-        self._fd = os.open(directory / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._fds: list[int] = []
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock(directory, os.O_RDONLY | os.O_DIRECTORY)
+            self._lock(directory / _LOCK_NAME, os.O_RDWR | os.O_CREAT)
         except BlockingIOError:
-            os.close(self._fd)
+            self.release()
             raise DataDirectoryLocked(
                 f"{directory} is in use by another tokenbooth process; stop that one first"
             ) from None
+        except OSError:
+            self.release()
+            raise
 
     def release(self) -> None:
         """Let others have the directory."""
-        os.close(self._fd)
+        while self._fds:
+            os.close(self._fds.pop())
+
+    def _lock(self, path: Path, flags: int) -> None:
+        descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
+        self._fds.append(descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:
+            # A file system over the network may lock what is open for writing only, which no directory is.
+            if not flags & os.O_DIRECTORY:
+                raise
 
 
 @dataclass(slots=True, eq=False)

@@ -31,6 +31,8 @@ _MARK_1: Final = b"\xdc\x00\x19\x01"
 _MARK_BYTES: Final = 4
 _MARKS: Final = re.compile(b"|".join(map(re.escape, (MARK, _MARK_1))))
 _BOUNDARIES_TRIED: Final = 4
+# As long as a record of ours hardly is, for a segment without one that could be read.
+_LONG_RECORD_BYTES: Final = 1024
 _HEAD_FIELDS: Final = 2
 _MAX_INTEGER: Final = 2**63 - 1
 _IDS: Final = {
@@ -71,12 +73,14 @@ class Recovered:
         damages: the places that were damaged.
         torn_bytes: an unfinished record at the end, as a process leaves that was killed while it wrote.
         epoch: the run that wrote the segment; empty in format 1, and when its head is lost.
+        longest_bytes: the longest record that could be read or restored.
     """
 
     charges: list[Charge] = field(default_factory=list)
     damages: list[Damage] = field(default_factory=list)
     torn_bytes: int = 0
     epoch: str = ""
+    longest_bytes: int = 0
 
     @property
     def restored(self) -> list[str]:
@@ -87,6 +91,25 @@ class Recovered:
     def lost_bytes(self) -> int:
         """How many bytes could not be made anything of."""
         return sum(damage.size_bytes for damage in self.damages if damage.restored is None)
+
+    @property
+    def long_bytes(self) -> int:
+        """As long as a record of this segment hardly is: a quarter longer than the longest that could be read."""
+        return self.longest_bytes * 5 // 4 or _LONG_RECORD_BYTES
+
+    @property
+    def records_lost(self) -> int:
+        """How many records at least could not be made anything of, see `records_in`."""
+        return sum(self.records_in(damage) for damage in self.damages if damage.restored is None)
+
+    def records_in(self, damage: Damage) -> int:
+        """How many records at least a place held: where nothing tells them apart, its length does."""
+        return max(damage.size_bytes // self.long_bytes, 1)
+
+    def how_lost(self, damage: Damage) -> str:
+        """What is told to people of a place that is lost."""
+        count = self.records_in(damage)
+        return "lost" if count == 1 else f"lost, at least {count} records"
 
 
 class _Record(NamedTuple):
@@ -112,7 +135,7 @@ def recover(content: bytes) -> Recovered:
             _restore(content, at, behind, found)
             at = behind
         else:
-            if not _take(record, found):
+            if not _take(record, at, found):
                 found.damages.append(Damage(at, record.end - at, None))
             at = record.end
     return found
@@ -167,8 +190,8 @@ def _marked(content: bytes, start: int, end: int) -> Iterator[int]:
         yield mark.start() - NOT_COUNTED_BYTES
 
 
-def _take(record: _Record, found: Recovered) -> bool:
-    """Take a record over; returns whether it could be understood."""
+def _take(record: _Record, at: int, found: Recovered) -> bool:
+    """Take a record over, which begins at an offset; returns whether it could be understood."""
     try:
         values = msgspec.msgpack.decode(record.payload, type=list[object])
         if record.format == 1:
@@ -179,6 +202,7 @@ def _take(record: _Record, found: Recovered) -> bool:
             found.charges.append(read_fields(values, Charge))
     except (msgspec.DecodeError, IndexError):
         return False
+    found.longest_bytes = max(found.longest_bytes, record.end - at)
     return True
 
 
@@ -199,13 +223,13 @@ def _restore(content: bytes, start: int, end: int, found: Recovered) -> None:
         boundaries = [*islice(_marked(content, at + 1, end), _BOUNDARIES_TRIED), end]
         record = _restored(content, at, boundaries)
         charges_before = len(found.charges)
-        if record is not None and _take(record, found):
+        if record is not None and _take(record, at, found):
             restored = found.charges[-1].request_id if len(found.charges) > charges_before else ""
             found.damages.append(Damage(at, record.end - at, restored))
             at = record.end
             continue
         behind = boundaries[0]
-        if behind == len(content) and _is_cut_off(content[at:]):
+        if behind == len(content) and _is_cut_off(content[at:], found.long_bytes):
             found.torn_bytes += behind - at
         else:
             _note_lost(found, at, behind)
@@ -220,10 +244,12 @@ def _note_lost(found: Recovered, start: int, end: int) -> None:
     found.damages.append(Damage(start, end - start, None))
 
 
-def _is_cut_off(rest: bytes) -> bool:
-    """Whether unreadable bytes are what a crash leaves: the beginning of one record, or zeros."""
-    if len(rest) < NOT_COUNTED_BYTES or not rest.strip(b"\0"):
+def _is_cut_off(rest: bytes, long_bytes: int) -> bool:
+    """Whether unreadable bytes are what a crash leaves of one record: its beginning, or zeros."""
+    if len(rest) < NOT_COUNTED_BYTES:
         return True
+    if not rest.strip(b"\0"):
+        return len(rest) < long_bytes
     counted_bytes: int = _LENGTH_AND_CRC.unpack_from(rest)[0]
     mark = rest[NOT_COUNTED_BYTES : NOT_COUNTED_BYTES + _MARK_BYTES]
     return (

@@ -16,7 +16,7 @@ from tokenbooth.clock import Clock
 from tokenbooth.domain.charges import Charge
 from tokenbooth.errors import StoreUnavailable
 from tokenbooth.gateway.charge_files import Replay, keep_refused, read_back
-from tokenbooth.gateway.charge_recovery import Damage
+from tokenbooth.gateway.charge_recovery import Damage, Recovered
 from tokenbooth.store.engine import Store
 from tokenbooth.store.settlement import apply_late_charges
 
@@ -51,8 +51,9 @@ class ReplayFigures:
     """What the start found in the charge log.
 
     Attributes:
-        records_restored, records_lost: damaged records by what became of them; a stretch of several that cannot be
-            told apart counts as one.
+        records_restored: damaged records that were restored.
+        records_lost: how many could not be, at least: a stretch of several that cannot be told apart counts by its
+            length.
         lost_bytes: what could not be made anything of.
         refused: charges that the store did not take.
     """
@@ -148,7 +149,7 @@ def _figures(left: Replay, booked: Booked) -> ReplayFigures:
     unreadable_bytes = sum(segment.unreadable_bytes for segment in left.segments)
     return ReplayFigures(
         records_restored=sum(damage.restored is not None for damage in damages),
-        records_lost=sum(damage.restored is None for damage in damages),
+        records_lost=sum(segment.content.records_lost for segment in left.segments),
         lost_bytes=max(sum(segment.content.lost_bytes for segment in left.segments), unreadable_bytes),
         refused=len(booked.refused),
     )
@@ -156,7 +157,9 @@ def _figures(left: Replay, booked: Booked) -> ReplayFigures:
 
 def _tell_damage(left: Replay, kept: Sequence[Path], figures: ReplayFigures) -> None:
     places = [
-        f"{segment.path.name}: {_place(damage)}" for segment in left.damaged for damage in segment.content.damages
+        f"{segment.path.name}: {_place(segment.content, damage)}"
+        for segment in left.damaged
+        for damage in segment.content.damages
     ]
     lost = "Nothing is lost. " if not figures.lost_bytes else "Charges of the lost bytes are not booked. "
     _log.error(
@@ -172,6 +175,6 @@ def _tell_damage(left: Replay, kept: Sequence[Path], figures: ReplayFigures) -> 
     )
 
 
-def _place(damage: Damage) -> str:
-    what = "lost" if damage.restored is None else f"restored {damage.restored}".rstrip()
+def _place(content: Recovered, damage: Damage) -> str:
+    what = content.how_lost(damage) if damage.restored is None else f"restored {damage.restored}".rstrip()
     return f"{what}, {damage.size_bytes} bytes from {damage.offset}"

@@ -6,6 +6,7 @@ compiled: it works on decoded JSON of any shape.
 """
 
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,7 +20,14 @@ Json = dict[str, object]
 _decode: Final = msgspec.json.Decoder().decode
 _ABSENT: Final = ("", "null")
 # The thought under each of its names; the same thought stands under several at some servers, so the first one counts.
-_THOUGHTS: Final = ("reasoning_content", "reasoning", "thinking", "reasoning_details", "thinking_blocks")
+_THOUGHTS: Final = (
+    "reasoning_content",
+    "reasoning",
+    "reasoning_text",
+    "thinking",
+    "reasoning_details",
+    "thinking_blocks",
+)
 _THOUGHT_PARTS: Final = ("thinking", "reasoning", "reasoning.text", "reasoning.summary")
 # What only the server can read, or what only points at sources.
 _SILENT_PARTS: Final = ("reasoning.encrypted", "redacted_thinking", "reference", "tool_reference")
@@ -288,4 +296,7 @@ def _meaningful(value: object) -> str:
 def _number(value: object) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdigit():
         return int(value[:9])
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    # A number beyond all others, such as 1e400, numbers nothing.
+    return int(value) if math.isfinite(value) else None

@@ -15,12 +15,9 @@ from tokenbooth.catalog import Model
 from tokenbooth.gateway.body import (
     Fields,
     Object,
-    encoded,
     is_list,
     is_null,
     is_text,
-    items_of,
-    objects_of,
     opened,
     opened_field,
     short_text,
@@ -28,6 +25,7 @@ from tokenbooth.gateway.body import (
 )
 from tokenbooth.gateway.fields import LONGEST_NAME, refuse_other_case
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
+from tokenbooth.gateway.split import encoded_in_steps, items_in_steps, objects_in_steps
 from tokenbooth.gateway.steps import NAMES_PER_ITEM, STEP_BYTES, STEP_ITEMS
 from tokenbooth.gateway.stored_state import STATE_FIELDS, refuse_stored_state
 from tokenbooth.upstream_kinds import IMAGE_SIZES, folded
@@ -64,7 +62,7 @@ def read_messages(fields: Fields, model: Model) -> Generator[None, None, Parts]:
     if size_of(messages) <= STEP_BYTES and is_flat(messages):
         return NOTHING
     yield
-    decoded = objects_of(messages)
+    decoded = yield from objects_in_steps(messages)
     if decoded is None:
         raise invalid_request("invalid_parameter", "'messages' must be a list of messages.", "messages")
     yield
@@ -77,14 +75,14 @@ def read_messages(fields: Fields, model: Model) -> Generator[None, None, Parts]:
             continue
         if size_of(content) > STEP_BYTES:
             yield
-        parts = items_of(content)
+        parts = yield from items_in_steps(content)
         for number in range(len(parts)):
             if reading.is_step_done():
                 yield
             reading.read_part(opened(parts, number))
         message["content"] = parts
     yield
-    fields["messages"] = encoded(decoded)
+    fields["messages"] = yield from encoded_in_steps(decoded, size_of(messages))
     return Parts(reading.size_bytes, reading.tokens)
 
 

@@ -10,11 +10,9 @@ from tokenbooth.gateway.body import (
     SHORT_BYTES,
     Fields,
     decode_text,
-    encoded,
     is_list,
     is_null,
     is_text,
-    items_of,
     opened,
     short_text,
     short_value,
@@ -38,6 +36,7 @@ from tokenbooth.gateway.fields import (
 from tokenbooth.gateway.openai_request import OpenAIRequest, wants_usage
 from tokenbooth.gateway.public_answers import CHAT_ID
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
+from tokenbooth.gateway.split import encoded_in_steps, items_in_steps
 from tokenbooth.gateway.steps import NAMES_PER_ITEM, STEP_BYTES, STEP_ITEMS, at_once
 from tokenbooth.gateway.stored_state import refuse_stored_state_of_tool
 from tokenbooth.gateway.stream_as_whole import chat_answer
@@ -200,7 +199,7 @@ def _refuse_hosted_tools(fields: Fields, model: Model) -> Generator[None, None, 
         return
     if not is_list(tools):
         raise invalid_request("invalid_parameter", "'tools' must be a list.", "tools")
-    decoded = items_of(tools)
+    decoded = yield from items_in_steps(tools)
     for number in range(len(decoded)):
         if number % STEP_ITEMS == STEP_ITEMS - 1:
             yield
@@ -217,4 +216,4 @@ def _refuse_hosted_tools(fields: Fields, model: Model) -> Generator[None, None, 
             if len(tool) > NAMES_PER_ITEM:
                 yield
     yield
-    fields["tools"] = encoded(decoded)
+    fields["tools"] = yield from encoded_in_steps(decoded, size_of(tools))

@@ -1,9 +1,11 @@
 """The framing of event streams, as the HTML standard has it, and what servers make of it (9.2, "Server-sent events").
 
-What leaves here has one form, however the bytes arrive: events of lines that end with LF, each ended by an empty line.
-Line ends of CR and CRLF, a byte order mark, empty events and an event that the body's end leaves open are read as well.
+What leaves here has one form, however the bytes arrive: events of lines that end with LF, with their data in one line,
+each ended by an empty line. Line ends of CR and CRLF, a byte order mark, empty events, data in several lines and an
+event that the body's end leaves open are read as well.
 """
 
+import re
 from typing import Final
 
 import msgspec
@@ -21,6 +23,8 @@ _STRAYS: Final = (b"error:", b"{", b"[", b"<", b" ", b"\t")
 _JSON: Final = (b"{", b"[")
 _UNFRAMED: Final = (b"{", b"[", b"<")
 _STRAY_FIELD: Final = b"error:"
+# Two lines of data in one event.
+_LINES_OF_DATA: Final = re.compile(rb"(?m)^data:.*\n(?:.+\n)*?data:")
 _LONGEST_FIELD: Final = 6
 _decode_raw: Final = msgspec.json.Decoder(msgspec.Raw).decode
 _decode_json: Final = msgspec.json.Decoder().decode
@@ -129,6 +133,8 @@ class EventFramer:
         for part in parts:
             if len(part) > MAX_EVENT_BYTES:
                 raise BrokenStream("an event is too large")
+            if part.count(b"\ndata:") + part.startswith(b"data:") > 1:
+                part = _with_one_line(part)
             if part.startswith(_STRAYS) or _may_have_strays(part):
                 formed += self._apart(part)
             elif part:
@@ -166,7 +172,12 @@ def is_in_form(chunk: bytes) -> bool:
     at = chunk.find(b"\n") + 1
     if chunk.startswith(b"data:", at) and chunk.find(b"\n", at) == len(chunk) - 2:
         return True
-    return b"\n\n\n" not in chunk and len(chunk) <= MAX_EVENT_BYTES and not _may_have_strays(chunk)
+    return (
+        b"\n\n\n" not in chunk
+        and not _may_have_strays(chunk)
+        and (chunk.count(b"\ndata:") == chunk.count(b"\n\ndata:") or _LINES_OF_DATA.search(chunk) is None)
+        and len(chunk) <= MAX_EVENT_BYTES
+    )
 
 
 def _may_have_strays(events: bytes) -> bool:
@@ -228,6 +239,15 @@ def _is_real(data: bytes) -> bool:
         bytes(fields.get(name, b"null")).translate(None, b" \t") not in (b"null", b"[]", b"{}")
         for name in ("choices", "usage")
     )
+
+
+def _with_one_line(part: bytes) -> bytes:
+    """An event whose data has several lines with all of it in the first: JSON means the same with blanks for them."""
+    lines = part.split(b"\n")
+    data = b" ".join([line[5:].strip() for line in lines if line.startswith(b"data:")])
+    first = next(at for at, line in enumerate(lines) if line.startswith(b"data:"))
+    lines[first] = b"data: " + data
+    return b"\n".join([line for at, line in enumerate(lines) if at <= first or not line.startswith(b"data:")])
 
 
 def _is_json(data: bytes) -> bool:

@@ -121,7 +121,8 @@ def check_response(answer: ResponsesAnswer, body: bytes) -> None:
 
 def is_failed_response(answer: ResponsesAnswer) -> bool:
     """Whether a response says that it failed."""
-    return answer.status in _FAILED_STATUSES or is_meaningful(answer.error)
+    status = answer.status
+    return (isinstance(status, str) and status in _FAILED_STATUSES) or is_meaningful(answer.error)
 
 
 def is_failed_finish(reason: msgspec.Raw) -> bool:

@@ -16,7 +16,6 @@ from tokenbooth.gateway.body import (
     is_list,
     is_null,
     is_text,
-    objects_of,
     opened_field,
     short_text,
     short_value,
@@ -25,6 +24,7 @@ from tokenbooth.gateway.body import (
 from tokenbooth.gateway.chat_messages import Parts
 from tokenbooth.gateway.fields import refuse_other_case
 from tokenbooth.gateway.refusals import Refusal, invalid_request, unsupported_parameter
+from tokenbooth.gateway.split import encoded_in_steps, objects_in_steps
 from tokenbooth.gateway.steps import NAMES_PER_ITEM, STEP_BYTES, STEP_ITEMS
 from tokenbooth.gateway.stored_state import STATE_FIELDS, refuse_stored_state
 
@@ -46,14 +46,16 @@ def read_blocks(fields: Fields, model: Model) -> Generator[None, None, Parts]:
         Refusal: they are malformed, or hold what is not priced.
     """
     yield
-    messages = _messages_of(fields)
+    given = fields.get("messages")
+    messages = yield from _messages_of(given)
     yield
     reading = _Reading(model)
     yield from reading.read_system(fields)
     for message in messages:
         yield from reading.read_message(message)
     yield
-    fields["messages"] = encoded(messages)
+    assert given is not None  # it would have been refused
+    fields["messages"] = yield from encoded_in_steps(messages, size_of(given))
     return Parts(reading.size_bytes, reading.tokens)
 
 
@@ -73,11 +75,12 @@ def refuse_long_cache(block: Object, model: Model) -> None:
         raise unsupported_parameter("cache_control.ttl")
 
 
-def _messages_of(fields: Fields) -> list[Object]:
-    messages = fields.get("messages")
+def _messages_of(messages: msgspec.Raw | None) -> Generator[None, None, list[Object]]:
     if messages is not None and not is_null(messages) and not is_list(messages):
         raise invalid_request("invalid_parameter", "'messages' must be a list.", "messages")
-    decoded = [] if messages is None or is_null(messages) else objects_of(messages)
+    decoded: list[Object] | None = []
+    if messages is not None and not is_null(messages):
+        decoded = yield from objects_in_steps(messages)
     if decoded is None:
         raise invalid_request("invalid_parameter", "Each message must be an object.", "messages")
     if not decoded:
@@ -106,7 +109,7 @@ class _Reading:
         if system is None or is_text(system) or is_null(system):
             return
         yield
-        blocks = _blocks_of(system)
+        blocks = yield from _blocks_of(system)
         for block in blocks:
             if self._is_step_done():
                 yield
@@ -144,7 +147,7 @@ class _Reading:
             raise invalid_request("invalid_parameter", "Content blocks are nested too deep.", "messages")
         if size_of(content) > STEP_BYTES:
             yield
-        blocks = _blocks_of(content)
+        blocks = yield from _blocks_of(content)
         for block in blocks:
             if self._is_step_done():
                 yield
@@ -200,10 +203,10 @@ class _Reading:
         self.tokens += tokens
 
 
-def _blocks_of(content: msgspec.Raw) -> list[Object]:
+def _blocks_of(content: msgspec.Raw) -> Generator[None, None, list[Object]]:
     if not is_list(content):
         raise _not_blocks()
-    blocks = objects_of(content)
+    blocks = yield from objects_in_steps(content)
     if blocks is None:
         raise invalid_request("invalid_parameter", "Each content block must be an object.", "messages")
     return blocks

@@ -8,17 +8,22 @@ import re
 from typing import ClassVar, Final
 
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_anthropic, merged
-from tokenbooth.gateway.body import UNREADABLE
+from tokenbooth.gateway.body import UNREADABLE, decode_object, encode, encoded
 from tokenbooth.gateway.ends import is_end
 from tokenbooth.gateway.event_stream import MAX_EVENT_BYTES, BrokenStream, data_of, split_events
 from tokenbooth.gateway.failed_answers import FAILED_FINISH, is_failed_event
+from tokenbooth.gateway.half_characters import decode_with_halves
 from tokenbooth.gateway.meter import EventMeter, has_typed_events, is_counted, texts_named, with_cost
 from tokenbooth.gateway.public_answers import PublicAnswer
 from tokenbooth.gateway.shapes import MessagesEvent, decode_messages_event
 from tokenbooth.gateway.texts import message_event_texts, size
 
 _OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:message_start|message_delta|message_stop|error)"')
+_OF_MESSAGES: Final = re.compile(rb'"type"\s*:\s*"(?:content_block_|message_|ping")')
+_USAGE_INSIDE: Final = re.compile(rb'"delta"\s*:\s*\{[^{}]*"usage"\s*:')
+_STOP: Final = re.compile(rb'"type"\s*:\s*"message_stop"')
 _WHOLE_INPUT: Final = re.compile(rb'"input"[ \t]*:[ \t]*\{[ \t]*"')
+_TYPES: Final = ("content_block_", "message_", "ping", "error")
 _STOP_EVENT: Final = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
 
@@ -81,6 +86,7 @@ class MessagesMeter(EventMeter):
         public = self._public
         passing: list[bytes] = []
         for event in split_events(events):
+            event = _usage_outside(event)
             kind = self._look_into(event)
             if self.ended and not (is_counted(self.usage) or self._has_content(passing)):
                 self.failed = True
@@ -88,6 +94,9 @@ class MessagesMeter(EventMeter):
                 break
             if public is not None:
                 event = public.rewrite(event, data_of(event), None if kind or self._held else self)
+                if public.has_torn:
+                    self.failed = True
+                    break
             if kind == "message_delta":
                 if public is not None:
                     # Nothing that is like others may overtake it.
@@ -109,15 +118,18 @@ class MessagesMeter(EventMeter):
 
     def _look_into(self, event: bytes) -> str:
         """Take what an event says of usage and end; returns its type if it is one of those that we know."""
-        if self._is_plain(event):
+        if _OF_MESSAGES.search(event) is not None and self._is_plain(event):
             return ""
         data = data_of(event)
         try:
-            decoded = decode_messages_event(data)
+            decoded = decode_with_halves(decode_messages_event, data)
         except UNREADABLE:
+            # An end that nobody can read is none, and must not leave as one.
+            self.failed = _STOP.search(event) is not None
             decoded = MessagesEvent()
-        if not decoded.type:
-            self.failed = is_failed_event(event, data)
+        if not decoded.type.startswith(_TYPES):
+            # A type alone makes no event of this format: some servers call the kind of an error so.
+            self.failed = self.failed or is_failed_event(event, data)
             return ""
         match decoded.type:
             case "message_start" if decoded.message is not None and isinstance(decoded.message.usage, dict):
@@ -146,3 +158,22 @@ class MessagesMeter(EventMeter):
         except InvalidUsage:
             self.invalid_usage = True
             return None
+
+
+def _usage_outside(event: bytes) -> bytes:
+    """An event; a `message_delta` with its usage beside what it changes, where some servers have it inside.
+
+    Source: fumito-ito/AnthropicSwiftSDK#7, where the format's documentation is cited to have it there.
+    """
+    if b'"usage"' not in event or _USAGE_INSIDE.search(event) is None:
+        return event
+    try:
+        fields = decode_object(data_of(event))
+        delta = decode_object(fields["delta"])
+    except (*UNREADABLE, KeyError):
+        return event
+    usage = delta.pop("usage", None)
+    if usage is not None:
+        fields.setdefault("usage", usage)
+    fields["delta"] = encoded(delta)
+    return b"event: message_delta\ndata: " + encode(fields) + b"\n\n"

@@ -14,14 +14,13 @@ from tokenbooth.gateway.body import (
     Fields,
     Object,
     collapse_duplicates,
-    encoded,
     is_list,
     is_null,
-    items_of,
     opened,
     raw,
     release_body,
     short_text,
+    size_of,
 )
 from tokenbooth.gateway.failed_answers import check_messages_answer
 from tokenbooth.gateway.fields import (
@@ -51,6 +50,7 @@ from tokenbooth.gateway.public_answers import MESSAGE_ID, ClientAnswer, MessageA
 from tokenbooth.gateway.refusals import Refusal, invalid_request, unsupported_parameter
 from tokenbooth.gateway.shapes import MessagesAnswer, decode_messages_answer
 from tokenbooth.gateway.speech import CostNano, Credential, Meter, PricedRequest, Speech, UpstreamAnswer
+from tokenbooth.gateway.split import encoded_in_steps, items_in_steps
 from tokenbooth.gateway.steps import NAMES_PER_ITEM, STEP_ITEMS, at_once
 from tokenbooth.gateway.stored_state import refuse_stored_state_of_tool
 from tokenbooth.gateway.stream_as_whole import message_answer
@@ -315,7 +315,7 @@ def _refuse_hosted_tools(fields: Fields, model: Model) -> Generator[None, None, 
         return
     if not is_list(given):
         raise invalid_request("invalid_parameter", "'tools' must be a list.", "tools")
-    tools = items_of(given)
+    tools = yield from items_in_steps(given)
     for number in range(len(tools)):
         if number % STEP_ITEMS == STEP_ITEMS - 1:
             yield
@@ -332,7 +332,7 @@ def _refuse_hosted_tools(fields: Fields, model: Model) -> Generator[None, None, 
                 yield
         refuse_long_cache(tool, model)
     yield
-    fields["tools"] = encoded(tools)
+    fields["tools"] = yield from encoded_in_steps(tools, size_of(given))
 
 
 def _floor(fields: Fields, model: Model) -> int:

@@ -24,6 +24,7 @@ from tokenbooth.gateway.event_stream import (
     stray_of,
 )
 from tokenbooth.gateway.failed_answers import FAILED_FINISH, is_failed_event
+from tokenbooth.gateway.half_characters import decode_with_halves
 from tokenbooth.gateway.public_answers import PublicAnswer, usd_number
 from tokenbooth.gateway.repeated_events import PublicStream
 from tokenbooth.gateway.shapes import decode_chat_event
@@ -309,7 +310,7 @@ class StreamMeter(EventMeter):
             b'"usage"' in events
             or END_MARKER in events
             or b'error"' in events
-            or b'"finish_reason":"' in events
+            or FINISH.search(events) is not None
             or b'"base_resp"' in events
         ):
             return False
@@ -359,6 +360,9 @@ class StreamMeter(EventMeter):
                 break
             gave_up = has_choice and FAILED_FINISH.search(event) is not None
             own = self._take_usage(data, event) if _USAGE.search(event) else self._own(event, data)
+            if self._public is not None and self._public.has_torn:
+                self.failed = True
+                break
             if gave_up:
                 self._gave_up = True
             else:
@@ -382,7 +386,7 @@ class StreamMeter(EventMeter):
     def _take_usage(self, data: bytes, event: bytes) -> bytes:
         """Read the usage of an event; returns what leaves of it: nothing when it has nothing else."""
         try:
-            decoded = decode_chat_event(data)
+            decoded = decode_with_halves(decode_chat_event, data)
         except UNREADABLE:
             return self._own(event, data, looked_into=True)
         reported = decoded.usage if isinstance(decoded.usage, dict) else None

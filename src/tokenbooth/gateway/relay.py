@@ -32,10 +32,12 @@ from tokenbooth.gateway.estimates import Estimates
 from tokenbooth.gateway.event_stream import BrokenStream, is_event_stream, is_real, without_mark
 from tokenbooth.gateway.exchange import Exchange
 from tokenbooth.gateway.failure_log import FailureEvent, FailureLog, Told, kind_of_status
+from tokenbooth.gateway.half_characters import without_halves
 from tokenbooth.gateway.keep_alive import KeepAlive
 from tokenbooth.gateway.refusals import Refusal
 from tokenbooth.gateway.settle import Counted, Settler, Terms
 from tokenbooth.gateway.speech import Meter, UpstreamAnswer
+from tokenbooth.gateway.split import LARGE_BYTES, encode_large
 from tokenbooth.gateway.thinking import thinks
 from tokenbooth.gateway.upstream_errors import (
     PASSED_STATUSES,
@@ -153,13 +155,14 @@ class Relay:
             speech, upstream = attempt.speech, attempt.route.upstream
             exchange.upstream = upstream.name
             fields = speech.upstream_fields(attempt.route, exchange.admitted.clamped_output_tokens)
+            is_large = request.text_bytes > LARGE_BYTES or request.parts_tokens
+            body = encode_large(fields) if is_large else encode_fields(fields)
             # Nothing here keeps the body: it is in the call.
             call = exchange.call = self._upstreams.post(
                 upstream,
-                UpstreamRequest(
-                    speech.path, encode_fields(fields), request.stream, speech.credential, speech.headers()
-                ),
+                UpstreamRequest(speech.path, body, request.stream, speech.credential, speech.headers()),
             )
+            del body
             exchange.asked = True
             try:
                 await call.begin()
@@ -665,9 +668,9 @@ def _json_of(exchange: Exchange, body: bytes) -> bytes:
         UNREADABLE: it is a stream that tells no answer.
     """
     if body.startswith(b"{"):
-        return body
+        return without_halves(body)
     if not is_event_stream(body):
-        return without_mark(body)
+        return without_halves(without_mark(body))
     speech = exchange.attempt.speech
     meter = speech.meter(lambda usage: 0)
     try:

@@ -12,6 +12,7 @@ import msgspec
 
 from tokenbooth.gateway.body import UNREADABLE, decode_object
 from tokenbooth.gateway.event_stream import data_of
+from tokenbooth.gateway.half_characters import marked_halves, restored_halves
 from tokenbooth.gateway.public_answers import PublicAnswer
 
 # An event with a longer text is rare, and decoding it costs little beside its length.
@@ -130,13 +131,24 @@ class PublicStream:
     """Rewrites the events of one stream.
 
     Attributes:
+        has_torn: the data of an event was no JSON, so that something is missing in what leaves.
         is_counted: whether the texts of the last events that were like others are counted in `texts`; where they are
             not, what left has to be looked into.
         texts: how many texts they had.
         text_bytes: the bytes of these.
     """
 
-    __slots__ = ("_answer", "_learned", "_pattern", "_patterns", "_repeats", "is_counted", "text_bytes", "texts")
+    __slots__ = (
+        "_answer",
+        "_learned",
+        "_pattern",
+        "_patterns",
+        "_repeats",
+        "has_torn",
+        "is_counted",
+        "text_bytes",
+        "texts",
+    )
 
     def __init__(self, answer: PublicAnswer) -> None:
         self._answer = answer
@@ -145,6 +157,7 @@ class PublicStream:
         self._patterns: list[_Pattern] = []
         self._learned = 0
         self._repeats = 0
+        self.has_torn = False
         self.is_counted = False
         self.texts = 0
         self.text_bytes = 0
@@ -181,6 +194,19 @@ class PublicStream:
         """The data of one event as the client gets it; empty when it is no object, which no client can read."""
         try:
             return self._answer.event_data(data)
+        except UNREADABLE:
+            return self._mended(data)
+
+    def _mended(self, data: bytes) -> bytes:
+        """The same of data with halves of characters; what is no JSON is told by `has_torn`."""
+        marked = marked_halves(data)
+        try:
+            told = _decode(marked)
+        except UNREADABLE:
+            self.has_torn = True
+            return b""
+        try:
+            return restored_halves(self._answer.event_data(marked)) if isinstance(told, dict) else b""
         except UNREADABLE:
             return b""
 

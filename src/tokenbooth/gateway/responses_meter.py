@@ -12,11 +12,13 @@ from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai
 from tokenbooth.gateway.body import UNREADABLE, decode_object
 from tokenbooth.gateway.event_stream import data_of, split_events
 from tokenbooth.gateway.failed_answers import is_failed_event, is_failed_response, is_meaningful
+from tokenbooth.gateway.half_characters import decode_with_halves, without_halves
 from tokenbooth.gateway.meter import EventMeter, has_typed_events, is_counted, texts_named, usage_with_cost
 from tokenbooth.gateway.public_answers import PublicAnswer
 from tokenbooth.gateway.shapes import ResponsesEvent, decode_responses_event
 
 _OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed|cancelled)|error)"')
+_OF_RESPONSES: Final = re.compile(rb'"type"\s*:\s*"response\.')
 _AUDIO: Final = re.compile(rb'"type"\s*:\s*"response\.(?:output_)?audio\.delta"')
 _ENDINGS: Final = frozenset(("response.completed", "response.incomplete"))
 _FAILURES: Final = frozenset(("response.failed", "response.cancelled", "error"))
@@ -89,6 +91,9 @@ class ResponsesMeter(EventMeter):
                 break
             if public is not None:
                 event = public.rewrite(event, data_of(event), None if _OF_INTEREST.search(event) else self)
+                if public.has_torn:
+                    self.failed = True
+                    break
             passing.append(event)
         return b"".join(passing)
 
@@ -97,15 +102,18 @@ class ResponsesMeter(EventMeter):
         return self._events > 0 or any(map(self.TEXT.search, (*self._recent, *passing)))
 
     def _look_into(self, event: bytes) -> None:
-        if self._is_plain(event):
+        if _OF_RESPONSES.search(event) is not None and self._is_plain(event):
             return
         data = data_of(event)
         try:
-            decoded = decode_responses_event(data)
+            decoded = decode_with_halves(decode_responses_event, data)
         except UNREADABLE:
+            # An end that nobody can read is none, and must not leave as one.
+            self.failed = _OF_INTEREST.search(event) is not None
             decoded = ResponsesEvent()
-        if not decoded.type:
-            self.failed = is_failed_event(event, data)
+        if not decoded.type.startswith("response.") and decoded.type not in _FAILURES:
+            # A type alone makes no event of this format: some servers call the kind of an error so.
+            self.failed = self.failed or is_failed_event(event, data)
             return
         if decoded.type in _FAILURES:
             self.failed = True
@@ -115,7 +123,7 @@ class ResponsesMeter(EventMeter):
             self.failed = is_failed_response(decoded.response)
             self._has_output = is_meaningful(decoded.response.output)
         self.ended = True
-        self._last_type, self._last_event = decoded.type, data
+        self._last_type, self._last_event = decoded.type, without_halves(data)
         reported = None if decoded.response is None else decoded.response.usage
         if not isinstance(reported, dict) or not reported:
             return

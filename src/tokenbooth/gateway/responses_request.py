@@ -18,7 +18,6 @@ from tokenbooth.gateway.body import (
     is_list,
     is_null,
     is_text,
-    items_of,
     opened,
     opened_field,
     raw,
@@ -47,6 +46,7 @@ from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
 from tokenbooth.gateway.responses_meter import ResponsesMeter
 from tokenbooth.gateway.shapes import ResponsesAnswer, decode_responses_answer
 from tokenbooth.gateway.speech import CostNano, Credential, Meter, PricedRequest, Speech, UpstreamAnswer
+from tokenbooth.gateway.split import encoded_in_steps, items_in_steps
 from tokenbooth.gateway.steps import NAMES_PER_ITEM, STEP_BYTES, STEP_ITEMS, at_once
 from tokenbooth.gateway.stored_state import (
     STATE_FIELDS,
@@ -236,7 +236,7 @@ def _refuse_hosted_tools(fields: Fields, model: Model) -> Generator[None, None, 
         raise invalid_request("invalid_parameter", "'tools' must be a list.", "tools")
     tools = yield from _read_tools(given, model, _TOOL_LEVELS)
     yield
-    fields["tools"] = encoded(tools)
+    fields["tools"] = yield from encoded_in_steps(tools, size_of(given))
 
 
 def _read_tools(given: msgspec.Raw, model: Model, levels: int) -> Generator[None, None, list[Any]]:
@@ -245,7 +245,7 @@ def _read_tools(given: msgspec.Raw, model: Model, levels: int) -> Generator[None
     Raises:
         Refusal: one of them is hosted, or they go on below `levels` levels.
     """
-    tools = items_of(given)
+    tools = yield from items_in_steps(given)
     for number in range(len(tools)):
         if number % STEP_ITEMS == STEP_ITEMS - 1:
             yield
@@ -288,7 +288,7 @@ def _read_input(fields: Fields, model: Model) -> Generator[None, None, tuple[int
     if not is_list(given):
         raise invalid_request("invalid_parameter", "'input' must be a text or a list of items.", "input")
     yield
-    items = items_of(given)
+    items = yield from items_in_steps(given)
     reading, said = _Reading(model), []
     for number in range(len(items)):
         if reading.is_step_done():
@@ -306,7 +306,7 @@ def _read_input(fields: Fields, model: Model) -> Generator[None, None, tuple[int
         for field in ("content", "output"):
             yield from reading.read_parts(item, field)
     yield
-    fields["input"] = encoded(said)
+    fields["input"] = yield from encoded_in_steps(said, size_of(given))
     return reading.size_bytes, reading.tokens
 
 
@@ -359,7 +359,7 @@ class _Reading:
             return
         if size_of(content) > STEP_BYTES:
             yield
-        parts = item[field] = items_of(content)
+        parts = item[field] = yield from items_in_steps(content)
         for number in range(len(parts)):
             if self.is_step_done():
                 yield

@@ -77,7 +77,7 @@ class MessagesAnswer(msgspec.Struct, omit_defaults=True):
     """A whole answer of the Messages format, or an error in the place of one."""
 
     id: object = msgspec.UNSET
-    type: str | None = None
+    type: object = None
     role: msgspec.Raw = ABSENT
     model: object = msgspec.UNSET
     content: msgspec.Raw = ABSENT
@@ -113,7 +113,7 @@ class ResponsesAnswer(msgspec.Struct, omit_defaults=True):
 
     id: object = msgspec.UNSET
     created_at: msgspec.Raw = ABSENT
-    status: str | None = None
+    status: object = None
     error: msgspec.Raw = ABSENT
     model: object = msgspec.UNSET
     output: msgspec.Raw = ABSENT

@@ -7,15 +7,17 @@ from typing import Final
 
 import msgspec
 
+from tokenbooth.domain.usage import merged
 from tokenbooth.gateway.body import UNREADABLE
 from tokenbooth.gateway.chat_answer import decode_lenient, whole_characters, whole_texts
-from tokenbooth.gateway.event_stream import EventFramer, data_of, split_events
+from tokenbooth.gateway.event_stream import END_MARKER, EventFramer, data_of, split_events
 
 _Json = dict[str, object]
 # Pieces of one text; other fields of a delta are whole each time.
 _TEXTS: Final = frozenset(
     ("content", "reasoning_content", "reasoning", "thinking", "refusal", "text", "arguments", "input")
 )
+_LAST_TYPES: Final = ("message_stop", "response.completed", "response.incomplete")
 
 
 def chat_answer(body: bytes) -> bytes:
@@ -42,24 +44,71 @@ def completion_answer(body: bytes) -> bytes:
 
 
 def response_answer(body: bytes) -> bytes:
-    """A response, which its last event holds; items that are missing there are those of the events before.
+    """A response, which its last event holds; where it has no output, that is what the events before told.
 
     Raises:
         msgspec.DecodeError: no event holds it.
     """
     response: _Json | None = None
-    items: list[object] = []
-    for event in _events(body):
-        if event.get("type") == "response.output_item.done" and "item" in event:
-            items.append(event["item"])
+    events = _events(body)
+    for event in events:
         told = event.get("response")
         if isinstance(told, dict):
             response = told
     if response is None:
         raise msgspec.DecodeError("no response")
     if not response.get("output"):
-        response["output"] = items
+        response["output"] = _items_of(events)
     return _encoded(response)
+
+
+def _items_of(events: list[_Json]) -> list[_Json]:
+    """The items of a response from its events: as they were when they were done, else from their pieces."""
+    items: dict[object, _Json] = {}
+    done: set[object] = set()
+    for event in events:
+        at = _place_of(event, len(items))
+        match event:
+            case {"type": "response.output_item.added", "item": dict(item)}:
+                items[at] = item
+            case {"type": "response.output_item.done", "item": dict(item)}:
+                items[at] = item
+                done.add(at)
+            case {"type": str(kind), "delta": str(piece)} if at not in done:
+                _add_to_item(items, at, kind, piece)
+            case _:
+                pass
+    return list(items.values())
+
+
+def _place_of(event: _Json, new: int) -> object:
+    """By what the events of one item are known."""
+    index, item = event.get("output_index"), event.get("item")
+    item_id = item.get("id") if isinstance(item, dict) else event.get("item_id")
+    return (new if item_id is None else item_id) if index is None else index
+
+
+def _add_to_item(items: dict[object, _Json], at: object, kind: str, piece: str) -> None:
+    match kind:
+        case "response.output_text.delta":
+            _add_to_part(items, at, "text", {"type": "output_text", "annotations": []}, piece)
+        case "response.refusal.delta":
+            _add_to_part(items, at, "refusal", {"type": "refusal"}, piece)
+        case "response.function_call_arguments.delta" if at in items:
+            items[at]["arguments"] = f"{items[at].get('arguments') or ''}{piece}"
+        case "response.custom_tool_call_input.delta" if at in items:
+            items[at]["input"] = f"{items[at].get('input') or ''}{piece}"
+
+
+def _add_to_part(items: dict[object, _Json], at: object, name: str, part: _Json, piece: str) -> None:
+    """Add to the last part of a message; of another type than `part` it is followed by one."""
+    item = items.setdefault(at, {"type": "message", "role": "assistant", "status": "completed"})
+    parts = item.get("content")
+    if not isinstance(parts, list):
+        parts = item["content"] = []
+    if not parts or not isinstance(parts[-1], dict) or name not in parts[-1]:
+        parts.append({**part, name: ""})
+    parts[-1][name] = f"{parts[-1][name]}{piece}"
 
 
 def message_answer(body: bytes) -> bytes:
@@ -76,9 +125,10 @@ def message_answer(body: bytes) -> bytes:
             case {"type": "message_start", "message": dict(started)}:
                 message = started
             case {"type": "content_block_start", "index": index, "content_block": dict(block)}:
-                blocks[index] = block
+                blocks[_key(index)] = block
             case {"type": "content_block_delta", "index": index, "delta": dict(delta)}:
-                _add_piece(blocks.setdefault(index, {"type": "text", "text": ""}), delta, inputs, index)
+                block = blocks.setdefault(_key(index), {"type": "text", "text": ""})
+                _add_piece(block, delta, inputs, _key(index))
             case {"type": "message_delta"} if message is not None:
                 _merge_end(message, event)
             case _:
@@ -107,10 +157,17 @@ def _add_piece(block: _Json, delta: _Json, inputs: dict[object, str], index: obj
 def _merge_end(message: _Json, event: _Json) -> None:
     delta, usage, known = event.get("delta"), event.get("usage"), message.get("usage")
     if isinstance(delta, dict):
+        # Some servers have the usage inside.
+        inside = delta.pop("usage", None)
+        usage = usage or inside
         message.update(delta)
     if isinstance(usage, dict):
-        told = {name: count for name, count in usage.items() if count is not None}
-        message["usage"] = {**(known if isinstance(known, dict) else {}), **told}
+        message["usage"] = _usage_together(known, usage)
+
+
+def _key(index: object) -> object:
+    """A number of a block or a choice; a list or an object numbers nothing."""
+    return None if isinstance(index, dict | list) else index
 
 
 def _input_of(written: str) -> object:
@@ -121,18 +178,42 @@ def _input_of(written: str) -> object:
 
 
 def _merged(body: bytes) -> tuple[_Json, list[_Json]]:
-    """The fields of all chunks, the later ones over the earlier, and the choices by their index."""
+    """The fields of all chunks, the later ones over the earlier, and the choices by their index.
+
+    The usage is where it has its place, whichever places the chunks had for it.
+    """
     answer: _Json = {}
     choices: dict[object, _Json] = {}
     for event in _events(body):
+        reported = _take_reported(event)
+        if reported:
+            answer["usage"] = _usage_together(answer.get("usage"), reported)
         told = event.pop("choices", None)
         answer.update({name: value for name, value in event.items() if value is not None or name not in answer})
         for position, choice in enumerate(told if isinstance(told, list) else ()):
             if isinstance(choice, dict):
-                index = choice.get("index")
+                index = _key(choice.get("index"))
                 number = position if index is None else index
                 _merge(choices.setdefault(number, {"index": number}), choice)
     return answer, [choices[index] for index in sorted(choices, key=str)]
+
+
+def _take_reported(event: _Json) -> _Json | None:
+    """What a chunk says of the usage, in whatever place, which is taken out of it."""
+    choices = event.get("choices")
+    holders = [event, *(choices if isinstance(choices, list) else ())]
+    holders += [event.get(name) for name in ("x_groq", "response", "message")]
+    found = [holder.pop("usage", None) for holder in holders if isinstance(holder, dict)]
+    return next((usage for usage in found if isinstance(usage, dict) and usage), None)
+
+
+def _usage_together(known: object, reported: _Json) -> _Json:
+    """Two reports on one answer as one: of each count the last that says something, of all else the last."""
+    if not isinstance(known, dict) or not known:
+        return reported
+    both = {**known, **reported}
+    counts = merged(both, {})
+    return {**{name: value for name, value in both.items() if name not in counts}, **merged(known, reported)}
 
 
 def _merge(known: _Json, piece: _Json) -> None:
@@ -187,8 +268,19 @@ def _merged_calls(known: list[object], pieces: list[object]) -> list[object]:
         piece.pop("index", None)
         if found.get("id"):
             piece.pop("id", None)
+        _drop_placeholder(found.get("function"), piece.get("function"))
         _merge(found, piece)
     return calls
+
+
+def _drop_placeholder(function: object, piece: object) -> None:
+    """Some servers begin the arguments with an empty object, and then write them."""
+    match function, piece:
+        case {"arguments": "{}"}, {"arguments": str(written)} if written.lstrip().startswith("{"):
+            assert isinstance(function, dict)
+            function["arguments"] = ""
+        case _:
+            pass
 
 
 def _call_of(piece: _Json, calls: list[_Json]) -> _Json | None:
@@ -235,14 +327,27 @@ def _encoded(answer: _Json) -> bytes:
 
 
 def _events(body: bytes) -> list[_Json]:
+    """The events up to the one that ends the stream: what stands behind it is no part of the answer."""
     framer = EventFramer()
     told: list[_Json] = []
-    for event in split_events(framer.feed(body) + framer.end()):
+    if not _take_events(told, framer.feed(body)):
+        _take_events(told, framer.end())
+    return told
+
+
+def _take_events(told: list[_Json], events: bytes) -> bool:
+    """Take some events; returns whether one of them ends the stream."""
+    for event in split_events(events):
+        data = data_of(event)
+        if data == END_MARKER:
+            return True
         try:
-            decoded = decode_lenient(data_of(event))
+            decoded = decode_lenient(data)
         except UNREADABLE:
-            # A comment, or the end marker.
+            # A comment.
             continue
         if isinstance(decoded, dict):
             told.append(decoded)
-    return told
+            if decoded.get("type") in _LAST_TYPES:
+                return True
+    return False

@@ -11,13 +11,14 @@ from typing import Final
 import msgspec
 
 from tokenbooth.gateway.body import UNREADABLE
+from tokenbooth.gateway.half_characters import decode_with_halves
 
 _REASONING: Final = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
 _REASONING_PARTS: Final = ("reasoning_details", "thinking_blocks")
 _PART_TEXTS: Final = ("text", "thinking", "summary", "refusal", "transcript", "content")
 # Of a whole answer's choice, what tells no text, and the message, in which all texts of such a choice are.
 _SILENT_OF_CHOICE: Final = frozenset(("finish_reason", "index", "logprobs", "message"))
-_decode: Final = msgspec.json.Decoder(dict[str, object]).decode
+_decode_object: Final = msgspec.json.Decoder(dict[str, object]).decode
 _NOTHING: Final[Mapping[str, object]] = {}
 
 
@@ -127,6 +128,10 @@ def responses_text_bytes(body: bytes) -> int:
             said += [text for part in _objects(item.get(name)) for text in _first_text(part, _PART_TEXTS)]
         said += [text for name in ("arguments", "input") if (text := _as_text(item.get(name)))]
     return sum(map(size, said))
+
+
+def _decode(data: bytes) -> dict[str, object]:
+    return decode_with_halves(_decode_object, data)
 
 
 def size(text: str) -> int:

@@ -38,6 +38,7 @@ from tokenbooth.gateway.event_stream import (
 from tokenbooth.gateway.meter import usage_with_cost
 from tokenbooth.gateway.public_answers import ClientAnswer
 from tokenbooth.gateway.stream_as_whole import chat_answer, message_answer
+from tokenbooth.gateway.usage_places import reported_elsewhere
 
 _STOP_REASONS: Final = {
     "stop": "end_turn",
@@ -129,15 +130,21 @@ def whole_completion(body: bytes) -> bytes:
         UnreadableAnswer: one of them cannot be read.
     """
     framer, answer = EventFramer(), AnswerStream(model="", message_id="", shows_thinking=True)
-    events = [event for event in split_events(framer.feed(body) + framer.end()) if data_of(event) != END_MARKER]
+    events = split_events(framer.feed(body))
+    if END_MARKER not in map(data_of, events):
+        events += split_events(framer.end())
+    end = next((at for at, event in enumerate(events) if data_of(event) == END_MARKER), None)
     try:
-        told = answer.feed(b"".join(events))
+        told = answer.feed(b"".join(events[:end]))
     except BrokenStream as mistake:
         raise UnreadableAnswer(str(mistake)) from mistake
     if not answer.is_readable():
         raise UnreadableAnswer("a call names no tool")
     message: Json = msgspec.json.decode(message_answer(told + answer.end(None, 0)))
-    completion: Json = msgspec.json.decode(chat_answer(body))
+    whole = chat_answer(body)
+    completion: Json = msgspec.json.decode(whole)
+    # Some servers tell it in the choice, which is written anew.
+    completion["usage"] = completion.get("usage") or reported_elsewhere(whole)
     return msgspec.json.encode({**completion, "choices": [answer.choice_of(message)]})
 
 
@@ -257,6 +264,12 @@ class _Call:
             return {}
         return whole_texts(decoded) if isinstance(decoded, dict) else {"arguments": arguments}
 
+    def told(self) -> Json:
+        """The call as a completion has it, with what was written and not what a message makes of it."""
+        kind, name = ("custom", "input") if self._is_custom else ("function", "arguments")
+        written = "".join(self._arguments) + ("\ufffd" if self._half else "")
+        return {"id": self.call_id, "type": kind, kind: {"name": self.name, name: written}}
+
     def _written_input(self) -> str:
         """The arguments as an object's JSON; a beginning of one stays what it is, for the answer was cut."""
         written = "".join(self._arguments)
@@ -351,8 +364,7 @@ class AnswerStream:
             if kind in said:
                 said[kind] += str(block[kind])
                 continue
-            function = {"name": block["name"], "arguments": msgspec.json.encode(block["input"]).decode()}
-            calls.append({"id": block["id"], "type": "function", "function": function})
+            calls += [call.told() for call in self._calls if call.call_id == block["id"]]
         told: Json = {"role": "assistant", "content": said["text"], "reasoning_content": said["thinking"]}
         if calls:
             told["tool_calls"] = calls

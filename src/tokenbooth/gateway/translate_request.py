@@ -25,8 +25,10 @@ from tokenbooth.gateway.body import (
     raw,
     short_text,
     short_value,
+    size_of,
 )
 from tokenbooth.gateway.refusals import invalid_request
+from tokenbooth.gateway.split import encoded_in_steps, objects_in_steps
 from tokenbooth.gateway.steps import STEP_ITEMS
 from tokenbooth.gateway.tool_names import ToolNames
 from tokenbooth.gateway.translate_turns import (
@@ -119,13 +121,15 @@ def chat_body(fields: Fields, model: Model) -> Generator[None, None, ChatBody]:
     if not is_null(fields.get("system")):
         yield from conversation.take({"role": raw("system"), "content": fields["system"]})
     yield
-    for number, message in enumerate(objects_of(fields["messages"]) or (), 1):
+    given_messages = fields["messages"]
+    for number, message in enumerate((yield from objects_in_steps(given_messages)) or (), 1):
         if number % STEP_ITEMS == 0:
             yield
         yield from conversation.take(message)
     yield from conversation.end_turn()
     yield
-    chat: Fields = {"model": fields["model"], "messages": encoded(conversation.messages)}
+    messages = yield from encoded_in_steps(conversation.messages, size_of(given_messages))
+    chat: Fields = {"model": fields["model"], "messages": messages}
     chat.update({name: fields[name] for name in _SAME_NAME if not is_null(fields.get(name))})
     if not is_empty(fields.get("stop_sequences")):
         chat["stop"] = fields["stop_sequences"]

@@ -18,13 +18,13 @@ from tokenbooth.gateway.body import (
     is_null,
     is_object,
     is_text,
-    objects_of,
     raw,
     short_text,
     short_value,
     size_of,
 )
 from tokenbooth.gateway.refusals import Refusal, invalid_request
+from tokenbooth.gateway.split import Room, objects_in_steps
 from tokenbooth.gateway.steps import STEP_BYTES, STEP_ITEMS
 from tokenbooth.gateway.tool_names import ToolNames
 
@@ -133,7 +133,8 @@ class Conversation:
             return
         if content is not None and size_of(content) > STEP_BYTES:
             yield
-        self._turn.append((objects_of(content) if content is not None else None) or [])
+        blocks = (yield from objects_in_steps(content)) if content is not None else None
+        self._turn.append(blocks or [])
 
     def end_turn(self) -> Generator[None, None, None]:
         """Translate what was taken and is not translated yet.
@@ -277,7 +278,8 @@ class Conversation:
         else:
             if content is not None and size_of(content) > STEP_BYTES:
                 yield
-            for number, inner in enumerate((objects_of(content) if content is not None else None) or (), 1):
+            inners = (yield from objects_in_steps(content)) if content is not None else None
+            for number, inner in enumerate(inners or (), 1):
                 if number % STEP_ITEMS == 0:
                     yield
                 if short_text(inner.get("type")) == "text" and _is_usual(inner):
@@ -326,7 +328,8 @@ class Conversation:
                 return [_text_part((yield from joined([*heads, content], rb"\n\n")))]
             case "content":
                 parts = [_text_part((yield from joined(heads, rb"\n\n")))] if heads else []
-                for number, inner in enumerate((objects_of(content) if content is not None else None) or (), 1):
+                inners = (yield from objects_in_steps(content)) if content is not None else None
+                for number, inner in enumerate(inners or (), 1):
                     if number % STEP_ITEMS == 0:
                         yield
                     if short_text(inner.get("type")) not in ("text", "image"):
@@ -391,22 +394,29 @@ def texts_of(content: msgspec.Raw | None) -> Generator[None, None, msgspec.Raw]:
         return content
     if content is not None and size_of(content) > STEP_BYTES:
         yield
-    blocks = objects_of(content) if content is not None else None
+    blocks = (yield from objects_in_steps(content)) if content is not None else None
     return (yield from joined([block.get("text") for block in blocks or ()], rb"\n\n"))
 
 
 def as_text(value: msgspec.Raw) -> Generator[None, None, msgspec.Raw]:
     """The JSON of a value as a string of JSON; what is escaped is escaped once more."""
-    view, parts = memoryview(value), [b'"']
-    for start in range(0, size_of(value), STEP_BYTES):
-        if start:
-            yield
-        part = bytes(view[start : start + STEP_BYTES]).replace(b"\\", b"\\\\").replace(b'"', b'\\"')
-        # Between values JSON may have white space, which a string may not.
-        parts.append(part.replace(b"\n", b"\\n").replace(b"\r", b"\\r").replace(b"\t", b"\\t"))
-    parts.append(b'"')
-    yield
-    return msgspec.Raw(b"".join(parts))
+    view, size_bytes = memoryview(value), size_of(value)
+    if size_bytes <= STEP_BYTES:
+        return msgspec.Raw(b'"%b"' % _escaped(bytes(view)))
+    text = Room(size_bytes)
+    text.add(b'"')
+    for start in range(0, size_bytes, STEP_BYTES):
+        yield
+        text.add(_escaped(bytes(view[start : start + STEP_BYTES])))
+    text.add(b'"')
+    return text.written()
+
+
+def _escaped(part: bytes) -> bytes:
+    """JSON as it stands in a string of JSON."""
+    part = part.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    # Between values JSON may have white space, which a string may not.
+    return part.replace(b"\n", b"\\n").replace(b"\r", b"\\r").replace(b"\t", b"\\t")
 
 
 def _blocks(turn: list[list[Object]]) -> Iterable[Object]:

@@ -168,7 +168,11 @@ class TranslatingMeter(StreamMeter):
         for event in split_events(events):
             passed = StreamMeter._let_pass(self, event)
             passing.append(passed)
-            self._tell(passed)
+            if not self._tell(passed):
+                # Nobody pays for what could not be told.
+                self.failed = True
+                passing.pop()
+                break
             if self.ended and not self._answer.is_readable():
                 self.failed = True
             if self.ended or self.failed:
@@ -178,16 +182,18 @@ class TranslatingMeter(StreamMeter):
     def _has_choice(self, passing: list[bytes]) -> bool:
         return StreamMeter._has_choice(self, [*self._passed, *passing])
 
-    def _tell(self, passed: bytes) -> None:
+    def _tell(self, passed: bytes) -> bool:
+        """Tell an event in the other format; returns whether it has a form there."""
         if not self._spoke:
             # A message begins with the first event that says something.
             if not is_real(passed):
-                return
+                return True
             self._spoke = True
         try:
             self._told.append(self._answer.feed(passed))
         except BrokenStream:
-            self.failed = True
+            return False
+        return True
 
     def _take_told(self) -> bytes:
         told = b"".join(self._told)

@@ -178,7 +178,9 @@ def _named(event: _Json) -> bytes:
 def _delta(message: msgspec.Raw) -> msgspec.Raw:
     fields = decode_object(message)
     if bytes(fields.get("tool_calls", b"null")) != b"null":
-        calls = decode_objects(fields["tool_calls"])
+        told = fields["tool_calls"]
+        # Some servers write the only call without its list.
+        calls = [decode_object(told)] if bytes(told)[:1] == b"{" else decode_objects(told)
         numbered = [{"index": msgspec.Raw(b"%d" % position), **call} for position, call in enumerate(calls)]
         fields["tool_calls"] = msgspec.Raw(msgspec.json.encode(numbered))
     return msgspec.Raw(msgspec.json.encode(fields))
