@@ -198,8 +198,9 @@ def check_answer(data: bytes) -> None:
     _check_calls(data)
     for speech in _SPEECHES:
         try:
-            counted = count_answer(speech, data, request_id="r", upstream="u")
-            answer = speech.client_answer(data, counted.usage).encode(0)
+            came = speech.read_answer(data)
+            counted = count_answer(speech, came, data, request_id="r", upstream="u")
+            answer = came.client_answer(counted.usage).encode(0)
         except (*UNREADABLE, UpstreamFailure):
             continue
         usage, request = counted.usage, speech.request

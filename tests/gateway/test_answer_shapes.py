@@ -35,7 +35,7 @@ def written(value: object) -> bytes:
 def whole(message: object) -> list[Json]:
     """The blocks of a whole answer."""
     body = b'{"id":"chatcmpl-1","choices":[{"index":0,"message":%b,"finish_reason":"stop"}]}' % written(message)
-    answer = msgspec.json.decode(speech(stream=False).client_answer(body, Usage(1, 1)).encode(0))
+    answer = msgspec.json.decode(speech(stream=False).read_answer(body).client_answer(Usage(1, 1)).encode(0))
     blocks: list[Json] = answer["content"]
     return blocks
 
@@ -248,8 +248,8 @@ def test_a_stream_in_any_spelling_is_what_was_meant(spoken: Spoken, shows_thinki
 def test_a_stream_that_nobody_asked_for_says_the_same_whole(spoken: Spoken) -> None:
     """Some servers stream although they are not asked to."""
     asked, meant = speech(stream=False), spoken.meant
-    body = asked.as_answer(spoken.body)
-    answer = msgspec.json.decode(asked.client_answer(body, Usage(1, 1)).encode(0))
+    came = asked.read_answer(asked.as_answer(spoken.body))
+    answer = msgspec.json.decode(came.client_answer(Usage(1, 1)).encode(0))
     said: dict[str, str] = {"thinking": "", "text": ""}
     calls: list[Json] = []
     for block in answer["content"]:
@@ -263,7 +263,7 @@ def test_a_stream_that_nobody_asked_for_says_the_same_whole(spoken: Spoken) -> N
     assert [told.call_id for told in meant.calls if told.call_id] == [
         call["id"] for call, told in zip(calls, meant.calls, strict=True) if told.call_id
     ]
-    assert asked.reported_usage(body) == Usage(meant.prompt_tokens, meant.completion_tokens, meant.cached_tokens)
+    assert came.reported_usage() == Usage(meant.prompt_tokens, meant.completion_tokens, meant.cached_tokens)
 
 
 def test_a_stream_whose_call_has_no_name_is_no_whole_answer() -> None:
@@ -277,7 +277,7 @@ def test_the_stop_sequence_survives_putting_together() -> None:
     """Where the server names it."""
     events = b'data: {"choices":[{"delta":{"content":"a"},"finish_reason":"stop","stop_reason":"END"}]}\n\n'
     asked = speech(stream=False)
-    answer = msgspec.json.decode(asked.client_answer(asked.as_answer(events), Usage(1, 1)).encode(0))
+    answer = msgspec.json.decode(asked.read_answer(asked.as_answer(events)).client_answer(Usage(1, 1)).encode(0))
 
     assert (answer["stop_reason"], answer["stop_sequence"]) == ("stop_sequence", "END")
 
@@ -367,5 +367,6 @@ def test_an_index_of_any_number_is_no_error_of_ours(index: bytes) -> None:
     """Of a choice and of a call; what cannot be a number is none."""
     call = b'{"index":%b,"id":"c","function":{"name":"f","arguments":"{}"}}' % index
     body = b'{"choices":[{"index":%b,"message":{"content":"Hi","tool_calls":[%b]}}]}' % (index, call)
-    blocks = msgspec.json.decode(speech(stream=False).client_answer(body, Usage(1, 1)).encode(0))["content"]
+    answer = speech(stream=False).read_answer(body).client_answer(Usage(1, 1))
+    blocks = msgspec.json.decode(answer.encode(0))["content"]
     assert [block["type"] for block in blocks] == ["text", "tool_use"]

@@ -112,9 +112,10 @@ def read(row: Row, speech: Speech, chunk_bytes: int | None = None) -> Read:
     if row.streamed and row.media_type == "text/event-stream":
         return read_stream(row.answer, speech, chunk_bytes or len(row.answer))
     try:
-        counted = count_answer(speech, row.answer, request_id="r", upstream="u")
+        answer = speech.read_answer(row.answer)
+        counted = count_answer(speech, answer, row.answer, request_id="r", upstream="u")
         events = speech.as_events(row.answer) if row.streamed else None
-        left = speech.client_answer(row.answer, counted.usage, "r").encode(0) if events is None else b""
+        left = answer.client_answer(counted.usage, "r").encode(0) if events is None else b""
         if events is not None:
             meter = speech.meter(lambda usage: 0)
             left = meter.feed(events) + meter.tail(0)

@@ -24,7 +24,8 @@ def answer(message: dict[str, object], **fields: object) -> bytes:
 
 
 def counted(body: bytes, request: ChatRequest | None = None) -> Counted:
-    return count_answer(request or request_of(), body, request_id="req_1", upstream="demo")
+    asked = request or request_of()
+    return count_answer(asked, asked.read_answer(body), body, request_id="req_1", upstream="demo")
 
 
 def test_reported_usage_is_taken() -> None:

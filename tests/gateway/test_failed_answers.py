@@ -116,7 +116,7 @@ def meter_of(name: str) -> Meter:
 
 def count(speech: Speech, body: bytes) -> tuple[int, int]:
     """What a whole answer consumed."""
-    usage = count_answer(speech, body, request_id="r", upstream="u").usage
+    usage = count_answer(speech, speech.read_answer(body), body, request_id="r", upstream="u").usage
     return usage.prompt_tokens, usage.completion_tokens
 
 
@@ -178,6 +178,9 @@ def test_an_error_in_the_place_of_an_event_fails_the_stream(name: str, before: b
         b'error: {"code":400,"message":"too long"}\n\n',
         b'{"error":{"message":"x"}}\n\n',
         b'[{"error":{"message":"x"}}]\n\n',
+        b' {"error":{"message":"x"}}\n\n',
+        b"<html>502</html>\n\n",
+        b'data: {}\n[{"error":{"message":"x"}}]\n\n',
     ],
 )
 @pytest.mark.parametrize("name", SAID)

@@ -144,7 +144,7 @@ def test_any_answer_is_translated_or_no_answer(
     assert speech is not None
     body = encoded({**answer, "choices": [{**choice, "message": message}]})
     try:
-        usage = speech.reported_usage(body) or Usage(1, 1)
-        speech.client_answer(body, usage).encode(0)
+        came = speech.read_answer(body)
+        came.client_answer(came.reported_usage() or Usage(1, 1)).encode(0)
     except (msgspec.DecodeError, InvalidUsage, UpstreamFailure):
         return

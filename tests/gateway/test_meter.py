@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.event_stream import MAX_EVENT_BYTES, BrokenStream
 from tokenbooth.gateway.meter import StreamMeter, with_cost
-from tokenbooth.gateway.private_fields import usd_number
+from tokenbooth.gateway.public_answers import usd_number
 from tokenbooth.gateway.speech import Delivered
 
 

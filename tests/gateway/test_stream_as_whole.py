@@ -8,7 +8,7 @@ from hypothesis import given
 
 from tests.support.chat_streams import Spoken, chat_streams
 from tokenbooth.gateway.chat_answer import decode_lenient, read_completion
-from tokenbooth.gateway.openai import reported_usage
+from tokenbooth.gateway.openai import read_chat_answer, usage_object
 from tokenbooth.gateway.stream_as_whole import chat_answer, completion_answer, message_answer, response_answer
 from tokenbooth.gateway.translate_answer import whole_completion
 
@@ -217,7 +217,8 @@ def test_a_usage_is_kept_wherever_it_stands(put_together: Callable[[bytes], byte
     """Moonshot tells it in the choice, Groq in an object of its own ("Streaming" in their documentation)."""
     usage = place % b'{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}'
     body = _CHAT_END.replace(b"data: [DONE]", b"data: {%b}\n\ndata: [DONE]" % usage)
-    reported = reported_usage(put_together(body))
+    whole = put_together(body)
+    reported = usage_object(read_chat_answer(whole), whole)
     assert reported is not None
     assert (reported["prompt_tokens"], reported["completion_tokens"]) == (7, 3)
 

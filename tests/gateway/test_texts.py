@@ -142,4 +142,4 @@ def test_a_usage_that_says_nothing_is_absent(usage: object) -> None:
     meter.feed(event(choices=[{"index": 0, "delta": {"content": "a"}}], usage=usage))
     assert (meter.usage, meter.invalid_usage) == (None, False)
     body = msgspec.json.encode({"choices": [{"message": {"content": "a"}}], "usage": usage})
-    assert chat().reported_usage(body) is None
+    assert chat().read_answer(body).reported_usage() is None

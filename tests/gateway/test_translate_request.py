@@ -293,7 +293,7 @@ def test_names_that_chat_refuses_come_back_as_they_were() -> None:
     ]
     completion = {"choices": [{"index": 0, "message": {"tool_calls": calls}, "finish_reason": "tool_calls"}]}
     whole = msgspec.json.decode(
-        speech_of(**asked).client_answer(msgspec.json.encode(completion), Usage(1, 1)).encode(0)
+        speech_of(**asked).read_answer(msgspec.json.encode(completion)).client_answer(Usage(1, 1)).encode(0)
     )
     meter = speech_of(stream=True, **asked).meter(lambda usage: 0)
     chunk = {"choices": [{"index": 0, "delta": {"tool_calls": calls}, "finish_reason": "tool_calls"}]}
@@ -354,8 +354,7 @@ def test_thinking_that_is_not_to_be_shown_is_not() -> None:
     """It is paid all the same."""
     completion = {"choices": [{"message": {"reasoning_content": "hm", "content": "Hi"}, "finish_reason": "stop"}]}
     thinking = {"type": "enabled", "budget_tokens": 1_024, "display": "omitted"}
-    answer = speech_of(REASONING, max_tokens=6_000, thinking=thinking).client_answer(
-        msgspec.json.encode(completion), Usage(1, 1)
-    )
+    asked = speech_of(REASONING, max_tokens=6_000, thinking=thinking)
+    answer = asked.read_answer(msgspec.json.encode(completion)).client_answer(Usage(1, 1))
 
     assert msgspec.json.decode(answer.encode(0))["content"] == [{"type": "text", "text": "Hi"}]

@@ -245,7 +245,9 @@ def whole(message: Json, finish: str = "stop", **choice: object) -> Json:
     completion = {"id": "chatcmpl-1", "choices": [{"message": message, "finish_reason": finish, **choice}]}
     usage = Usage(prompt_tokens=20, completion_tokens=6, cached_tokens=8, cache_write_tokens=2)
     speech = speech_of(thinking={"type": "enabled", "budget_tokens": 1_024})
-    decoded: Json = msgspec.json.decode(speech.client_answer(msgspec.json.encode(completion), usage, "1").encode(0))
+    decoded: Json = msgspec.json.decode(
+        speech.read_answer(msgspec.json.encode(completion)).client_answer(usage, "1").encode(0)
+    )
     return decoded
 
 

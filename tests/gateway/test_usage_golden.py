@@ -275,7 +275,8 @@ def events(golden: Golden) -> bytes:
 @pytest.mark.parametrize("golden", TABLE, ids=lambda golden: golden.source)
 def test_a_whole_answer_costs_what_was_computed_by_hand(golden: Golden) -> None:
     """Every documented usage object has exactly one price (45)."""
-    counted = count_answer(speech_of(golden.wire), whole(golden), request_id="r", upstream="of-gemini")
+    speech, body = speech_of(golden.wire), whole(golden)
+    counted = count_answer(speech, speech.read_answer(body), body, request_id="r", upstream="of-gemini")
 
     assert cost_nano(golden.price, counted.usage) == golden.nano
 

@@ -69,9 +69,14 @@ def _plain_text(value: int | str | Decimal) -> str:
 
 def format_usd(amount_nano: int, *, min_decimals: int = 2) -> str:
     """Write nano-USD as an exact decimal: at least `min_decimals` decimals, zeros beyond them cut ("25.00")."""
-    digits = str(abs(amount_nano)).rjust(10, "0")
-    fraction = digits[-9:].rstrip("0").ljust(min_decimals, "0")
-    text = digits[:-9] + "." + fraction if fraction else digits[:-9]
+    size_nano = abs(amount_nano)
+    # With a one before them, so that zeros stay.
+    fraction = str(NANO_PER_USD + size_nano % NANO_PER_USD)[1:].rstrip("0")
+    if len(fraction) < min_decimals:
+        fraction = fraction.ljust(min_decimals, "0")
+    text = str(size_nano // NANO_PER_USD)
+    if fraction:
+        text = text + "." + fraction
     return "-" + text if amount_nano < 0 else text
 
 

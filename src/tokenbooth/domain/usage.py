@@ -96,31 +96,43 @@ def from_openai(reported: Mapping[str, object]) -> Usage:
 
 def _ordinary(reported: Mapping[str, object]) -> Usage | None:
     """The usage of an object in OpenAI's own form that adds up; None for any other."""
+    if not isinstance(reported, dict) or not _has_only(reported, _ORDINARY):
+        return None
     prompt, completion = reported.get("prompt_tokens"), reported.get("completion_tokens")
     # Not isinstance, for which true is an integer.
     if type(prompt) is not int or type(completion) is not int:
         return None
     if not (0 < prompt <= MAX_TOKENS and 0 < completion <= MAX_TOKENS):
         return None
-    if reported.get("total_tokens") != prompt + completion or not reported.keys() <= _ORDINARY:
+    total = reported.get("total_tokens")
+    if type(total) is not int or total != prompt + completion:
         return None
     cached: object = 0
     reasoning: object = 0
     details = reported.get("prompt_tokens_details")
     if details is not None:
-        if not isinstance(details, dict) or not details.keys() <= _ORDINARY_PROMPT:
+        if not isinstance(details, dict) or not _has_only(details, _ORDINARY_PROMPT):
             return None
         cached = details.get("cached_tokens", 0)
     details = reported.get("completion_tokens_details")
     if details is not None:
-        if not isinstance(details, dict) or not details.keys() <= _ORDINARY_COMPLETION:
+        if not isinstance(details, dict) or not _has_only(details, _ORDINARY_COMPLETION):
             return None
         reasoning = details.get("reasoning_tokens", 0)
     if type(cached) is not int or type(reasoning) is not int:
         return None
     if not (0 <= cached <= prompt and 0 <= reasoning <= completion):
         return None
-    return Usage(prompt, completion, cached, 0, reasoning)
+    # What a named tuple's own constructor does, without its function in Python.
+    return tuple.__new__(Usage, (prompt, completion, cached, 0, reasoning, 0))
+
+
+def _has_only(reported: dict[str, object], names: frozenset[str]) -> bool:
+    # A loop, because every answer comes here: the frozenset's own comparison makes a set of the names first.
+    for name in reported:  # noqa: SIM110
+        if name not in names:
+            return False
+    return True
 
 
 def _from_any(reported: Mapping[str, object]) -> Usage:

@@ -34,7 +34,7 @@ from tokenbooth.gateway.fields import (
     unusual_names,
 )
 from tokenbooth.gateway.openai_request import OpenAIRequest, wants_usage
-from tokenbooth.gateway.private_fields import CHAT_ID
+from tokenbooth.gateway.public_answers import CHAT_ID
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
 from tokenbooth.gateway.split import encoded_in_steps, items_in_steps
 from tokenbooth.gateway.steps import NAMES_PER_ITEM, STEP_BYTES, STEP_ITEMS, at_once

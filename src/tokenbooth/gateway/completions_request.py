@@ -25,7 +25,7 @@ from tokenbooth.gateway.fields import (
 )
 from tokenbooth.gateway.meter import UNUSUAL_NAMES, StreamMeter, texts_named
 from tokenbooth.gateway.openai_request import OpenAIRequest, wants_usage
-from tokenbooth.gateway.private_fields import COMPLETION_ID
+from tokenbooth.gateway.public_answers import COMPLETION_ID
 from tokenbooth.gateway.refusals import Refusal, invalid_request
 from tokenbooth.gateway.shapes import MAX_ITEMS, few_items
 from tokenbooth.gateway.steps import STEP_ITEMS, at_once

@@ -9,7 +9,7 @@ from tokenbooth.domain.usage import InvalidUsage, Usage
 from tokenbooth.gateway.estimates import Estimates
 from tokenbooth.gateway.fields import REASONING_OUTPUT_FLOOR
 from tokenbooth.gateway.settle import Counted
-from tokenbooth.gateway.speech import Delivered, Meter, PricedRequest, Speech
+from tokenbooth.gateway.speech import Delivered, Meter, PricedRequest, Speech, UpstreamAnswer
 from tokenbooth.gateway.thinking import effort_of, thinks
 
 # In a longer answer nobody looks for its text only to learn from it.
@@ -111,16 +111,17 @@ def most_billed(request: PricedRequest, counted: Counted, figures: Figures) -> U
 
 
 def count_answer(
-    speech: Speech, body: bytes, figures: Figures = NOTHING_LEARNED, *, request_id: str, upstream: str
+    speech: Speech,
+    answer: UpstreamAnswer,
+    body: bytes,
+    figures: Figures = NOTHING_LEARNED,
+    *,
+    request_id: str,
+    upstream: str,
 ) -> Counted:
-    """What a whole answer consumed.
-
-    Raises:
-        UNREADABLE: the body is no answer.
-        UpstreamFailure: the body says that there is no answer.
-    """
+    """What a whole answer consumed, of which `body` is what came."""
     try:
-        reported = speech.reported_usage(body)
+        reported = answer.reported_usage()
     except InvalidUsage:
         reported = None
         _tell_invalid(request_id, upstream)

@@ -15,11 +15,12 @@ from tokenbooth.gateway.fields import (
     refuse_unpriced,
     unusual_names,
 )
-from tokenbooth.gateway.openai import reported_usage
-from tokenbooth.gateway.openai_request import OpenAIRequest
-from tokenbooth.gateway.private_fields import EMBEDDINGS_ID
+from tokenbooth.gateway.openai import read_chat_answer
+from tokenbooth.gateway.openai_request import OpenAIRequest, OpenAIUpstreamAnswer
+from tokenbooth.gateway.public_answers import EMBEDDINGS_ID
 from tokenbooth.gateway.refusals import invalid_request
 from tokenbooth.gateway.shapes import MAX_ITEMS
+from tokenbooth.gateway.speech import UpstreamAnswer
 from tokenbooth.gateway.steps import at_once
 
 MAX_INPUTS: Final = MAX_ITEMS
@@ -38,11 +39,12 @@ class EmbeddingsRequest(OpenAIRequest):
     path: ClassVar[str] = "/embeddings"
     answer_id_prefix: ClassVar[str] = EMBEDDINGS_ID
 
-    def reported_usage(self, body: bytes) -> Usage | None:
-        """See `Speech.reported_usage`: a prompt alone, or what a total says of it."""
-        reported = reported_usage(body, embeds=True)
-        if reported is None:
-            return None
+    def read_answer(self, body: bytes) -> UpstreamAnswer:
+        """See `Speech.read_answer`."""
+        return OpenAIUpstreamAnswer(self, read_chat_answer(body, embeds=True), body)
+
+    def usage_of(self, reported: dict[str, object]) -> Usage:
+        """See `OpenAIRequest.usage_of`: a prompt alone, or what a total says of it."""
         usage = from_openai(reported)
         if not (usage.completion_tokens or usage.untold_tokens):
             return usage

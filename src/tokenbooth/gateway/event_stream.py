@@ -18,9 +18,10 @@ END_MARKER: Final = b"[DONE]"
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _FIRST_FIELDS: Final = (b"data:", b"event:")
 _FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:", b":")
-# llama.cpp writes a failure under a field of its own, Gemini as bare JSON behind the last event.
-_STRAYS: Final = (b"error:", b"{")
+# llama.cpp writes a failure under a field of its own, Gemini as bare JSON behind the last event, a proxy as a page.
+_STRAYS: Final = (b"error:", b"{", b"[", b"<", b" ", b"\t")
 _JSON: Final = (b"{", b"[")
+_UNFRAMED: Final = (b"{", b"[", b"<")
 _STRAY_FIELD: Final = b"error:"
 # Two lines of data in one event.
 _LINES_OF_DATA: Final = re.compile(rb"(?m)^data:.*\n(?:.+\n)*?data:")
@@ -134,28 +135,28 @@ class EventFramer:
                 raise BrokenStream("an event is too large")
             if part.count(b"\ndata:") + part.startswith(b"data:") > 1:
                 part = _with_one_line(part)
-            if part.startswith(_STRAYS) or b"\nerror:" in part or b"\n{" in part:
+            if part.startswith(_STRAYS) or _may_have_strays(part):
                 formed += self._apart(part)
             elif part:
                 formed.append(part)
         return b"".join([part + b"\n\n" for part in formed])
 
     def _apart(self, part: bytes) -> list[bytes]:
-        """An event, and behind it what stands in its lines without being a field; a JSON text may have many lines."""
+        """An event, and behind it what stands in its lines without being a field; it may have many lines."""
         lines: list[bytes] = []
         strays: list[bytes] = []
-        in_json = False
+        in_stray = False
         for line in part.split(b"\n"):
             if line.startswith(_STRAY_FIELD):
-                in_json = False
+                in_stray = False
                 strays.append(_named_error(line[_LONGEST_FIELD:].strip()))
-            elif in_json and not line.startswith(_FIELDS):
+            elif in_stray and not line.startswith(_FIELDS):
                 strays[-1] += line.strip()
-            elif line.startswith(b"{"):
-                in_json = True
+            elif line.lstrip().startswith(_UNFRAMED):
+                in_stray = True
                 strays.append(line.strip())
             else:
-                in_json = False
+                in_stray = False
                 lines.append(line)
         if strays:
             self.has_strays = True
@@ -172,11 +173,22 @@ def is_in_form(chunk: bytes) -> bool:
     if chunk.startswith(b"data:", at) and chunk.find(b"\n", at) == len(chunk) - 2:
         return True
     return (
-        b"\nerror:" not in chunk
-        and b"\n{" not in chunk
-        and b"\n\n\n" not in chunk
+        b"\n\n\n" not in chunk
+        and not _may_have_strays(chunk)
         and (chunk.count(b"\ndata:") == chunk.count(b"\n\ndata:") or _LINES_OF_DATA.search(chunk) is None)
         and len(chunk) <= MAX_EVENT_BYTES
+    )
+
+
+def _may_have_strays(events: bytes) -> bool:
+    """Whether a line behind the first one may be in no field of the standard."""
+    return (
+        b"\n{" in events
+        or b"\nerror:" in events
+        or b"\n[" in events
+        or b"\n<" in events
+        or b"\n " in events
+        or b"\n\t" in events
     )
 
 

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from tokenbooth.gateway.body import UNREADABLE
-from tokenbooth.gateway.shapes import AnsweredChoice, ChatAnswer, MessagesAnswer, ResponsesAnswer
+from tokenbooth.gateway.shapes import ABSENT, AnsweredChoice, ChatAnswer, MessagesAnswer, ResponsesAnswer
 from tokenbooth.gateway.upstreams import FailedAnswer
 from tokenbooth.upstream_kinds import FAILED_FINISH_REASONS
 
@@ -40,7 +40,7 @@ _FAILED_STATUSES: Final = frozenset(("failed", "cancelled", "canceled", "expired
 def says_something(value: object) -> bool:
     """Whether a decoded value is there at all."""
     match value:
-        case None:
+        case None | msgspec.UNSET:
             return False
         case bool() | int() | float():
             return bool(value)
@@ -68,7 +68,7 @@ def is_meaningful(value: msgspec.Raw) -> bool:
 
 
 def check_chat_answer(answer: ChatAnswer, body: bytes, *, embeds: bool) -> None:
-    """Check that a whole answer of OpenAI's older formats is one.
+    """Check that a whole answer of OpenAI's older formats is one; what says that there is no error is taken out of it.
 
     Args:
         answer: what was read of it.
@@ -78,12 +78,14 @@ def check_chat_answer(answer: ChatAnswer, body: bytes, *, embeds: bool) -> None:
     Raises:
         FailedAnswer: it reports an error, ended as a failure, or has neither choices (embeddings: data) nor usage.
     """
-    if (
-        (answer.error and is_meaningful(answer.error))
-        or (answer.errors and is_meaningful(answer.errors))
-        or (answer.base_resp and _is_bad_base_resp(_decoded(answer.base_resp)))
-    ):
-        raise FailedAnswer("the answer is an error", body)
+    if answer.error or answer.errors or answer.base_resp:
+        if (
+            is_meaningful(answer.error)
+            or is_meaningful(answer.errors)
+            or (answer.base_resp and _is_bad_base_resp(_decoded(answer.base_resp)))
+        ):
+            raise FailedAnswer("the answer is an error", body)
+        answer.error = answer.errors = answer.base_resp = ABSENT
     choices = answer.choices
     if not embeds and choices is not None and len(choices) == 1 and bytes(choices[0].finish_reason) in _USUAL_REASONS:
         # Nearly every answer, and nothing else of it has to be looked at.
@@ -135,7 +137,7 @@ def is_failed_event(event: bytes, data: bytes) -> bool:
         event: the whole event.
         data: its data.
     """
-    if _ERROR_EVENT.search(event) is not None or _has_stray_failure(event):
+    if _ERROR_EVENT.search(event) is not None:
         return True
     if not data or data == b"[DONE]":
         return False
@@ -198,21 +200,3 @@ def _has_choice(choices: list[AnsweredChoice] | None) -> bool:
         is_meaningful(choice.message) or is_meaningful(choice.text) or is_meaningful(choice.finish_reason)
         for choice in choices or ()
     )
-
-
-def _has_stray_failure(event: bytes) -> bool:
-    """Whether a line that is no field of an event tells a failure: `error: …`, or an object without a name."""
-    for line in event.splitlines():
-        start = line.lstrip()[:6]
-        if start.startswith(b"<") or (start == b"error:" and is_meaningful(msgspec.Raw(line.lstrip()[6:].strip()))):
-            return True
-        if start.startswith((b"{", b"[")) and _is_stray_failure(line):
-            return True
-    return False
-
-
-def _is_stray_failure(line: bytes) -> bool:
-    try:
-        return tells_failure(_decode(line))
-    except UNREADABLE:
-        return False

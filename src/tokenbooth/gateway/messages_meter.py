@@ -14,7 +14,7 @@ from tokenbooth.gateway.event_stream import MAX_EVENT_BYTES, BrokenStream, data_
 from tokenbooth.gateway.failed_answers import FAILED_FINISH, is_failed_event
 from tokenbooth.gateway.half_characters import decode_with_halves
 from tokenbooth.gateway.meter import EventMeter, has_typed_events, is_counted, texts_named, with_cost
-from tokenbooth.gateway.private_fields import PublicAnswer, PublicStream
+from tokenbooth.gateway.public_answers import PublicAnswer
 from tokenbooth.gateway.shapes import MessagesEvent, decode_messages_event
 from tokenbooth.gateway.texts import message_event_texts, size
 
@@ -30,7 +30,7 @@ _STOP_EVENT: Final = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 class MessagesMeter(EventMeter):
     """Meters one stream of message events."""
 
-    __slots__ = ("_held", "_held_bytes", "_public", "_reported", "_stopped", "invalid_usage", "prompt_usage", "usage")
+    __slots__ = ("_held", "_held_bytes", "_reported", "_stopped", "invalid_usage", "prompt_usage", "usage")
 
     TEXT: ClassVar[re.Pattern[bytes]] = texts_named("text", "thinking", "partial_json")
 
@@ -38,8 +38,7 @@ class MessagesMeter(EventMeter):
         """Args:
         public: what a client sees of the answer; None to pass its events as they come.
         """
-        EventMeter.__init__(self)
-        self._public = None if public is None else PublicStream(public)
+        EventMeter.__init__(self, public)
         self.usage: Usage | None = None
         self.prompt_usage: Usage | None = None
         self.invalid_usage = False
@@ -78,14 +77,13 @@ class MessagesMeter(EventMeter):
             self._text_bytes += sum(map(size, said))
 
     def _let_pass(self, events: bytes) -> bytes:
+        return self._look_closely(events) if self._held else EventMeter._let_pass(self, events)
+
+    def _is_plain(self, events: bytes) -> bool:
+        return _OF_INTEREST.search(events) is None and has_typed_events(events)
+
+    def _look_closely(self, events: bytes) -> bytes:
         public = self._public
-        if not self._held:
-            if public is not None:
-                repeated = public.repeated(events)
-                if repeated is not None:
-                    return repeated
-            elif _OF_INTEREST.search(events) is None and has_typed_events(events):
-                return events
         passing: list[bytes] = []
         for event in split_events(events):
             event = _usage_outside(event)
@@ -95,11 +93,14 @@ class MessagesMeter(EventMeter):
             if self.ended or self.failed:
                 break
             if public is not None:
-                event = public.rewrite(event, data_of(event), learn=not kind)
+                event = public.rewrite(event, data_of(event), None if kind or self._held else self)
                 if public.has_torn:
                     self.failed = True
                     break
             if kind == "message_delta":
+                if public is not None:
+                    # Nothing that is like others may overtake it.
+                    public.forget()
                 passing += self._held
                 self._held, self._held_bytes = [event], len(event)
             elif self._held:
@@ -117,7 +118,7 @@ class MessagesMeter(EventMeter):
 
     def _look_into(self, event: bytes) -> str:
         """Take what an event says of usage and end; returns its type if it is one of those that we know."""
-        if _OF_INTEREST.search(event) is None and _OF_MESSAGES.search(event) is not None and has_typed_events(event):
+        if _OF_MESSAGES.search(event) is not None and self._is_plain(event):
             return ""
         data = data_of(event)
         try:

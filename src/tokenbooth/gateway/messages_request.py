@@ -46,10 +46,10 @@ from tokenbooth.gateway.fields import (
 )
 from tokenbooth.gateway.messages_blocks import read_blocks, refuse_long_cache
 from tokenbooth.gateway.messages_meter import MessagesMeter
-from tokenbooth.gateway.private_fields import MESSAGE_ID, ClientAnswer, MessageAnswer
+from tokenbooth.gateway.public_answers import MESSAGE_ID, ClientAnswer, MessageAnswer
 from tokenbooth.gateway.refusals import Refusal, invalid_request, unsupported_parameter
-from tokenbooth.gateway.shapes import decode_messages_answer
-from tokenbooth.gateway.speech import CostNano, Credential, Meter, PricedRequest, Speech
+from tokenbooth.gateway.shapes import MessagesAnswer, decode_messages_answer
+from tokenbooth.gateway.speech import CostNano, Credential, Meter, PricedRequest, Speech, UpstreamAnswer
 from tokenbooth.gateway.split import encoded_in_steps, items_in_steps
 from tokenbooth.gateway.steps import NAMES_PER_ITEM, STEP_ITEMS, at_once
 from tokenbooth.gateway.stored_state import refuse_stored_state_of_tool
@@ -178,19 +178,16 @@ class MessagesRequest(PricedRequest):
 
     def meter(self, cost_nano: CostNano, request_id: str = "") -> Meter:
         """See `Speech.meter`."""
-        return MessagesMeter(self._public(request_id))
+        return MessagesMeter(self.public_answer(request_id))
 
-    def reported_usage(self, body: bytes) -> Usage | None:
-        """See `Speech.reported_usage`."""
+    def read_answer(self, body: bytes) -> UpstreamAnswer:
+        """See `Speech.read_answer`."""
         answer = decode_messages_answer(body)
         check_messages_answer(answer, body)
-        return from_anthropic(answer.usage) if isinstance(answer.usage, dict) and answer.usage else None
+        return MessagesUpstreamAnswer(self, answer)
 
-    def client_answer(self, body: bytes, usage: Usage, request_id: str = "") -> ClientAnswer:
-        """See `Speech.client_answer`."""
-        return self._public(request_id).whole(body)
-
-    def _public(self, request_id: str) -> MessageAnswer:
+    def public_answer(self, request_id: str) -> MessageAnswer:
+        """What the client sees of an answer to this request."""
         return MessageAnswer(MESSAGE_ID + request_id, self.model.name)
 
     def as_answer(self, body: bytes) -> bytes:
@@ -200,6 +197,25 @@ class MessagesRequest(PricedRequest):
     def as_events(self, body: bytes) -> bytes | None:
         """See `Speech.as_events`."""
         return message_events(body)
+
+
+class MessagesUpstreamAnswer:
+    """See `UpstreamAnswer`."""
+
+    __slots__ = ("_answer", "_request")
+
+    def __init__(self, request: MessagesRequest, answer: MessagesAnswer) -> None:
+        self._request = request
+        self._answer = answer
+
+    def reported_usage(self) -> Usage | None:
+        """See `UpstreamAnswer.reported_usage`."""
+        usage = self._answer.usage
+        return from_anthropic(usage) if isinstance(usage, dict) and usage else None
+
+    def client_answer(self, usage: Usage, request_id: str = "") -> ClientAnswer:
+        """See `UpstreamAnswer.client_answer`."""
+        return self._request.public_answer(request_id).client_answer(self._answer)
 
 
 def read_messages_request(fields: Fields, model: Model, body_bytes: int, headers: RawHeaders) -> MessagesRequest:

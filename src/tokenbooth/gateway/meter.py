@@ -25,7 +25,8 @@ from tokenbooth.gateway.event_stream import (
 )
 from tokenbooth.gateway.failed_answers import FAILED_FINISH, is_failed_event
 from tokenbooth.gateway.half_characters import decode_with_halves
-from tokenbooth.gateway.private_fields import PublicAnswer, PublicStream, usd_number
+from tokenbooth.gateway.public_answers import PublicAnswer, usd_number
+from tokenbooth.gateway.repeated_events import PublicStream
 from tokenbooth.gateway.shapes import decode_chat_event
 from tokenbooth.gateway.speech import Delivered
 from tokenbooth.gateway.texts import ChatTexts
@@ -73,14 +74,18 @@ class EventMeter(ABC):
     `_is_doubtful` says that `TEXT` may miss texts or find them twice, `_count_exactly` counts them.
     """
 
-    __slots__ = ("_events", "_framer", "_recent", "_recent_bytes", "_text_bytes", "ended", "failed")
+    __slots__ = ("_events", "_framer", "_public", "_recent", "_recent_bytes", "_text_bytes", "ended", "failed")
 
     TEXT: ClassVar[re.Pattern[bytes]]
     usage: Usage | None
 
-    def __init__(self) -> None:
+    def __init__(self, public: PublicAnswer | None) -> None:
+        """Args:
+        public: what a client sees of the answer; None where events leave as they came.
+        """
         self.ended = False
         self.failed = False
+        self._public = None if public is None else PublicStream(public)
         self._framer = EventFramer()
         self._recent: list[bytes] = []
         self._recent_bytes = 0
@@ -95,15 +100,17 @@ class EventMeter(ABC):
         Raises:
             BrokenStream: an event is larger than any model writes.
         """
-        framer = self._framer
+        framer, public = self._framer, self._public
+        if not framer.holds and public is not None:
+            repeated = public.repeated(chunk)
+            if repeated is not None:
+                return self._repeated(repeated)
         # What almost every chunk is, one event with one line, is seen at the least cost: a lone line that begins with
         # this letter is none of those that have to be taken apart.
         is_one = chunk.find(b"\n") == len(chunk) - 2 and chunk[-1] == _LF and chunk[0] == _D
         if framer.holds or b"\r" in chunk or not (is_one or is_in_form(chunk)):
             return self._pass(framer.feed(chunk))
-        chunk = self._let_pass(chunk)
-        self._remember(chunk)
-        return chunk
+        return self._meter_whole(chunk)
 
     def end_of_body(self) -> bytes:
         """Nothing more comes; returns what leaves of an event that was left open.
@@ -129,9 +136,27 @@ class EventMeter(ABC):
             return b""
         if self._framer.has_strays:
             return self._without_strays(events)
+        return self._meter_whole(events)
+
+    def _meter_whole(self, events: bytes) -> bytes:
+        public = self._public
+        if public is not None:
+            repeated = public.repeated(events)
+            if repeated is not None:
+                return self._repeated(repeated)
         passing = self._let_pass(events)
         self._remember(passing)
         return passing
+
+    def _repeated(self, events: bytes) -> bytes:
+        """Count what leaves of events that are like others, of which everything else was kept."""
+        public = self._public
+        if public is not None and public.is_counted:
+            self._events += public.texts
+            self._text_bytes += public.text_bytes
+        else:
+            self._remember(events)
+        return events
 
     def _without_strays(self, events: bytes) -> bytes:
         """What leaves of events among which some are in no field: an error is heard, and none of them leaves."""
@@ -139,17 +164,24 @@ class EventMeter(ABC):
         for event in split_events(events):
             stray = stray_of(event)
             if stray is None:
-                passing.append(self._let_pass(event))
-                self._remember(passing[-1])
+                passing.append(self._meter_whole(event))
             elif is_failed_event(b"", stray):
                 self.failed = True
             if self.ended or self.failed:
                 break
         return b"".join(passing)
 
-    @abstractmethod
     def _let_pass(self, events: bytes) -> bytes:
         """What leaves of some whole events."""
+        return events if self._public is None and self._is_plain(events) else self._look_closely(events)
+
+    @abstractmethod
+    def _is_plain(self, events: bytes) -> bool:
+        """Whether some whole events say nothing of use, end and failure."""
+
+    @abstractmethod
+    def _look_closely(self, events: bytes) -> bytes:
+        """What leaves of some whole events, each of which is looked into."""
 
     @abstractmethod
     def finished(self) -> bool:
@@ -159,6 +191,11 @@ class EventMeter(ABC):
         """How much was streamed, counted from what left."""
         self._count()
         return Delivered(events=self._events, text_bytes=self._text_bytes)
+
+    def plain_texts(self, events: bytes) -> list[bytes] | None:
+        """See `TextFinder.plain_texts`."""
+        texts: list[bytes] = self.TEXT.findall(events)
+        return None if self._is_doubtful(events, len(texts)) else texts
 
     def _remember(self, chunk: bytes) -> None:
         # Counting is put off: a stream with usage, which is almost every one, never needs it.
@@ -171,8 +208,8 @@ class EventMeter(ABC):
         # No text and no name reaches from one event into the next.
         events = b"".join(self._recent)
         self._note(events)
-        texts = self.TEXT.findall(events)
-        if self._is_doubtful(events, len(texts)):
+        texts = self.plain_texts(events)
+        if texts is None:
             self._count_exactly(events)
         else:
             self._events += len(texts)
@@ -202,7 +239,6 @@ class StreamMeter(EventMeter):
         "_ended_choices",
         "_finish_seen",
         "_gave_up",
-        "_public",
         "_reported",
         "_texts",
         "invalid_usage",
@@ -226,8 +262,7 @@ class StreamMeter(EventMeter):
         public: what a client sees of the answer; None where what leaves is written anew.
         choices: how many answers were asked for; the stream ends when all of them have.
         """
-        EventMeter.__init__(self)
-        self._public = None if public is None else PublicStream(public)
+        EventMeter.__init__(self, public)
         self._cost_nano = cost_nano
         # The server ended a choice because it failed; what the answer consumed may still come.
         self._gave_up = False
@@ -270,22 +305,17 @@ class StreamMeter(EventMeter):
             return _DONE_EVENT
         return b"data: " + with_cost(self.usage_event, charged_nano) + b"\n\n" + _DONE_EVENT
 
-    def _let_pass(self, events: bytes) -> bytes:
-        public = self._public
-        if public is not None:
-            repeated = public.repeated(events)
-            return self._look_closely(events) if repeated is None else repeated
+    def _is_plain(self, events: bytes) -> bool:
         if (
             b'"usage"' in events
             or END_MARKER in events
             or b'error"' in events
             or FINISH.search(events) is not None
             or b'"base_resp"' in events
-            # Of two lines as a rule: its data, and the end.
-            or (events.count(b'"choices":[{') * 2 != events.count(b"\n") and not _has_choices(events))
         ):
-            return self._look_closely(events)
-        return events
+            return False
+        # Of two lines as a rule: its data, and the end.
+        return events.count(b'"choices":[{') * 2 == events.count(b"\n") or _has_choices(events)
 
     def _note(self, events: bytes) -> None:
         self._choice_seen = self._choice_seen or _CHOICE.search(events) is not None
@@ -343,7 +373,8 @@ class StreamMeter(EventMeter):
         """What the client gets of an event; only one that said nothing of use and end may be the pattern of others."""
         if self._public is None:
             return event
-        return self._public.rewrite(event, data, learn=not looked_into and FINISH.search(event) is None)
+        is_like_others = not looked_into and FINISH.search(event) is None
+        return self._public.rewrite(event, data, self if is_like_others else None)
 
     def _own_data(self, data: bytes) -> bytes:
         return data if self._public is None else self._public.data(data)

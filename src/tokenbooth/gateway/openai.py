@@ -8,7 +8,7 @@ import msgspec
 from tokenbooth.catalog import Model
 from tokenbooth.gateway.failed_answers import check_chat_answer
 from tokenbooth.gateway.refusals import Category, Refusal
-from tokenbooth.gateway.shapes import decode_chat_answer
+from tokenbooth.gateway.shapes import ChatAnswer, decode_chat_answer
 from tokenbooth.gateway.usage_places import reported_elsewhere
 
 _TYPES: Final = {
@@ -56,8 +56,8 @@ def model_list(models: Iterable[Model]) -> bytes:
     return msgspec.json.encode({"object": "list", "data": [model_object(model) for model in models]})
 
 
-def reported_usage(body: bytes, *, embeds: bool = False) -> dict[str, object] | None:
-    """The usage object of a whole answer; None when it has none.
+def read_chat_answer(body: bytes, *, embeds: bool = False) -> ChatAnswer:
+    """Read a whole answer.
 
     Args:
         body: the answer.
@@ -69,6 +69,10 @@ def reported_usage(body: bytes, *, embeds: bool = False) -> dict[str, object] | 
     """
     answer = decode_chat_answer(body)
     check_chat_answer(answer, body, embeds=embeds)
-    if isinstance(answer.usage, dict) and answer.usage:
-        return answer.usage
-    return reported_elsewhere(body)
+    return answer
+
+
+def usage_object(answer: ChatAnswer, body: bytes) -> dict[str, object] | None:
+    """The usage object of a whole answer; None when it has none."""
+    usage = answer.usage
+    return usage if isinstance(usage, dict) and usage else reported_elsewhere(body)

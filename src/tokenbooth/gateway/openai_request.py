@@ -13,9 +13,10 @@ from tokenbooth.domain.usage import Usage, from_openai
 from tokenbooth.gateway.body import Fields, raw
 from tokenbooth.gateway.fields import object_of, positive
 from tokenbooth.gateway.meter import StreamMeter
-from tokenbooth.gateway.openai import reported_usage
-from tokenbooth.gateway.private_fields import ClientAnswer, OpenAIAnswer
-from tokenbooth.gateway.speech import CostNano, Credential, Meter, PricedRequest, Speech
+from tokenbooth.gateway.openai import read_chat_answer, usage_object
+from tokenbooth.gateway.public_answers import ClientAnswer, OpenAIAnswer
+from tokenbooth.gateway.shapes import ChatAnswer
+from tokenbooth.gateway.speech import CostNano, Credential, Meter, PricedRequest, Speech, UpstreamAnswer
 from tokenbooth.gateway.texts import chat_text_bytes
 
 
@@ -61,7 +62,7 @@ class OpenAIRequest(PricedRequest):
     def meter(self, cost_nano: CostNano, request_id: str = "") -> Meter:
         """See `Speech.meter`; the cost is shown to a client that asked for usage."""
         choices = 1 if self.choices == 1 else self._streamed_choices()
-        return self.meter_class(cost_nano if self.wants_usage else None, self._public(request_id), choices)
+        return self.meter_class(cost_nano if self.wants_usage else None, self.public_answer(request_id), choices)
 
     def text_bytes_in(self, body: bytes) -> int:
         """See `Speech.text_bytes_in`."""
@@ -73,17 +74,41 @@ class OpenAIRequest(PricedRequest):
         best_of = max(positive(self.fields, "best_of", self.choices) or 1, answers)
         return self.choices * answers // best_of
 
-    def reported_usage(self, body: bytes) -> Usage | None:
-        """See `Speech.reported_usage`."""
-        reported = reported_usage(body)
-        return None if reported is None else from_openai(reported)
+    def read_answer(self, body: bytes) -> UpstreamAnswer:
+        """See `Speech.read_answer`."""
+        return OpenAIUpstreamAnswer(self, read_chat_answer(body), body)
 
-    def client_answer(self, body: bytes, usage: Usage, request_id: str = "") -> ClientAnswer:
-        """See `Speech.client_answer`."""
-        return self._public(request_id).whole(body)
+    def usage_of(self, reported: dict[str, object]) -> Usage:
+        """Read the usage object of a whole answer.
 
-    def _public(self, request_id: str) -> OpenAIAnswer:
+        Raises:
+            InvalidUsage: it says something impossible.
+        """
+        return from_openai(reported)
+
+    def public_answer(self, request_id: str) -> OpenAIAnswer:
+        """What the client sees of an answer to this request."""
         return OpenAIAnswer(self.answer_id_prefix + request_id, self.model.name)
+
+
+class OpenAIUpstreamAnswer:
+    """See `UpstreamAnswer`."""
+
+    __slots__ = ("_answer", "_body", "_request")
+
+    def __init__(self, request: OpenAIRequest, answer: ChatAnswer, body: bytes) -> None:
+        self._request = request
+        self._answer = answer
+        self._body = body
+
+    def reported_usage(self) -> Usage | None:
+        """See `UpstreamAnswer.reported_usage`."""
+        reported = usage_object(self._answer, self._body)
+        return None if reported is None else self._request.usage_of(reported)
+
+    def client_answer(self, usage: Usage, request_id: str = "") -> ClientAnswer:
+        """See `UpstreamAnswer.client_answer`."""
+        return self._request.public_answer(request_id).client_answer(self._answer)
 
 
 def wants_usage(fields: Fields) -> bool:

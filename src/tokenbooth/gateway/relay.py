@@ -36,7 +36,7 @@ from tokenbooth.gateway.half_characters import without_halves
 from tokenbooth.gateway.keep_alive import KeepAlive
 from tokenbooth.gateway.refusals import Refusal
 from tokenbooth.gateway.settle import Counted, Settler, Terms
-from tokenbooth.gateway.speech import Meter
+from tokenbooth.gateway.speech import Meter, UpstreamAnswer
 from tokenbooth.gateway.split import LARGE_BYTES, encode_large
 from tokenbooth.gateway.thinking import thinks
 from tokenbooth.gateway.upstream_errors import (
@@ -255,16 +255,17 @@ class Relay:
 
     def _whole(self, exchange: Exchange, body: bytes) -> None:
         speech = exchange.attempt.speech
-        events = meter = answer = None
+        events = meter = told = None
         try:
             body = _json_of(exchange, body)
             stopped = exchange.admitted.at_risk_nano is not None and is_cut_off(body)
-            counted = self._count_answer(exchange, body)
+            answer = speech.read_answer(body)
+            counted = self._count_answer(exchange, answer, body)
             if exchange.admitted.request.stream:
                 # Some upstreams do not stream although they are asked to; who waits for events reads nothing else.
                 events = speech.as_events(body)
             if events is None:
-                answer = speech.client_answer(body, counted.usage, exchange.request_id)
+                told = answer.client_answer(counted.usage, exchange.request_id)
             else:
                 meter = speech.meter(lambda usage: cost_nano(exchange.admitted.price, usage), exchange.request_id)
                 body = meter.feed(events)
@@ -279,8 +280,8 @@ class Relay:
         if meter is not None:
             exchange.http.answer(200, exchange.header_lines(_EVENT_STREAM), body + meter.tail(charged_nano))
             return
-        if answer is not None:
-            body = answer.encode(charged_nano)
+        if told is not None:
+            body = told.encode(charged_nano)
         cost_line = b"x-cost-usd: %b\r\n" % format_usd(charged_nano).encode()
         exchange.http.answer(200, exchange.header_lines(b"application/json") + cost_line, body)
 
@@ -473,14 +474,14 @@ class Relay:
         if call.status != 200:
             raise UpstreamFailure(f"HTTP {call.status}")
         if not exchange.admitted.request.stream:
-            return self._count_answer(exchange, _json_of(exchange, await call.read()))
+            return self._read_and_count(exchange, _json_of(exchange, await call.read()))
         # What came before the time-out is in the meter.
         meter = exchange.meter or exchange.attempt.speech.meter(lambda usage: 0)
         exchange.meter = meter
         await call.each(_into(meter))
         meter.end_of_body()
         if meter.whole is not None:
-            return self._count_answer(exchange, bytes(meter.whole))
+            return self._read_and_count(exchange, bytes(meter.whole))
         _check_end(exchange, meter)
         return self._count_stream(exchange, meter)
 
@@ -534,9 +535,14 @@ class Relay:
     def _figures(self, exchange: Exchange) -> Figures:
         return Figures(self._estimates, exchange.admitted.key.account.account_id)
 
-    def _count_answer(self, exchange: Exchange, body: bytes) -> Counted:
+    def _read_and_count(self, exchange: Exchange, body: bytes) -> Counted:
+        return self._count_answer(exchange, exchange.attempt.speech.read_answer(body), body)
+
+    def _count_answer(self, exchange: Exchange, answer: UpstreamAnswer, body: bytes) -> Counted:
         speech, figures = exchange.attempt.speech, self._figures(exchange)
-        counted = count_answer(speech, body, figures, request_id=exchange.request_id, upstream=exchange.upstream)
+        counted = count_answer(
+            speech, answer, body, figures, request_id=exchange.request_id, upstream=exchange.upstream
+        )
         if not counted.estimated:
             learn_answer(figures, speech, counted.usage, body)
         return counted

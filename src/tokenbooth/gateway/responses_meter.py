@@ -14,7 +14,7 @@ from tokenbooth.gateway.event_stream import data_of, split_events
 from tokenbooth.gateway.failed_answers import is_failed_event, is_failed_response, is_meaningful
 from tokenbooth.gateway.half_characters import decode_with_halves, without_halves
 from tokenbooth.gateway.meter import EventMeter, has_typed_events, is_counted, texts_named, usage_with_cost
-from tokenbooth.gateway.private_fields import PublicAnswer, PublicStream
+from tokenbooth.gateway.public_answers import PublicAnswer
 from tokenbooth.gateway.shapes import ResponsesEvent, decode_responses_event
 
 _OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed|cancelled)|error)"')
@@ -27,7 +27,7 @@ _FAILURES: Final = frozenset(("response.failed", "response.cancelled", "error"))
 class ResponsesMeter(EventMeter):
     """Meters one stream of response events."""
 
-    __slots__ = ("_has_output", "_last_event", "_last_type", "_public", "invalid_usage", "prompt_usage", "usage")
+    __slots__ = ("_has_output", "_last_event", "_last_type", "invalid_usage", "prompt_usage", "usage")
 
     TEXT: ClassVar[re.Pattern[bytes]] = texts_named("delta")
 
@@ -35,8 +35,7 @@ class ResponsesMeter(EventMeter):
         """Args:
         public: what a client sees of the answer; None to pass its events as they come.
         """
-        EventMeter.__init__(self)
-        self._public = None if public is None else PublicStream(public)
+        EventMeter.__init__(self, public)
         self.usage: Usage | None = None
         self.prompt_usage: Usage | None = None
         self.invalid_usage = False
@@ -78,14 +77,11 @@ class ResponsesMeter(EventMeter):
                 self._events += len(texts)
                 self._text_bytes += sum(map(len, texts))
 
-    def _let_pass(self, events: bytes) -> bytes:
+    def _is_plain(self, events: bytes) -> bool:
+        return _OF_INTEREST.search(events) is None and has_typed_events(events)
+
+    def _look_closely(self, events: bytes) -> bytes:
         public = self._public
-        if public is not None:
-            repeated = public.repeated(events)
-            if repeated is not None:
-                return repeated
-        elif _OF_INTEREST.search(events) is None and has_typed_events(events):
-            return events
         passing: list[bytes] = []
         for event in split_events(events):
             self._look_into(event)
@@ -94,7 +90,7 @@ class ResponsesMeter(EventMeter):
             if self.ended or self.failed:
                 break
             if public is not None:
-                event = public.rewrite(event, data_of(event), learn=_OF_INTEREST.search(event) is None)
+                event = public.rewrite(event, data_of(event), None if _OF_INTEREST.search(event) else self)
                 if public.has_torn:
                     self.failed = True
                     break
@@ -106,7 +102,7 @@ class ResponsesMeter(EventMeter):
         return self._events > 0 or any(map(self.TEXT.search, (*self._recent, *passing)))
 
     def _look_into(self, event: bytes) -> None:
-        if _OF_INTEREST.search(event) is None and _OF_RESPONSES.search(event) is not None and has_typed_events(event):
+        if _OF_RESPONSES.search(event) is not None and self._is_plain(event):
             return
         data = data_of(event)
         try:

@@ -41,11 +41,11 @@ from tokenbooth.gateway.fields import (
     take_ceiling,
     unusual_names,
 )
-from tokenbooth.gateway.private_fields import RESPONSE_ID, ClientAnswer, ResponseAnswer
+from tokenbooth.gateway.public_answers import RESPONSE_ID, ClientAnswer, ResponseAnswer
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
 from tokenbooth.gateway.responses_meter import ResponsesMeter
-from tokenbooth.gateway.shapes import decode_responses_answer
-from tokenbooth.gateway.speech import CostNano, Credential, Meter, PricedRequest, Speech
+from tokenbooth.gateway.shapes import ResponsesAnswer, decode_responses_answer
+from tokenbooth.gateway.speech import CostNano, Credential, Meter, PricedRequest, Speech, UpstreamAnswer
 from tokenbooth.gateway.split import encoded_in_steps, items_in_steps
 from tokenbooth.gateway.steps import NAMES_PER_ITEM, STEP_BYTES, STEP_ITEMS, at_once
 from tokenbooth.gateway.stored_state import (
@@ -140,23 +140,20 @@ class ResponsesRequest(PricedRequest):
 
     def meter(self, cost_nano: CostNano, request_id: str = "") -> Meter:
         """See `Speech.meter`."""
-        return ResponsesMeter(self._public(request_id))
+        return ResponsesMeter(self.public_answer(request_id))
 
-    def reported_usage(self, body: bytes) -> Usage | None:
-        """See `Speech.reported_usage`."""
+    def read_answer(self, body: bytes) -> UpstreamAnswer:
+        """See `Speech.read_answer`."""
         answer = decode_responses_answer(body)
         check_response(answer, body)
-        return from_openai(answer.usage) if isinstance(answer.usage, dict) and answer.usage else None
+        return ResponsesUpstreamAnswer(self, answer)
 
     def text_bytes_in(self, body: bytes) -> int:
         """See `Speech.text_bytes_in`."""
         return responses_text_bytes(body)
 
-    def client_answer(self, body: bytes, usage: Usage, request_id: str = "") -> ClientAnswer:
-        """See `Speech.client_answer`."""
-        return self._public(request_id).whole(body)
-
-    def _public(self, request_id: str) -> ResponseAnswer:
+    def public_answer(self, request_id: str) -> ResponseAnswer:
+        """What the client sees of an answer to this request."""
         return ResponseAnswer(RESPONSE_ID + request_id, self.model.name)
 
     def as_answer(self, body: bytes) -> bytes:
@@ -166,6 +163,25 @@ class ResponsesRequest(PricedRequest):
     def as_events(self, body: bytes) -> bytes | None:
         """See `Speech.as_events`."""
         return response_events(body)
+
+
+class ResponsesUpstreamAnswer:
+    """See `UpstreamAnswer`."""
+
+    __slots__ = ("_answer", "_request")
+
+    def __init__(self, request: ResponsesRequest, answer: ResponsesAnswer) -> None:
+        self._request = request
+        self._answer = answer
+
+    def reported_usage(self) -> Usage | None:
+        """See `UpstreamAnswer.reported_usage`."""
+        usage = self._answer.usage
+        return from_openai(usage) if isinstance(usage, dict) and usage else None
+
+    def client_answer(self, usage: Usage, request_id: str = "") -> ClientAnswer:
+        """See `UpstreamAnswer.client_answer`."""
+        return self._request.public_answer(request_id).client_answer(self._answer)
 
 
 def read_responses_request(fields: Fields, model: Model, body_bytes: int) -> ResponsesRequest:

@@ -3,34 +3,45 @@
 Never compiled: msgspec reads annotations at run time, and the compiler does not keep them whole.
 """
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
+
+from tokenbooth.gateway.public_names import CHOICE_FIELDS, MESSAGE_FIELDS, OPENAI_FIELDS, RESPONSE_FIELDS
 
 MAX_ITEMS: Final = 2_048
 """The most inputs of one request, see `few_items`."""
 
-
-class AnsweredChoice(msgspec.Struct):
-    """A choice of a whole answer of OpenAI's older formats."""
-
-    finish_reason: msgspec.Raw = msgspec.Raw()
-    message: msgspec.Raw = msgspec.Raw()
-    text: msgspec.Raw = msgspec.Raw()
+ABSENT: Final = msgspec.Raw()
+"""The value of a name that is not there, and of one that does not leave."""
 
 
-class ChatAnswer(msgspec.Struct):
-    """A whole answer of OpenAI's older formats, or an error in the place of one.
+class AnsweredChoice(msgspec.Struct, omit_defaults=True):
+    """A choice of an answer of OpenAI's older formats."""
+
+    index: msgspec.Raw = ABSENT
+    message: msgspec.Raw = ABSENT
+    text: msgspec.Raw = ABSENT
+    finish_reason: msgspec.Raw = ABSENT
+    usage: object = msgspec.UNSET
+
+
+class ChatAnswer(msgspec.Struct, omit_defaults=True):
+    """An answer of OpenAI's older formats, or an event of one, or an error in the place of one.
 
     `errors` and `base_resp` (MiniMax) are other names of an error, `data` is what embeddings answer with.
     """
 
-    error: msgspec.Raw = msgspec.Raw()
-    errors: msgspec.Raw = msgspec.Raw()
-    base_resp: msgspec.Raw = msgspec.Raw()
-    usage: object = None
+    id: object = msgspec.UNSET
+    created: msgspec.Raw = ABSENT
+    model: object = msgspec.UNSET
     choices: list[AnsweredChoice] | None = None
-    data: msgspec.Raw = msgspec.Raw()
+    usage: object = msgspec.UNSET
+    error: msgspec.Raw = ABSENT
+    errors: msgspec.Raw = ABSENT
+    base_resp: msgspec.Raw = ABSENT
+    data: msgspec.Raw = ABSENT
 
 
 class UsageHolder(msgspec.Struct):
@@ -62,14 +73,18 @@ class EndedChoices(msgspec.Struct):
     choices: list[EndedChoice] | None = None
 
 
-class MessagesAnswer(msgspec.Struct):
+class MessagesAnswer(msgspec.Struct, omit_defaults=True):
     """A whole answer of the Messages format, or an error in the place of one."""
 
+    id: object = msgspec.UNSET
     type: object = None
-    error: msgspec.Raw = msgspec.Raw()
-    content: msgspec.Raw = msgspec.Raw()
-    stop_reason: msgspec.Raw = msgspec.Raw()
-    usage: object = None
+    role: msgspec.Raw = ABSENT
+    model: object = msgspec.UNSET
+    content: msgspec.Raw = ABSENT
+    stop_reason: msgspec.Raw = ABSENT
+    stop_sequence: msgspec.Raw = ABSENT
+    usage: object = msgspec.UNSET
+    error: msgspec.Raw = ABSENT
 
 
 class MessagesDelta(msgspec.Struct):
@@ -93,13 +108,17 @@ class MessagesEvent(msgspec.Struct):
     usage: object = None
 
 
-class ResponsesAnswer(msgspec.Struct):
+class ResponsesAnswer(msgspec.Struct, omit_defaults=True):
     """A response: a whole answer, or what an event holds of it."""
 
-    error: msgspec.Raw = msgspec.Raw()
-    output: msgspec.Raw = msgspec.Raw()
-    usage: object = None
+    id: object = msgspec.UNSET
+    created_at: msgspec.Raw = ABSENT
     status: object = None
+    error: msgspec.Raw = ABSENT
+    model: object = msgspec.UNSET
+    output: msgspec.Raw = ABSENT
+    previous_response_id: msgspec.Raw = ABSENT
+    usage: object = msgspec.UNSET
 
 
 class ResponsesEvent(msgspec.Struct):
@@ -159,11 +178,30 @@ def few_items(value: msgspec.Raw) -> list[msgspec.Raw]:
     return [item for item in msgspec.structs.astuple(_decode_few(value)) if item]
 
 
-decode_chat_answer = msgspec.json.Decoder(ChatAnswer).decode
+_Shape = TypeVar("_Shape", bound=msgspec.Struct)
+
+
+def _passing(shape: type[_Shape], names: Iterable[str], **types: Any) -> type[_Shape]:
+    """A shape with every name that passes, so that it can leave as it was read: the decoder skips all others.
+
+    Args:
+        shape: what is looked at; its own names come first.
+        names: those that pass.
+        types: of names that have another one here.
+    """
+    own = {field.name for field in msgspec.structs.fields(shape)}
+    fields: list[tuple[str, Any, Any]] = [(name, kind, None) for name, kind in types.items()]
+    fields += [(name, msgspec.Raw, ABSENT) for name in sorted(names) if name not in own]
+    passing: Any = msgspec.defstruct(shape.__name__, fields, bases=(shape,), omit_defaults=True)
+    return cast("type[_Shape]", passing)
+
+
+_choices: Final[Any] = list[_passing(AnsweredChoice, CHOICE_FIELDS)] | None  # type: ignore[misc]
+decode_chat_answer = msgspec.json.Decoder(_passing(ChatAnswer, OPENAI_FIELDS, choices=_choices)).decode
 decode_chat_event = msgspec.json.Decoder(ChatEvent).decode
 decode_ended_choices = msgspec.json.Decoder(EndedChoices).decode
 decode_ending = msgspec.json.Decoder(Ending).decode
-decode_messages_answer = msgspec.json.Decoder(MessagesAnswer).decode
+decode_messages_answer = msgspec.json.Decoder(_passing(MessagesAnswer, MESSAGE_FIELDS)).decode
 decode_messages_event = msgspec.json.Decoder(MessagesEvent).decode
-decode_responses_answer = msgspec.json.Decoder(ResponsesAnswer).decode
+decode_responses_answer = msgspec.json.Decoder(_passing(ResponsesAnswer, RESPONSE_FIELDS)).decode
 decode_responses_event = msgspec.json.Decoder(ResponsesEvent).decode

@@ -11,7 +11,7 @@ from typing import Final, Literal, Protocol
 from tokenbooth.catalog import Model, Route, WireFormat
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.body import Fields
-from tokenbooth.gateway.private_fields import ClientAnswer
+from tokenbooth.gateway.public_answers import ClientAnswer
 
 _MESSAGE_OVERHEAD_TOKENS: Final = 64
 Credential = Literal["authorization", "x-api-key"]
@@ -89,6 +89,30 @@ class Meter(Protocol):
         ...
 
 
+class UpstreamAnswer(Protocol):
+    """A whole answer of an upstream, read once: what it consumed, and what its client gets of it."""
+
+    def reported_usage(self) -> Usage | None:
+        """What it says of its usage; None when it says nothing.
+
+        Raises:
+            InvalidUsage: it says something impossible.
+        """
+        ...
+
+    def client_answer(self, usage: Usage, request_id: str = "") -> ClientAnswer:
+        """The answer as the client gets it, to be completed with its cost; asked for last, and once.
+
+        Args:
+            usage: what it consumed.
+            request_id: the answer's id is made from it.
+
+        Raises:
+            UNREADABLE: it is no answer after all.
+        """
+        ...
+
+
 class Speech(Protocol):
     """A request as an upstream is asked it."""
 
@@ -143,26 +167,12 @@ class Speech(Protocol):
         """
         ...
 
-    def reported_usage(self, body: bytes) -> Usage | None:
-        """What a whole answer says of its usage; None when it says nothing.
+    def read_answer(self, body: bytes) -> UpstreamAnswer:
+        """Read a whole answer.
 
         Raises:
             UNREADABLE: the body is no answer.
             UpstreamFailure: it is a failure in the place of one.
-            InvalidUsage: it says something impossible.
-        """
-        ...
-
-    def client_answer(self, body: bytes, usage: Usage, request_id: str = "") -> ClientAnswer:
-        """A whole answer as the client gets it, to be completed with its cost.
-
-        Args:
-            body: the upstream's.
-            usage: what it consumed.
-            request_id: the answer's id is made from it.
-
-        Raises:
-            UNREADABLE: the body is no answer.
         """
         ...
 

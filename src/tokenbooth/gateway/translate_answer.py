@@ -36,7 +36,7 @@ from tokenbooth.gateway.event_stream import (
     split_events,
 )
 from tokenbooth.gateway.meter import usage_with_cost
-from tokenbooth.gateway.private_fields import ClientAnswer
+from tokenbooth.gateway.public_answers import ClientAnswer
 from tokenbooth.gateway.stream_as_whole import chat_answer, message_answer
 from tokenbooth.gateway.usage_places import reported_elsewhere
 
@@ -99,6 +99,7 @@ def whole_answer(
         call.add(piece)
         name = own_names.get(call.name, call.name)
         content.append({"type": "tool_use", "id": call.call_id, "name": name, "input": call.input()})
+    counts = _usage(usage)
     return ClientAnswer(
         {
             "id": message_id,
@@ -107,9 +108,19 @@ def whole_answer(
             "model": model,
             "content": content,
             **_stop(choice, called=bool(said.calls)),
+            "usage": counts,
         },
-        _usage(usage),
+        counts,
     )
+
+
+def with_whole_characters(body: bytes) -> bytes:
+    """A completion whose texts hold halves of characters as one that everybody can read.
+
+    Raises:
+        UnreadableAnswer: it is no JSON.
+    """
+    return msgspec.json.encode(whole_texts(decode_lenient(body)))
 
 
 def whole_completion(body: bytes) -> bytes:

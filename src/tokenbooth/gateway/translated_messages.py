@@ -10,14 +10,15 @@ import msgspec
 
 from tokenbooth.catalog import Route, WireFormat
 from tokenbooth.domain.usage import Usage, from_openai
-from tokenbooth.gateway.body import Fields, raw
+from tokenbooth.gateway.body import UNREADABLE, Fields, raw
 from tokenbooth.gateway.event_stream import BrokenStream, is_real, split_events
 from tokenbooth.gateway.meter import StreamMeter
-from tokenbooth.gateway.openai import reported_usage
-from tokenbooth.gateway.private_fields import MESSAGE_ID, ClientAnswer
-from tokenbooth.gateway.speech import CostNano, Credential, Delivered, Meter, PricedRequest
+from tokenbooth.gateway.openai import read_chat_answer, usage_object
+from tokenbooth.gateway.public_answers import MESSAGE_ID, ClientAnswer
+from tokenbooth.gateway.shapes import ChatAnswer
+from tokenbooth.gateway.speech import CostNano, Credential, Delivered, Meter, PricedRequest, UpstreamAnswer
 from tokenbooth.gateway.texts import chat_text_bytes
-from tokenbooth.gateway.translate_answer import AnswerStream, whole_answer, whole_completion
+from tokenbooth.gateway.translate_answer import AnswerStream, whole_answer, whole_completion, with_whole_characters
 from tokenbooth.gateway.translate_request import ChatBody, fit_messages
 from tokenbooth.gateway.whole_as_stream import chat_events
 
@@ -85,17 +86,21 @@ class TranslatedMessages:
             )
         )
 
-    def reported_usage(self, body: bytes) -> Usage | None:
-        """See `Speech.reported_usage`."""
-        reported = reported_usage(body)
-        return None if reported is None else from_openai(reported)
+    def read_answer(self, body: bytes) -> UpstreamAnswer:
+        """See `Speech.read_answer`."""
+        try:
+            answer = read_chat_answer(body)
+        except UNREADABLE:
+            body = with_whole_characters(body)
+            answer = read_chat_answer(body)
+        return _TranslatedAnswer(self, answer, body)
 
     def text_bytes_in(self, body: bytes) -> int:
         """See `Speech.text_bytes_in`."""
         return chat_text_bytes(body)
 
-    def client_answer(self, body: bytes, usage: Usage, request_id: str = "") -> ClientAnswer:
-        """See `Speech.client_answer`."""
+    def told(self, body: bytes, usage: Usage, request_id: str) -> ClientAnswer:
+        """A whole answer as a message, see `UpstreamAnswer.client_answer`."""
         return whole_answer(
             body,
             usage,
@@ -112,6 +117,26 @@ class TranslatedMessages:
     def as_events(self, body: bytes) -> bytes | None:
         """See `Speech.as_events`."""
         return chat_events(body)
+
+
+class _TranslatedAnswer:
+    """See `UpstreamAnswer`."""
+
+    __slots__ = ("_answer", "_body", "_speech")
+
+    def __init__(self, speech: TranslatedMessages, answer: ChatAnswer, body: bytes) -> None:
+        self._speech = speech
+        self._answer = answer
+        self._body = body
+
+    def reported_usage(self) -> Usage | None:
+        """See `UpstreamAnswer.reported_usage`."""
+        reported = usage_object(self._answer, self._body)
+        return None if reported is None else from_openai(reported)
+
+    def client_answer(self, usage: Usage, request_id: str = "") -> ClientAnswer:
+        """See `UpstreamAnswer.client_answer`."""
+        return self._speech.told(self._body, usage, request_id)
 
 
 class TranslatingMeter(StreamMeter):

@@ -23,17 +23,16 @@ from tests.support.formats import (
     speaking,
 )
 from tokenbooth.domain.usage import Usage
+from tokenbooth.gateway.body import UNREADABLE
 from tokenbooth.gateway.meter import StreamMeter
-from tokenbooth.gateway.private_fields import (
+from tokenbooth.gateway.public_answers import OpenAIAnswer, usd_number
+from tokenbooth.gateway.public_names import (
     CHOICE_FIELDS,
     MESSAGE_EVENT_FIELDS,
     MESSAGE_FIELDS,
     OPENAI_FIELDS,
     RESPONSE_EVENT_FIELDS,
     RESPONSE_FIELDS,
-    OpenAIAnswer,
-    PublicStream,
-    usd_number,
 )
 from tokenbooth.gateway.speech import Meter, Speech
 from tokenbooth.upstream_kinds import USAGE_EXTENSIONS
@@ -175,7 +174,7 @@ def test_a_whole_answer_shows_nothing_private(form: str, name: str) -> None:
             assert isinstance(choices, list)
             answer["choices"] = [{**choices[0], name: value}]
         speech = speech_of()
-        told = speech.client_answer(msgspec.json.encode(answer), Usage(9, 4), "req").encode(CHARGED_NANO)
+        told = speech.read_answer(msgspec.json.encode(answer)).client_answer(Usage(9, 4), "req").encode(CHARGED_NANO)
 
         assert CANARY not in told.decode()
         assert b"upstream_inference_cost" not in told
@@ -189,8 +188,8 @@ def test_a_whole_answer_shows_nothing_private(form: str, name: str) -> None:
 
 def test_an_answer_without_usage_has_no_cost() -> None:
     """There is nothing that it could stand in; the header says it."""
-    told = read_chat().client_answer(msgspec.json.encode(completion({"message": SAID})), Usage(9, 4), "req")
-    assert "usage" not in msgspec.json.decode(told.encode(CHARGED_NANO))
+    answer = read_chat().read_answer(msgspec.json.encode(completion({"message": SAID})))
+    assert "usage" not in msgspec.json.decode(answer.client_answer(Usage(9, 4), "req").encode(CHARGED_NANO))
 
 
 def test_what_is_said_passes_as_it_was_written() -> None:
@@ -198,7 +197,8 @@ def test_what_is_said_passes_as_it_was_written() -> None:
     choices = (
         b'[ {"index":0, "message":{"content":"\\u00e9 \\/ 1e400", "annotations":[ 1.000 ]},"finish_reason":"stop"} ]'
     )
-    told = read_chat().client_answer(b'{"id":"x","choices":' + choices + b"}", Usage(1, 1), "req").encode(1)
+    answer = read_chat().read_answer(b'{"id":"x","choices":' + choices + b"}")
+    told = answer.client_answer(Usage(1, 1), "req").encode(1)
     assert b'{"content":"\\u00e9 \\/ 1e400", "annotations":[ 1.000 ]}' in told
 
 
@@ -206,8 +206,14 @@ def test_what_is_said_passes_as_it_was_written() -> None:
     "choices", [None, [], "canary", [1], {"canary": 1}, ["canary"], [{"message": None, "host": "canary"}]]
 )
 def test_choices_of_any_form(choices: object) -> None:
-    """What is no choice is left out."""
-    told = read_chat().client_answer(msgspec.json.encode({"choices": choices}), Usage(1, 1), "req").encode(1)
+    """What is no choice makes a failure of an answer, and nothing of an event."""
+    body = msgspec.json.encode({"choices": choices, "usage": USAGE})
+    try:
+        told = read_chat().read_answer(body).client_answer(Usage(1, 1), "req").encode(1)
+    except UNREADABLE:
+        told = b""
+    meter = StreamMeter(None, OpenAIAnswer("ours", "m"))
+    told += meter.feed(b"data: " + body + b"\n\n")
     assert b"canary" not in told
 
 
@@ -358,43 +364,6 @@ def test_a_stream_shows_nothing_private(
         {"chat": "chatcmpl-", "completions": "cmpl-", "messages": "msg_", "responses": "resp_"}[form] + "req"
     }
     assert set(re.findall(rb'"cost":([^,}]+)', out)) == {usd_number(CHARGED_NANO)}
-
-
-def test_like_events_are_not_decoded_again() -> None:
-    """An event that differs by its text only is rewritten by comparison, several at once too; another one is not."""
-    stream = PublicStream(OpenAIAnswer("ours", "m"))
-    first, second, third = (framed(chat_event(text)) for text in ("a", "b\\n", '"'))
-    data = msgspec.json.encode(chat_event("a"))
-    told = stream.rewrite(first, data, learn=True)
-    assert stream.repeated(second + first) == told.replace(b'"a"', b'"b\\\\n"') + told
-    assert stream.repeated(second + third) is None
-    assert stream.repeated(framed(chat_event("a", host=CANARY))) is None
-    assert stream.repeated(framed({**chat_event("a"), "id": "other"})) is None
-
-
-@pytest.mark.parametrize(
-    "hidden",
-    [
-        b'data: {"id":"x","choices":[{"delta":{"content":"first","content":"a"}}]}\n\n',
-        b'data: {"id":"x","host":"content","choices":[{"delta":{"content":"a\n\nid: x"}}]}\n\n',
-        b'data: {"id":"x","x_groq":{"content":"a"},"choices":[]}\n\n',
-        b'data: {"id":"x","choices":"\\"content\\":\\"a\\""}\n\n',
-    ],
-)
-def test_no_pattern_is_learned_of_what_is_not_proven(hidden: bytes) -> None:
-    """A name that comes twice, a line end in a text, a text that does not leave, a text within a text."""
-    stream = PublicStream(OpenAIAnswer("ours", "m"))
-    stream.rewrite(hidden, hidden[6:].strip(), learn=True)
-    assert stream.repeated(hidden) in (None, stream.rewrite(hidden, hidden[6:].strip(), learn=False))
-
-
-def test_an_end_within_a_text_is_no_text() -> None:
-    """Line ends in what looks like a learned event make events of their own, and one that is torn is a failure."""
-    meter = StreamMeter(None, OpenAIAnswer("ours", "m"))
-    meter.feed(framed(chat_event("a")))
-    before, _, behind = framed(chat_event("MARK")).partition(b"MARK")
-    out = meter.feed(before + b"\n\ndata: [DONE]\n\ndata: " + behind)
-    assert (out, meter.failed) == (b"", True)
 
 
 def test_comments_and_broken_events_do_not_leave() -> None:
