@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tokenbooth.gateway.event_stream import (
@@ -77,6 +77,8 @@ def test_any_line_ends_cut_anywhere_are_the_same_events(
 
 
 @given(EVENTS, CUTS)
+@example([["data:", "data: {}"]], [])
+@example([["data: {", "data: }"]], [])
 def test_what_is_in_form_passes_as_it_is(events: list[list[str]], at: list[int]) -> None:
     """The short way of ordinary chunks and the long one make the same of them."""
     body = written(events, ["\n"])

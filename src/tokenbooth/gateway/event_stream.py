@@ -171,7 +171,7 @@ def is_in_form(chunk: bytes) -> bool:
     # Mostly it is one event with a name; its lines are found faster than what must not be in them.
     at = chunk.find(b"\n") + 1
     if chunk.startswith(b"data:", at) and chunk.find(b"\n", at) == len(chunk) - 2:
-        return True
+        return not chunk.startswith(b"data:")
     return (
         b"\n\n\n" not in chunk
         and not _may_have_strays(chunk)
