@@ -55,16 +55,23 @@ def texts_named(*names: str) -> re.Pattern[bytes]:
 # Names beside which the same text may stand twice, or in parts. Plain searches, because a pattern that looks for them
 # too would cost more than all else that is done with an event.
 UNUSUAL_NAMES: Final = (
-    b'"message"',
+    b'"message',
     b'"thinking',
+    b'"thought',
     b'"reasoning_text"',
+    b'_summary"',
+    b'"tool_plan"',
     b'_details"',
     b'"transcript"',
     b'"annotations"',
     b'"provider_specific_fields"',
 )
 _CONTENT: Final = b'"delta":{"content":"'
-_OBJECT_ARGUMENTS: Final = re.compile(rb'"arguments"[ \t]*:[ \t]*[\[{]')
+# An object or a list where a text is due; a list of tokens is of `logprobs`.
+_NO_TEXT: Final = re.compile(
+    rb'"(?:content|reasoning_content|reasoning|arguments|input)"[ \t]*:[ \t]*(?:\{|\[(?![ \t]*(?:\]|\{[ \t]*"token")))'
+    rb'|"delta"[ \t]*:[ \t]*"'
+)
 
 
 class EventMeter(ABC):
@@ -337,7 +344,7 @@ class StreamMeter(EventMeter):
                 return True
         if b'"reasoning"' in events and b'"reasoning_content"' in events:
             return True
-        return b'"arguments"' in events and _OBJECT_ARGUMENTS.search(events) is not None
+        return _NO_TEXT.search(events) is not None
 
     def _count_exactly(self, events: bytes) -> None:
         if self._texts is None:

@@ -16,6 +16,8 @@ from tokenbooth.gateway.half_characters import decode_with_halves, without_halve
 from tokenbooth.gateway.meter import EventMeter, has_typed_events, is_counted, texts_named, usage_with_cost
 from tokenbooth.gateway.public_answers import PublicAnswer
 from tokenbooth.gateway.shapes import ResponsesEvent, decode_responses_event
+from tokenbooth.gateway.speech import Delivered
+from tokenbooth.gateway.texts import responses_text_bytes
 
 _OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed|cancelled)|error)"')
 _OF_RESPONSES: Final = re.compile(rb'"type"\s*:\s*"response\.')
@@ -50,6 +52,16 @@ class ResponsesMeter(EventMeter):
     def has_final_usage(self) -> bool:
         """See `Meter.has_final_usage`: the last event alone has it."""
         return self.usage is not None
+
+    def delivered(self) -> Delivered:
+        """See `Meter.delivered`: the last event holds what no piece told."""
+        counted = EventMeter.delivered(self)
+        if self.usage is not None or not self._last_event:
+            return counted
+        text_bytes = responses_text_bytes(self._last_event)
+        if text_bytes <= counted.text_bytes:
+            return counted
+        return Delivered(events=max(counted.events, 1), text_bytes=text_bytes)
 
     def complete(self) -> bool:
         """See `Meter.complete`."""
