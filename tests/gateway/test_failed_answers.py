@@ -223,7 +223,19 @@ def test_what_is_no_failure_passes(event: bytes, passes: bytes) -> None:
     assert not meter.failed
 
 
-@pytest.mark.parametrize("reason", [*FAILED_FINISH_REASONS, "ERROR", "TIMEOUT", "server_error"])
+SPELLINGS = (
+    "ERROR",
+    "TIMEOUT",
+    "timed out",
+    "server_error",
+    "internal error",
+    "internal-error",
+    "error: no answer from 10.1.2.3",
+    "insufficientSystemResource",
+)
+
+
+@pytest.mark.parametrize("reason", [*FAILED_FINISH_REASONS, *SPELLINGS])
 def test_a_finish_reason_that_is_a_failure_is_no_end(reason: str) -> None:
     """What was delivered or told is paid: the usage that follows is read, and the stream fails at its end."""
     ending = b'data: {"choices":[{"delta":{},"finish_reason":"%b"}]}\n\n' % reason.encode()

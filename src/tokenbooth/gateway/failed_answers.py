@@ -21,7 +21,10 @@ _USUAL_REASONS: Final = frozenset((b'"stop"', b'"length"', b'"tool_calls"', b'"c
 _LONGEST_NOTHING_BYTES: Final = 256
 _decode: Final = msgspec.json.Decoder().decode
 
-_REASONS: Final = "|".join((*sorted(FAILED_FINISH_REASONS), r"\w*error\w*")).encode()
+# Each with its words put together in any way; and whatever speaks of an error.
+_REASONS: Final = "|".join(
+    (*(re.sub("_", r"[_\\s-]?", reason) for reason in sorted(FAILED_FINISH_REASONS)), r'[^"\\]*error[^"\\]*')
+).encode()
 _FAILED_REASON: Final = re.compile(rb'"(?:%s)"' % _REASONS, re.IGNORECASE)
 FAILED_FINISH: Final = re.compile(rb'"(?:finish|stop)_reason"[ \t]*:[ \t]*"(?:%s)"' % _REASONS, re.IGNORECASE)
 """Finds, in JSON, the reason of an end that is a failure."""
