@@ -42,6 +42,8 @@ ERRORS: list[object] = [
     {"error_type": "context_length_exceeded", "error_message": "too long"},
     {"status": 503, "title": "Service Unavailable"},
     [{"error": {"code": 503, "message": "unavailable"}}],
+    {"exception": "Overloaded"},
+    {"fault": {"faultstring": "Overloaded"}},
     "overloaded",
 ]
 ABSENT: list[object] = [None, "", "null", {}, [], False, 0, {"message": "", "code": None}, [None]]
@@ -142,6 +144,25 @@ def test_an_error_beside_an_answer_is_a_failure(name: str) -> None:
     speech, answer = WHOLE[name]
     with pytest.raises(FailedAnswer):
         count(speech, msgspec.json.encode({**answer, "error": {"message": "overloaded"}}))
+
+
+@pytest.mark.parametrize("holder", ["choice", "delta", "message"])
+@pytest.mark.parametrize("name", ["chat", "completions", "messages, translated"])
+def test_an_error_in_a_choice_is_a_failure(name: str, holder: str) -> None:
+    """OpenRouter API reference, `choices`; with an ordinary reason of the end, too. One that says nothing is none."""
+    speech, answer = WHOLE[name]
+    for error, fails in (({"code": 502, "message": "overloaded"}, True), (None, False)):
+        choice: dict[str, object] = {"index": 0, "finish_reason": "stop", "text": "Hi", "message": {"content": "Hi"}}
+        choice |= {"error": error} if holder == "choice" else {holder: {"content": "Hi", "error": error}}
+        whole = msgspec.json.encode({**answer, "choices": [choice]})
+        meter = meter_of(name)
+        meter.feed(b"data: " + msgspec.json.encode({"choices": [choice]}) + b"\n\n")
+        assert meter.failed is fails
+        if fails:
+            with pytest.raises(FailedAnswer):
+                count(speech, whole)
+        else:
+            assert count(speech, whole) == (7, 2)
 
 
 @pytest.mark.parametrize("error", ABSENT, ids=repr)

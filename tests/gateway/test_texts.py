@@ -178,6 +178,25 @@ def test_a_reason_that_says_nothing_is_no_end(reason: object) -> None:
     assert message.complete()
 
 
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"delta": {"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": {"finish_reason": "stop"}}}]}},
+        {"delta": {"content": "a", "provider_specific_fields": {"finish_reason": "stop"}}},
+        {"delta": {"content": [{"type": "text", "text": "a", "finish_reason": "stop"}]}},
+        {"delta": {"content": "a"}, "logprobs": {"finish_reason": "stop"}},
+    ],
+    ids=["arguments", "a gateway's fields", "a part", "logprobs"],
+)
+def test_a_reason_inside_of_what_is_said_is_no_end(choice: Json) -> None:
+    """It is the choice that ends."""
+    meter = StreamMeter(None)
+    meter.feed(event(choices=[{"index": 0, **choice, "finish_reason": None}], finish_reason="stop"))
+    assert not meter.finished()
+    meter.feed(b'data: {"choices":[null,{"index":0,"delta":{"content":"\\ud83d"},"finish_reason":"stop"}]}\n\n')
+    assert meter.finished()
+
+
 def test_several_choices_end_together() -> None:
     """The answer ends when all that were asked for have."""
     meter = StreamMeter(None, choices=2)

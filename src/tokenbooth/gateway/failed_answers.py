@@ -33,7 +33,21 @@ _ERROR_EVENT: Final = re.compile(rb"(?m)^event:[ \t]*[\w.]*error[ \t]*\r?$", re.
 _ANSWER_NAMES: Final = ("choices", "usage", "content", "output", "data", "delta")
 # What nothing but a failure says, where there is no answer beside it.
 _FAILURE_NAMES: Final = frozenset(
-    ("code", "detail", "details", "message", "msg", "reason", "status", "statuscode", "statusmsg", "title")
+    (
+        "code",
+        "detail",
+        "details",
+        "exception",
+        "failure",
+        "fault",
+        "message",
+        "msg",
+        "reason",
+        "status",
+        "statuscode",
+        "statusmsg",
+        "title",
+    )
 )
 # MiniMax and others tell in every answer how they are.
 _FINE: Final = frozenset(("0", "200", "ok", "success", "succeeded", "completed", "in_progress"))
@@ -90,6 +104,8 @@ def check_chat_answer(answer: ChatAnswer, body: bytes, *, embeds: bool) -> None:
             raise FailedAnswer("the answer is an error", body)
         answer.error = answer.errors = answer.base_resp = ABSENT
     choices = answer.choices
+    if not embeds and b'"error"' in body and _has_failed_choice(_decoded_choices(body)):
+        raise FailedAnswer("a choice is an error", body)
     if not embeds and choices is not None and len(choices) == 1 and bytes(choices[0].finish_reason) in _USUAL_REASONS:
         # Nearly every answer, and nothing else of it has to be looked at.
         return
@@ -166,7 +182,7 @@ def _is_failure(told: dict[object, object]) -> bool:
     for name, value in told.items():
         if str(name).casefold().startswith("error") and says_something(value):
             return True
-    if _is_bad_base_resp(told.get("base_resp")):
+    if _is_bad_base_resp(told.get("base_resp")) or _has_failed_choice(told.get("choices")):
         return True
     if any(says_something(told.get(name)) for name in _ANSWER_NAMES):
         return False
@@ -179,6 +195,16 @@ def _is_failure(told: dict[object, object]) -> bool:
     if any(says_something(code) for code in codes):
         return any(_is_bad(code) for code in codes)
     return any(says_something(value) for name, value in said.items() if name in _FAILURE_NAMES)
+
+
+def _has_failed_choice(choices: object) -> bool:
+    """Whether a choice tells an error, beside what it says or in its place (OpenRouter API reference, `choices`)."""
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict):
+            for holder in (choice, choice.get("delta"), choice.get("message")):
+                if isinstance(holder, dict) and says_something(holder.get("error")):
+                    return True
+    return False
 
 
 def _is_bad(code: object) -> bool:
@@ -196,6 +222,11 @@ def _decoded(value: msgspec.Raw) -> object:
     except UNREADABLE:
         return None
     return decoded
+
+
+def _decoded_choices(body: bytes) -> object:
+    told = _decoded(msgspec.Raw(body))
+    return told.get("choices") if isinstance(told, dict) else None
 
 
 def _has_choice(choices: list[AnsweredChoice] | None) -> bool:

@@ -328,11 +328,11 @@ class StreamMeter(EventMeter):
         self._choice_seen = self._choice_seen or _CHOICE.search(events) is not None
         if self._finish_seen or FINISH.search(events) is None:
             return
-        if self._choices > 1:
-            for event in split_events(events):
-                if FINISH.search(event) is not None:
-                    self._ended_choices |= ended_choices(data_of(event))
-        self._finish_seen = self._choices == 1 or len(self._ended_choices) >= self._choices
+        # The same name may stand inside of what is said, too.
+        for event in split_events(events):
+            if FINISH.search(event) is not None:
+                self._ended_choices |= ended_choices(data_of(event))
+        self._finish_seen = len(self._ended_choices) >= self._choices
 
     def _is_doubtful(self, events: bytes, texts: int) -> bool:
         # The most usual: each event has one text, which is its content.

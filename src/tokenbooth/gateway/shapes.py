@@ -70,7 +70,7 @@ class EndedChoice(msgspec.Struct):
 class EndedChoices(msgspec.Struct):
     """An event of these formats that may tell the ends of choices."""
 
-    choices: list[EndedChoice] | None = None
+    choices: list[EndedChoice | None] | None = None
 
 
 class MessagesAnswer(msgspec.Struct, omit_defaults=True):
