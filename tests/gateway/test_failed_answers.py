@@ -146,6 +146,35 @@ def test_an_error_beside_an_answer_is_a_failure(name: str) -> None:
         count(speech, msgspec.json.encode({**answer, "error": {"message": "overloaded"}}))
 
 
+TYPED_FAILURES: list[tuple[str, dict[str, object]]] = [
+    ("responses", {"type": "response.error", "code": "secret", "error": {"message": "secret"}}),
+    ("responses", {"type": "response.in_progress", "response": {"error": {"message": "secret"}}}),
+    ("responses", {"type": "response.output_text.delta", "delta": "", "error": {"message": "secret"}}),
+    ("messages", {"type": "content_block_delta", "index": 0, "delta": None, "error": {"message": "secret"}}),
+    ("messages", {"type": "message_delta", "delta": {"stop_reason": None}, "error": "secret"}),
+    ("messages", {"type": "message_error", "error": {"message": "secret"}}),
+    ("messages", {"type": "ping", "error": {"message": "secret"}}),
+]
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+@pytest.mark.parametrize(("name", "told"), TYPED_FAILURES)
+def test_an_error_in_an_event_of_the_format_fails_the_stream(
+    name: str, told: dict[str, object], is_named: bool
+) -> None:
+    """Whatever its type says; one that says nothing is none, and a tool's error is what was said."""
+    said, end = SAID[name]
+    failed, fine = meter_of(name), meter_of(name)
+    event = b"event: %b\n" % str(told["type"]).encode() if is_named else b""
+    assert b"secret" not in failed.feed(said + event + b"data: " + msgspec.json.encode(told) + b"\n\n" + end)
+    assert failed.failed
+    item = {"type": "response.output_item.done", "item": {"type": "mcp_call", "error": "no such file"}, "error": None}
+    block = {"type": "content_block_start", "content_block": {"type": "x", "error": "no such file"}, "error": {}}
+    passes = msgspec.json.encode(item if name == "responses" else block)
+    assert b"no such file" in fine.feed(said + event + b"data: " + passes + b"\n\n" + end)
+    assert (fine.ended, fine.failed) == (True, False)
+
+
 @pytest.mark.parametrize("holder", ["choice", "delta", "message"])
 @pytest.mark.parametrize("name", ["chat", "completions", "messages, translated"])
 def test_an_error_in_a_choice_is_a_failure(name: str, holder: str) -> None:

@@ -38,6 +38,8 @@ _TYPED: Final = re.compile(rb'(?m)^data:[^\n]*?"type"[ \t]*:[ \t]*"')
 _CHOICE: Final = re.compile(rb'"choices"[ \t]*:[ \t]*\[[ \t]*\{')
 # An event with one of these may tell a failure, although it has a choice.
 _SUSPECT: Final = re.compile(rb'error"|"errors"|"base_resp"|(?m:^event:)')
+# An error that may say something; an answer has it as null.
+_ERROR: Final = re.compile(rb'"error"[ \t]*:[ \t]*(?!null)')
 _LF: Final = ord("\n")
 _D: Final = ord("d")
 _NO_USAGE: Final = msgspec.Raw(b"{}")
@@ -433,10 +435,10 @@ def is_counted(usage: Usage | None) -> bool:
 
 
 def has_typed_events(events: bytes) -> bool:
-    """Whether each event says of which type it is, in formats in which each one does, and none is named an error."""
+    """Whether each event says of which type it is, in formats in which each one does, and none may tell an error."""
     # Of three lines as a rule: its name, its data, and the end.
     if events and events.count(b'data: {"type":"') * 3 == events.count(b"\n"):
-        return True
+        return _ERROR.search(events) is None
     return len(_TYPED.findall(events)) == events.count(b"\n\n") and b"error" not in events
 
 

@@ -106,6 +106,7 @@ class MessagesEvent(msgspec.Struct):
     message: MessagesAnswer | None = None
     delta: MessagesDelta | None = None
     usage: object = None
+    error: object = None
 
 
 class ResponsesAnswer(msgspec.Struct, omit_defaults=True):
@@ -126,6 +127,7 @@ class ResponsesEvent(msgspec.Struct):
 
     type: str = ""
     response: ResponsesAnswer | None = None
+    error: object = None
 
 
 class ChoiceEnding(msgspec.Struct):
