@@ -43,6 +43,7 @@ _ERROR: Final = re.compile(rb'"error"[ \t]*:[ \t]*(?!null)')
 _LF: Final = ord("\n")
 _D: Final = ord("d")
 _NO_USAGE: Final = msgspec.Raw(b"{}")
+_NO_CHOICES: Final = msgspec.Raw(b"[]")
 _DONE_EVENT: Final = b"data: [DONE]\n\n"
 
 
@@ -417,6 +418,11 @@ class StreamMeter(EventMeter):
         if self._cost_nano is None or self.usage is None:
             return self._own(event, data, looked_into=True)
         told = self._own_data(data)
+        if told and not (self.usage.prompt_tokens and self.usage.completion_tokens and not self.usage.untold_tokens):
+            # What is charged is more than these parts, and known at the end: it is told there again, with the cost.
+            self.usage_event = without_choices(told)
+            return b"data: " + told + b"\n\n"
+        self.usage_event = None
         return b"data: " + with_cost(told, self._cost_nano(self.usage)) + b"\n\n" if told else b""
 
     def _take(self, reported: dict[str, object]) -> None:
@@ -469,6 +475,11 @@ def with_usage(data: bytes, usage: dict[str, object]) -> bytes:
         return data
     fields["usage"] = msgspec.Raw(msgspec.json.encode(usage))
     return msgspec.json.encode(fields)
+
+
+def without_choices(data: bytes) -> bytes:
+    """The data of an event that says the same without any choice."""
+    return msgspec.json.encode({**decode_object(data), "choices": _NO_CHOICES})
 
 
 def usage_with_cost(usage: msgspec.Raw, cost_nano: int) -> msgspec.Raw:
