@@ -199,6 +199,9 @@ def _is_failure(told: dict[object, object]) -> bool:
 
 def _has_failed_choice(choices: object) -> bool:
     """Whether a choice tells an error, beside what it says or in its place (OpenRouter API reference, `choices`)."""
+    # The compiler takes a variable of a loop for what it is compared with first.
+    choice: object
+    holder: object
     for choice in choices if isinstance(choices, list) else ():
         if isinstance(choice, dict):
             for holder in (choice, choice.get("delta"), choice.get("message")):
