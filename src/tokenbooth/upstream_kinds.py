@@ -121,13 +121,17 @@ _OPENED: Final = ("extra_body",)
 FAILED_FINISH_REASONS: Final[Mapping[str, str]] = {
     "abort": "vLLM, SGLang: the engine gave the request up",
     "aborted": "servers built on them",
+    "canceled": "the same in another spelling",
     "cancelled": "LiteLLM, xAI: the server ended the request",
     "error": "OpenRouter, Mistral, Cohere (ERROR): the model's server failed",
+    "exception": "servers that name the kind of the failure so",
     "failed": "LM Studio: the prediction failed",
+    "failure": "the same in another spelling",
     "insufficient_system_resource": "DeepSeek: the system ran out of resources",
     "modelunloaded": "LM Studio: the model was unloaded meanwhile",
     "network_error": "GLM: the inference failed",
-    "timeout": "Cohere (TIMEOUT): the generation took too long",
+    "time_out": "Cohere (TIMEOUT): the generation took too long",
+    "timed_out": "the same in another spelling",
 }
 """Reasons of an end, in lower case, that are none, and who says them: the server failed before the model was done.
 

@@ -42,6 +42,8 @@ ERRORS: list[object] = [
     {"error_type": "context_length_exceeded", "error_message": "too long"},
     {"status": 503, "title": "Service Unavailable"},
     [{"error": {"code": 503, "message": "unavailable"}}],
+    {"exception": "Overloaded"},
+    {"fault": {"faultstring": "Overloaded"}},
     "overloaded",
 ]
 ABSENT: list[object] = [None, "", "null", {}, [], False, 0, {"message": "", "code": None}, [None]]
@@ -144,6 +146,54 @@ def test_an_error_beside_an_answer_is_a_failure(name: str) -> None:
         count(speech, msgspec.json.encode({**answer, "error": {"message": "overloaded"}}))
 
 
+TYPED_FAILURES: list[tuple[str, dict[str, object]]] = [
+    ("responses", {"type": "response.error", "code": "secret", "error": {"message": "secret"}}),
+    ("responses", {"type": "response.in_progress", "response": {"error": {"message": "secret"}}}),
+    ("responses", {"type": "response.output_text.delta", "delta": "", "error": {"message": "secret"}}),
+    ("messages", {"type": "content_block_delta", "index": 0, "delta": None, "error": {"message": "secret"}}),
+    ("messages", {"type": "message_delta", "delta": {"stop_reason": None}, "error": "secret"}),
+    ("messages", {"type": "message_error", "error": {"message": "secret"}}),
+    ("messages", {"type": "ping", "error": {"message": "secret"}}),
+]
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+@pytest.mark.parametrize(("name", "told"), TYPED_FAILURES)
+def test_an_error_in_an_event_of_the_format_fails_the_stream(
+    name: str, told: dict[str, object], is_named: bool
+) -> None:
+    """Whatever its type says; one that says nothing is none, and a tool's error is what was said."""
+    said, end = SAID[name]
+    failed, fine = meter_of(name), meter_of(name)
+    event = b"event: %b\n" % str(told["type"]).encode() if is_named else b""
+    assert b"secret" not in failed.feed(said + event + b"data: " + msgspec.json.encode(told) + b"\n\n" + end)
+    assert failed.failed
+    item = {"type": "response.output_item.done", "item": {"type": "mcp_call", "error": "no such file"}, "error": None}
+    block = {"type": "content_block_start", "content_block": {"type": "x", "error": "no such file"}, "error": {}}
+    passes = msgspec.json.encode(item if name == "responses" else block)
+    assert b"no such file" in fine.feed(said + event + b"data: " + passes + b"\n\n" + end)
+    assert (fine.ended, fine.failed) == (True, False)
+
+
+@pytest.mark.parametrize("holder", ["choice", "delta", "message"])
+@pytest.mark.parametrize("name", ["chat", "completions", "messages, translated"])
+def test_an_error_in_a_choice_is_a_failure(name: str, holder: str) -> None:
+    """OpenRouter API reference, `choices`; with an ordinary reason of the end, too. One that says nothing is none."""
+    speech, answer = WHOLE[name]
+    for error, fails in (({"code": 502, "message": "overloaded"}, True), (None, False)):
+        choice: dict[str, object] = {"index": 0, "finish_reason": "stop", "text": "Hi", "message": {"content": "Hi"}}
+        choice |= {"error": error} if holder == "choice" else {holder: {"content": "Hi", "error": error}}
+        whole = msgspec.json.encode({**answer, "choices": [choice]})
+        meter = meter_of(name)
+        meter.feed(b"data: " + msgspec.json.encode({"choices": [choice]}) + b"\n\n")
+        assert meter.failed is fails
+        if fails:
+            with pytest.raises(FailedAnswer):
+                count(speech, whole)
+        else:
+            assert count(speech, whole) == (7, 2)
+
+
 @pytest.mark.parametrize("error", ABSENT, ids=repr)
 @pytest.mark.parametrize("name", WHOLE)
 def test_an_error_that_says_nothing_is_none(name: str, error: object) -> None:
@@ -223,7 +273,19 @@ def test_what_is_no_failure_passes(event: bytes, passes: bytes) -> None:
     assert not meter.failed
 
 
-@pytest.mark.parametrize("reason", [*FAILED_FINISH_REASONS, "ERROR", "TIMEOUT", "server_error"])
+SPELLINGS = (
+    "ERROR",
+    "TIMEOUT",
+    "timed out",
+    "server_error",
+    "internal error",
+    "internal-error",
+    "error: no answer from 10.1.2.3",
+    "insufficientSystemResource",
+)
+
+
+@pytest.mark.parametrize("reason", [*FAILED_FINISH_REASONS, *SPELLINGS])
 def test_a_finish_reason_that_is_a_failure_is_no_end(reason: str) -> None:
     """What was delivered or told is paid: the usage that follows is read, and the stream fails at its end."""
     ending = b'data: {"choices":[{"delta":{},"finish_reason":"%b"}]}\n\n' % reason.encode()

@@ -107,6 +107,10 @@ CALLS: list[tuple[list[Json], list[tuple[str, str]]]] = [
     ([piece("", 0, "f", "a"), piece('{"x"', 0, None, "r1"), piece(":1}", 0, None, "r2")], [("f", '{"x":1}')]),
     ([piece('{"x"', None, "f", "a"), piece(":1}", None)], [("f", '{"x":1}')]),
     ([piece('{"x"', 0, "f", "a"), piece(":1}", 0, "f", "a")], [("f", '{"x":1}')]),
+    ([piece('{"x":1}', 0, "f", "a"), piece('{"x":2}', 1, "f", "a")], [("f", '{"x":1}'), ("f", '{"x":2}')]),
+    ([piece('{"x"', 0, "f", "a"), piece(":1}", 1, None, "a")], [("f", '{"x":1}')]),
+    ([piece("", 0, "get_", "a"), piece('{"x"', 0, "weather"), piece(":1}", 0)], [("get_weather", '{"x":1}')]),
+    ([piece("", 0, "get", "a"), piece("{}", 0, "get_weather")], [("get_weather", "{}")]),
 ]
 
 

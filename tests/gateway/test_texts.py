@@ -42,6 +42,19 @@ MESSAGES: list[tuple[str, Json, int]] = [
     ("arguments", {"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": TEXT}}]}, ONCE),
     ("an object", {"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": ARGUMENTS}}]}, AS_JSON),
     ("a custom tool", {"tool_calls": [{"index": 0, "type": "custom", "custom": {"name": "f", "input": TEXT}}]}, ONCE),
+    # What else clients and gateways read, which is what servers write: Cohere (an object, `tool_plan`), Mistral (texts
+    # among parts), OpenAI Assistants (`value`), Copilot (`cot_summary`), gateways to Gemini (`thought`).
+    ("an object with a text", {"content": {"type": "text", "text": TEXT}}, ONCE),
+    ("texts among parts", {"content": [TEXT, {"type": "text", "text": {"value": TEXT}}]}, 2 * ONCE),
+    ("a thought in an object", {"reasoning": {"content": TEXT}}, ONCE),
+    ("a thought in parts", {"reasoning_content": [{"type": "text", "text": TEXT}]}, ONCE),
+    ("a summary in parts", {"reasoning_details": [{"type": "x", "summary": [{"text": TEXT}]}]}, ONCE),
+    ("one thought", {"thought": TEXT}, ONCE),
+    ("a summary", {"cot_summary": TEXT}, ONCE),
+    ("a plan", {"tool_plan": TEXT}, ONCE),
+    ("a text", {"text": TEXT}, ONCE),
+    ("a call without a list", {"tool_calls": {"index": 0, "function": {"name": "f", "arguments": TEXT}}}, ONCE),
+    ("a call without an object", {"tool_calls": [{"index": 0, "name": "f", "arguments": TEXT}]}, ONCE),
     ("a citation", {"content": TEXT, "annotations": [{"url_citation": {"url": "u", "content": "long " * 9}}]}, ONCE),
 ]
 
@@ -74,6 +87,46 @@ def test_a_message_beside_the_deltas_counts_once(repeats_each: bool) -> None:
     if not repeats_each:
         meter.feed(event(choices=[{"index": 0, "finish_reason": "stop", "message": {"content": TEXT * 3}}]))
     assert meter.delivered().text_bytes == 3 * ONCE
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"message": TEXT},
+        {"messages": [{"role": "assistant", "content": TEXT}]},
+        {"messages": [{"sender_type": "BOT", "text": TEXT}]},
+        {"messages": [{"index": 0, "delta": {"content": TEXT}}]},
+        {"delta": TEXT},
+        {"text": TEXT},
+    ],
+)
+def test_a_text_elsewhere_in_a_choice_counts_once(said: Json) -> None:
+    """MiniMax, ChatCompletion Pro (`messages`), Azure OpenAI, On your data (the same, with deltas), old llama.cpp."""
+    meter = StreamMeter(None)
+    meter.feed(event(choices=[{"index": 0, **said}]))
+    assert meter.delivered().text_bytes == ONCE
+    assert chat().text_bytes_in(msgspec.json.encode({"choices": [{"index": 0, **said}]})) == ONCE
+
+
+OUTPUTS: list[tuple[Json, int]] = [
+    ({"type": "message", "content": TEXT}, ONCE),
+    ({"type": "message", "content": [TEXT]}, ONCE),
+    ({"type": "reasoning", "summary": TEXT}, ONCE),
+    ({"type": "apply_patch_call", "operation": {"diff": TEXT}}, ONCE + len('{\\"diff\\":\\"\\"}')),
+]
+
+
+@pytest.mark.parametrize(("item", "text_bytes"), OUTPUTS)
+def test_a_response_that_is_told_in_its_last_event_alone(item: Json, text_bytes: int) -> None:
+    """As in a whole answer; its pieces, where some came, are no other texts."""
+    response = {"status": "completed", "output": [item]}
+    meter = ResponsesMeter()
+    meter.feed(event(type="response.output_text.delta", delta=TEXT))
+    meter.feed(event(type="response.completed", response=response))
+    assert meter.delivered().text_bytes == text_bytes
+    asked = read_responses(msgspec.json.encode({"model": "m", "input": "Hi"}))
+    assert asked.text_bytes_in(msgspec.json.encode(response)) == text_bytes
+    assert asked.text_bytes_in(msgspec.json.encode({"output_text": TEXT})) == ONCE
 
 
 def test_texts_of_messages() -> None:
@@ -123,6 +176,25 @@ def test_a_reason_that_says_nothing_is_no_end(reason: object) -> None:
     message.feed(event(type="message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 4}))
     assert meter.complete()
     assert message.complete()
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"delta": {"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": {"finish_reason": "stop"}}}]}},
+        {"delta": {"content": "a", "provider_specific_fields": {"finish_reason": "stop"}}},
+        {"delta": {"content": [{"type": "text", "text": "a", "finish_reason": "stop"}]}},
+        {"delta": {"content": "a"}, "logprobs": {"finish_reason": "stop"}},
+    ],
+    ids=["arguments", "a gateway's fields", "a part", "logprobs"],
+)
+def test_a_reason_inside_of_what_is_said_is_no_end(choice: Json) -> None:
+    """It is the choice that ends."""
+    meter = StreamMeter(None)
+    meter.feed(event(choices=[{"index": 0, **choice, "finish_reason": None}], finish_reason="stop"))
+    assert not meter.finished()
+    meter.feed(b'data: {"choices":[null,{"index":0,"delta":{"content":"\\ud83d"},"finish_reason":"stop"}]}\n\n')
+    assert meter.finished()
 
 
 def test_several_choices_end_together() -> None:

@@ -296,6 +296,13 @@ CANARIES = [
     "$0.002",
     "/home/ops/models/server.py",
     "OpenRouter",
+    "https:\\/\\/api.vendor",
+    "https%3A%2F%2Fvendor%2Fv1",
+    "logid: 0217123456789",
+    "/models/vendor-7b",
+    "C:\\models\\vendor.gguf",
+    "0.002 dollars",
+    "Cerebras",
 ]
 
 
@@ -340,6 +347,23 @@ def test_the_models_name_there_becomes_its_name_here() -> None:
     assert upstream_errors.refusal_of_status(Answered(400), body, now_us=0, private=plain).message == (
         "The model `small` is up"
     )
+
+
+@pytest.mark.parametrize("written", ["Vendor/Model-7B", "http://gpu-7.prod:8000/v1", "gpu-7.prod:8000", "GPU-7.prod"])
+def test_what_an_upstream_is_called_is_found_in_any_spelling(written: str) -> None:
+    """Its model in another letter case, its host without the port."""
+    private = upstream_errors.Private(None, "http://gpu-7.prod:8000/v1", "vendor/model-7b", "small")
+    body = msgspec.json.encode({"error": {"message": f"n is 0 at {written} now"}})
+    told = upstream_errors.refusal_of_status(Answered(400), body, now_us=0, private=private).message
+
+    assert told in ("n is 0 at [removed] now", "n is 0 at small now")
+
+
+def test_a_reason_for_the_log_repeats_no_key() -> None:
+    """One without a known form is known by itself."""
+    reason = upstream_errors.reason_for_log(b'{"error":"wrong key: token-abc of x"}', (None, "token-abc"))
+
+    assert reason == "wrong key: [removed] of x"
 
 
 def test_a_reason_for_the_log_is_short_and_quotes_nothing_long() -> None:

@@ -14,24 +14,16 @@ import msgspec
 
 from tokenbooth.gateway.body import UNREADABLE
 from tokenbooth.gateway.ends import is_end
+from tokenbooth.gateway.texts import REASONING
 
 Json = dict[str, object]
 
 _decode: Final = msgspec.json.Decoder().decode
 _ABSENT: Final = ("", "null")
-# The thought under each of its names; the same thought stands under several at some servers, so the first one counts.
-_THOUGHTS: Final = (
-    "reasoning_content",
-    "reasoning",
-    "reasoning_text",
-    "thinking",
-    "reasoning_details",
-    "thinking_blocks",
-)
 _THOUGHT_PARTS: Final = ("thinking", "reasoning", "reasoning.text", "reasoning.summary")
 # What only the server can read, or what only points at sources.
 _SILENT_PARTS: Final = ("reasoning.encrypted", "redacted_thinking", "reference", "tool_reference")
-_TEXTS: Final = ("text", "thinking", "summary", "content", "reasoning", "refusal", "transcript")
+_TEXTS: Final = ("text", "thinking", "summary", "content", "reasoning", "refusal", "transcript", "value")
 
 
 class UnreadableAnswer(msgspec.ValidationError):
@@ -173,7 +165,8 @@ def _first_choice(choices: object) -> Choice | None:
 def _choice(choice: Json) -> Choice:
     reason, stop = choice.get("finish_reason"), choice.get("stop_reason")
     return Choice(
-        _said(choice.get("delta")),
+        # Some servers write it as a completion does.
+        _said(choice.get("delta") or choice.get("text")),
         _said(choice.get("message")),
         whole_characters(reason) if isinstance(reason, str) and is_end(reason) else "",
         # Some servers write the number of a token here.
@@ -190,9 +183,12 @@ def _said(message: object) -> Said:
     if not isinstance(message, dict):
         raise UnreadableAnswer("a message is no object")
     thought, text = _parts(message.get("content"))
-    for name in _THOUGHTS:
+    # The same thought stands under several names at some servers, so the first one counts.
+    for name in REASONING:
         if thought := thought or _thought(message.get(name)):
             break
+    if not text and isinstance(message.get("text"), str):
+        text = _text(message["text"])
     refusal = message.get("refusal")
     if isinstance(refusal, str) and refusal != text:
         text += refusal

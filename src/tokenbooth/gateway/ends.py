@@ -7,6 +7,7 @@ import re
 from typing import Final
 
 from tokenbooth.gateway.body import UNREADABLE
+from tokenbooth.gateway.half_characters import decode_with_halves
 from tokenbooth.gateway.shapes import decode_ended_choices
 
 _NO_WORDS: Final = frozenset(("", "null", "none"))
@@ -22,9 +23,11 @@ def is_end(reason: object) -> bool:
 def ended_choices(data: bytes) -> frozenset[int]:
     """The numbers of the choices whose end an event of OpenAI's older formats tells."""
     try:
-        choices = decode_ended_choices(data).choices or ()
+        choices = decode_with_halves(decode_ended_choices, data).choices or ()
     except UNREADABLE:
         return frozenset()
     return frozenset(
-        choice.index if type(choice.index) is int else 0 for choice in choices if is_end(choice.finish_reason)
+        choice.index if type(choice.index) is int else 0
+        for choice in choices
+        if choice is not None and is_end(choice.finish_reason)
     )

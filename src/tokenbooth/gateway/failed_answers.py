@@ -21,7 +21,10 @@ _USUAL_REASONS: Final = frozenset((b'"stop"', b'"length"', b'"tool_calls"', b'"c
 _LONGEST_NOTHING_BYTES: Final = 256
 _decode: Final = msgspec.json.Decoder().decode
 
-_REASONS: Final = "|".join((*sorted(FAILED_FINISH_REASONS), r"\w*error\w*")).encode()
+# Each with its words put together in any way; and whatever speaks of an error.
+_REASONS: Final = "|".join(
+    (*(re.sub("_", r"[_\\s-]?", reason) for reason in sorted(FAILED_FINISH_REASONS)), r'[^"\\]*error[^"\\]*')
+).encode()
 _FAILED_REASON: Final = re.compile(rb'"(?:%s)"' % _REASONS, re.IGNORECASE)
 FAILED_FINISH: Final = re.compile(rb'"(?:finish|stop)_reason"[ \t]*:[ \t]*"(?:%s)"' % _REASONS, re.IGNORECASE)
 """Finds, in JSON, the reason of an end that is a failure."""
@@ -30,7 +33,21 @@ _ERROR_EVENT: Final = re.compile(rb"(?m)^event:[ \t]*[\w.]*error[ \t]*\r?$", re.
 _ANSWER_NAMES: Final = ("choices", "usage", "content", "output", "data", "delta")
 # What nothing but a failure says, where there is no answer beside it.
 _FAILURE_NAMES: Final = frozenset(
-    ("code", "detail", "details", "message", "msg", "reason", "status", "statuscode", "statusmsg", "title")
+    (
+        "code",
+        "detail",
+        "details",
+        "exception",
+        "failure",
+        "fault",
+        "message",
+        "msg",
+        "reason",
+        "status",
+        "statuscode",
+        "statusmsg",
+        "title",
+    )
 )
 # MiniMax and others tell in every answer how they are.
 _FINE: Final = frozenset(("0", "200", "ok", "success", "succeeded", "completed", "in_progress"))
@@ -87,6 +104,8 @@ def check_chat_answer(answer: ChatAnswer, body: bytes, *, embeds: bool) -> None:
             raise FailedAnswer("the answer is an error", body)
         answer.error = answer.errors = answer.base_resp = ABSENT
     choices = answer.choices
+    if not embeds and b'"error"' in body and _has_failed_choice(_decoded_choices(body)):
+        raise FailedAnswer("a choice is an error", body)
     if not embeds and choices is not None and len(choices) == 1 and bytes(choices[0].finish_reason) in _USUAL_REASONS:
         # Nearly every answer, and nothing else of it has to be looked at.
         return
@@ -163,7 +182,7 @@ def _is_failure(told: dict[object, object]) -> bool:
     for name, value in told.items():
         if str(name).casefold().startswith("error") and says_something(value):
             return True
-    if _is_bad_base_resp(told.get("base_resp")):
+    if _is_bad_base_resp(told.get("base_resp")) or _has_failed_choice(told.get("choices")):
         return True
     if any(says_something(told.get(name)) for name in _ANSWER_NAMES):
         return False
@@ -176,6 +195,19 @@ def _is_failure(told: dict[object, object]) -> bool:
     if any(says_something(code) for code in codes):
         return any(_is_bad(code) for code in codes)
     return any(says_something(value) for name, value in said.items() if name in _FAILURE_NAMES)
+
+
+def _has_failed_choice(choices: object) -> bool:
+    """Whether a choice tells an error, beside what it says or in its place (OpenRouter API reference, `choices`)."""
+    # The compiler takes a variable of a loop for what it is compared with first.
+    choice: object
+    holder: object
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict):
+            for holder in (choice, choice.get("delta"), choice.get("message")):
+                if isinstance(holder, dict) and says_something(holder.get("error")):
+                    return True
+    return False
 
 
 def _is_bad(code: object) -> bool:
@@ -193,6 +225,11 @@ def _decoded(value: msgspec.Raw) -> object:
     except UNREADABLE:
         return None
     return decoded
+
+
+def _decoded_choices(body: bytes) -> object:
+    told = _decoded(msgspec.Raw(body))
+    return told.get("choices") if isinstance(told, dict) else None
 
 
 def _has_choice(choices: list[AnsweredChoice] | None) -> bool:

@@ -11,7 +11,7 @@ from tokenbooth.domain.usage import InvalidUsage, Usage, from_anthropic, merged
 from tokenbooth.gateway.body import UNREADABLE, decode_object, encode, encoded
 from tokenbooth.gateway.ends import is_end
 from tokenbooth.gateway.event_stream import MAX_EVENT_BYTES, BrokenStream, data_of, split_events
-from tokenbooth.gateway.failed_answers import FAILED_FINISH, is_failed_event
+from tokenbooth.gateway.failed_answers import FAILED_FINISH, is_failed_event, says_something
 from tokenbooth.gateway.half_characters import decode_with_halves
 from tokenbooth.gateway.meter import EventMeter, has_typed_events, is_counted, texts_named, with_cost
 from tokenbooth.gateway.public_answers import PublicAnswer
@@ -131,6 +131,7 @@ class MessagesMeter(EventMeter):
             # A type alone makes no event of this format: some servers call the kind of an error so.
             self.failed = self.failed or is_failed_event(event, data)
             return ""
+        self.failed = says_something(decoded.error)
         match decoded.type:
             case "message_start" if decoded.message is not None and isinstance(decoded.message.usage, dict):
                 self.prompt_usage = self._read(decoded.message.usage)
@@ -139,7 +140,7 @@ class MessagesMeter(EventMeter):
                     self._stopped = True
                 if isinstance(decoded.usage, dict) and decoded.usage:
                     self.usage = self._read(decoded.usage)
-                self.failed = FAILED_FINISH.search(event) is not None
+                self.failed = self.failed or FAILED_FINISH.search(event) is not None
             case "message_stop":
                 self.ended = True
             case "error":

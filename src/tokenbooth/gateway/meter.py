@@ -38,9 +38,12 @@ _TYPED: Final = re.compile(rb'(?m)^data:[^\n]*?"type"[ \t]*:[ \t]*"')
 _CHOICE: Final = re.compile(rb'"choices"[ \t]*:[ \t]*\[[ \t]*\{')
 # An event with one of these may tell a failure, although it has a choice.
 _SUSPECT: Final = re.compile(rb'error"|"errors"|"base_resp"|(?m:^event:)')
+# An error that may say something; an answer has it as null.
+_ERROR: Final = re.compile(rb'"error"[ \t]*:[ \t]*(?!null)')
 _LF: Final = ord("\n")
 _D: Final = ord("d")
 _NO_USAGE: Final = msgspec.Raw(b"{}")
+_NO_CHOICES: Final = msgspec.Raw(b"[]")
 _DONE_EVENT: Final = b"data: [DONE]\n\n"
 
 
@@ -55,16 +58,23 @@ def texts_named(*names: str) -> re.Pattern[bytes]:
 # Names beside which the same text may stand twice, or in parts. Plain searches, because a pattern that looks for them
 # too would cost more than all else that is done with an event.
 UNUSUAL_NAMES: Final = (
-    b'"message"',
+    b'"message',
     b'"thinking',
+    b'"thought',
     b'"reasoning_text"',
+    b'_summary"',
+    b'"tool_plan"',
     b'_details"',
     b'"transcript"',
     b'"annotations"',
     b'"provider_specific_fields"',
 )
 _CONTENT: Final = b'"delta":{"content":"'
-_OBJECT_ARGUMENTS: Final = re.compile(rb'"arguments"[ \t]*:[ \t]*[\[{]')
+# An object or a list where a text is due; a list of tokens is of `logprobs`.
+_NO_TEXT: Final = re.compile(
+    rb'"(?:content|reasoning_content|reasoning|arguments|input)"[ \t]*:[ \t]*(?:\{|\[(?![ \t]*(?:\]|\{[ \t]*"token")))'
+    rb'|"delta"[ \t]*:[ \t]*"'
+)
 
 
 class EventMeter(ABC):
@@ -321,11 +331,11 @@ class StreamMeter(EventMeter):
         self._choice_seen = self._choice_seen or _CHOICE.search(events) is not None
         if self._finish_seen or FINISH.search(events) is None:
             return
-        if self._choices > 1:
-            for event in split_events(events):
-                if FINISH.search(event) is not None:
-                    self._ended_choices |= ended_choices(data_of(event))
-        self._finish_seen = self._choices == 1 or len(self._ended_choices) >= self._choices
+        # The same name may stand inside of what is said, too.
+        for event in split_events(events):
+            if FINISH.search(event) is not None:
+                self._ended_choices |= ended_choices(data_of(event))
+        self._finish_seen = len(self._ended_choices) >= self._choices
 
     def _is_doubtful(self, events: bytes, texts: int) -> bool:
         # The most usual: each event has one text, which is its content.
@@ -337,7 +347,7 @@ class StreamMeter(EventMeter):
                 return True
         if b'"reasoning"' in events and b'"reasoning_content"' in events:
             return True
-        return b'"arguments"' in events and _OBJECT_ARGUMENTS.search(events) is not None
+        return _NO_TEXT.search(events) is not None
 
     def _count_exactly(self, events: bytes) -> None:
         if self._texts is None:
@@ -408,6 +418,11 @@ class StreamMeter(EventMeter):
         if self._cost_nano is None or self.usage is None:
             return self._own(event, data, looked_into=True)
         told = self._own_data(data)
+        if told and not (self.usage.prompt_tokens and self.usage.completion_tokens and not self.usage.untold_tokens):
+            # What is charged is more than these parts, and known at the end: it is told there again, with the cost.
+            self.usage_event = without_choices(told)
+            return b"data: " + told + b"\n\n"
+        self.usage_event = None
         return b"data: " + with_cost(told, self._cost_nano(self.usage)) + b"\n\n" if told else b""
 
     def _take(self, reported: dict[str, object]) -> None:
@@ -426,10 +441,10 @@ def is_counted(usage: Usage | None) -> bool:
 
 
 def has_typed_events(events: bytes) -> bool:
-    """Whether each event says of which type it is, in formats in which each one does, and none is named an error."""
+    """Whether each event says of which type it is, in formats in which each one does, and none may tell an error."""
     # Of three lines as a rule: its name, its data, and the end.
     if events and events.count(b'data: {"type":"') * 3 == events.count(b"\n"):
-        return True
+        return _ERROR.search(events) is None
     return len(_TYPED.findall(events)) == events.count(b"\n\n") and b"error" not in events
 
 
@@ -460,6 +475,11 @@ def with_usage(data: bytes, usage: dict[str, object]) -> bytes:
         return data
     fields["usage"] = msgspec.Raw(msgspec.json.encode(usage))
     return msgspec.json.encode(fields)
+
+
+def without_choices(data: bytes) -> bytes:
+    """The data of an event that says the same without any choice."""
+    return msgspec.json.encode({**decode_object(data), "choices": _NO_CHOICES})
 
 
 def usage_with_cost(usage: msgspec.Raw, cost_nano: int) -> msgspec.Raw:

@@ -346,7 +346,7 @@ class Relay:
     def _tell_failed(self, exchange: Exchange, failure: UpstreamFailure, *, moved_on: bool) -> None:
         """An attempt failed before its answer began."""
         detail = str(failure)
-        if isinstance(failure, FailedAnswer) and (reason := reason_for_log(failure.body)):
+        if isinstance(failure, FailedAnswer) and (reason := self._reason(exchange, failure.body)):
             detail = f"{detail}: {reason}"
         status = 200 if isinstance(failure, FailedAnswer) else None
         self._tell(
@@ -355,6 +355,10 @@ class Relay:
             _kind_of(failure),
             {"status": status, "detail": detail, "note": _note(moved_on=moved_on)},
         )
+
+    def _reason(self, exchange: Exchange, body: bytes) -> str:
+        # Of all upstreams, because another one is asked by now.
+        return reason_for_log(body, [route.upstream.api_key for route in exchange.admitted.request.model.routes])
 
     def _tell_status(self, exchange: Exchange, call: UpstreamCall, body: bytes, *, moved_on: bool) -> None:
         """An upstream answered with another status than 200."""
@@ -365,7 +369,7 @@ class Relay:
             return
         more: dict[str, object] = {"status": call.status, "note": _note(moved_on=moved_on)}
         if body:
-            more["detail"] = reason_for_log(body)
+            more["detail"] = self._reason(exchange, body)
         self._tell(exchange, "upstream_failed", kind, more)
 
     def _tell(

@@ -11,17 +11,24 @@ import msgspec
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai
 from tokenbooth.gateway.body import UNREADABLE, decode_object
 from tokenbooth.gateway.event_stream import data_of, split_events
-from tokenbooth.gateway.failed_answers import is_failed_event, is_failed_response, is_meaningful
+from tokenbooth.gateway.failed_answers import (
+    is_failed_event,
+    is_failed_response,
+    is_meaningful,
+    says_something,
+)
 from tokenbooth.gateway.half_characters import decode_with_halves, without_halves
 from tokenbooth.gateway.meter import EventMeter, has_typed_events, is_counted, texts_named, usage_with_cost
 from tokenbooth.gateway.public_answers import PublicAnswer
 from tokenbooth.gateway.shapes import ResponsesEvent, decode_responses_event
+from tokenbooth.gateway.speech import Delivered
+from tokenbooth.gateway.texts import responses_text_bytes
 
-_OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed|cancelled)|error)"')
+_OF_INTEREST: Final = re.compile(rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed|cancelled|error)|error)"')
 _OF_RESPONSES: Final = re.compile(rb'"type"\s*:\s*"response\.')
 _AUDIO: Final = re.compile(rb'"type"\s*:\s*"response\.(?:output_)?audio\.delta"')
 _ENDINGS: Final = frozenset(("response.completed", "response.incomplete"))
-_FAILURES: Final = frozenset(("response.failed", "response.cancelled", "error"))
+_FAILURES: Final = frozenset(("response.failed", "response.cancelled", "response.error", "error"))
 
 
 class ResponsesMeter(EventMeter):
@@ -50,6 +57,16 @@ class ResponsesMeter(EventMeter):
     def has_final_usage(self) -> bool:
         """See `Meter.has_final_usage`: the last event alone has it."""
         return self.usage is not None
+
+    def delivered(self) -> Delivered:
+        """See `Meter.delivered`: the last event holds what no piece told."""
+        counted = EventMeter.delivered(self)
+        if self.usage is not None or not self._last_event:
+            return counted
+        text_bytes = responses_text_bytes(self._last_event)
+        if text_bytes <= counted.text_bytes:
+            return counted
+        return Delivered(events=max(counted.events, 1), text_bytes=text_bytes)
 
     def complete(self) -> bool:
         """See `Meter.complete`."""
@@ -115,12 +132,13 @@ class ResponsesMeter(EventMeter):
             # A type alone makes no event of this format: some servers call the kind of an error so.
             self.failed = self.failed or is_failed_event(event, data)
             return
-        if decoded.type in _FAILURES:
+        if decoded.type in _FAILURES or says_something(decoded.error):
+            self.failed = True
+        if decoded.response is not None and is_failed_response(decoded.response):
             self.failed = True
         if decoded.type not in _ENDINGS:
             return
         if decoded.response is not None:
-            self.failed = is_failed_response(decoded.response)
             self._has_output = is_meaningful(decoded.response.output)
         self.ended = True
         self._last_type, self._last_event = decoded.type, without_halves(data)

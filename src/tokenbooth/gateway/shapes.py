@@ -70,7 +70,7 @@ class EndedChoice(msgspec.Struct):
 class EndedChoices(msgspec.Struct):
     """An event of these formats that may tell the ends of choices."""
 
-    choices: list[EndedChoice] | None = None
+    choices: list[EndedChoice | None] | None = None
 
 
 class MessagesAnswer(msgspec.Struct, omit_defaults=True):
@@ -106,6 +106,7 @@ class MessagesEvent(msgspec.Struct):
     message: MessagesAnswer | None = None
     delta: MessagesDelta | None = None
     usage: object = None
+    error: object = None
 
 
 class ResponsesAnswer(msgspec.Struct, omit_defaults=True):
@@ -126,6 +127,7 @@ class ResponsesEvent(msgspec.Struct):
 
     type: str = ""
     response: ResponsesAnswer | None = None
+    error: object = None
 
 
 class ChoiceEnding(msgspec.Struct):

@@ -269,6 +269,7 @@ def _merged_calls(known: list[object], pieces: list[object]) -> list[object]:
         if found.get("id"):
             piece.pop("id", None)
         _drop_placeholder(found.get("function"), piece.get("function"))
+        _join_name(found.get("function"), piece.get("function"))
         _merge(found, piece)
     return calls
 
@@ -283,10 +284,21 @@ def _drop_placeholder(function: object, piece: object) -> None:
             pass
 
 
+def _join_name(function: object, piece: object) -> None:
+    """Some servers write a name in pieces, some repeat it."""
+    match function, piece:
+        case {"name": str(begun)}, {"name": str(more)} if begun and more and not more.startswith(begun):
+            assert isinstance(piece, dict)
+            piece["name"] = begun + more
+
+
 def _call_of(piece: _Json, calls: list[_Json]) -> _Json | None:
     """The call that a piece goes on with: that of its id, else the latest of its number; None when it begins one."""
     call_id, index = piece.get("id"), piece.get("index")
-    known = next((call for call in calls if call_id and call.get("id") == call_id), None)
+    same = [call for call in calls if call_id and call.get("id") == call_id]
+    # Named under another number it is another call, although some servers give all of them one id.
+    is_any = index is None or not _is_named(piece)
+    known = next((call for call in same if is_any or call.get("index") in (index, None)), None)
     if known is not None:
         return known
     latest = next((call for call in reversed(calls) if index is None or call.get("index") in (index, None)), None)

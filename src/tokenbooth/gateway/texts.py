@@ -13,9 +13,24 @@ import msgspec
 from tokenbooth.gateway.body import UNREADABLE
 from tokenbooth.gateway.half_characters import decode_with_halves
 
-_REASONING: Final = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
-_REASONING_PARTS: Final = ("reasoning_details", "thinking_blocks")
-_PART_TEXTS: Final = ("text", "thinking", "summary", "refusal", "transcript", "content")
+# Beside the usual names those of Copilot (`cot_summary`), GLM and Gemini's gateways (`thought`), Cohere (`tool_plan`).
+REASONING: Final = (
+    "reasoning_content",
+    "reasoning",
+    "reasoning_text",
+    "reasoning_summary",
+    "thinking",
+    "thinking_content",
+    "thought",
+    "thoughts",
+    "cot_summary",
+    "tool_plan",
+    "reasoning_details",
+    "thinking_blocks",
+)
+_PART_TEXTS: Final = ("text", "thinking", "reasoning", "summary", "refusal", "transcript", "content", "value")
+# Parts of parts; nobody writes more.
+_MOST_DEPTH: Final = 4
 # Of a whole answer's choice, what tells no text, and the message, in which all texts of such a choice are.
 _SILENT_OF_CHOICE: Final = frozenset(("finish_reason", "index", "logprobs", "message"))
 _decode_object: Final = msgspec.json.Decoder(dict[str, object]).decode
@@ -46,8 +61,11 @@ class ChatTexts:
                     self.events += 1
                     self._repeat(choice.get("index"), content)
                 continue
-            said = list(_said(_object(choice.get("delta")))) + list(_said(choice, ("text",)))
-            message = "".join(_said(_object(choice.get("message"))))
+            said = list(_said(choice.get("delta"))) + list(_said_beside(choice))
+            # MiniMax and Azure have a list of them.
+            messages = [choice.get("message"), *_objects(choice.get("messages"))]
+            message = "".join(text for one in messages for text in _said(one))
+            said += [text for one in _objects(choice.get("messages")) for text in _said(one.get("delta"))]
             if message:
                 self._repeat(choice.get("index"), message)
             self.events += len(said) or bool(message)
@@ -100,7 +118,7 @@ def messages_text_bytes(body: bytes) -> int:
         content = _decode(body).get("content")
     except UNREADABLE:
         return 0
-    return sum(map(size, _block_texts(content)))
+    return size(content) if isinstance(content, str) else sum(map(size, _block_texts(content)))
 
 
 def message_event_texts(data: bytes) -> list[str]:
@@ -117,17 +135,21 @@ def message_event_texts(data: bytes) -> list[str]:
 
 
 def responses_text_bytes(body: bytes) -> int:
-    """The bytes of the texts of a whole response."""
+    """The bytes of the texts of a whole response, or of the event that holds it."""
     try:
-        output = _decode(body).get("output")
+        told = _decode(body)
     except UNREADABLE:
         return 0
+    response = _object(told.get("response")) or told
     said: list[str] = []
-    for item in _objects(output):
+    for item in _objects(response.get("output")):
         for name in ("content", "summary"):
-            said += [text for part in _objects(item.get(name)) for text in _first_text(part, _PART_TEXTS)]
-        said += [text for name in ("arguments", "input") if (text := _as_text(item.get(name)))]
-    return sum(map(size, said))
+            parts = item.get(name)
+            said += [_text_in(part) for part in (parts if isinstance(parts, list) else [parts])]
+        # Of functions, of custom tools, of patches, of a shell.
+        said += [_as_text(item.get(name)) for name in ("arguments", "input", "operation", "action", "code")]
+    # A server may tell the text in all beside the items, or instead of them.
+    return max(sum(map(size, said)), size(_plain(response.get("output_text"))))
 
 
 def _decode(data: bytes) -> dict[str, object]:
@@ -143,30 +165,43 @@ def size(text: str) -> int:
         return len(text.encode(errors="surrogatepass"))
 
 
-def _said(message: Mapping[str, object], names: tuple[str, ...] = ()) -> Iterator[str]:
+def _said_beside(choice: Mapping[str, object]) -> Iterator[str]:
+    """What a choice says itself, which is what a completion does."""
+    if text := _plain(choice.get("text")):
+        yield text
+
+
+def _said(message: object) -> Iterator[str]:
     """What a message, or a piece of one, says; each text once."""
-    thoughts = [_plain(message.get(name)) for name in _REASONING]
-    thoughts += [_parts(message.get(name)) for name in _REASONING_PARTS]
+    if not isinstance(message, dict):
+        if text := _plain(message):
+            yield text
+        return
     content = message.get("content")
+    thoughts = [_text_in(message.get(name)) for name in REASONING]
     if isinstance(content, list):
-        thoughts.append("".join(_of_thinking(content)))
-        content = "".join(_of_text(content))
-    words = [_plain(content), _plain(message.get("refusal"))]
-    words += [_plain(message.get(name)) for name in names]
+        thoughts.append("".join(_text_in(part.get("thinking") or part) for part in _objects(content) if _thinks(part)))
+        content = [part for part in content if not (isinstance(part, dict) and _thinks(part))]
+    words = [_text_in(value) for value in (content, message.get("refusal"), message.get("text"))]
     words.append(_plain(_object(message.get("audio")).get("transcript")))
-    calls = [*_objects(message.get("tool_calls")), {"function": message.get("function_call")}]
-    written = [
-        text
-        for call in calls
-        for inside, name in (("function", "arguments"), ("custom", "input"))
-        if (text := _as_text(_object(call.get(inside)).get(name)))
-    ]
+    told = message.get("tool_calls")
+    calls = [*_objects([told] if isinstance(told, dict) else told), {"function": message.get("function_call")}]
+    written = [text for call in calls if (text := _called_with(call))]
     # Two calls may be the same; the older form of a call repeats the newer one's.
     if len(written) > 1 and written[-1] in written[:-1] and message.get("function_call"):
         written.pop()
     yield from _once(thoughts)
     yield from _once(words)
     yield from written
+
+
+def _called_with(call: Mapping[str, object]) -> str:
+    """The arguments of a call; some servers leave the object around the function out."""
+    for held in (_object(call.get("function")), _object(call.get("custom")), call):
+        for name in ("arguments", "input"):
+            if text := _as_text(held.get(name)):
+                return text
+    return ""
 
 
 def _once(texts: Iterable[str]) -> list[str]:
@@ -178,20 +213,21 @@ def _once(texts: Iterable[str]) -> list[str]:
     return kept
 
 
-def _of_thinking(parts: list[object]) -> Iterator[str]:
-    for part in _objects(parts):
-        if part.get("type") in ("thinking", "reasoning"):
-            yield _parts(part.get("thinking")) or _parts([part])
+def _thinks(part: Mapping[str, object]) -> bool:
+    return part.get("type") in ("thinking", "reasoning")
 
 
-def _of_text(parts: list[object]) -> Iterator[str]:
-    for part in _objects(parts):
-        if part.get("type") not in ("thinking", "reasoning"):
-            yield from _first_text(part, _PART_TEXTS)
-
-
-def _parts(value: object) -> str:
-    return "".join(text for part in _objects(value) for text in _first_text(part, _PART_TEXTS))
+def _text_in(value: object, depth: int = _MOST_DEPTH) -> str:
+    """The text of a value: itself, that of a part, or those of a list of parts and texts."""
+    if isinstance(value, str):
+        return value
+    if not depth:
+        return ""
+    if isinstance(value, list):
+        return "".join([_text_in(one, depth - 1) for one in value])
+    if isinstance(value, dict):
+        return next((text for name in _PART_TEXTS if (text := _text_in(value.get(name), depth - 1))), "")
+    return ""
 
 
 def _first_text(part: Mapping[str, object], names: tuple[str, ...]) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """What a client is told when an upstream fails or refuses: our words, never the operator's secrets."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -24,7 +25,7 @@ _MAX_LOGGED: Final = 200
 # word, such as `user_1a2b` from `user_message`, needs one.
 _SECRETS: Final = re.compile(
     r"""
-      \b[a-z][a-z0-9+.-]{1,15}://[^\s)\]}"'<>]+ | \barn:aws[\w-]*:\S+
+      \b[a-z][a-z0-9+.-]{1,15}(?:://|:\\/\\/|%3A%2F%2F)[^\s)\]}"'<>]+ | \barn:aws[\w-]*:\S+
     | \b[\w.+-]+@[\w-]+\.[\w.]+
     | \b(?:bearer|basic)\ +[\w.~+/=-]{8,}
     | \b(?:g?sk|pk|rk|org|proj|req|acct)[-_][\w*.-]{4,}
@@ -33,7 +34,7 @@ _SECRETS: Final = re.compile(
     | \b(?:AKIA|ASIA)[0-9A-Z]{12,} | \bAIza[\w-]{16,} | \beyJ[\w-]{8,}[\w.-]*
     | (?<![\w-])(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[0-9A-Za-z]{32,}(?![\w-])
     | \b(?:x-)?(?:request|trace|correlation|session|account|organi[sz]ation|org|project|tenant|subscription|deployment
-        |workspace|team|customer|user|span|cf-ray|ray)[\ _-]?(?:id)?\b["'`]?\s*(?:[:=\#]|is|in)?\s*["'`(\[]?
+        |workspace|team|customer|user|span|cf-ray|ray|log)[\ _-]?(?:id)?\b["'`]?\s*(?:[:=\#]|is|in)?\s*["'`(\[]?
         (?=[\w.-]*\d)[0-9A-Za-z][\w.-]{5,}
     | (?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?(?![\d.])
     | (?<![\w:])\[?(?:(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4}
@@ -44,8 +45,10 @@ _SECRETS: Final = re.compile(
     | \b(?:[a-z0-9-]+\.)+(?:com|net|org|io|ai|cn|dev|app|cloud|co|us|eu|xyz|tech|run|sh)\b(?::\d+)?(?:/[\w./?=&%-]*)?
     | \b[a-z0-9]+(?:-[a-z0-9]+)+:\d{2,5}\b
     | \b(?:host|port|hostname|ip|addr|address|endpoint|upstream|server)\s*=\s*["']?[^\s"',)]+
-    | (?<![\w/])/(?:home|root|usr|var|opt|srv|app|mnt|etc|tmp|workspace)/[\w./-]+
-    | [$\u20ac\u00a3\u00a5]\s?\d[\d.,]*(?:\s?(?:per|/)\s?[\w ]{1,20})? | \b\d[\d.,]*\s?(?:USD|EUR|CNY|RMB|cents?)\b
+    | (?<![\w/])/(?:home|root|usr|var|opt|srv|app|mnt|etc|tmp|workspace|data|models?|nfs|storage|cache)/[\w./-]+
+    | \b[a-z]:\\[^\s"'`)]+
+    | [$\u20ac\u00a3\u00a5]\s?\d[\d.,]*(?:\s?(?:per|/)\s?[\w ]{1,20})?
+    | \b\d[\d.,]*\s?(?:USD|EUR|CNY|RMB|dollars?|yuan|cents?)\b
     """,
     re.IGNORECASE | re.VERBOSE,
 )
@@ -56,7 +59,10 @@ _SERVERS: Final = re.compile(
     | (?<![\w/.-])(?:Azure\ OpenAI | OpenAI | Azure | Anthropic | DeepSeek | Moonshot | DashScope | Zhipu | MiniMax
         | Mistral | Groq | xAI | Perplexity | Cohere | Gemini | OpenRouter | vLLM | SGLang | llama\.cpp | Ollama
         | LM\ Studio | LiteLLM | Bedrock | Vertex(?:\ AI)? | Nvidia | Fireworks | Together\ AI | Novita | DeepInfra
-        | SiliconFlow | Kluster)(?![\w/-]|\.\w)
+        | SiliconFlow | Kluster | Cerebras | SambaNova | Baseten | Hyperbolic | Hugging\ ?Face | Volcengine | Aliyun
+        | Alibaba(?:\ Cloud)? | Qianfan | Hunyuan | Cloudflare | Portkey | Helicone | (?:One|New)[\ -]API | TensorRT-LLM
+        | LMDeploy | Xinference | LocalAI | Databricks | SageMaker | watsonx
+        | Google(?:\ AI(?:\ Studio)?)?)(?![\w/-]|\.\w)
     """,
     re.IGNORECASE | re.VERBOSE,
 )
@@ -152,10 +158,18 @@ def broken_off(failure: UpstreamFailure, charged_nano: int) -> Refusal:
     return Refusal(told.status, told.category, told.code, f"{words} {cost}")
 
 
-def reason_for_log(body: bytes) -> str:
-    """What an upstream's error says, short and scrubbed, for the operator; empty when it says nothing."""
+def reason_for_log(body: bytes, api_keys: Iterable[str | None] = ()) -> str:
+    """What an upstream's error says, short and scrubbed, for the operator; empty when it says nothing.
+
+    Args:
+        body: the error.
+        api_keys: those that it may repeat.
+    """
     told = read_error(body)
-    said = _QUOTED.sub(r"\1[removed]\1", _scrubbed(told.message or told.code, _NOTHING_PRIVATE))
+    text = told.message or told.code
+    for api_key in filter(None, api_keys):
+        text = text.replace(api_key, "[removed]")
+    said = _QUOTED.sub(r"\1[removed]\1", _scrubbed(text, _NOTHING_PRIVATE))
     return said[:_MAX_LOGGED]
 
 
@@ -223,17 +237,20 @@ def _scrubbed(text: str, private: Private) -> str:
         text = text.replace(private.api_key, "[removed]")
     if private.model and private.model != private.model_here:
         text = _named(private.model).sub(lambda _: private.model_here, text)
-    host = urlsplit(private.base_url).netloc
-    if host:
-        text = text.replace(host, "[removed]")
     text = _SECRETS.sub("[removed]", text)
+    address = urlsplit(private.base_url)
+    for host in (address.netloc, address.hostname or ""):
+        # A host that is a plain word may be meant as one.
+        if host and not host.isalpha():
+            text = re.sub(re.escape(host), "[removed]", text, flags=re.IGNORECASE)
     return _SERVERS.sub(_server, text).strip()[:_MAX_MESSAGE]
 
 
 def _named(model: str) -> re.Pattern[str]:
     """Finds a model's name; one that is a plain word only where it is quoted."""
     name = re.escape(model)
-    return re.compile(rf"(?<=[\"'`]){name}(?=[\"'`])" if model.isalpha() else rf"(?<![\w./-]){name}(?![\w/-])")
+    written = rf"(?<=[\"'`]){name}(?=[\"'`])" if model.isalpha() else rf"(?<![\w./-]){name}(?![\w/-])"
+    return re.compile(written, re.IGNORECASE)
 
 
 def _server(match: re.Match[str]) -> str:

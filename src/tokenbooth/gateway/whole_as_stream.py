@@ -43,6 +43,8 @@ def message_events(body: bytes) -> bytes:
     """
     message = _decode_json(body)
     blocks = message.get("content")
+    if isinstance(blocks, str):
+        blocks = [{"type": "text", "text": blocks}] if blocks else []
     end = {name: message.get(name) for name in ("stop_reason", "stop_sequence")}
     usage = message.get("usage")
     prompt_usage = {**usage, "output_tokens": 0} if isinstance(usage, dict) else usage
