@@ -23,6 +23,7 @@ from tokenbooth.gateway.body import (
     short_text,
     size_of,
 )
+from tokenbooth.gateway.byte_search import holds
 from tokenbooth.gateway.fields import LONGEST_NAME, refuse_other_case
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
 from tokenbooth.gateway.split import encoded_in_steps, items_in_steps, objects_in_steps
@@ -94,8 +95,8 @@ def is_flat(messages: msgspec.Raw | None) -> bool:
     content = bytes(messages)
     if content[:1] != b"[" or _NESTED.search(content) is not None:
         return False
-    # Most have no escape at all, and one character is found at a tenth of the cost of several.
-    return b"\\" not in content or b"\\u00" not in content
+    # Most have no escape at all, and one character is found at the least cost.
+    return not holds(content, b"\\") or not holds(content, b"\\u00")
 
 
 class _Reading:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from tokenbooth.gateway.body import UNREADABLE
+from tokenbooth.gateway.byte_search import holds
 
 T = TypeVar("T")
 # Each escape, so that a backslash that is escaped itself begins none; first the pairs, which are whole characters.
@@ -21,7 +22,7 @@ _MARKED: Final = re.compile(_MARK + rb"([0-9a-fA-F]{4})")
 
 def may_have_halves(data: bytes) -> bool:
     """Whether there is an escape that could be one, seen at the least cost."""
-    return b"\\ud" in data or b"\\uD" in data
+    return holds(data, b"\\") and (holds(data, b"\\ud") or holds(data, b"\\uD"))
 
 
 def without_halves(data: bytes) -> bytes:

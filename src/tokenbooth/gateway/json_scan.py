@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
 
+from tokenbooth.gateway.byte_search import holds
 from tokenbooth.gateway.refusals import invalid_request
 
 _STRUCTURE: Final = b'"[]{},:'
@@ -111,7 +112,7 @@ class JsonScan:
         self._taken_bytes += len(part)
         part = self._escape + part
         self._escape = b""
-        if b"\\" in part:
+        if holds(part, b"\\"):
             if (len(part) - len(part.rstrip(b"\\"))) % 2:
                 part, self._escape = part[:-1], b"\\"
             part = part.replace(b"\\\\", b"__").replace(b'\\"', b"__")
