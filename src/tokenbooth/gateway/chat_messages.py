@@ -31,6 +31,7 @@ from tokenbooth.gateway.steps import NAMES_PER_ITEM, STEP_BYTES, STEP_ITEMS
 from tokenbooth.gateway.stored_state import STATE_FIELDS, refuse_stored_state
 from tokenbooth.upstream_kinds import IMAGE_SIZES, folded
 
+_BACKSLASH: Final = ord("\\")
 _TEXT_PARTS: Final = frozenset(("text", "refusal", "input_text", "output_text", "thinking"))
 _NAMES: Final = STATE_FIELDS.union(("role", "content", "type", "text", "image_url", "audio", "tool_calls"))
 # In what has no other names there is nothing to look for.
@@ -96,7 +97,7 @@ def is_flat(messages: msgspec.Raw | None) -> bool:
     if content[:1] != b"[" or _NESTED.search(content) is not None:
         return False
     # Most have no escape at all, and one character is found at the least cost.
-    return not holds(content, b"\\") or not holds(content, b"\\u00")
+    return _BACKSLASH not in content or not holds(content, b"\\u00")
 
 
 class _Reading:

@@ -13,6 +13,7 @@ import msgspec
 from tokenbooth.gateway.body import UNREADABLE
 from tokenbooth.gateway.byte_search import holds
 
+_CR: Final = ord("\r")
 MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
 MAX_WHOLE_BYTES: Final = 64 * 1024 * 1024
 END_MARKER: Final = b"[DONE]"
@@ -75,7 +76,7 @@ class EventFramer:
         if self._after_cr and chunk:
             self._after_cr = False
             chunk = chunk.removeprefix(b"\n")
-        if holds(chunk, b"\r"):
+        if _CR in chunk:
             self._after_cr = chunk.endswith(b"\r")
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         tail = self._tail

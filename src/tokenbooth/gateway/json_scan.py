@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
 
-from tokenbooth.gateway.byte_search import holds
 from tokenbooth.gateway.refusals import invalid_request
 
+_BACKSLASH: Final = ord("\\")
 _STRUCTURE: Final = b'"[]{},:'
 _NOT_STRUCTURE: Final = bytes(set(range(256)) - set(_STRUCTURE))
 _WHITE_SPACE: Final = b" \t\r\n"
@@ -112,7 +112,7 @@ class JsonScan:
         self._taken_bytes += len(part)
         part = self._escape + part
         self._escape = b""
-        if holds(part, b"\\"):
+        if _BACKSLASH in part:
             if (len(part) - len(part.rstrip(b"\\"))) % 2:
                 part, self._escape = part[:-1], b"\\"
             part = part.replace(b"\\\\", b"__").replace(b'\\"', b"__")

@@ -33,6 +33,7 @@ from tokenbooth.gateway.speech import Delivered
 from tokenbooth.gateway.texts import ChatTexts
 from tokenbooth.gateway.usage_places import reported_in
 
+_CR: Final = ord("\r")
 _RECENT_BYTES: Final = 16 * 1024
 _USAGE: Final = re.compile(rb'"usage"\s*:\s*\{')
 _TYPED: Final = re.compile(rb'(?m)^data:[^\n]*?"type"[ \t]*:[ \t]*"')
@@ -109,7 +110,7 @@ class EventMeter(ABC):
         # What almost every chunk is, one event with one line, is seen at the least cost: a lone line that begins with
         # this letter is none of those that have to be taken apart.
         is_one = chunk.find(b"\n") == len(chunk) - 2 and chunk[-1] == _LF and chunk[0] == _D
-        if framer.holds or holds(chunk, b"\r") or not (is_one or is_in_form(chunk)):
+        if framer.holds or _CR in chunk or not (is_one or is_in_form(chunk)):
             return self._pass(framer.feed(chunk))
         return self._meter_whole(chunk)
 

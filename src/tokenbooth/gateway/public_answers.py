@@ -12,7 +12,6 @@ import msgspec
 
 from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.gateway.body import Fields, decode_object, encode, encoded
-from tokenbooth.gateway.byte_search import holds
 from tokenbooth.gateway.public_names import MESSAGE_EVENT_FIELDS, RESPONSE_EVENT_FIELDS
 from tokenbooth.gateway.shapes import (
     ABSENT,
@@ -25,6 +24,8 @@ from tokenbooth.gateway.shapes import (
 )
 from tokenbooth.upstream_kinds import USAGE_EXTENSIONS
 
+_LF: Final = ord("\n")
+_CR: Final = ord("\r")
 CHAT_ID: Final = "chatcmpl-"
 COMPLETION_ID: Final = "cmpl-"
 EMBEDDINGS_ID: Final = "embd-"
@@ -103,7 +104,7 @@ class PublicAnswer(ABC):
         """
         told = self.public_event(data)
         # Line ends between values would end the event's line.
-        return _LINE_ENDS.sub(b" ", told) if holds(told, b"\n") or holds(told, b"\r") else told
+        return _LINE_ENDS.sub(b" ", told) if _LF in told or _CR in told else told
 
     def _make_own(self, answer: ChatAnswer | MessagesAnswer | ResponsesAnswer) -> dict[str, object] | None:
         """Put ours in place of the upstream's; returns the usage that leaves, to which a cost may be added."""

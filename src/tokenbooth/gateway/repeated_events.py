@@ -11,11 +11,11 @@ from typing import Final, Protocol
 import msgspec
 
 from tokenbooth.gateway.body import UNREADABLE, decode_object
-from tokenbooth.gateway.byte_search import holds
 from tokenbooth.gateway.event_stream import data_of
 from tokenbooth.gateway.half_characters import marked_halves, restored_halves
 from tokenbooth.gateway.public_answers import PublicAnswer
 
+_CR: Final = ord("\r")
 # An event with a longer text is rare, and decoding it costs little beside its length.
 _LONGEST_PATTERN_BYTES: Final = 4_096
 # So many events are tried as patterns, and one more for each so many that were like one.
@@ -166,7 +166,7 @@ class PublicStream:
     def repeated(self, events: bytes) -> bytes | None:
         """Whole events as the client gets them, if they are like some that were learned; else None."""
         pattern = self._pattern
-        if pattern is None or holds(events, b"\r"):
+        if pattern is None or _CR in events:
             return None
         rewritten = _Rewritten()
         at, size = 0, len(events)
