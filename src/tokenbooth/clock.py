@@ -31,11 +31,12 @@ class SystemClock:
 
 # Linux's runs on while the machine is suspended; elsewhere there may be no such clock.
 _BOOT_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_clock_gettime_ns: Final = time.clock_gettime_ns
 
 
 def since_boot_us() -> int:
     """Microseconds that only go forward, also while the machine is suspended."""
-    return time.clock_gettime_ns(_BOOT_CLOCK) // 1_000
+    return _clock_gettime_ns(_BOOT_CLOCK) // 1_000
 
 
 def iso_ms(at_us: int) -> str:

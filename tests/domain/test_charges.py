@@ -1,6 +1,6 @@
-"""A charge: its usage as one value."""
+"""A charge: its usage as one value, and every value in its place."""
 
-from tokenbooth.domain.charges import Charge, PoolKind
+from tokenbooth.domain.charges import Charge, PoolKind, new_charge
 from tokenbooth.domain.usage import Usage
 
 
@@ -36,3 +36,12 @@ def test_the_counts_are_one_usage() -> None:
     assert charge.usage == Usage(
         prompt_tokens=10, completion_tokens=7, cached_tokens=3, cache_write_tokens=2, reasoning_tokens=4
     )
+
+
+def test_a_new_charge_has_every_value_in_its_place() -> None:
+    """As its own constructor puts them, which takes them by name as well."""
+    values = {name: number for number, name in enumerate(Charge._fields)}
+    kinds = {name: kind(values[name]) for name, kind in Charge.__annotations__.items() if kind in (int, str)}
+    charge = Charge(**kinds, pool=PoolKind.WINDOW, estimated=True)
+
+    assert new_charge(**charge._asdict()) == charge

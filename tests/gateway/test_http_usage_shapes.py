@@ -286,6 +286,11 @@ REPORTS: Final = (
         first={**USAGE, "prompt_tokens_details": {"cached_tokens": 800}},
         last=USAGE,
     ),
+    at(
+        "more than the model's limit, beside a choice",
+        Counts(1_000, 500_000),
+        finish={**USAGE, "completion_tokens": 600_000, "total_tokens": 601_000},
+    ),
     at("a later count that cannot be true", Counts(1_000, 200), finish=USAGE, last={**USAGE, "completion_tokens": -1}),
 )
 

@@ -169,3 +169,17 @@ def test_an_end_within_a_text_is_no_text() -> None:
     before, _, behind = (CHAT[0] % b"MARK").partition(b"MARK")
     out = meter.feed(before + b"\n\ndata: [DONE]\n\ndata: " + behind)
     assert (out, meter.failed) == (b"", True)
+
+
+def test_a_text_that_a_format_does_not_know_is_counted_alike_in_any_cut() -> None:
+    """Arguments of calls among completions: seen only beside what makes the count an exact one."""
+    call = b'data: {"choices":[{"delta":{"tool_calls":[{"function":{"arguments":"%b"}}]}}]}\n\n'
+    end = b'data: {"choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens_details":{"cached_tokens":0}}}\n\n'
+    events = [call % b"first", call % b"second", call % b"third", end]
+    at_once, one_by_one = meter_of("completions"), meter_of("completions")
+    at_once.feed(b"".join(events))
+    for event in events:
+        one_by_one.feed(event)
+
+    assert one_by_one.delivered() == at_once.delivered()
+    assert at_once.delivered().events == 3

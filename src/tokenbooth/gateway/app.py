@@ -106,6 +106,7 @@ class Gateway:
         self._store = store
         self._clock = clock
         self._settings = settings
+        self._stale_after_us = settings.stale_key_ttl_s * 1_000_000
         self._catalog = catalog
         self._data_dir = data_dir
         self._upstreams = upstreams
@@ -392,7 +393,7 @@ class Gateway:
 
     def _may_admit(self) -> bool:
         stale_us = self._clock.monotonic_us() - self._feed.synced_at_us
-        if stale_us > self._settings.stale_key_ttl_s * 1_000_000:
+        if stale_us > self._stale_after_us:
             return False
         return since_boot_us() < self._process.admits_until_us
 

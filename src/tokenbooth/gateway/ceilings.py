@@ -211,13 +211,15 @@ class Ceilings:
         """
         if request.parts_tokens and not estimated:
             self._learn_parts(request, usage.prompt_tokens)
+        output = text_bytes // _LONGEST_TOKEN_BYTES if estimated else usage.completion_tokens
+        most = request.output_ceiling if clamped_output_tokens is None else clamped_output_tokens
+        if output <= most * request.choices and not stopped:
+            # Nearly every answer: it kept the ceiling, whether or not that was sent.
+            return
         ceiling = request.sent_ceiling(route, clamped_output_tokens)
         if ceiling is None:
             return
-        output = usage.completion_tokens
-        if estimated:
-            output = text_bytes // _LONGEST_TOKEN_BYTES
-        elif held_maximum and not route.upstream.kind.bounds_reasoning:
+        if held_maximum and not estimated and not route.upstream.kind.bounds_reasoning:
             output -= usage.reasoning_tokens
         tolerated = ceiling + ceiling * _TOLERATED_PERCENT // 100 + _TOLERATED_TOKENS
         if output > tolerated * request.choices:

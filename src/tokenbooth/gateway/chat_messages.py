@@ -23,6 +23,7 @@ from tokenbooth.gateway.body import (
     short_text,
     size_of,
 )
+from tokenbooth.gateway.byte_search import holds
 from tokenbooth.gateway.fields import LONGEST_NAME, refuse_other_case
 from tokenbooth.gateway.refusals import invalid_request, unsupported_parameter
 from tokenbooth.gateway.split import encoded_in_steps, items_in_steps, objects_in_steps
@@ -30,6 +31,7 @@ from tokenbooth.gateway.steps import NAMES_PER_ITEM, STEP_BYTES, STEP_ITEMS
 from tokenbooth.gateway.stored_state import STATE_FIELDS, refuse_stored_state
 from tokenbooth.upstream_kinds import IMAGE_SIZES, folded
 
+_BACKSLASH: Final = ord("\\")
 _TEXT_PARTS: Final = frozenset(("text", "refusal", "input_text", "output_text", "thinking"))
 _NAMES: Final = STATE_FIELDS.union(("role", "content", "type", "text", "image_url", "audio", "tool_calls"))
 # In what has no other names there is nothing to look for.
@@ -92,7 +94,10 @@ def is_flat(messages: msgspec.Raw | None) -> bool:
         return False
     # A text with ": [" in it only costs a closer look.
     content = bytes(messages)
-    return content[:1] == b"[" and _NESTED.search(content) is None and b"\\u00" not in content
+    if content[:1] != b"[" or _NESTED.search(content) is not None:
+        return False
+    # Most have no escape at all, and one character is found at the least cost.
+    return _BACKSLASH not in content or not holds(content, b"\\u00")
 
 
 class _Reading:

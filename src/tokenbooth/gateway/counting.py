@@ -279,11 +279,28 @@ def total_tells_thinking(request: PricedRequest, upstream: str) -> bool:
     )
 
 
-def _bounded(request: PricedRequest, usage: Usage, request_id: str, upstream: str) -> Usage:
-    """The reported usage, cut to what the model can do at all."""
+def within_limits(request: PricedRequest, usage: Usage) -> Usage:
+    """A reported usage, cut to what the model can do at all; what is charged and what the client is shown."""
     most_prompt = request.most_prompt_tokens
     most_output = request.model.max_output_tokens * request.choices
     if usage.prompt_tokens <= most_prompt and usage.completion_tokens <= most_output:
+        return usage
+    prompt = min(usage.prompt_tokens, most_prompt)
+    completion = min(usage.completion_tokens, most_output)
+    cached = min(usage.cached_tokens, prompt)
+    return Usage(
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        cached_tokens=cached,
+        cache_write_tokens=min(usage.cache_write_tokens, prompt - cached),
+        reasoning_tokens=min(usage.reasoning_tokens, completion),
+    )
+
+
+def _bounded(request: PricedRequest, usage: Usage, request_id: str, upstream: str) -> Usage:
+    """See `within_limits`; tells the operator when something was cut."""
+    bounded = within_limits(request, usage)
+    if bounded is usage:
         return usage
     _log.warning(
         "usage_out_of_bounds",
@@ -295,16 +312,7 @@ def _bounded(request: PricedRequest, usage: Usage, request_id: str, upstream: st
         note="The upstream reports more than the model's limits allow; charged up to them. "
         "Check context_tokens and max_output_tokens of the model, or the upstream.",
     )
-    prompt = min(usage.prompt_tokens, most_prompt)
-    completion = min(usage.completion_tokens, most_output)
-    cached = min(usage.cached_tokens, prompt)
-    return Usage(
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        cached_tokens=cached,
-        cache_write_tokens=min(usage.cache_write_tokens, prompt - cached),
-        reasoning_tokens=min(usage.reasoning_tokens, completion),
-    )
+    return bounded
 
 
 def _tell_invalid(request_id: str, upstream: str) -> None:

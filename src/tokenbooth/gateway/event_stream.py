@@ -11,7 +11,9 @@ from typing import Final
 import msgspec
 
 from tokenbooth.gateway.body import UNREADABLE
+from tokenbooth.gateway.byte_search import holds
 
+_CR: Final = ord("\r")
 MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
 MAX_WHOLE_BYTES: Final = 64 * 1024 * 1024
 END_MARKER: Final = b"[DONE]"
@@ -74,7 +76,7 @@ class EventFramer:
         if self._after_cr and chunk:
             self._after_cr = False
             chunk = chunk.removeprefix(b"\n")
-        if b"\r" in chunk:
+        if _CR in chunk:
             self._after_cr = chunk.endswith(b"\r")
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         tail = self._tail
@@ -173,7 +175,7 @@ def is_in_form(chunk: bytes) -> bool:
     if chunk.startswith(b"data:", at) and chunk.find(b"\n", at) == len(chunk) - 2:
         return not chunk.startswith(b"data:")
     return (
-        b"\n\n\n" not in chunk
+        not holds(chunk, b"\n\n\n")
         and not _may_have_strays(chunk)
         and (chunk.count(b"\ndata:") == chunk.count(b"\n\ndata:") or _LINES_OF_DATA.search(chunk) is None)
         and len(chunk) <= MAX_EVENT_BYTES
@@ -183,12 +185,12 @@ def is_in_form(chunk: bytes) -> bool:
 def _may_have_strays(events: bytes) -> bool:
     """Whether a line behind the first one may be in no field of the standard."""
     return (
-        b"\n{" in events
-        or b"\nerror:" in events
-        or b"\n[" in events
-        or b"\n<" in events
-        or b"\n " in events
-        or b"\n\t" in events
+        holds(events, b"\n{")
+        or holds(events, b"\nerror:")
+        or holds(events, b"\n[")
+        or holds(events, b"\n<")
+        or holds(events, b"\n ")
+        or holds(events, b"\n\t")
     )
 
 

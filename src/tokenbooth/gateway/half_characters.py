@@ -9,8 +9,10 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from tokenbooth.gateway.body import UNREADABLE
+from tokenbooth.gateway.byte_search import holds
 
 T = TypeVar("T")
+_BACKSLASH: Final = ord("\\")
 # Each escape, so that a backslash that is escaped itself begins none; first the pairs, which are whole characters.
 _ESCAPE: Final = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u([dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
@@ -21,7 +23,7 @@ _MARKED: Final = re.compile(_MARK + rb"([0-9a-fA-F]{4})")
 
 def may_have_halves(data: bytes) -> bool:
     """Whether there is an escape that could be one, seen at the least cost."""
-    return b"\\ud" in data or b"\\uD" in data
+    return _BACKSLASH in data and (holds(data, b"\\ud") or holds(data, b"\\uD"))
 
 
 def without_halves(data: bytes) -> bytes:

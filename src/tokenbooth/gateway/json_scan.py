@@ -13,6 +13,7 @@ from typing import Final
 
 from tokenbooth.gateway.refusals import invalid_request
 
+_BACKSLASH: Final = ord("\\")
 _STRUCTURE: Final = b'"[]{},:'
 _NOT_STRUCTURE: Final = bytes(set(range(256)) - set(_STRUCTURE))
 _WHITE_SPACE: Final = b" \t\r\n"
@@ -111,7 +112,7 @@ class JsonScan:
         self._taken_bytes += len(part)
         part = self._escape + part
         self._escape = b""
-        if b"\\" in part:
+        if _BACKSLASH in part:
             if (len(part) - len(part.rstrip(b"\\"))) % 2:
                 part, self._escape = part[:-1], b"\\"
             part = part.replace(b"\\\\", b"__").replace(b'\\"', b"__")

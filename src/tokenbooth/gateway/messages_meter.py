@@ -9,6 +9,7 @@ from typing import ClassVar, Final
 
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_anthropic, merged
 from tokenbooth.gateway.body import UNREADABLE, decode_object, encode, encoded
+from tokenbooth.gateway.byte_search import holds
 from tokenbooth.gateway.ends import is_end
 from tokenbooth.gateway.event_stream import MAX_EVENT_BYTES, BrokenStream, data_of, split_events
 from tokenbooth.gateway.failed_answers import FAILED_FINISH, is_failed_event, says_something
@@ -68,7 +69,7 @@ class MessagesMeter(EventMeter):
 
     def _is_doubtful(self, events: bytes, texts: int) -> bool:
         # A tool's input may stand in the event that begins its block.
-        return b'"input"' in events and _WHOLE_INPUT.search(events) is not None
+        return holds(events, b'"input"') and _WHOLE_INPUT.search(events) is not None
 
     def _count_exactly(self, events: bytes) -> None:
         for event in split_events(events):
@@ -149,7 +150,7 @@ class MessagesMeter(EventMeter):
 
     def _has_content(self, passing: list[bytes]) -> bool:
         """Whether anything of an answer came, in what has left or leaves now."""
-        return self._events > 0 or any(b"content_block" in part for part in (*self._recent, *passing, *self._held))
+        return self._events > 0 or any(holds(part, b"content_block") for part in (*self._recent, *passing, *self._held))
 
     def _read(self, reported: dict[str, object]) -> Usage | None:
         """The usage so far: later counts are cumulative and replace earlier ones, what says nothing leaves them."""
@@ -166,7 +167,7 @@ def _usage_outside(event: bytes) -> bytes:
 
     Source: fumito-ito/AnthropicSwiftSDK#7, where the format's documentation is cited to have it there.
     """
-    if b'"usage"' not in event or _USAGE_INSIDE.search(event) is None:
+    if not holds(event, b'"usage"') or _USAGE_INSIDE.search(event) is None:
         return event
     try:
         fields = decode_object(data_of(event))

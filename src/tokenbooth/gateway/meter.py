@@ -14,6 +14,7 @@ import msgspec
 
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai, merged
 from tokenbooth.gateway.body import UNREADABLE, decode_object
+from tokenbooth.gateway.byte_search import holds
 from tokenbooth.gateway.ends import FINISH, ended_choices
 from tokenbooth.gateway.event_stream import (
     END_MARKER,
@@ -32,6 +33,7 @@ from tokenbooth.gateway.speech import Delivered
 from tokenbooth.gateway.texts import ChatTexts
 from tokenbooth.gateway.usage_places import reported_in
 
+_CR: Final = ord("\r")
 _RECENT_BYTES: Final = 16 * 1024
 _USAGE: Final = re.compile(rb'"usage"\s*:\s*\{')
 _TYPED: Final = re.compile(rb'(?m)^data:[^\n]*?"type"[ \t]*:[ \t]*"')
@@ -118,7 +120,7 @@ class EventMeter(ABC):
         # What almost every chunk is, one event with one line, is seen at the least cost: a lone line that begins with
         # this letter is none of those that have to be taken apart.
         is_one = chunk.find(b"\n") == len(chunk) - 2 and chunk[-1] == _LF and chunk[0] == _D
-        if framer.holds or b"\r" in chunk or not (is_one or is_in_form(chunk)):
+        if framer.holds or _CR in chunk or not (is_one or is_in_form(chunk)):
             return self._pass(framer.feed(chunk))
         return self._meter_whole(chunk)
 
@@ -317,11 +319,11 @@ class StreamMeter(EventMeter):
 
     def _is_plain(self, events: bytes) -> bool:
         if (
-            b'"usage"' in events
-            or END_MARKER in events
-            or b'error"' in events
+            holds(events, b'"usage"')
+            or holds(events, END_MARKER)
+            or holds(events, b'error"')
             or FINISH.search(events) is not None
-            or b'"base_resp"' in events
+            or holds(events, b'"base_resp"')
         ):
             return False
         # Of two lines as a rule: its data, and the end.
@@ -340,12 +342,12 @@ class StreamMeter(EventMeter):
     def _is_doubtful(self, events: bytes, texts: int) -> bool:
         # The most usual: each event has one text, which is its content.
         is_plain = events.count(_CONTENT) == texts == events.count(b"data:")
-        if is_plain and b"easoning" not in events and b'"message"' not in events:
+        if is_plain and not holds(events, b"easoning") and not holds(events, b'"message"'):
             return False
         for name in self.DOUBTS:
-            if name in events:
+            if holds(events, name):
                 return True
-        if b'"reasoning"' in events and b'"reasoning_content"' in events:
+        if holds(events, b'"reasoning"') and holds(events, b'"reasoning_content"'):
             return True
         return _NO_TEXT.search(events) is not None
 
@@ -445,7 +447,7 @@ def has_typed_events(events: bytes) -> bool:
     # Of three lines as a rule: its name, its data, and the end.
     if events and events.count(b'data: {"type":"') * 3 == events.count(b"\n"):
         return _ERROR.search(events) is None
-    return len(_TYPED.findall(events)) == events.count(b"\n\n") and b"error" not in events
+    return len(_TYPED.findall(events)) == events.count(b"\n\n") and not holds(events, b"error")
 
 
 def _has_choices(events: bytes) -> bool:

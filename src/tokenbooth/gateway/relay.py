@@ -26,6 +26,7 @@ from tokenbooth.gateway.counting import (
     learn_answer,
     learn_stream,
     most_billed,
+    within_limits,
 )
 from tokenbooth.gateway.drains import Drains
 from tokenbooth.gateway.estimates import Estimates
@@ -36,7 +37,7 @@ from tokenbooth.gateway.half_characters import without_halves
 from tokenbooth.gateway.keep_alive import KeepAlive
 from tokenbooth.gateway.refusals import Refusal
 from tokenbooth.gateway.settle import Counted, Settler, Terms
-from tokenbooth.gateway.speech import Meter, UpstreamAnswer
+from tokenbooth.gateway.speech import CostNano, Meter, UpstreamAnswer
 from tokenbooth.gateway.split import LARGE_BYTES, encode_large
 from tokenbooth.gateway.thinking import thinks
 from tokenbooth.gateway.upstream_errors import (
@@ -267,7 +268,7 @@ class Relay:
             if events is None:
                 told = answer.client_answer(counted.usage, exchange.request_id)
             else:
-                meter = speech.meter(lambda usage: cost_nano(exchange.admitted.price, usage), exchange.request_id)
+                meter = speech.meter(_cost_shown(exchange), exchange.request_id)
                 body = meter.feed(events)
                 if meter.failed:
                     raise FailedAnswer("the answer cannot be told in events")
@@ -286,10 +287,7 @@ class Relay:
         exchange.http.answer(200, exchange.header_lines(b"application/json") + cost_line, body)
 
     async def _stream(self, exchange: Exchange, call: UpstreamCall) -> None:
-        price = exchange.admitted.price
-        meter = exchange.meter = exchange.attempt.speech.meter(
-            lambda usage: cost_nano(price, usage), exchange.request_id
-        )
+        meter = exchange.meter = exchange.attempt.speech.meter(_cost_shown(exchange), exchange.request_id)
         passing = _Passing(exchange, call, meter, self._keep_alive_s)
         try:
             exchange.http.on_writable = lambda is_writable: call.resume() if is_writable else call.pause()
@@ -611,6 +609,12 @@ def _note(*, moved_on: bool) -> str:
     if moved_on:
         return "Another upstream is asked."
     return "The call failed before its answer began; nothing was charged."
+
+
+def _cost_shown(exchange: Exchange) -> CostNano:
+    """What a usage in mid-stream costs, as it would be charged, in nano-USD."""
+    price, request = exchange.admitted.price, exchange.admitted.request
+    return lambda usage: cost_nano(price, within_limits(request, usage))
 
 
 def _kind_of(failure: Exception) -> str:

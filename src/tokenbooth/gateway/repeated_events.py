@@ -15,6 +15,7 @@ from tokenbooth.gateway.event_stream import data_of
 from tokenbooth.gateway.half_characters import marked_halves, restored_halves
 from tokenbooth.gateway.public_answers import PublicAnswer
 
+_CR: Final = ord("\r")
 # An event with a longer text is rare, and decoding it costs little beside its length.
 _LONGEST_PATTERN_BYTES: Final = 4_096
 # So many events are tried as patterns, and one more for each so many that were like one.
@@ -165,7 +166,7 @@ class PublicStream:
     def repeated(self, events: bytes) -> bytes | None:
         """Whole events as the client gets them, if they are like some that were learned; else None."""
         pattern = self._pattern
-        if pattern is None or b"\r" in events:
+        if pattern is None or _CR in events:
             return None
         rewritten = _Rewritten()
         at, size = 0, len(events)
@@ -280,8 +281,9 @@ class PublicStream:
             _Changing(is_number, mark in said, behind, own)
             for is_number, mark, behind, own in zip(numbers, marks, before[1:], own_before[1:], strict=True)
         ]
-        # A text that is always the same would be counted in another way.
-        is_counted = texts is not None and len(texts) == sum(one.is_said for one in changing)
+        # A text that is always the same would be counted in another way, and one that is not found may be seen beside
+        # other events.
+        is_counted = bool(texts) and len(texts or ()) == sum(one.is_said for one in changing)
         self._pattern = _Pattern(before[0], own_before[0], changing, is_counted)
         self._patterns = [self._pattern, *self._patterns[: _MOST_AT_ONCE - 1]]
 

@@ -10,6 +10,7 @@ import msgspec
 
 from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai
 from tokenbooth.gateway.body import UNREADABLE, decode_object
+from tokenbooth.gateway.byte_search import holds
 from tokenbooth.gateway.event_stream import data_of, split_events
 from tokenbooth.gateway.failed_answers import (
     is_failed_event,
@@ -85,7 +86,7 @@ class ResponsesMeter(EventMeter):
 
     def _is_doubtful(self, events: bytes, texts: int) -> bool:
         # The pieces of audio are no text; what it says comes as a transcript.
-        return b'audio.delta"' in events
+        return holds(events, b'audio.delta"')
 
     def _count_exactly(self, events: bytes) -> None:
         for event in split_events(events):

@@ -8,7 +8,7 @@ import structlog
 
 from tokenbooth.clock import Clock
 from tokenbooth.domain.allowance import release, settle
-from tokenbooth.domain.charges import Charge
+from tokenbooth.domain.charges import Charge, new_charge
 from tokenbooth.domain.pricing import cost_nano
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.admission import Admitted
@@ -114,7 +114,7 @@ class Settler:
         if not counted.estimated and not request.parts_tokens:
             self._ratios.learn(request.model.name, text_bytes=request.text_bytes, prompt_tokens=usage.prompt_tokens)
         subscription = admitted.key.subscription
-        charge = Charge(
+        charge = new_charge(
             request_id=request_id,
             account_id=admitted.key.account.account_id,
             key_id=admitted.key.key_id,
