@@ -20,21 +20,21 @@ from typing import Final
 from sqlalchemy import Connection, insert
 
 from tests.support.servers import serve
-from tokenbooth.clock import SystemClock
 from tokenbooth.domain.deposits import BASE, NATIVE_TOKENS
 from tokenbooth.jobs.chain_scan import ChainScan, ScanSettings
-from tokenbooth.logs import configure_logging
-from tokenbooth.payments.deposit_address import AddressBook
-from tokenbooth.payments.json_rpc import HttpRpc, Json
-from tokenbooth.payments.usdc_chain import MAX_ADDRESSES, ChainNode
+from tokenbooth.kit.clock import SystemClock
+from tokenbooth.kit.logs import configure_logging
+from tokenbooth.payments.usdc.addresses import AddressBook
+from tokenbooth.payments.usdc.node import MAX_ADDRESSES, ChainNode
+from tokenbooth.payments.usdc.rpc import HttpRpc, Json
 from tokenbooth.sandbox.chain import ChainConfig, ChainSandbox
 from tokenbooth.sandbox.chain.wallet import new_extended_public_key
 from tokenbooth.sandbox.chain.world import transfer
-from tokenbooth.store import deposits
-from tokenbooth.store.audit import audit
 from tokenbooth.store.engine import Store, open_store
 from tokenbooth.store.migrate import migrate
+from tokenbooth.store.reports.audit import audit
 from tokenbooth.store.tables import accounts, deposit_addresses
+from tokenbooth.store.usdc import deposits
 
 DAY_US: Final = 86_400 * 1_000_000
 TOKEN: Final = NATIVE_TOKENS[BASE]

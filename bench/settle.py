@@ -16,21 +16,21 @@ from pathlib import Path
 from typing import Final
 
 from bench.store import KEYS, MODELS, bench_account, sqlite_store
-from tokenbooth.catalog import Model
-from tokenbooth.clock import SystemClock
+from tokenbooth.config.catalog import Model
 from tokenbooth.domain.allowance import Allowance, hold
 from tokenbooth.domain.charges import PoolKind
 from tokenbooth.domain.pricing import Price, TokenRates
 from tokenbooth.domain.usage import Usage
-from tokenbooth.gateway.admission import Admitted, Pool
-from tokenbooth.gateway.charge_log import ChargeLog
-from tokenbooth.gateway.chat_request import ENDPOINT, ChatRequest
-from tokenbooth.gateway.flusher import Flusher
-from tokenbooth.gateway.prompt_ratio import PromptRatios
-from tokenbooth.gateway.registration import Registration
-from tokenbooth.gateway.settle import Counted, Settler
-from tokenbooth.gateway.state import AccountState, KeyState
-from tokenbooth.ids import IdPrefix, new_id
+from tokenbooth.gateway.access.admission import Admitted, Pool
+from tokenbooth.gateway.access.cache import AccountState, KeyState
+from tokenbooth.gateway.access.prompt_ratio import PromptRatios
+from tokenbooth.gateway.access.registration import Registration
+from tokenbooth.gateway.formats.openai.chat import ENDPOINT, ChatRequest
+from tokenbooth.gateway.settlement.charge_log import ChargeLog
+from tokenbooth.gateway.settlement.flusher import Flusher
+from tokenbooth.gateway.settlement.settle import Counted, Settler
+from tokenbooth.kit.clock import SystemClock
+from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.store.engine import Store
 
 SIZES: Final = (1, 20, 100, 1_000)

@@ -19,15 +19,15 @@ from sqlalchemy import Connection, func, insert, select, text
 from tokenbooth.domain.allowance import Allowance, hold, settle
 from tokenbooth.domain.charges import Charge, PoolKind
 from tokenbooth.domain.money import parse_usd
-from tokenbooth.gateway.charge_log import ChargeLog
-from tokenbooth.ids import IdPrefix, new_id
-from tokenbooth.store.accounts import create_account
+from tokenbooth.gateway.settlement.charge_log import ChargeLog
+from tokenbooth.kit.ids import IdPrefix, new_id
+from tokenbooth.store.accounts.accounts import create_account
 from tokenbooth.store.engine import Store, open_store
 from tokenbooth.store.ledger import grant
 from tokenbooth.store.migrate import migrate
-from tokenbooth.store.settlement import apply_charges
 from tokenbooth.store.tables import api_keys, usage_events
-from tokenbooth.store.usage_reports import GroupBy, Span, usage_by
+from tokenbooth.store.usage.settlement import apply_charges
+from tokenbooth.store.usage.usage_reports import GroupBy, Span, usage_by
 
 BATCH: Final = 1_000
 KEYS: Final = 20

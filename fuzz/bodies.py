@@ -13,19 +13,19 @@ from typing import Final
 
 from tests.support.catalog_samples import sample_model
 from tests.support.formats import speaking
-from tokenbooth.catalog import Model
-from tokenbooth.clock import SystemClock
-from tokenbooth.gateway.body import decode_fields, encode_fields
-from tokenbooth.gateway.chat_request import model_name
-from tokenbooth.gateway.count_tokens import count_tokens
-from tokenbooth.gateway.endpoints import ENDPOINTS
-from tokenbooth.gateway.fields import LONGEST_NAME
-from tokenbooth.gateway.refusals import Refusal
-from tokenbooth.gateway.routing import Routing, rest_rules
-from tokenbooth.gateway.speech import PricedRequest, Speech
-from tokenbooth.gateway.translated_messages import TranslatedMessages
-from tokenbooth.settings import GatewaySettings
-from tokenbooth.upstream_kinds import FOLDED_CEILINGS, folded
+from tokenbooth.config.catalog import Model
+from tokenbooth.config.settings import GatewaySettings
+from tokenbooth.config.upstream_kinds import FOLDED_CEILINGS, folded
+from tokenbooth.gateway.errors import Refusal
+from tokenbooth.gateway.formats.anthropic.count_tokens import count_tokens
+from tokenbooth.gateway.formats.anthropic.via_chat import TranslatedMessages
+from tokenbooth.gateway.formats.base import PricedRequest, Speech
+from tokenbooth.gateway.formats.json.body import decode_fields, encode_fields
+from tokenbooth.gateway.formats.openai.chat import model_name
+from tokenbooth.gateway.formats.parameters import LONGEST_NAME
+from tokenbooth.gateway.registry import ENDPOINTS
+from tokenbooth.gateway.upstream.routing import Routing, rest_rules
+from tokenbooth.kit.clock import SystemClock
 
 Json = dict[str, object]
 _ROUTING: Final = Routing(rest_rules(GatewaySettings()), SystemClock(), random.Random(1))

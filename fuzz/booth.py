@@ -17,29 +17,29 @@ from fuzz.hand_loop import HandLoop
 from tests.support.catalog_samples import sample_model
 from tests.support.fakes import FakeClock
 from tests.support.formats import speaking
-from tokenbooth.catalog import Catalog, Model, Upstream, WireFormat
+from tokenbooth.config.catalog import Catalog, Model, Upstream, WireFormat
+from tokenbooth.config.settings import GatewaySettings
 from tokenbooth.domain.allowance import Allowance
 from tokenbooth.domain.charges import Charge
-from tokenbooth.gateway.admission import Admission, Admitted, Pool
-from tokenbooth.gateway.body import decode_fields
-from tokenbooth.gateway.ceilings import Ceilings
-from tokenbooth.gateway.charge_log import ChargeLog, Segment
+from tokenbooth.gateway.access.admission import Admission, Admitted, Pool
+from tokenbooth.gateway.access.cache import AccountState, KeyState
+from tokenbooth.gateway.access.ceilings import Ceilings
+from tokenbooth.gateway.access.prompt_ratio import PromptRatios
 from tokenbooth.gateway.drains import Drains
-from tokenbooth.gateway.endpoints import ENDPOINTS
-from tokenbooth.gateway.estimates import Estimates
+from tokenbooth.gateway.errors import Refusal
 from tokenbooth.gateway.exchange import Exchange
-from tokenbooth.gateway.failure_log import FailureLog
-from tokenbooth.gateway.flusher import Flusher, Unflushed
-from tokenbooth.gateway.prompt_ratio import PromptRatios
-from tokenbooth.gateway.refusals import Refusal
+from tokenbooth.gateway.formats.base import PricedRequest
+from tokenbooth.gateway.formats.json.body import decode_fields
+from tokenbooth.gateway.registry import ENDPOINTS
 from tokenbooth.gateway.relay import Relay
-from tokenbooth.gateway.routing import Routing, rest_rules
-from tokenbooth.gateway.settle import Settler
-from tokenbooth.gateway.speech import PricedRequest
-from tokenbooth.gateway.state import AccountState, KeyState
-from tokenbooth.gateway.upstreams import UpstreamBroke, UpstreamRequest
-from tokenbooth.http_exchange import BodyRoom, HttpExchange
-from tokenbooth.settings import GatewaySettings
+from tokenbooth.gateway.settlement.charge_log import ChargeLog, Segment
+from tokenbooth.gateway.settlement.estimates import Estimates
+from tokenbooth.gateway.settlement.flusher import Flusher, Unflushed
+from tokenbooth.gateway.settlement.settle import Settler
+from tokenbooth.gateway.upstream.base import UpstreamBroke, UpstreamRequest
+from tokenbooth.gateway.upstream.failure_log import FailureLog
+from tokenbooth.gateway.upstream.routing import Routing, rest_rules
+from tokenbooth.http.exchange import BodyRoom, HttpExchange
 from tokenbooth.store.engine import Store, make_engine
 
 Json = dict[str, object]

@@ -10,8 +10,8 @@ from enum import Enum, auto
 from typing import cast
 
 from fuzz.readers import Headers
-from tokenbooth.http_exchange import BodyTooLarge, ClientGone, HttpExchange, NoRoomForBody
-from tokenbooth.server import Message, Receive, Send
+from tokenbooth.http.exchange import BodyTooLarge, ClientGone, HttpExchange, NoRoomForBody
+from tokenbooth.http.server import Message, Receive, Send
 
 
 class How(Enum):

@@ -22,8 +22,8 @@ from fuzz.hand_loop import HandLoop
 from fuzz.readers import Answer, Headers, NotAnswers, agreed, answers_by_h11, requests_by_h11, without_framing
 from fuzz.streams import BYTEWISE_AT_MOST, pieces
 from fuzz.wire import split_seed
-from tokenbooth.http_edge import Bounds, Edge
-from tokenbooth.uvicorn_connection import UvicornConnection
+from tokenbooth.http.limits import Bounds, Edge
+from tokenbooth.http.uvicorn import UvicornConnection
 
 BOUNDS: Final = Bounds(head_bytes=2_000, head_lines=20, body_bytes=3_000, all_bodies_bytes=2_500)
 _MOST_WAITING: Final = 128

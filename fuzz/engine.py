@@ -11,7 +11,7 @@ from typing import Final
 import atheris
 import structlog
 
-_OURS: Final = ["tokenbooth.gateway", "tokenbooth.domain", "tokenbooth.http_connection", "tokenbooth.http_exchange"]
+_OURS: Final = ["tokenbooth.gateway", "tokenbooth.domain", "tokenbooth.http.connection", "tokenbooth.http.exchange"]
 
 # What is imported in here reports which branches it takes.
 with atheris.instrument_imports(include=_OURS):

@@ -23,16 +23,16 @@ from fuzz.calls import check_outcome, check_secrets
 from fuzz.plain_reader import is_private, may_end
 from tests.support.catalog_samples import sample_model
 from tests.support.formats import messages_model, speaking
-from tokenbooth.catalog import Model
+from tokenbooth.config.catalog import Model
 from tokenbooth.domain.pricing import cost_nano
 from tokenbooth.domain.usage import Usage
-from tokenbooth.gateway.body import UNREADABLE, decode_fields
-from tokenbooth.gateway.counting import count_answer
-from tokenbooth.gateway.endpoints import ENDPOINTS
-from tokenbooth.gateway.event_stream import BrokenStream, EventFramer, split_events
-from tokenbooth.gateway.speech import Delivered, Meter, Speech
-from tokenbooth.gateway.translated_messages import TranslatingMeter
-from tokenbooth.gateway.upstreams import UpstreamFailure
+from tokenbooth.gateway.formats.anthropic.via_chat import TranslatingMeter
+from tokenbooth.gateway.formats.base import Delivered, Meter, Speech
+from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_fields
+from tokenbooth.gateway.formats.sse import BrokenStream, EventFramer, split_events
+from tokenbooth.gateway.registry import ENDPOINTS
+from tokenbooth.gateway.settlement.usage import count_answer
+from tokenbooth.gateway.upstream.base import UpstreamFailure
 
 BYTEWISE_AT_MOST: Final = 300
 _CHARGED_NANO: Final = 1_234_567_891

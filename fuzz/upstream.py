@@ -20,8 +20,8 @@ from fuzz.readers import FRAMING, Answer, NotAnswers, ends_by_itself, next_answe
 from fuzz.streams import BYTEWISE_AT_MOST, pieces
 from fuzz.upstream_side import UpstreamLine
 from fuzz.wire import BETWEEN_ANSWERS, split_seed
-from tokenbooth.gateway.upstream_connection import UpstreamConnection
-from tokenbooth.gateway.upstreams import ClientHungUp, UpstreamFailure
+from tokenbooth.gateway.upstream.base import ClientHungUp, UpstreamFailure
+from tokenbooth.gateway.upstream.connection import UpstreamConnection
 
 _IDLE_S: Final = 10
 _FIRST_BYTE_S: Final = 20

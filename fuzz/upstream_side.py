@@ -3,7 +3,7 @@
 import asyncio
 
 from fuzz.hand_loop import HandLoop
-from tokenbooth.gateway.upstream_connection import UpstreamConnection
+from tokenbooth.gateway.upstream.connection import UpstreamConnection
 
 
 class UpstreamLine(asyncio.Transport):

@@ -8,7 +8,7 @@ from pathlib import Path
 from structlog.testing import capture_logs
 
 import tokenbooth
-from tokenbooth.background import Background, BackgroundTask, BackgroundThread, Running
+from tokenbooth.kit.background import Background, BackgroundTask, BackgroundThread, Running
 
 
 class Dying:

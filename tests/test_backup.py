@@ -10,16 +10,16 @@ from sqlalchemy import Connection, func, insert, select
 
 from tests.support.gateway_rig import MODEL, open_moody_store, run_rig
 from tests.support.store import new_customer, row_counts, store
-from tokenbooth.backup import BackupFailed, back_up, restore
 from tokenbooth.domain.keys import digest
-from tokenbooth.gateway.charge_files import next_number, read_back
-from tokenbooth.gateway.charge_log import ChargeLog, DataDirectoryLocked, DirectoryLock
-from tokenbooth.store.audit import audit
+from tokenbooth.gateway.settlement.charge_files import next_number, read_back
+from tokenbooth.gateway.settlement.charge_log import ChargeLog, DataDirectoryLocked, DirectoryLock
+from tokenbooth.runtime.backup import BackupFailed, back_up, restore
+from tokenbooth.store.accounts.keys import delete_api_key
+from tokenbooth.store.accounts.management_keys import delete_management_key, find_management_key
 from tokenbooth.store.engine import Store, open_store
-from tokenbooth.store.keys import delete_api_key
-from tokenbooth.store.management_keys import delete_management_key, find_management_key
-from tokenbooth.store.settlement import apply_charges
+from tokenbooth.store.reports.audit import audit
 from tokenbooth.store.tables import api_keys, audit_log, sessions, usage_events
+from tokenbooth.store.usage.settlement import apply_charges
 
 __all__ = ["store"]
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tokenbooth.catalog import Catalog, build_catalog
-from tokenbooth.default_prices import list_price
+from tokenbooth.config.catalog import Catalog, build_catalog
+from tokenbooth.config.list_prices import list_price
+from tokenbooth.config.settings import Settings, SettingsError, load_settings
 from tokenbooth.domain.plans import Interval, Plan
 from tokenbooth.domain.pricing import TokenRates
-from tokenbooth.settings import Settings, SettingsError, load_settings
 
 TODAY = date(2026, 11, 1)
 FILE = """

@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from tokenbooth.default_prices import list_price
+from tokenbooth.config.list_prices import list_price
 
 DAY = date(2026, 11, 1)
 

@@ -8,8 +8,8 @@ import pytest
 
 from tests.support.raw_client import RawClient
 from tests.support.servers import serve
-from tokenbooth.http_edge import Bounds, Edge
-from tokenbooth.http_exchange import HttpExchange
+from tokenbooth.http.exchange import HttpExchange
+from tokenbooth.http.limits import Bounds, Edge
 
 Receive = Callable[[], Awaitable[dict[str, object]]]
 Send = Callable[[dict[str, object]], Awaitable[None]]

@@ -9,9 +9,9 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from tests.support.servers import serve
-from tokenbooth.http_edge import Bounds, Edge
-from tokenbooth.http_exchange import BodyTooLarge, ClientGone, HttpExchange, NoRoomForBody
-from tokenbooth.uvicorn_connection import UvicornConnection, connection_class
+from tokenbooth.http.exchange import BodyTooLarge, ClientGone, HttpExchange, NoRoomForBody
+from tokenbooth.http.limits import Bounds, Edge
+from tokenbooth.http.uvicorn import UvicornConnection, connection_class
 
 UPGRADE = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: x\r\n"
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenbooth.domain.keys import KeyKind, is_well_formed
-from tokenbooth.ids import IdPrefix, new_id, new_key
+from tokenbooth.kit.ids import IdPrefix, new_id, new_key
 
 instants = st.integers(min_value=0, max_value=4_102_444_800_000_000)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from tokenbooth.logs import LogFormat, configure_logging, redact, redact_secrets
+from tokenbooth.kit.logs import LogFormat, configure_logging, redact, redact_secrets
 
 SAMPLES = [("mk_", 48), ("sk_live_", 48), ("sk_test_", 20), ("whsec_", 32), ("sk_live_", 2)]
 KEYS = [prefix + "9" * length for prefix, length in SAMPLES]

@@ -4,7 +4,7 @@ import pytest
 import structlog
 
 from tests.support.mail import mail_server, mail_settings
-from tokenbooth.mail import LogMailer, Mail, SmtpMailer, make_mailer
+from tokenbooth.services.mail import LogMailer, Mail, SmtpMailer, make_mailer
 
 MAIL = Mail("ada@example.com", "Open your account", "Follow this link.", "http://booth.test/signup/abc")
 

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tokenbooth.private_files import close_to_others, make_private_directory, open_private, touch_private, write_private
+from tokenbooth.kit.private_files import (
+    close_to_others,
+    make_private_directory,
+    open_private,
+    touch_private,
+    write_private,
+)
 
 
 def mode_of(path: Path) -> int:

@@ -10,8 +10,7 @@ import time
 import httpx
 import pytest
 
-from tokenbooth.background import Background
-from tokenbooth.server import (
+from tokenbooth.http.server import (
     Listener,
     ListenFailed,
     Message,
@@ -23,6 +22,7 @@ from tokenbooth.server import (
     port_of,
     run,
 )
+from tokenbooth.kit.background import Background
 
 
 def test_port_zero_picks_a_free_port() -> None:

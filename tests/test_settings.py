@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tokenbooth.config.settings import Settings, SettingsError, load_settings
 from tokenbooth.domain.money import NANO_PER_USD
-from tokenbooth.settings import Settings, SettingsError, load_settings
 
 UPSTREAM = '[upstreams.demo]\nbase_url = "http://127.0.0.1:1/v1"\n'
 MODEL = '[models."a/b"]\nupstreams = [{ name = "demo" }]\ncontext_tokens = 1000\nmax_output_tokens = 100\n'

@@ -7,11 +7,8 @@ from hypothesis import strategies as st
 
 from tests.docs.pages import codes, read, rows, section
 from tests.support.catalog_samples import sample_model, with_kind
-from tokenbooth.catalog import Model, WireFormat
-from tokenbooth.gateway.body import decode_fields, encode_fields
-from tokenbooth.gateway.endpoints import ENDPOINTS
-from tokenbooth.gateway.refusals import Refusal
-from tokenbooth.upstream_kinds import (
+from tokenbooth.config.catalog import Model, WireFormat
+from tokenbooth.config.upstream_kinds import (
     CEILING_FIELDS,
     CREDENTIAL_MARKS,
     FOLDED_CEILINGS,
@@ -26,6 +23,9 @@ from tokenbooth.upstream_kinds import (
     kept_back_by,
     kind_of_host,
 )
+from tokenbooth.gateway.errors import Refusal
+from tokenbooth.gateway.formats.json.body import decode_fields, encode_fields
+from tokenbooth.gateway.registry import ENDPOINTS
 
 CHAT = "/v1/chat/completions"
 BODIES: dict[str, dict[str, object]] = {

@@ -12,8 +12,8 @@ from tests.support.lean_upstream import COMPLETION_TOKENS, PROMPT_TOKENS
 from tests.support.load import Load, drive, get, post
 from tests.support.service import INPUT_USD_PER_MILLION, OUTPUT_USD_PER_MILLION, Service
 from tokenbooth.domain.keys import KeyKind
-from tokenbooth.gateway.authenticate import MAX_UNKNOWN
-from tokenbooth.ids import new_key
+from tokenbooth.gateway.access.keys import MAX_UNKNOWN
+from tokenbooth.kit.ids import new_key
 
 CONNECTIONS: Final = 64
 WARM_UP: Final = 0.1

@@ -14,23 +14,23 @@ from typing import Final
 from pydantic import SecretStr
 from rich.console import Console
 
-from tokenbooth.app import build_application, with_port
-from tokenbooth.application import CHAIN_SANDBOX_PATH, SANDBOX_PATH, Application
-from tokenbooth.clock import Clock, SystemClock
-from tokenbooth.customers import add_management_key, create_customer, hash_password
+from tokenbooth.config.settings import Settings, SettingsError, UsdcSettings, load_settings
 from tokenbooth.demo_texts import configuration, walk_through
 from tokenbooth.domain.keys import digest
-from tokenbooth.logs import configure_logging
-from tokenbooth.private_files import close_to_others, make_private_directory, write_private
+from tokenbooth.http.server import Listener, bind, port_of, run
+from tokenbooth.kit.clock import Clock, SystemClock
+from tokenbooth.kit.logs import configure_logging
+from tokenbooth.kit.private_files import close_to_others, make_private_directory, write_private
+from tokenbooth.runtime.application import CHAIN_SANDBOX_PATH, SANDBOX_PATH, Application
+from tokenbooth.runtime.build import build_application, with_port
 from tokenbooth.sandbox.chain import ChainConfig, ChainSandbox
 from tokenbooth.sandbox.chain.wallet import new_extended_public_key
 from tokenbooth.sandbox.model_server import create_model_server
 from tokenbooth.sandbox.stripe import SandboxConfig, StripeSandbox, create_sandbox
-from tokenbooth.server import Listener, bind, port_of, run
-from tokenbooth.settings import Settings, SettingsError, UsdcSettings, load_settings
-from tokenbooth.store.accounts import find_account_by_email, set_password
+from tokenbooth.services.accounts import add_management_key, create_customer, hash_password
+from tokenbooth.store.accounts.accounts import find_account_by_email, set_password
+from tokenbooth.store.accounts.management_keys import find_management_key
 from tokenbooth.store.engine import Store
-from tokenbooth.store.management_keys import find_management_key
 
 EMAIL: Final = "demo@tokenbooth.invalid"
 UPSTREAM: Final = "demo"

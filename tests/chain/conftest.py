@@ -10,8 +10,8 @@ from sqlalchemy import Connection, insert
 from tests.support.chains import DrivenChain, running_anvil, running_sandbox
 from tests.support.deposit_rig import Booth, running_booth
 from tests.support.postgres import Postgres, postgres_server
-from tokenbooth.store.audit import audit
 from tokenbooth.store.engine import Store, open_store
+from tokenbooth.store.reports.audit import audit
 from tokenbooth.store.tables import change_counter, metadata
 
 __all__ = ["postgres_server"]

@@ -9,10 +9,11 @@ from tests.support.chains import FAKE, FINAL_BLOCKS, SAFE_BLOCKS, USDBC, USDC
 from tests.support.deposit_rig import UNITS, USD, Booth
 from tokenbooth.domain.ledger import USDC_CLEARING, TransferKind, credit_of, debt_of
 from tokenbooth.management.deposit_looks import LOOKS_PER_MINUTE
-from tokenbooth.payments.deposit_address import checksummed
-from tokenbooth.payments.json_rpc import Json
-from tokenbooth.store import deposits, ledger
-from tokenbooth.store.operator import change_credit
+from tokenbooth.payments.usdc.addresses import checksummed
+from tokenbooth.payments.usdc.rpc import Json
+from tokenbooth.store import ledger
+from tokenbooth.store.reports.operator import change_credit
+from tokenbooth.store.usdc import deposits
 
 STRANGER = "0x00000000000000000000000000000000000057a9"
 

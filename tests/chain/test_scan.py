@@ -12,12 +12,12 @@ from tests.support.deposit_rig import UNITS, Booth, running_booth
 from tests.support.store import new_customer
 from tokenbooth.domain.deposits import BASE, PendingDeposit
 from tokenbooth.jobs.chain_scan import ChainScan, ScanSettings
-from tokenbooth.payments.json_rpc import Json, NodeError, NodeTrouble
-from tokenbooth.payments.usdc_chain import MAX_ADDRESSES, ChainNode
-from tokenbooth.payments.usdc_logs import TransferFinder
-from tokenbooth.store import chain_cursors, deposits
-from tokenbooth.store.chain_cursors import Pass
+from tokenbooth.payments.usdc.log_scan import TransferFinder
+from tokenbooth.payments.usdc.node import MAX_ADDRESSES, ChainNode
+from tokenbooth.payments.usdc.rpc import Json, NodeError, NodeTrouble
 from tokenbooth.store.engine import Store
+from tokenbooth.store.usdc import chain_cursors, deposits
+from tokenbooth.store.usdc.chain_cursors import Pass
 
 FAILURES = (NodeTrouble.UNREACHABLE, NodeTrouble.TIMED_OUT, NodeTrouble.RATE_LIMITED, NodeTrouble.NONSENSE)
 

@@ -10,9 +10,9 @@ import pytest
 from tests.support.command import answer, tokenbooth
 from tests.support.fakes import FakeClock
 from tests.support.shop import API_KEY, PREFIX, WEBHOOK_SECRET, Shop, running_shop
-from tokenbooth.store.audit import audit
 from tokenbooth.store.engine import open_store
 from tokenbooth.store.migrate import migrate
+from tokenbooth.store.reports.audit import audit
 
 CONFIG = """
 [server]

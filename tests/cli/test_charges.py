@@ -11,12 +11,12 @@ import pytest
 from tests.gateway.test_charge_log import spoilt
 from tests.support.billing_rows import charge
 from tests.support.command import answer, tokenbooth
-from tokenbooth.clock import SystemClock
 from tokenbooth.domain.charges import Charge
-from tokenbooth.gateway.charge_files import keep_refused
-from tokenbooth.gateway.charge_log import DirectoryLock
-from tokenbooth.gateway.charge_record import HEAD, MARK, encode_record, encode_segment_head
-from tokenbooth.ids import IdPrefix, new_id
+from tokenbooth.gateway.settlement.charge_files import keep_refused
+from tokenbooth.gateway.settlement.charge_log import DirectoryLock
+from tokenbooth.gateway.settlement.charge_record import HEAD, MARK, encode_record, encode_segment_head
+from tokenbooth.kit.clock import SystemClock
+from tokenbooth.kit.ids import IdPrefix, new_id
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from pydantic import BaseModel
 
 from tokenbooth.cli.failures import CommandFailed
 from tokenbooth.cli.initialise import template, write_configuration
+from tokenbooth.config.settings import Settings, load_settings
 from tokenbooth.sandbox.chain.wallet import new_extended_public_key
-from tokenbooth.settings import Settings, load_settings
 
 
 def _sections(annotation: object) -> list[type[BaseModel]]:

@@ -15,8 +15,8 @@ from tests.support.ceiling_upstream import CeilingUpstream
 from tests.support.command import Running, answer, is_refused, running, tokenbooth, url_in_log, wait_until
 from tests.support.raw_client import RawClient
 from tests.support.servers import serve
+from tokenbooth.http.server import bind, port_of
 from tokenbooth.sandbox.model_server import create_model_server
-from tokenbooth.server import bind, port_of
 
 UPSTREAM_KEY = "upstream-key-for-tests"
 MODEL = "a/model"

@@ -18,7 +18,7 @@ import pytest
 from anthropic import Anthropic, AsyncAnthropic
 
 from tests.support.gateway_rig import MODEL, Rig, open_moody_store, run_rig
-from tokenbooth.settings import GatewaySettings
+from tokenbooth.config.settings import GatewaySettings
 
 HERE: Final = Path(__file__).parent
 CLIENTS: Final = Path(sys.prefix) / "clients" / "bin"

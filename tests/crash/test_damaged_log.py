@@ -13,8 +13,8 @@ from sqlalchemy import select
 from tests.crash.test_kill import Service, cli, customer, database_url, service
 from tests.support.command import wait_until
 from tests.support.gateway_rig import MODEL
-from tokenbooth.store.audit import audit
 from tokenbooth.store.engine import Store, open_store
+from tokenbooth.store.reports.audit import audit
 from tokenbooth.store.tables import usage_events
 
 __all__ = ["database_url", "service"]

@@ -28,11 +28,11 @@ from tests.support.postgres import Postgres
 from tests.support.servers import serve
 from tokenbooth.domain.keys import KeyKind, digest, shown_prefix
 from tokenbooth.domain.money import parse_usd
-from tokenbooth.ids import IdPrefix, new_id, new_key
+from tokenbooth.kit.ids import IdPrefix, new_id, new_key
 from tokenbooth.sandbox.model_server import create_model_server
-from tokenbooth.store.audit import audit
+from tokenbooth.store.accounts.keys import NewApiKey, create_api_key
 from tokenbooth.store.engine import Store, open_store
-from tokenbooth.store.keys import NewApiKey, create_api_key
+from tokenbooth.store.reports.audit import audit
 from tokenbooth.store.tables import usage_events
 
 KILLS = int(os.environ.get("TOKENBOOTH_TEST_KILLS", "3"))

@@ -21,9 +21,9 @@ from tests.support.postgres import Postgres
 from tests.support.servers import serve
 from tokenbooth.domain.ledger import key_spend
 from tokenbooth.sandbox.model_server import create_model_server
-from tokenbooth.store.audit import audit
 from tokenbooth.store.engine import Store, open_store
 from tokenbooth.store.ledger import balance_nano
+from tokenbooth.store.reports.audit import audit
 from tokenbooth.store.tables import api_keys, gateway_processes, usage_events
 
 CAP_NANO = 1_000_000

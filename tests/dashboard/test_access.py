@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.dashboard import ORIGIN, PASSWORD, Booth, hidden_fields, open_booth
 from tests.support.store import row_counts
-from tokenbooth.settings import Settings
+from tokenbooth.config.settings import Settings
 from tokenbooth.store.engine import Store
 
 NEW = "another good one"

@@ -5,7 +5,7 @@ from sqlalchemy import Connection, select
 
 from tests.support.dashboard import PASSWORD, Booth, open_booth
 from tests.support.store import row_counts
-from tokenbooth.settings import Settings
+from tokenbooth.config.settings import Settings
 from tokenbooth.store.engine import Store
 from tokenbooth.store.tables import audit_log
 

@@ -6,8 +6,8 @@ import pytest
 
 from tests.support.dashboard import Booth, Browser, hidden_fields, stranger
 from tokenbooth.domain.keys import KeyKind, Scope, is_well_formed
-from tokenbooth.store.accounts import find_account_by_email
-from tokenbooth.store.keys import list_api_keys
+from tokenbooth.store.accounts.accounts import find_account_by_email
+from tokenbooth.store.accounts.keys import list_api_keys
 
 KEY = re.compile(r"(?:sk_live_|mk_)[0-9A-Za-z]{48}")
 

@@ -11,15 +11,15 @@ from tests.support.billing_rows import DAY_US, add_subscription
 from tests.support.dashboard import ORIGIN, PASSWORD, Booth, charge, hidden_fields, open_booth, use
 from tests.support.hang_up import hang_up
 from tests.support.store import row_counts
+from tokenbooth.config.settings import Settings
 from tokenbooth.dashboard.data_plane import data_plane_openapi
 from tokenbooth.domain.charges import PoolKind
-from tokenbooth.gateway.app import Gateway
-from tokenbooth.ids import IdPrefix, new_id
-from tokenbooth.live import UpstreamHealth
-from tokenbooth.settings import Settings
-from tokenbooth.store.accounts import find_account_by_email
-from tokenbooth.store.audit import audit
+from tokenbooth.gateway.service import Gateway
+from tokenbooth.kit.ids import IdPrefix, new_id
+from tokenbooth.services.live import UpstreamHealth
+from tokenbooth.store.accounts.accounts import find_account_by_email
 from tokenbooth.store.engine import Store
+from tokenbooth.store.reports.audit import audit
 from tokenbooth.store.tables import accounts, audit_log, inbox, sessions, subscriptions
 
 DAY_S = 86_400

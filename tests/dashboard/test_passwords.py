@@ -8,7 +8,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from tokenbooth.dashboard.passwords import Passwords
-from tokenbooth.errors import Unavailable
+from tokenbooth.kit.errors import Unavailable
 
 
 class Watched(PasswordHasher):

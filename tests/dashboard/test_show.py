@@ -12,7 +12,7 @@ from tokenbooth.dashboard.user_agents import browser_name
 from tokenbooth.domain.pricing import Price, TokenRates, cost_nano
 from tokenbooth.domain.usage import Usage
 from tokenbooth.domain.windows import DAY_US
-from tokenbooth.store.usage_reports import RequestView, Span, Sums
+from tokenbooth.store.usage.usage_reports import RequestView, Span, Sums
 
 MINUTE_US = 60_000_000
 

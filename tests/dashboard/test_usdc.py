@@ -13,9 +13,9 @@ from tests.support.fakes import FakeClock
 from tokenbooth.domain.deposits import BASE
 from tokenbooth.jobs.chain_scan import ChainScan, ScanSettings
 from tokenbooth.management.context import UsdcDesk
-from tokenbooth.payments.deposit_address import AddressBook
-from tokenbooth.payments.json_rpc import HttpRpc
-from tokenbooth.payments.usdc_chain import ChainNode
+from tokenbooth.payments.usdc.addresses import AddressBook
+from tokenbooth.payments.usdc.node import ChainNode
+from tokenbooth.payments.usdc.rpc import HttpRpc
 from tokenbooth.sandbox.chain.wallet import new_extended_public_key
 from tokenbooth.store.engine import Store
 

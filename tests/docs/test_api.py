@@ -6,11 +6,11 @@ from typing import Final, get_args
 
 import tokenbooth.gateway
 from tests.support.gateway_rig import MoodyStore, open_moody_store, run_rig
-from tokenbooth.gateway.completions_request import MAX_PROMPTS
-from tokenbooth.gateway.embeddings_request import MAX_INPUTS
-from tokenbooth.gateway.fields import MAX_CHOICES, REFUSED_FIELDS
-from tokenbooth.settings import GatewaySettings, ServerSettings, WireFormat
-from tokenbooth.upstream_kinds import GENERIC, KINDS, folded
+from tokenbooth.config.settings import GatewaySettings, ServerSettings, WireFormat
+from tokenbooth.config.upstream_kinds import GENERIC, KINDS, folded
+from tokenbooth.gateway.formats.openai.completions import MAX_PROMPTS
+from tokenbooth.gateway.formats.openai.embeddings import MAX_INPUTS
+from tokenbooth.gateway.formats.parameters import MAX_CHOICES, REFUSED_FIELDS
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
 API: Final = (DOCS / "api.md").read_text(encoding="utf-8")

@@ -8,6 +8,7 @@ from sqlalchemy import select
 
 from tests.docs.pages import codes, read, rows, section
 from tests.support.store import Customer, new_customer, store
+from tokenbooth.config.settings import GatewaySettings
 from tokenbooth.domain import ledger as domain_ledger
 from tokenbooth.domain.allowance import Allowance, hold, settle
 from tokenbooth.domain.charges import Charge, PoolKind
@@ -18,14 +19,13 @@ from tokenbooth.domain.plan_changes import charged_from_us
 from tokenbooth.domain.pricing import Price, TokenRates, cost_nano, worst_cost_nano
 from tokenbooth.domain.usage import Usage
 from tokenbooth.domain.windows import DAY_US, parse_duration, window_at
-from tokenbooth.gateway.estimates import Estimates
-from tokenbooth.gateway.fields import OUTPUT_FLOOR, REASONING_OUTPUT_FLOOR
-from tokenbooth.settings import GatewaySettings
+from tokenbooth.gateway.formats.parameters import OUTPUT_FLOOR, REASONING_OUTPUT_FLOOR
+from tokenbooth.gateway.settlement.estimates import Estimates
 from tokenbooth.store import ledger
 from tokenbooth.store.engine import Store
-from tokenbooth.store.operator import change_credit
-from tokenbooth.store.settlement import apply_charges
+from tokenbooth.store.reports.operator import change_credit
 from tokenbooth.store.tables import ledger_entries, ledger_transfers
+from tokenbooth.store.usage.settlement import apply_charges
 
 __all__ = ["store"]
 

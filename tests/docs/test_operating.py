@@ -15,9 +15,9 @@ from tests.support.gateway_rig import run_rig
 from tests.support.management import management_plane
 from tests.support.store import store
 from tokenbooth.cli import app as command_line
+from tokenbooth.config.settings import Settings
 from tokenbooth.domain.money import format_usd
-from tokenbooth.metrics import Metrics
-from tokenbooth.settings import Settings
+from tokenbooth.kit.metrics import Metrics
 from tokenbooth.store.engine import Store
 
 __all__ = ["store"]

@@ -17,9 +17,9 @@ import pytest
 
 from tests.docs.pages import PAGES, RUNNABLE, SHOWN_ONLY, Snippet, name_of, snippets
 from tests.support.command import Running, running
-from tokenbooth.catalog import build_catalog
+from tokenbooth.config.catalog import build_catalog
+from tokenbooth.config.settings import load_settings
 from tokenbooth.demo_texts import MODEL
-from tokenbooth.settings import load_settings
 
 ALL: Final = [snippet for page in PAGES for snippet in snippets(page)]
 RUN: Final = [snippet for snippet in ALL if snippet.not_run is None]

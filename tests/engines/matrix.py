@@ -18,10 +18,10 @@ from anthropic import Anthropic
 from openai.types.chat import ChatCompletionFunctionToolParam, ChatCompletionUserMessageParam
 
 from tests.support.gateway_rig import CHAT, MODEL, Rig, eventually, open_moody_store, prompt, run_rig, with_routes
-from tokenbooth.catalog import Catalog, Route
+from tokenbooth.config.catalog import Catalog, Route
 from tokenbooth.domain.charges import Charge
 from tokenbooth.domain.pricing import Price, cost_nano
-from tokenbooth.gateway.upstreams import Timeouts
+from tokenbooth.gateway.upstream.base import Timeouts
 
 PYTHON: Final = Path(sys.prefix) / "engines" / "bin" / "python"
 SERVE: Final = Path(__file__).parent / "serve_model.py"

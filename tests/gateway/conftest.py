@@ -16,8 +16,8 @@ from tests.support.gateway_rig import (
     with_routes,
 )
 from tests.support.scripted_upstream import ScriptedUpstream, serve_scripts
-from tokenbooth.gateway.upstreams import Timeouts
-from tokenbooth.settings import GatewaySettings
+from tokenbooth.config.settings import GatewaySettings
+from tokenbooth.gateway.upstream.base import Timeouts
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from tests.support.catalog_samples import sample_model
 from tests.support.chat_streams import Spoken, chat_streams
 from tests.support.formats import CHAT, Json, events_in, messages_body, read_messages
 from tokenbooth.domain.usage import Usage
-from tokenbooth.gateway.chat_answer import UnreadableAnswer
-from tokenbooth.gateway.speech import Speech
+from tokenbooth.gateway.formats.base import Speech
+from tokenbooth.gateway.formats.chat_answer import UnreadableAnswer
 
 THINKING = {"type": "enabled", "budget_tokens": 1_024}
 

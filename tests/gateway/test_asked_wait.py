@@ -2,7 +2,7 @@
 
 import pytest
 
-from tokenbooth.gateway.asked_wait import LONGEST_US, asked_wait_us
+from tokenbooth.gateway.upstream.retry_after import LONGEST_US, asked_wait_us
 
 NOW_US = 1_792_567_680_000_000
 """2026-10-21T07:28:00Z."""

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenbooth.gateway.body import collapse_duplicates, decode_fields, encode_fields, raw
-from tokenbooth.gateway.refusals import Refusal
+from tokenbooth.gateway.errors import Refusal
+from tokenbooth.gateway.formats.json.body import collapse_duplicates, decode_fields, encode_fields, raw
 
 DEPTH = 16
 

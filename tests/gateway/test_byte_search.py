@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenbooth.gateway.byte_search import holds
+from tokenbooth.gateway.formats.byte_search import holds
 
 
 @given(st.binary(max_size=6), st.binary(max_size=2))

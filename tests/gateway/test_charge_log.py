@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenbooth.domain.charges import Charge, PoolKind
-from tokenbooth.gateway.charge_files import count_set_aside, next_number, read_back, read_file
-from tokenbooth.gateway.charge_log import (
+from tokenbooth.gateway.settlement.charge_files import count_set_aside, next_number, read_back, read_file
+from tokenbooth.gateway.settlement.charge_log import (
     SEGMENT_BYTES,
     ChargeLog,
     ChargeLogFull,
@@ -23,8 +23,8 @@ from tokenbooth.gateway.charge_log import (
     DirectoryLock,
     Segment,
 )
-from tokenbooth.gateway.charge_record import encode_record
-from tokenbooth.gateway.charge_recovery import recover
+from tokenbooth.gateway.settlement.charge_record import encode_record
+from tokenbooth.gateway.settlement.charge_recovery import recover
 
 EPOCH = "gw_06615ff9f9c9ed7a3adb3c52e6"
 CHARGE = Charge(
@@ -372,7 +372,7 @@ def test_a_second_owner_is_refused(tmp_path: Path) -> None:
     """Within the process and from another one; after the release the directory is free."""
     lock = DirectoryLock(tmp_path / "data")
     script = (
-        "import sys; from pathlib import Path; from tokenbooth.gateway.charge_log import DirectoryLock; "
+        "import sys; from pathlib import Path; from tokenbooth.gateway.settlement.charge_log import DirectoryLock; "
         "DirectoryLock(Path(sys.argv[1]))"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "data")]

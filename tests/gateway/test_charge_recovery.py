@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 
 from tests.gateway.test_charge_log import CHARGE, EPOCH, charges
 from tokenbooth.domain.charges import Charge, PoolKind
-from tokenbooth.gateway.charge_record import HEAD, MARK, encode_record, encode_segment_head
-from tokenbooth.gateway.charge_recovery import (
+from tokenbooth.gateway.settlement.charge_record import HEAD, MARK, encode_record, encode_segment_head
+from tokenbooth.gateway.settlement.charge_recovery import (
     Damage,
     Recovered,
     UnknownChargeFormat,
     read_fields,
     recover,
 )
-from tokenbooth.ids import IdPrefix, new_id
+from tokenbooth.kit.ids import IdPrefix, new_id
 
 LEFT_BY_0_1_0 = Path(__file__).parents[1] / "upgrade" / "0.1.0" / "sqlite" / "charges" / "000000000001.log"
 

@@ -14,13 +14,13 @@ from tests.support.billing_rows import charge
 from tests.support.gateway_rig import MoodyStore, open_moody_store, run_rig
 from tests.support.postgres import Postgres
 from tests.support.store import new_customer
-from tokenbooth.clock import SystemClock
 from tokenbooth.domain.charges import Charge
 from tokenbooth.domain.ledger import credit_of, key_spend
-from tokenbooth.errors import StoreUnavailable
-from tokenbooth.gateway.charge_files import read_back, read_file, set_aside
-from tokenbooth.gateway.charge_record import encode_record, encode_segment_head
-from tokenbooth.gateway.charge_replay import ReplayFigures, book
+from tokenbooth.gateway.settlement.charge_files import read_back, read_file, set_aside
+from tokenbooth.gateway.settlement.charge_record import encode_record, encode_segment_head
+from tokenbooth.gateway.settlement.charge_replay import ReplayFigures, book
+from tokenbooth.kit.clock import SystemClock
+from tokenbooth.kit.errors import StoreUnavailable
 from tokenbooth.store.engine import make_engine
 from tokenbooth.store.ledger import balance_nano, grant
 from tokenbooth.store.tables import usage_events

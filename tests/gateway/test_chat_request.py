@@ -4,11 +4,11 @@ import msgspec
 import pytest
 
 from tests.support.catalog_samples import SAMPLE_ROUTE, sample_model
-from tokenbooth.catalog import Model
-from tokenbooth.gateway.body import decode_fields, encode_fields
-from tokenbooth.gateway.chat_request import ChatRequest, model_name, read_chat_request
-from tokenbooth.gateway.refusals import Refusal
-from tokenbooth.gateway.stored_state import STATE_FIELDS
+from tokenbooth.config.catalog import Model
+from tokenbooth.gateway.errors import Refusal
+from tokenbooth.gateway.formats.json.body import decode_fields, encode_fields
+from tokenbooth.gateway.formats.openai.chat import ChatRequest, model_name, read_chat_request
+from tokenbooth.gateway.formats.stored_state import STATE_FIELDS
 
 MESSAGES = b'"messages":[{"role":"user","content":"Hello"}]'
 CUT_BYTES = 2_000

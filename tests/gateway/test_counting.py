@@ -6,12 +6,12 @@ from structlog.testing import capture_logs
 
 from tests.support.catalog_samples import sample_model
 from tokenbooth.domain.usage import Usage
-from tokenbooth.gateway.body import decode_fields
-from tokenbooth.gateway.chat_request import ChatRequest, read_chat_request
-from tokenbooth.gateway.counting import count_answer, count_stream, estimate
-from tokenbooth.gateway.meter import StreamMeter
-from tokenbooth.gateway.settle import Counted
-from tokenbooth.gateway.speech import Delivered
+from tokenbooth.gateway.formats.base import Delivered
+from tokenbooth.gateway.formats.json.body import decode_fields
+from tokenbooth.gateway.formats.meter import StreamMeter
+from tokenbooth.gateway.formats.openai.chat import ChatRequest, read_chat_request
+from tokenbooth.gateway.settlement.settle import Counted
+from tokenbooth.gateway.settlement.usage import count_answer, count_stream, estimate
 
 
 def request_of(content: object = "Hello", **fields: object) -> ChatRequest:

@@ -6,14 +6,14 @@ import pytest
 from tests.support.catalog_samples import sample_model
 from tests.support.formats import messages_body, read_messages
 from tokenbooth.domain.usage import Usage
-from tokenbooth.gateway.body import decode_fields
-from tokenbooth.gateway.chat_request import ChatRequest, read_chat_request
-from tokenbooth.gateway.counting import Figures, Unseen, count_cut, learn_answer, learn_stream
-from tokenbooth.gateway.estimates import Estimates
-from tokenbooth.gateway.messages_meter import MessagesMeter
-from tokenbooth.gateway.meter import StreamMeter
-from tokenbooth.gateway.settle import Counted
-from tokenbooth.gateway.speech import Meter, PricedRequest
+from tokenbooth.gateway.formats.anthropic.stream import MessagesMeter
+from tokenbooth.gateway.formats.base import Meter, PricedRequest
+from tokenbooth.gateway.formats.json.body import decode_fields
+from tokenbooth.gateway.formats.meter import StreamMeter
+from tokenbooth.gateway.formats.openai.chat import ChatRequest, read_chat_request
+from tokenbooth.gateway.settlement.estimates import Estimates
+from tokenbooth.gateway.settlement.settle import Counted
+from tokenbooth.gateway.settlement.usage import Figures, Unseen, count_cut, learn_answer, learn_stream
 
 
 def request_of(*, reasoning: bool = False, **fields: object) -> ChatRequest:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenbooth.gateway.estimates import Estimates
+from tokenbooth.gateway.settlement.estimates import Estimates
 
 
 def learn_prompts(

@@ -8,7 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tokenbooth.gateway.event_stream import (
+from tokenbooth.gateway.formats.anthropic.stream import MessagesMeter
+from tokenbooth.gateway.formats.meter import StreamMeter
+from tokenbooth.gateway.formats.openai.responses_stream import ResponsesMeter
+from tokenbooth.gateway.formats.sse import (
     MAX_EVENT_BYTES,
     BrokenStream,
     EventFramer,
@@ -19,9 +22,6 @@ from tokenbooth.gateway.event_stream import (
     split_events,
     stray_of,
 )
-from tokenbooth.gateway.messages_meter import MessagesMeter
-from tokenbooth.gateway.meter import StreamMeter
-from tokenbooth.gateway.responses_meter import ResponsesMeter
 
 LINES: Final = st.one_of(
     st.sampled_from(("event: a", "id: 7", ": a comment", "retry: 10", "data:", 'data:{"a":1}', "data: [DONE]")),

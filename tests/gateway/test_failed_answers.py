@@ -21,11 +21,11 @@ from tests.support.formats import (
     read_responses,
     speaking,
 )
-from tokenbooth.gateway.counting import count_answer
-from tokenbooth.gateway.failed_answers import says_something, tells_failure
-from tokenbooth.gateway.speech import Meter, Speech
-from tokenbooth.gateway.upstreams import FailedAnswer
-from tokenbooth.upstream_kinds import FAILED_FINISH_REASONS
+from tokenbooth.config.upstream_kinds import FAILED_FINISH_REASONS
+from tokenbooth.gateway.formats.base import Meter, Speech
+from tokenbooth.gateway.formats.failed_answers import says_something, tells_failure
+from tokenbooth.gateway.settlement.usage import count_answer
+from tokenbooth.gateway.upstream.base import FailedAnswer
 
 ERRORS: list[object] = [
     {"error": {"message": "overloaded", "type": "server_error"}},

@@ -3,7 +3,7 @@
 from structlog.testing import capture_logs
 
 from tests.support.fakes import FakeClock
-from tokenbooth.gateway.failure_log import FailureLog, Told, kind_of_status
+from tokenbooth.gateway.upstream.failure_log import FailureLog, Told, kind_of_status
 
 
 def told(upstream: str = "up", model: str = "m", kind: str = "http_404") -> Told:

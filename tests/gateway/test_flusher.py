@@ -15,13 +15,13 @@ from tests.support.billing_rows import charge
 from tests.support.fakes import MARCH_5_2026_US, FakeClock
 from tests.support.registration import unregistered
 from tests.support.store import new_customer
-from tokenbooth.background import BackgroundTask
 from tokenbooth.domain.allowance import Allowance
 from tokenbooth.domain.charges import Charge
-from tokenbooth.gateway.charge_files import read_file, set_aside
-from tokenbooth.gateway.charge_log import ChargeLog
-from tokenbooth.gateway.flusher import Flusher, Unflushed
-from tokenbooth.gateway.state import AccountState
+from tokenbooth.gateway.access.cache import AccountState
+from tokenbooth.gateway.settlement.charge_files import read_file, set_aside
+from tokenbooth.gateway.settlement.charge_log import ChargeLog
+from tokenbooth.gateway.settlement.flusher import Flusher, Unflushed
+from tokenbooth.kit.background import BackgroundTask
 from tokenbooth.store.engine import Store, make_engine
 from tokenbooth.store.migrate import migrate
 from tokenbooth.store.tables import usage_events

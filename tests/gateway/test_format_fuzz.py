@@ -12,20 +12,20 @@ from hypothesis import strategies as st
 
 from tests.support.catalog_samples import sample_model
 from tests.support.formats import CHAT, messages_body, read_messages, speaking
-from tokenbooth.clock import SystemClock
+from tokenbooth.config.settings import GatewaySettings
 from tokenbooth.domain.usage import InvalidUsage, Usage
-from tokenbooth.gateway.body import decode_fields, encode_fields
-from tokenbooth.gateway.chat_request import model_name
-from tokenbooth.gateway.count_tokens import count_tokens
-from tokenbooth.gateway.endpoints import ENDPOINTS
-from tokenbooth.gateway.event_stream import BrokenStream
-from tokenbooth.gateway.messages_meter import MessagesMeter
-from tokenbooth.gateway.meter import StreamMeter
-from tokenbooth.gateway.refusals import Refusal
-from tokenbooth.gateway.responses_meter import ResponsesMeter
-from tokenbooth.gateway.routing import Routing, rest_rules
-from tokenbooth.gateway.upstreams import UpstreamFailure
-from tokenbooth.settings import GatewaySettings
+from tokenbooth.gateway.errors import Refusal
+from tokenbooth.gateway.formats.anthropic.count_tokens import count_tokens
+from tokenbooth.gateway.formats.anthropic.stream import MessagesMeter
+from tokenbooth.gateway.formats.json.body import decode_fields, encode_fields
+from tokenbooth.gateway.formats.meter import StreamMeter
+from tokenbooth.gateway.formats.openai.chat import model_name
+from tokenbooth.gateway.formats.openai.responses_stream import ResponsesMeter
+from tokenbooth.gateway.formats.sse import BrokenStream
+from tokenbooth.gateway.registry import ENDPOINTS
+from tokenbooth.gateway.upstream.base import UpstreamFailure
+from tokenbooth.gateway.upstream.routing import Routing, rest_rules
+from tokenbooth.kit.clock import SystemClock
 
 _ROUTING = Routing(rest_rules(GatewaySettings()), SystemClock(), random.Random(1))
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))

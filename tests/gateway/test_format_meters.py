@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from tests.support.formats import Json, events_in, messages_body, read_messages, read_responses
 from tokenbooth.domain.usage import Usage
-from tokenbooth.gateway.counting import count_stream
-from tokenbooth.gateway.event_stream import MAX_EVENT_BYTES, BrokenStream
-from tokenbooth.gateway.messages_meter import MessagesMeter
-from tokenbooth.gateway.meter import StreamMeter
-from tokenbooth.gateway.responses_meter import ResponsesMeter
-from tokenbooth.gateway.speech import Delivered, Meter
+from tokenbooth.gateway.formats.anthropic.stream import MessagesMeter
+from tokenbooth.gateway.formats.base import Delivered, Meter
+from tokenbooth.gateway.formats.meter import StreamMeter
+from tokenbooth.gateway.formats.openai.responses_stream import ResponsesMeter
+from tokenbooth.gateway.formats.sse import MAX_EVENT_BYTES, BrokenStream
+from tokenbooth.gateway.settlement.usage import count_stream
 
 cuts = st.lists(st.integers(min_value=0, max_value=5_000), max_size=12)
 

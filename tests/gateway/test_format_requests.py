@@ -16,11 +16,11 @@ from tests.support.formats import (
     read_responses,
     sent,
 )
-from tokenbooth.gateway.body import decode_fields, encode_fields
-from tokenbooth.gateway.count_tokens import count_tokens
-from tokenbooth.gateway.refusals import Refusal
-from tokenbooth.gateway.speech import PricedRequest
-from tokenbooth.gateway.stored_state import STATE_FIELDS
+from tokenbooth.gateway.errors import Refusal
+from tokenbooth.gateway.formats.anthropic.count_tokens import count_tokens
+from tokenbooth.gateway.formats.base import PricedRequest
+from tokenbooth.gateway.formats.json.body import decode_fields, encode_fields
+from tokenbooth.gateway.formats.stored_state import STATE_FIELDS
 
 Read = Callable[[bytes], PricedRequest]
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenbooth.gateway.body import UNREADABLE
-from tokenbooth.gateway.half_characters import (
+from tokenbooth.gateway.formats.json.body import UNREADABLE
+from tokenbooth.gateway.formats.json.half_characters import (
     decode_with_halves,
     marked_halves,
     may_have_halves,

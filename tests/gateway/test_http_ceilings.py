@@ -26,11 +26,11 @@ from tests.support.gateway_rig import (
     run_rig,
 )
 from tests.support.servers import serve
-from tokenbooth.catalog import Catalog, Model, Route, Upstream
-from tokenbooth.clock import Clock
+from tokenbooth.config.catalog import Catalog, Model, Route, Upstream
+from tokenbooth.config.settings import GatewaySettings
+from tokenbooth.config.upstream_kinds import KINDS
 from tokenbooth.domain.pricing import Price, TokenRates
-from tokenbooth.settings import GatewaySettings
-from tokenbooth.upstream_kinds import KINDS
+from tokenbooth.kit.clock import Clock
 
 FORMATS = frozenset(("openai.chat", "openai.completions", "openai.responses", "anthropic.messages"))
 # $3 and $15 a million: an answer of the model's maximum costs $0.12288.

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from tests.support.gateway_rig import CHAT, MoodyStore, Rig, eventually, prompt, run_rig, with_routes
 from tests.support.scripted_upstream import DONE, Ending, Script, ScriptedUpstream, answer, chunk
 from tokenbooth.domain.ledger import PROMOTION, TransferKind, credit_of
-from tokenbooth.gateway.upstreams import Timeouts
+from tokenbooth.gateway.upstream.base import Timeouts
 from tokenbooth.store.ledger import balance_nano, take_back
 from tokenbooth.store.tables import usage_events
 

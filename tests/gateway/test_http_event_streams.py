@@ -20,9 +20,9 @@ from tests.support.gateway_rig import (
     with_routes,
 )
 from tests.support.scripted_upstream import Script, ScriptedUpstream, serve_scripts
-from tokenbooth.catalog import Catalog, WireFormat
-from tokenbooth.gateway.upstreams import Timeouts
-from tokenbooth.settings import GatewaySettings
+from tokenbooth.config.catalog import Catalog, WireFormat
+from tokenbooth.config.settings import GatewaySettings
+from tokenbooth.gateway.upstream.base import Timeouts
 
 Json = dict[str, Any]
 INPUT_NANO, OUTPUT_NANO = 270, 1_100

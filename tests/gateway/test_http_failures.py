@@ -17,7 +17,7 @@ from tests.support.gateway_rig import (
     with_routes,
 )
 from tests.support.scripted_upstream import Script, ScriptedUpstream
-from tokenbooth.gateway.upstreams import Timeouts
+from tokenbooth.gateway.upstream.base import Timeouts
 
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 JSON, STREAM = "application/json", "text/event-stream"

@@ -14,9 +14,9 @@ import pytest
 from tests.support.formats import events_in
 from tests.support.gateway_rig import MODEL, Rig, eventually, open_moody_store, run_rig, speaking_only, with_routes
 from tests.support.scripted_upstream import Script, ScriptedUpstream
-from tokenbooth.catalog import WireFormat
-from tokenbooth.gateway.upstreams import Timeouts
-from tokenbooth.settings import GatewaySettings
+from tokenbooth.config.catalog import WireFormat
+from tokenbooth.config.settings import GatewaySettings
+from tokenbooth.gateway.upstream.base import Timeouts
 
 MESSAGES = "/anthropic/v1/messages"
 RESPONSES = "/v1/responses"

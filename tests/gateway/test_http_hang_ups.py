@@ -20,9 +20,9 @@ from tests.support.reasoning_streams import (
     reasoning_rig,
 )
 from tests.support.scripted_upstream import Script, ScriptedUpstream, answer, chunk
+from tokenbooth.config.settings import GatewaySettings
 from tokenbooth.domain.charges import Charge
-from tokenbooth.gateway.upstreams import Timeouts
-from tokenbooth.settings import GatewaySettings
+from tokenbooth.gateway.upstream.base import Timeouts
 from tokenbooth.store.tables import usage_events
 
 CHAT = FORMATS["chat"]

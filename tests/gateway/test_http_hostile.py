@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.support.gateway_rig import CHAT, MODEL, Rig
-from tokenbooth.gateway.app import Gateway
+from tokenbooth.gateway.service import Gateway
 
 HI = '"messages":[{"role":"user","content":"hi"}]'
 M = f'"model":"{MODEL}"'

@@ -10,10 +10,10 @@ import httpx
 import pytest
 
 from tests.support.gateway_rig import CHAT, MoodyStore, Rig, prompt, run_rig
-from tokenbooth.catalog import Catalog
+from tokenbooth.config.catalog import Catalog
+from tokenbooth.config.settings import GatewaySettings
 from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.domain.pricing import with_markup
-from tokenbooth.settings import GatewaySettings
 
 CALLS = 60
 # Costs 300,000 of the 500,000 nano-dollars that the tests give: what is left does not pay another call's floor.

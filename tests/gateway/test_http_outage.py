@@ -7,16 +7,16 @@ from sqlalchemy import Connection, func, select
 
 from tests.support.gateway_rig import CHAT, JumpingClock, MoodyStore, Rig, eventually, prompt, run_rig, with_routes
 from tests.support.scripted_upstream import DONE, Script, ScriptedUpstream, answer, chunk
+from tokenbooth.config.settings import GatewaySettings
 from tokenbooth.domain.keys import KeyKind, digest
 from tokenbooth.domain.ledger import credit_of
 from tokenbooth.domain.money import format_usd
-from tokenbooth.gateway.charge_files import DIRECTORY_NAME
-from tokenbooth.ids import new_key
-from tokenbooth.settings import GatewaySettings
+from tokenbooth.gateway.settlement.charge_files import DIRECTORY_NAME
+from tokenbooth.kit.ids import new_key
 from tokenbooth.store import processes
+from tokenbooth.store.accounts.keys import delete_api_key
 from tokenbooth.store.changes import forget_before
 from tokenbooth.store.engine import open_store
-from tokenbooth.store.keys import delete_api_key
 from tokenbooth.store.ledger import balance_nano, grant
 from tokenbooth.store.processes import ClosedHow
 from tokenbooth.store.tables import api_keys, usage_events

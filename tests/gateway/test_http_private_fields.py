@@ -19,7 +19,7 @@ from tests.support.gateway_rig import (
     with_routes,
 )
 from tests.support.scripted_upstream import DONE, Script, ScriptedUpstream
-from tokenbooth.catalog import WireFormat
+from tokenbooth.config.catalog import WireFormat
 
 Scripts = tuple[ScriptedUpstream, str]
 Json = dict[str, object]

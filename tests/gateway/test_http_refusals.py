@@ -6,9 +6,9 @@ import pytest
 
 from tests.support.gateway_rig import CHAT, GRACE_US, JumpingClock, MoodyStore, Rig, eventually, prompt
 from tokenbooth.domain.keys import KeyKind, digest
-from tokenbooth.ids import new_key
-from tokenbooth.store.accounts import suspend, unsuspend
-from tokenbooth.store.keys import NewApiKey, create_api_key, delete_api_key, list_api_keys
+from tokenbooth.kit.ids import new_key
+from tokenbooth.store.accounts.accounts import suspend, unsuspend
+from tokenbooth.store.accounts.keys import NewApiKey, create_api_key, delete_api_key, list_api_keys
 
 HOUR_S = 3_600
 

@@ -11,17 +11,17 @@ from tests.support.gateway_rig import MoodyStore, Rig, eventually, prompt, run_r
 from tokenbooth.domain.charges import Charge
 from tokenbooth.domain.ledger import UNCOLLECTED, credit_of, key_spend
 from tokenbooth.domain.money import format_usd
-from tokenbooth.gateway.charge_files import DIRECTORY_NAME
+from tokenbooth.gateway.settlement.charge_files import DIRECTORY_NAME
 from tokenbooth.store import changes, processes
-from tokenbooth.store.accounts import suspend
-from tokenbooth.store.audit import audit
+from tokenbooth.store.accounts.accounts import suspend
+from tokenbooth.store.accounts.keys import delete_api_key
+from tokenbooth.store.accounts.revocations import is_deleted
 from tokenbooth.store.engine import open_store
-from tokenbooth.store.keys import delete_api_key
 from tokenbooth.store.ledger import balance_nano, grant
-from tokenbooth.store.revocations import is_deleted
-from tokenbooth.store.settlement import apply_charges
+from tokenbooth.store.reports.audit import audit
 from tokenbooth.store.tables import api_keys, change_counter
 from tokenbooth.store.tables import changes as change_rows
+from tokenbooth.store.usage.settlement import apply_charges
 
 COST_NANO = 1_000 * 270 + 100 * 1_100
 BUDGET_NANO = 140_000_000

@@ -14,10 +14,10 @@ from structlog.testing import capture_logs
 
 from tests.support.gateway_rig import CHAT, JumpingClock, MoodyStore, Rig, eventually, prompt, run_rig, with_routes
 from tests.support.scripted_upstream import DONE, Script, ScriptedUpstream, answer, chunk, serve_scripts
-from tokenbooth.catalog import Catalog
-from tokenbooth.gateway.upstreams import Timeouts
-from tokenbooth.live import UpstreamHealth
-from tokenbooth.settings import GatewaySettings
+from tokenbooth.config.catalog import Catalog
+from tokenbooth.config.settings import GatewaySettings
+from tokenbooth.gateway.upstream.base import Timeouts
+from tokenbooth.services.live import UpstreamHealth
 
 USAGE = {"prompt_tokens": 100, "completion_tokens": 7}
 MESSAGES = "/anthropic/v1/messages"

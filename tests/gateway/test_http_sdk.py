@@ -8,7 +8,7 @@ from openai.types.chat import ChatCompletionChunk, ChatCompletionFunctionToolPar
 from tests.support.gateway_rig import CHAT, MODEL, Rig, events_of, prompt
 from tokenbooth.domain.keys import KeyKind
 from tokenbooth.domain.money import NANO_PER_USD
-from tokenbooth.ids import new_key
+from tokenbooth.kit.ids import new_key
 
 HELLO: list[ChatCompletionUserMessageParam] = [{"role": "user", "content": "Hello [[write 5]]"}]
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from tests.support.chat_streams import Meant, Spoken, chat_streams
 from tests.support.gateway_rig import MODEL, Rig, eventually, open_moody_store, run_rig, speaking_only, with_routes
 from tests.support.scripted_upstream import Script, ScriptedUpstream
-from tokenbooth.catalog import Catalog
+from tokenbooth.config.catalog import Catalog
 
 Scripts = tuple[ScriptedUpstream, str]
 # Nano-dollars a token, of the demo's model.

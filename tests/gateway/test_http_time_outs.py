@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 from tests.support.gateway_rig import MODEL, Rig, eventually, prompt
 from tests.support.reasoning_streams import FORMATS, OUTPUT_TOKENS, TRUE_NANO, Format, connect, reasoning_rig
 from tests.support.scripted_upstream import Ending, Script, answer, chunk
+from tokenbooth.config.settings import GatewaySettings
 from tokenbooth.domain.money import format_usd
-from tokenbooth.gateway.upstreams import Timeouts
-from tokenbooth.settings import GatewaySettings
+from tokenbooth.gateway.upstream.base import Timeouts
 
 CHAT = FORMATS["chat"]
 USAGE = {"prompt_tokens": 10, "completion_tokens": OUTPUT_TOKENS}

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.answer_rig import WRITING, AnswerRig, Counts, Face, Json
 from tests.support.answers import PIECES, Reports, streamed, whole
-from tokenbooth.gateway.event_stream import split_events
+from tokenbooth.gateway.formats.sse import split_events
 
 USAGE: Final[Json] = {"prompt_tokens": 1_000, "completion_tokens": 200, "total_tokens": 1_200}
 MESSAGE_USAGE: Final[Json] = {"input_tokens": 1_000, "output_tokens": 200}

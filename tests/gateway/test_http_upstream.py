@@ -18,7 +18,7 @@ from tests.support.gateway_rig import (
     with_routes,
 )
 from tests.support.scripted_upstream import DONE, Script, ScriptedUpstream, answer, chunk, serve_scripts
-from tokenbooth.gateway.upstreams import Timeouts
+from tokenbooth.gateway.upstream.base import Timeouts
 
 Scripts = tuple[ScriptedUpstream, str]
 

@@ -11,11 +11,8 @@ import trustme
 
 from tests.support.forward_proxy import forward_proxy
 from tests.support.raw_server import Handler, RawServer, raw_server, read_request
-from tokenbooth.catalog import Upstream
-from tokenbooth.gateway.dialing import Dialer
-from tokenbooth.gateway.http_upstreams import HttpUpstreams
-from tokenbooth.gateway.proxied_upstreams import ProxiedUpstreams, UpstreamsByWay
-from tokenbooth.gateway.upstreams import (
+from tokenbooth.config.catalog import Upstream
+from tokenbooth.gateway.upstream.base import (
     MAX_ANSWER_BYTES,
     ClientHungUp,
     Timeouts,
@@ -26,6 +23,9 @@ from tokenbooth.gateway.upstreams import (
     UpstreamTimedOut,
     UpstreamUnreachable,
 )
+from tokenbooth.gateway.upstream.connect import Dialer
+from tokenbooth.gateway.upstream.pool import HttpUpstreams
+from tokenbooth.gateway.upstream.proxy import ProxiedUpstreams, UpstreamsByWay
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
 CHUNKED = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"

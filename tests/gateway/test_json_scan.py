@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenbooth.gateway.json_scan import JsonBounds, JsonScan
-from tokenbooth.gateway.refusals import Refusal
+from tokenbooth.gateway.errors import Refusal
+from tokenbooth.gateway.formats.json.scan import JsonBounds, JsonScan
 
 texts = st.text(st.sampled_from('ab"\\{}[],:\n é😀'), max_size=8)
 values = st.recursive(

@@ -10,12 +10,12 @@ import pytest
 from tests.support.catalog_samples import sample_model
 from tests.support.gateway_rig import CHAT, MODEL, MoodyStore, Rig, eventually, prompt, run_rig
 from tests.support.raw_client import Answer, RawClient
-from tokenbooth.catalog import Catalog
-from tokenbooth.gateway.body import decode_fields, decode_top, encode_fields, release_body
-from tokenbooth.gateway.endpoints import ENDPOINTS
-from tokenbooth.gateway.refusals import Refusal
-from tokenbooth.gateway.steps import NAMES_PER_ITEM, STEP_BYTES, STEP_ITEMS
-from tokenbooth.settings import GatewaySettings
+from tokenbooth.config.catalog import Catalog
+from tokenbooth.config.settings import GatewaySettings
+from tokenbooth.gateway.errors import Refusal
+from tokenbooth.gateway.formats.json.body import decode_fields, decode_top, encode_fields, release_body
+from tokenbooth.gateway.formats.json.steps import NAMES_PER_ITEM, STEP_BYTES, STEP_ITEMS
+from tokenbooth.gateway.registry import ENDPOINTS
 
 MESSAGES = "/anthropic/v1/messages"
 KIB = 1024

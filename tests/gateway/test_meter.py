@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenbooth.domain.usage import Usage
-from tokenbooth.gateway.event_stream import MAX_EVENT_BYTES, BrokenStream
-from tokenbooth.gateway.meter import StreamMeter, with_cost
-from tokenbooth.gateway.public_answers import usd_number
-from tokenbooth.gateway.speech import Delivered
+from tokenbooth.gateway.formats.base import Delivered
+from tokenbooth.gateway.formats.meter import StreamMeter, with_cost
+from tokenbooth.gateway.formats.public_answers import usd_number
+from tokenbooth.gateway.formats.sse import MAX_EVENT_BYTES, BrokenStream
 
 
 def delta(text: str, finish: str | None = None, **more: object) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tokenbooth.gateway.outbox import Outbox
+from tokenbooth.gateway.upstream.write_batch import Outbox
 
 
 class Letter:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenbooth.gateway.prompt_ratio import PromptRatios
+from tokenbooth.gateway.access.prompt_ratio import PromptRatios
 
 RATIOS_BP = st.integers(1, 12_000)
 

@@ -22,11 +22,13 @@ from tests.support.formats import (
     read_responses,
     speaking,
 )
+from tokenbooth.config.upstream_kinds import USAGE_EXTENSIONS
 from tokenbooth.domain.usage import Usage
-from tokenbooth.gateway.body import UNREADABLE
-from tokenbooth.gateway.meter import StreamMeter
-from tokenbooth.gateway.public_answers import OpenAIAnswer, usd_number
-from tokenbooth.gateway.public_names import (
+from tokenbooth.gateway.formats.base import Meter, Speech
+from tokenbooth.gateway.formats.json.body import UNREADABLE
+from tokenbooth.gateway.formats.meter import StreamMeter
+from tokenbooth.gateway.formats.public_answers import OpenAIAnswer, usd_number
+from tokenbooth.gateway.formats.public_names import (
     CHOICE_FIELDS,
     MESSAGE_EVENT_FIELDS,
     MESSAGE_FIELDS,
@@ -34,8 +36,6 @@ from tokenbooth.gateway.public_names import (
     RESPONSE_EVENT_FIELDS,
     RESPONSE_FIELDS,
 )
-from tokenbooth.gateway.speech import Meter, Speech
-from tokenbooth.upstream_kinds import USAGE_EXTENSIONS
 
 Json = dict[str, object]
 CANARY = "canary-5e81"

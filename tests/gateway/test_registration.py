@@ -9,9 +9,9 @@ from sqlalchemy import Connection, update
 
 from tests.support.gateway_rig import MoodyStore
 from tests.support.registration import no_replay, unregistered
-from tokenbooth.clock import since_boot_us
-from tokenbooth.gateway import registration as registration_module
-from tokenbooth.gateway.registration import AnotherProcess, Registration, directory_id
+from tokenbooth.gateway.access import registration as registration_module
+from tokenbooth.gateway.access.registration import AnotherProcess, Registration, directory_id
+from tokenbooth.kit.clock import since_boot_us
 from tokenbooth.store import processes
 from tokenbooth.store.engine import Store
 from tokenbooth.store.processes import ClosedHow, Process, ProcessState

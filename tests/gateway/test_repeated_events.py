@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenbooth.gateway.completions_request import CompletionMeter
-from tokenbooth.gateway.event_stream import data_of, split_events
-from tokenbooth.gateway.messages_meter import MessagesMeter
-from tokenbooth.gateway.meter import EventMeter, StreamMeter
-from tokenbooth.gateway.public_answers import MessageAnswer, OpenAIAnswer, PublicAnswer, ResponseAnswer
-from tokenbooth.gateway.repeated_events import PublicStream
-from tokenbooth.gateway.responses_meter import ResponsesMeter
+from tokenbooth.gateway.formats.anthropic.stream import MessagesMeter
+from tokenbooth.gateway.formats.meter import EventMeter, StreamMeter
+from tokenbooth.gateway.formats.openai.completions import CompletionMeter
+from tokenbooth.gateway.formats.openai.responses_stream import ResponsesMeter
+from tokenbooth.gateway.formats.public_answers import MessageAnswer, OpenAIAnswer, PublicAnswer, ResponseAnswer
+from tokenbooth.gateway.formats.repeated_events import PublicStream
+from tokenbooth.gateway.formats.sse import data_of, split_events
 
 CANARY = "canary-5e81"
 # Events of one stream by format, each with a text %b that changes; what is private is beside it.

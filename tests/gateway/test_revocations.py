@@ -10,10 +10,10 @@ from structlog.testing import capture_logs
 from tests.support.fakes import FakeClock
 from tests.support.store import Customer, new_customer, open_empty_sqlite
 from tokenbooth.domain.keys import digest
-from tokenbooth.gateway.revocations import FILE_NAME, KEEP_US, Revocations
+from tokenbooth.gateway.access.revocations import FILE_NAME, KEEP_US, Revocations
+from tokenbooth.store.accounts.management_keys import delete_management_key, find_management_key
 from tokenbooth.store.changes import Topic
 from tokenbooth.store.engine import Store
-from tokenbooth.store.management_keys import delete_management_key, find_management_key
 from tokenbooth.store.tables import management_keys
 
 

@@ -9,12 +9,12 @@ import pytest
 from tests.support.catalog_samples import sample_model
 from tests.support.fakes import FakeClock
 from tests.support.formats import messages_body, read_messages
-from tokenbooth.catalog import OPENAI_FORMATS, Route, Upstream
-from tokenbooth.gateway.refusals import Refusal
-from tokenbooth.gateway.routing import Attempt, Routing
-from tokenbooth.gateway.speech import PricedRequest
-from tokenbooth.gateway.upstream_health import RestRules
-from tokenbooth.gateway.upstreams import UpstreamUnreachable
+from tokenbooth.config.catalog import OPENAI_FORMATS, Route, Upstream
+from tokenbooth.gateway.errors import Refusal
+from tokenbooth.gateway.formats.base import PricedRequest
+from tokenbooth.gateway.upstream.base import UpstreamUnreachable
+from tokenbooth.gateway.upstream.circuit_breaker import RestRules
+from tokenbooth.gateway.upstream.routing import Attempt, Routing
 
 S = 1_000_000
 RULES = RestRules(failures=1, first_rest_us=10 * S, longest_rest_us=10 * S, longest_asked_us=60 * S)

@@ -16,7 +16,7 @@ from tests.support.load import CHAT, get, post
 from tests.support.raw_client import Answer, RawClient
 from tests.support.service import Service, run_service
 from tokenbooth.domain.keys import KeyKind
-from tokenbooth.ids import new_key
+from tokenbooth.kit.ids import new_key
 
 MAX_HEADER_BYTES: Final = 8_192
 MAX_HEADERS: Final = 20

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tokenbooth.gateway import split
-from tokenbooth.gateway.body import decode_object, encode, encode_fields, objects_of
-from tokenbooth.gateway.refusals import Refusal
-from tokenbooth.gateway.split import (
+from tokenbooth.gateway.errors import Refusal
+from tokenbooth.gateway.formats.json import split
+from tokenbooth.gateway.formats.json.body import decode_object, encode, encode_fields, objects_of
+from tokenbooth.gateway.formats.json.split import (
     LARGE_BYTES,
     encode_large,
     encoded_in_steps,
@@ -18,7 +18,7 @@ from tokenbooth.gateway.split import (
     objects_in_steps,
     top_in_steps,
 )
-from tokenbooth.gateway.steps import at_once
+from tokenbooth.gateway.formats.json.steps import at_once
 
 WINDOW = 200
 LARGE = 500

@@ -3,8 +3,8 @@
 from tokenbooth.domain.allowance import Allowance
 from tokenbooth.domain.subscriptions import SubscriptionStatus, SubscriptionTerms
 from tokenbooth.domain.windows import Window
-from tokenbooth.gateway.state import States, SubscriptionState
-from tokenbooth.store.admission import AccountRow, KeyRow, LoadedKey, SubscriptionRow
+from tokenbooth.gateway.access.cache import States, SubscriptionState
+from tokenbooth.store.usage.admission import AccountRow, KeyRow, LoadedKey, SubscriptionRow
 
 TERMS = SubscriptionTerms(SubscriptionStatus.ACTIVE, 10**18, None, None)
 NOW_US = 1_000_000

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from tokenbooth.gateway.steps import STEP_BYTES, Turns, at_once, takes_long
+from tokenbooth.gateway.formats.json.steps import STEP_BYTES, Turns, at_once, takes_long
 
 
 def steps(name: str, count: int, done: list[str]) -> Generator[None, None, str]:

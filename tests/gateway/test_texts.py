@@ -6,10 +6,10 @@ import msgspec
 import pytest
 
 from tests.support.formats import Json, messages_body, messages_model, read_chat, read_messages, read_responses
-from tokenbooth.gateway.chat_request import ChatRequest
-from tokenbooth.gateway.messages_meter import MessagesMeter
-from tokenbooth.gateway.meter import StreamMeter
-from tokenbooth.gateway.responses_meter import ResponsesMeter
+from tokenbooth.gateway.formats.anthropic.stream import MessagesMeter
+from tokenbooth.gateway.formats.meter import StreamMeter
+from tokenbooth.gateway.formats.openai.chat import ChatRequest
+from tokenbooth.gateway.formats.openai.responses_stream import ResponsesMeter
 
 TEXT = "four words of text"
 ONCE = len(TEXT)

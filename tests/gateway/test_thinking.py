@@ -5,9 +5,9 @@ import pytest
 
 from tests.support.catalog_samples import sample_model
 from tests.support.formats import read_chat
-from tokenbooth.gateway.body import decode_fields
-from tokenbooth.gateway.chat_request import read_chat_request
-from tokenbooth.gateway.thinking import asks_to_think, effort_of, thinks
+from tokenbooth.gateway.formats.json.body import decode_fields
+from tokenbooth.gateway.formats.openai.chat import read_chat_request
+from tokenbooth.gateway.formats.thinking import asks_to_think, effort_of, thinks
 
 ASKS: list[tuple[dict[str, object], str]] = [
     ({"reasoning_effort": "minimal"}, "minimal"),

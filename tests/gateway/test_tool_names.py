@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenbooth.gateway.body import raw
-from tokenbooth.gateway.refusals import Refusal
-from tokenbooth.gateway.tool_names import ToolNames
+from tokenbooth.gateway.errors import Refusal
+from tokenbooth.gateway.formats.anthropic.tool_names import ToolNames
+from tokenbooth.gateway.formats.json.body import raw
 
 TAKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 

@@ -7,12 +7,12 @@ import pytest
 
 from tests.support.catalog_samples import SAMPLE_ROUTE, sample_model
 from tests.support.formats import CHAT, Json, events_in, messages_body, read_messages, sent, speaking
-from tokenbooth.catalog import Model
+from tokenbooth.config.catalog import Model
+from tokenbooth.config.upstream_kinds import KINDS
 from tokenbooth.domain.usage import Usage
-from tokenbooth.gateway.body import encode_fields
-from tokenbooth.gateway.refusals import Refusal
-from tokenbooth.gateway.speech import Speech
-from tokenbooth.upstream_kinds import KINDS
+from tokenbooth.gateway.errors import Refusal
+from tokenbooth.gateway.formats.base import Speech
+from tokenbooth.gateway.formats.json.body import encode_fields
 
 MODEL = sample_model()
 REASONING = sample_model(reasoning=True)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tests.support.catalog_samples import sample_model
 from tests.support.formats import CHAT, Json, messages_body, read_messages, sent
-from tokenbooth.gateway.refusals import Refusal
-from tokenbooth.gateway.speech import Speech
+from tokenbooth.gateway.errors import Refusal
+from tokenbooth.gateway.formats.base import Speech
 
 MODEL = sample_model()
 MARK = {"cache_control": {"type": "ephemeral"}}

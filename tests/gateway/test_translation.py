@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from tests.support.catalog_samples import sample_model
 from tests.support.formats import CHAT, Json, events_in, messages_body, read_messages, sent, speaking
-from tokenbooth.catalog import Model
+from tokenbooth.config.catalog import Model
+from tokenbooth.config.upstream_kinds import KINDS
 from tokenbooth.domain.usage import Usage
-from tokenbooth.gateway.refusals import Refusal
-from tokenbooth.gateway.speech import Meter, Speech
-from tokenbooth.gateway.translate_request import fit_messages
-from tokenbooth.upstream_kinds import KINDS
+from tokenbooth.gateway.errors import Refusal
+from tokenbooth.gateway.formats.anthropic.to_chat import fit_messages
+from tokenbooth.gateway.formats.base import Meter, Speech
 
 CHAT_MODEL = sample_model()
 

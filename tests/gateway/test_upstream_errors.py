@@ -3,10 +3,10 @@
 import msgspec
 import pytest
 
-from tokenbooth.gateway import upstream_errors
-from tokenbooth.gateway.refusals import Category, Refusal
-from tokenbooth.gateway.upstream_errors import is_worth_another, refusal_of
-from tokenbooth.gateway.upstreams import UpstreamBroke, UpstreamTimedOut, UpstreamUnreachable
+from tokenbooth.gateway.errors import Category, Refusal
+from tokenbooth.gateway.upstream import errors as upstream_errors
+from tokenbooth.gateway.upstream.base import UpstreamBroke, UpstreamTimedOut, UpstreamUnreachable
+from tokenbooth.gateway.upstream.errors import is_worth_another, refusal_of
 
 
 class Answered:

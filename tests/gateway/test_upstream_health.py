@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenbooth.gateway.upstream_health import Change, Health, RestRules
+from tokenbooth.gateway.upstream.circuit_breaker import Change, Health, RestRules
 
 S = 1_000_000
 RULES = RestRules(failures=3, first_rest_us=2 * S, longest_rest_us=10 * S, longest_asked_us=60 * S)

@@ -12,12 +12,12 @@ import pytest
 
 from tests.support.catalog_samples import with_kind
 from tests.support.formats import Json, messages_body, messages_model, read_messages, read_responses
+from tokenbooth.config.upstream_kinds import KINDS
 from tokenbooth.domain.pricing import Price, TokenRates, cost_nano
-from tokenbooth.gateway.body import decode_fields
-from tokenbooth.gateway.chat_request import read_chat_request
-from tokenbooth.gateway.counting import count_answer, count_stream
-from tokenbooth.gateway.speech import Speech
-from tokenbooth.upstream_kinds import KINDS
+from tokenbooth.gateway.formats.base import Speech
+from tokenbooth.gateway.formats.json.body import decode_fields
+from tokenbooth.gateway.formats.openai.chat import read_chat_request
+from tokenbooth.gateway.settlement.usage import count_answer, count_stream
 
 # $3 input, $0.30 cached, $3.75 cache write, $15 output.
 DEAR = Price(

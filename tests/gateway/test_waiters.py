@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tokenbooth.gateway.waiters import Waiters
+from tokenbooth.gateway.access.waiters import Waiters
 
 
 async def test_waiters_are_woken_together() -> None:

@@ -6,7 +6,7 @@ from anthropic import Anthropic
 
 from tests.support.gateway_rig import MODEL, Rig, prompt
 from tests.support.scripted_upstream import Script, ScriptedUpstream, answer
-from tokenbooth.gateway.whole_as_stream import chat_events, completion_events
+from tokenbooth.gateway.formats.whole_as_stream import chat_events, completion_events
 
 Scripts = tuple[ScriptedUpstream, str]
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}

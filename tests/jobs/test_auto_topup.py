@@ -16,13 +16,14 @@ from tests.support.shop import API_KEY, FAILS_LATER_CARD, PREFIX, Json, Shop, ru
 from tokenbooth.domain.ledger import TransferKind
 from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.jobs.auto_topup import AutoTopUp
-from tokenbooth.mail import LogMailer, make_mailer
 from tokenbooth.management.checkout import caps_of
-from tokenbooth.payments.stripe_client import PaymentProviderError, StripeGateway
-from tokenbooth.store import accounts, auto_topups
-from tokenbooth.store.audit import audit
+from tokenbooth.payments.stripe.client import PaymentProviderError, StripeGateway
+from tokenbooth.services.mail import LogMailer, make_mailer
+from tokenbooth.store.accounts import accounts
 from tokenbooth.store.engine import Store
-from tokenbooth.store.operator import change_credit
+from tokenbooth.store.payments import auto_topups
+from tokenbooth.store.reports.audit import audit
+from tokenbooth.store.reports.operator import change_credit
 from tokenbooth.store.tables import audit_log
 
 RULE = {"enabled": True, "threshold": 10, "amount": "25.00", "monthlyLimit": 60}

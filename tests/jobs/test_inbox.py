@@ -13,14 +13,15 @@ from tests.support.stripe_state import MONTH_US, PRO, PRO_NANO, new_checkout, up
 from tokenbooth.domain.ledger import SUBSCRIPTION_REVENUE
 from tokenbooth.domain.subscriptions import SubscriptionStatus
 from tokenbooth.jobs.inbox import InboxHandler
-from tokenbooth.payments.stripe_client import PaymentProviderError
-from tokenbooth.payments.stripe_events import ObjectRef
-from tokenbooth.payments.stripe_inbox import to_payload
-from tokenbooth.payments.stripe_snapshots import InvoiceSnapshot, Ownership, Snapshot, SubscriptionSnapshot
-from tokenbooth.payments.stripe_webhooks import WebhookEvent
-from tokenbooth.store import billing, inbox, ledger
+from tokenbooth.payments.stripe.client import PaymentProviderError
+from tokenbooth.payments.stripe.events import ObjectRef
+from tokenbooth.payments.stripe.inbox import to_payload
+from tokenbooth.payments.stripe.snapshots import InvoiceSnapshot, Ownership, Snapshot, SubscriptionSnapshot
+from tokenbooth.payments.stripe.webhooks import WebhookEvent
+from tokenbooth.store import ledger
 from tokenbooth.store.engine import Store
-from tokenbooth.store.inbox import LEASE_US, MAX_ATTEMPTS
+from tokenbooth.store.payments import billing, inbox
+from tokenbooth.store.payments.inbox import LEASE_US, MAX_ATTEMPTS
 from tokenbooth.store.tables import inbox as inbox_rows
 from tokenbooth.store.tables import subscriptions as subscription_rows
 

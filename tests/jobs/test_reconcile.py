@@ -10,12 +10,13 @@ from tests.support.shop import PREFIX, Shop, running_shop
 from tests.support.store import new_customer, row_counts
 from tokenbooth.domain.ledger import STRIPE_CLEARING, STRIPE_FEES, STRIPE_OTHER, TransferKind
 from tokenbooth.domain.money import NANO_PER_CENT
-from tokenbooth.ids import IdPrefix, new_id
 from tokenbooth.jobs.reconcile import Difference, ReconcileFigures, Report
-from tokenbooth.store import checkouts, ledger
-from tokenbooth.store.audit import audit
-from tokenbooth.store.checkouts import CheckoutKind, Offer
+from tokenbooth.kit.ids import IdPrefix, new_id
+from tokenbooth.store import ledger
 from tokenbooth.store.engine import Store
+from tokenbooth.store.payments import checkouts
+from tokenbooth.store.payments.checkouts import CheckoutKind, Offer
+from tokenbooth.store.reports.audit import audit
 from tokenbooth.store.tables import checkouts as checkout_rows
 
 DAY_S = 86_400

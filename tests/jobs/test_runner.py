@@ -2,8 +2,8 @@
 
 import asyncio
 
-from tokenbooth.background import Background
 from tokenbooth.jobs.runner import Job, Runner
+from tokenbooth.kit.background import Background
 
 
 class Counted:

@@ -5,8 +5,10 @@ from tests.support.fakes import FakeClock
 from tests.support.store import new_customer, row_counts
 from tokenbooth.domain.stripe_commands import Ignore
 from tokenbooth.jobs.sweep import Sweep
-from tokenbooth.store import changes, idempotency, inbox, processes
+from tokenbooth.store import changes, processes
+from tokenbooth.store.accounts import idempotency
 from tokenbooth.store.engine import Store
+from tokenbooth.store.payments import inbox
 from tokenbooth.store.processes import NewProcess
 
 SWEPT = {"idempotency_records": 0, "changes": 1, "inbox": 0, "gateway_processes": 1}

@@ -9,8 +9,8 @@ from tests.support.hang_up import hang_up
 from tests.support.management import Plane, management_plane
 from tests.support.store import Customer
 from tokenbooth.domain.keys import KeyKind
-from tokenbooth.errors import StoreUnavailable
-from tokenbooth.ids import new_key
+from tokenbooth.kit.errors import StoreUnavailable
+from tokenbooth.kit.ids import new_key
 from tokenbooth.store.engine import Store
 
 REQUEST_ID = re.compile(r"req_[0-9a-f]{26}")

@@ -4,12 +4,12 @@ import pytest
 
 from tests.support.management import Plane, management_plane
 from tests.support.store import Customer, another_key, new_customer
+from tokenbooth.config.settings import ManagementSettings
 from tokenbooth.domain.keys import ALL_SCOPES, KeyKind, Scope
-from tokenbooth.ids import new_key
-from tokenbooth.settings import ManagementSettings
-from tokenbooth.store.accounts import suspend, unsuspend
+from tokenbooth.kit.ids import new_key
+from tokenbooth.store.accounts.accounts import suspend, unsuspend
+from tokenbooth.store.accounts.management_keys import delete_management_key
 from tokenbooth.store.engine import Store
-from tokenbooth.store.management_keys import delete_management_key
 
 ROUTES = [
     ("POST", "/api/keys/subscription", Scope.KEYS_WRITE),

@@ -16,11 +16,11 @@ from tokenbooth.domain.keys import Scope
 from tokenbooth.domain.ledger import MEMO_CONTRA, Entry, Transfer, TransferKind, window_spend
 from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.domain.windows import window_at
-from tokenbooth.ids import IdPrefix, new_id
+from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.store import ledger
-from tokenbooth.store.accounts import find_account
-from tokenbooth.store.audit import audit
+from tokenbooth.store.accounts.accounts import find_account
 from tokenbooth.store.engine import Store
+from tokenbooth.store.reports.audit import audit
 
 HOUR_S, DAY_S = 3_600, 86_400
 MARCH_S = 31 * DAY_S

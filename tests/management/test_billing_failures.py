@@ -12,8 +12,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.support.management import Plane
 from tests.support.shop import Shop, running_shop
 from tests.support.store import Customer, row_counts
-from tokenbooth.store.audit import audit
 from tokenbooth.store.engine import Store
+from tokenbooth.store.reports.audit import audit
 from tokenbooth.store.tables import checkouts
 
 SESSIONS = "/v1/checkout/sessions"

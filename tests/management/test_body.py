@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from tokenbooth.errors import InvalidRequest
+from tokenbooth.kit.errors import InvalidRequest
 from tokenbooth.management.body import Body, Fields, parse_object
 
 

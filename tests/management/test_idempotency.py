@@ -8,13 +8,13 @@ from starlette.requests import Request
 
 from tests.support.management import Plane
 from tests.support.store import Customer, row_counts
-from tokenbooth.errors import Conflict, InvalidRequest, NotFound, ProviderFailed, RateLimited, TokenboothError
-from tokenbooth.ids import IdPrefix
+from tokenbooth.kit.errors import Conflict, InvalidRequest, NotFound, ProviderFailed, RateLimited, TokenboothError
+from tokenbooth.kit.ids import IdPrefix
 from tokenbooth.management.envelope import success
 from tokenbooth.management.idempotency import Outcome, guarded, once, read_claim, same
 from tokenbooth.store import changes
+from tokenbooth.store.accounts.idempotency import Answer, Attempt, Claim, complete
 from tokenbooth.store.engine import Store
-from tokenbooth.store.idempotency import Answer, Attempt, Claim, complete
 
 CLAIM = Claim("acct_1", "POST /api/keys/credit", "once", b"\x01" * 32)
 DONE = success({"done": True})

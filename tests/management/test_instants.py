@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.fakes import MARCH_5_2026_US
-from tokenbooth.errors import InvalidRequest
+from tokenbooth.kit.errors import InvalidRequest
 from tokenbooth.management.instants import read_end, read_instant, read_start
 
 HOUR_US = 3_600_000_000

@@ -5,8 +5,8 @@ import pytest
 from tests.support.billing_rows import DAY_US, add_subscription, spend_by_key
 from tests.support.management import Plane, management_plane
 from tests.support.store import Customer, new_customer
+from tokenbooth.config.settings import ManagementSettings
 from tokenbooth.domain.keys import KeyKind, is_well_formed
-from tokenbooth.settings import ManagementSettings
 from tokenbooth.store.engine import Store
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from tests.support.management import Plane, management_plane
 from tests.support.store import Customer, new_customer, row_counts
+from tokenbooth.config.settings import ManagementSettings
 from tokenbooth.domain.keys import KeyKind, Scope, is_well_formed
-from tokenbooth.settings import ManagementSettings
 from tokenbooth.store.engine import Store
 
 ALL = ["billing:read", "billing:write", "keys:read", "keys:write", "usage:read", "management-keys"]

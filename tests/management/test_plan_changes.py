@@ -15,18 +15,19 @@ from structlog.testing import capture_logs
 
 from tests.support.billing_rows import by_window, charge
 from tests.support.shop import DECLINED_CARD, FAILS_LATER_CARD, Json, Shop, running_shop
+from tokenbooth.config.settings import PlanSettings
 from tokenbooth.domain.ledger import SUBSCRIPTION_REVENUE
 from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.domain.windows import window_at
-from tokenbooth.settings import PlanSettings
-from tokenbooth.store import inbox, ledger
-from tokenbooth.store.admission import load_subscription
-from tokenbooth.store.audit import audit
+from tokenbooth.store import ledger
 from tokenbooth.store.engine import Store
-from tokenbooth.store.settlement import apply_charges
-from tokenbooth.store.subscriptions import settle_plans
+from tokenbooth.store.payments import inbox
+from tokenbooth.store.payments.subscriptions import settle_plans
+from tokenbooth.store.reports.audit import audit
 from tokenbooth.store.tables import audit_log
 from tokenbooth.store.tables import inbox as inbox_rows
+from tokenbooth.store.usage.admission import load_subscription
+from tokenbooth.store.usage.settlement import apply_charges
 
 HOUR_S = 3_600
 DAY_S = 24 * HOUR_S

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tokenbooth.errors import RateLimited
+from tokenbooth.kit.errors import RateLimited
 from tokenbooth.management.ratelimit import AccountRates
 
 

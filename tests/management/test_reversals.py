@@ -10,12 +10,13 @@ from tests.support.fakes import FakeClock
 from tests.support.shop import Shop, running_shop
 from tokenbooth.domain.ledger import TransferKind, credit_of, debt_of
 from tokenbooth.domain.money import NANO_PER_USD
-from tokenbooth.store import ledger, reversals
-from tokenbooth.store.admission import load_account
-from tokenbooth.store.audit import audit
+from tokenbooth.store import ledger
 from tokenbooth.store.engine import Store
-from tokenbooth.store.operator import change_credit
+from tokenbooth.store.payments import reversals
+from tokenbooth.store.reports.audit import audit
+from tokenbooth.store.reports.operator import change_credit
 from tokenbooth.store.tables import subscription_periods
+from tokenbooth.store.usage.admission import load_account
 
 
 @pytest.fixture

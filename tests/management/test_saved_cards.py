@@ -12,9 +12,9 @@ from tests.support.shop import (
     running_shop,
 )
 from tests.support.store import new_customer, row_counts
-from tokenbooth.settings import BillingSettings, PlanSettings
-from tokenbooth.store.audit import audit
+from tokenbooth.config.settings import BillingSettings, PlanSettings
 from tokenbooth.store.engine import Store
+from tokenbooth.store.reports.audit import audit
 
 DAY_S = 86_400
 MARCH_S = 31 * DAY_S

@@ -9,8 +9,8 @@ from tests.support.shop import Shop, running_shop
 from tokenbooth.domain.ledger import TAX_DUE
 from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.store import ledger
-from tokenbooth.store.audit import audit
 from tokenbooth.store.engine import Store
+from tokenbooth.store.reports.audit import audit
 
 
 @pytest.fixture

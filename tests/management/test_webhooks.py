@@ -19,16 +19,16 @@ from starlette.responses import Response
 from tests.support.fakes import FakeClock, FakeLive
 from tests.support.shop import OLD_SECRET, WEBHOOK_SECRET, Shop, running_shop
 from tests.support.store import row_counts
-from tokenbooth.catalog import build_catalog
-from tokenbooth.errors import TokenboothError
+from tokenbooth.config.catalog import build_catalog
+from tokenbooth.config.settings import Settings, StripeSettings
+from tokenbooth.kit.errors import TokenboothError
 from tokenbooth.management import webhooks
 from tokenbooth.management.context import ManagementContext
 from tokenbooth.management.envelope import respond_error
-from tokenbooth.payments.stripe_client import StripeGateway
-from tokenbooth.settings import Settings, StripeSettings
-from tokenbooth.store.audit import audit
+from tokenbooth.payments.stripe.client import StripeGateway
 from tokenbooth.store.engine import Store, open_store
 from tokenbooth.store.migrate import migrate
+from tokenbooth.store.reports.audit import audit
 from tokenbooth.store.tables import checkouts, inbox
 
 PATH = "/api/webhooks/stripe"

@@ -16,8 +16,8 @@ from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from tests.support.servers import serve
-from tokenbooth.payments.stripe_client import StripeGateway
-from tokenbooth.payments.stripe_webhooks import WebhookEvent, WebhookVerifier
+from tokenbooth.payments.stripe.client import StripeGateway
+from tokenbooth.payments.stripe.webhooks import WebhookEvent, WebhookVerifier
 from tokenbooth.sandbox.stripe import SandboxConfig, StripeSandbox, create_sandbox
 
 API_KEY = "sk_test_sandbox"

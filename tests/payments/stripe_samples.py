@@ -1,6 +1,6 @@
 """Hand-written Stripe objects: only the fields that we read, at their places."""
 
-from tokenbooth.payments.stripe_webhooks import WebhookEvent
+from tokenbooth.payments.stripe.webhooks import WebhookEvent
 
 START_S, END_S = 1_800_000_000, 1_802_678_400
 OURS = {"account_id": "acct_1", "checkout_id": "chk_1", "plan_slug": "standard"}

@@ -3,7 +3,7 @@
 import pytest
 from bip32 import BIP32
 
-from tokenbooth.payments.deposit_address import (
+from tokenbooth.payments.usdc.addresses import (
     AddressBook,
     InvalidAddress,
     InvalidExtendedKey,

@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from tests.support.servers import serve
-from tokenbooth.payments.json_rpc import MAX_ANSWER_BYTES, HttpRpc, Json, NodeError, NodeTrouble
+from tokenbooth.payments.usdc.rpc import MAX_ANSWER_BYTES, HttpRpc, Json, NodeError, NodeTrouble
 
 SECRET = "a-key-in-the-path"
 

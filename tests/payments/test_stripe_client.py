@@ -24,16 +24,16 @@ from tokenbooth.domain.stripe_commands import (
     UpsertSubscription,
 )
 from tokenbooth.domain.subscriptions import SubscriptionStatus
-from tokenbooth.payments.stripe_client import (
+from tokenbooth.payments.stripe.client import (
     API_VERSION,
     CheckoutCreated,
     PaymentProviderError,
     PlanPrice,
     StripeGateway,
 )
-from tokenbooth.payments.stripe_events import needed, translate
-from tokenbooth.payments.stripe_snapshots import Ownership, Snapshot
-from tokenbooth.payments.stripe_webhooks import WebhookEvent
+from tokenbooth.payments.stripe.events import needed, translate
+from tokenbooth.payments.stripe.snapshots import Ownership, Snapshot
+from tokenbooth.payments.stripe.webhooks import WebhookEvent
 from tokenbooth.sandbox.stripe import world
 
 S = 1_000_000

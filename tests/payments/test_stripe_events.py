@@ -15,7 +15,7 @@ from tokenbooth.domain.stripe_commands import (
     UpsertSubscription,
 )
 from tokenbooth.domain.subscriptions import SubscriptionStatus
-from tokenbooth.payments.stripe_events import (
+from tokenbooth.payments.stripe.events import (
     HANDLED_TYPES,
     MissingObject,
     ObjectRef,
@@ -23,7 +23,7 @@ from tokenbooth.payments.stripe_events import (
     needed,
     translate,
 )
-from tokenbooth.payments.stripe_snapshots import (
+from tokenbooth.payments.stripe.snapshots import (
     Snapshot,
     UnexpectedShape,
     parse_invoice,

@@ -6,8 +6,8 @@ import pytest
 
 from tests.payments.stripe_fields import FIELDS, NOT_IN_EXAMPLES, find_in_sdk
 from tests.payments.stripe_rig import Rig, paid_subscription, running_sandbox
-from tokenbooth.payments.stripe_books import read_booked, read_endpoint, read_paper
-from tokenbooth.payments.stripe_snapshots import (
+from tokenbooth.payments.stripe.balance import read_booked, read_endpoint, read_paper
+from tokenbooth.payments.stripe.snapshots import (
     parse_dispute,
     parse_invoice,
     parse_payment,
@@ -15,7 +15,7 @@ from tokenbooth.payments.stripe_snapshots import (
     parse_session,
     parse_subscription,
 )
-from tokenbooth.payments.stripe_webhooks import parse_event
+from tokenbooth.payments.stripe.webhooks import parse_event
 
 
 class Watched(Mapping[str, object]):

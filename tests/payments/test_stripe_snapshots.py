@@ -4,7 +4,7 @@ import pytest
 import stripe
 
 from tests.payments import stripe_samples as samples
-from tokenbooth.payments.stripe_snapshots import (
+from tokenbooth.payments.stripe.snapshots import (
     InvoiceSnapshot,
     UnexpectedShape,
     parse_invoice,

@@ -7,7 +7,7 @@ import json
 import pytest
 from stripe import WebhookSignature
 
-from tokenbooth.payments.stripe_webhooks import WebhookEvent, WebhookRejected, WebhookVerifier
+from tokenbooth.payments.stripe.webhooks import WebhookEvent, WebhookRejected, WebhookVerifier
 
 NOW_S = 1_800_000_000
 SECRET = "whsec_one"

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenbooth.domain.deposits import MAX_UNITS, Refusal, TokenTransfer
-from tokenbooth.payments.json_rpc import Json
-from tokenbooth.payments.usdc_receipt import TRANSFER_TOPIC, MalformedAnswer, Receipt, read_receipt, why_nothing
+from tokenbooth.payments.usdc.receipts import TRANSFER_TOPIC, MalformedAnswer, Receipt, read_receipt, why_nothing
+from tokenbooth.payments.usdc.rpc import Json
 
 TOKEN = "0x833589fcd6edb6e08f4c7c32d4f71b54bda02913"
 OURS = "0x00000000000000000000000000000000000000aa"

@@ -12,11 +12,11 @@ from tokenbooth.domain.ledger import TransferKind
 from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.domain.subscriptions import access_ends_us
 from tokenbooth.domain.windows import parse_duration
-from tokenbooth.store.accounts import find_account
-from tokenbooth.store.audit import audit
+from tokenbooth.store.accounts.accounts import find_account
 from tokenbooth.store.engine import Store
-from tokenbooth.store.operator import change_credit
-from tokenbooth.store.subscriptions import find_own
+from tokenbooth.store.payments.subscriptions import find_own
+from tokenbooth.store.reports.audit import audit
+from tokenbooth.store.reports.operator import change_credit
 from tokenbooth.store.tables import checkouts
 
 DAY_S = 86_400

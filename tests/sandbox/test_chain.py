@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tokenbooth.payments.usdc_receipt import read_receipt
+from tokenbooth.payments.usdc.receipts import read_receipt
 from tokenbooth.sandbox.chain import ChainConfig, ChainSandbox
 from tokenbooth.sandbox.chain.rpc import Json
 from tokenbooth.sandbox.chain.world import World, transfer

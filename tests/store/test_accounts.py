@@ -4,9 +4,9 @@ import pytest
 from sqlalchemy import select
 
 from tests.support.fakes import MARCH_5_2026_US as NOW_US
-from tokenbooth.errors import Conflict, InvalidRequest, NotFound
+from tokenbooth.kit.errors import Conflict, InvalidRequest, NotFound
 from tokenbooth.store import changes
-from tokenbooth.store.accounts import (
+from tokenbooth.store.accounts.accounts import (
     Account,
     create_account,
     find_account,

@@ -8,8 +8,19 @@ from tests.support.fakes import MARCH_5_2026_US as NOW_US
 from tests.support.store import Customer, new_customer, unchecked
 from tokenbooth.domain.subscriptions import SubscriptionStatus
 from tokenbooth.store import changes, ledger
-from tokenbooth.store.accounts import suspend
-from tokenbooth.store.admission import (
+from tokenbooth.store.accounts.accounts import suspend
+from tokenbooth.store.accounts.keys import (
+    NewApiKey,
+    count_api_keys,
+    create_api_key,
+    delete_api_key,
+    has_api_key,
+    key_names,
+)
+from tokenbooth.store.changes import ChangesForgotten
+from tokenbooth.store.engine import Store
+from tokenbooth.store.tables import changes as change_rows
+from tokenbooth.store.usage.admission import (
     AccountRow,
     KeyRow,
     load_account,
@@ -18,11 +29,7 @@ from tokenbooth.store.admission import (
     load_subscription,
     load_window_spent_nano,
 )
-from tokenbooth.store.changes import ChangesForgotten
-from tokenbooth.store.engine import Store
-from tokenbooth.store.keys import NewApiKey, count_api_keys, create_api_key, delete_api_key, has_api_key, key_names
-from tokenbooth.store.settlement import apply_charges
-from tokenbooth.store.tables import changes as change_rows
+from tokenbooth.store.usage.settlement import apply_charges
 
 DIGEST = b"d" * 32
 

@@ -17,11 +17,9 @@ from tokenbooth.domain.ledger import (
     credit_of,
 )
 from tokenbooth.store import ledger, processes
-from tokenbooth.store.audit import AuditReport, AuditRow, audit
 from tokenbooth.store.engine import Store
 from tokenbooth.store.processes import NewProcess
-from tokenbooth.store.retention import prune_usage
-from tokenbooth.store.settlement import apply_charges
+from tokenbooth.store.reports.audit import AuditReport, AuditRow, audit
 from tokenbooth.store.tables import (
     api_keys,
     gateway_processes,
@@ -35,6 +33,8 @@ from tokenbooth.store.tables import (
     usage_events,
     usage_hours,
 )
+from tokenbooth.store.usage.retention import prune_usage
+from tokenbooth.store.usage.settlement import apply_charges
 
 NOW_US = MARCH_5_2026_US
 USD = 10**9

@@ -6,8 +6,8 @@ from sqlalchemy import Connection, select
 
 from tests.support.fakes import MARCH_5_2026_US as NOW_US
 from tests.support.store import new_customer
-from tokenbooth.store import audit_log
-from tokenbooth.store.audit_log import (
+from tokenbooth.store.accounts import audit_log
+from tokenbooth.store.accounts.audit_log import (
     FAILED_IN_ALL,
     FAILED_OF_STRANGERS,
     FAILED_PER_ACCOUNT,
@@ -18,7 +18,7 @@ from tokenbooth.store.audit_log import (
     record_failed_log_in,
 )
 from tokenbooth.store.engine import Store
-from tokenbooth.store.operator_reports import list_log
+from tokenbooth.store.reports.operator_reports import list_log
 from tokenbooth.store.tables import audit_log as rows
 
 HOUR_US = 3_600 * 1_000_000

@@ -13,11 +13,12 @@ from tests.support.store import Customer, new_customer, row_counts
 from tokenbooth.domain.ledger import credit_of
 from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.domain.stripe_commands import CreditDirect, DirectFailed
-from tokenbooth.store import auto_topups, billing, checkouts, ledger
-from tokenbooth.store.accounts import set_stripe_customer, suspend
-from tokenbooth.store.auto_topups import Candidate, Rule, Untold
-from tokenbooth.store.checkouts import TopUpCaps
+from tokenbooth.store import ledger
+from tokenbooth.store.accounts.accounts import set_stripe_customer, suspend
 from tokenbooth.store.engine import Store
+from tokenbooth.store.payments import auto_topups, billing, checkouts
+from tokenbooth.store.payments.auto_topups import Candidate, Rule, Untold
+from tokenbooth.store.payments.checkouts import TopUpCaps
 from tokenbooth.store.tables import accounts
 
 RULE = Rule(True, threshold_nano=5 * NANO_PER_USD, amount_nano=20 * NANO_PER_USD, monthly_limit_nano=50 * NANO_PER_USD)

@@ -12,9 +12,10 @@ from tests.support.store import Customer, new_customer, row_counts
 from tests.support.stripe_state import PRO, PRO_NANO, TOP_UP, TOP_UP_NANO, grant, new_checkout, paid_topup, upsert
 from tokenbooth.domain.ledger import SUBSCRIPTION_REVENUE, credit_of
 from tokenbooth.domain.stripe_commands import StripeCommand
-from tokenbooth.store import billing, inbox, ledger
-from tokenbooth.store.audit import audit
+from tokenbooth.store import ledger
 from tokenbooth.store.engine import Store
+from tokenbooth.store.payments import billing, inbox
+from tokenbooth.store.reports.audit import audit
 
 A = TypeVar("A")
 R = TypeVar("R")

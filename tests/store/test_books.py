@@ -8,9 +8,10 @@ from tests.support.stripe_state import TOP_UP, TOP_UP_NANO, new_checkout, paid_t
 from tokenbooth.domain.ledger import STRIPE_FEES, STRIPE_OTHER, LedgerAccount
 from tokenbooth.domain.stripe_books import BookedEntry
 from tokenbooth.domain.stripe_commands import ReversalKind, SettleReversal
-from tokenbooth.store import billing, books, ledger
-from tokenbooth.store.audit import audit
+from tokenbooth.store import ledger
 from tokenbooth.store.engine import Store
+from tokenbooth.store.payments import billing, books
+from tokenbooth.store.reports.audit import audit
 
 FEE_NANO = 1_030_000_000
 CHARGE = BookedEntry("txn_1", "charge", "usd", "ch_1", "pi_of_cs_at_stripe", TOP_UP_NANO, FEE_NANO, NOW_US)

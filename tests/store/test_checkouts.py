@@ -9,11 +9,12 @@ from tests.support.stripe_state import PRO, TOP_UP, TOP_UP_NANO, new_checkout, p
 from tokenbooth.domain.ledger import PROMOTION, TransferKind, credit_of
 from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.domain.stripe_commands import CheckoutExpired, CheckoutFailed, CreditDirect, DirectFailed
-from tokenbooth.errors import Conflict, RateLimited, Unprocessable
-from tokenbooth.ids import IdPrefix, new_id
-from tokenbooth.store import billing, checkouts, ledger, payments
-from tokenbooth.store.checkouts import CheckoutStatus, PendingSession
+from tokenbooth.kit.errors import Conflict, RateLimited, Unprocessable
+from tokenbooth.kit.ids import IdPrefix, new_id
+from tokenbooth.store import ledger
 from tokenbooth.store.engine import Store
+from tokenbooth.store.payments import billing, checkouts, payments
+from tokenbooth.store.payments.checkouts import CheckoutStatus, PendingSession
 from tokenbooth.store.tables import checkouts as rows
 
 DAY_US = 86_400 * 1_000_000

@@ -12,16 +12,17 @@ from tests.support.fakes import MARCH_5_2026_US
 from tests.support.store import Customer, at_once, new_customer
 from tokenbooth.domain.deposits import BlockRef, TokenTransfer
 from tokenbooth.domain.ledger import USDC_CLEARING, TransferKind, credit_of, debt_of
-from tokenbooth.errors import Conflict
-from tokenbooth.store import chain_cursors, deposit_addresses, deposits, ledger
-from tokenbooth.store.audit import AuditRow, audit
-from tokenbooth.store.chain_cursors import Cursor, Pass
-from tokenbooth.store.deposit_addresses import ShownAddress
-from tokenbooth.store.deposits import DepositStatus, Settled
+from tokenbooth.kit.errors import Conflict
+from tokenbooth.store import ledger
 from tokenbooth.store.engine import Store
-from tokenbooth.store.operator import change_credit
+from tokenbooth.store.reports.audit import AuditRow, audit
+from tokenbooth.store.reports.operator import change_credit
 from tokenbooth.store.tables import deposits as deposits_table
 from tokenbooth.store.tables import ledger_transfers
+from tokenbooth.store.usdc import chain_cursors, deposit_addresses, deposits
+from tokenbooth.store.usdc.chain_cursors import Cursor, Pass
+from tokenbooth.store.usdc.deposit_addresses import ShownAddress
+from tokenbooth.store.usdc.deposits import DepositStatus, Settled
 
 NOW_US = MARCH_5_2026_US
 USD = 10**9

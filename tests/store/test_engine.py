@@ -9,7 +9,7 @@ from sqlalchemy import Connection, event, insert, select, text
 from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, OperationalError
 
 from tests.support.store import store
-from tokenbooth.errors import StoreUnavailable
+from tokenbooth.kit.errors import StoreUnavailable
 from tokenbooth.store.engine import Store, open_store
 from tokenbooth.store.tables import retention
 

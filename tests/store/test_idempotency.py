@@ -8,10 +8,9 @@ from sqlalchemy import Connection
 
 from tests.support.fakes import MARCH_5_2026_US as NOW_US
 from tests.support.store import row_counts
-from tokenbooth.errors import Conflict
-from tokenbooth.ids import IdPrefix
-from tokenbooth.store.engine import Store
-from tokenbooth.store.idempotency import (
+from tokenbooth.kit.errors import Conflict
+from tokenbooth.kit.ids import IdPrefix
+from tokenbooth.store.accounts.idempotency import (
     LEASE_US,
     RETENTION_US,
     Answer,
@@ -22,6 +21,7 @@ from tokenbooth.store.idempotency import (
     forget_before,
     release,
 )
+from tokenbooth.store.engine import Store
 
 CLAIM = Claim("acct_1", "POST /api/keys/credit", "once", b"\x01" * 32)
 ANSWER = Answer(200, '{"success":true}')

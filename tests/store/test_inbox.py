@@ -7,10 +7,11 @@ from tests.support.store import new_customer, row_counts
 from tests.support.stripe_state import TOP_UP, TOP_UP_NANO, new_checkout, paid_topup
 from tokenbooth.domain.ledger import credit_of
 from tokenbooth.domain.stripe_commands import Ignore, StripeCommand
-from tokenbooth.errors import Conflict, NotFound
-from tokenbooth.store import inbox, ledger
+from tokenbooth.kit.errors import Conflict, NotFound
+from tokenbooth.store import ledger
 from tokenbooth.store.engine import Store
-from tokenbooth.store.inbox import LEASE_US, MAX_ATTEMPTS, InboxStatus, Outcome
+from tokenbooth.store.payments import inbox
+from tokenbooth.store.payments.inbox import LEASE_US, MAX_ATTEMPTS, InboxStatus, Outcome
 
 SECOND_US = 1_000_000
 DAY_US = 86_400 * SECOND_US

@@ -9,12 +9,11 @@ from tests.support.billing_rows import DAY_US, HOUR_US, add_subscription, spend_
 from tests.support.fakes import MARCH_5_2026_US as NOW_US
 from tests.support.store import new_customer, row_counts
 from tokenbooth.domain.subscriptions import SubscriptionStatus
-from tokenbooth.errors import Conflict, NotFound
-from tokenbooth.ids import IdPrefix, new_id
+from tokenbooth.kit.errors import Conflict, NotFound
+from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.store import changes
-from tokenbooth.store.accounts import suspend
-from tokenbooth.store.engine import Store
-from tokenbooth.store.keys import (
+from tokenbooth.store.accounts.accounts import suspend
+from tokenbooth.store.accounts.keys import (
     ROWS_PER_LIVE_KEY,
     ApiKeyView,
     NewApiKey,
@@ -23,6 +22,7 @@ from tokenbooth.store.keys import (
     has_api_key,
     list_api_keys,
 )
+from tokenbooth.store.engine import Store
 
 GRACE_US = 6 * HOUR_US
 

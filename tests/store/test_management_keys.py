@@ -6,9 +6,8 @@ from sqlalchemy import select
 from tests.support.fakes import MARCH_5_2026_US as NOW_US
 from tests.support.store import another_key, new_customer
 from tokenbooth.domain.keys import DEFAULT_SCOPES, Scope, digest
-from tokenbooth.errors import Conflict, NotFound
-from tokenbooth.store.engine import Store
-from tokenbooth.store.management_keys import (
+from tokenbooth.kit.errors import Conflict, NotFound
+from tokenbooth.store.accounts.management_keys import (
     NewManagementKey,
     create_management_key,
     delete_management_key,
@@ -16,6 +15,7 @@ from tokenbooth.store.management_keys import (
     list_management_keys,
     touch_management_key,
 )
+from tokenbooth.store.engine import Store
 from tokenbooth.store.tables import audit_log, management_keys
 
 

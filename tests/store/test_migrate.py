@@ -12,7 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, text
 
-from tokenbooth.errors import StoreUnavailable
+from tokenbooth.kit.errors import StoreUnavailable
 from tokenbooth.store import migrations
 from tokenbooth.store.changes import last_seq
 from tokenbooth.store.engine import make_engine

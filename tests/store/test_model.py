@@ -23,12 +23,12 @@ from tokenbooth.domain.ledger import (
     key_spend,
     window_spend,
 )
-from tokenbooth.ids import IdPrefix, new_id
-from tokenbooth.store.audit import audit
+from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.store.engine import Store
 from tokenbooth.store.ledger import add_credit, balance_nano, balances_nano, grant, take_back
-from tokenbooth.store.settlement import apply_charges
+from tokenbooth.store.reports.audit import audit
 from tokenbooth.store.tables import usage_events
+from tokenbooth.store.usage.settlement import apply_charges
 
 EXAMPLES: Final = int(os.environ.get("TOKENBOOTH_TEST_EXAMPLES", "10"))
 STEPS: Final = 50

@@ -7,12 +7,12 @@ from tests.support.fakes import MARCH_5_2026_US as NOW_US
 from tests.support.store import Customer, new_customer
 from tokenbooth.domain.ledger import TransferKind
 from tokenbooth.domain.money import NANO_PER_USD
-from tokenbooth.errors import Conflict, NotFound, Unprocessable
-from tokenbooth.store import inbox
-from tokenbooth.store.audit import audit
+from tokenbooth.kit.errors import Conflict, NotFound, Unprocessable
 from tokenbooth.store.engine import Store
-from tokenbooth.store.operator import CreditChange, Figures, change_credit, figures, find_customer, plans_in_use
-from tokenbooth.store.operator_reports import list_log
+from tokenbooth.store.payments import inbox
+from tokenbooth.store.reports.audit import audit
+from tokenbooth.store.reports.operator import CreditChange, Figures, change_credit, figures, find_customer, plans_in_use
+from tokenbooth.store.reports.operator_reports import list_log
 
 
 @pytest.fixture

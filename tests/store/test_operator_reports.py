@@ -8,13 +8,14 @@ from tests.support.store import Customer, new_customer, unchecked
 from tests.support.stripe_state import PRO, PRO_NANO, grant, new_checkout, paid_topup, upsert
 from tokenbooth.domain.ledger import TransferKind
 from tokenbooth.domain.money import NANO_PER_USD
-from tokenbooth.errors import NotFound
-from tokenbooth.store import billing, inbox, operator_reports, subscriptions
-from tokenbooth.store.audit import audit
+from tokenbooth.kit.errors import NotFound
 from tokenbooth.store.engine import Store
-from tokenbooth.store.operator import change_credit, figures
-from tokenbooth.store.operator_reports import Sale
-from tokenbooth.store.usage_reports import Span
+from tokenbooth.store.payments import billing, inbox, subscriptions
+from tokenbooth.store.reports import operator_reports
+from tokenbooth.store.reports.audit import audit
+from tokenbooth.store.reports.operator import change_credit, figures
+from tokenbooth.store.reports.operator_reports import Sale
+from tokenbooth.store.usage.usage_reports import Span
 
 SPAN = Span(NOW_US - NOW_US % DAY_US, NOW_US - NOW_US % DAY_US + 30 * DAY_US)
 

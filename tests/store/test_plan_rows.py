@@ -13,16 +13,16 @@ from tests.support.stripe_state import MONTH_US, PRO, PRO_NANO, grant, new_check
 from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.domain.plan_changes import PendingPlan, PlanAtStripe, PlanState, SoldPlan, settled
 from tokenbooth.domain.stripe_commands import BookProration, GrantPeriod, StripeCommand, UpsertSubscription
-from tokenbooth.errors import Unprocessable
-from tokenbooth.ids import IdPrefix, new_id
-from tokenbooth.store import billing, checkouts, subscriptions
-from tokenbooth.store.admission import load_window_spent_nano
-from tokenbooth.store.audit import audit
-from tokenbooth.store.checkouts import CheckoutKind, Offer
+from tokenbooth.kit.errors import Unprocessable
+from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.store.engine import Store
-from tokenbooth.store.plan_rows import state_of
+from tokenbooth.store.payments import billing, checkouts, subscriptions
+from tokenbooth.store.payments.checkouts import CheckoutKind, Offer
+from tokenbooth.store.payments.plan_rows import state_of
+from tokenbooth.store.reports.audit import audit
 from tokenbooth.store.tables import audit_log, subscription_periods
 from tokenbooth.store.tables import subscriptions as rows
+from tokenbooth.store.usage.admission import load_window_spent_nano
 
 PAID_UNTIL_US = NOW_US + MONTH_US
 PRO_PLAN, SMALL, TOP = SoldPlan("pro", PRO_NANO), SoldPlan("standard", 20 * NANO_PER_USD), SoldPlan("top", 2 * PRO_NANO)

@@ -7,11 +7,11 @@ from sqlalchemy import Connection, select
 from tests.support.fakes import MARCH_5_2026_US, FakeClock
 from tests.support.gateway_rig import MODEL, run_rig
 from tokenbooth.jobs.retention import UsageRetention
-from tokenbooth.store.audit import audit
 from tokenbooth.store.engine import Store
-from tokenbooth.store.retention import prune_usage, pruned_until_us
+from tokenbooth.store.reports.audit import audit
 from tokenbooth.store.tables import usage_events
-from tokenbooth.store.usage_reports import GroupBy, Span, usage_by
+from tokenbooth.store.usage.retention import prune_usage, pruned_until_us
+from tokenbooth.store.usage.usage_reports import GroupBy, Span, usage_by
 
 DAY_US = 86_400_000_000
 

@@ -20,13 +20,14 @@ from tokenbooth.domain.ledger import (
 )
 from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.domain.stripe_commands import CreditTopup, ReversalKind, SettleReversal
-from tokenbooth.errors import NotFound
-from tokenbooth.store import billing, ledger, reversals
-from tokenbooth.store.accounts import is_disputed
-from tokenbooth.store.audit import audit
+from tokenbooth.kit.errors import NotFound
+from tokenbooth.store import ledger
+from tokenbooth.store.accounts.accounts import is_disputed
 from tokenbooth.store.engine import Store
-from tokenbooth.store.operator import change_credit
-from tokenbooth.store.subscriptions import StaleSnapshot
+from tokenbooth.store.payments import billing, reversals
+from tokenbooth.store.payments.subscriptions import StaleSnapshot
+from tokenbooth.store.reports.audit import audit
+from tokenbooth.store.reports.operator import change_credit
 from tokenbooth.store.tables import audit_log, subscription_periods
 
 INTENT = "pi_of_cs_at_stripe"

@@ -4,11 +4,11 @@ import pytest
 
 from tests.support.fakes import MARCH_5_2026_US as NOW_US
 from tests.support.store import Customer, new_customer, row_counts
-from tokenbooth.errors import NotFound
-from tokenbooth.store import sessions
-from tokenbooth.store.accounts import set_admin, suspend
+from tokenbooth.kit.errors import NotFound
+from tokenbooth.store.accounts import sessions
+from tokenbooth.store.accounts.accounts import set_admin, suspend
+from tokenbooth.store.accounts.sessions import MAX_LINKS_PER_HOUR, NewSession, Purpose, secret_digest
 from tokenbooth.store.engine import Store
-from tokenbooth.store.sessions import MAX_LINKS_PER_HOUR, NewSession, Purpose, secret_digest
 
 HOUR_US = 3_600 * 1_000_000
 

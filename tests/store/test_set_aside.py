@@ -6,10 +6,10 @@ from tests.support.billing_rows import charge
 from tests.support.fakes import MARCH_5_2026_US
 from tests.support.store import new_customer
 from tokenbooth.store.engine import Store
-from tokenbooth.store.retention import prune_usage
-from tokenbooth.store.set_aside import booked_before, note_replay
-from tokenbooth.store.settlement import apply_charges
 from tokenbooth.store.tables import audit_log
+from tokenbooth.store.usage.retention import prune_usage
+from tokenbooth.store.usage.set_aside import booked_before, note_replay
+from tokenbooth.store.usage.settlement import apply_charges
 
 NOW_US = MARCH_5_2026_US
 

@@ -12,14 +12,14 @@ from tests.support.store import new_customer, open_empty_sqlite
 from tokenbooth.domain.charges import Charge, PoolKind
 from tokenbooth.domain.ledger import MEMO_CONTRA, UNCOLLECTED, credit_of, key_spend, window_spend
 from tokenbooth.store import processes
-from tokenbooth.store.audit import audit
+from tokenbooth.store.accounts.keys import NewApiKey, create_api_key, list_api_keys
 from tokenbooth.store.engine import Store
-from tokenbooth.store.keys import NewApiKey, create_api_key, list_api_keys
 from tokenbooth.store.ledger import balances_nano, grant
 from tokenbooth.store.processes import ClosedHow, NewProcess
-from tokenbooth.store.settlement import Applied, apply_charges, apply_late_charges, book
+from tokenbooth.store.reports.audit import audit
 from tokenbooth.store.tables import subscriptions
-from tokenbooth.store.usage_reports import GroupBy, Span, usage_by
+from tokenbooth.store.usage.settlement import Applied, apply_charges, apply_late_charges, book
+from tokenbooth.store.usage.usage_reports import GroupBy, Span, usage_by
 
 NOW_US = MARCH_5_2026_US
 HOUR_US = 3_600_000_000

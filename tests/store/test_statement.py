@@ -10,15 +10,15 @@ from tokenbooth.domain.keys import KeyKind, digest
 from tokenbooth.domain.ledger import TransferKind
 from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.domain.stripe_commands import ReversalKind, SettleReversal
-from tokenbooth.ids import new_key
-from tokenbooth.store import billing
-from tokenbooth.store.audit import audit
+from tokenbooth.kit.ids import new_key
+from tokenbooth.store.accounts.keys import NewApiKey, create_api_key
 from tokenbooth.store.engine import Store
-from tokenbooth.store.keys import NewApiKey, create_api_key
-from tokenbooth.store.operator import change_credit
-from tokenbooth.store.retention import prune_usage
-from tokenbooth.store.settlement import apply_charges
-from tokenbooth.store.statement import Statement, refunded_nano, statement
+from tokenbooth.store.payments import billing
+from tokenbooth.store.reports.audit import audit
+from tokenbooth.store.reports.operator import change_credit
+from tokenbooth.store.reports.statement import Statement, refunded_nano, statement
+from tokenbooth.store.usage.retention import prune_usage
+from tokenbooth.store.usage.settlement import apply_charges
 
 MIDNIGHT_US = NOW_US - NOW_US % DAY_US
 YEAR_US = 365 * DAY_US

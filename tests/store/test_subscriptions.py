@@ -21,13 +21,14 @@ from tokenbooth.domain.stripe_commands import (
     UpsertSubscription,
 )
 from tokenbooth.domain.subscriptions import SubscriptionStatus, SubscriptionTerms
-from tokenbooth.errors import NotFound
-from tokenbooth.store import billing, changes, ledger, subscriptions
-from tokenbooth.store.audit import audit
-from tokenbooth.store.checkouts import CheckoutKind, Offer
+from tokenbooth.kit.errors import NotFound
+from tokenbooth.store import changes, ledger
+from tokenbooth.store.accounts.keys import NewApiKey, create_api_key
 from tokenbooth.store.engine import Store
-from tokenbooth.store.keys import NewApiKey, create_api_key
-from tokenbooth.store.subscriptions import StaleSnapshot
+from tokenbooth.store.payments import billing, subscriptions
+from tokenbooth.store.payments.checkouts import CheckoutKind, Offer
+from tokenbooth.store.payments.subscriptions import StaleSnapshot
+from tokenbooth.store.reports.audit import audit
 from tokenbooth.store.tables import checkouts, subscription_periods
 from tokenbooth.store.tables import subscriptions as rows
 

@@ -7,7 +7,7 @@ from tests.support.billing_rows import DAY_US, HOUR_US, add_usage, charge
 from tests.support.fakes import MARCH_5_2026_US as NOW_US
 from tokenbooth.domain.charges import Charge
 from tokenbooth.store.engine import Store
-from tokenbooth.store.usage_reports import GroupBy, Position, Span, Sums, list_requests, usage_by
+from tokenbooth.store.usage.usage_reports import GroupBy, Position, Span, Sums, list_requests, usage_by
 
 ME = "acct_1"
 

@@ -25,12 +25,12 @@ from tests.support.gateway_rig import (
     speaking_only,
 )
 from tests.support.scripted_upstream import Script, ScriptedUpstream, serve_scripts
-from tokenbooth.catalog import Catalog, Route, Upstream, WireFormat
+from tokenbooth.config.catalog import Catalog, Route, Upstream, WireFormat
+from tokenbooth.config.settings import GatewaySettings
+from tokenbooth.config.upstream_kinds import GENERIC, KINDS
 from tokenbooth.domain.charges import Charge
 from tokenbooth.domain.pricing import Price, TokenRates
-from tokenbooth.gateway.upstreams import Timeouts
-from tokenbooth.settings import GatewaySettings
-from tokenbooth.upstream_kinds import GENERIC, KINDS
+from tokenbooth.gateway.upstream.base import Timeouts
 
 Json = dict[str, Any]
 Face = Literal["chat", "completions", "responses", "messages", "translated", "embeddings"]

@@ -8,7 +8,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from tokenbooth.domain.charges import Charge, PoolKind
 from tokenbooth.domain.ledger import MEMO_CONTRA, Entry, Transfer, TransferKind, key_spend
 from tokenbooth.domain.subscriptions import SubscriptionStatus
-from tokenbooth.ids import IdPrefix, new_id
+from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.store.ledger import post
 from tokenbooth.store.tables import subscriptions, usage_days, usage_events, usage_hours
 

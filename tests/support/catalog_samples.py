@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from tokenbooth.catalog import Model, Route, Upstream
+from tokenbooth.config.catalog import Model, Route, Upstream
+from tokenbooth.config.upstream_kinds import UpstreamKind
 from tokenbooth.domain.pricing import Price, TokenRates
-from tokenbooth.upstream_kinds import UpstreamKind
 
 DEMO_PRICE = Price(
     TokenRates(input=270_000_000, output=1_100_000_000, cached_input=70_000_000, cache_write=270_000_000)

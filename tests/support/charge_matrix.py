@@ -18,10 +18,10 @@ from sqlalchemy import select
 from tests.docs.pages import read, rows, section
 from tests.support.gateway_rig import CHAT, UPSTREAM_KEY, MoodyStore, Rig, open_moody_store, run_rig
 from tests.support.scripted_upstream import DONE, Script, ScriptedUpstream, answer, chunk, serve_scripts
-from tokenbooth.catalog import Catalog, Route, Upstream
+from tokenbooth.config.catalog import Catalog, Route, Upstream
+from tokenbooth.config.settings import GatewaySettings
 from tokenbooth.domain.charges import Charge
-from tokenbooth.gateway.upstreams import Timeouts
-from tokenbooth.settings import GatewaySettings
+from tokenbooth.gateway.upstream.base import Timeouts
 from tokenbooth.store.tables import usage_events
 
 INPUT_NANO: Final = 270

@@ -14,16 +14,16 @@ import httpx
 from tests.support.chains import SAFE_BLOCKS, USDC, DrivenChain
 from tests.support.fakes import FakeClock, FakeLive
 from tests.support.store import Customer, new_customer
-from tokenbooth.catalog import build_catalog
+from tokenbooth.config.catalog import build_catalog
+from tokenbooth.config.settings import Settings
 from tokenbooth.domain.deposits import BASE
 from tokenbooth.jobs.chain_scan import ChainScan, ScanSettings
 from tokenbooth.management.app import create_management_app
 from tokenbooth.management.context import ManagementContext, UsdcDesk
-from tokenbooth.payments.deposit_address import AddressBook
-from tokenbooth.payments.json_rpc import HttpRpc, Json, NodeError, NodeTrouble
-from tokenbooth.payments.usdc_chain import ChainNode, Tag
+from tokenbooth.payments.usdc.addresses import AddressBook
+from tokenbooth.payments.usdc.node import ChainNode, Tag
+from tokenbooth.payments.usdc.rpc import HttpRpc, Json, NodeError, NodeTrouble
 from tokenbooth.sandbox.chain.wallet import new_extended_public_key
-from tokenbooth.settings import Settings
 from tokenbooth.store.engine import Store
 
 USD = 10**9

@@ -5,14 +5,14 @@ from dataclasses import replace
 import msgspec
 
 from tests.support.catalog_samples import SAMPLE_ROUTE, sample_model
-from tokenbooth.catalog import Model
-from tokenbooth.gateway.body import decode_fields, encode_fields
-from tokenbooth.gateway.chat_request import ChatRequest, read_chat_request
-from tokenbooth.gateway.completions_request import CompletionsRequest, read_completions_request
-from tokenbooth.gateway.embeddings_request import EmbeddingsRequest, read_embeddings_request
-from tokenbooth.gateway.messages_request import MessagesRequest, RawHeaders, read_messages_request
-from tokenbooth.gateway.responses_request import ResponsesRequest, read_responses_request
-from tokenbooth.gateway.speech import Speech
+from tokenbooth.config.catalog import Model
+from tokenbooth.gateway.formats.anthropic.messages import MessagesRequest, RawHeaders, read_messages_request
+from tokenbooth.gateway.formats.base import Speech
+from tokenbooth.gateway.formats.json.body import decode_fields, encode_fields
+from tokenbooth.gateway.formats.openai.chat import ChatRequest, read_chat_request
+from tokenbooth.gateway.formats.openai.completions import CompletionsRequest, read_completions_request
+from tokenbooth.gateway.formats.openai.embeddings import EmbeddingsRequest, read_embeddings_request
+from tokenbooth.gateway.formats.openai.responses import ResponsesRequest, read_responses_request
 
 ANTHROPIC = frozenset(("anthropic.messages",))
 CHAT = frozenset(("openai.chat",))

@@ -18,24 +18,24 @@ from sqlalchemy import Connection, Engine, insert, select
 
 from tests.support.fakes import FakeClock
 from tests.support.servers import serve
-from tokenbooth.catalog import Catalog, Route, Upstream, WireFormat, build_catalog
-from tokenbooth.clock import Clock, SystemClock
+from tokenbooth.config.catalog import Catalog, Route, Upstream, WireFormat, build_catalog
+from tokenbooth.config.settings import GatewaySettings, Settings
 from tokenbooth.domain.charges import Charge
 from tokenbooth.domain.keys import KeyKind, digest, shown_prefix
 from tokenbooth.domain.money import parse_usd
-from tokenbooth.errors import StoreUnavailable
-from tokenbooth.gateway.app import Gateway
-from tokenbooth.gateway.http_upstreams import HttpUpstreams
-from tokenbooth.gateway.upstreams import Timeouts
-from tokenbooth.http_edge import Bounds, Edge
-from tokenbooth.ids import IdPrefix, new_id, new_key
+from tokenbooth.gateway.service import Gateway
+from tokenbooth.gateway.upstream.base import Timeouts
+from tokenbooth.gateway.upstream.pool import HttpUpstreams
+from tokenbooth.http.limits import Bounds, Edge
+from tokenbooth.kit.clock import Clock, SystemClock
+from tokenbooth.kit.errors import StoreUnavailable
+from tokenbooth.kit.ids import IdPrefix, new_id, new_key
 from tokenbooth.sandbox.model_server import ModelServer, create_model_server
-from tokenbooth.settings import GatewaySettings, Settings
-from tokenbooth.store.accounts import create_account
-from tokenbooth.store.audit import audit
+from tokenbooth.store.accounts.accounts import create_account
+from tokenbooth.store.accounts.keys import NewApiKey, create_api_key
 from tokenbooth.store.engine import Store, make_engine
-from tokenbooth.store.keys import NewApiKey, create_api_key
 from tokenbooth.store.ledger import grant
+from tokenbooth.store.reports.audit import audit
 from tokenbooth.store.tables import change_counter, metadata, subscriptions, usage_events
 
 MODEL: Final = "deepseek/deepseek-chat-v3-0324"

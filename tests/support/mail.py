@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from pydantic import SecretStr
 
-from tokenbooth.settings import MailSettings
+from tokenbooth.config.settings import MailSettings
 
 
 @asynccontextmanager

@@ -12,9 +12,9 @@ import msgspec
 
 from tests.support.gateway_rig import CHAT, MODEL, UPSTREAM_KEY, Rig, open_moody_store, run_rig
 from tests.support.scripted_upstream import DONE, Script, ScriptedUpstream, chunk, serve_scripts
-from tokenbooth.catalog import Catalog, Route, Upstream
-from tokenbooth.gateway.upstreams import Timeouts
-from tokenbooth.settings import GatewaySettings
+from tokenbooth.config.catalog import Catalog, Route, Upstream
+from tokenbooth.config.settings import GatewaySettings
+from tokenbooth.gateway.upstream.base import Timeouts
 
 THINKING_TOKENS: Final = 20_000
 WORDS: Final = 10

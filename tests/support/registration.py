@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.support.fakes import FakeClock
-from tokenbooth.clock import since_boot_us
-from tokenbooth.gateway.registration import Registration
+from tokenbooth.gateway.access.registration import Registration
+from tokenbooth.kit.clock import since_boot_us
 from tokenbooth.store.engine import Store
 
 

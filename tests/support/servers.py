@@ -13,8 +13,8 @@ from typing import Literal
 
 import uvicorn
 
-from tokenbooth.http_edge import PLAIN_EDGE, Edge
-from tokenbooth.uvicorn_connection import connection_class
+from tokenbooth.http.limits import PLAIN_EDGE, Edge
+from tokenbooth.http.uvicorn import connection_class
 
 _START_TIMEOUT_S = 10.0
 _STOP_TIMEOUT_S = 10.0

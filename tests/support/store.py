@@ -12,10 +12,10 @@ import pytest
 from sqlalchemy import Connection, func, insert, select
 
 from tokenbooth.domain.keys import ALL_SCOPES, KeyKind, Scope, digest, shown_prefix
-from tokenbooth.ids import IdPrefix, new_id, new_key
-from tokenbooth.store.accounts import create_account
+from tokenbooth.kit.ids import IdPrefix, new_id, new_key
+from tokenbooth.store.accounts.accounts import create_account
+from tokenbooth.store.accounts.management_keys import NewManagementKey, create_management_key
 from tokenbooth.store.engine import Store, open_store
-from tokenbooth.store.management_keys import NewManagementKey, create_management_key
 from tokenbooth.store.tables import change_counter, metadata
 
 

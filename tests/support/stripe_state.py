@@ -6,10 +6,10 @@ from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.domain.plan_changes import PlanAtStripe
 from tokenbooth.domain.stripe_commands import CreditTopup, GrantPeriod, UpsertSubscription
 from tokenbooth.domain.subscriptions import SubscriptionStatus
-from tokenbooth.ids import IdPrefix, new_id
-from tokenbooth.store import checkouts
-from tokenbooth.store.checkouts import CheckoutKind, Offer
+from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.store.engine import Store
+from tokenbooth.store.payments import checkouts
+from tokenbooth.store.payments.checkouts import CheckoutKind, Offer
 
 MONTH_US: Final = 31 * 86_400 * 1_000_000
 PRO_NANO: Final = 60 * NANO_PER_USD

@@ -77,8 +77,8 @@ def _options(
 @app.command()
 def serve(config: Config = DEFAULT_CONFIG) -> None:
     """Run the server until SIGTERM."""
-    from tokenbooth.app import serve as run
-    from tokenbooth.settings import load_settings
+    from tokenbooth.config.settings import load_settings
+    from tokenbooth.runtime.build import serve as run
 
     raise typer.Exit(run(load_settings(config)))
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from tokenbooth.catalog import Catalog, Model, Route, WireFormat
 from tokenbooth.cli.findings import Finding, Level
+from tokenbooth.config.catalog import Catalog, Model, Route, WireFormat
+from tokenbooth.config.upstream_kinds import CEILING_FIELDS
 from tokenbooth.store.ceilings import CeilingKey
-from tokenbooth.upstream_kinds import CEILING_FIELDS
 
 TIMEOUT_S: Final = 60.0
 _MAX_ANSWER_BYTES: Final = 1024 * 1024

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from tokenbooth.backup import BackupFailed, Contents, back_up, restore
 from tokenbooth.cli.output import print_json, print_line
-from tokenbooth.settings import Settings, load_settings
+from tokenbooth.config.settings import Settings, load_settings
+from tokenbooth.runtime.backup import BackupFailed, Contents, back_up, restore
 
 _SQLITE = "sqlite:///"
 

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import typer
 
-from tokenbooth.application import data_dir
 from tokenbooth.cli.failures import CONFIGURATION, FAILURE, CommandFailed
 from tokenbooth.cli.output import Json, print_json, print_line, print_table
-from tokenbooth.clock import SystemClock, iso_ms
-from tokenbooth.database import ready_database
+from tokenbooth.config.settings import Settings, load_settings
 from tokenbooth.domain.charges import Charge
 from tokenbooth.domain.money import format_usd
-from tokenbooth.gateway.charge_files import ReadFile, charge_files, mark_booked, read_file, set_aside
-from tokenbooth.gateway.charge_log import DirectoryLock
-from tokenbooth.gateway.charge_replay import Booked, book
-from tokenbooth.settings import Settings, load_settings
+from tokenbooth.gateway.settlement.charge_files import ReadFile, charge_files, mark_booked, read_file, set_aside
+from tokenbooth.gateway.settlement.charge_log import DirectoryLock
+from tokenbooth.gateway.settlement.charge_replay import Booked, book
+from tokenbooth.kit.clock import SystemClock, iso_ms
+from tokenbooth.runtime.application import data_dir
+from tokenbooth.runtime.database import ready_database
 from tokenbooth.store.engine import Store
-from tokenbooth.store.set_aside import BookedBefore, booked_before, note_replay
+from tokenbooth.store.usage.set_aside import BookedBefore, booked_before, note_replay
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from tokenbooth.cli.failures import CONFIGURATION, CommandFailed
 from tokenbooth.cli.output import print_json, print_line
-from tokenbooth.clock import SystemClock
-from tokenbooth.customers import create_customer
-from tokenbooth.database import ready_database
+from tokenbooth.config.settings import load_settings
 from tokenbooth.domain.ledger import TransferKind
 from tokenbooth.domain.money import InvalidAmount, format_usd, parse_usd
-from tokenbooth.settings import load_settings
-from tokenbooth.store.operator import CreditChange, change_credit
+from tokenbooth.kit.clock import SystemClock
+from tokenbooth.runtime.database import ready_database
+from tokenbooth.services.accounts import create_customer
+from tokenbooth.store.reports.operator import CreditChange, change_credit
 
 
 def create_account(

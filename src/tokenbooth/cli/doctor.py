@@ -14,8 +14,6 @@ from typing import Final
 
 from sqlalchemy import Connection, func, select
 
-from tokenbooth.application import data_dir
-from tokenbooth.catalog import build_catalog, kind_lines
 from tokenbooth.cli.ask import Outcome, ask_all
 from tokenbooth.cli.doctor_stripe import examine_stripe
 from tokenbooth.cli.failures import CONFIGURATION, FAILURE
@@ -23,21 +21,23 @@ from tokenbooth.cli.findings import Finding, Level
 from tokenbooth.cli.node import open_node
 from tokenbooth.cli.output import print_json, print_table
 from tokenbooth.cli.probe import Probe, probe_upstream
-from tokenbooth.clock import SystemClock, iso_ms
-from tokenbooth.database import open_database
-from tokenbooth.errors import StoreUnavailable
-from tokenbooth.gateway.ceilings import DISTRUST_US
-from tokenbooth.gateway.charge_files import count_set_aside, set_aside
-from tokenbooth.gateway.charge_log import DataDirectoryLocked, DirectoryLock
-from tokenbooth.gateway.registration import SILENT_S, describe
-from tokenbooth.payments.deposit_address import AddressBook, checksummed
-from tokenbooth.payments.json_rpc import NodeError, NodeTrouble
-from tokenbooth.settings import Settings, SettingsError, UsdcSettings, load_settings
+from tokenbooth.config.catalog import build_catalog, kind_lines
+from tokenbooth.config.settings import Settings, SettingsError, UsdcSettings, load_settings
+from tokenbooth.gateway.access.ceilings import DISTRUST_US
+from tokenbooth.gateway.access.registration import SILENT_S, describe
+from tokenbooth.gateway.settlement.charge_files import count_set_aside, set_aside
+from tokenbooth.gateway.settlement.charge_log import DataDirectoryLocked, DirectoryLock
+from tokenbooth.kit.clock import SystemClock, iso_ms
+from tokenbooth.kit.errors import StoreUnavailable
+from tokenbooth.payments.usdc.addresses import AddressBook, checksummed
+from tokenbooth.payments.usdc.rpc import NodeError, NodeTrouble
+from tokenbooth.runtime.application import data_dir
+from tokenbooth.runtime.database import open_database
 from tokenbooth.store import processes
 from tokenbooth.store.ceilings import CeilingRow, load_ceilings, note_obeyed
 from tokenbooth.store.migrate import REVISIONS, SchemaState, schema_state, schema_version
-from tokenbooth.store.operator import plans_in_use
 from tokenbooth.store.processes import Process, ProcessState
+from tokenbooth.store.reports.operator import plans_in_use
 from tokenbooth.store.tables import ledger_transfers
 
 _US_PER_S: Final = 1_000_000

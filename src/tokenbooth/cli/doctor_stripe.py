@@ -14,9 +14,9 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 from tokenbooth.cli.findings import Finding, Level
-from tokenbooth.payments.stripe_books import Endpoint
-from tokenbooth.payments.stripe_client import API_VERSION, PaymentProviderError, StripeGateway
-from tokenbooth.settings import Settings, StripeSettings
+from tokenbooth.config.settings import Settings, StripeSettings
+from tokenbooth.payments.stripe.balance import Endpoint
+from tokenbooth.payments.stripe.client import API_VERSION, PaymentProviderError, StripeGateway
 
 WEBHOOK_PATH: Final = "/api/webhooks/stripe"
 _STRIPE: Final = "https://api.stripe.com"

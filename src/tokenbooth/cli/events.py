@@ -5,12 +5,12 @@ from typing import Final
 
 from tokenbooth.cli.failures import CONFIGURATION, CommandFailed
 from tokenbooth.cli.output import Json, print_json, print_line, print_table
-from tokenbooth.clock import SystemClock, iso_ms
-from tokenbooth.database import ready_database
-from tokenbooth.settings import load_settings
-from tokenbooth.store import inbox
-from tokenbooth.store.inbox import InboxRow, InboxStatus
-from tokenbooth.store.operator import OPERATOR
+from tokenbooth.config.settings import load_settings
+from tokenbooth.kit.clock import SystemClock, iso_ms
+from tokenbooth.runtime.database import ready_database
+from tokenbooth.store.payments import inbox
+from tokenbooth.store.payments.inbox import InboxRow, InboxStatus
+from tokenbooth.store.reports.operator import OPERATOR
 
 _STATUSES: Final = {
     "open": (InboxStatus.DUE, InboxStatus.PARKED),

@@ -24,13 +24,13 @@ def explain(failure: Exception) -> tuple[str, int] | None:
     # Imported only now that something failed: `--help` must not wait for the whole program.
     from sqlalchemy.exc import DatabaseError, OperationalError
 
-    from tokenbooth.backup import BackupFailed
-    from tokenbooth.errors import StoreUnavailable, TokenboothError
-    from tokenbooth.gateway.charge_log import DataDirectoryLocked
-    from tokenbooth.gateway.charge_recovery import UnknownChargeFormat
-    from tokenbooth.gateway.registration import AnotherProcess
-    from tokenbooth.server import ListenFailed
-    from tokenbooth.settings import SettingsError
+    from tokenbooth.config.settings import SettingsError
+    from tokenbooth.gateway.access.registration import AnotherProcess
+    from tokenbooth.gateway.settlement.charge_log import DataDirectoryLocked
+    from tokenbooth.gateway.settlement.charge_recovery import UnknownChargeFormat
+    from tokenbooth.http.server import ListenFailed
+    from tokenbooth.kit.errors import StoreUnavailable, TokenboothError
+    from tokenbooth.runtime.backup import BackupFailed
     from tokenbooth.store.migrate import SchemaMismatch
 
     match failure:

@@ -5,7 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from tokenbooth.cli.failures import CommandFailed
-from tokenbooth.private_files import open_private
+from tokenbooth.kit.private_files import open_private
 
 
 def template() -> str:

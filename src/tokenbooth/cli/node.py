@@ -11,9 +11,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 
-from tokenbooth.payments.json_rpc import MAX_ANSWER_BYTES, Json, NodeError, NodeTrouble, result_of
-from tokenbooth.payments.usdc_chain import ChainNode
-from tokenbooth.settings import UsdcSettings
+from tokenbooth.config.settings import UsdcSettings
+from tokenbooth.payments.usdc.node import ChainNode
+from tokenbooth.payments.usdc.rpc import MAX_ANSWER_BYTES, Json, NodeError, NodeTrouble, result_of
 
 
 class PlainRpc:

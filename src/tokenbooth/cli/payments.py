@@ -9,25 +9,26 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from tokenbooth.app import stripe_gateway
-from tokenbooth.catalog import build_catalog
 from tokenbooth.cli.failures import CONFIGURATION, FAILURE, CommandFailed
 from tokenbooth.cli.output import print_json, print_line, print_table
-from tokenbooth.clock import SystemClock
-from tokenbooth.database import ready_database
+from tokenbooth.config.catalog import build_catalog
+from tokenbooth.config.settings import Settings, load_settings
 from tokenbooth.domain.money import NANO_PER_CENT, InvalidAmount, format_usd, parse_usd
 from tokenbooth.domain.plans import Plan
 from tokenbooth.jobs.inbox import InboxHandler
 from tokenbooth.jobs.reconcile import Reconciler, Report
-from tokenbooth.logs import configure_logging
-from tokenbooth.payments.stripe_client import PaymentProviderError, StripeGateway
-from tokenbooth.payments.stripe_snapshots import RefundSnapshot
-from tokenbooth.payments.stripe_webhooks import WebhookEvent
-from tokenbooth.settings import Settings, load_settings
-from tokenbooth.store import audit_log, payments, reversals, subscriptions
+from tokenbooth.kit.clock import SystemClock
+from tokenbooth.kit.logs import configure_logging
+from tokenbooth.payments.stripe.client import PaymentProviderError, StripeGateway
+from tokenbooth.payments.stripe.snapshots import RefundSnapshot
+from tokenbooth.payments.stripe.webhooks import WebhookEvent
+from tokenbooth.runtime.build import stripe_gateway
+from tokenbooth.runtime.database import ready_database
+from tokenbooth.store.accounts import audit_log
 from tokenbooth.store.engine import Store
-from tokenbooth.store.operator import OPERATOR, find_customer
-from tokenbooth.store.payments import Payment
+from tokenbooth.store.payments import payments, reversals, subscriptions
+from tokenbooth.store.payments.payments import Payment
+from tokenbooth.store.reports.operator import OPERATOR, find_customer
 
 T = TypeVar("T")
 

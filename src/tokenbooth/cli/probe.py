@@ -9,7 +9,7 @@ from email.message import Message
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from tokenbooth.settings import UpstreamSettings
+from tokenbooth.config.settings import UpstreamSettings
 
 TIMEOUT_S: Final = 3.0
 

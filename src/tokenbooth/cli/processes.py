@@ -8,10 +8,10 @@ import typer
 
 from tokenbooth.cli.failures import CommandFailed
 from tokenbooth.cli.output import Json, print_json, print_line, print_table
-from tokenbooth.clock import SystemClock, iso_ms
-from tokenbooth.database import ready_database
-from tokenbooth.gateway.registration import WATCH_S, describe
-from tokenbooth.settings import load_settings
+from tokenbooth.config.settings import load_settings
+from tokenbooth.gateway.access.registration import WATCH_S, describe
+from tokenbooth.kit.clock import SystemClock, iso_ms
+from tokenbooth.runtime.database import ready_database
 from tokenbooth.store import processes
 from tokenbooth.store.engine import Store
 from tokenbooth.store.processes import Process, ProcessState

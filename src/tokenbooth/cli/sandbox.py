@@ -5,11 +5,11 @@ import json
 from pathlib import Path
 from typing import Final
 
-from tokenbooth.application import CHAIN_SANDBOX_PATH
 from tokenbooth.cli.failures import CommandFailed
 from tokenbooth.cli.node import PlainRpc
 from tokenbooth.cli.output import print_json, print_line
-from tokenbooth.payments.json_rpc import NodeError, NodeTrouble
+from tokenbooth.payments.usdc.rpc import NodeError, NodeTrouble
+from tokenbooth.runtime.application import CHAIN_SANDBOX_PATH
 
 _DEMO_URL: Final = "http://127.0.0.1:8080"
 _ACCESS_NAME: Final = "demo.json"

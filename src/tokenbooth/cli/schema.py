@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from tokenbooth.cli.output import print_json, print_line
-from tokenbooth.database import open_database
-from tokenbooth.settings import load_settings
+from tokenbooth.config.settings import load_settings
+from tokenbooth.runtime.database import open_database
 from tokenbooth.store.migrate import migrate
 
 

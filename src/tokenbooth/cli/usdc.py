@@ -8,19 +8,19 @@ from pathlib import Path
 from tokenbooth.cli.failures import CONFIGURATION, CommandFailed
 from tokenbooth.cli.node import open_node
 from tokenbooth.cli.output import Json, print_json, print_line, print_table
-from tokenbooth.clock import SystemClock
-from tokenbooth.database import ready_database
+from tokenbooth.config.settings import UsdcSettings, load_settings
 from tokenbooth.domain.deposits import chain_name
 from tokenbooth.domain.money import format_usd
-from tokenbooth.payments.deposit_address import AddressBook, checksummed
-from tokenbooth.payments.json_rpc import NodeError
-from tokenbooth.payments.usdc_chain import ChainNode
-from tokenbooth.settings import UsdcSettings, load_settings
-from tokenbooth.store import chain_cursors, deposits
-from tokenbooth.store.chain_cursors import Cursor, Pass
-from tokenbooth.store.deposit_addresses import DepositAddress
+from tokenbooth.kit.clock import SystemClock
+from tokenbooth.payments.usdc.addresses import AddressBook, checksummed
+from tokenbooth.payments.usdc.node import ChainNode
+from tokenbooth.payments.usdc.rpc import NodeError
+from tokenbooth.runtime.database import ready_database
 from tokenbooth.store.engine import Store
-from tokenbooth.store.operator import OPERATOR
+from tokenbooth.store.reports.operator import OPERATOR
+from tokenbooth.store.usdc import chain_cursors, deposits
+from tokenbooth.store.usdc.chain_cursors import Cursor, Pass
+from tokenbooth.store.usdc.deposit_addresses import DepositAddress
 
 
 def show_status(config: Path, *, as_json: bool) -> None:

@@ -19,13 +19,13 @@ from tokenbooth.dashboard.mailed_links import mail_reset, mail_sign_up
 from tokenbooth.dashboard.passwords import checked_password
 from tokenbooth.dashboard.web import Form, Handler, Visitor, Web, safe_next, see_other
 from tokenbooth.domain.windows import DAY_US
-from tokenbooth.errors import Forbidden, NotFound, TokenboothError
-from tokenbooth.ids import IdPrefix, new_id
+from tokenbooth.kit.errors import Forbidden, NotFound, TokenboothError
+from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.management.session import client_address, cookie_name
-from tokenbooth.store import accounts, audit_log, sessions
-from tokenbooth.store.accounts import Account, normalise_email
-from tokenbooth.store.audit_log import Actor
-from tokenbooth.store.sessions import NewSession, Purpose, secret_digest
+from tokenbooth.store.accounts import accounts, audit_log, sessions
+from tokenbooth.store.accounts.accounts import Account, normalise_email
+from tokenbooth.store.accounts.audit_log import Actor
+from tokenbooth.store.accounts.sessions import NewSession, Purpose, secret_digest
 
 PublicHandler = Callable[[Request, Form], Awaitable[Response]]
 

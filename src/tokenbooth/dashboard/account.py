@@ -7,8 +7,8 @@ from starlette.routing import Route
 from tokenbooth.dashboard.access import end_other_sessions, end_session, set_new_password
 from tokenbooth.dashboard.passwords import checked_password
 from tokenbooth.dashboard.web import Form, Visitor, Web, see_other
-from tokenbooth.errors import Forbidden, TokenboothError
-from tokenbooth.store import accounts, sessions
+from tokenbooth.kit.errors import Forbidden, TokenboothError
+from tokenbooth.store.accounts import accounts, sessions
 
 
 class AccountPages:

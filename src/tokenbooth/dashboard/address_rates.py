@@ -8,7 +8,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from tokenbooth.domain.rates import RequestRate
-from tokenbooth.errors import RateLimited
+from tokenbooth.kit.errors import RateLimited
 
 _MAX_ADDRESSES: Final = 10_000
 _HOST_BITS: Final = 64

@@ -4,7 +4,7 @@ from typing import Final
 
 from tokenbooth.dashboard.show import price
 from tokenbooth.dashboard.web import Form
-from tokenbooth.errors import InvalidRequest
+from tokenbooth.kit.errors import InvalidRequest
 from tokenbooth.management.context import ManagementContext
 
 CARD_DECIMALS: Final = 2

@@ -28,8 +28,8 @@ from tokenbooth.dashboard.site import SitePages
 from tokenbooth.dashboard.usage import UsagePages
 from tokenbooth.dashboard.usdc import UsdcPages
 from tokenbooth.dashboard.web import STATIC_PATH, Web
-from tokenbooth.errors import NotFound, TokenboothError
-from tokenbooth.texts import refused_target
+from tokenbooth.kit.errors import NotFound, TokenboothError
+from tokenbooth.kit.texts import refused_target
 
 
 def page_routes(web: Web) -> list[Route]:

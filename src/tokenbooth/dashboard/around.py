@@ -13,8 +13,8 @@ from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tokenbooth.clock import Clock
-from tokenbooth.ids import IdPrefix, new_id
+from tokenbooth.kit.clock import Clock
+from tokenbooth.kit.ids import IdPrefix, new_id
 
 SECURITY_HEADERS: Final = {
     "content-security-policy": (

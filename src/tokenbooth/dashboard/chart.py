@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tokenbooth.domain.windows import DAY_US
-from tokenbooth.store.usage_reports import Span, Sums
+from tokenbooth.store.usage.usage_reports import Span, Sums
 
 WIDTH: Final = 720
 HEIGHT: Final = 180

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from tokenbooth.dashboard.address_rates import AddressRates
 from tokenbooth.dashboard.passwords import Passwords
-from tokenbooth.mail import Mailer
 from tokenbooth.management.context import ManagementContext
+from tokenbooth.services.mail import Mailer
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from starlette.routing import Route
 
 from tokenbooth.dashboard.show import price
 from tokenbooth.dashboard.web import Form, Visitor, Web, labelled, see_other
-from tokenbooth.errors import TokenboothError
+from tokenbooth.kit.errors import TokenboothError
 from tokenbooth.management.auto_topup import set_rule
 from tokenbooth.management.body import Fields
-from tokenbooth.store import auto_topups
+from tokenbooth.store.payments import auto_topups
 
 _LABELS: Final = {"threshold": "Below", "amount": "Amount", "monthlyLimit": "At most in a month"}
 _NO_CARD: Final = "No card is saved yet. Top up by card once; that saves it."

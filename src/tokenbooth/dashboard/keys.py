@@ -14,15 +14,15 @@ from tokenbooth.dashboard.web import Form, Visitor, Web, labelled, payload_of, s
 from tokenbooth.domain.keys import DEFAULT_SCOPES, Scope
 from tokenbooth.domain.subscriptions import SubscriptionStatus
 from tokenbooth.domain.windows import parse_duration
-from tokenbooth.errors import InvalidRequest, NotFound, TokenboothError
+from tokenbooth.kit.errors import InvalidRequest, NotFound, TokenboothError
 from tokenbooth.management import keys, management_keys
 from tokenbooth.management.body import Fields
 from tokenbooth.management.instants import read_end
-from tokenbooth.store import billing
-from tokenbooth.store.billing import SubscriptionView
-from tokenbooth.store.idempotency import Answer
-from tokenbooth.store.keys import ApiKeyView, list_api_keys
-from tokenbooth.store.management_keys import ManagementKey, list_management_keys
+from tokenbooth.store.accounts.idempotency import Answer
+from tokenbooth.store.accounts.keys import ApiKeyView, list_api_keys
+from tokenbooth.store.accounts.management_keys import ManagementKey, list_management_keys
+from tokenbooth.store.payments import billing
+from tokenbooth.store.payments.billing import SubscriptionView
 
 PER_PAGE: Final = 50
 CREDIT: Final = "credit"

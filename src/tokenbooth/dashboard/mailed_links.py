@@ -8,10 +8,10 @@ from typing import Final
 
 from tokenbooth.dashboard.web import Web
 from tokenbooth.domain.windows import DAY_US
-from tokenbooth.mail import Mail
-from tokenbooth.store import accounts, audit_log, sessions
-from tokenbooth.store.audit_log import Actor
-from tokenbooth.store.sessions import Purpose, secret_digest
+from tokenbooth.services.mail import Mail
+from tokenbooth.store.accounts import accounts, audit_log, sessions
+from tokenbooth.store.accounts.audit_log import Actor
+from tokenbooth.store.accounts.sessions import Purpose, secret_digest
 
 _SECRET_BYTES: Final = 32
 _SIGN_UP_LIFE_US: Final = DAY_US

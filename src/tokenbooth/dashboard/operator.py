@@ -17,15 +17,16 @@ from tokenbooth.dashboard.mailed_links import mail_invitation
 from tokenbooth.dashboard.web import Form, Visitor, Web, labelled, see_other
 from tokenbooth.domain.ledger import TransferKind
 from tokenbooth.domain.windows import DAY_US
-from tokenbooth.errors import Conflict, InvalidRequest, NotFound, RateLimited, TokenboothError
-from tokenbooth.live import UpstreamHealth
+from tokenbooth.kit.errors import Conflict, InvalidRequest, NotFound, RateLimited, TokenboothError
 from tokenbooth.management.keys import is_id
-from tokenbooth.store import accounts, audit_log, operator_reports
-from tokenbooth.store.audit import audit
-from tokenbooth.store.keys import key_names
-from tokenbooth.store.operator import change_credit
-from tokenbooth.store.operator_reports import AccountReport, AccountRow, Business, LogRow, ParkedRow
-from tokenbooth.store.usage_reports import Span
+from tokenbooth.services.live import UpstreamHealth
+from tokenbooth.store.accounts import accounts, audit_log
+from tokenbooth.store.accounts.keys import key_names
+from tokenbooth.store.reports import operator_reports
+from tokenbooth.store.reports.audit import audit
+from tokenbooth.store.reports.operator import change_credit
+from tokenbooth.store.reports.operator_reports import AccountReport, AccountRow, Business, LogRow, ParkedRow
+from tokenbooth.store.usage.usage_reports import Span
 
 _DAYS: Final = 30
 _PER_PAGE: Final = 50

@@ -17,10 +17,11 @@ from tokenbooth.dashboard.live_part import LivePart
 from tokenbooth.dashboard.web import Visitor, Web
 from tokenbooth.domain.windows import DAY_US
 from tokenbooth.management.context import ManagementContext
-from tokenbooth.store import billing, usage_reports
-from tokenbooth.store.billing import BillingStatus
-from tokenbooth.store.keys import count_api_keys, key_names
-from tokenbooth.store.usage_reports import GroupBy, RequestView, Span
+from tokenbooth.store.accounts.keys import count_api_keys, key_names
+from tokenbooth.store.payments import billing
+from tokenbooth.store.payments.billing import BillingStatus
+from tokenbooth.store.usage import usage_reports
+from tokenbooth.store.usage.usage_reports import GroupBy, RequestView, Span
 
 _DAYS: Final = 30
 _LAST_REQUESTS: Final = 8

@@ -20,7 +20,7 @@ from typing import Final, ParamSpec, TypeVar
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from tokenbooth.errors import InvalidRequest, Unavailable
+from tokenbooth.kit.errors import InvalidRequest, Unavailable
 
 P = ParamSpec("P")
 R = TypeVar("R")

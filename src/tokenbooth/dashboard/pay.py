@@ -15,14 +15,15 @@ from tokenbooth.dashboard.show import iso_day, price
 from tokenbooth.dashboard.web import Form, Visitor, Web, labelled, payload_of, see_other
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.subscriptions import SubscriptionStatus
-from tokenbooth.errors import NotFound, ProviderFailed, TokenboothError
+from tokenbooth.kit.errors import NotFound, ProviderFailed, TokenboothError
 from tokenbooth.management import checkout, plan_changes, saved_cards
 from tokenbooth.management.envelope import success
 from tokenbooth.management.idempotency import guarded
-from tokenbooth.store import accounts, auto_topups, billing
-from tokenbooth.store.audit_log import Entry
-from tokenbooth.store.billing import BillingStatus, SubscriptionView
-from tokenbooth.store.idempotency import Answer, Attempt
+from tokenbooth.store.accounts import accounts
+from tokenbooth.store.accounts.audit_log import Entry
+from tokenbooth.store.accounts.idempotency import Answer, Attempt
+from tokenbooth.store.payments import auto_topups, billing
+from tokenbooth.store.payments.billing import BillingStatus, SubscriptionView
 
 _LABELS: Final = {"amount": "Amount", "planSlug": "Plan", "subscriptionId": "Subscription"}
 _ID_MAX: Final = 100

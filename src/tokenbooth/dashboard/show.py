@@ -5,9 +5,9 @@ from typing import Final
 
 from markupsafe import Markup, escape
 
-from tokenbooth.clock import iso_ms
 from tokenbooth.dashboard.user_agents import browser_name
 from tokenbooth.domain.money import NANO_PER_CENT, NANO_PER_USD, format_usd
+from tokenbooth.kit.clock import iso_ms
 
 _SECOND_US: Final = 1_000_000
 _MINUTE_S: Final = 60

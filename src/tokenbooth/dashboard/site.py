@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tokenbooth.catalog import Model
+from tokenbooth.config.catalog import Model
 from tokenbooth.dashboard.overview import first_model
 from tokenbooth.dashboard.web import Web, see_other
 

@@ -21,12 +21,12 @@ from tokenbooth.dashboard.show import iso_day
 from tokenbooth.dashboard.web import Visitor, Web
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.windows import DAY_US
-from tokenbooth.errors import InvalidRequest, NotFound
+from tokenbooth.kit.errors import InvalidRequest, NotFound
 from tokenbooth.management.instants import read_end, read_start
 from tokenbooth.management.keys import is_id
 from tokenbooth.management.usage import read_cursor, write_cursor
-from tokenbooth.store.keys import has_api_key, key_names
-from tokenbooth.store.usage_reports import GroupBy, Position, RequestView, Span, Sums, list_requests, usage_by
+from tokenbooth.store.accounts.keys import has_api_key, key_names
+from tokenbooth.store.usage.usage_reports import GroupBy, Position, RequestView, Span, Sums, list_requests, usage_by
 
 _DEFAULT_DAYS: Final = 30
 _CHART_DAYS: Final = 92

@@ -17,12 +17,12 @@ from tokenbooth.dashboard.live_part import LivePart
 from tokenbooth.dashboard.show import price
 from tokenbooth.dashboard.web import Form, Visitor, Web, labelled, payload_of, see_other
 from tokenbooth.domain.deposits import BASE, BASE_SEPOLIA
-from tokenbooth.errors import TokenboothError
+from tokenbooth.kit.errors import TokenboothError
 from tokenbooth.management import deposits
 from tokenbooth.management.context import UsdcDesk
 from tokenbooth.management.deposits import Progress
 from tokenbooth.management.idempotency import guarded, once
-from tokenbooth.store.idempotency import Answer, Attempt
+from tokenbooth.store.accounts.idempotency import Answer, Attempt
 
 _HERE: Final = "/dashboard/billing/usdc"
 _PART: Final = LivePart("usdc_live.html", f"{_HERE}/live")

@@ -21,7 +21,7 @@ from starlette.responses import RedirectResponse, Response
 
 from tokenbooth.dashboard.context import DashboardContext
 from tokenbooth.dashboard.show import FILTERS
-from tokenbooth.errors import (
+from tokenbooth.kit.errors import (
     Conflict,
     Forbidden,
     InvalidRequest,
@@ -31,6 +31,7 @@ from tokenbooth.errors import (
     Unprocessable,
     UnsupportedMedia,
 )
+from tokenbooth.kit.texts import UnstorableText, is_storable
 from tokenbooth.management.body import Fields, JsonValue, read_raw
 from tokenbooth.management.session import (
     client_address,
@@ -39,10 +40,9 @@ from tokenbooth.management.session import (
     require_own_origin,
     session_owner,
 )
-from tokenbooth.store.audit_log import Actor, Entry
-from tokenbooth.store.idempotency import Answer, Claim
-from tokenbooth.store.sessions import SessionOwner, is_due_to_touch, touch_session
-from tokenbooth.texts import UnstorableText, is_storable
+from tokenbooth.store.accounts.audit_log import Actor, Entry
+from tokenbooth.store.accounts.idempotency import Answer, Claim
+from tokenbooth.store.accounts.sessions import SessionOwner, is_due_to_touch, touch_session
 
 STATIC_PATH: Final = "/dashboard/static"
 TOKEN_FIELD: Final = "form_token"  # noqa: S105 (the name of a field)

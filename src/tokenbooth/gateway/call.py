@@ -2,10 +2,10 @@
 
 import asyncio
 
-from tokenbooth.gateway.admission import Pool
-from tokenbooth.gateway.endpoints import face_of
-from tokenbooth.gateway.state import AccountState, KeyState
-from tokenbooth.http_exchange import HttpExchange
+from tokenbooth.gateway.access.admission import Pool
+from tokenbooth.gateway.access.cache import AccountState, KeyState
+from tokenbooth.gateway.registry import face_of
+from tokenbooth.http.exchange import HttpExchange
 
 
 class Call:

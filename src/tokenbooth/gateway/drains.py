@@ -3,7 +3,7 @@
 Each keeps its hold and its place at the upstream meanwhile. Only the relay and the application import this.
 """
 
-from tokenbooth.gateway.state import AccountState
+from tokenbooth.gateway.access.cache import AccountState
 
 
 class Drains:

@@ -4,15 +4,15 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tokenbooth.clock import Clock
-from tokenbooth.gateway.admission import Admitted
-from tokenbooth.gateway.endpoints import Endpoint
-from tokenbooth.gateway.refusals import Refusal
-from tokenbooth.gateway.routing import Attempt
-from tokenbooth.gateway.speech import Meter
-from tokenbooth.gateway.stream_slots import StreamSlot
-from tokenbooth.gateway.upstreams import ClientHungUp, UpstreamCall
-from tokenbooth.http_exchange import HttpExchange
+from tokenbooth.gateway.access.admission import Admitted
+from tokenbooth.gateway.access.stream_limit import StreamSlot
+from tokenbooth.gateway.errors import Refusal
+from tokenbooth.gateway.formats.base import Meter
+from tokenbooth.gateway.registry import Endpoint
+from tokenbooth.gateway.upstream.base import ClientHungUp, UpstreamCall
+from tokenbooth.gateway.upstream.routing import Attempt
+from tokenbooth.http.exchange import HttpExchange
+from tokenbooth.kit.clock import Clock
 
 
 @dataclass(init=False, slots=True)

@@ -14,10 +14,21 @@ import structlog
 
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.pricing import cost_nano
-from tokenbooth.gateway.admission import Admitted
-from tokenbooth.gateway.body import UNREADABLE, encode_fields
-from tokenbooth.gateway.ceilings import Ceilings, are_cut_off, end_unproven, is_cut_off
-from tokenbooth.gateway.counting import (
+from tokenbooth.gateway.access.admission import Admitted
+from tokenbooth.gateway.access.ceilings import Ceilings, are_cut_off, end_unproven, is_cut_off
+from tokenbooth.gateway.drains import Drains
+from tokenbooth.gateway.errors import Refusal
+from tokenbooth.gateway.exchange import Exchange
+from tokenbooth.gateway.formats.base import CostNano, Meter, UpstreamAnswer
+from tokenbooth.gateway.formats.json.body import UNREADABLE, encode_fields
+from tokenbooth.gateway.formats.json.half_characters import without_halves
+from tokenbooth.gateway.formats.json.split import LARGE_BYTES, encode_large
+from tokenbooth.gateway.formats.sse import BrokenStream, is_event_stream, is_real, without_mark
+from tokenbooth.gateway.formats.thinking import thinks
+from tokenbooth.gateway.keep_alive import KeepAlive
+from tokenbooth.gateway.settlement.estimates import Estimates
+from tokenbooth.gateway.settlement.settle import Counted, Settler, Terms
+from tokenbooth.gateway.settlement.usage import (
     Figures,
     Unseen,
     count_answer,
@@ -28,30 +39,7 @@ from tokenbooth.gateway.counting import (
     most_billed,
     within_limits,
 )
-from tokenbooth.gateway.drains import Drains
-from tokenbooth.gateway.estimates import Estimates
-from tokenbooth.gateway.event_stream import BrokenStream, is_event_stream, is_real, without_mark
-from tokenbooth.gateway.exchange import Exchange
-from tokenbooth.gateway.failure_log import FailureEvent, FailureLog, Told, kind_of_status
-from tokenbooth.gateway.half_characters import without_halves
-from tokenbooth.gateway.keep_alive import KeepAlive
-from tokenbooth.gateway.refusals import Refusal
-from tokenbooth.gateway.settle import Counted, Settler, Terms
-from tokenbooth.gateway.speech import CostNano, Meter, UpstreamAnswer
-from tokenbooth.gateway.split import LARGE_BYTES, encode_large
-from tokenbooth.gateway.thinking import thinks
-from tokenbooth.gateway.upstream_errors import (
-    PASSED_STATUSES,
-    Private,
-    broken_off,
-    is_worth_another,
-    reason_for_log,
-    refusal_of,
-    refusal_of_status,
-    speaks_of_our_account,
-    timed_out,
-)
-from tokenbooth.gateway.upstreams import (
+from tokenbooth.gateway.upstream.base import (
     ClientHungUp,
     FailedAnswer,
     UpstreamBroke,
@@ -63,6 +51,18 @@ from tokenbooth.gateway.upstreams import (
     UpstreamTimedOut,
     UpstreamUnreachable,
 )
+from tokenbooth.gateway.upstream.errors import (
+    PASSED_STATUSES,
+    Private,
+    broken_off,
+    is_worth_another,
+    reason_for_log,
+    refusal_of,
+    refusal_of_status,
+    speaks_of_our_account,
+    timed_out,
+)
+from tokenbooth.gateway.upstream.failure_log import FailureEvent, FailureLog, Told, kind_of_status
 
 _EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
 # Behind the event that tells the reason of the end come the usage and, at some servers, an event without a choice.

@@ -11,15 +11,15 @@ from typing import Final
 
 import structlog
 
-from tokenbooth.card_charges import TAX_UNKNOWN, CardCharge, ChargeStatus, charge
-from tokenbooth.clock import Clock
-from tokenbooth.ids import IdPrefix, new_id
-from tokenbooth.mail import Mail, Mailer
-from tokenbooth.payments.stripe_client import PaymentProviderError, StripeGateway
-from tokenbooth.store import auto_topups
-from tokenbooth.store.auto_topups import Candidate, Untold
-from tokenbooth.store.checkouts import TopUpCaps
+from tokenbooth.kit.clock import Clock
+from tokenbooth.kit.ids import IdPrefix, new_id
+from tokenbooth.payments.stripe.client import PaymentProviderError, StripeGateway
+from tokenbooth.services.cards import TAX_UNKNOWN, CardCharge, ChargeStatus, charge
+from tokenbooth.services.mail import Mail, Mailer
 from tokenbooth.store.engine import Store
+from tokenbooth.store.payments import auto_topups
+from tokenbooth.store.payments.auto_topups import Candidate, Untold
+from tokenbooth.store.payments.checkouts import TopUpCaps
 
 _NO_CARD: Final = "no_payment_method"
 _REFUSED: Final = "refused"

@@ -12,16 +12,16 @@ from typing import Final
 
 import structlog
 
-from tokenbooth.clock import Clock
 from tokenbooth.domain.deposits import MAX_UNITS, BlockRef, PendingDeposit
 from tokenbooth.domain.money import NANO_PER_MICRO_USD
 from tokenbooth.jobs.deposits import Books
-from tokenbooth.payments.json_rpc import NodeError, NodeTrouble
-from tokenbooth.payments.usdc_chain import MAX_ADDRESSES, ChainNode, Heads, Sighting, Tag, find_heads
-from tokenbooth.payments.usdc_logs import TransferFinder
-from tokenbooth.store import chain_cursors, deposit_addresses
-from tokenbooth.store.chain_cursors import Cursor, Pass
+from tokenbooth.kit.clock import Clock
+from tokenbooth.payments.usdc.log_scan import TransferFinder
+from tokenbooth.payments.usdc.node import MAX_ADDRESSES, ChainNode, Heads, Sighting, Tag, find_heads
+from tokenbooth.payments.usdc.rpc import NodeError, NodeTrouble
 from tokenbooth.store.engine import Store
+from tokenbooth.store.usdc import chain_cursors, deposit_addresses
+from tokenbooth.store.usdc.chain_cursors import Cursor, Pass
 
 _US_PER_S: Final = 1_000_000
 _RECENT_US: Final = 30 * 86_400 * _US_PER_S

@@ -11,13 +11,13 @@ from typing import Final
 
 import structlog
 
-from tokenbooth.clock import Clock
 from tokenbooth.domain.deposits import Refusal
-from tokenbooth.payments.json_rpc import NodeError, NodeTrouble
-from tokenbooth.payments.usdc_chain import ChainNode, Heads, Look, Sighting, Standing, look
-from tokenbooth.store import deposit_addresses, deposits
-from tokenbooth.store.deposits import Deposit, Settled
+from tokenbooth.kit.clock import Clock
+from tokenbooth.payments.usdc.node import ChainNode, Heads, Look, Sighting, Standing, look
+from tokenbooth.payments.usdc.rpc import NodeError, NodeTrouble
 from tokenbooth.store.engine import Store
+from tokenbooth.store.usdc import deposit_addresses, deposits
+from tokenbooth.store.usdc.deposits import Deposit, Settled
 
 _AT_ONCE: Final = 8
 _RECHECKED_AT_ONCE: Final = 2_000

@@ -11,20 +11,20 @@ from typing import Final, Protocol
 
 import structlog
 
-from tokenbooth.clock import Clock
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.plans import Plan
 from tokenbooth.domain.stripe_commands import BookProration, GrantPeriod, StripeCommand, UpsertSubscription
-from tokenbooth.errors import StoreUnavailable
 from tokenbooth.jobs.failures import where
-from tokenbooth.payments.stripe_client import PaymentProviderError
-from tokenbooth.payments.stripe_events import MissingObject, ObjectRef, needed, translate
-from tokenbooth.payments.stripe_inbox import from_payload
-from tokenbooth.payments.stripe_snapshots import Snapshot, UnexpectedShape
-from tokenbooth.payments.stripe_webhooks import WebhookEvent
-from tokenbooth.store import inbox, reversals, subscriptions
+from tokenbooth.kit.clock import Clock
+from tokenbooth.kit.errors import StoreUnavailable
+from tokenbooth.payments.stripe.client import PaymentProviderError
+from tokenbooth.payments.stripe.events import MissingObject, ObjectRef, needed, translate
+from tokenbooth.payments.stripe.inbox import from_payload
+from tokenbooth.payments.stripe.snapshots import Snapshot, UnexpectedShape
+from tokenbooth.payments.stripe.webhooks import WebhookEvent
 from tokenbooth.store.engine import Store
-from tokenbooth.store.inbox import ClaimedRow, InboxStatus, Outcome
+from tokenbooth.store.payments import inbox, reversals, subscriptions
+from tokenbooth.store.payments.inbox import ClaimedRow, InboxStatus, Outcome
 
 _AT_ONCE: Final = 8
 _MAX_FETCHES: Final = 5

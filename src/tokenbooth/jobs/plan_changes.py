@@ -4,9 +4,9 @@ They count from that moment on without it, by the clock; what reads rows alone, 
 Imported by the composition root only.
 """
 
-from tokenbooth.clock import Clock
-from tokenbooth.store import subscriptions
+from tokenbooth.kit.clock import Clock
 from tokenbooth.store.engine import Store
+from tokenbooth.store.payments import subscriptions
 
 
 class PlanChanges:

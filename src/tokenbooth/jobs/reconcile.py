@@ -11,22 +11,22 @@ from typing import Final
 
 import structlog
 
-from tokenbooth.card_charges import ChargeStatus, settle_pending
-from tokenbooth.clock import Clock
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.plan_changes import settled
 from tokenbooth.domain.stripe_books import BookedEntry, EntryMeaning
 from tokenbooth.domain.windows import DAY_US
 from tokenbooth.jobs.fair_order import fair_order
-from tokenbooth.payments.stripe_client import PaymentProviderError, StripeGateway
-from tokenbooth.payments.stripe_events import HANDLED_TYPES, sold_plan, status_of
-from tokenbooth.payments.stripe_inbox import to_payload
-from tokenbooth.payments.stripe_snapshots import SubscriptionSnapshot
-from tokenbooth.payments.stripe_webhooks import WebhookEvent
-from tokenbooth.store import books, checkouts, inbox, subscriptions
-from tokenbooth.store.checkouts import PendingSession
+from tokenbooth.kit.clock import Clock
+from tokenbooth.payments.stripe.client import PaymentProviderError, StripeGateway
+from tokenbooth.payments.stripe.events import HANDLED_TYPES, sold_plan, status_of
+from tokenbooth.payments.stripe.inbox import to_payload
+from tokenbooth.payments.stripe.snapshots import SubscriptionSnapshot
+from tokenbooth.payments.stripe.webhooks import WebhookEvent
+from tokenbooth.services.cards import ChargeStatus, settle_pending
 from tokenbooth.store.engine import Store
-from tokenbooth.store.subscriptions import Standing
+from tokenbooth.store.payments import books, checkouts, inbox, subscriptions
+from tokenbooth.store.payments.checkouts import PendingSession
+from tokenbooth.store.payments.subscriptions import Standing
 
 EVENTS_CURSOR: Final = "stripe_events"
 BALANCE_CURSOR: Final = "stripe_balance"

@@ -7,9 +7,9 @@ from typing import Final
 
 import structlog
 
-from tokenbooth.clock import Clock
+from tokenbooth.kit.clock import Clock
 from tokenbooth.store.engine import Store
-from tokenbooth.store.retention import prune_usage
+from tokenbooth.store.usage.retention import prune_usage
 
 _DAY_US: Final = 24 * 3_600 * 1_000_000
 _log = structlog.get_logger(__name__)

@@ -5,9 +5,12 @@ Imported by the composition root only.
 
 from typing import Final
 
-from tokenbooth.clock import Clock
-from tokenbooth.store import audit_log, changes, deposits, idempotency, inbox, processes, sessions
+from tokenbooth.kit.clock import Clock
+from tokenbooth.store import changes, processes
+from tokenbooth.store.accounts import audit_log, idempotency, sessions
 from tokenbooth.store.engine import Store
+from tokenbooth.store.payments import inbox
+from tokenbooth.store.usdc import deposits
 
 _HOUR_US: Final = 3_600 * 1_000_000
 KEEP_CHANGES_US: Final = _HOUR_US

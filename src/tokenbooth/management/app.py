@@ -1,6 +1,6 @@
 """The management plane as one ASGI application: `/api`, `/openapi.json`, `/healthz`, `/readyz`.
 
-It renders the errors that the routes raise. `tokenbooth.app` mounts it.
+It renders the errors that the routes raise. `tokenbooth.runtime.build` mounts it.
 """
 
 from importlib.metadata import version
@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match
 
-from tokenbooth.errors import InvalidRequest, MethodNotAllowed, NotFound, TokenboothError
+from tokenbooth.kit.errors import InvalidRequest, MethodNotAllowed, NotFound, TokenboothError
 from tokenbooth.management import (
     auto_topup,
     billing,

@@ -9,15 +9,15 @@ from typing import Final
 
 from starlette.requests import Request
 
-from tokenbooth.clock import iso_ms
 from tokenbooth.domain.keys import ALL_SCOPES, KeyKind, Scope, digest, is_well_formed, kind_of
-from tokenbooth.errors import Forbidden, Unauthenticated
+from tokenbooth.kit.clock import iso_ms
+from tokenbooth.kit.errors import Forbidden, Unauthenticated
 from tokenbooth.management.context import ManagementContext
 from tokenbooth.management.requests import notes_of
 from tokenbooth.management.session import client_address, require_own_origin, session_owner
-from tokenbooth.store.audit_log import Actor, Entry
-from tokenbooth.store.management_keys import ManagementKey, find_management_key, touch_management_key
-from tokenbooth.store.sessions import SessionOwner
+from tokenbooth.store.accounts.audit_log import Actor, Entry
+from tokenbooth.store.accounts.management_keys import ManagementKey, find_management_key, touch_management_key
+from tokenbooth.store.accounts.sessions import SessionOwner
 
 _TOUCH_EVERY_US: Final = 60 * 1_000_000
 _READ_METHODS: Final = frozenset({"GET", "HEAD"})

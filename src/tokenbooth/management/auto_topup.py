@@ -7,10 +7,10 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tokenbooth.clock import iso_ms
 from tokenbooth.domain.keys import Scope
 from tokenbooth.domain.money import NANO_PER_CENT, format_usd
-from tokenbooth.errors import InvalidRequest
+from tokenbooth.kit.clock import iso_ms
+from tokenbooth.kit.errors import InvalidRequest
 from tokenbooth.management import checkout, saved_cards
 from tokenbooth.management.auth import authenticate
 from tokenbooth.management.billing import of_stripe, posted
@@ -19,9 +19,9 @@ from tokenbooth.management.body import Fields
 from tokenbooth.management.context import ManagementContext
 from tokenbooth.management.describe import CREDENTIAL, json_body, object_answer
 from tokenbooth.management.envelope import Json, respond, success
-from tokenbooth.store import auto_topups
-from tokenbooth.store.audit_log import Actor
-from tokenbooth.store.auto_topups import Rule, RuleView
+from tokenbooth.store.accounts.audit_log import Actor
+from tokenbooth.store.payments import auto_topups
+from tokenbooth.store.payments.auto_topups import Rule, RuleView
 
 
 def router(context: ManagementContext) -> APIRouter:

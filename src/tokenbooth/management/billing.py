@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from tokenbooth.domain.keys import Scope
 from tokenbooth.domain.money import format_usd
-from tokenbooth.errors import InvalidRequest
+from tokenbooth.kit.errors import InvalidRequest
 from tokenbooth.management import checkout, deposits, saved_cards
 from tokenbooth.management.auth import Caller, authenticate
 from tokenbooth.management.billing_schemas import (
@@ -34,8 +34,8 @@ from tokenbooth.management.context import ManagementContext
 from tokenbooth.management.describe import CREDENTIAL, Payload, Responses, either, json_body, object_answer, or_accepted
 from tokenbooth.management.envelope import respond, success
 from tokenbooth.management.idempotency import guarded, once, read_claim
-from tokenbooth.store import billing
-from tokenbooth.store.idempotency import Answer, Attempt, Claim
+from tokenbooth.store.accounts.idempotency import Answer, Attempt, Claim
+from tokenbooth.store.payments import billing
 
 STRIPE: Final = "stripe"
 STRIPE_DIRECT: Final = "stripe_direct"

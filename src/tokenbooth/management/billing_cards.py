@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tokenbooth.domain.keys import Scope
-from tokenbooth.errors import Forbidden, InvalidRequest
+from tokenbooth.kit.errors import Forbidden, InvalidRequest
 from tokenbooth.management import checkout, plan_changes, saved_cards
 from tokenbooth.management.billing import of_stripe, posted
 from tokenbooth.management.billing_schemas import (
@@ -26,7 +26,7 @@ from tokenbooth.management.context import ManagementContext
 from tokenbooth.management.describe import CREDENTIAL, RequestBody, json_body
 from tokenbooth.management.envelope import respond
 from tokenbooth.management.idempotency import guarded
-from tokenbooth.store.idempotency import Answer, Attempt
+from tokenbooth.store.accounts.idempotency import Answer, Attempt
 
 _ID_MAX: Final = 100
 _DEFAULT_KEY_NAME: Final = "default"

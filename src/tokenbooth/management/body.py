@@ -14,8 +14,8 @@ from typing import Final, NoReturn
 from starlette.requests import Request
 
 from tokenbooth.domain.money import InvalidAmount, parse_usd
-from tokenbooth.errors import InvalidRequest, TooLarge, UnsupportedMedia
-from tokenbooth.logs import redact
+from tokenbooth.kit.errors import InvalidRequest, TooLarge, UnsupportedMedia
+from tokenbooth.kit.logs import redact
 
 JsonValue = None | bool | int | Decimal | str | list["JsonValue"] | dict[str, "JsonValue"]
 

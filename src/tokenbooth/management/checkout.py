@@ -11,13 +11,13 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from tokenbooth.card_charges import TAX_UNKNOWN
-from tokenbooth.clock import iso_ms
+from tokenbooth.config.settings import BillingSettings
 from tokenbooth.domain.money import NANO_PER_CENT, format_usd
 from tokenbooth.domain.plans import Interval, Plan
 from tokenbooth.domain.subscriptions import SubscriptionStatus, shown_status
 from tokenbooth.domain.windows import parse_duration
-from tokenbooth.errors import (
+from tokenbooth.kit.clock import iso_ms
+from tokenbooth.kit.errors import (
     Conflict,
     NotFound,
     PaymentRequired,
@@ -27,22 +27,23 @@ from tokenbooth.errors import (
     Unavailable,
     Unprocessable,
 )
-from tokenbooth.ids import IdPrefix
+from tokenbooth.kit.ids import IdPrefix
 from tokenbooth.management.context import ManagementContext
 from tokenbooth.management.envelope import Json, success
-from tokenbooth.payments.stripe_client import (
+from tokenbooth.payments.stripe.client import (
     CheckoutCreated,
     PaymentProviderError,
     PlanInterval,
     PlanPrice,
     StripeGateway,
 )
-from tokenbooth.payments.stripe_snapshots import UnexpectedShape
-from tokenbooth.settings import BillingSettings
-from tokenbooth.store import accounts, billing, checkouts, subscriptions
-from tokenbooth.store.billing import SubscriptionView
-from tokenbooth.store.checkouts import CheckoutKind, CheckoutStatus, Offer, TopUpCaps
-from tokenbooth.store.idempotency import Answer, Attempt, complete
+from tokenbooth.payments.stripe.snapshots import UnexpectedShape
+from tokenbooth.services.cards import TAX_UNKNOWN
+from tokenbooth.store.accounts import accounts
+from tokenbooth.store.accounts.idempotency import Answer, Attempt, complete
+from tokenbooth.store.payments import billing, checkouts, subscriptions
+from tokenbooth.store.payments.billing import SubscriptionView
+from tokenbooth.store.payments.checkouts import CheckoutKind, CheckoutStatus, Offer, TopUpCaps
 
 T = TypeVar("T")
 

@@ -3,16 +3,16 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from tokenbooth.catalog import Catalog
-from tokenbooth.clock import Clock
+from tokenbooth.config.catalog import Catalog
+from tokenbooth.config.settings import Settings
 from tokenbooth.domain.deposits import PendingDeposit
-from tokenbooth.live import Live
+from tokenbooth.kit.clock import Clock
 from tokenbooth.management.deposit_looks import DepositLooks
 from tokenbooth.management.ratelimit import AccountRates
-from tokenbooth.payments.deposit_address import AddressBook
-from tokenbooth.payments.stripe_client import StripeGateway
-from tokenbooth.payments.usdc_chain import ChainNode, Tag
-from tokenbooth.settings import Settings
+from tokenbooth.payments.stripe.client import StripeGateway
+from tokenbooth.payments.usdc.addresses import AddressBook
+from tokenbooth.payments.usdc.node import ChainNode, Tag
+from tokenbooth.services.live import Live
 from tokenbooth.store.engine import Store
 
 

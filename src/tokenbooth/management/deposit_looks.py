@@ -10,7 +10,7 @@ from typing import Final
 
 from tokenbooth.domain.deposits import Refusal
 from tokenbooth.domain.rates import RequestRate
-from tokenbooth.errors import RateLimited
+from tokenbooth.kit.errors import RateLimited
 from tokenbooth.management.ratelimit import AccountRates
 
 LOOKS_PER_MINUTE: Final = 120

@@ -14,17 +14,18 @@ from sqlalchemy import Connection
 from tokenbooth.domain.deposits import REFUSAL_TEXTS, BlockRef, PendingDeposit, TokenTransfer, chain_name, payment_uri
 from tokenbooth.domain.ledger import credit_of
 from tokenbooth.domain.money import format_usd
-from tokenbooth.errors import InvalidRequest, NotFound, Unavailable, Unprocessable
+from tokenbooth.kit.errors import InvalidRequest, NotFound, Unavailable, Unprocessable
 from tokenbooth.management.context import ManagementContext, UsdcDesk
 from tokenbooth.management.envelope import Json, success
 from tokenbooth.management.idempotency import Outcome, same
-from tokenbooth.payments.deposit_address import checksummed, normal_tx_hash
-from tokenbooth.payments.json_rpc import NodeError
-from tokenbooth.payments.usdc_chain import Look, Standing, find_heads, look
-from tokenbooth.payments.usdc_receipt import why_nothing
-from tokenbooth.store import deposit_addresses, deposits, ledger
-from tokenbooth.store.deposits import Deposit
-from tokenbooth.store.idempotency import Answer, Attempt, complete
+from tokenbooth.payments.usdc.addresses import checksummed, normal_tx_hash
+from tokenbooth.payments.usdc.node import Look, Standing, find_heads, look
+from tokenbooth.payments.usdc.receipts import why_nothing
+from tokenbooth.payments.usdc.rpc import NodeError
+from tokenbooth.store import ledger
+from tokenbooth.store.accounts.idempotency import Answer, Attempt, complete
+from tokenbooth.store.usdc import deposit_addresses, deposits
+from tokenbooth.store.usdc.deposits import Deposit
 
 ASSET: Final = "USDC"
 NOT_FOUND_AFTER_US: Final = 600 * 1_000_000

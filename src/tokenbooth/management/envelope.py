@@ -10,8 +10,8 @@ from typing import Final
 
 from starlette.responses import Response
 
-from tokenbooth.errors import Conflict, RateLimited, TokenboothError, Unauthenticated
-from tokenbooth.store.idempotency import Answer
+from tokenbooth.kit.errors import Conflict, RateLimited, TokenboothError, Unauthenticated
+from tokenbooth.store.accounts.idempotency import Answer
 
 Json = None | bool | int | str | Sequence["Json"] | Mapping[str, "Json"]
 """What an answer is made of; money and times are strings, so there are no floats."""

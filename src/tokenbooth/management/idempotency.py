@@ -13,11 +13,11 @@ from typing import Final
 from sqlalchemy import Connection
 from starlette.requests import Request
 
-from tokenbooth.errors import InvalidRequest, TokenboothError
+from tokenbooth.kit.errors import InvalidRequest, TokenboothError
 from tokenbooth.management.context import ManagementContext
 from tokenbooth.management.envelope import is_kept, refusal
-from tokenbooth.store.audit_log import Entry
-from tokenbooth.store.idempotency import Answer, Attempt, Claim, begin, complete, release
+from tokenbooth.store.accounts.audit_log import Entry
+from tokenbooth.store.accounts.idempotency import Answer, Attempt, Claim, begin, complete, release
 
 HEADER: Final = "Idempotency-Key"
 _MAX_LENGTH: Final = 255

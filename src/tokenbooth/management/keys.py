@@ -12,20 +12,20 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tokenbooth.clock import iso_ms
 from tokenbooth.domain.keys import KeyKind, Scope, digest, shown_prefix
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.windows import parse_duration
-from tokenbooth.errors import Conflict, NotFound
-from tokenbooth.ids import IdPrefix, new_id, new_key
+from tokenbooth.kit.clock import iso_ms
+from tokenbooth.kit.errors import Conflict, NotFound
+from tokenbooth.kit.ids import IdPrefix, new_id, new_key
 from tokenbooth.management.auth import authenticate
 from tokenbooth.management.body import INT32_MAX, Body, read_body
 from tokenbooth.management.context import ManagementContext
 from tokenbooth.management.describe import CREDENTIAL, Payload, RequestBody, json_body, list_answer, object_answer
 from tokenbooth.management.envelope import Json, refusal, respond, success
 from tokenbooth.management.idempotency import Outcome, once, read_claim
-from tokenbooth.store.idempotency import Answer, Claim
-from tokenbooth.store.keys import ApiKeyView, NewApiKey, create_api_key, delete_api_key, list_api_keys
+from tokenbooth.store.accounts.idempotency import Answer, Claim
+from tokenbooth.store.accounts.keys import ApiKeyView, NewApiKey, create_api_key, delete_api_key, list_api_keys
 
 _ID: Final = re.compile(r"[a-z]{2,8}_[0-9a-f]{26}", re.ASCII)
 

@@ -12,10 +12,10 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tokenbooth.clock import iso_ms
 from tokenbooth.domain.keys import DEFAULT_SCOPES, KeyKind, Scope, digest, shown_prefix
-from tokenbooth.errors import Forbidden, InvalidRequest, NotFound
-from tokenbooth.ids import IdPrefix, new_id, new_key
+from tokenbooth.kit.clock import iso_ms
+from tokenbooth.kit.errors import Forbidden, InvalidRequest, NotFound
+from tokenbooth.kit.ids import IdPrefix, new_id, new_key
 from tokenbooth.management.auth import Caller, authenticate
 from tokenbooth.management.body import Fields, read_body
 from tokenbooth.management.context import ManagementContext
@@ -24,8 +24,8 @@ from tokenbooth.management.envelope import Json, respond, success
 from tokenbooth.management.idempotency import Outcome, once, read_claim
 from tokenbooth.management.instants import read_instant
 from tokenbooth.management.keys import DeletedKey, Name, is_id, shown_once
-from tokenbooth.store.idempotency import Answer, Claim
-from tokenbooth.store.management_keys import (
+from tokenbooth.store.accounts.idempotency import Answer, Claim
+from tokenbooth.store.accounts.management_keys import (
     ManagementKey,
     NewManagementKey,
     create_management_key,

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from sqlalchemy import Connection, literal, select
 from starlette.responses import Response
 
-from tokenbooth.errors import StoreUnavailable, Unavailable
+from tokenbooth.kit.errors import StoreUnavailable, Unavailable
 from tokenbooth.management.context import ManagementContext
 from tokenbooth.management.describe import Payload, object_answer
 from tokenbooth.management.envelope import respond, success

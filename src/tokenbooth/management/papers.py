@@ -14,10 +14,10 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tokenbooth.clock import iso_ms
 from tokenbooth.domain.keys import Scope
 from tokenbooth.domain.money import format_usd
-from tokenbooth.errors import InvalidRequest, NotFound
+from tokenbooth.kit.clock import iso_ms
+from tokenbooth.kit.errors import InvalidRequest, NotFound
 from tokenbooth.management import checkout
 from tokenbooth.management.auth import authenticate
 from tokenbooth.management.billing_schemas import InvoicePayload, StatementPayload
@@ -25,10 +25,10 @@ from tokenbooth.management.body import read_query
 from tokenbooth.management.context import ManagementContext
 from tokenbooth.management.describe import CREDENTIAL, list_answer, object_answer, or_file, query
 from tokenbooth.management.envelope import Json, respond, success
-from tokenbooth.payments.stripe_books import InvoicePaper
-from tokenbooth.payments.stripe_calls import PaymentProviderError
-from tokenbooth.store import accounts
-from tokenbooth.store.statement import Statement, refunded_nano, statement
+from tokenbooth.payments.stripe.balance import InvoicePaper
+from tokenbooth.payments.stripe.calls import PaymentProviderError
+from tokenbooth.store.accounts import accounts
+from tokenbooth.store.reports.statement import Statement, refunded_nano, statement
 
 _MONTH: Final = re.compile(r"(2\d{3})-(0[1-9]|1[0-2])", re.ASCII)
 _ID_MAX: Final = 100

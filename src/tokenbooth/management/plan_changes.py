@@ -9,16 +9,16 @@ from sqlalchemy import Connection
 from tokenbooth.domain.plan_changes import PlanState, SoldPlan, charged_from_us, settled
 from tokenbooth.domain.plans import Plan
 from tokenbooth.domain.subscriptions import SubscriptionStatus, shown_status
-from tokenbooth.errors import Conflict, Unprocessable
+from tokenbooth.kit.errors import Conflict, Unprocessable
 from tokenbooth.management import checkout
 from tokenbooth.management.context import ManagementContext
 from tokenbooth.management.saved_cards import answer_with, apply, commands_of, or_refused
-from tokenbooth.payments.stripe_client import StripeGateway
-from tokenbooth.payments.stripe_snapshots import SubscriptionSnapshot
-from tokenbooth.store import checkouts, subscriptions
-from tokenbooth.store.checkouts import CheckoutKind, CheckoutStatus, Offer
-from tokenbooth.store.idempotency import Answer, Attempt
-from tokenbooth.store.subscriptions import OwnSubscription
+from tokenbooth.payments.stripe.client import StripeGateway
+from tokenbooth.payments.stripe.snapshots import SubscriptionSnapshot
+from tokenbooth.store.accounts.idempotency import Answer, Attempt
+from tokenbooth.store.payments import checkouts, subscriptions
+from tokenbooth.store.payments.checkouts import CheckoutKind, CheckoutStatus, Offer
+from tokenbooth.store.payments.subscriptions import OwnSubscription
 
 
 async def change_plan(

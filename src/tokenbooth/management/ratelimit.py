@@ -4,7 +4,7 @@ from collections import OrderedDict
 from typing import Final
 
 from tokenbooth.domain.rates import RequestRate
-from tokenbooth.errors import RateLimited
+from tokenbooth.kit.errors import RateLimited
 
 _MAX_ACCOUNTS: Final = 10_000
 

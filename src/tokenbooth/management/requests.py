@@ -15,11 +15,11 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tokenbooth.clock import Clock
-from tokenbooth.errors import TokenboothError
-from tokenbooth.ids import IdPrefix, new_id
+from tokenbooth.kit.clock import Clock
+from tokenbooth.kit.errors import TokenboothError
+from tokenbooth.kit.ids import IdPrefix, new_id
+from tokenbooth.kit.texts import refused_target
 from tokenbooth.management.envelope import respond_error
-from tokenbooth.texts import refused_target
 
 _NOTES: Final = "tokenbooth.notes"
 _CLIENT_ID_MAX: Final = 128

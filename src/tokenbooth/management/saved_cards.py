@@ -9,29 +9,29 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from tokenbooth.card_charges import CardCharge, ChargeStatus, charge
-from tokenbooth.clock import iso_ms
 from tokenbooth.domain.keys import KeyKind, digest, shown_prefix
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.plans import Plan
 from tokenbooth.domain.stripe_commands import StripeCommand
 from tokenbooth.domain.subscriptions import SubscriptionStatus, shown_status
 from tokenbooth.domain.windows import parse_duration
-from tokenbooth.errors import Conflict, PaymentRequired, ProviderFailed
-from tokenbooth.ids import IdPrefix, new_id, new_key
+from tokenbooth.kit.clock import iso_ms
+from tokenbooth.kit.errors import Conflict, PaymentRequired, ProviderFailed
+from tokenbooth.kit.ids import IdPrefix, new_id, new_key
 from tokenbooth.management import checkout
 from tokenbooth.management.context import ManagementContext
 from tokenbooth.management.envelope import Json, success
 from tokenbooth.management.idempotency import Outcome, same
 from tokenbooth.management.keys import shown_once
-from tokenbooth.payments.stripe_client import StripeGateway
-from tokenbooth.payments.stripe_events import invoice_commands
-from tokenbooth.payments.stripe_snapshots import SubscriptionSnapshot
-from tokenbooth.store import billing, checkouts, subscriptions
-from tokenbooth.store.billing import SubscriptionView
-from tokenbooth.store.checkouts import CheckoutKind, Offer
-from tokenbooth.store.idempotency import Answer, Attempt, complete
-from tokenbooth.store.keys import NewApiKey, create_api_key
+from tokenbooth.payments.stripe.client import StripeGateway
+from tokenbooth.payments.stripe.events import invoice_commands
+from tokenbooth.payments.stripe.snapshots import SubscriptionSnapshot
+from tokenbooth.services.cards import CardCharge, ChargeStatus, charge
+from tokenbooth.store.accounts.idempotency import Answer, Attempt, complete
+from tokenbooth.store.accounts.keys import NewApiKey, create_api_key
+from tokenbooth.store.payments import billing, checkouts, subscriptions
+from tokenbooth.store.payments.billing import SubscriptionView
+from tokenbooth.store.payments.checkouts import CheckoutKind, Offer
 
 T = TypeVar("T")
 

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
-from tokenbooth.errors import Forbidden
+from tokenbooth.kit.errors import Forbidden
 from tokenbooth.management.context import ManagementContext
-from tokenbooth.store.sessions import SessionOwner, find_session, secret_digest
+from tokenbooth.store.accounts.sessions import SessionOwner, find_session, secret_digest
 
 _SECRET_MAX: Final = 100
 _SAME_SITE: Final = frozenset({"same-origin", "none"})

@@ -14,12 +14,12 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tokenbooth.clock import iso_ms
 from tokenbooth.domain.charges import PoolKind
 from tokenbooth.domain.keys import Scope
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.windows import DAY_US
-from tokenbooth.errors import InvalidRequest, NotFound
+from tokenbooth.kit.clock import iso_ms
+from tokenbooth.kit.errors import InvalidRequest, NotFound
 from tokenbooth.management.auth import authenticate
 from tokenbooth.management.body import read_query
 from tokenbooth.management.context import ManagementContext
@@ -27,8 +27,8 @@ from tokenbooth.management.describe import CREDENTIAL, Payload, object_answer, q
 from tokenbooth.management.envelope import Json, respond, success
 from tokenbooth.management.instants import read_end, read_start
 from tokenbooth.management.keys import is_id
-from tokenbooth.store.keys import has_api_key
-from tokenbooth.store.usage_reports import (
+from tokenbooth.store.accounts.keys import has_api_key
+from tokenbooth.store.usage.usage_reports import (
     GroupBy,
     Position,
     RequestView,

@@ -13,15 +13,15 @@ from pydantic import JsonValue
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tokenbooth.errors import Unavailable
+from tokenbooth.kit.errors import Unavailable
 from tokenbooth.management.billing_schemas import ReceivedPayload
 from tokenbooth.management.body import read_raw
 from tokenbooth.management.context import ManagementContext
 from tokenbooth.management.describe import object_answer
 from tokenbooth.management.envelope import respond, success
-from tokenbooth.payments.stripe_inbox import to_payload
-from tokenbooth.payments.stripe_webhooks import WebhookVerifier
-from tokenbooth.store import inbox
+from tokenbooth.payments.stripe.inbox import to_payload
+from tokenbooth.payments.stripe.webhooks import WebhookVerifier
+from tokenbooth.store.payments import inbox
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 HANDLE_WITHIN_S: Final = 2.0

@@ -21,9 +21,9 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from tokenbooth.background import BackgroundThread, Running
-from tokenbooth.errors import StoreUnavailable
-from tokenbooth.texts import UnstorableText
+from tokenbooth.kit.background import BackgroundThread, Running
+from tokenbooth.kit.errors import StoreUnavailable
+from tokenbooth.kit.texts import UnstorableText
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -21,7 +21,7 @@ from tokenbooth.domain.ledger import (
     debt_of,
     take_back_entries,
 )
-from tokenbooth.ids import IdPrefix, new_id
+from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.store import changes
 from tokenbooth.store.bulk import Bulk, Lookup
 from tokenbooth.store.tables import ledger_accounts, ledger_entries, ledger_transfers

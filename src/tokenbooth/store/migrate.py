@@ -13,7 +13,7 @@ from typing import Final
 from sqlalchemy import Connection, Engine, column, inspect, select, table, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from tokenbooth.errors import StoreUnavailable
+from tokenbooth.kit.errors import StoreUnavailable
 
 REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
 """Every revision that this program knows, oldest first; a test holds it to the files in `migrations`."""

@@ -25,9 +25,9 @@ from sqlalchemy import (
     update,
 )
 
-from tokenbooth.store import audit_log
+from tokenbooth.store.accounts import audit_log
 from tokenbooth.store.bulk import Bulk
-from tokenbooth.store.operator import OPERATOR
+from tokenbooth.store.reports.operator import OPERATOR
 from tokenbooth.store.tables import gateway_processes
 
 _WHOLE: Final = "whole"

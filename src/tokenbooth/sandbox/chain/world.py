@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from tokenbooth.domain.deposits import BASE, NATIVE_TOKENS
-from tokenbooth.private_files import write_private
+from tokenbooth.kit.private_files import write_private
 
 TRANSFER_TOPIC: Final = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 FAUCET: Final = "0x00000000000000000000000000000000000fa0ce"

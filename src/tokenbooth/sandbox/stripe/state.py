@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
-from tokenbooth.private_files import make_private_directory, touch_private
+from tokenbooth.kit.private_files import make_private_directory, touch_private
 from tokenbooth.sandbox.stripe.failure import no_such
 from tokenbooth.sandbox.stripe.records import KINDS, Record
 

@@ -1,0 +1,503 @@
+"""The configuration: one TOML file, overridden by the environment, validated whole before anything starts.
+
+This is the only module that reads the environment. Secrets are named by `…_env` (a variable) or `…_file` (a file);
+a mistake is a `SettingsError` whose message names the key.
+"""
+
+import os
+import re
+from copy import deepcopy
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from tokenbooth.config.sources import SettingsError as SettingsError
+from tokenbooth.config.sources import overlay_environment, put_placeholder, read_toml, resolve_secrets
+from tokenbooth.config.upstream_kinds import CEILING_FIELDS, KINDS
+from tokenbooth.domain.deposits import BASE, BRIDGED_TOKEN, NATIVE_TOKENS
+from tokenbooth.domain.money import NANO_PER_CENT, NANO_PER_USD, InvalidAmount, parse_usd
+from tokenbooth.domain.plans import Interval
+from tokenbooth.domain.windows import InvalidDuration, parse_duration
+from tokenbooth.payments.usdc.addresses import AddressBook, InvalidAddress, InvalidExtendedKey, normal_address
+
+_URL_MAX: Final = 4_000
+# Linux takes 4,096 with its end.
+_PATH_MAX_BYTES: Final = 4_000
+_NAME_MAX_BYTES: Final = 255
+
+
+def _kind(value: object) -> object:
+    if value is not None and value not in KINDS:
+        raise ValueError(f"must be one of {', '.join(KINDS)}")
+    return value
+
+
+def _ceiling_field(value: object) -> object:
+    if value is not None and value not in CEILING_FIELDS:
+        raise ValueError(f"must be one of {', '.join(CEILING_FIELDS)}")
+    return value
+
+
+def _nano(value: object) -> int:
+    if isinstance(value, float):
+        value = Decimal(str(value))
+    if not isinstance(value, int | str | Decimal):
+        raise ValueError('must be an amount of USD, such as "0.14"')
+    try:
+        amount_nano = parse_usd(value)
+    except InvalidAmount as mistake:
+        raise ValueError(str(mistake)) from mistake
+    if amount_nano < 0:
+        raise ValueError("must not be negative")
+    return amount_nano
+
+
+def _duration(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError('must be a duration such as "5h"')
+    try:
+        parse_duration(value)
+    except InvalidDuration as mistake:
+        raise ValueError(str(mistake)) from mistake
+    return value
+
+
+UsdNano = Annotated[int, BeforeValidator(_nano)]
+"""USD in the file (a string or a number), nano-USD in the program."""
+Duration = Annotated[str, BeforeValidator(_duration)]
+CeilingField = Annotated[str | None, BeforeValidator(_ceiling_field)]
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+
+
+class Section(BaseModel):
+    """A table of the file; names that are not known are mistakes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServerSettings(Section):
+    """`[server]`: where we listen and what a client may send."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65535)
+    public_url: str | None = None
+    max_body_bytes: int = Field(20 * 1024 * 1024, ge=1024)
+    max_all_bodies_bytes: int = Field(512 * 1024 * 1024, ge=1024)
+    max_header_bytes: int = Field(64 * 1024, ge=1024)
+    max_header_count: int = Field(100, ge=8)
+    header_timeout_s: float = Field(10, gt=0)
+    body_timeout_s: float = Field(30, gt=0)
+    idle_timeout_s: float = Field(75, gt=0)
+    unread_timeout_s: float = Field(120, gt=0)
+    trusted_proxies: list[str] = []
+    metrics_bind: str | None = None
+    drain_s: int = Field(30, ge=0)
+    log_format: Literal["auto", "console", "json"] = "auto"
+
+    def base_url(self) -> str:
+        """The address to print in links, without a slash at its end."""
+        if self.public_url is not None:
+            return self.public_url.rstrip("/")
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host  # noqa: S104
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+
+def _check_path(path: str) -> None:
+    """Refuse what no file system takes; the message does not repeat what may be very long.
+
+    Raises:
+        ValueError: so it is.
+    """
+    if "\0" in path:
+        raise ValueError("it holds a NUL, which no path can; remove it")
+    if len(os.fsencode(path)) > _PATH_MAX_BYTES:
+        raise ValueError(f"the path is longer than {_PATH_MAX_BYTES} bytes; name a shorter one")
+    if any(len(os.fsencode(name)) > _NAME_MAX_BYTES for name in path.split("/")):
+        raise ValueError(f"a name in the path is longer than {_NAME_MAX_BYTES} bytes; name a shorter one")
+
+
+class StoreSettings(Section):
+    """`[store]`: the database, and the directory of the charge log."""
+
+    url: str = "sqlite:///tokenbooth.db"
+    data_dir: str | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _usable_url(cls, url: str) -> str:
+        if len(url) > _URL_MAX:
+            raise ValueError(f"it has {len(url)} characters; {_URL_MAX} are the most")
+        if url.startswith("sqlite:"):
+            _check_path(url.removeprefix("sqlite:"))
+        return url
+
+    @field_validator("data_dir")
+    @classmethod
+    def _usable_directory(cls, data_dir: str | None) -> str | None:
+        if data_dir is None:
+            return None
+        if not data_dir.strip():
+            raise ValueError(
+                "it is empty; name a directory, or leave data_dir out: then it is the database's directory"
+            )
+        _check_path(data_dir)
+        return data_dir
+
+
+class StripeSettings(Section):
+    """`[stripe]`: the payment processor; without it cards are not taken."""
+
+    secret_key: SecretStr
+    webhook_secrets: list[SecretStr] = Field(min_length=1)
+    api_base: str | None = None
+    timeout_s: float = Field(20, gt=0)
+    automatic_tax: bool = False
+
+    @model_validator(mode="after")
+    def _no_empty_secret(self) -> Self:
+        if not self.secret_key.get_secret_value():
+            raise ValueError("secret_key is empty")
+        if not all(secret.get_secret_value() for secret in self.webhook_secrets):
+            raise ValueError("webhook_secret is empty")
+        return self
+
+    def is_live(self) -> bool:
+        """Whether the key moves real money."""
+        return "_live_" in self.secret_key.get_secret_value()
+
+
+def _token(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        token = normal_address(value)
+    except InvalidAddress as mistake:
+        raise ValueError(str(mistake)) from mistake
+    if token == BRIDGED_TOKEN:
+        raise ValueError("this is USDbC, bridged to Base by others; it is not USDC")
+    return token
+
+
+def _xpub(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            AddressBook(value)
+        except InvalidExtendedKey as mistake:
+            raise ValueError(str(mistake)) from mistake
+    return value
+
+
+def _names_a_server(url: str) -> bool:
+    if re.fullmatch(r"[!-~]+", url) is None:
+        return False
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+class UsdcSettings(Section):
+    """`[usdc]`: deposits on Base. The node's URL often holds a key, so it is never shown."""
+
+    rpc_url: SecretStr
+    chain_id: int = Field(BASE, ge=1, lt=2**53)
+    token: Annotated[str | None, BeforeValidator(_token)] = None
+    xpub: Annotated[str, BeforeValidator(_xpub)]
+    credit_at: Literal["safe", "finalized"] = "safe"
+    poll_s: float = Field(4, gt=0, le=600)
+    timeout_s: float = Field(10, gt=0, le=120)
+    max_range_blocks: int = Field(2_000, ge=1, le=100_000)
+    full_scan_s: float = Field(600, ge=0)
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        if not self.rpc_url.get_secret_value().startswith(("http://", "https://")):
+            raise ValueError("rpc_url must begin with http:// or https://")
+        if not _names_a_server(self.rpc_url.get_secret_value()):
+            # What is wrong in it is not shown: it may be next to the key.
+            raise ValueError("rpc_url names no server: look for spaces, and for a port that is none")
+        if self.token is None and self.chain_id not in NATIVE_TOKENS:
+            raise ValueError(f"token is missing: no address of USDC is known for chain {self.chain_id}")
+        return self
+
+    def token_address(self) -> str:
+        """The contract of USDC, in lower case."""
+        return self.token if self.token is not None else NATIVE_TOKENS[self.chain_id]
+
+
+class BillingSettings(Section):
+    """`[billing]`: rules of payments."""
+
+    min_top_up_usd: UsdNano = 10 * NANO_PER_USD
+    max_top_up_usd: UsdNano = 10_000 * NANO_PER_USD
+    renewal_grace: Duration = "6h"
+    young_account: Duration = "7d"
+    young_account_top_up_usd_per_day: UsdNano = 10_000 * 10**9
+    max_declined_cards_per_day: int = Field(5, ge=1)
+
+
+class GatewaySettings(Section):
+    """`[gateway]`: the data plane."""
+
+    hold_share_percent: int = Field(25, ge=1, le=100)
+    hold_wait_ms: int = Field(2_000, ge=0, le=60_000)
+    stale_key_ttl_s: int = Field(300, ge=1)
+    max_json_depth: int = Field(128, ge=8)
+    max_json_values: int = Field(100_000, ge=1_000)
+    max_json_names: int = Field(50_000, ge=1_000)
+    max_json_containers: int = Field(40_000, ge=1_000)
+    max_token_ids: int = Field(1_000_000, ge=1_000)
+    max_unfunded_body_bytes: int = Field(256 * 1024, ge=1_024)
+    max_unfunded_calls: int = Field(4, ge=1)
+    max_unflushed_charges: int = Field(200_000, ge=1)
+    connect_timeout_s: float = Field(10, gt=0)
+    first_byte_timeout_s: float = Field(300, gt=0)
+    whole_answer_timeout_s: float = Field(1_800, gt=0)
+    idle_timeout_s: float = Field(120, gt=0)
+    keep_alive_s: float = Field(10, gt=0)
+    max_draining: int = Field(256, ge=0)
+    max_draining_per_account: int = Field(16, ge=0)
+    max_open_requests: int = Field(10_000, ge=1)
+    max_streams_per_key: int | None = Field(None, ge=1)
+    rest_after_failures: int = Field(3, ge=1)
+    rest_s: float = Field(2, gt=0, le=3_600)
+    max_rest_s: float = Field(120, gt=0, le=86_400)
+    max_retry_after_s: float = Field(300, ge=0, le=3_600)
+
+
+class ManagementSettings(Section):
+    """`[management]`: limits of the management plane."""
+
+    requests_per_minute: int = Field(600, ge=1)
+    max_body_bytes: int = Field(64 * 1024, ge=1024)
+    max_keys: int = Field(10_000, ge=1)
+    max_pending_checkouts: int = Field(100, ge=1)
+
+
+class DashboardSettings(Section):
+    """`[dashboard]`: who may sign up, how long a log-in lasts, how often an address may try."""
+
+    registration: Literal["open", "invitation", "closed"] = "open"
+    session_days: int = Field(30, ge=1, le=365)
+    attempts_per_minute: int = Field(10, ge=1)
+
+
+class MailSettings(Section):
+    """`[mail]`: the server that takes our e-mails; without it, their links stand in the log."""
+
+    host: str = Field(min_length=1)
+    port: int = Field(587, ge=1, le=65535)
+    sender: str = Field(min_length=3)
+    username: str | None = None
+    password: SecretStr | None = None
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    timeout_s: float = Field(20, gt=0)
+
+
+class RetentionSettings(Section):
+    """`[retention]`: how long single requests are kept; the hourly figures and the ledger stay for ever."""
+
+    usage_days: int = Field(400, ge=1)
+
+
+class PlanSettings(Section):
+    """`[plans.<slug>]`: what a subscription costs and allows."""
+
+    name: str | None = None
+    price_usd: UsdNano
+    interval: Interval = Interval.MONTH
+    rpm: int = Field(ge=1)
+    tpm: int | None = Field(None, ge=1)
+    budget_usd: UsdNano = Field(gt=0)
+    window: Duration = "5h"
+    markup_percent: float = Field(0, ge=0, le=10_000)
+
+    @field_validator("price_usd")
+    @classmethod
+    def _whole_cents(cls, price_nano: int) -> int:
+        if price_nano % NANO_PER_CENT:
+            raise ValueError("must be whole cents, because a card is charged with it")
+        return price_nano
+
+
+WireFormat = Literal["openai.chat", "openai.completions", "openai.embeddings", "openai.responses", "anthropic.messages"]
+
+
+class UpstreamSettings(Section):
+    """`[upstreams.<name>]`: a server that runs models, and the wire formats that it speaks."""
+
+    base_url: str = Field(pattern=r"^https?://[!-~]+$")
+    api_key: SecretStr | None = Field(None, min_length=1)
+    kind: Annotated[str | None, BeforeValidator(_kind)] = None
+    bills_after_disconnect: bool | None = None
+    output_limit_field: CeilingField = None
+    max_concurrent: int | None = Field(None, ge=1)
+    formats: list[WireFormat] = Field(
+        ["openai.chat", "openai.completions", "openai.embeddings", "openai.responses"], min_length=1
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def _plain_address(cls, base_url: str) -> str:
+        parts = urlsplit(base_url)
+        if parts.query or parts.fragment:
+            raise ValueError("must end with its path: no ? and no #")
+        if parts.username is not None:
+            raise ValueError("must not hold a user name or password; set api_key_env")
+        if not parts.hostname or parts.port == 0:
+            raise ValueError("names no server")
+        return base_url
+
+    @field_validator("api_key")
+    @classmethod
+    def _printable(cls, api_key: SecretStr | None) -> SecretStr | None:
+        # It becomes a header.
+        if api_key is not None and not re.fullmatch(r"[!-~]+", api_key.get_secret_value()):
+            raise ValueError("must be printable ASCII without spaces; is there a line break at its end?")
+        return api_key
+
+
+class ModelUpstreamSettings(Section):
+    """One entry of a model's `upstreams`."""
+
+    name: str
+    model: str | None = None
+    weight: int = Field(1, ge=1)
+    output_limit_field: CeilingField = None
+
+
+class LongContextSettings(Section):
+    """`[models."<name>".long_context]`: prices of a request whose prompt is longer than `above_tokens`."""
+
+    above_tokens: int = Field(ge=1)
+    input_usd_per_million: UsdNano
+    output_usd_per_million: UsdNano
+    cached_input_usd_per_million: UsdNano | None = None
+    cache_write_usd_per_million: UsdNano | None = None
+
+
+class ModelSettings(Section):
+    """`[models."<name>"]`: a model that customers may call."""
+
+    upstreams: list[ModelUpstreamSettings] = Field(min_length=1)
+    input_usd_per_million: UsdNano | None = None
+    output_usd_per_million: UsdNano | None = None
+    cached_input_usd_per_million: UsdNano | None = None
+    cache_write_usd_per_million: UsdNano | None = None
+    reasoning_usd_per_million: UsdNano | None = None
+    per_request_usd: UsdNano = 0
+    long_context: LongContextSettings | None = None
+    upstream_input_usd_per_million: UsdNano | None = None
+    upstream_output_usd_per_million: UsdNano | None = None
+    upstream_cached_input_usd_per_million: UsdNano | None = None
+    markup_percent: float = Field(0, ge=0, le=10_000)
+    free: bool = False
+    context_tokens: int = Field(ge=1, le=100_000_000)
+    max_output_tokens: int = Field(ge=1, le=100_000_000)
+    image_tokens_max: int | None = Field(None, ge=1)
+    reasoning: bool = False
+    output_limit_field: CeilingField = None
+    allowed_parameters: list[str] = []
+
+    @model_validator(mode="after")
+    def _free_is_free(self) -> Self:
+        prices = (self.input_usd_per_million, self.output_usd_per_million, self.long_context)
+        if self.free and any(price is not None for price in prices):
+            raise ValueError("free = true and a price are both set; keep one of them")
+        return self
+
+
+DEFAULT_PLANS: Final[dict[str, dict[str, object]]] = {
+    "standard": {"price_usd": "20", "rpm": 60, "budget_usd": "0.14", "window": "5h"},
+    "pro": {"price_usd": "60", "rpm": 200, "budget_usd": "0.42", "window": "5h"},
+}
+
+
+def _default_plans() -> dict[Slug, PlanSettings]:
+    return {slug: PlanSettings.model_validate(plan) for slug, plan in DEFAULT_PLANS.items()}
+
+
+class Settings(Section):
+    """The whole configuration."""
+
+    server: ServerSettings = ServerSettings()
+    store: StoreSettings = StoreSettings()
+    stripe: StripeSettings | None = None
+    usdc: UsdcSettings | None = None
+    billing: BillingSettings = BillingSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    management: ManagementSettings = ManagementSettings()
+    dashboard: DashboardSettings = DashboardSettings()
+    mail: MailSettings | None = None
+    retention: RetentionSettings = RetentionSettings()
+    plans: dict[Slug, PlanSettings] = Field(default_factory=_default_plans)
+    upstreams: dict[str, UpstreamSettings] = {}
+    models: dict[str, ModelSettings] = {}
+
+    @model_validator(mode="after")
+    def _models_name_known_upstreams(self) -> Self:
+        for name, model in self.models.items():
+            for upstream in model.upstreams:
+                if upstream.name not in self.upstreams:
+                    raise ValueError(f'models."{name}".upstreams names "{upstream.name}", which is not in [upstreams]')
+        return self
+
+
+def load_settings(path: Path | None, *, webhook_secret_may_be_missing: bool = False) -> Settings:
+    """Read the file (None: defaults only) and the environment.
+
+    Args:
+        path: the file.
+        webhook_secret_may_be_missing: for the command that has Stripe make that secret: a placeholder stands in.
+
+    Raises:
+        SettingsError: the file is missing or malformed, a value is wrong, or a secret's source is missing.
+    """
+    raw = read_toml(path) if path is not None else {}
+    base_dir = path.resolve().parent if path is not None else Path.cwd()
+    raw.setdefault("plans", deepcopy(DEFAULT_PLANS))
+    overlay_environment(raw, os.environ, Settings.model_fields)
+    if webhook_secret_may_be_missing:
+        put_placeholder(raw, os.environ, base_dir)
+    resolve_secrets(raw, os.environ, base_dir)
+    try:
+        settings = Settings.model_validate(raw)
+    except ValidationError as mistakes:
+        lines = [f"{'.'.join(map(str, m['loc'])) or 'configuration'}: {m['msg']}" for m in mistakes.errors()]
+        raise SettingsError("\n".join(lines)) from None
+    return _with_absolute_paths(settings, base_dir)
+
+
+def is_proxied(url: str) -> bool:
+    """Whether the environment names a proxy for a URL: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, less NO_PROXY."""
+    parts = urlsplit(url)
+    proxies = getproxies()
+    named = proxies.get(parts.scheme) or proxies.get("all")
+    return bool(named) and not proxy_bypass(parts.netloc)
+
+
+def _with_absolute_paths(settings: Settings, base_dir: Path) -> Settings:
+    """Make a relative SQLite path, and the directory of the charge log, relative to the file."""
+    url = settings.store.url
+    data_dir = settings.store.data_dir
+    if url.startswith("sqlite:///") and not url.startswith("sqlite:////"):
+        url = f"sqlite:///{base_dir / url.removeprefix('sqlite:///')}"
+    if data_dir is None and url.startswith("sqlite:////"):
+        data_dir = str(Path(url.removeprefix("sqlite:///")).parent)
+    data_dir = str(base_dir / (data_dir or "."))
+    store = settings.store.model_copy(update={"url": url, "data_dir": data_dir})
+    return settings.model_copy(update={"store": store})

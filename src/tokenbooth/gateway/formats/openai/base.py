@@ -1,0 +1,120 @@
+"""What OpenAI's three older formats (chat completions, completions, embeddings) have in common, as requests to speak.
+
+Only the readers of these formats import this.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import msgspec
+
+from tokenbooth.config.catalog import Route, WireFormat
+from tokenbooth.domain.usage import Usage, from_openai
+from tokenbooth.gateway.formats.base import CostNano, Credential, Meter, PricedRequest, Speech, UpstreamAnswer
+from tokenbooth.gateway.formats.json.body import Fields, raw
+from tokenbooth.gateway.formats.meter import StreamMeter
+from tokenbooth.gateway.formats.parameters import object_of, positive
+from tokenbooth.gateway.formats.public_answers import ClientAnswer, OpenAIAnswer
+from tokenbooth.gateway.formats.schema import ChatAnswer
+from tokenbooth.gateway.formats.texts import chat_text_bytes
+from tokenbooth.gateway.replies.openai import read_chat_answer, usage_object
+
+
+class OpenAIRequest(PricedRequest):
+    """A request that is its own speech for an upstream of the same format."""
+
+    __slots__ = ()
+
+    wire: ClassVar[WireFormat]
+    path: ClassVar[str]
+    meter_class: ClassVar[type[StreamMeter]] = StreamMeter
+    credential: ClassVar[Credential] = "authorization"
+    answer_id_prefix: ClassVar[str]
+
+    @property
+    def request(self) -> PricedRequest:
+        """See `Speech.request`."""
+        return self
+
+    def speech(self, formats: frozenset[str]) -> Speech | None:
+        """See `PricedRequest.speech`."""
+        return self if self.wire in formats else None
+
+    def headers(self) -> Mapping[str, str]:
+        """See `Speech.headers`."""
+        return {}
+
+    def upstream_fields(self, route: Route, clamped_output_tokens: int | None) -> Fields:
+        """See `Speech.upstream_fields`."""
+        fields = dict(self.fields)
+        fields["model"] = raw(route.model)
+        ceiling = self.sent_ceiling(route, clamped_output_tokens)
+        if ceiling is not None:
+            fields[self.model.ceiling_field(route, self.wire)] = raw(ceiling)
+        if self.stream:
+            options = object_of(self.fields, "stream_options")
+            options["include_usage"] = raw(True)
+            fields["stream_options"] = msgspec.Raw(msgspec.json.encode(options))
+        else:
+            fields.pop("stream_options", None)
+        return fields
+
+    def meter(self, cost_nano: CostNano, request_id: str = "") -> Meter:
+        """See `Speech.meter`; the cost is shown to a client that asked for usage."""
+        choices = 1 if self.choices == 1 else self._streamed_choices()
+        return self.meter_class(cost_nano if self.wants_usage else None, self.public_answer(request_id), choices)
+
+    def text_bytes_in(self, body: bytes) -> int:
+        """See `Speech.text_bytes_in`."""
+        return chat_text_bytes(body)
+
+    def _streamed_choices(self) -> int:
+        """How many answers come: of those among which the best is chosen, only the best."""
+        answers = max(positive(self.fields, "n", self.choices) or 1, 1)
+        best_of = max(positive(self.fields, "best_of", self.choices) or 1, answers)
+        return self.choices * answers // best_of
+
+    def read_answer(self, body: bytes) -> UpstreamAnswer:
+        """See `Speech.read_answer`."""
+        return OpenAIUpstreamAnswer(self, read_chat_answer(body), body)
+
+    def usage_of(self, reported: dict[str, object]) -> Usage:
+        """Read the usage object of a whole answer.
+
+        Raises:
+            InvalidUsage: it says something impossible.
+        """
+        return from_openai(reported)
+
+    def public_answer(self, request_id: str) -> OpenAIAnswer:
+        """What the client sees of an answer to this request."""
+        return OpenAIAnswer(self.answer_id_prefix + request_id, self.model.name)
+
+
+class OpenAIUpstreamAnswer:
+    """See `UpstreamAnswer`."""
+
+    __slots__ = ("_answer", "_body", "_request")
+
+    def __init__(self, request: OpenAIRequest, answer: ChatAnswer, body: bytes) -> None:
+        self._request = request
+        self._answer = answer
+        self._body = body
+
+    def reported_usage(self) -> Usage | None:
+        """See `UpstreamAnswer.reported_usage`."""
+        reported = usage_object(self._answer, self._body)
+        return None if reported is None else self._request.usage_of(reported)
+
+    def client_answer(self, usage: Usage, request_id: str = "") -> ClientAnswer:
+        """See `UpstreamAnswer.client_answer`."""
+        return self._request.public_answer(request_id).client_answer(self._answer)
+
+
+def wants_usage(fields: Fields) -> bool:
+    """Whether the client of a stream asked for the usage event.
+
+    Raises:
+        Refusal: `stream_options` is no object.
+    """
+    return object_of(fields, "stream_options").get("include_usage") == msgspec.Raw(b"true")

@@ -1,0 +1,420 @@
+"""Reading single fields of a decoded body, and the rules of refusal that every wire format shares.
+
+A field that would buy something beside tokens, or reach state that belongs to the operator's account at the upstream,
+is refused by name unless the model's configuration allows it. Only the readers of requests import this.
+"""
+
+import re
+from collections.abc import Generator, Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from tokenbooth.config.catalog import Model
+from tokenbooth.config.upstream_kinds import CREDENTIAL_MARKS, DEFAULTS, FOLDED_CEILINGS, KeptBack, folded
+from tokenbooth.gateway.errors import Refusal, invalid_request, unsupported_parameter
+from tokenbooth.gateway.formats.json.body import (
+    SHORT_BYTES,
+    Fields,
+    Object,
+    decode_list,
+    decode_object,
+    encoded,
+    is_list,
+    is_object,
+    is_text,
+    refuse_many_names,
+    size_of,
+)
+from tokenbooth.gateway.formats.json.steps import STEP_BYTES, STEP_ITEMS
+from tokenbooth.gateway.formats.stored_state import STATE_FIELDS
+
+_decode: Final = msgspec.json.Decoder().decode
+OUTPUT_FLOOR: Final = 256
+REASONING_OUTPUT_FLOOR: Final = 4_096
+MAX_CHOICES: Final = 128
+MAX_CEILING: Final = 2**31 - 1
+
+_LONGEST_HARMLESS_BYTES: Final = 64
+
+TOOL_NAMES: Final = frozenset(("type", "name", "function", "cache_control"))
+
+# Buys something beside tokens, or reaches state in the operator's account, or belongs to another reseller's routing.
+REFUSED_FIELDS: Final = frozenset(
+    (
+        "api_base",
+        "api_key",
+        "audio",
+        "background",
+        "base_url",
+        "container",
+        "conversation",
+        "custom_llm_provider",
+        "enable_search",
+        "extra_headers",
+        "fallbacks",
+        "file_id",
+        "mcp_servers",
+        "models",
+        "plugins",
+        "preset",
+        "previous_response_id",
+        "prompt",
+        "provider",
+        "route",
+        "routing",
+        "search_parameters",
+        "service_tier",
+        "store",
+        "transforms",
+        "web_search",
+        "web_search_options",
+    )
+).union(STATE_FIELDS)
+# These values of a refused field are the default, which buys nothing.
+HARMLESS_VALUES: Final[Mapping[str, tuple[bytes, ...]]] = {
+    "service_tier": (b"null", b'"default"'),
+    "store": (b"null", b"false"),
+    "background": (b"null", b"false"),
+}
+
+_CHANGES_NOTHING: Final = frozenset((b"null", b"false", b"[]", b'""'))
+# No server knows a longer name, and nothing of a client's is repeated at any length.
+LONGEST_NAME: Final = 64
+# To decode and encode so much takes as long as to look at a name.
+_BYTES_PER_ITEM: Final = 8 * 1024
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
+# What decides about money beside a request's own fields decides about it inside an object that is merged with them too.
+_MONEY_INSIDE: Final = FOLDED_CEILINGS | frozenset(
+    map(
+        folded,
+        (
+            *REFUSED_FIELDS,
+            "best_of",
+            "functions",
+            "input",
+            "messages",
+            "modalities",
+            "model",
+            "n",
+            "stream",
+            "stream_options",
+            "tools",
+        ),
+    )
+)
+
+# Every client of these formats may send them and they cost nothing, so that nobody has to look twice.
+_FREE_FIELDS: Final = frozenset(
+    (
+        "frequency_penalty",
+        "include",
+        "instructions",
+        "logit_bias",
+        "logprobs",
+        "messages",
+        "metadata",
+        "parallel_tool_calls",
+        "presence_penalty",
+        "prompt_cache_key",
+        "reasoning",
+        "reasoning_effort",
+        "response_format",
+        "safety_identifier",
+        "seed",
+        "stop",
+        "stop_sequences",
+        "stream_options",
+        "system",
+        "temperature",
+        "text",
+        "thinking",
+        "tool_choice",
+        "tools",
+        "top_k",
+        "top_logprobs",
+        "top_p",
+        "truncation",
+        "user",
+        "verbosity",
+    )
+)
+_CREDENTIAL: Final = re.compile("|".join(CREDENTIAL_MARKS))
+
+
+def unusual_names(fields: Fields, known: frozenset[str]) -> list[str]:
+    """The names in a body that are neither read elsewhere (`known`) nor free, and that some server may know."""
+    return [name for name in fields if name not in known and name not in _FREE_FIELDS and len(name) <= LONGEST_NAME]
+
+
+def refuse_disguised(fields: Fields, watched: frozenset[str]) -> None:
+    """A money-bearing name in other letters would be priced by us in one way and read by an upstream in another.
+
+    Raises:
+        Refusal: there is one, or there are too many names.
+    """
+    refuse_many_names(fields)
+    for name in fields:
+        # Folding never makes a name shorter; of a long one it would take its time and many times its size.
+        if name not in watched and len(name) <= LONGEST_NAME and name.casefold() in watched:
+            raise invalid_request("invalid_parameter", f"Unknown parameter '{name}'. Names are in lower case.", name)
+
+
+def refuse_unpriced(
+    fields: Fields,
+    model: Model,
+    refused: frozenset[str] = REFUSED_FIELDS,
+    harmless: Mapping[str, tuple[bytes, ...]] = HARMLESS_VALUES,
+) -> None:
+    """Refuse fields that nobody priced.
+
+    Raises:
+        Refusal: there is one, with a value that is not harmless, and the model does not allow it.
+    """
+    for name in refused.intersection(fields):
+        if name not in model.allowed_parameters and not _is_one_of(fields[name], harmless.get(name, (b"null",))):
+            raise unsupported_parameter(name)
+
+
+def keep_back(
+    fields: Fields, model: Model, unusual: list[str], also: frozenset[str] = frozenset()
+) -> Generator[None, None, tuple[str, ...]]:
+    """Keep back, in steps, what the kinds of the model's upstreams must not get from a client.
+
+    A field whose value changes nothing is taken out; any other is refused by its name.
+
+    Args:
+        fields: the top level; what is kept back is taken out of it.
+        model: the model that is asked for.
+        unusual: the names in it that have to be looked at.
+        also: further names to keep back, folded.
+
+    Returns:
+        The names that were taken out, as they may stand in a header.
+
+    Raises:
+        Refusal: there is a field that would buy something unpriced, lift the ceiling or reach what is not the client's.
+    """
+    rules, omitted = model.kept_back, []
+    looking = _Looking(model)
+    for name in unusual:
+        short = folded(name)
+        is_opened = short in rules.opened
+        if not (is_opened or short in also or _is_kept_back(short, rules)) or name in model.allowed_parameters:
+            continue
+        if _changes_nothing(fields[name], short):
+            del fields[name]
+            if _PLAIN_NAME.fullmatch(name):
+                omitted.append(name)
+        elif not is_opened or not is_object(fields[name]):
+            # In an opened field only an object can be looked into: nobody knows what a server reads in anything else.
+            raise unsupported_parameter(name)
+        else:
+            refuse_large(fields, name)
+            fields[name] = encoded((yield from looking.look_into(fields[name], name)))
+    return tuple(omitted)
+
+
+def refuse_large(fields: Fields, name: str) -> None:
+    """Refuse what is looked at closely, and is small or wrong.
+
+    Raises:
+        Refusal: it is larger than any settings.
+    """
+    if size_of(fields[name]) > STEP_BYTES:
+        raise invalid_request("invalid_parameter", f"'{name}' is larger than {STEP_BYTES} bytes.", name)
+
+
+def _changes_nothing(value: msgspec.Raw, short: str) -> bool:
+    if size_of(value) > _LONGEST_HARMLESS_BYTES:
+        return False
+    written = b"".join(bytes(value).split())
+    return written in _CHANGES_NOTHING or written in DEFAULTS.get(short, ())
+
+
+class _Looking:
+    """Looks for what is kept back in objects whose fields count like those beside them."""
+
+    __slots__ = ("_items", "_model")
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._items = 0
+
+    def is_step_done(self) -> bool:
+        """Count one more name or item; True when it is time for a pause."""
+        self._items += 1
+        if self._items < STEP_ITEMS:
+            return False
+        self._items = 0
+        return True
+
+    def look_into(self, value: msgspec.Raw, path: str) -> Generator[None, None, object]:
+        """Look in steps at all names in a value; returns it with each name once.
+
+        Raises:
+            Refusal: there is a name that decides about money, or is kept back.
+        """
+        # What is nested is decoded on each of its levels.
+        self._items += size_of(value) // _BYTES_PER_ITEM
+        if is_list(value):
+            items: list[object] = []
+            for item in decode_list(value):
+                if self.is_step_done():
+                    yield
+                items.append((yield from self.look_into(item, path)) if _has_objects(item) else item)
+            return items
+        if not is_object(value):
+            return value
+        object_: Object = decode_object(value)
+        for name, inner in object_.items():
+            if self.is_step_done():
+                yield
+            inner_path = f"{path}.{name[:LONGEST_NAME]}"[: 4 * LONGEST_NAME]
+            self._refuse_name(name, inner_path)
+            if _has_objects(inner):
+                object_[name] = yield from self.look_into(inner, inner_path)
+        return object_
+
+    def _refuse_name(self, name: str, path: str) -> None:
+        short = folded(name[:LONGEST_NAME])
+        if short not in _MONEY_INSIDE and not _is_kept_back(short, self._model.kept_back):
+            return
+        if path not in self._model.allowed_parameters:
+            raise unsupported_parameter(path)
+
+
+def _has_objects(value: msgspec.Raw) -> bool:
+    return is_object(value) or (is_list(value) and b"{" in bytes(value))
+
+
+def _is_kept_back(short: str, rules: KeptBack) -> bool:
+    return short in rules.names or short.startswith(rules.prefixes) or _CREDENTIAL.search(short) is not None
+
+
+def ceiling_names(unusual: list[str]) -> list[str]:
+    """Those of some names that some server takes for an output ceiling, in whatever letters they are written."""
+    return [name for name in unusual if folded(name) in FOLDED_CEILINGS]
+
+
+def take_ceiling(fields: Fields, names: Iterable[str]) -> int | None:
+    """Take every output ceiling out of a body; returns the smallest, None when there is none.
+
+    Each upstream gets one under the name that it obeys, and never one of another name beside it.
+
+    Raises:
+        Refusal: one of them is no whole number above zero.
+    """
+    smallest = None
+    for name in names:
+        if name not in fields:
+            continue
+        value = positive(fields, name, MAX_CEILING)
+        del fields[name]
+        if value is not None and (smallest is None or value < smallest):
+            smallest = value
+    return smallest
+
+
+def object_of(fields: Fields, name: str) -> Fields:
+    """A field that is an object, to its first level; empty when it is absent or null.
+
+    Raises:
+        Refusal: it is something else, or larger than any settings.
+    """
+    value = fields.get(name)
+    if value is None or _is_one_of(value, (b"null",)):
+        return {}
+    refuse_large(fields, name)
+    try:
+        return decode_object(value)
+    except msgspec.DecodeError:
+        raise invalid_request("invalid_parameter", f"'{name}' must be an object.", name) from None
+
+
+def _is_one_of(value: msgspec.Raw, written: tuple[bytes, ...]) -> bool:
+    return size_of(value) <= _LONGEST_HARMLESS_BYTES and bytes(value).strip() in written
+
+
+def _scalar_of(fields: Fields, name: str) -> object:
+    """A field that is short if it is right; a longer one stays raw, however it goes on.
+
+    Raises:
+        Refusal: it is not valid JSON, as a number is that no machine can hold.
+    """
+    value = fields.get(name)
+    if value is None:
+        return None
+    if size_of(value) <= SHORT_BYTES:
+        return value_of(fields, name)
+    if is_text(value) or is_list(value) or is_object(value):
+        return value
+    raise _not_json(name)
+
+
+def value_of(fields: Fields, name: str) -> object:
+    """A field, decoded; None when it is absent or null.
+
+    Raises:
+        Refusal: it is not valid JSON.
+    """
+    value = fields.get(name)
+    if value is None:
+        return None
+    try:
+        return _decode(value)
+    except (msgspec.DecodeError, RecursionError):
+        raise _not_json(name) from None
+
+
+def _not_json(name: str) -> Refusal:
+    return invalid_request("invalid_json", f"'{name}' is not valid JSON.", name)
+
+
+def boolean(fields: Fields, name: str) -> bool:
+    """A field that is true or false; false when it is absent or null.
+
+    Raises:
+        Refusal: it is something else.
+    """
+    value = _scalar_of(fields, name)
+    if value is not None and not isinstance(value, bool):
+        raise invalid_request("invalid_parameter", f"'{name}' must be true or false.", name)
+    return bool(value)
+
+
+def positive(fields: Fields, name: str, most: int) -> int | None:
+    """A field that is a whole number from 1 to `most`; None when it is absent or null.
+
+    Raises:
+        Refusal: it is something else.
+    """
+    value = _scalar_of(fields, name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise invalid_request("invalid_parameter", f"'{name}' must be an integer from 1 to {most}.", name)
+    return value
+
+
+def refuse_other_case(names: Object, known: frozenset[str], param: str) -> None:
+    """A nested name in other letters would be read by some upstream as the one that we looked for.
+
+    Raises:
+        Refusal: there is one, or there are too many names.
+    """
+    refuse_many_names(names)
+    for name in names:
+        if name not in known and len(name) <= LONGEST_NAME and name.casefold() in known:
+            raise invalid_request("invalid_parameter", f"Unknown field '{name}'. Names are in lower case.", param)
+
+
+def mapping(value: object) -> Mapping[str, object]:
+    """A decoded object; empty when it is something else."""
+    return value if isinstance(value, dict) else {}
+
+
+def type_of(value: object) -> str:
+    """The `type` of a decoded part, tool or block; empty when it has none."""
+    kind = mapping(value).get("type")
+    return kind if isinstance(kind, str) else ""

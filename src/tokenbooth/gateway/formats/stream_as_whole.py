@@ -1,0 +1,365 @@
+"""The events of a stream put together to a whole answer, for a client that did not ask for a stream.
+
+Who calls has seen that the stream came to its end without an error.
+"""
+
+from typing import Final
+
+import msgspec
+
+from tokenbooth.domain.usage import merged
+from tokenbooth.gateway.formats.chat_answer import decode_lenient, whole_characters, whole_texts
+from tokenbooth.gateway.formats.json.body import UNREADABLE
+from tokenbooth.gateway.formats.sse import END_MARKER, EventFramer, data_of, split_events
+
+_Json = dict[str, object]
+# Pieces of one text; other fields of a delta are whole each time.
+_TEXTS: Final = frozenset(
+    ("content", "reasoning_content", "reasoning", "thinking", "refusal", "text", "arguments", "input")
+)
+_LAST_TYPES: Final = ("message_stop", "response.completed", "response.incomplete")
+
+
+def chat_answer(body: bytes) -> bytes:
+    """A chat completion from its chunks."""
+    answer, choices = _merged(body)
+    for choice in choices:
+        message: _Json = {"role": "assistant", "content": None}
+        delta = choice.pop("delta", None)
+        if isinstance(delta, dict):
+            message.update(delta)
+        calls = message.get("tool_calls")
+        for call in calls if isinstance(calls, list) else ():
+            if isinstance(call, dict):
+                # Only events number them.
+                call.pop("index", None)
+        choice["message"] = message
+    return _encoded({**answer, "object": "chat.completion", "choices": choices})
+
+
+def completion_answer(body: bytes) -> bytes:
+    """A completion from its chunks, whose choices have the same form in both."""
+    answer, choices = _merged(body)
+    return _encoded({**answer, "choices": choices})
+
+
+def response_answer(body: bytes) -> bytes:
+    """A response, which its last event holds; where it has no output, that is what the events before told.
+
+    Raises:
+        msgspec.DecodeError: no event holds it.
+    """
+    response: _Json | None = None
+    events = _events(body)
+    for event in events:
+        told = event.get("response")
+        if isinstance(told, dict):
+            response = told
+    if response is None:
+        raise msgspec.DecodeError("no response")
+    if not response.get("output"):
+        response["output"] = _items_of(events)
+    return _encoded(response)
+
+
+def _items_of(events: list[_Json]) -> list[_Json]:
+    """The items of a response from its events: as they were when they were done, else from their pieces."""
+    items: dict[object, _Json] = {}
+    done: set[object] = set()
+    for event in events:
+        at = _place_of(event, len(items))
+        match event:
+            case {"type": "response.output_item.added", "item": dict(item)}:
+                items[at] = item
+            case {"type": "response.output_item.done", "item": dict(item)}:
+                items[at] = item
+                done.add(at)
+            case {"type": str(kind), "delta": str(piece)} if at not in done:
+                _add_to_item(items, at, kind, piece)
+            case _:
+                pass
+    return list(items.values())
+
+
+def _place_of(event: _Json, new: int) -> object:
+    """By what the events of one item are known."""
+    index, item = event.get("output_index"), event.get("item")
+    item_id = item.get("id") if isinstance(item, dict) else event.get("item_id")
+    return (new if item_id is None else item_id) if index is None else index
+
+
+def _add_to_item(items: dict[object, _Json], at: object, kind: str, piece: str) -> None:
+    match kind:
+        case "response.output_text.delta":
+            _add_to_part(items, at, "text", {"type": "output_text", "annotations": []}, piece)
+        case "response.refusal.delta":
+            _add_to_part(items, at, "refusal", {"type": "refusal"}, piece)
+        case "response.function_call_arguments.delta" if at in items:
+            items[at]["arguments"] = f"{items[at].get('arguments') or ''}{piece}"
+        case "response.custom_tool_call_input.delta" if at in items:
+            items[at]["input"] = f"{items[at].get('input') or ''}{piece}"
+
+
+def _add_to_part(items: dict[object, _Json], at: object, name: str, part: _Json, piece: str) -> None:
+    """Add to the last part of a message; of another type than `part` it is followed by one."""
+    item = items.setdefault(at, {"type": "message", "role": "assistant", "status": "completed"})
+    parts = item.get("content")
+    if not isinstance(parts, list):
+        parts = item["content"] = []
+    if not parts or not isinstance(parts[-1], dict) or name not in parts[-1]:
+        parts.append({**part, name: ""})
+    parts[-1][name] = f"{parts[-1][name]}{piece}"
+
+
+def message_answer(body: bytes) -> bytes:
+    """A message from its events.
+
+    Raises:
+        msgspec.DecodeError: it does not begin.
+    """
+    message: _Json | None = None
+    blocks: dict[object, _Json] = {}
+    inputs: dict[object, str] = {}
+    for event in _events(body):
+        match event:
+            case {"type": "message_start", "message": dict(started)}:
+                message = started
+            case {"type": "content_block_start", "index": index, "content_block": dict(block)}:
+                blocks[_key(index)] = block
+            case {"type": "content_block_delta", "index": index, "delta": dict(delta)}:
+                block = blocks.setdefault(_key(index), {"type": "text", "text": ""})
+                _add_piece(block, delta, inputs, _key(index))
+            case {"type": "message_delta"} if message is not None:
+                _merge_end(message, event)
+            case _:
+                pass
+    if message is None:
+        raise msgspec.DecodeError("no message")
+    for index, written in inputs.items():
+        blocks[index]["input"] = _input_of(written)
+    return _encoded({**message, "content": list(blocks.values())})
+
+
+def _add_piece(block: _Json, delta: _Json, inputs: dict[object, str], index: object) -> None:
+    match delta:
+        case {"type": "input_json_delta", "partial_json": str(piece)}:
+            inputs[index] = inputs.get(index, "") + piece
+        case {"type": "citations_delta", "citation": citation}:
+            known = block.get("citations")
+            block["citations"] = [*(known if isinstance(known, list) else ()), citation]
+        case _:
+            for name in ("text", "thinking", "signature"):
+                added = delta.get(name)
+                if isinstance(added, str):
+                    block[name] = f"{block.get(name) or ''}{added}"
+
+
+def _merge_end(message: _Json, event: _Json) -> None:
+    delta, usage, known = event.get("delta"), event.get("usage"), message.get("usage")
+    if isinstance(delta, dict):
+        # Some servers have the usage inside.
+        inside = delta.pop("usage", None)
+        usage = usage or inside
+        message.update(delta)
+    if isinstance(usage, dict):
+        message["usage"] = _usage_together(known, usage)
+
+
+def _key(index: object) -> object:
+    """A number of a block or a choice; a list or an object numbers nothing."""
+    return None if isinstance(index, dict | list) else index
+
+
+def _input_of(written: str) -> object:
+    try:
+        return msgspec.json.decode(written or "{}")
+    except UNREADABLE:
+        return {"input": written}
+
+
+def _merged(body: bytes) -> tuple[_Json, list[_Json]]:
+    """The fields of all chunks, the later ones over the earlier, and the choices by their index.
+
+    The usage is where it has its place, whichever places the chunks had for it.
+    """
+    answer: _Json = {}
+    choices: dict[object, _Json] = {}
+    for event in _events(body):
+        reported = _take_reported(event)
+        if reported:
+            answer["usage"] = _usage_together(answer.get("usage"), reported)
+        told = event.pop("choices", None)
+        answer.update({name: value for name, value in event.items() if value is not None or name not in answer})
+        for position, choice in enumerate(told if isinstance(told, list) else ()):
+            if isinstance(choice, dict):
+                index = _key(choice.get("index"))
+                number = position if index is None else index
+                _merge(choices.setdefault(number, {"index": number}), choice)
+    return answer, [choices[index] for index in sorted(choices, key=str)]
+
+
+def _take_reported(event: _Json) -> _Json | None:
+    """What a chunk says of the usage, in whatever place, which is taken out of it."""
+    choices = event.get("choices")
+    holders = [event, *(choices if isinstance(choices, list) else ())]
+    holders += [event.get(name) for name in ("x_groq", "response", "message")]
+    found = [holder.pop("usage", None) for holder in holders if isinstance(holder, dict)]
+    return next((usage for usage in found if isinstance(usage, dict) and usage), None)
+
+
+def _usage_together(known: object, reported: _Json) -> _Json:
+    """Two reports on one answer as one: of each count the last that says something, of all else the last."""
+    if not isinstance(known, dict) or not known:
+        return reported
+    both = {**known, **reported}
+    counts = merged(both, {})
+    return {**{name: value for name, value in both.items() if name not in counts}, **merged(known, reported)}
+
+
+def _merge(known: _Json, piece: _Json) -> None:
+    for name, value in piece.items():
+        before = known.get(name)
+        if name in _TEXTS and isinstance(before, str) and isinstance(value, str):
+            known[name] = before + value
+        elif isinstance(before, dict) and isinstance(value, dict):
+            _merge(before, value)
+        elif name == "tool_calls" and isinstance(value, list):
+            known[name] = _merged_calls(before if isinstance(before, list) else [], value)
+        elif name == "content" and isinstance(before, str | list) and isinstance(value, str | list):
+            # A text once, a list of parts the next time.
+            known[name] = _joined_parts(_as_parts(before), _as_parts(value))
+        elif isinstance(before, list) and isinstance(value, list):
+            known[name] = [*before, *value]
+        elif value is not None and value != "":
+            # A null or an empty text behind a value takes nothing away.
+            known[name] = value if not isinstance(value, dict) else dict(value)
+            if name == "delta" and isinstance(value, dict):
+                fresh: _Json = {}
+                _merge(fresh, value)
+                known[name] = fresh
+        else:
+            known.setdefault(name, value)
+
+
+def _as_parts(content: str | list[object]) -> list[object]:
+    if isinstance(content, list):
+        return content
+    return [{"type": "text", "text": content}] if content else []
+
+
+def _joined_parts(before: list[object], more: list[object]) -> list[object]:
+    """All parts; a text that goes on is one."""
+    match before, more:
+        case [*others, {"type": "text", "text": str(begun), **rest}], [{"type": "text", "text": str(goes_on)}, *behind]:
+            if not rest:
+                return [*others, {"type": "text", "text": begun + goes_on}, *behind]
+    return [*before, *more]
+
+
+def _merged_calls(known: list[object], pieces: list[object]) -> list[object]:
+    calls = list(known)
+    for piece in pieces:
+        if not isinstance(piece, dict):
+            continue
+        found = _call_of(piece, [call for call in calls if isinstance(call, dict)])
+        if found is None:
+            calls.append(dict(piece))
+            continue
+        piece.pop("index", None)
+        if found.get("id"):
+            piece.pop("id", None)
+        _drop_placeholder(found.get("function"), piece.get("function"))
+        _join_name(found.get("function"), piece.get("function"))
+        _merge(found, piece)
+    return calls
+
+
+def _drop_placeholder(function: object, piece: object) -> None:
+    """Some servers begin the arguments with an empty object, and then write them."""
+    match function, piece:
+        case {"arguments": "{}"}, {"arguments": str(written)} if written.lstrip().startswith("{"):
+            assert isinstance(function, dict)
+            function["arguments"] = ""
+        case _:
+            pass
+
+
+def _join_name(function: object, piece: object) -> None:
+    """Some servers write a name in pieces, some repeat it."""
+    match function, piece:
+        case {"name": str(begun)}, {"name": str(more)} if begun and more and not more.startswith(begun):
+            assert isinstance(piece, dict)
+            piece["name"] = begun + more
+
+
+def _call_of(piece: _Json, calls: list[_Json]) -> _Json | None:
+    """The call that a piece goes on with: that of its id, else the latest of its number; None when it begins one."""
+    call_id, index = piece.get("id"), piece.get("index")
+    same = [call for call in calls if call_id and call.get("id") == call_id]
+    # Named under another number it is another call, although some servers give all of them one id.
+    is_any = index is None or not _is_named(piece)
+    known = next((call for call in same if is_any or call.get("index") in (index, None)), None)
+    if known is not None:
+        return known
+    latest = next((call for call in reversed(calls) if index is None or call.get("index") in (index, None)), None)
+    if latest is None:
+        return None
+    is_whole = _is_whole(latest)
+    if call_id and latest.get("id") and (_is_named(piece) or is_whole):
+        return None
+    # A call that is named behind a whole one is another, although nothing else tells them apart.
+    return None if is_whole and _is_named(piece) else latest
+
+
+def _is_named(call: _Json) -> bool:
+    function = call.get("function")
+    return isinstance(function, dict) and bool(function.get("name"))
+
+
+def _is_whole(call: _Json) -> bool:
+    """Whether a call has a name and whole arguments."""
+    function = call.get("function")
+    if not isinstance(function, dict) or not function.get("name"):
+        return False
+    arguments = function.get("arguments")
+    try:
+        return isinstance(
+            decode_lenient(whole_characters(arguments)) if isinstance(arguments, str) else arguments, dict
+        )
+    except UNREADABLE:
+        return False
+
+
+def _encoded(answer: _Json) -> bytes:
+    """An answer as JSON; halves of a character that came in two events are one there."""
+    try:
+        return msgspec.json.encode(answer)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(whole_texts(answer))
+
+
+def _events(body: bytes) -> list[_Json]:
+    """The events up to the one that ends the stream: what stands behind it is no part of the answer."""
+    framer = EventFramer()
+    told: list[_Json] = []
+    if not _take_events(told, framer.feed(body)):
+        _take_events(told, framer.end())
+    return told
+
+
+def _take_events(told: list[_Json], events: bytes) -> bool:
+    """Take some events; returns whether one of them ends the stream."""
+    for event in split_events(events):
+        data = data_of(event)
+        if data == END_MARKER:
+            return True
+        try:
+            decoded = decode_lenient(data)
+        except UNREADABLE:
+            # A comment.
+            continue
+        if isinstance(decoded, dict):
+            told.append(decoded)
+            if decoded.get("type") in _LAST_TYPES:
+                return True
+    return False

@@ -1,0 +1,274 @@
+"""Which upstream a call goes to, and to which next: by weight among those that are up and have room.
+
+An upstream that rests after failures is left out while another one can be asked; a call that has no other chance asks
+the one that is due soonest. One that asked to be left alone is left alone. Nothing here does I/O but for log lines.
+"""
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from tokenbooth.config.catalog import Model, Route, Upstream
+from tokenbooth.config.settings import GatewaySettings
+from tokenbooth.gateway.errors import Refusal, unsupported_endpoint, upstreams_busy
+from tokenbooth.gateway.formats.base import PricedRequest, Speech
+from tokenbooth.gateway.upstream.base import AnswerHead, UpstreamFailure, UpstreamTimedOut, UpstreamUnreachable
+from tokenbooth.gateway.upstream.circuit_breaker import Change, Health, RestRules
+from tokenbooth.gateway.upstream.retry_after import asked_wait_us
+from tokenbooth.kit.clock import Clock
+from tokenbooth.services.live import UpstreamHealth
+
+_BUSY_WAIT_US: Final = 1_000_000
+_REFUSES_US: Final = frozenset((401, 402, 403))
+_CUSTOMERS: Final = frozenset((400, 413, 422))
+_ASKS_FOR_REST: Final = frozenset((429, 503, 529))
+_ACTION: Final = (
+    "It is tried again by itself; look at it if it does not come back. A second upstream keeps calls going."
+)
+_ACTION_ASKED: Final = "It asked for that; it is tried again by itself. If often: a higher limit, or a second upstream."
+
+_log = structlog.get_logger(__name__)
+
+
+def rest_rules(settings: GatewaySettings) -> RestRules:
+    """The rules as the operator set them."""
+    return RestRules(
+        failures=settings.rest_after_failures,
+        first_rest_us=round(settings.rest_s * 1_000_000),
+        longest_rest_us=round(settings.max_rest_s * 1_000_000),
+        longest_asked_us=round(settings.max_retry_after_s * 1_000_000),
+    )
+
+
+@dataclass(init=False, slots=True, eq=False)
+class _Candidate:
+    """An upstream that a call may go to, how it is spoken to, and how it does."""
+
+    route: Route
+    speech: Speech
+    health: Health
+
+    def __init__(self, route: Route, speech: Speech, health: Health) -> None:
+        self.route = route
+        self.speech = speech
+        self.health = health
+
+    def has_room(self) -> bool:
+        return _has_room(self.route.upstream, self.health)
+
+
+class Routing:
+    """Knows how the upstreams do, and chooses among them."""
+
+    def __init__(self, rules: RestRules, clock: Clock, rng: random.Random) -> None:
+        self._rules = rules
+        self.clock = clock
+        self._rng = rng
+        self._healths: dict[str, Health] = {}
+
+    def attempt(self, request: PricedRequest) -> "Attempt":
+        """A call that has asked no upstream yet.
+
+        Raises:
+            Refusal: none of the model's upstreams can be asked in this format, or in one that it translates to.
+        """
+        candidates = [
+            _Candidate(route, speech, self._health(route.upstream))
+            for route in request.model.routes
+            if (speech := request.speech(route.upstream.formats)) is not None
+        ]
+        if not candidates:
+            raise unsupported_endpoint(request.model.name, request.endpoint)
+        return Attempt(self, candidates)
+
+    def choose(self, candidates: list[_Candidate], *, may_ask_resting: bool) -> _Candidate | None:
+        """The one to ask now, if any.
+
+        Args:
+            candidates: those that the call has not asked.
+            may_ask_resting: also one that rests, when it is the only chance.
+        """
+        if len(candidates) == 1 and candidates[0].health.is_up:
+            return candidates[0] if candidates[0].has_room() else None
+        now_us = self.clock.monotonic_us()
+        free = [candidate for candidate in candidates if candidate.has_room()]
+        ready = [candidate for candidate in free if candidate.health.is_ready(now_us)]
+        if ready:
+            return self._rng.choices(ready, weights=[candidate.route.weight for candidate in ready])[0]
+        if not may_ask_resting:
+            return None
+        patient = [candidate for candidate in free if not candidate.health.asked_wait_us(now_us)]
+        return min(patient, key=lambda candidate: candidate.health.due_us, default=None)
+
+    def report(self, models: Iterable[Model]) -> list[UpstreamHealth]:
+        """How each upstream of these models does, by name."""
+        upstreams = {route.upstream.name: route.upstream for model in models for route in model.routes}
+        return [self._report(upstream) for _, upstream in sorted(upstreams.items())]
+
+    def _health(self, upstream: Upstream) -> Health:
+        health = self._healths.get(upstream.name)
+        if health is None:
+            health = self._healths[upstream.name] = Health(self._rules)
+        return health
+
+    def busy(self, candidates: list[_Candidate]) -> Refusal:
+        """Refuse a call that no upstream can be asked now."""
+        now_us = self.clock.monotonic_us()
+        return upstreams_busy(min(c.health.asked_wait_us(now_us) or _BUSY_WAIT_US for c in candidates))
+
+    def _report(self, upstream: Upstream) -> UpstreamHealth:
+        health = self._health(upstream)
+        left_us = health.due_us - self.clock.monotonic_us()
+        return UpstreamHealth(
+            name=upstream.name,
+            state=health.state,
+            open_calls=health.open_calls,
+            recent_failures=health.failures,
+            rests_until_s=None if health.is_up else (self.clock.now_us() + left_us) / 1_000_000,
+            last_error=health.last_error,
+            failed_calls=health.failed_calls,
+        )
+
+
+class Attempt:
+    """One call on its way through the upstreams, one after the other. `end` gives back what it occupies.
+
+    Attributes:
+        route: where it goes now; the first one that it could go to before it began.
+        speech: how it is spoken there.
+    """
+
+    __slots__ = ("_asked_resting", "_epoch", "_health", "_left", "_on_trial", "_open", "_routing", "route", "speech")
+
+    def __init__(self, routing: Routing, candidates: list[_Candidate]) -> None:
+        self._routing = routing
+        self._left = candidates
+        self._asked_resting = False
+        self._open = False
+        self._on_trial = False
+        self._show(candidates[0])
+
+    def refuse_busy(self) -> None:
+        """Refuse a call that could not begin now, before anything is counted or held for it.
+
+        Raises:
+            Refusal: as `begin`.
+        """
+        first = self._left[0]
+        # Nearly always the first one could be asked, and nothing else has to be looked at.
+        if not (first.health.is_up and first.has_room()):
+            self._first()
+
+    def begin(self) -> None:
+        """Choose the upstream that is asked first; `end` must follow.
+
+        Raises:
+            Refusal: each is as busy as it may be, or asked to be left alone.
+        """
+        self._occupy(self._first())
+
+    def move_on(self) -> bool:
+        """Give back the upstream that was asked, and take the next; False, and nothing changes, when there is none.
+
+        A call asks at most one upstream that rests: when all are away, each call burdens one of them.
+        """
+        following = self._routing.choose(self._left, may_ask_resting=not self._asked_resting)
+        if following is None:
+            return False
+        self.end()
+        self._occupy(following)
+        return True
+
+    def end(self) -> None:
+        """Give back the upstream; a repeated call changes nothing."""
+        if self._open:
+            self._open = False
+            self._health.end(self._epoch, on_trial=self._on_trial)
+
+    def succeeded(self) -> None:
+        """The first byte of an answer came, or the whole of it."""
+        if self._health.succeeded(self._epoch) is Change.BACK:
+            _log.info(
+                "upstream_back",
+                upstream=self.route.upstream.name,
+                note="It answers again, and gets its share of calls.",
+            )
+
+    def heard(self, response: AnswerHead) -> None:
+        """The head of an answer came. One with status 200 proves nothing until a body follows."""
+        status = response.status
+        if status == 200:
+            return
+        if 400 <= status < 500 and status not in _REFUSES_US and status != 429:
+            # It works; what it was asked is wrong, by the customer or by us.
+            self.succeeded()
+            if status not in _CUSTOMERS:
+                self._health.note_failed_call(f"HTTP {status}")
+            return
+        wait_us = asked_wait_us(response, self._routing.clock.now_us()) if status in _ASKS_FOR_REST else None
+        self._failed(f"HTTP {status}", asked_us=wait_us or 0, rejects_us=status in _REFUSES_US)
+
+    def failed(self, failure: UpstreamFailure) -> None:
+        """No answer came, or not to its first byte."""
+        match failure:
+            case UpstreamUnreachable():
+                self._failed("no connection")
+            case UpstreamTimedOut():
+                self._failed("no answer in time")
+            case _:
+                self._failed("a broken answer")
+
+    def _first(self) -> _Candidate:
+        first = self._routing.choose(self._left, may_ask_resting=True)
+        if first is None:
+            raise self._routing.busy(self._left)
+        return first
+
+    def _show(self, candidate: _Candidate) -> None:
+        self.route = candidate.route
+        self.speech = candidate.speech
+        self._health = candidate.health
+        self._epoch = candidate.health.epoch
+
+    def _occupy(self, candidate: _Candidate) -> None:
+        health = candidate.health
+        self._left.remove(candidate)
+        if not health.is_up:
+            self._asked_resting = True
+        # While it is up there are no trials, and the time does not matter.
+        self._on_trial = health.begin(0 if health.is_up else self._routing.clock.monotonic_us())
+        self._open = True
+        self._show(candidate)
+
+    def _failed(self, error: str, *, asked_us: int = 0, rejects_us: bool = False) -> None:
+        health = self._health
+        now_us = self._routing.clock.monotonic_us()
+        change = health.failed(self._epoch, now_us, error, on_trial=self._on_trial, asked_us=asked_us)
+        if change is not Change.RESTS:
+            return
+        upstream = self.route.upstream.name
+        rests_s = round((health.due_us - now_us) / 1_000_000, 1)
+        if rejects_us:
+            _log.error(
+                "upstream_rejects_us",
+                upstream=upstream,
+                error=error,
+                rests_s=rests_s,
+                action="Check its api_key in the configuration, and the account that it belongs to.",
+            )
+            return
+        _log.warning(
+            "upstream_rests",
+            upstream=upstream,
+            error=error,
+            failures=health.failures,
+            rests_s=rests_s,
+            action=_ACTION_ASKED if asked_us else _ACTION,
+        )
+
+
+def _has_room(upstream: Upstream, health: Health) -> bool:
+    return upstream.max_concurrent is None or health.open_calls < upstream.max_concurrent

@@ -1,0 +1,87 @@
+"""What the connections of a listener have in common: bounds, and which requests go past ASGI.
+
+Source of the bounds: RFC 9112 leaves them to the server.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from tokenbooth.http.exchange import BodyRoom, HttpExchange
+from tokenbooth.kit.clock import SystemClock
+from tokenbooth.kit.ids import IdPrefix, new_id
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a client may send, and how long it may take.
+
+    Attributes:
+        head_bytes: the request line and all headers together.
+        head_lines: the number of headers.
+        body_bytes: a request's body on the data plane.
+        all_bodies_bytes: what is kept of all bodies together, but for those that come in one piece.
+        head_s: from a request's first byte to the end of its head, in seconds.
+        body_s: between two parts of a body, in seconds.
+        idle_s: between two requests, in seconds.
+        unread_s: how long a client may leave an answer unread, in seconds.
+        linger_s: how long what still comes behind an early answer is thrown away before closing, in seconds.
+        linger_idle_s: between two pieces of that, in seconds.
+        linger_bytes: how much of that there may be.
+    """
+
+    head_bytes: int = 64 * 1024
+    head_lines: int = 100
+    body_bytes: int = 20 * 1024 * 1024
+    all_bodies_bytes: int = 512 * 1024 * 1024
+    head_s: float = 10
+    body_s: float = 30
+    # Longer than the idle time-outs of common load balancers (60 s), so that we are never the first to hang up.
+    idle_s: float = 75
+    unread_s: float = 120
+    # nginx's lingering_time and lingering_timeout. The bytes end a client that sends as fast as it can.
+    linger_s: float = 30
+    linger_idle_s: float = 5
+    linger_bytes: int = 128 * 1024 * 1024
+
+
+class Lane(Protocol):
+    """Serves the requests of some paths without ASGI."""
+
+    def takes(self, path: str) -> bool:
+        """Whether requests for a path are its own."""
+        ...
+
+    def serve(self, exchange: HttpExchange) -> None:
+        """Begin to serve a request whose head has arrived and whose turn it is; must not wait."""
+        ...
+
+
+class NoLane:
+    """Every path is the ASGI application's."""
+
+    def takes(self, path: str) -> bool:
+        """See `Lane.takes`."""
+        return False
+
+    def serve(self, exchange: HttpExchange) -> None:
+        """See `Lane.serve`."""
+        raise AssertionError("no path is taken")
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """The bounds of a listener, its lane, and ids: even what is no request is answered with one."""
+
+    lane: Lane
+    bounds: Bounds
+    new_request_id: Callable[[], str]
+    room: BodyRoom = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the room that all connections share."""
+        object.__setattr__(self, "room", BodyRoom(self.bounds.all_bodies_bytes))
+
+
+PLAIN_EDGE: Final = Edge(NoLane(), Bounds(), lambda: new_id(IdPrefix.REQUEST, SystemClock().now_us()))
+"""Everything goes to the ASGI application."""

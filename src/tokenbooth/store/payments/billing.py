@@ -1,0 +1,254 @@
+"""What Stripe says, carried out; and what an account sees of its subscriptions and credit.
+
+`apply` is safe to repeat and does not depend on the order of events. Nothing here talks to Stripe. Imported
+by the management plane, the dashboard and the jobs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+from sqlalchemy import Connection, Row, Select, or_, select
+
+from tokenbooth.domain.ledger import TransferKind, credit_of, debt_of
+from tokenbooth.domain.plan_changes import PendingPlan, PlanState, settled
+from tokenbooth.domain.plans import Plan
+from tokenbooth.domain.stripe_commands import (
+    BookProration,
+    CheckoutExpired,
+    CheckoutFailed,
+    CreditDirect,
+    CreditTopup,
+    DirectFailed,
+    GrantPeriod,
+    Ignore,
+    MarkPaymentFailed,
+    SettleReversal,
+    StripeCommand,
+    UpsertSubscription,
+)
+from tokenbooth.domain.subscriptions import SubscriptionStatus, access_ends_us, shown_status
+from tokenbooth.domain.windows import DAY_US, Window, window_at
+from tokenbooth.store import ledger
+from tokenbooth.store import tables as t
+from tokenbooth.store.payments import checkouts, reversals, subscriptions
+from tokenbooth.store.payments.plan_rows import state_of
+from tokenbooth.store.usage.window_spend import window_spent_nano
+
+SHOW_ENDED_US: Final = 30 * DAY_US
+"""How long an ended subscription stays in the list."""
+
+_NOTHING_SEEN: Final[Mapping[str, int | None]] = {}
+_Row = Row[tuple[object, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyView:
+    """A key as a subscription lists it."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetView:
+    """The budget of the window that is open now, in nano-USD; `resets_at_us` is UTC microseconds."""
+
+    limit_nano: int
+    spent_nano: int
+    resets_at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionView:
+    """A subscription as its account sees it. `budget` is None when its plan is gone from the catalog; `pending` is the
+    plan that it changes to, None while it stays or is to end."""
+
+    id: str
+    plan_slug: str
+    status: SubscriptionStatus
+    current_period_end_us: int
+    cancel_at_period_end: bool
+    keys: tuple[KeyView, ...]
+    budget: BudgetView | None
+    pending: PendingPlan | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BillingStatus:
+    """An account's subscriptions, active ones first, newest first; and its credit in nano-USD."""
+
+    subscriptions: tuple[SubscriptionView, ...]
+    credit_nano: int
+
+
+@dataclass(frozen=True, slots=True)
+class CreditsView:
+    """An account's credit in nano-USD: what is left, what was ever topped up, what usage took."""
+
+    balance_nano: int
+    total_topup_nano: int
+    total_spent_nano: int
+
+
+def apply(
+    conn: Connection,
+    command: StripeCommand,
+    *,
+    seen: Mapping[str, int | None] = _NOTHING_SEEN,
+    plans: Mapping[str, Plan] | None = None,
+    now_us: int,
+) -> str | None:
+    """Carry out one command; a repetition changes nothing.
+
+    Args:
+        command: what Stripe's objects say.
+        seen: versions of subscriptions, refunds and disputes, noted before they were fetched
+            (`subscriptions.version`, `reversals.version`).
+        plans: the catalog's, which changes of plan have to stay within; None for any.
+        now_us: UTC microseconds.
+
+    Returns:
+        Why a person has to look at it, or None. Nothing is granted or credited then.
+
+    Raises:
+        StaleSnapshot: a subscription's row changed after it was fetched.
+    """
+    match command:
+        case UpsertSubscription():
+            return subscriptions.upsert(conn, command, seen=seen, plans=plans, now_us=now_us)
+        case GrantPeriod():
+            return subscriptions.grant_period(conn, command, now_us=now_us)
+        case BookProration():
+            return subscriptions.book_proration(conn, command, now_us=now_us)
+        case CreditTopup():
+            return checkouts.credit_topup(conn, command, now_us=now_us)
+        case CreditDirect():
+            return checkouts.credit_direct(conn, command, now_us=now_us)
+        case DirectFailed():
+            return checkouts.fail_direct(conn, command, now_us=now_us)
+        case SettleReversal():
+            return reversals.settle(conn, command, seen=seen, now_us=now_us)
+        case CheckoutExpired() | CheckoutFailed():
+            return checkouts.close_unpaid(conn, command, now_us=now_us)
+        case MarkPaymentFailed() | Ignore():
+            # A failed renewal is in the status of the subscription that was fetched with it. To set past_due
+            # for the invoice alone would be wrong where an old invoice stays open beside a paid one.
+            return None
+        case _:
+            assert_never(command)
+
+
+def billing_status(conn: Connection, account_id: str, plans: Mapping[str, Plan], now_us: int) -> BillingStatus:
+    """An account's subscriptions and credit at `now_us` (UTC microseconds).
+
+    Ended subscriptions are listed for 30 days, never paid ones not at all. Five statements, however many
+    there are, and one for each that another one carries on.
+    """
+    listed = _listed(conn, account_id, now_us)
+    listed.sort(key=lambda row: (row.created_at_us, row.id), reverse=True)
+    return BillingStatus(
+        subscriptions=_views(conn, listed, plans, now_us),
+        credit_nano=ledger.balance_nano(conn, credit_of(account_id)),
+    )
+
+
+def subscription_view(
+    conn: Connection, account_id: str, subscription_id: str, plans: Mapping[str, Plan], now_us: int
+) -> SubscriptionView | None:
+    """One subscription of an account; None when there is none, it is another's, or it was never paid."""
+    rows = conn.execute(_paid(account_id).where(t.subscriptions.c.id == subscription_id)).all()
+    return next(iter(_views(conn, rows, plans, now_us)), None)
+
+
+def credits_view(conn: Connection, account_id: str) -> CreditsView:
+    """An account's credit. A top-up that paid a debt counts whole."""
+    credit, debt = credit_of(account_id), debt_of(account_id)
+    top_ups = [TransferKind.TOP_UP]
+    return CreditsView(
+        balance_nano=ledger.balance_nano(conn, credit),
+        total_topup_nano=ledger.total_nano(conn, credit, top_ups) + ledger.total_nano(conn, debt, top_ups),
+        total_spent_nano=-ledger.total_nano(conn, credit, [TransferKind.USAGE]),
+    )
+
+
+def _paid(account_id: str) -> Select[tuple[object, ...]]:
+    return select(t.subscriptions).where(
+        t.subscriptions.c.account_id == account_id, t.subscriptions.c.paid_until_us.is_not(None)
+    )
+
+
+def _listed(conn: Connection, account_id: str, now_us: int) -> list[_Row]:
+    forgotten_us = now_us - SHOW_ENDED_US
+    rows = conn.execute(
+        _paid(account_id).where(
+            or_(
+                t.subscriptions.c.status != SubscriptionStatus.CANCELED,
+                t.subscriptions.c.paid_until_us > forgotten_us,
+            )
+        )
+    )
+    return [row for row in rows if _last_day_us(row, now_us) > forgotten_us]
+
+
+def _last_day_us(row: _Row, now_us: int) -> int:
+    """When the subscription ended; now, as long as it has not."""
+    terms = subscriptions.terms_of(row)
+    if shown_status(terms, now_us) is not SubscriptionStatus.CANCELED:
+        return now_us
+    return access_ends_us(terms, grace_us=0)
+
+
+def _views(
+    conn: Connection, rows: Sequence[_Row], plans: Mapping[str, Plan], now_us: int
+) -> tuple[SubscriptionView, ...]:
+    """The views of `rows` in their order, but active ones first."""
+    keys = _keys(conn, [row.id for row in rows])
+    states = {row.id: settled(state_of(row), now_us) for row in rows}
+    budgets = _budgets(conn, states, plans, now_us)
+    views = [
+        SubscriptionView(
+            id=row.id,
+            plan_slug=states[row.id].present.slug,
+            status=shown_status(subscriptions.terms_of(row), now_us),
+            current_period_end_us=row.paid_until_us,
+            cancel_at_period_end=row.cancel_at_us is not None,
+            keys=tuple(keys.get(row.id, ())),
+            budget=budgets.get(row.id),
+            pending=_still_pending(states[row.id].pending, row.cancel_at_us),
+        )
+        for row in rows
+    ]
+    return tuple(sorted(views, key=lambda view: view.status is not SubscriptionStatus.ACTIVE))
+
+
+def _keys(conn: Connection, subscription_ids: Sequence[str]) -> dict[str, list[KeyView]]:
+    keys: dict[str, list[KeyView]] = {}
+    rows = conn.execute(
+        select(t.api_keys.c.id, t.api_keys.c.name, t.api_keys.c.subscription_id)
+        .where(t.api_keys.c.subscription_id.in_(subscription_ids), t.api_keys.c.deleted_at_us.is_(None))
+        .order_by(t.api_keys.c.created_at_us, t.api_keys.c.id)
+    )
+    for row in rows:
+        keys.setdefault(row.subscription_id, []).append(KeyView(row.id, row.name))
+    return keys
+
+
+def _still_pending(pending: PendingPlan | None, cancel_at_us: int | None) -> PendingPlan | None:
+    """A change that comes about; none does after the end."""
+    return None if pending is None or (cancel_at_us is not None and cancel_at_us <= pending.at_us) else pending
+
+
+def _budgets(
+    conn: Connection, states: Mapping[str, PlanState], plans: Mapping[str, Plan], now_us: int
+) -> dict[str, BudgetView]:
+    windows: dict[str, tuple[Plan, Window]] = {}
+    for subscription_id, state in states.items():
+        plan = plans.get(state.present.slug)
+        if plan is not None:
+            windows[subscription_id] = (plan, window_at(now_us, plan.window_us))
+    spent_nano = window_spent_nano(conn, {own_id: window.start_us for own_id, (_, window) in windows.items()})
+    return {
+        subscription_id: BudgetView(plan.budget_nano, spent_nano[subscription_id], window.end_us)
+        for subscription_id, (plan, window) in windows.items()
+    }
