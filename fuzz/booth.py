@@ -26,7 +26,7 @@ from tokenbooth.gateway.access.cache import AccountState, KeyState
 from tokenbooth.gateway.access.ceilings import Ceilings
 from tokenbooth.gateway.access.prompt_ratio import PromptRatios
 from tokenbooth.gateway.drains import Drains
-from tokenbooth.gateway.errors import Refusal
+from tokenbooth.gateway.errors import Refusal, UpstreamBroke
 from tokenbooth.gateway.exchange import Exchange
 from tokenbooth.gateway.formats.base import PricedRequest
 from tokenbooth.gateway.formats.json.body import decode_fields
@@ -36,7 +36,7 @@ from tokenbooth.gateway.settlement.charge_log import ChargeLog, Segment
 from tokenbooth.gateway.settlement.estimates import Estimates
 from tokenbooth.gateway.settlement.flusher import Flusher, Unflushed
 from tokenbooth.gateway.settlement.settle import Settler
-from tokenbooth.gateway.upstream.base import UpstreamBroke, UpstreamRequest
+from tokenbooth.gateway.upstream.base import UpstreamRequest
 from tokenbooth.gateway.upstream.failure_log import FailureLog
 from tokenbooth.gateway.upstream.routing import Routing, rest_rules
 from tokenbooth.http.exchange import BodyRoom, HttpExchange

@@ -26,13 +26,13 @@ from tests.support.formats import messages_model, speaking
 from tokenbooth.config.catalog import Model
 from tokenbooth.domain.pricing import cost_nano
 from tokenbooth.domain.usage import Usage
+from tokenbooth.gateway.errors import UpstreamFailure
 from tokenbooth.gateway.formats.anthropic.via_chat import TranslatingMeter
 from tokenbooth.gateway.formats.base import Delivered, Meter, Speech
 from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_fields
 from tokenbooth.gateway.formats.sse import BrokenStream, EventFramer, split_events
 from tokenbooth.gateway.registry import ENDPOINTS
 from tokenbooth.gateway.settlement.usage import count_answer
-from tokenbooth.gateway.upstream.base import UpstreamFailure
 
 BYTEWISE_AT_MOST: Final = 300
 _CHARGED_NANO: Final = 1_234_567_891

@@ -20,7 +20,7 @@ from fuzz.readers import FRAMING, Answer, NotAnswers, ends_by_itself, next_answe
 from fuzz.streams import BYTEWISE_AT_MOST, pieces
 from fuzz.upstream_side import UpstreamLine
 from fuzz.wire import BETWEEN_ANSWERS, split_seed
-from tokenbooth.gateway.upstream.base import ClientHungUp, UpstreamFailure
+from tokenbooth.gateway.errors import ClientHungUp, UpstreamFailure
 from tokenbooth.gateway.upstream.connection import UpstreamConnection
 
 _IDLE_S: Final = 10

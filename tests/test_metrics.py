@@ -2,8 +2,8 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from tokenbooth.domain.upstreams import UpstreamHealth
 from tokenbooth.kit.metrics import Metrics
-from tokenbooth.services.live import UpstreamHealth
 
 
 def _samples(metrics: Metrics) -> dict[str, float]:

@@ -14,9 +14,9 @@ from tests.support.store import row_counts
 from tokenbooth.config.settings import Settings
 from tokenbooth.dashboard.data_plane import data_plane_openapi
 from tokenbooth.domain.charges import PoolKind
+from tokenbooth.domain.upstreams import UpstreamHealth
 from tokenbooth.gateway.service import Gateway
 from tokenbooth.kit.ids import IdPrefix, new_id
-from tokenbooth.services.live import UpstreamHealth
 from tokenbooth.store.accounts.accounts import find_account_by_email
 from tokenbooth.store.engine import Store
 from tokenbooth.store.reports.audit import audit

@@ -21,12 +21,12 @@ from tests.support.formats import (
 from tokenbooth.config.catalog import Model
 from tokenbooth.config.upstream_kinds import GENERIC, KINDS
 from tokenbooth.domain.usage import InvalidUsage, Usage
+from tokenbooth.gateway.errors import UpstreamFailure
 from tokenbooth.gateway.formats.base import Speech
 from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_fields
 from tokenbooth.gateway.formats.openai.chat import read_chat_request
 from tokenbooth.gateway.formats.sse import BrokenStream
 from tokenbooth.gateway.settlement.usage import count_answer, count_stream
-from tokenbooth.gateway.upstream.base import UpstreamFailure
 
 # Nothing of the corpus is out of the bounds of this model.
 MODEL = replace(sample_model(reasoning=True), context_tokens=2_000_000, max_output_tokens=500_000)

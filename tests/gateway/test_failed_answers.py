@@ -22,10 +22,10 @@ from tests.support.formats import (
     speaking,
 )
 from tokenbooth.config.upstream_kinds import FAILED_FINISH_REASONS
+from tokenbooth.gateway.errors import FailedAnswer
 from tokenbooth.gateway.formats.base import Meter, Speech
 from tokenbooth.gateway.formats.failed_answers import says_something, tells_failure
 from tokenbooth.gateway.settlement.usage import count_answer
-from tokenbooth.gateway.upstream.base import FailedAnswer
 
 ERRORS: list[object] = [
     {"error": {"message": "overloaded", "type": "server_error"}},

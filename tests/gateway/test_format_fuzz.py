@@ -14,7 +14,7 @@ from tests.support.catalog_samples import sample_model
 from tests.support.formats import CHAT, messages_body, read_messages, speaking
 from tokenbooth.config.settings import GatewaySettings
 from tokenbooth.domain.usage import InvalidUsage, Usage
-from tokenbooth.gateway.errors import Refusal
+from tokenbooth.gateway.errors import Refusal, UpstreamFailure
 from tokenbooth.gateway.formats.anthropic.count_tokens import count_tokens
 from tokenbooth.gateway.formats.anthropic.stream import MessagesMeter
 from tokenbooth.gateway.formats.json.body import decode_fields, encode_fields
@@ -23,7 +23,6 @@ from tokenbooth.gateway.formats.openai.chat import model_name
 from tokenbooth.gateway.formats.openai.responses_stream import ResponsesMeter
 from tokenbooth.gateway.formats.sse import BrokenStream
 from tokenbooth.gateway.registry import ENDPOINTS
-from tokenbooth.gateway.upstream.base import UpstreamFailure
 from tokenbooth.gateway.upstream.routing import Routing, rest_rules
 from tokenbooth.kit.clock import SystemClock
 

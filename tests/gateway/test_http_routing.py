@@ -16,8 +16,8 @@ from tests.support.gateway_rig import CHAT, JumpingClock, MoodyStore, Rig, event
 from tests.support.scripted_upstream import DONE, Script, ScriptedUpstream, answer, chunk, serve_scripts
 from tokenbooth.config.catalog import Catalog
 from tokenbooth.config.settings import GatewaySettings
+from tokenbooth.domain.upstreams import UpstreamHealth
 from tokenbooth.gateway.upstream.base import Timeouts
-from tokenbooth.services.live import UpstreamHealth
 
 USAGE = {"prompt_tokens": 100, "completion_tokens": 7}
 MESSAGES = "/anthropic/v1/messages"

@@ -12,17 +12,8 @@ import trustme
 from tests.support.forward_proxy import forward_proxy
 from tests.support.raw_server import Handler, RawServer, raw_server, read_request
 from tokenbooth.config.catalog import Upstream
-from tokenbooth.gateway.upstream.base import (
-    MAX_ANSWER_BYTES,
-    ClientHungUp,
-    Timeouts,
-    UpstreamBroke,
-    UpstreamCall,
-    UpstreamRequest,
-    Upstreams,
-    UpstreamTimedOut,
-    UpstreamUnreachable,
-)
+from tokenbooth.gateway.errors import ClientHungUp, UpstreamBroke, UpstreamTimedOut, UpstreamUnreachable
+from tokenbooth.gateway.upstream.base import MAX_ANSWER_BYTES, Timeouts, UpstreamCall, UpstreamRequest, Upstreams
 from tokenbooth.gateway.upstream.connect import Dialer
 from tokenbooth.gateway.upstream.pool import HttpUpstreams
 from tokenbooth.gateway.upstream.proxy import ProxiedUpstreams, UpstreamsByWay

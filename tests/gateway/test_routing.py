@@ -10,9 +10,8 @@ from tests.support.catalog_samples import sample_model
 from tests.support.fakes import FakeClock
 from tests.support.formats import messages_body, read_messages
 from tokenbooth.config.catalog import OPENAI_FORMATS, Route, Upstream
-from tokenbooth.gateway.errors import Refusal
+from tokenbooth.gateway.errors import Refusal, UpstreamUnreachable
 from tokenbooth.gateway.formats.base import PricedRequest
-from tokenbooth.gateway.upstream.base import UpstreamUnreachable
 from tokenbooth.gateway.upstream.circuit_breaker import RestRules
 from tokenbooth.gateway.upstream.routing import Attempt, Routing
 

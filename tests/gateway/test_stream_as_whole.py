@@ -9,8 +9,8 @@ from hypothesis import given
 from tests.support.chat_streams import Spoken, chat_streams
 from tokenbooth.gateway.formats.anthropic.from_chat import whole_completion
 from tokenbooth.gateway.formats.chat_answer import decode_lenient, read_completion
+from tokenbooth.gateway.formats.openai.base import read_chat_answer, usage_object
 from tokenbooth.gateway.formats.stream_as_whole import chat_answer, completion_answer, message_answer, response_answer
-from tokenbooth.gateway.replies.openai import read_chat_answer, usage_object
 
 Json = dict[str, object]
 

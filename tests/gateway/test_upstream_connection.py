@@ -7,7 +7,7 @@ import pytest
 
 from fuzz.hand_loop import HandLoop
 from fuzz.upstream_side import UpstreamLine
-from tokenbooth.gateway.upstream.base import UpstreamBroke
+from tokenbooth.gateway.errors import UpstreamBroke
 from tokenbooth.gateway.upstream.connection import UpstreamConnection
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"

@@ -3,9 +3,8 @@
 import msgspec
 import pytest
 
-from tokenbooth.gateway.errors import Category, Refusal
+from tokenbooth.gateway.errors import Category, Refusal, UpstreamBroke, UpstreamTimedOut, UpstreamUnreachable
 from tokenbooth.gateway.upstream import errors as upstream_errors
-from tokenbooth.gateway.upstream.base import UpstreamBroke, UpstreamTimedOut, UpstreamUnreachable
 from tokenbooth.gateway.upstream.errors import is_worth_another, refusal_of
 
 

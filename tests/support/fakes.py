@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tokenbooth.services.live import UpstreamHealth
+from tokenbooth.domain.upstreams import UpstreamHealth
 
 MARCH_5_2026_US: Final = 1_772_704_800_000_000
 """2026-03-05T10:00:00Z, a Thursday."""

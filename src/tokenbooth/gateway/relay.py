@@ -17,7 +17,16 @@ from tokenbooth.domain.pricing import cost_nano
 from tokenbooth.gateway.access.admission import Admitted
 from tokenbooth.gateway.access.ceilings import Ceilings, are_cut_off, end_unproven, is_cut_off
 from tokenbooth.gateway.drains import Drains
-from tokenbooth.gateway.errors import Refusal
+from tokenbooth.gateway.errors import (
+    ClientHungUp,
+    FailedAnswer,
+    Refusal,
+    UpstreamBroke,
+    UpstreamFailure,
+    UpstreamReportedError,
+    UpstreamTimedOut,
+    UpstreamUnreachable,
+)
 from tokenbooth.gateway.exchange import Exchange
 from tokenbooth.gateway.formats.base import CostNano, Meter, UpstreamAnswer
 from tokenbooth.gateway.formats.json.body import UNREADABLE, encode_fields
@@ -39,18 +48,7 @@ from tokenbooth.gateway.settlement.usage import (
     most_billed,
     within_limits,
 )
-from tokenbooth.gateway.upstream.base import (
-    ClientHungUp,
-    FailedAnswer,
-    UpstreamBroke,
-    UpstreamCall,
-    UpstreamFailure,
-    UpstreamReportedError,
-    UpstreamRequest,
-    Upstreams,
-    UpstreamTimedOut,
-    UpstreamUnreachable,
-)
+from tokenbooth.gateway.upstream.base import UpstreamCall, UpstreamRequest, Upstreams
 from tokenbooth.gateway.upstream.errors import (
     PASSED_STATUSES,
     Private,

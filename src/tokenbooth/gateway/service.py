@@ -19,6 +19,7 @@ import structlog
 
 from tokenbooth.config.catalog import Catalog, Model
 from tokenbooth.config.settings import GatewaySettings
+from tokenbooth.domain.upstreams import CeilingHealth, UpstreamHealth
 from tokenbooth.gateway.access.admission import Admission, Admitted
 from tokenbooth.gateway.access.cache import KeyState, States
 from tokenbooth.gateway.access.ceilings import Ceilings
@@ -72,7 +73,6 @@ from tokenbooth.kit.background import Background, BackgroundTask
 from tokenbooth.kit.clock import Clock, since_boot_us
 from tokenbooth.kit.errors import StoreUnavailable
 from tokenbooth.kit.ids import IdPrefix, new_id
-from tokenbooth.services.live import CeilingHealth, UpstreamHealth
 from tokenbooth.store.engine import Store
 
 _PREFIXES: Final = ("/v1/", "/anthropic/")

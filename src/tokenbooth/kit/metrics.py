@@ -18,7 +18,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from tokenbooth.services.live import CeilingHealth, UpstreamHealth, UpstreamState
+from tokenbooth.domain.upstreams import CeilingHealth, UpstreamHealth, UpstreamState
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _NANO_PER_USD: Final = 1e9

@@ -15,6 +15,7 @@ import structlog
 from tokenbooth.config.catalog import Model, Route, WireFormat
 from tokenbooth.config.upstream_kinds import CEILING_FIELDS
 from tokenbooth.domain.allowance import Allowance
+from tokenbooth.domain.upstreams import CeilingHealth
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.access.cache import AccountState
 from tokenbooth.gateway.formats.base import PricedRequest
@@ -23,7 +24,6 @@ from tokenbooth.gateway.formats.schema import decode_ending
 from tokenbooth.gateway.formats.sse import data_of, split_events
 from tokenbooth.gateway.formats.thinking import is_asked_to_think, switches_thinking_off, thinks
 from tokenbooth.kit.clock import Clock
-from tokenbooth.services.live import CeilingHealth
 from tokenbooth.store.ceilings import CeilingKey, CeilingRow, load_ceilings, save_ceilings
 from tokenbooth.store.engine import Store
 

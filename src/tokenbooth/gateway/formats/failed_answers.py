@@ -11,9 +11,9 @@ from typing import Final
 import msgspec
 
 from tokenbooth.config.upstream_kinds import FAILED_FINISH_REASONS
+from tokenbooth.gateway.errors import FailedAnswer
 from tokenbooth.gateway.formats.json.body import UNREADABLE
 from tokenbooth.gateway.formats.schema import ABSENT, AnsweredChoice, ChatAnswer, MessagesAnswer, ResponsesAnswer
-from tokenbooth.gateway.upstream.base import FailedAnswer
 
 _ABSENT: Final = frozenset((b"", b"null", b'""', b"{}", b"[]", b"false", b'"null"', b"0"))
 _USUAL_REASONS: Final = frozenset((b'"stop"', b'"length"', b'"tool_calls"', b'"content_filter"'))

@@ -1,4 +1,4 @@
-"""OpenAI's wire format: errors, the model list, and what a whole answer says of its usage."""
+"""OpenAI's words for what the data plane says by itself: errors, and the list of models."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -7,9 +7,6 @@ import msgspec
 
 from tokenbooth.config.catalog import Model
 from tokenbooth.gateway.errors import Category, Refusal
-from tokenbooth.gateway.formats.failed_answers import check_chat_answer
-from tokenbooth.gateway.formats.schema import ChatAnswer, decode_chat_answer
-from tokenbooth.gateway.formats.usage_places import reported_elsewhere
 
 _TYPES: Final = {
     Category.AUTHENTICATION: "authentication_error",
@@ -54,25 +51,3 @@ def model_object(model: Model) -> dict[str, object]:
 def model_list(models: Iterable[Model]) -> bytes:
     """The body of `GET /v1/models`."""
     return msgspec.json.encode({"object": "list", "data": [model_object(model) for model in models]})
-
-
-def read_chat_answer(body: bytes, *, embeds: bool = False) -> ChatAnswer:
-    """Read a whole answer.
-
-    Args:
-        body: the answer.
-        embeds: whether embeddings were asked for.
-
-    Raises:
-        UNREADABLE: the answer is not JSON of the expected form.
-        FailedAnswer: it is a failure in the place of one.
-    """
-    answer = decode_chat_answer(body)
-    check_chat_answer(answer, body, embeds=embeds)
-    return answer
-
-
-def usage_object(answer: ChatAnswer, body: bytes) -> dict[str, object] | None:
-    """The usage object of a whole answer; None when it has none."""
-    usage = answer.usage
-    return usage if isinstance(usage, dict) and usage else reported_elsewhere(body)

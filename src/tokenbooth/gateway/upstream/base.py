@@ -14,45 +14,6 @@ MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
-class UpstreamFailure(Exception):
-    """The upstream did not do its part."""
-
-
-class UpstreamUnreachable(UpstreamFailure):
-    """No connection: the request was not sent, so another upstream may be tried."""
-
-
-class UpstreamTimedOut(UpstreamFailure):
-    """No answer, or silence in the middle; it may have run (and billed) the request.
-
-    Before the answer has begun the connection is still there, and `UpstreamCall.wait_on` goes on waiting.
-    """
-
-
-class UpstreamBroke(UpstreamFailure):
-    """The connection ended before the answer did, or the answer is out of bounds."""
-
-
-class FailedAnswer(UpstreamFailure):
-    """An answer with status 200 that is a failure: nothing was written, so another upstream may be asked.
-
-    Attributes:
-        body: what came in the place of the answer.
-    """
-
-    def __init__(self, words: str, body: bytes = b"") -> None:
-        UpstreamFailure.__init__(self, words)
-        self.body = body
-
-
-class UpstreamReportedError(UpstreamFailure):
-    """An event of a stream tells a failure of the upstream."""
-
-
-class ClientHungUp(Exception):
-    """A wait for an upstream ended by `interrupt`, because nobody waits for the answer any more."""
-
-
 @dataclass(init=False, slots=True)
 class UpstreamRequest:
     """What an upstream is asked.

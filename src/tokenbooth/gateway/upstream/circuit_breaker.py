@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from tokenbooth.services.live import UpstreamState
+from tokenbooth.domain.upstreams import UpstreamState
 
 _MOST_DOUBLINGS: Final = 32
 

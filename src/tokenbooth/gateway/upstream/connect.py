@@ -4,7 +4,7 @@ import asyncio
 import ssl
 from functools import cached_property
 
-from tokenbooth.gateway.upstream.base import UpstreamUnreachable
+from tokenbooth.gateway.errors import UpstreamUnreachable
 
 
 class Dialer:

@@ -11,12 +11,8 @@ from typing import Final, cast
 
 import httptools
 
-from tokenbooth.gateway.upstream.base import (
-    MAX_ANSWER_BYTES,
-    ClientHungUp,
-    UpstreamBroke,
-    UpstreamTimedOut,
-)
+from tokenbooth.gateway.errors import ClientHungUp, UpstreamBroke, UpstreamTimedOut
+from tokenbooth.gateway.upstream.base import MAX_ANSWER_BYTES
 from tokenbooth.http.deadline import Deadline
 
 _MAX_HEAD_BYTES: Final = 256 * 1024

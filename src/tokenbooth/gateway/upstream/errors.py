@@ -7,8 +7,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from tokenbooth.domain.money import format_usd
-from tokenbooth.gateway.errors import Category, Refusal
-from tokenbooth.gateway.upstream.base import AnswerHead, UpstreamFailure, UpstreamTimedOut
+from tokenbooth.gateway.errors import Category, Refusal, UpstreamFailure, UpstreamTimedOut
+from tokenbooth.gateway.upstream.base import AnswerHead
 from tokenbooth.gateway.upstream.error_bodies import ErrorTold, read_error
 from tokenbooth.gateway.upstream.retry_after import asked_wait_us
 

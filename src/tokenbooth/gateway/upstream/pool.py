@@ -13,16 +13,10 @@ from typing import Final, cast
 from urllib.parse import urlsplit
 
 from tokenbooth.config.catalog import Upstream
+from tokenbooth.gateway.errors import ClientHungUp, UpstreamBroke
 from tokenbooth.gateway.formats.base import Credential
 from tokenbooth.gateway.formats.json.steps import STEP_BYTES
-from tokenbooth.gateway.upstream.base import (
-    ClientHungUp,
-    Timeouts,
-    UpstreamBroke,
-    UpstreamCall,
-    UpstreamRequest,
-    sent_headers,
-)
+from tokenbooth.gateway.upstream.base import Timeouts, UpstreamCall, UpstreamRequest, sent_headers
 from tokenbooth.gateway.upstream.connect import Dialer
 from tokenbooth.gateway.upstream.connection import UpstreamConnection
 from tokenbooth.gateway.upstream.write_batch import Outbox

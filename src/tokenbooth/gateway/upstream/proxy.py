@@ -15,16 +15,13 @@ from pyreqwest.exceptions import ConnectError, ConnectTimeoutError, PyreqwestErr
 from pyreqwest.response import Response
 
 from tokenbooth.config.catalog import Upstream
+from tokenbooth.gateway.errors import ClientHungUp, UpstreamBroke, UpstreamTimedOut, UpstreamUnreachable
 from tokenbooth.gateway.upstream.base import (
     MAX_ANSWER_BYTES,
-    ClientHungUp,
     Timeouts,
-    UpstreamBroke,
     UpstreamCall,
     UpstreamRequest,
     Upstreams,
-    UpstreamTimedOut,
-    UpstreamUnreachable,
     sent_headers,
 )
 

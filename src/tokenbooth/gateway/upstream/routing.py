@@ -13,13 +13,20 @@ import structlog
 
 from tokenbooth.config.catalog import Model, Route, Upstream
 from tokenbooth.config.settings import GatewaySettings
-from tokenbooth.gateway.errors import Refusal, unsupported_endpoint, upstreams_busy
+from tokenbooth.domain.upstreams import UpstreamHealth
+from tokenbooth.gateway.errors import (
+    Refusal,
+    UpstreamFailure,
+    UpstreamTimedOut,
+    UpstreamUnreachable,
+    unsupported_endpoint,
+    upstreams_busy,
+)
 from tokenbooth.gateway.formats.base import PricedRequest, Speech
-from tokenbooth.gateway.upstream.base import AnswerHead, UpstreamFailure, UpstreamTimedOut, UpstreamUnreachable
+from tokenbooth.gateway.upstream.base import AnswerHead
 from tokenbooth.gateway.upstream.circuit_breaker import Change, Health, RestRules
 from tokenbooth.gateway.upstream.retry_after import asked_wait_us
 from tokenbooth.kit.clock import Clock
-from tokenbooth.services.live import UpstreamHealth
 
 _BUSY_WAIT_US: Final = 1_000_000
 _REFUSES_US: Final = frozenset((401, 402, 403))

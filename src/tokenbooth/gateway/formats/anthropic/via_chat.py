@@ -20,12 +20,12 @@ from tokenbooth.gateway.formats.anthropic.to_chat import ChatBody, fit_messages
 from tokenbooth.gateway.formats.base import CostNano, Credential, Delivered, Meter, PricedRequest, UpstreamAnswer
 from tokenbooth.gateway.formats.json.body import UNREADABLE, Fields, raw
 from tokenbooth.gateway.formats.meter import StreamMeter
+from tokenbooth.gateway.formats.openai.base import read_chat_answer, usage_object
 from tokenbooth.gateway.formats.public_answers import MESSAGE_ID, ClientAnswer
 from tokenbooth.gateway.formats.schema import ChatAnswer
 from tokenbooth.gateway.formats.sse import BrokenStream, is_real, split_events
 from tokenbooth.gateway.formats.texts import chat_text_bytes
 from tokenbooth.gateway.formats.whole_as_stream import chat_events
-from tokenbooth.gateway.replies.openai import read_chat_answer, usage_object
 
 _USAGE_WANTED: Final = msgspec.Raw(b'{"include_usage":true}')
 

@@ -11,13 +11,14 @@ import msgspec
 from tokenbooth.config.catalog import Route, WireFormat
 from tokenbooth.domain.usage import Usage, from_openai
 from tokenbooth.gateway.formats.base import CostNano, Credential, Meter, PricedRequest, Speech, UpstreamAnswer
+from tokenbooth.gateway.formats.failed_answers import check_chat_answer
 from tokenbooth.gateway.formats.json.body import Fields, raw
 from tokenbooth.gateway.formats.meter import StreamMeter
 from tokenbooth.gateway.formats.parameters import object_of, positive
 from tokenbooth.gateway.formats.public_answers import ClientAnswer, OpenAIAnswer
-from tokenbooth.gateway.formats.schema import ChatAnswer
+from tokenbooth.gateway.formats.schema import ChatAnswer, decode_chat_answer
 from tokenbooth.gateway.formats.texts import chat_text_bytes
-from tokenbooth.gateway.replies.openai import read_chat_answer, usage_object
+from tokenbooth.gateway.formats.usage_places import reported_elsewhere
 
 
 class OpenAIRequest(PricedRequest):
@@ -118,3 +119,25 @@ def wants_usage(fields: Fields) -> bool:
         Refusal: `stream_options` is no object.
     """
     return object_of(fields, "stream_options").get("include_usage") == msgspec.Raw(b"true")
+
+
+def read_chat_answer(body: bytes, *, embeds: bool = False) -> ChatAnswer:
+    """Read a whole answer.
+
+    Args:
+        body: the answer.
+        embeds: whether embeddings were asked for.
+
+    Raises:
+        UNREADABLE: the answer is not JSON of the expected form.
+        FailedAnswer: it is a failure in the place of one.
+    """
+    answer = decode_chat_answer(body)
+    check_chat_answer(answer, body, embeds=embeds)
+    return answer
+
+
+def usage_object(answer: ChatAnswer, body: bytes) -> dict[str, object] | None:
+    """The usage object of a whole answer; None when it has none."""
+    usage = answer.usage
+    return usage if isinstance(usage, dict) and usage else reported_elsewhere(body)

@@ -9,7 +9,7 @@ from tokenbooth.gateway.errors import invalid_request
 from tokenbooth.gateway.formats.base import UpstreamAnswer
 from tokenbooth.gateway.formats.json.body import Fields
 from tokenbooth.gateway.formats.json.steps import at_once
-from tokenbooth.gateway.formats.openai.base import OpenAIRequest, OpenAIUpstreamAnswer
+from tokenbooth.gateway.formats.openai.base import OpenAIRequest, OpenAIUpstreamAnswer, read_chat_answer
 from tokenbooth.gateway.formats.openai.completions import read_inputs
 from tokenbooth.gateway.formats.parameters import (
     REFUSED_FIELDS,
@@ -21,7 +21,6 @@ from tokenbooth.gateway.formats.parameters import (
 )
 from tokenbooth.gateway.formats.public_answers import EMBEDDINGS_ID
 from tokenbooth.gateway.formats.schema import MAX_ITEMS
-from tokenbooth.gateway.replies.openai import read_chat_answer
 
 MAX_INPUTS: Final = MAX_ITEMS
 _MONEY: Final = frozenset(("model", "input", "stream"))
