@@ -9,10 +9,26 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+def compiled_modules(package: Path, settings: Mapping[str, list[str]]) -> list[str]:
+    """The files that are compiled, as paths below the package.
+
+    Args:
+        package: the package's directory.
+        settings: `compile` and `interpret`, patterns of paths below the package; the second takes from the first.
+    """
+
+    def matching(patterns: list[str]) -> set[str]:
+        return {str(path.relative_to(package)) for pattern in patterns for path in package.glob(pattern)}
+
+    chosen = matching(settings["compile"]) - matching(settings["interpret"])
+    return sorted(path for path in chosen if not path.endswith("__init__.py"))
 
 
 class CompileHook(BuildHookInterface[Any]):
@@ -25,7 +41,7 @@ class CompileHook(BuildHookInterface[Any]):
         self._work = Path(tempfile.mkdtemp(prefix="tokenbooth-compile-"))
         sources = self._work / "src"
         shutil.copytree(Path(self.root, "src"), sources, ignore=shutil.ignore_patterns("__pycache__"))
-        modules = [f"tokenbooth/{module}.py" for module in self.config["modules"]]
+        modules = [f"tokenbooth/{module}" for module in compiled_modules(sources / "tokenbooth", self.config)]
         # 3 takes longer and is no faster here.
         options = {"MYPYC_OPT_LEVEL": "2", "MYPYC_DEBUG_LEVEL": "1"}
         # What is not compiled was checked elsewhere, with the plugins that it needs.

@@ -150,15 +150,15 @@ def test_a_thread_that_is_to_end_runs_once_more() -> None:
 STARTS = frozenset({"create_task", "ensure_future", "Thread", "TaskGroup", "Timer"})
 # What is started elsewhere ends by itself, and tells its failure to whoever waits for it or answers for it.
 ENDING = {
-    "background.py": "this is where the rest is started",
-    "gateway/app.py": "one request, which answers every failure",
-    "gateway/authenticate.py": "one look-up of a key, awaited by the calls that need it",
-    "gateway/http_upstreams.py": "one connection, awaited by its call",
-    "gateway/proxied_upstreams.py": "one answer, awaited by its call",
-    "gateway/registration.py": "one beat, asked for again by the next; and the beats of a replay, which ends with it",
+    "kit/background.py": "this is where the rest is started",
+    "gateway/service.py": "one request, which answers every failure",
+    "gateway/access/keys.py": "one look-up of a key, awaited by the calls that need it",
+    "gateway/upstream/pool.py": "one connection, awaited by its call",
+    "gateway/upstream/proxy.py": "one answer, awaited by its call",
+    "gateway/access/registration.py": "one beat, asked for again by the next; beats of a replay, which ends with it",
     "jobs/inbox.py": "one event, awaited by the webhook or the job; its row stays due",
     "management/webhooks.py": "one event, whose failure is logged; its row stays due",
-    "server.py": "the start, which the process waits for",
+    "http/server.py": "the start, which the process waits for",
 }
 
 

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import os
+import runpy
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MODULES: list[str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"][
-    "hooks"
-]["custom"]["modules"]
+PACKAGE = ROOT / "src" / "tokenbooth"
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"][
+    "custom"
+]
+HOOK = runpy.run_path(str(ROOT / "hatch_build.py"))
+MODULES: list[str] = HOOK["compiled_modules"](PACKAGE, SETTINGS)
 # What lets others run, so that the exception in hand would be somebody else's afterwards.
 PAUSES = (ast.Await, ast.AsyncWith, ast.AsyncFor, ast.Yield, ast.YieldFrom)
 
@@ -20,7 +24,7 @@ PAUSES = (ast.Await, ast.AsyncWith, ast.AsyncFor, ast.Yield, ast.YieldFrom)
 def trees() -> Iterator[tuple[str, ast.Module]]:
     """Each module with its syntax."""
     for module in MODULES:
-        yield module, ast.parse((ROOT / "src" / "tokenbooth" / f"{module}.py").read_text())
+        yield module, ast.parse((PACKAGE / module).read_text())
 
 
 def test_no_exception_is_in_hand_over_a_pause() -> None:
@@ -64,10 +68,16 @@ def test_no_annotation_is_read_at_run_time() -> None:
     assert found == []
 
 
+@pytest.mark.parametrize("pattern", SETTINGS["interpret"])
+def test_what_is_interpreted_is_there(pattern: str) -> None:
+    """A module that was moved or is gone leaves no exception behind."""
+    assert list(PACKAGE.glob(pattern))
+
+
 @pytest.mark.skipif("TOKENBOOTH_TEST_COMPILED" not in os.environ, reason="make test-compiled runs it")
 @pytest.mark.parametrize("module", MODULES)
 def test_the_compiled_module_is_the_one_that_runs(module: str) -> None:
     """Otherwise everything beside this would test the sources once more."""
-    file = importlib.import_module("tokenbooth." + module.replace("/", ".")).__file__
+    file = importlib.import_module("tokenbooth." + module.removesuffix(".py").replace("/", ".")).__file__
     assert file is not None
     assert file.endswith(".so")

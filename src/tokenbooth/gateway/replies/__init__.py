@@ -1,0 +1,1 @@
+"""What the data plane says by itself: errors, model lists, limits, usage."""

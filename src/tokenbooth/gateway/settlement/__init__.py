@@ -1,0 +1,1 @@
+"""What a call cost: usage, the charge, the charge log, batches to the store."""

@@ -1,0 +1,1 @@
+"""A chain's node as our own values: addresses, receipts, transfers."""

@@ -1,0 +1,1 @@
+"""Accounts and what opens them: keys, sessions, repeated requests, the audit log."""

@@ -1,0 +1,1 @@
+"""Figures for people, and the audit of all of them."""

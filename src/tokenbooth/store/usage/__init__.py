@@ -1,0 +1,1 @@
+"""What calls cost: charges, windows, limits, reports, retention."""

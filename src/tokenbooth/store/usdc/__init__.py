@@ -1,0 +1,1 @@
+"""Money that comes in on a chain: addresses, deposits, how far the chain was read."""

@@ -1,0 +1,1 @@
+"""Anthropic's messages, also for upstreams that speak chat completions only."""
