@@ -1,7 +1,7 @@
 """The demo: everything on this machine, with a payment sandbox and a model of its own, and an account to try it with.
 
 It must never run a sandbox beside a live Stripe key. What it keeps lies in one directory; started again on it, it goes
-on with the same data and the same key. Only the command line and tests import this.
+on with the same data and the same key.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The demo's two texts: its configuration, and what to paste into a terminal. Only the demo and tests import this."""
+"""The demo's two texts: its configuration, and what to paste into a terminal."""
 
 from typing import Final
 

@@ -1,7 +1,7 @@
 """JSON-RPC for commands, which ask a few questions and end.
 
 The server's HTTP client has threads of its own, which a process that ends at once can die of; this one has none left
-over. Only the commands import it.
+over.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Where the configuration's raw values come from: the file, the environment above it, secrets by name or file.
 
-Pure but for reading the files that are named; the environment comes as an argument. Only `settings` imports it.
+Pure but for reading the files that are named; the environment comes as an argument.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Getting in and out: sign-up, log-in, log-out, a forgotten password.
 
-No page tells whether an email has an account: signing up and asking for a reset always answer the same, and what
-there is to say goes to the mailbox; a wrong email takes as long as a wrong password. Only `dashboard.app` imports this.
+No page tells whether an email has an account: signing up and asking for a reset always answer the same, and what there
+is to say goes to the mailbox; a wrong email takes as long as a wrong password.
 """
 
 import secrets

@@ -1,4 +1,4 @@
-"""The account's own page: its password, and where it is logged in. Only `dashboard.app` imports this."""
+"""The account's own page: its password, and where it is logged in."""
 
 from starlette.requests import Request
 from starlette.responses import Response

@@ -1,6 +1,6 @@
 """How often one address may try to log in, sign up or have a password reset; counted per process.
 
-Addresses of IPv6 count by their network, of which one customer has a whole one. Only the dashboard imports this.
+Addresses of IPv6 count by their network, of which one customer has a whole one.
 """
 
 from collections import OrderedDict

@@ -1,4 +1,4 @@
-"""The amount of a top-up as a form has it. Only the dashboard imports this."""
+"""The amount of a top-up as a form has it."""
 
 from typing import Final
 

@@ -1,7 +1,4 @@
-"""What goes around every page: its request id, the headers that keep a browser safe, its log line, the last resort.
-
-Only `dashboard.app` imports this.
-"""
+"""What goes around every page: its request id, the headers that keep a browser safe, its log line, the last resort."""
 
 import traceback
 from typing import Final

@@ -1,4 +1,4 @@
-"""More ways to credit: automatic top-ups. Only `dashboard.app` imports this."""
+"""More ways to credit: automatic top-ups."""
 
 from typing import Final
 

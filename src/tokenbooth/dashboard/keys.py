@@ -1,4 +1,4 @@
-"""API keys and management keys: create, see once, list, delete. Only `dashboard.app` imports this."""
+"""API keys and management keys: create, see once, list, delete."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""A part of a page that the page asks for again while it is open, and gets only when it changed.
-
-Only the dashboard imports this.
-"""
+"""A part of a page that the page asks for again while it is open, and gets only when it changed."""
 
 import hashlib
 from dataclasses import dataclass

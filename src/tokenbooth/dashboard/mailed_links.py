@@ -1,6 +1,6 @@
 """Links that open an account or choose a new password, and the mails that they go out in.
 
-A link works once, for a while; only its digest is stored. Only the dashboard imports this.
+A link works once, for a while; only its digest is stored.
 """
 
 import secrets

@@ -1,7 +1,6 @@
 """The operator's pages: accounts with spend and margin, what waits for a person, the audit, and who did what.
 
-Every action is written down with who did it. For anybody else these pages are not there. Only `dashboard.app` imports
-this.
+Every action is written down with who did it. For anybody else these pages are not there.
 """
 
 from dataclasses import dataclass

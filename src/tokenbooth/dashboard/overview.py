@@ -1,7 +1,6 @@
 """The overview: how much of each window is used, the credit, spend per day, the last requests, and the first steps.
 
-The part that changes is a fragment of its own, which the page asks for again while it is open. Only `dashboard.app`
-imports this.
+The part that changes is a fragment of its own, which the page asks for again while it is open.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Papers: invoices, and the statement of a month as CSV. Only `dashboard.app` imports this."""
+"""Papers: invoices, and the statement of a month as CSV."""
 
 from typing import Final
 

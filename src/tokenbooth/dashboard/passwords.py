@@ -4,7 +4,6 @@ A hash takes 64 MiB and four threads for a tenth of a second, so that one at a t
 only make the event loop wait for its turn. Model calls come first: the threads have a lower priority. Who comes in a
 crowd is told to come back. Nothing tells whether an account exists: checking against none takes as long as checking
 against one.
-Only the dashboard imports this.
 """
 
 import asyncio

@@ -1,7 +1,4 @@
-"""Billing: subscribe, change, cancel, resume, top up, the portal; what is active and what is left.
-
-Only `dashboard.app` imports this.
-"""
+"""Billing: subscribe, change, cancel, resume, top up, the portal; what is active and what is left."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final

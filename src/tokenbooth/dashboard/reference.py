@@ -1,7 +1,4 @@
-"""The API reference at `/docs`: the OpenAPI of both planes, as pages of ours and as files.
-
-Only `dashboard.app` imports this.
-"""
+"""The API reference at `/docs`: the OpenAPI of both planes, as pages of ours and as files."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

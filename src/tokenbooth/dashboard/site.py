@@ -1,4 +1,4 @@
-"""The start page, which is for everybody. Only `dashboard.app` imports this."""
+"""The start page, which is for everybody."""
 
 from dataclasses import dataclass
 from typing import Final

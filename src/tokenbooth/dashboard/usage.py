@@ -1,7 +1,4 @@
-"""Usage: sums by day, key or model over a range of days, and what each request cost and why. Filters are in the URL.
-
-Only `dashboard.app` imports this.
-"""
+"""Usage: sums by day, key or model over a range of days, and what each request cost and why. Filters are in the URL."""
 
 import csv
 import io

@@ -1,7 +1,4 @@
-"""Top-ups with USDC: where to pay, as text, link and QR code, and how the deposit stands.
-
-Only `dashboard.app` imports this.
-"""
+"""Top-ups with USDC: where to pay, as text, link and QR code, and how the deposit stands."""
 
 from functools import lru_cache, partial
 from typing import Final

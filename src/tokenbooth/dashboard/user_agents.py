@@ -1,4 +1,4 @@
-"""What a browser calls itself, as people call it. Pure; only the dashboard imports this."""
+"""What a browser calls itself, as people call it. Pure."""
 
 from typing import Final
 

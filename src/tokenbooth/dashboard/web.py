@@ -1,7 +1,7 @@
 """What every page needs: who is looking, forms that only our pages can send, and templates.
 
 A handler behind `for_visitors` or `posted` is called with somebody who is logged in; one behind `posted` may change
-things. Only the dashboard imports this.
+things.
 """
 
 import hashlib

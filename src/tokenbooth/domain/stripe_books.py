@@ -1,4 +1,4 @@
-"""Stripe's own books: one entry of its balance, and what it means for ours. Anyone may import it."""
+"""Stripe's own books: one entry of its balance, and what it means for ours."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,8 +1,7 @@
 """What Stripe's objects ask the store to do, as plain values.
 
-The payment side translates Stripe's state into these commands; the store carries each one out in a
-transaction of its own. Nothing here may do I/O, read a clock or know Stripe's wire format. Anyone may
-import it.
+The payment side translates Stripe's state into these commands; the store carries each one out in a transaction of its
+own. Nothing here may do I/O, read a clock or know Stripe's wire format.
 
 Amounts are nano-USD as far as `currency` is `usd`. For another currency the number is that currency's
 hundredths at the same scale, and a store that compares `currency` first never mistakes it for dollars.

@@ -1,4 +1,4 @@
-"""One HTTP request to the data plane, before and beside its exchange. Only the gateway's application imports it."""
+"""One HTTP request to the data plane, before and beside its exchange."""
 
 import asyncio
 

@@ -1,6 +1,6 @@
 """Room for answers that are read on although nobody waits for them any more: of all accounts, and of one.
 
-Each keeps its hold and its place at the upstream meanwhile. Only the relay and the application import this.
+Each keeps its hold and its place at the upstream meanwhile.
 """
 
 from tokenbooth.gateway.access.cache import AccountState

@@ -1,4 +1,4 @@
-"""One admitted request and whom to answer. The relay runs it; only the gateway's own parts import it."""
+"""One admitted request and whom to answer. The relay runs it."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,7 +1,6 @@
 """Comments in a stream whose upstream is silent, so that nothing between us and the client takes it for dead.
 
-They begin after the upstream's first real event: before that an error must still be possible. Only the relay imports
-this.
+They begin after the upstream's first real event: before that an error must still be possible.
 """
 
 import asyncio

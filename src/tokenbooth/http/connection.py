@@ -1,8 +1,7 @@
 """The connection of a client: whose turn it is to be answered, and bounds on everything that a client controls.
 
 Requests under the paths of the data plane become `HttpExchange`s; all others are turns of the ASGI application, which
-`tokenbooth.http.uvicorn` brings. Answers leave in the order of the requests. Only that module and tests import
-this.
+`tokenbooth.http.uvicorn` brings. Answers leave in the order of the requests.
 """
 
 import asyncio

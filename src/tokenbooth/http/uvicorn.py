@@ -1,6 +1,6 @@
 """How uvicorn and `ClientConnection` work together: uvicorn has the socket and runs ASGI, ours reads and gives turns.
 
-Only `tokenbooth.http.server` and tests import this. It uses names inside uvicorn, whose version is bounded for that.
+It uses names inside uvicorn, whose version is bounded for that.
 """
 
 import asyncio

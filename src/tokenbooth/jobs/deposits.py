@@ -1,7 +1,6 @@
 """Brings the books in line with the chain, one transaction at a time, by its receipt.
 
-It must never credit from a log alone, nor what is in a block that does not count. Only `jobs.chain_scan` and tests
-import this.
+It must never credit from a log alone, nor what is in a block that does not count.
 """
 
 import asyncio

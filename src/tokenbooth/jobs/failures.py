@@ -1,6 +1,6 @@
 """What a log line says of an exception that nobody foresaw: where it was raised, never its text.
 
-A driver's text quotes the values of the statement that failed. Only the jobs import this.
+A driver's text quotes the values of the statement that failed.
 """
 
 import traceback

@@ -2,7 +2,7 @@
 
 A task or thread of ours that ends by an exception is a bug or a failing machine. It is logged as an error and counted,
 it starts again after a pause that doubles with each death, and until it has run for a second the server is not ready.
-Everything that runs for long is started here; anyone may import this.
+Everything that runs for long is started here.
 """
 
 import asyncio

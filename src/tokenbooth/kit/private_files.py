@@ -1,6 +1,6 @@
 """Files that hold secrets or customers' data: readable by their owner only, whatever the umask is.
 
-Anybody may import this. SQLite gives the files beside a database (`-wal`, `-shm`) the mode of the database.
+SQLite gives the files beside a database (`-wal`, `-shm`) the mode of the database.
 """
 
 import os

@@ -1,6 +1,6 @@
 """Texts that nothing of ours may keep: PostgreSQL has no text with a NUL, and a lone surrogate has no UTF-8.
 
-Refused where they come in, on every plane, so that both databases say the same. Anybody may import this.
+Refused where they come in, on every plane, so that both databases say the same.
 """
 
 import re

@@ -1,7 +1,6 @@
 """Who asks: the management key of a request (or the dashboard's log-in), what it may do, and how often.
 
 A mistyped key is recognised by its checksum, without a look-up. No error and no log line shows a key.
-Only `management` imports this.
 """
 
 from dataclasses import dataclass

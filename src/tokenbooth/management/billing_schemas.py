@@ -1,7 +1,4 @@
-"""What the OpenAPI document says of billing's bodies and answers; nothing is parsed or checked by these models.
-
-Only `management.billing` and `management.webhooks` import this.
-"""
+"""What the OpenAPI document says of billing's bodies and answers; nothing is parsed or checked by these models."""
 
 from typing import Annotated, Literal
 

@@ -2,7 +2,7 @@
 
 A node is paid by the question, and a look at a transaction is several. So an account has a rate of its own for looks,
 all accounts together have one, and a transaction that is settled and brings an account nothing is not looked at for it
-again soon. Deposits are found by the scan, whatever is refused here. Counted per process. Only `management` imports it.
+again soon. Deposits are found by the scan, whatever is refused here. Counted per process.
 """
 
 from collections import OrderedDict

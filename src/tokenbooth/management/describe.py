@@ -1,6 +1,6 @@
 """What the OpenAPI document says of a route: bodies, answers, errors, headers and query parameters.
 
-The routes read their requests themselves; nothing in here checks anything. Only `management` imports this.
+The routes read their requests themselves; nothing in here checks anything.
 """
 
 from collections.abc import Mapping

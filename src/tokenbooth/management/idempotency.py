@@ -1,8 +1,8 @@
 """`Idempotency-Key` for the routes of this plane.
 
-A route whose effect is only ours uses `once`: check, effect and record are one transaction. A route that
-talks to a payment provider in between uses `guarded`: it claims first, works, and completes the claim in its
-last write. Both take None for a request without the header. Only `management` imports this.
+A route whose effect is only ours uses `once`: check, effect and record are one transaction. A route that talks to a
+payment provider in between uses `guarded`: it claims first, works, and completes the claim in its last write. Both take
+None for a request without the header.
 """
 
 import hashlib

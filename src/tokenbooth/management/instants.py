@@ -1,7 +1,4 @@
-"""Reading the times that a client sends: ISO 8601, years 1970 to 9998, a zone on every instant.
-
-Only `management` imports this.
-"""
+"""Reading the times that a client sends: ISO 8601, years 1970 to 9998, a zone on every instant."""
 
 import re
 from datetime import UTC, date, datetime, timedelta

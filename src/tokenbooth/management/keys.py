@@ -1,7 +1,4 @@
-"""API keys: create for a subscription or for prepaid credit, list, delete. A key is shown only once.
-
-`app` mounts the router; the dashboard may use `create_key`, `delete_key` and `key_payload`.
-"""
+"""API keys: create for a subscription or for prepaid credit, list, delete. A key is shown only once."""
 
 import re
 from typing import Annotated, Final

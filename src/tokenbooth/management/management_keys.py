@@ -1,7 +1,4 @@
-"""Management keys: create, list, delete. A key never makes one that may more, or lives longer, than itself.
-
-`app` mounts the router; the dashboard may use `create_key` and `delete_key`.
-"""
+"""Management keys: create, list, delete. A key never makes one that may more, or lives longer, than itself."""
 
 from collections.abc import Sequence
 from typing import Annotated

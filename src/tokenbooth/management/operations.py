@@ -1,7 +1,4 @@
-"""`/healthz` (the process runs) and `/readyz` (it can serve). Neither needs a credential.
-
-`app` mounts the router.
-"""
+"""`/healthz` (the process runs) and `/readyz` (it can serve). Neither needs a credential."""
 
 from typing import Final
 

@@ -1,7 +1,4 @@
-"""`GET /api/plans`: what the operator offers; needs no credential.
-
-`app` mounts the router; the dashboard may use `plan_payload`.
-"""
+"""`GET /api/plans`: what the operator offers; needs no credential."""
 
 from fastapi import APIRouter
 from starlette.responses import Response

@@ -1,7 +1,7 @@
 """What goes around every request: its id, the headers of every answer, its log line, the last resort.
 
-An exception that nobody expected becomes a 500 without details; its log line says where it was raised, and
-never its text, which may quote a value. Only `management` imports this.
+An exception that nobody expected becomes a 500 without details; its log line says where it was raised, and never its
+text, which may quote a value.
 """
 
 import traceback

@@ -1,7 +1,4 @@
-"""Usage: sums by day, key or model, and single requests page by page.
-
-`app` mounts the router; the dashboard may use `report`, `request_payload` and the cursors.
-"""
+"""Usage: sums by day, key or model, and single requests page by page."""
 
 import base64
 import binascii

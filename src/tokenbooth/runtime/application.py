@@ -1,7 +1,7 @@
 """The running application: one ASGI callable over all planes but the data plane, with its start and its end.
 
 Requests are told apart by their path alone. The data plane gets its own straight from the connection, see `edge`. It
-builds nothing, see `tokenbooth.runtime.build`; only that module and tests import it.
+builds nothing, see `tokenbooth.runtime.build`.
 """
 
 import asyncio

@@ -1,7 +1,4 @@
-"""The composition root: from settings to a running application. Nothing else builds the parts.
-
-Only the command line, the demo and tests import this.
-"""
+"""The composition root: from settings to a running application. Nothing else builds the parts."""
 
 import socket
 from datetime import UTC, datetime

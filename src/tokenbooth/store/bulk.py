@@ -1,7 +1,7 @@
 """Statements that every batch of charges runs: written in Core once, kept as text, given to the driver with tuples.
 
 Core's part of a small batch (building a statement, its cache key, a checked dictionary for each row) costs several
-times what the database itself does. Only what every batch runs goes this way. Only `store` imports it.
+times what the database itself does. Only what every batch runs goes this way.
 """
 
 import json

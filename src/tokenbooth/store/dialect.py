@@ -1,7 +1,4 @@
-"""The one statement that is spelled per database: an insert that gives way to a row that is there.
-
-Only `store` imports it.
-"""
+"""The one statement that is spelled per database: an insert that gives way to a row that is there."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""The ceiling on streams that one key has open at once. Only the application and its exchanges import this."""
+"""The ceiling on streams that one key has open at once."""
 
 from tokenbooth.gateway.access.cache import KeyState
 from tokenbooth.gateway.errors import too_many_streams

@@ -1,7 +1,7 @@
 """Reading single fields of a decoded body, and the rules of refusal that every wire format shares.
 
 A field that would buy something beside tokens, or reach state that belongs to the operator's account at the upstream,
-is refused by name unless the model's configuration allows it. Only the readers of requests import this.
+is refused by name unless the model's configuration allows it.
 """
 
 import re

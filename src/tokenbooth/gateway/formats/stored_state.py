@@ -1,8 +1,7 @@
 """References to what is stored at an upstream: files, containers, conversations, items of earlier responses.
 
 All of it lies in the operator's account, whoever stored it, so an id is the key to another customer's work. A reference
-is refused by its name in every format, unless the model's `allowed_parameters` has that name. Only the readers of
-requests import this.
+is refused by its name in every format, unless the model's `allowed_parameters` has that name.
 
 Sources: OpenAI's reference of Responses, Chat Completions and Containers, Anthropic's of Messages, Files and Skills,
 Google's of context caching, xAI's of collections.

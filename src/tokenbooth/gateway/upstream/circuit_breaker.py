@@ -2,7 +2,7 @@
 
 It is up until several calls in a row have failed. Then it rests. After the rest a single call tries it: when that
 succeeds it is up, when it fails the next rest is twice as long, up to a bound. An upstream that says how long it wants
-to be left alone rests for that long at once. All times are monotonic microseconds. Only `routing` imports this.
+to be left alone rests for that long at once. All times are monotonic microseconds.
 """
 
 from dataclasses import dataclass

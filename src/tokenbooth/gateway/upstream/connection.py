@@ -1,7 +1,6 @@
 """One connection to an upstream server: an HTTP/1.1 response parser between its socket and who waits for the answer.
 
-It carries one call at a time: `send`, then `head`, then `read` or `each`. Only `tokenbooth.gateway.upstream.pool` and
-tests import this.
+It carries one call at a time: `send`, then `head`, then `read` or `each`.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""How long a server wants to be left alone, from the headers of its answer. Pure; only the gateway imports this.
+"""How long a server wants to be left alone, from the headers of its answer. Pure.
 
 `retry-after` is a number of seconds or a date (RFC 9110, "Retry-After"); `retry-after-ms` is a custom of OpenAI's and
 Azure's servers, finer, and goes first.

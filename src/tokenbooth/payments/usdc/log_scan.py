@@ -1,7 +1,7 @@
 """Finds transfers to many addresses in many blocks, by questions that a node is willing to answer.
 
 A question names at most `MAX_ADDRESSES` addresses and a bounded range of blocks. What is too much for the node is cut
-in halves and asked again; the range that it took is remembered. Only the jobs, the bench and tests import this.
+in halves and asked again; the range that it took is remembered.
 """
 
 from collections.abc import Sequence

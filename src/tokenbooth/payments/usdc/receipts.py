@@ -1,8 +1,7 @@
 """Reads a transaction's receipt: which transfers of the token it made, and what is wrong with the others.
 
 Pure: what a node answered goes in, values come out. Only events count. Who sent a transaction, what it called and its
-value are never looked at: a payment may come through a smart wallet, and a call may have failed inside. Only
-`payments` and tests import this.
+value are never looked at: a payment may come through a smart wallet, and a call may have failed inside.
 """
 
 import re

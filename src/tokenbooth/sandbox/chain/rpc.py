@@ -1,6 +1,6 @@
 """The sandbox's node as an ASGI application: the JSON-RPC methods that the product uses, and `sandbox_…` to drive it.
 
-It checks what it is sent no more than a test needs. Only the sandbox imports this.
+It checks what it is sent no more than a test needs.
 """
 
 import json

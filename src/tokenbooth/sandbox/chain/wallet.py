@@ -1,4 +1,4 @@
-"""An extended public key whose private half nobody has; only the demo and tests import this."""
+"""An extended public key whose private half nobody has."""
 
 import secrets
 

@@ -1,7 +1,7 @@
 """The sandbox's chain: blocks that pass with time, the transactions in them, reorganisations.
 
-A block without transactions is not kept: its hash is computed from its number and the fork that it is on. The state
-is one JSON file, so that a chain goes on where it stopped. Only the sandbox imports this.
+A block without transactions is not kept: its hash is computed from its number and the fork that it is on. The state is
+one JSON file, so that a chain goes on where it stopped.
 """
 
 import hashlib

@@ -1,8 +1,7 @@
 """A small upstream that speaks OpenAI's and Anthropic's formats and does as it is told: for the demo and the tests.
 
-It answers at once, always the same, with honest token counts; directives in the prompt (see `directives`)
-make it slow, broken or dishonest. It must never keep or log a prompt unless a test asked it to record.
-The composition root and tests may import it; it imports nothing of ours.
+It answers at once, always the same, with honest token counts; directives in the prompt (see `directives`) make it slow,
+broken or dishonest. It must never keep or log a prompt unless a test asked it to record.
 """
 
 from tokenbooth.sandbox.model_server.recording import RecordedRequest

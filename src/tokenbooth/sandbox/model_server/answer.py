@@ -1,6 +1,6 @@
 """What the model server answers: the same text for the same request, token by token.
 
-Pure functions, no I/O; only the model server imports it.
+Pure functions, no I/O.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """A chat request as the model server understands it, and the errors that OpenAI's API answers to a bad one.
 
-It reads a body into values and never touches a socket; only the model server imports it.
+It reads a body into values and never touches a socket.
 """
 
 import re

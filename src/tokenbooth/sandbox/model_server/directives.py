@@ -24,9 +24,8 @@ Usage
     `[[usage-in-last-choice]]`  put the usage on the chunk with the finish reason, asked for or not
     `[[cumulative-usage]]`      put the usage so far on every chunk as well, asked for or not
 
-After 0 tokens, `stop-after` and `hang-after` act before the first byte, status line included. Without a
-stream they act in the middle of the body; `end-after` truncates the body and `error-after` answers 500.
-This module must never do I/O; only the model server imports it.
+After 0 tokens, `stop-after` and `hang-after` act before the first byte, status line included. Without a stream they act
+in the middle of the body; `end-after` truncates the body and `error-after` answers 500. This module must never do I/O.
 """
 
 import re

@@ -1,6 +1,6 @@
 """One HTTP exchange over ASGI: reads a bounded body, writes the answer, notices when the client hangs up.
 
-It knows nothing of models; only the model server imports it.
+It knows nothing of models.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The formats in which the model server answers, each as a few functions. Only the model server imports it."""
+"""The formats in which the model server answers, each as a few functions."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """The same answer in the other formats: completions, embeddings, responses, messages; whole and as events.
 
-Pure functions over an answer, no I/O; only the model server imports it.
+Pure functions over an answer, no I/O.
 """
 
 import base64

@@ -1,7 +1,6 @@
 """Requests of the other formats (completions, embeddings, responses, messages), read into what a chat request is.
 
-The answer to the same question is the same in every format. It reads bodies and never touches a socket; only the
-model server imports it.
+The answer to the same question is the same in every format. It reads bodies and never touches a socket.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """What the model server remembers of the requests that it got, if a test asked it to.
 
-Nothing is recorded otherwise, and never more than the newest few; only the model server and tests import it.
+Nothing is recorded otherwise, and never more than the newest few.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """The JSON of OpenAI's chat API: a completion as one body, or as the events of a stream.
 
-Pure functions over an answer, no I/O; only the model server imports it.
+Pure functions over an answer, no I/O.
 """
 
 from collections.abc import Iterator

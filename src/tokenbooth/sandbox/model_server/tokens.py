@@ -6,7 +6,7 @@
 - The cached part is counted in blocks of 256 bytes (64 tokens) from the prompt's start, as long as each
   block and all before it were seen with the same model. A shorter prompt is never cached.
 
-It keeps digests of prompts in bounded memory and never their text; only the model server imports it.
+It keeps digests of prompts in bounded memory and never their text.
 """
 
 import hashlib

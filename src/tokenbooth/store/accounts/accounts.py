@@ -1,6 +1,6 @@
 """Accounts: who the customers are.
 
-An email is stored normalised and belongs to one account. Anyone above `store` may import this.
+An email is stored normalised and belongs to one account.
 """
 
 import re

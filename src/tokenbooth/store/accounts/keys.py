@@ -1,7 +1,4 @@
-"""API keys, as their owner creates, sees and deletes them: only their digests are stored.
-
-Anyone above `store` may import this.
-"""
+"""API keys, as their owner creates, sees and deletes them: only their digests are stored."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

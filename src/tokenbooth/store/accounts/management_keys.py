@@ -1,4 +1,4 @@
-"""Management keys: only their digests are stored. Anyone above `store` may import this."""
+"""Management keys: only their digests are stored."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

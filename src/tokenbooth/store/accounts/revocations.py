@@ -1,7 +1,4 @@
-"""Keys that were deleted once stay deleted, whatever earlier state of the database is put in place.
-
-Only the gateway imports this; it keeps the list of them beside the charge log.
-"""
+"""Keys that were deleted once stay deleted, whatever earlier state of the database is put in place."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -1,6 +1,6 @@
 """Log-ins to the dashboard, and the links that are mailed to people: only digests of their secrets are stored.
 
-A link works once, and only until it runs out. Anyone above `store` may import this.
+A link works once, and only until it runs out.
 """
 
 import hashlib

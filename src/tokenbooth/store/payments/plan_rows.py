@@ -1,8 +1,7 @@
 """Which plan a subscription's row has, and what a word of Stripe, a payment or time makes of it.
 
 The rules are in `domain.plan_changes`; here they meet the rows. A change that was made elsewhere, in Stripe's portal or
-dashboard, is noted as one of ours, so that it counts among a day's changes and its price is known. Only
-`store.subscriptions` and `store.billing` import this.
+dashboard, is noted as one of ours, so that it counts among a day's changes and its price is known.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """The audit's checks of usage: events, the transfers that paid for them, and the hourly and daily roll-ups.
 
-Each is one statement that works on both engines and changes nothing. Only `store.audit` imports this.
+Each is one statement that works on both engines and changes nothing.
 """
 
 from collections.abc import Iterator, Mapping

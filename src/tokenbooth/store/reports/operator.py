@@ -1,6 +1,6 @@
 """What the operator does and sees: credit given and taken by hand, plans in use, figures to watch.
 
-Each function is one whole transaction. Only the command line and the composition root import it.
+Each function is one whole transaction.
 """
 
 from dataclasses import dataclass

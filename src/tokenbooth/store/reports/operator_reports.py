@@ -1,7 +1,5 @@
 """What the operator looks at: accounts with spend and margin, events parked for a person, the audit's last result, and
 who did what. Margin is what was charged minus what the upstreams cost.
-
-Only the dashboard's operator pages and the command line import this.
 """
 
 from collections.abc import Collection

@@ -1,4 +1,4 @@
-"""What the database knows of charges that were set aside in files. Only the command line imports it."""
+"""What the database knows of charges that were set aside in files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """The highest limit that was ever in force for a window or a key's cap, kept beside its spending.
 
 A limit may be lowered below what is spent already; that is no mistake. So the audit, and charges that come late, are
-held to the highest one. It is written with the charges that were admitted under it. Only `store` imports this.
+held to the highest one. It is written with the charges that were admitted under it.
 """
 
 from collections.abc import Mapping, Sequence

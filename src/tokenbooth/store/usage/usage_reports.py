@@ -1,8 +1,7 @@
 """What was used: sums over a span of time, and single requests page by page.
 
 Whole days come from the daily sums, whole hours beside them from the hourly ones, the rest of a span from single
-requests. Cost is what was charged; what
-an answer cost the operator, and what was not collected, is not in here. Anyone above `store` may import this.
+requests. Cost is what was charged; what an answer cost the operator, and what was not collected, is not in here.
 """
 
 from dataclasses import dataclass

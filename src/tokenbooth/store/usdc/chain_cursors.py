@@ -1,4 +1,4 @@
-"""How far the chain has been scanned, by pass. Only the chain's job and the command line import this."""
+"""How far the chain has been scanned, by pass."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -2,7 +2,7 @@
 
 A message's stream has one open block at a time. Where a completion mixes its calls, or says text between two pieces of
 a call, the first block is passed on as it comes, and what belongs to others is collected until that block is whole. It
-does no I/O and meters nothing; only the messages format imports it.
+does no I/O and meters nothing.
 """
 
 from collections import deque

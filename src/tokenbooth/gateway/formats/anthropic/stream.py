@@ -1,7 +1,7 @@
 """The meter of a stream in Anthropic's messages format.
 
 The prompt's usage comes first, the output's in the event before the last, cumulative. That event is held back, so that
-it can show the cost, and leaves with the one that ends the message. Only the messages format imports this.
+it can show the cost, and leaves with the one that ends the message.
 """
 
 import re

@@ -2,7 +2,7 @@
 
 What only saves work or says who asks (cache marks, metadata) is left out. What has no counterpart and changes details
 (`top_k`, citations) is left out and named in the answer's headers; what would be missed (a PDF, a tool that is built
-into another maker's models) is refused by name. It does no I/O; only the messages format imports it.
+into another maker's models) is refused by name. It does no I/O.
 """
 
 import re

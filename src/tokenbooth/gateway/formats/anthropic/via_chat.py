@@ -1,7 +1,4 @@
-"""A messages request as it is spoken to an upstream that only knows OpenAI's chat format, and the answer's way back.
-
-Only the messages format imports this.
-"""
+"""A messages request as it is spoken to an upstream that only knows OpenAI's chat format, and the answer's way back."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Final

@@ -1,7 +1,4 @@
-"""What OpenAI's three older formats (chat completions, completions, embeddings) have in common, as requests to speak.
-
-Only the readers of these formats import this.
-"""
+"""What OpenAI's three older formats (chat completions, completions, embeddings) have in common."""
 
 from collections.abc import Mapping
 from typing import ClassVar

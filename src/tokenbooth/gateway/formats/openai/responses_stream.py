@@ -1,7 +1,4 @@
-"""The meter of a stream in the responses format: the event that completes the response carries its usage and ends it.
-
-Only the responses format imports this.
-"""
+"""The meter of a stream of the responses format: the event that completes it carries its usage and ends it."""
 
 import re
 from typing import ClassVar, Final
