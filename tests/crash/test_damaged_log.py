@@ -104,7 +104,9 @@ def test_a_damaged_block_costs_the_charges_in_it(service: Service, database_url:
     assert booked(store) == answered | set(later) - set(later[7:10])
     assert store.read_now(audit).differences == ()
     (told,) = _lines(service, "charge_log_damaged")
-    assert (told["charges_read"], told["records_lost"]) == (CALLS - 3, 1)
+    assert told["charges_read"] == CALLS - 3
+    # Reckoned from the length of what is lost, as at least so many.
+    assert told["records_lost"] in (2, 3)
     store.close()
 
 
