@@ -16,7 +16,7 @@ DOCS: Final = Path(__file__).parents[2] / "docs"
 API: Final = (DOCS / "api.md").read_text(encoding="utf-8")
 FORMATS: Final = (DOCS / "formats.md").read_text(encoding="utf-8")
 SOURCES: Final = [
-    path.read_text(encoding="utf-8") for path in sorted(Path(tokenbooth.gateway.__file__).parent.glob("*.py"))
+    path.read_text(encoding="utf-8") for path in sorted(Path(tokenbooth.gateway.__file__).parent.rglob("*.py"))
 ]
 _CODE: Final = re.compile(r'(?:invalid_request|Refusal)\(\s*(?:\d+,\s*)?(?:Category\.\w+,\s*)?"(\w+)"')
 _HEADER: Final = re.compile(r'b"((?:x-|retry-|anthropic-ratelimit)[a-z-]*[a-z])"')
