@@ -89,8 +89,25 @@ class Meter(Protocol):
         ...
 
 
-class UpstreamAnswer(Protocol):
+class UpstreamAnswer:
     """A whole answer of an upstream, read once: what it consumed, and what its client gets of it."""
+
+    __slots__ = ("_client_answer", "_read_usage", "_reported")
+
+    def __init__(
+        self,
+        reported: object,
+        read_usage: Callable[[dict[str, object]], Usage],
+        client_answer: Callable[[Usage, str], ClientAnswer],
+    ) -> None:
+        """Args:
+        reported: its usage object; anything else says nothing.
+        read_usage: reads that object; raises InvalidUsage.
+        client_answer: makes what the client gets of the usage and the request's id; raises UNREADABLE.
+        """
+        self._reported = reported
+        self._read_usage = read_usage
+        self._client_answer = client_answer
 
     def reported_usage(self) -> Usage | None:
         """What it says of its usage; None when it says nothing.
@@ -98,7 +115,8 @@ class UpstreamAnswer(Protocol):
         Raises:
             InvalidUsage: it says something impossible.
         """
-        ...
+        reported = self._reported
+        return self._read_usage(reported) if isinstance(reported, dict) and reported else None
 
     def client_answer(self, usage: Usage, request_id: str = "") -> ClientAnswer:
         """The answer as the client gets it, to be completed with its cost; asked for last, and once.
@@ -110,7 +128,7 @@ class UpstreamAnswer(Protocol):
         Raises:
             UNREADABLE: it is no answer after all.
         """
-        ...
+        return self._client_answer(usage, request_id)
 
 
 class Speech(Protocol):

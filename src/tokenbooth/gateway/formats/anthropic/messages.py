@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from tokenbooth.config.catalog import Model, Route, WireFormat
-from tokenbooth.domain.usage import Usage, from_anthropic
+from tokenbooth.domain.usage import from_anthropic
 from tokenbooth.gateway.errors import Refusal, invalid_request, unsupported_parameter
 from tokenbooth.gateway.formats.anthropic.blocks import read_blocks, refuse_long_cache
 from tokenbooth.gateway.formats.anthropic.stream import MessagesMeter
@@ -52,8 +52,8 @@ from tokenbooth.gateway.formats.parameters import (
     unusual_names,
     value_of,
 )
-from tokenbooth.gateway.formats.public_answers import MESSAGE_ID, ClientAnswer, MessageAnswer
-from tokenbooth.gateway.formats.schema import MessagesAnswer, decode_messages_answer
+from tokenbooth.gateway.formats.public_answers import MESSAGE_ID, MessageAnswer
+from tokenbooth.gateway.formats.schema import decode_messages_answer
 from tokenbooth.gateway.formats.stored_state import refuse_stored_state_of_tool
 from tokenbooth.gateway.formats.stream_as_whole import message_answer
 from tokenbooth.gateway.formats.texts import messages_text_bytes
@@ -184,7 +184,11 @@ class MessagesRequest(PricedRequest):
         """See `Speech.read_answer`."""
         answer = decode_messages_answer(body)
         check_messages_answer(answer, body)
-        return MessagesUpstreamAnswer(self, answer)
+        return UpstreamAnswer(
+            answer.usage,
+            from_anthropic,
+            lambda usage, request_id: self.public_answer(request_id).client_answer(answer),
+        )
 
     def public_answer(self, request_id: str) -> MessageAnswer:
         """What the client sees of an answer to this request."""
@@ -197,25 +201,6 @@ class MessagesRequest(PricedRequest):
     def as_events(self, body: bytes) -> bytes | None:
         """See `Speech.as_events`."""
         return message_events(body)
-
-
-class MessagesUpstreamAnswer:
-    """See `UpstreamAnswer`."""
-
-    __slots__ = ("_answer", "_request")
-
-    def __init__(self, request: MessagesRequest, answer: MessagesAnswer) -> None:
-        self._request = request
-        self._answer = answer
-
-    def reported_usage(self) -> Usage | None:
-        """See `UpstreamAnswer.reported_usage`."""
-        usage = self._answer.usage
-        return from_anthropic(usage) if isinstance(usage, dict) and usage else None
-
-    def client_answer(self, usage: Usage, request_id: str = "") -> ClientAnswer:
-        """See `UpstreamAnswer.client_answer`."""
-        return self._request.public_answer(request_id).client_answer(self._answer)
 
 
 def read_messages_request(fields: Fields, model: Model, body_bytes: int, headers: RawHeaders) -> MessagesRequest:

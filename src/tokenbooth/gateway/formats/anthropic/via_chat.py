@@ -19,7 +19,6 @@ from tokenbooth.gateway.formats.json.body import UNREADABLE, Fields, raw
 from tokenbooth.gateway.formats.meter import StreamMeter
 from tokenbooth.gateway.formats.openai.base import read_chat_answer, usage_object
 from tokenbooth.gateway.formats.public_answers import MESSAGE_ID, ClientAnswer
-from tokenbooth.gateway.formats.schema import ChatAnswer
 from tokenbooth.gateway.formats.sse import BrokenStream, is_real, split_events
 from tokenbooth.gateway.formats.texts import chat_text_bytes
 from tokenbooth.gateway.formats.whole_as_stream import chat_events
@@ -95,14 +94,15 @@ class TranslatedMessages:
         except UNREADABLE:
             body = with_whole_characters(body)
             answer = read_chat_answer(body)
-        return _TranslatedAnswer(self, answer, body)
+        return UpstreamAnswer(
+            usage_object(answer, body), from_openai, lambda usage, request_id: self._message(body, usage, request_id)
+        )
 
     def text_bytes_in(self, body: bytes) -> int:
         """See `Speech.text_bytes_in`."""
         return chat_text_bytes(body)
 
-    def told(self, body: bytes, usage: Usage, request_id: str) -> ClientAnswer:
-        """A whole answer as a message, see `UpstreamAnswer.client_answer`."""
+    def _message(self, body: bytes, usage: Usage, request_id: str) -> ClientAnswer:
         return whole_answer(
             body,
             usage,
@@ -119,26 +119,6 @@ class TranslatedMessages:
     def as_events(self, body: bytes) -> bytes | None:
         """See `Speech.as_events`."""
         return chat_events(body)
-
-
-class _TranslatedAnswer:
-    """See `UpstreamAnswer`."""
-
-    __slots__ = ("_answer", "_body", "_speech")
-
-    def __init__(self, speech: TranslatedMessages, answer: ChatAnswer, body: bytes) -> None:
-        self._speech = speech
-        self._answer = answer
-        self._body = body
-
-    def reported_usage(self) -> Usage | None:
-        """See `UpstreamAnswer.reported_usage`."""
-        reported = usage_object(self._answer, self._body)
-        return None if reported is None else from_openai(reported)
-
-    def client_answer(self, usage: Usage, request_id: str = "") -> ClientAnswer:
-        """See `UpstreamAnswer.client_answer`."""
-        return self._speech.told(self._body, usage, request_id)
 
 
 class TranslatingMeter(StreamMeter):

@@ -12,7 +12,7 @@ from tokenbooth.gateway.formats.failed_answers import check_chat_answer
 from tokenbooth.gateway.formats.json.body import Fields, raw
 from tokenbooth.gateway.formats.meter import StreamMeter
 from tokenbooth.gateway.formats.parameters import object_of, positive
-from tokenbooth.gateway.formats.public_answers import ClientAnswer, OpenAIAnswer
+from tokenbooth.gateway.formats.public_answers import OpenAIAnswer
 from tokenbooth.gateway.formats.schema import ChatAnswer, decode_chat_answer
 from tokenbooth.gateway.formats.texts import chat_text_bytes
 from tokenbooth.gateway.formats.usage_places import reported_elsewhere
@@ -74,7 +74,15 @@ class OpenAIRequest(PricedRequest):
 
     def read_answer(self, body: bytes) -> UpstreamAnswer:
         """See `Speech.read_answer`."""
-        return OpenAIUpstreamAnswer(self, read_chat_answer(body), body)
+        return self.answer_of(read_chat_answer(body), body)
+
+    def answer_of(self, answer: ChatAnswer, body: bytes) -> UpstreamAnswer:
+        """A whole answer that was read of a body."""
+        return UpstreamAnswer(
+            usage_object(answer, body),
+            self.usage_of,
+            lambda usage, request_id: self.public_answer(request_id).client_answer(answer),
+        )
 
     def usage_of(self, reported: dict[str, object]) -> Usage:
         """Read the usage object of a whole answer.
@@ -87,26 +95,6 @@ class OpenAIRequest(PricedRequest):
     def public_answer(self, request_id: str) -> OpenAIAnswer:
         """What the client sees of an answer to this request."""
         return OpenAIAnswer(self.answer_id_prefix + request_id, self.model.name)
-
-
-class OpenAIUpstreamAnswer:
-    """See `UpstreamAnswer`."""
-
-    __slots__ = ("_answer", "_body", "_request")
-
-    def __init__(self, request: OpenAIRequest, answer: ChatAnswer, body: bytes) -> None:
-        self._request = request
-        self._answer = answer
-        self._body = body
-
-    def reported_usage(self) -> Usage | None:
-        """See `UpstreamAnswer.reported_usage`."""
-        reported = usage_object(self._answer, self._body)
-        return None if reported is None else self._request.usage_of(reported)
-
-    def client_answer(self, usage: Usage, request_id: str = "") -> ClientAnswer:
-        """See `UpstreamAnswer.client_answer`."""
-        return self._request.public_answer(request_id).client_answer(self._answer)
 
 
 def wants_usage(fields: Fields) -> bool:

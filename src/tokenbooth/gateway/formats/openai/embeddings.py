@@ -9,7 +9,7 @@ from tokenbooth.gateway.errors import invalid_request
 from tokenbooth.gateway.formats.base import UpstreamAnswer
 from tokenbooth.gateway.formats.json.body import Fields
 from tokenbooth.gateway.formats.json.steps import at_once
-from tokenbooth.gateway.formats.openai.base import OpenAIRequest, OpenAIUpstreamAnswer, read_chat_answer
+from tokenbooth.gateway.formats.openai.base import OpenAIRequest, read_chat_answer
 from tokenbooth.gateway.formats.openai.completions import read_inputs
 from tokenbooth.gateway.formats.parameters import (
     REFUSED_FIELDS,
@@ -40,7 +40,7 @@ class EmbeddingsRequest(OpenAIRequest):
 
     def read_answer(self, body: bytes) -> UpstreamAnswer:
         """See `Speech.read_answer`."""
-        return OpenAIUpstreamAnswer(self, read_chat_answer(body, embeds=True), body)
+        return self.answer_of(read_chat_answer(body, embeds=True), body)
 
     def usage_of(self, reported: dict[str, object]) -> Usage:
         """See `OpenAIRequest.usage_of`: a prompt alone, or what a total says of it."""

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from tokenbooth.config.catalog import Model, Route, WireFormat
-from tokenbooth.domain.usage import Usage, from_openai
+from tokenbooth.domain.usage import from_openai
 from tokenbooth.gateway.errors import invalid_request, unsupported_parameter
 from tokenbooth.gateway.formats.base import CostNano, Credential, Meter, PricedRequest, Speech, UpstreamAnswer
 from tokenbooth.gateway.formats.failed_answers import check_response
@@ -46,8 +46,8 @@ from tokenbooth.gateway.formats.parameters import (
     take_ceiling,
     unusual_names,
 )
-from tokenbooth.gateway.formats.public_answers import RESPONSE_ID, ClientAnswer, ResponseAnswer
-from tokenbooth.gateway.formats.schema import ResponsesAnswer, decode_responses_answer
+from tokenbooth.gateway.formats.public_answers import RESPONSE_ID, ResponseAnswer
+from tokenbooth.gateway.formats.schema import decode_responses_answer
 from tokenbooth.gateway.formats.stored_state import (
     STATE_FIELDS,
     is_empty_reasoning,
@@ -146,7 +146,11 @@ class ResponsesRequest(PricedRequest):
         """See `Speech.read_answer`."""
         answer = decode_responses_answer(body)
         check_response(answer, body)
-        return ResponsesUpstreamAnswer(self, answer)
+        return UpstreamAnswer(
+            answer.usage,
+            from_openai,
+            lambda usage, request_id: self.public_answer(request_id).client_answer(answer),
+        )
 
     def text_bytes_in(self, body: bytes) -> int:
         """See `Speech.text_bytes_in`."""
@@ -163,25 +167,6 @@ class ResponsesRequest(PricedRequest):
     def as_events(self, body: bytes) -> bytes | None:
         """See `Speech.as_events`."""
         return response_events(body)
-
-
-class ResponsesUpstreamAnswer:
-    """See `UpstreamAnswer`."""
-
-    __slots__ = ("_answer", "_request")
-
-    def __init__(self, request: ResponsesRequest, answer: ResponsesAnswer) -> None:
-        self._request = request
-        self._answer = answer
-
-    def reported_usage(self) -> Usage | None:
-        """See `UpstreamAnswer.reported_usage`."""
-        usage = self._answer.usage
-        return from_openai(usage) if isinstance(usage, dict) and usage else None
-
-    def client_answer(self, usage: Usage, request_id: str = "") -> ClientAnswer:
-        """See `UpstreamAnswer.client_answer`."""
-        return self._request.public_answer(request_id).client_answer(self._answer)
 
 
 def read_responses_request(fields: Fields, model: Model, body_bytes: int) -> ResponsesRequest:
