@@ -6,6 +6,7 @@ event that the body's end leaves open are read as well.
 """
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -164,6 +165,19 @@ class EventFramer:
             self.has_strays = True
         formed = [b"\n".join(lines)] if lines else []
         return formed + [_STRAY_FIELD + b" " + stray for stray in strays]
+
+
+def events_of(body: bytes) -> Iterator[bytes]:
+    """The events of a whole body, each with its end.
+
+    One that the body's end leaves open comes last; who stops before has not asked whether it is torn.
+
+    Raises:
+        BrokenStream: an event is too large, or the body ends inside of one.
+    """
+    framer = EventFramer()
+    yield from split_events(framer.feed(body))
+    yield from split_events(framer.end())
 
 
 def is_in_form(chunk: bytes) -> bool:

@@ -10,7 +10,8 @@ import msgspec
 from tokenbooth.domain.usage import merged
 from tokenbooth.gateway.formats.chat_answer import decode_lenient, whole_characters, whole_texts
 from tokenbooth.gateway.formats.json.body import UNREADABLE
-from tokenbooth.gateway.formats.sse import END_MARKER, EventFramer, data_of, split_events
+from tokenbooth.gateway.formats.sse import END_MARKER, data_of, events_of
+from tokenbooth.gateway.formats.usage_places import take_reported
 
 _Json = dict[str, object]
 # Pieces of one text; other fields of a delta are whole each time.
@@ -185,7 +186,7 @@ def _merged(body: bytes) -> tuple[_Json, list[_Json]]:
     answer: _Json = {}
     choices: dict[object, _Json] = {}
     for event in _events(body):
-        reported = _take_reported(event)
+        reported = take_reported(event)
         if reported:
             answer["usage"] = _usage_together(answer.get("usage"), reported)
         told = event.pop("choices", None)
@@ -196,15 +197,6 @@ def _merged(body: bytes) -> tuple[_Json, list[_Json]]:
                 number = position if index is None else index
                 _merge(choices.setdefault(number, {"index": number}), choice)
     return answer, [choices[index] for index in sorted(choices, key=str)]
-
-
-def _take_reported(event: _Json) -> _Json | None:
-    """What a chunk says of the usage, in whatever place, which is taken out of it."""
-    choices = event.get("choices")
-    holders = [event, *(choices if isinstance(choices, list) else ())]
-    holders += [event.get(name) for name in ("x_groq", "response", "message")]
-    found = [holder.pop("usage", None) for holder in holders if isinstance(holder, dict)]
-    return next((usage for usage in found if isinstance(usage, dict) and usage), None)
 
 
 def _usage_together(known: object, reported: _Json) -> _Json:
@@ -340,19 +332,11 @@ def _encoded(answer: _Json) -> bytes:
 
 def _events(body: bytes) -> list[_Json]:
     """The events up to the one that ends the stream: what stands behind it is no part of the answer."""
-    framer = EventFramer()
     told: list[_Json] = []
-    if not _take_events(told, framer.feed(body)):
-        _take_events(told, framer.end())
-    return told
-
-
-def _take_events(told: list[_Json], events: bytes) -> bool:
-    """Take some events; returns whether one of them ends the stream."""
-    for event in split_events(events):
+    for event in events_of(body):
         data = data_of(event)
         if data == END_MARKER:
-            return True
+            break
         try:
             decoded = decode_lenient(data)
         except UNREADABLE:
@@ -361,5 +345,5 @@ def _take_events(told: list[_Json], events: bytes) -> bool:
         if isinstance(decoded, dict):
             told.append(decoded)
             if decoded.get("type") in _LAST_TYPES:
-                return True
-    return False
+                break
+    return told

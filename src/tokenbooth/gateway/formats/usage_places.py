@@ -16,6 +16,15 @@ def reported_in(event: ChatEvent) -> dict[str, object] | None:
     return None
 
 
+def take_reported(event: dict[str, object]) -> dict[str, object] | None:
+    """See `reported_in`; of a decoded event, its own place first. Whatever it has of a usage is taken out of it."""
+    choices = event.get("choices")
+    holders = [event, *(choices if isinstance(choices, list) else ())]
+    holders += [event.get(name) for name in ("x_groq", "response", "message")]
+    found = [holder.pop("usage", None) for holder in holders if isinstance(holder, dict)]
+    return next((usage for usage in found if isinstance(usage, dict) and usage), None)
+
+
 def reported_elsewhere(body: bytes) -> dict[str, object] | None:
     """See `reported_in`; of a whole answer."""
     try:

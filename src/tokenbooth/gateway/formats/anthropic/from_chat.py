@@ -7,6 +7,7 @@ does no I/O and meters nothing.
 
 from collections import deque
 from collections.abc import Mapping
+from itertools import takewhile
 from types import MappingProxyType
 from typing import Final, Literal
 from uuid import uuid4
@@ -33,8 +34,8 @@ from tokenbooth.gateway.formats.sse import (
     END_MARKER,
     MAX_EVENT_BYTES,
     BrokenStream,
-    EventFramer,
     data_of,
+    events_of,
     split_events,
 )
 from tokenbooth.gateway.formats.stream_as_whole import chat_answer, message_answer
@@ -129,13 +130,10 @@ def whole_completion(body: bytes) -> bytes:
     Raises:
         UnreadableAnswer: one of them cannot be read.
     """
-    framer, answer = EventFramer(), AnswerStream(model="", message_id="", shows_thinking=True)
-    events = split_events(framer.feed(body))
-    if END_MARKER not in map(data_of, events):
-        events += split_events(framer.end())
-    end = next((at for at, event in enumerate(events) if data_of(event) == END_MARKER), None)
+    answer = AnswerStream(model="", message_id="", shows_thinking=True)
+    events = list(takewhile(lambda event: data_of(event) != END_MARKER, events_of(body)))
     try:
-        told = answer.feed(b"".join(events[:end]))
+        told = answer.feed(b"".join(events))
     except BrokenStream as mistake:
         raise UnreadableAnswer(str(mistake)) from mistake
     if not answer.is_readable():
