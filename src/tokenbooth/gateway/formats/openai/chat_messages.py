@@ -27,9 +27,10 @@ from tokenbooth.gateway.formats.json.body import (
     size_of,
 )
 from tokenbooth.gateway.formats.json.split import encoded_in_steps, items_in_steps, objects_in_steps
-from tokenbooth.gateway.formats.json.steps import NAMES_PER_ITEM, STEP_BYTES, STEP_ITEMS
+from tokenbooth.gateway.formats.json.steps import STEP_BYTES
+from tokenbooth.gateway.formats.openai.reading import Reading
 from tokenbooth.gateway.formats.parameters import LONGEST_NAME, refuse_other_case
-from tokenbooth.gateway.formats.stored_state import STATE_FIELDS, refuse_stored_state
+from tokenbooth.gateway.formats.stored_state import STATE_FIELDS
 
 _BACKSLASH: Final = ord("\\")
 _TEXT_PARTS: Final = frozenset(("text", "refusal", "input_text", "output_text", "thinking"))
@@ -100,24 +101,10 @@ def is_flat(messages: msgspec.Raw | None) -> bool:
     return _BACKSLASH not in content or not holds(content, b"\\u00")
 
 
-class _Reading:
+class _Reading(Reading):
     """What was found in the messages so far."""
 
-    __slots__ = ("_items", "_model", "size_bytes", "tokens")
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-        self._items = 0
-        self.size_bytes = 0
-        self.tokens = 0
-
-    def is_step_done(self) -> bool:
-        """Count one more message or part; True when it is time for a pause."""
-        self._items += 1
-        if self._items < STEP_ITEMS:
-            return False
-        self._items = 0
-        return True
+    __slots__ = ()
 
     def content_of(self, message: Object) -> msgspec.Raw | None:
         """The content of a message when it is a list of parts.
@@ -129,9 +116,9 @@ class _Reading:
         if not message.keys() <= _PLAIN_MESSAGE:
             refuse_other_case(message, _NAMES, "messages")
             # An answer that was spoken is told back by its id.
-            if not is_null(message.get("audio")) and "messages.audio" not in self._model.allowed_parameters:
+            if not is_null(message.get("audio")) and "messages.audio" not in self.model.allowed_parameters:
                 raise unsupported_parameter("messages.audio")
-            self._look_at(message)
+            self.look_at(message)
         if content is None or is_text(content) or is_null(content):
             return None
         if not is_list(content):
@@ -156,25 +143,21 @@ class _Reading:
         if not is_plain:
             refuse_other_case(part, _NAMES, "messages")
         is_words = kind in _TEXT_PARTS and "image_url" not in part
-        if not is_words and kind != "image_url" and f"content.{kind}" not in self._model.allowed_parameters:
+        if not is_words and kind != "image_url" and f"content.{kind}" not in self.model.allowed_parameters:
             raise unsupported_parameter(f"content.{kind}")
         if not is_plain:
-            self._look_at(part)
+            self.look_at(part)
         if is_words:
             return
         if kind == "image_url":
             self._read_image(part)
             return
         # What we don't know may fill the whole context.
-        self.tokens += self._model.context_tokens
-
-    def _look_at(self, holder: Object) -> None:
-        self._items += len(holder) // NAMES_PER_ITEM
-        refuse_stored_state(holder, self._model)
+        self.tokens += self.model.context_tokens
 
     def _read_image(self, part: Object) -> None:
         self._refuse_sizes(part)
-        self.tokens += self._model.image_tokens_max
+        self.tokens += self.model.image_tokens_max
         image = opened_field(part, "image_url")
         for name in image or ():
             if name not in _IMAGE_FIELDS:
@@ -186,7 +169,7 @@ class _Reading:
     def _refuse_sizes(self, part: Object) -> None:
         """What an image is read at decides how many tokens it counts for."""
         for name in part:
-            if name in _NAMES or len(name) > LONGEST_NAME or name in self._model.allowed_parameters:
+            if name in _NAMES or len(name) > LONGEST_NAME or name in self.model.allowed_parameters:
                 continue
             if folded(name) in IMAGE_SIZES:
                 raise unsupported_parameter(name)

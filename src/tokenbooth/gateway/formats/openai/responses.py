@@ -29,6 +29,7 @@ from tokenbooth.gateway.formats.json.body import (
 )
 from tokenbooth.gateway.formats.json.split import encoded_in_steps, items_in_steps
 from tokenbooth.gateway.formats.json.steps import NAMES_PER_ITEM, STEP_BYTES, STEP_ITEMS, at_once
+from tokenbooth.gateway.formats.openai.reading import Reading
 from tokenbooth.gateway.formats.openai.responses_stream import ResponsesMeter
 from tokenbooth.gateway.formats.parameters import (
     HARMLESS_VALUES,
@@ -52,7 +53,6 @@ from tokenbooth.gateway.formats.stored_state import (
     STATE_FIELDS,
     is_empty_reasoning,
     is_item_reference,
-    refuse_stored_state,
     refuse_stored_state_of_tool,
 )
 from tokenbooth.gateway.formats.stream_as_whole import response_answer
@@ -295,24 +295,10 @@ def _read_input(fields: Fields, model: Model) -> Generator[None, None, tuple[int
     return reading.size_bytes, reading.tokens
 
 
-class _Reading:
+class _Reading(Reading):
     """What was found in the input so far."""
 
-    __slots__ = ("_items", "_model", "size_bytes", "tokens")
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-        self._items = 0
-        self.size_bytes = 0
-        self.tokens = 0
-
-    def is_step_done(self) -> bool:
-        """Count one more item or part; True when it is time for a pause."""
-        self._items += 1
-        if self._items < STEP_ITEMS:
-            return False
-        self._items = 0
-        return True
+    __slots__ = ()
 
     def read_item(self, item: Object, kind: str) -> None:
         """Read what an item says of itself.
@@ -320,13 +306,13 @@ class _Reading:
         Raises:
             Refusal: it is malformed, or not priced, or stands for something stored.
         """
-        allowed = self._model.allowed_parameters
+        allowed = self.model.allowed_parameters
         refuse_other_case(item, _NAMES, "input")
         if is_item_reference(item, kind) and "input.item_reference" not in allowed:
             raise unsupported_parameter("input.item_reference")
         if kind not in _FREE_ITEMS and f"input.{kind}" not in allowed:
             raise unsupported_parameter(f"input.{kind}")
-        self._look_at(item)
+        self.look_at(item)
 
     def read_parts(self, item: Object, field: str) -> Generator[None, None, None]:
         """Read in steps what an item holds, a list of parts or a single one, and put what was read in its place.
@@ -351,23 +337,19 @@ class _Reading:
             part = opened(parts, number)
             self._read_part(part if isinstance(part, dict) else {})
 
-    def _look_at(self, holder: Object) -> None:
-        self._items += len(holder) // NAMES_PER_ITEM
-        refuse_stored_state(holder, self._model)
-
     def _read_part(self, part: Object) -> None:
         refuse_other_case(part, _NAMES, "input")
         kind = short_text(part.get("type"))
-        self._look_at(part)
+        self.look_at(part)
         if kind in _TEXT_PARTS or (not kind and part and part.keys() <= _SHELL_OUTPUT):
             return
         if kind == "input_image":
             url = part.get("image_url")
             if isinstance(url, msgspec.Raw) and is_text(url):
                 self.size_bytes += size_of(url) - len(b'""')
-            self.tokens += self._model.image_tokens_max
+            self.tokens += self.model.image_tokens_max
             return
-        if f"content.{kind}" not in self._model.allowed_parameters:
+        if f"content.{kind}" not in self.model.allowed_parameters:
             raise unsupported_parameter(f"content.{kind}" if kind else "input")
         # What we don't know may fill the whole context.
-        self.tokens += self._model.context_tokens
+        self.tokens += self.model.context_tokens
