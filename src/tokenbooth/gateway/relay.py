@@ -25,9 +25,9 @@ from tokenbooth.gateway.errors import (
     UpstreamFailure,
     UpstreamReportedError,
     UpstreamTimedOut,
-    UpstreamUnreachable,
 )
 from tokenbooth.gateway.exchange import Exchange
+from tokenbooth.gateway.failed_attempts import FailedAttempts
 from tokenbooth.gateway.formats.base import CostNano, Meter, UpstreamAnswer
 from tokenbooth.gateway.formats.json.body import UNREADABLE, encode_fields
 from tokenbooth.gateway.formats.json.half_characters import without_halves
@@ -54,18 +54,16 @@ from tokenbooth.gateway.upstream.errors import (
     Private,
     broken_off,
     is_worth_another,
-    reason_for_log,
     refusal_of,
     refusal_of_status,
     speaks_of_our_account,
     timed_out,
 )
-from tokenbooth.gateway.upstream.failure_log import FailureEvent, FailureLog, Told, kind_of_status
+from tokenbooth.gateway.upstream.failure_log import FailureLog
 
 _EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
 # Behind the event that tells the reason of the end come the usage and, at some servers, an event without a choice.
 _LAST_PARTS: Final = 4
-_TOLD_EVERY_US: Final = 3_600 * 1_000_000
 # What comes before the first real event is kept for it, up to this.
 _MAX_BEFORE_BYTES: Final = 64 * 1024
 # How the reading of an answer that is late may end without one.
@@ -99,12 +97,11 @@ class Relay:
         self._ceilings = ceilings
         self._estimates = estimates
         self._drains = drains
-        self._failures = failures
+        self._failed_attempts = FailedAttempts(failures)
         self._read_on_s = read_on_s
         self._keep_alive_s = keep_alive_s
         # Upstreams that answered the last stream of a model in one piece: they don't hear of a client that leaves.
         self._whole_answerers: set[tuple[str, str]] = set()
-        self._told_of_account: dict[str, int] = {}
 
     async def run(self, exchange: Exchange) -> None:
         """Forward the request and answer it.
@@ -172,7 +169,7 @@ class Relay:
                 # Nothing came, so nothing is billed; after silence (a time-out) it may be.
                 exchange.asked = False
                 moved_on = attempt.move_on()
-                self._tell_failed(exchange, failure, moved_on=moved_on)
+                self._failed_attempts.log_failure(exchange, failure, moved_on=moved_on)
                 if not moved_on:
                     raise
             else:
@@ -181,35 +178,21 @@ class Relay:
                     exchange.error_body = await _error_body(call)
                 refuses_us = exchange.error_body is not None and speaks_of_our_account(exchange.error_body)
                 if refuses_us:
-                    self._tell_of_account(exchange, call.status)
+                    self._failed_attempts.log_account(exchange, call.status)
                 moved_on = (refuses_us or is_worth_another(call.status)) and attempt.move_on()
                 if not moved_on:
                     return call
-                self._tell_status(exchange, call, b"", moved_on=True)
+                self._failed_attempts.log_status(exchange, call, b"", moved_on=True)
                 exchange.error_body = None
                 exchange.asked = False
             call.end()
-
-    def _tell_of_account(self, exchange: Exchange, status: int) -> None:
-        """Once an hour, and without a rest for the upstream: a customer's words may be in what it says."""
-        now_us, upstream = exchange.clock.monotonic_us(), exchange.upstream
-        if now_us < self._told_of_account.get(upstream, now_us):
-            return
-        self._told_of_account[upstream] = now_us + _TOLD_EVERY_US
-        _log.error(
-            "upstream_account_refused",
-            request_id=exchange.request_id,
-            upstream=upstream,
-            status=status,
-            action="Look at your account there: is it paid, is its quota used up? The customer got a 502 without this.",
-        )
 
     async def _answer(self, exchange: Exchange, call: UpstreamCall) -> bool:
         """Pass the answer on; False when it was a failure, and the call moved on to another upstream."""
         if call.status != 200:
             exchange.asked = False
             body = await _error_body(call) if exchange.error_body is None else exchange.error_body
-            self._tell_status(exchange, call, body, moved_on=False)
+            self._failed_attempts.log_status(exchange, call, body, moved_on=False)
             now_us = exchange.clock.now_us()
             if call.status in (400, 422):
                 attempt = exchange.attempt
@@ -228,7 +211,7 @@ class Relay:
             exchange.attempt.failed(failure)
             if not isinstance(failure, UpstreamTimedOut):
                 moved_on = _is_replaced(exchange, failure) and exchange.attempt.move_on()
-                self._tell_failed(exchange, failure, moved_on=moved_on)
+                self._failed_attempts.log_failure(exchange, failure, moved_on=moved_on)
             if not moved_on:
                 raise
         if moved_on:
@@ -327,59 +310,8 @@ class Relay:
         counted = self._count_cut(exchange, unseen)
         charged_nano = self._settle(exchange, counted)
         self._compare(exchange, counted)
-        self._tell(
-            exchange,
-            "stream_broken",
-            _kind_of(told),
-            {
-                "detail": str(told),
-                "charged_usd": format_usd(charged_nano),
-                "note": "The upstream failed in mid-stream; what came until then is charged.",
-            },
-        )
+        self._failed_attempts.log_broken_stream(exchange, told, charged_nano)
         exchange.finish(exchange.endpoint.error_event(broken_off(told, charged_nano)))
-
-    def _tell_failed(self, exchange: Exchange, failure: UpstreamFailure, *, moved_on: bool) -> None:
-        """An attempt failed before its answer began."""
-        detail = str(failure)
-        if isinstance(failure, FailedAnswer) and (reason := self._reason(exchange, failure.body)):
-            detail = f"{detail}: {reason}"
-        status = 200 if isinstance(failure, FailedAnswer) else None
-        self._tell(
-            exchange,
-            "upstream_failed",
-            _kind_of(failure),
-            {"status": status, "detail": detail, "note": _note(moved_on=moved_on)},
-        )
-
-    def _reason(self, exchange: Exchange, body: bytes) -> str:
-        # Of all upstreams, because another one is asked by now.
-        return reason_for_log(body, [route.upstream.api_key for route in exchange.admitted.request.model.routes])
-
-    def _tell_status(self, exchange: Exchange, call: UpstreamCall, body: bytes, *, moved_on: bool) -> None:
-        """An upstream answered with another status than 200."""
-        kind = kind_of_status(call.status)
-        if call.status in PASSED_STATUSES and not (moved_on or speaks_of_our_account(body)):
-            # Its reason is told to the customer; here it might repeat what they wrote.
-            self._tell(exchange, "upstream_refused_request", kind, {"status": call.status})
-            return
-        more: dict[str, object] = {"status": call.status, "note": _note(moved_on=moved_on)}
-        if body:
-            more["detail"] = self._reason(exchange, body)
-        self._tell(exchange, "upstream_failed", kind, more)
-
-    def _tell(
-        self, exchange: Exchange, event: FailureEvent, kind: str, more: dict[str, object], *, counts: bool = True
-    ) -> None:
-        key = exchange.admitted.key
-        fields: dict[str, object] = {
-            "request_id": exchange.request_id,
-            "account": key.account.account_id,
-            "key": key.key_id,
-            **more,
-        }
-        told = Told(event, exchange.upstream, exchange.admitted.request.model.name, kind)
-        self._failures.tell(told, fields, counts=counts)
 
     def _reads_on(self, exchange: Exchange) -> bool:
         """The client hung up: read its answer on, or stop the upstream?
@@ -434,9 +366,11 @@ class Relay:
             raise self._lost(exchange, late, is_first=True)
         if not self._take_drain(exchange):
             charged_nano = self._settle_cut(exchange)
-            self._tell_timed_out(exchange, "There is no room to read the answer on; an estimate of it was charged.")
+            self._failed_attempts.log_timed_out(
+                exchange, "There is no room to read the answer on; an estimate of it was charged."
+            )
             raise timed_out(charged_nano=charged_nano)
-        self._tell_timed_out(exchange, "The answer is read on, and charged.")
+        self._failed_attempts.log_timed_out(exchange, "The answer is read on, and charged.")
         exchange.http.on_gone = None
         had_left = exchange.http.gone
         exchange.refuse(timed_out(charged_nano=None))
@@ -485,24 +419,11 @@ class Relay:
         _check_end(exchange, meter)
         return self._count_stream(exchange, meter)
 
-    def _tell_timed_out(self, exchange: Exchange, note: str) -> None:
-        self._tell(exchange, "upstream_timed_out", "timeout", {"note": note})
-
     def _lost(self, exchange: Exchange, failure: Exception, *, is_first: bool) -> Refusal:
         """An answer that was late never came."""
         self._book_lost(exchange)
-        self._tell(
-            exchange,
-            "late_answer_lost",
-            _kind_of(failure),
-            {
-                "detail": str(failure),
-                "note": "The upstream timed out and gave no answer. Nothing was charged; what it may bill is in "
-                "uncollected.",
-            },
-            # Its time-out may have been told and counted before.
-            counts=is_first,
-        )
+        # Its time-out may have been logged and counted before.
+        self._failed_attempts.log_lost(exchange, failure, counts=is_first)
         return timed_out(charged_nano=0)
 
     def _book_lost(self, exchange: Exchange) -> None:
@@ -603,31 +524,10 @@ async def _error_body(call: UpstreamCall) -> bytes:
         return b""
 
 
-def _note(*, moved_on: bool) -> str:
-    if moved_on:
-        return "Another upstream is asked."
-    return "The call failed before its answer began; nothing was charged."
-
-
 def _cost_shown(exchange: Exchange) -> CostNano:
     """What a usage in mid-stream costs, as it would be charged, in nano-USD."""
     price, request = exchange.admitted.price, exchange.admitted.request
     return lambda usage: cost_nano(price, within_limits(request, usage))
-
-
-def _kind_of(failure: Exception) -> str:
-    """What a figure and a line call it."""
-    match failure:
-        case FailedAnswer():
-            return "failed_answer"
-        case UpstreamUnreachable():
-            return "unreachable"
-        case UpstreamTimedOut():
-            return "timeout"
-        case UpstreamReportedError():
-            return "reported_error"
-        case _:
-            return "broken_answer"
 
 
 def _end_unproven(admitted: Admitted) -> None:
