@@ -434,22 +434,26 @@ class Gateway:
             else:
                 fields = decode_fields(body, self._settings.max_json_depth)
         call.in_steps = takes_long(body)
-        name = model_name(fields)
-        model = self._catalog().models.get(name)
-        if model is None:
-            raise _unknown_model(name)
-        return key, fields, model, len(body)
+        return key, fields, self._model_named(fields), len(body)
 
     async def _read_large(self, call: Call, key: KeyState) -> tuple[KeyState, Fields, Model, int]:
         """See `_read`; of a complete body that is decoded in steps."""
         body = call.http.kept()
         fields = await self._turns.run(key.account.account_id, top_in_steps(body))
         call.in_steps = True
+        return key, fields, self._model_named(fields), len(body)
+
+    def _model_named(self, fields: Fields) -> Model:
+        """The model that a body names.
+
+        Raises:
+            Refusal: it names none, or one that is not served.
+        """
         name = model_name(fields)
         model = self._catalog().models.get(name)
         if model is None:
             raise _unknown_model(name)
-        return key, fields, model, len(body)
+        return model
 
     async def _read_in_parts(self, call: Call, key: KeyState) -> None:
         """Count the body part by part as it arrives. A large one is not read for a key at its limit of requests.
