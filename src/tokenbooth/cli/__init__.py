@@ -1,6 +1,6 @@
 """The command line. Commands import what they need when they run, so that `--help` answers at once.
 
-This module must never do a command's work itself; nothing imports it but the entry point and tests.
+This module must never do a command's work itself.
 """
 
 import sys

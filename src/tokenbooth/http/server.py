@@ -1,6 +1,6 @@
 """Listening sockets and uvicorn: runs an application until SIGTERM, then lets what is under way end.
 
-It knows nothing of what it serves. The composition root and the demo import it.
+It knows nothing of what it serves.
 """
 
 import asyncio

@@ -2,7 +2,6 @@
 
 One charge of an account at a time, noted before Stripe is asked; a charge that fails switches the rule off, and the
 account's owner is told, by whichever way the failure became known. It must never charge beyond the month's limit.
-Imported by the composition root only.
 """
 
 from collections.abc import Callable

@@ -3,7 +3,7 @@
 Two passes go over the chain, each with a stored cursor: one follows the block that counts, with the addresses shown
 lately; one follows the finalized block, more slowly, with every address, so it also finds what a node forgot to tell
 the first time. Logs only say which transactions to look at; `jobs.deposits` decides by their receipts. It must be safe
-to cut off and to repeat at any point. Imported by the composition root and the command line.
+to cut off and to repeat at any point.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,7 @@
 """The inbox job: turns a stored event into its effects, at once when it arrives and again until it succeeds.
 
-The event only names an object; the object is fetched fresh, translated, and applied in one transaction with
-the row's mark. It must never take an event's own word for money, and never drop a row. Imported by the
-composition root; `InboxHandler.handle` is what the webhook endpoint is given.
+The event only names an object; the object is fetched fresh, translated, and applied in one transaction with the row's
+mark. It must never take an event's own word for money, and never drop a row.
 """
 
 import asyncio

@@ -1,7 +1,6 @@
 """The job that writes down changes of plan whose moment has come.
 
 They count from that moment on without it, by the clock; what reads rows alone, such as reports, sees them by this.
-Imported by the composition root only.
 """
 
 from tokenbooth.kit.clock import Clock

@@ -2,7 +2,7 @@
 
 It reads Stripe's events from where it stopped, looks at every checkout, charge and subscription that is open, and
 explains each entry of Stripe's balance. What a lost webhook left is repaired by the same path that a webhook takes;
-what cannot be explained is reported, never guessed. Imported by the composition root and the command line.
+what cannot be explained is reported, never guessed.
 """
 
 from collections.abc import Awaitable, Callable, Sequence

@@ -1,7 +1,4 @@
-"""Forgets single requests after the configured time. It must never touch the ledger or the hourly roll-ups.
-
-Imported by the composition root only.
-"""
+"""Forgets single requests after the configured time. It must never touch the ledger or the hourly roll-ups."""
 
 from typing import Final
 

@@ -1,7 +1,7 @@
 """Runs the periodic jobs of the process: each in a task of its own, jittered, none stopped by its own
 failure.
 
-A job must be safe to repeat and to be cut off. Imported by the composition root only.
+A job must be safe to repeat and to be cut off.
 """
 
 import asyncio

@@ -1,7 +1,4 @@
-"""The sweep: deletes what nobody needs any more. It must never touch money, keys or anything unhandled.
-
-Imported by the composition root only.
-"""
+"""The sweep: deletes what nobody needs any more. It must never touch money, keys or anything unhandled."""
 
 from typing import Final
 

@@ -1,8 +1,7 @@
 """Logging: for people on a terminal, JSON lines otherwise; nothing that looks like a key ever gets through.
 
-Everything of the program and of the libraries below it goes through one chain of processors, whose last step
-before writing masks keys in every value. `app`, `cli` and anyone who shows text of unknown origin may import
-this.
+Everything of the program and of the libraries below it goes through one chain of processors, whose last step before
+writing masks keys in every value.
 """
 
 import logging

@@ -1,7 +1,6 @@
 """Reading request bodies and query strings: bounded, exact, and strict about what is not known.
 
-Numbers never become floats. An error names the field, and never repeats a value. `management` and the
-dashboard import this.
+Numbers never become floats. An error names the field, and never repeats a value.
 """
 
 import json

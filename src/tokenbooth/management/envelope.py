@@ -1,6 +1,6 @@
 """The form of every answer of this plane: the success envelope, the error envelope, and their headers.
 
-An answer never shows a stack trace, a key or a digest. `management` and the dashboard import this.
+An answer never shows a stack trace, a key or a digest.
 """
 
 import json

@@ -1,7 +1,6 @@
 """The dashboard's log-in as seen by a request: its cookie, whose it is, and whether the request is from our own pages.
 
-A cookie proves a browser, not a wish: whatever changes something must also come from our own origin. `auth` and the
-dashboard import this.
+A cookie proves a browser, not a wish: whatever changes something must also come from our own origin.
 """
 
 import hmac

@@ -1,7 +1,4 @@
-"""The configured database: opened with mistakes named, and with a schema that fits this program.
-
-The composition root and the command line import it.
-"""
+"""The configured database: opened with mistakes named, and with a schema that fits this program."""
 
 import os
 from collections.abc import Iterator

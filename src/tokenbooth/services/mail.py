@@ -1,7 +1,6 @@
 """E-mails with a link: through SMTP when a server is configured, else the link stands in the log.
 
-A failure to send is logged and never shown: the page would tell who has an account. The dashboard, the jobs and the
-composition root import this.
+A failure to send is logged and never shown: the page would tell who has an account.
 """
 
 import asyncio

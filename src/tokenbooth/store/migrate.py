@@ -1,7 +1,7 @@
 """The schema's versions: what a database has, what this program needs, and the way from one to the other.
 
-A migration is one transaction that only one process runs at a time; the others wait and find it done. This
-module must never touch data beyond what a revision says. The composition root and the command line import it.
+A migration is one transaction that only one process runs at a time; the others wait and find it done. This module must
+never touch data beyond what a revision says.
 """
 
 import logging

@@ -1,7 +1,6 @@
 """How we talk to Stripe at all: the official SDK in threads of its own, and its failures as ours.
 
-No Stripe object and no Stripe exception leaves the modules `stripe_*`, and no error text carries a key. Imported
-by those that make the calls.
+No Stripe object and no Stripe exception leaves the modules `stripe_*`, and no error text carries a key.
 """
 
 import asyncio

@@ -1,8 +1,7 @@
 """From a Stripe event to commands for the store.
 
-Events are hints: they may come twice, late, in any order, or never. So an event only says which objects to
-fetch fresh, and the commands follow from those objects' present state. Every command is safe to repeat.
-Pure: no I/O and no clock. Imported by the inbox job, the reconciler and the composition root.
+Events are hints: they may come twice, late, in any order, or never. So an event only says which objects to fetch fresh,
+and the commands follow from those objects' present state. Every command is safe to repeat. Pure: no I/O and no clock.
 
     refs = needed(event, (), livemode=False)          # fetch these, then ask again until nothing is missing
     commands = translate(event, snapshots, livemode=False)

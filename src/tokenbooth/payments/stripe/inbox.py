@@ -1,6 +1,6 @@
 """An event's form in the inbox: only what `parse_event` reads, so that nobody's personal data is stored.
 
-No I/O. Imported by the webhook endpoint, the reconciler and the inbox job.
+No I/O.
 """
 
 import json

@@ -1,8 +1,7 @@
 """Stripe's objects as we read them: each field at its exact place, or an error.
 
-Since Stripe's API of 2025-03-31 a subscription's period stands on its items and an invoice's subscription
-under `parent`. A field that is missing or of another type raises `UnexpectedShape`; nothing is guessed. No
-I/O. Imported by the Stripe client and the event translation only.
+Since Stripe's API of 2025-03-31 a subscription's period stands on its items and an invoice's subscription under
+`parent`. A field that is missing or of another type raises `UnexpectedShape`; nothing is guessed. No I/O.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,8 +1,7 @@
 """Stripe's webhook signature, and the few facts of an event that we use.
 
-An event is a hint: of its payload only the type and the id of its object are kept, the object itself is
-fetched fresh. Nothing unverified leaves this module. No I/O and no clock: the caller passes the time.
-Imported by the webhook endpoint, the reconciler and the composition root.
+An event is a hint: of its payload only the type and the id of its object are kept, the object itself is fetched fresh.
+Nothing unverified leaves this module. No I/O and no clock: the caller passes the time.
 
 The scheme is that of Stripe's page "Verify webhook signatures".
 """

@@ -1,6 +1,6 @@
 """Deposit addresses, derived from an extended public key (BIP-32), with their checksums (EIP-55).
 
-No private key is ever held, made or accepted here. The composition root, the settings and the sandbox import this.
+No private key is ever held, made or accepted here.
 """
 
 import hashlib

@@ -1,7 +1,6 @@
 """What we ask a node of the chain, and the one decision made from it: whether a transaction counts yet.
 
 Nothing is believed that the chain id was not checked for. Nothing here writes anything, and no private key is known.
-Imported by the jobs, the management plane, the command line and the composition root.
 """
 
 from collections.abc import Callable, Sequence

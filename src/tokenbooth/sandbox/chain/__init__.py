@@ -1,7 +1,6 @@
 """A small node of a chain of its own, for the demo and the tests: JSON-RPC as the product uses it, and a faucet.
 
-It runs no contracts and moves nothing of value. The product talks to it by the same code as to Base. The demo, the
-command line and tests import it.
+It runs no contracts and moves nothing of value. The product talks to it by the same code as to Base.
 """
 
 from tokenbooth.sandbox.chain.rpc import ChainSandbox

@@ -1,4 +1,4 @@
-"""The sandbox's API: key, idempotency, routing, and one transaction per call. Imported by the application.
+"""The sandbox's API: key, idempotency, routing, and one transaction per call.
 
 A path that is not in the table answers Stripe's own 404; nothing pretends to work.
 """

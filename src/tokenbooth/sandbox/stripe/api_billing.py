@@ -1,4 +1,4 @@
-"""Handlers for subscriptions, invoices and events. Imported by the routes."""
+"""Handlers for subscriptions, invoices and events."""
 
 from dataclasses import replace
 from typing import cast, get_args

@@ -1,4 +1,4 @@
-"""Handlers for customers, products, prices, saved cards and webhook endpoints. Imported by the routes."""
+"""Handlers for customers, products, prices, saved cards and webhook endpoints."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Handlers for checkout sessions. Imported by the routes."""
+"""Handlers for checkout sessions."""
 
 from typing import cast
 from urllib.parse import urlsplit

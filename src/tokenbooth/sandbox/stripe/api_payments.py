@@ -1,4 +1,4 @@
-"""Handlers for payment intents, charges, refunds and the balance. Imported by the routes."""
+"""Handlers for payment intents, charges, refunds and the balance."""
 
 from tokenbooth.sandbox.stripe import money_flow
 from tokenbooth.sandbox.stripe.api_catalog import CURRENCIES

@@ -1,4 +1,4 @@
-"""Handlers for subscription schedules. Imported by the routes."""
+"""Handlers for subscription schedules."""
 
 from tokenbooth.sandbox.stripe import schedules
 from tokenbooth.sandbox.stripe.api_catalog import INTERVALS

@@ -1,5 +1,4 @@
-"""Handlers for Stripe Tax: a calculation before a charge, and the transaction that the charge leaves. Imported by the
-routes."""
+"""Handlers for Stripe Tax: a calculation before a charge, and the transaction that the charge leaves."""
 
 from tokenbooth.sandbox.stripe.api_catalog import CURRENCIES
 from tokenbooth.sandbox.stripe.calls import Answer, Call

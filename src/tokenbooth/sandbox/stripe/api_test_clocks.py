@@ -1,5 +1,4 @@
-"""Handlers for test clocks: times of their own for some customers, as Stripe's test mode has them. Imported by the
-routes.
+"""Handlers for test clocks: times of their own for some customers, as Stripe's test mode has them.
 
 Stripe advances a clock in the background; here all that falls due has happened when the call answers.
 """

@@ -1,7 +1,7 @@
 """The sandbox as an ASGI application: API, pages, control calls, webhooks.
 
-It stands alone or mounted under a prefix; the product reaches it over HTTP only. It must never be started
-beside a live Stripe key: `create_sandbox` refuses one. Imported by the composition root and by tests.
+It stands alone or mounted under a prefix; the product reaches it over HTTP only. It must never be started beside a live
+Stripe key: `create_sandbox` refuses one.
 """
 
 from collections.abc import AsyncIterator, Callable

@@ -1,7 +1,4 @@
-"""What a handler of the API gets and gives, and what all lists and expansions have in common.
-
-Imported by the handlers and the dispatcher.
-"""
+"""What a handler of the API gets and gives, and what all lists and expansions have in common."""
 
 from dataclasses import dataclass, field
 from typing import TypeVar

@@ -1,5 +1,4 @@
-"""The sandbox's own control calls, JSON under `/_control/`: for tests, not Stripe's API. Imported by the
-application.
+"""The sandbox's own control calls, JSON under `/_control/`: for tests, not Stripe's API.
 
 | call | body | effect |
 |---|---|---|

@@ -1,4 +1,4 @@
-"""Webhooks: signed, posted, tried again, and mistreated on demand. Imported by the application.
+"""Webhooks: signed, posted, tried again, and mistreated on demand.
 
 Events of one call go out one after another, those of different calls side by side. A failed delivery is
 tried again a bounded number of times in the background; `/v1/events` lists the event whatever becomes of

@@ -1,4 +1,4 @@
-"""The pages that Stripe hosts: checkout and customer portal. Imported by the application.
+"""The pages that Stripe hosts: checkout and customer portal.
 
 A script posts the same form as the page does and gets a small JSON document; both are answered only after the
 webhooks of the payment were. The typed card number is used and forgotten.

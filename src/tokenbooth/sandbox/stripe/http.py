@@ -1,4 +1,4 @@
-"""The bits of HTTP that every route of the sandbox shares. Imported by its routes."""
+"""The bits of HTTP that every route of the sandbox shares."""
 
 import json
 

@@ -1,8 +1,8 @@
 """What was answered to a request with an `Idempotency-Key`, so that a repetition gets the same answer.
 
-A record is claimed (`begin`), and completed in the transaction of the effect (`complete`). A claim whose
-holder died is taken over after a minute. The record never holds a key in the clear: an answer that shows one
-keeps another answer for its repetitions. `management` and the sweep import this.
+A record is claimed (`begin`), and completed in the transaction of the effect (`complete`). A claim whose holder died is
+taken over after a minute. The record never holds a key in the clear: an answer that shows one keeps another answer for
+its repetitions.
 """
 
 import hashlib

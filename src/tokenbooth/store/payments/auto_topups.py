@@ -1,7 +1,7 @@
 """Automatic top-ups: an account's rule, and the one charge at a time that it may lead to.
 
-The rule is set by the account; a charge that fails switches it off (`checkouts.fail_direct`). Nothing here talks
-to Stripe. Imported by the management plane and the job.
+The rule is set by the account; a charge that fails switches it off (`checkouts.fail_direct`). Nothing here talks to
+Stripe.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,6 @@
 """What Stripe says, carried out; and what an account sees of its subscriptions and credit.
 
-`apply` is safe to repeat and does not depend on the order of events. Nothing here talks to Stripe. Imported
-by the management plane, the dashboard and the jobs.
+`apply` is safe to repeat and does not depend on the order of events. Nothing here talks to Stripe.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,6 @@
 """Stripe's balance in our ledger: every entry noted once, its fee booked, and what no customer caused set apart.
 
-With that the clearing account stands exactly against what Stripe holds. Imported by the reconciler and the
-operator's commands.
+With that the clearing account stands exactly against what Stripe holds.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,7 @@
 """Checkouts: what we asked Stripe to collect, and the credit that a paid top-up brings.
 
-Our record is made before Stripe is called, and only what it says is ever credited. Whatever order events
-come in, a status only moves up: pending, expired, failed, review, paid. Nothing here talks to Stripe.
-Imported by the faces, the jobs and `store.billing`.
+Our record is made before Stripe is called, and only what it says is ever credited. Whatever order events come in, a
+status only moves up: pending, expired, failed, review, paid. Nothing here talks to Stripe.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,7 @@
 """The inbox: every event that came from outside, once, and what became of it. Its rows are the queue.
 
-A row is due, handled, or parked for a person. The effects of an event and its row's mark are one transaction.
-A claim pushes the row's due time ahead, so that a row whose handler died comes up again. Imported by the
-webhook endpoint and the jobs.
+A row is due, handled, or parked for a person. The effects of an event and its row's mark are one transaction. A claim
+pushes the row's due time ahead, so that a row whose handler died comes up again.
 """
 
 from collections.abc import Mapping, Sequence

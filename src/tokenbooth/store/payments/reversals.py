@@ -1,9 +1,8 @@
 """Refunds and disputes: what a payment brought is taken back, and restored when that fails or is won.
 
-A row per refund or dispute says how much it holds now; a command brings it to what Stripe says, whatever was
-known before, so order and repetition do not matter. What a customer has spent already becomes a debt, which
-the next credit pays. While a dispute holds money, the account's keys are paused. Nothing here talks to
-Stripe. Imported by `store.billing`, the jobs and the operator's commands.
+A row per refund or dispute says how much it holds now; a command brings it to what Stripe says, whatever was known
+before, so order and repetition do not matter. What a customer has spent already becomes a debt, which the next credit
+pays. While a dispute holds money, the account's keys are paused. Nothing here talks to Stripe.
 """
 
 from collections.abc import Mapping

@@ -1,9 +1,8 @@
 """Subscriptions: our row of each, the periods that were paid, and how both follow what Stripe says.
 
-A paid invoice grants a period, nothing else does; canceled is final. A subscription's `updated_at_us` grows
-with every change of its row, so it is also the row's version: who fetches from Stripe notes it first, and
-what was fetched applies only while it still holds. Nothing here talks to Stripe. Imported by the faces, the
-jobs and `store.billing`.
+A paid invoice grants a period, nothing else does; canceled is final. A subscription's `updated_at_us` grows with every
+change of its row, so it is also the row's version: who fetches from Stripe notes it first, and what was fetched applies
+only while it still holds. Nothing here talks to Stripe.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,6 @@
 """An account's statement of a month: the credit at its beginning and end, and every line between, from the ledger.
 
 The lines are computed from entries, which never change, so a closed month's statement never changes either.
-Imported by the management plane.
 """
 
 from collections.abc import Sequence

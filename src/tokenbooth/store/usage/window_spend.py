@@ -1,8 +1,7 @@
 """What a budget window has spent: its own charges, and those of a subscription that was paid back within it.
 
 A subscription that ends early and is paid back must not begin a window anew as another one. So what it spent in a
-window counts in that window for the subscriptions that its account began after it. Imported by `store.admission`
-and `store.billing`.
+window counts in that window for the subscriptions that its account began after it.
 """
 
 from collections.abc import Mapping

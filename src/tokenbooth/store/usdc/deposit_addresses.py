@@ -1,7 +1,6 @@
 """Deposit addresses: whose they are, when they were last shown, and how long ago a hash was first asked about.
 
-An address belongs to one account for ever; no two accounts get one address. Imported by the management plane, the
-jobs and the command line.
+An address belongs to one account for ever; no two accounts get one address.
 """
 
 from collections.abc import Callable, Collection

@@ -2,7 +2,7 @@
 
 A deposit is known by chain, transaction and the position of its event in the transaction, for ever. `settle` makes the
 rows of one transaction say what the chain says, in one transaction of the database, whatever they said before; so it
-may be repeated and run at once. Imported by the management plane, the jobs and the command line.
+may be repeated and run at once.
 """
 
 from collections.abc import Collection, Sequence
