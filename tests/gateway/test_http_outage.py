@@ -94,7 +94,7 @@ def test_known_keys_end_when_the_store_is_away_for_too_long(timed: Rig, moody: M
     key = timed.credit_key(timed.account("5"))
     assert timed.post(key, CALL).status_code == 200
     moody.away = True
-    timed.on_loop(timed.gateway.settled())
+    timed.settled()
     clock.advance(299)
     assert timed.post(key, CALL).status_code == 200
     clock.advance(2)
@@ -110,7 +110,7 @@ def test_a_full_queue_admits_nobody(moody: MoodyStore, tmp_path: Path) -> None:
         account = rig.account("5")
         key = rig.credit_key(account)
         assert rig.post(key, CALL).status_code == 200
-        rig.on_loop(rig.gateway.settled())
+        rig.settled()
         moody.away = True
         statuses = [rig.post(key, CALL).status_code for _ in range(5)]
         assert statuses == [200, 200, 200, 503, 503]
@@ -119,7 +119,7 @@ def test_a_full_queue_admits_nobody(moody: MoodyStore, tmp_path: Path) -> None:
         moody.away = False
         eventually(lambda: stored(rig) == 4)
         # The row is there a moment before the gateway knows that it is.
-        rig.on_loop(rig.gateway.settled())
+        rig.settled()
         assert rig.gateway.admits()
         assert rig.post(key, CALL).status_code == 200
 
@@ -133,7 +133,7 @@ def test_a_commit_whose_answer_was_lost_charges_once(rig: Rig, moody: MoodyStore
     moody.lost_answers = 2
     assert rig.post(key, CALL).status_code == 200
     eventually(lambda: moody.lost_answers == 0)
-    rig.on_loop(rig.gateway.settled())
+    rig.settled()
     assert balance(rig, account) == 5_000_000_000 - 2 * COST_NANO
 
 
@@ -172,7 +172,7 @@ def test_charges_of_a_process_that_ended_suddenly_are_replayed_once(moody: Moody
                     assert again.post(key, CALL).status_code == 200
             # The first one lives after all, and flushes the same charges a third time.
             moody.away = False
-            first.on_loop(first.gateway.settled())
+            first.settled()
             assert stored(first) == 6
             assert balance(first, account) == 5_000_000_000 - 6 * COST_NANO
     finally:
@@ -205,7 +205,7 @@ def test_a_log_that_was_committed_is_emptied(rig: Rig, tmp_path: Path) -> None:
     """Nothing is left to replay once the store has every charge."""
     key = rig.credit_key(rig.account("5"))
     assert rig.post(key, CALL).status_code == 200
-    rig.on_loop(rig.gateway.settled())
+    rig.settled()
     eventually(lambda: sum(p.stat().st_size for p in (tmp_path / DIRECTORY_NAME).glob("*.log")) == 0)
 
 
@@ -240,7 +240,7 @@ def test_changes_that_were_swept_unseen_are_not_missed(rig: Rig) -> None:
     eventually(lambda: rig.post(deleted, CALL).status_code == 401)
     # The key is refused as soon as it is read anew, others are admitted when the feed has caught up: 503 until then.
     eventually(lambda: rig.post(poor, CALL).status_code == 200)
-    rig.on_loop(rig.gateway.settled())
+    rig.settled()
     assert balance(rig, other) == 10**9 - COST_NANO
 
 
@@ -274,7 +274,7 @@ def test_an_open_stream_keeps_nobody_out_when_changes_were_swept(
                 forget_before(conn, now_us + 1)
 
             rig.store.write_now(change_and_sweep)
-            rig.on_loop(rig.gateway.settled())
+            rig.settled()
             rig.sync()
             assert rig.post(poor, prompt(upstream.add(quick))).status_code == 200
             assert rig.post(deleted, prompt(upstream.add(quick))).status_code == 401
@@ -284,7 +284,7 @@ def test_an_open_stream_keeps_nobody_out_when_changes_were_swept(
             script.proceed.set()
             assert "[DONE]" in "".join(parts)
         spent_nano = 2 * (100 * 270 + 7 * 1_100)
-        rig.on_loop(rig.gateway.settled())
+        rig.settled()
         assert pool["available"] == format_usd(3 * 10**7 - spent_nano // 2 - held_nano)
         assert balance(rig, account) == 3 * 10**7 - spent_nano
         assert rig.gateway.held_nano(account) == 0

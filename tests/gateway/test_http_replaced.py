@@ -127,7 +127,7 @@ def test_what_changed_after_a_fail_over_holds(rig: Rig, lost: int) -> None:
     rig.store.write_now(fail_over)
     eventually(lambda: rig.gateway.times_database_went_back == 1)
     assert [rig.post(key, CALL).status_code for key in keys] == [401, 403, 200]
-    rig.on_loop(rig.gateway.settled())
+    rig.settled()
     assert rig.store.read_now(balance_nano, credit_of(accounts[2])) == 1_000_400_000 - 2 * COST_NANO
     assert rig.gateway.times_database_went_back == 1
 
@@ -183,5 +183,5 @@ def test_an_open_stream_keeps_nobody_out(rig: Rig) -> None:
     eventually(lambda: rig.post(busy_key, CALL).status_code == 200)
     left_nano = 5_000_000_000 - 4 * COST_NANO
     assert (rig.usage(busy_key)["held"], rig.usage(busy_key)["available"]) == ("0.00", format_usd(left_nano))
-    rig.on_loop(rig.gateway.settled())
+    rig.settled()
     assert rig.store.read_now(balance_nano, credit_of(busy)) == left_nano

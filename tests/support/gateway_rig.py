@@ -153,13 +153,23 @@ class Rig:
         """Let the gateway know of every change, as the management plane does after one."""
         self.on_loop(self.gateway.changed())
 
+    def settled(self) -> None:
+        """Wait until all charges so far are in the store, if it takes any.
+
+        The gateway itself waits for a bounded time only, which a busy disk may exceed.
+        """
+        give_up_s = time.monotonic() + 60
+        self.on_loop(self.gateway.settled())
+        while self.gateway.charges_waiting and self.gateway.stores() and time.monotonic() < give_up_s:
+            self.on_loop(self.gateway.settled())
+
     def post(self, key: str, body: Mapping[str, object], **headers: str) -> httpx.Response:
         """A chat completion without the official client."""
         return self.http.post(CHAT, json=body, headers={"authorization": f"Bearer {key}", **headers})
 
     def charges(self, account_id: str) -> list[Charge]:
         """What the account was charged for, in the order of settlement."""
-        self.on_loop(self.gateway.settled())
+        self.settled()
         query = (
             # The other column, `transfer_id`, is the store's own.
             select(*(usage_events.c[name] for name in Charge._fields))
