@@ -11,13 +11,14 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from tests.docs.pages import ROOT, codes, read, rows, section
+from tests.support.figures import GatewayFigures, sources_of
 from tests.support.gateway_rig import run_rig
 from tests.support.management import management_plane
 from tests.support.store import store
 from tokenbooth.cli import app as command_line
 from tokenbooth.config.settings import Settings
 from tokenbooth.domain.money import format_usd
-from tokenbooth.kit.metrics import Metrics
+from tokenbooth.runtime.metrics import Metrics
 from tokenbooth.store.engine import Store
 
 __all__ = ["store"]
@@ -46,9 +47,9 @@ def test_every_command_is_named_with_its_options() -> None:
     assert named == dict(_commands(command_line, "tokenbooth "))
 
 
-def test_every_metric_is_named() -> None:
+def test_every_metric_is_named(tmp_path: Path) -> None:
     """The table has each figure of ours that Prometheus gets, and no other."""
-    metrics = Metrics("0").render().decode()
+    metrics = Metrics("0", sources_of(GatewayFigures(), tmp_path)).render().decode()
     families = {line.split()[2] for line in metrics.splitlines() if line.startswith("# TYPE")}
     ours = {name for name in families if name.startswith("tokenbooth_") and not name.endswith("_created")}
     assert set(_table("Metrics")) == ours

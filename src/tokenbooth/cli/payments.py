@@ -22,8 +22,8 @@ from tokenbooth.kit.logs import configure_logging
 from tokenbooth.payments.stripe.client import PaymentProviderError, StripeGateway
 from tokenbooth.payments.stripe.snapshots import RefundSnapshot
 from tokenbooth.payments.stripe.webhooks import WebhookEvent
-from tokenbooth.runtime.build import stripe_gateway
 from tokenbooth.runtime.database import ready_database
+from tokenbooth.runtime.features import stripe_client
 from tokenbooth.store.accounts import audit_log
 from tokenbooth.store.engine import Store
 from tokenbooth.store.payments import payments, reversals, subscriptions
@@ -187,7 +187,7 @@ def _at_desk(settings: Settings, work: Callable[[Desk], Awaitable[T]]) -> T:
     configure_logging(settings.server.log_format)
 
     async def run(store: Store) -> T:
-        gateway = stripe_gateway(configured)
+        gateway = stripe_client(configured)
         try:
             return await work(Desk(store, gateway, plans))
         except PaymentProviderError as failure:

@@ -16,7 +16,7 @@ from tokenbooth.kit.private_files import write_private
 from tokenbooth.management.checkout import plan_price
 from tokenbooth.payments.stripe.balance import Endpoint
 from tokenbooth.payments.stripe.client import API_VERSION, PaymentProviderError, StripeGateway
-from tokenbooth.runtime.build import stripe_gateway
+from tokenbooth.runtime.features import stripe_client
 
 WEBHOOK_PATH = "/api/webhooks/stripe"
 
@@ -72,7 +72,7 @@ def set_up(config: Path, *, secret_file: Path | None, as_json: bool) -> None:
 
 
 async def _make(settings: StripeSettings, plans: tuple[Plan, ...], base_url: str) -> Done:
-    gateway = stripe_gateway(settings)
+    gateway = stripe_client(settings)
     try:
         prices = {plan.slug: await gateway.ensure_price(plan_price(plan, plan.price_nano)) for plan in plans}
         portal_id, _ = await gateway.ensure_portal(f"{base_url}/")

@@ -51,7 +51,7 @@ class CreditChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class StoreFigures:
     """What an operator watches."""
 
     requests: int
@@ -160,7 +160,7 @@ def plans_in_use(conn: Connection, *, now_us: int) -> dict[str, int]:
     return dict(sorted(in_use.items()))
 
 
-def figures(conn: Connection) -> Figures:
+def figures(conn: Connection) -> StoreFigures:
     """The figures as the store has them."""
     used = conn.execute(
         select(
@@ -174,7 +174,7 @@ def figures(conn: Connection) -> Figures:
         .group_by(inbox.c.status)
     )
     waiting = {row.status: row.waiting for row in rows}
-    return Figures(
+    return StoreFigures(
         requests=int(used[0]),
         charged_nano=int(used[1]),
         uncollected_nano=-ledger.balance_nano(conn, UNCOLLECTED),
