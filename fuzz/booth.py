@@ -39,7 +39,8 @@ from tokenbooth.gateway.settlement.settle import Settler
 from tokenbooth.gateway.upstream.base import UpstreamRequest
 from tokenbooth.gateway.upstream.failure_log import FailureLog
 from tokenbooth.gateway.upstream.routing import Routing, rest_rules
-from tokenbooth.http.exchange import BodyRoom, HttpExchange
+from tokenbooth.http.connection import ClientConnection
+from tokenbooth.http.exchange import BodyMemory, HttpExchange
 from tokenbooth.store.engine import Store, make_engine
 
 Json = dict[str, object]
@@ -125,7 +126,7 @@ class Outcome:
         return sum(charge.charged_nano for charge in self.charges)
 
 
-class _Line:
+class _Connection(ClientConnection):
     """The client's connection."""
 
     def __init__(self) -> None:
@@ -263,9 +264,9 @@ def call(asked: Asked, *answers: Sent) -> Outcome:
     assert isinstance(pool, Pool)
     admitted = admission.admit_now(key, request, pool, attempt.refuse_busy)
     assert isinstance(admitted, Admitted)
-    line, loop = _Line(), HandLoop()
+    connection, loop = _Connection(), HandLoop()
     http = HttpExchange(
-        line,
+        connection,
         "POST",
         asked.path,
         [],
@@ -273,13 +274,13 @@ def call(asked: Asked, *answers: Sent) -> Outcome:
         keep_alive=False,
         expects_continue=False,
         most_body_bytes=1,
-        room=BodyRoom(1),
+        memory=BodyMemory(1),
     )
     exchange = Exchange("req_1", admitted, http, attempt, ENDPOINTS[asked.path], clock, None)
     loop.run_until_complete(_run(relay, exchange))
     _check_nothing_is_left(admitted, loop)
-    head, _, body = line.written.partition(b"\r\n\r\n")
-    return Outcome(int(head.split()[1]), head, body, line.has_ended, charges.charges, upstreams.asked)
+    head, _, body = connection.written.partition(b"\r\n\r\n")
+    return Outcome(int(head.split()[1]), head, body, connection.has_ended, charges.charges, upstreams.asked)
 
 
 async def _run(relay: Relay, exchange: Exchange) -> None:

@@ -89,7 +89,7 @@ def run_demo(directory: Path, *, host: str | None, port: int | None) -> int:
     demo = _Demo(application, directory / ACCESS_NAME, SystemClock())
     return run(
         demo,
-        [Listener(application, listening, settings.server.trusted_proxies, application.edge), *listeners],
+        [Listener(application, listening, settings.server.trusted_proxies, application.listener_config), *listeners],
         drain_s=settings.server.drain_s,
         ready=lambda: _announce(demo.access, directory),
     )

@@ -15,7 +15,7 @@ from tokenbooth.config.catalog import Catalog
 from tokenbooth.config.settings import Settings, SettingsError
 from tokenbooth.gateway.service import Gateway
 from tokenbooth.gateway.settlement.charge_log import DirectoryLock
-from tokenbooth.http.limits import Bounds, Edge
+from tokenbooth.http.limits import Bounds, FastPath, ListenerConfig
 from tokenbooth.http.server import Asgi, Message, Receive, Send, is_loopback
 from tokenbooth.jobs.runner import Runner
 from tokenbooth.kit.background import Background
@@ -96,7 +96,7 @@ class Application:
         self._gateway_runs = False
 
     @property
-    def edge(self) -> Edge:
+    def listener_config(self) -> ListenerConfig:
         """What clients may send, and the data plane's way past ASGI."""
         server = self.settings.server
         bounds = Bounds(
@@ -109,7 +109,7 @@ class Application:
             idle_s=server.idle_timeout_s,
             unread_s=server.unread_timeout_s,
         )
-        return Edge(self._gateway, bounds, self._new_request_id)
+        return ListenerConfig(FastPath(self._gateway.handles, self._gateway.serve), bounds, self._new_request_id)
 
     def _new_request_id(self) -> str:
         return new_id(IdPrefix.REQUEST, self._components.clock.now_us())

@@ -177,7 +177,7 @@ def serve(settings: Settings) -> int:
     listening = bind(settings.server.host, settings.server.port)
     settings = with_port(settings, port_of(listening))
     application = build_application(settings)
-    listeners = [Listener(application, listening, settings.server.trusted_proxies, application.edge)]
+    listeners = [Listener(application, listening, settings.server.trusted_proxies, application.listener_config)]
     said = {"url": settings.server.base_url(), "version": version("tokenbooth")}
     if settings.server.metrics_bind is not None:
         figures_socket = _bind_metrics(settings.server.metrics_bind)
