@@ -14,7 +14,8 @@ from typing import Final
 from pydantic import SecretStr
 from rich.console import Console
 
-from tokenbooth.config.settings import Settings, SettingsError, UsdcSettings, load_settings
+from tokenbooth.config.payments import UsdcSettings
+from tokenbooth.config.settings import Settings, SettingsError, load_settings
 from tokenbooth.demo_texts import configuration, walk_through
 from tokenbooth.domain.keys import digest
 from tokenbooth.http.server import Listener, bind, port_of, run

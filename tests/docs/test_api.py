@@ -6,8 +6,9 @@ from typing import Final, get_args
 
 import tokenbooth.gateway
 from tests.support.gateway_rig import MoodyStore, open_moody_store, run_rig
-from tokenbooth.config.settings import GatewaySettings, ServerSettings, WireFormat
+from tokenbooth.config.settings import GatewaySettings, ServerSettings
 from tokenbooth.config.upstream_kinds import GENERIC, KINDS, folded
+from tokenbooth.config.values import WireFormat
 from tokenbooth.gateway.formats.openai.completions import MAX_PROMPTS
 from tokenbooth.gateway.formats.openai.embeddings import MAX_INPUTS
 from tokenbooth.gateway.formats.parameters import MAX_CHOICES, REFUSED_FIELDS

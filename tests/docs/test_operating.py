@@ -18,6 +18,7 @@ from tests.support.store import store
 from tokenbooth.cli import app as command_line
 from tokenbooth.config.settings import Settings
 from tokenbooth.domain.money import format_usd
+from tokenbooth.domain.windows import DAY_US, HOUR_US
 from tokenbooth.runtime.metrics import Metrics
 from tokenbooth.store.engine import Store
 
@@ -88,6 +89,7 @@ def _covered(path: str) -> bool:
 def _settings(table: type[BaseModel], prefix: str) -> Iterator[tuple[str, str]]:
     """Each key below a table with its default as the page writes it."""
     for name, field in table.model_fields.items():
+        name = field.alias or name
         key = f"{prefix}{name}"
         inner, is_map = _inner(field.annotation)
         if inner is None:
@@ -109,6 +111,11 @@ def _inner(annotation: object) -> tuple[type[BaseModel] | None, bool]:
     return next(iter(found), None), origin is dict
 
 
+def _as_written(duration_us: int) -> str:
+    days, rest_us = divmod(duration_us, DAY_US)
+    return f"{days}d" if days else f"{rest_us // HOUR_US}h"
+
+
 def _default(name: str, field: FieldInfo) -> str:
     if field.is_required():
         return "required"
@@ -117,6 +124,8 @@ def _default(name: str, field: FieldInfo) -> str:
             return "none"
         case bool():
             return str(field.default).lower()
+        case int() if name in ("renewal_grace", "young_account"):
+            return _as_written(field.default)
         case int() if "usd" in name:
             return format_usd(field.default).removesuffix(".00")
         case float():

@@ -20,7 +20,8 @@ from tests.support.fakes import FakeClock, FakeLive
 from tests.support.shop import OLD_SECRET, WEBHOOK_SECRET, Shop, running_shop
 from tests.support.store import row_counts
 from tokenbooth.config.catalog import build_catalog
-from tokenbooth.config.settings import Settings, StripeSettings
+from tokenbooth.config.payments import StripeSettings
+from tokenbooth.config.settings import Settings
 from tokenbooth.kit.errors import TokenboothError
 from tokenbooth.management import webhooks
 from tokenbooth.management.context import ManagementContext

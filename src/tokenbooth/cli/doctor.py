@@ -22,7 +22,8 @@ from tokenbooth.cli.node import open_node
 from tokenbooth.cli.output import print_json, print_table
 from tokenbooth.cli.probe import Probe, probe_upstream
 from tokenbooth.config.catalog import build_catalog, kind_lines
-from tokenbooth.config.settings import Settings, SettingsError, UsdcSettings, load_settings
+from tokenbooth.config.payments import UsdcSettings
+from tokenbooth.config.settings import Settings, SettingsError, load_settings
 from tokenbooth.gateway.access.ceilings import DISTRUST_US
 from tokenbooth.gateway.access.registration import SILENT_S, describe
 from tokenbooth.gateway.settlement.charge_files import count_set_aside, set_aside

@@ -14,7 +14,8 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 from tokenbooth.cli.findings import Finding, Level
-from tokenbooth.config.settings import Settings, StripeSettings
+from tokenbooth.config.payments import StripeSettings
+from tokenbooth.config.settings import Settings
 from tokenbooth.payments.stripe.balance import Endpoint
 from tokenbooth.payments.stripe.client import API_VERSION, PaymentProviderError, StripeGateway
 

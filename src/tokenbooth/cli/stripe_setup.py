@@ -10,7 +10,8 @@ from pathlib import Path
 from tokenbooth.cli.failures import CONFIGURATION, CommandFailed
 from tokenbooth.cli.output import print_json, print_line
 from tokenbooth.config.catalog import build_catalog
-from tokenbooth.config.settings import StripeSettings, load_settings
+from tokenbooth.config.payments import StripeSettings
+from tokenbooth.config.settings import load_settings
 from tokenbooth.domain.plans import Plan
 from tokenbooth.kit.private_files import write_private
 from tokenbooth.management.checkout import plan_price

@@ -19,7 +19,7 @@ def top_up_amount_nano(management: ManagementContext, form: Form, *, max_decimal
     """
     amount_nano = form.fields("amount").amount_nano("amount", max_decimals=max_decimals)
     limits = management.settings.billing
-    if not limits.min_top_up_usd <= amount_nano <= limits.max_top_up_usd:
-        least, most = price(limits.min_top_up_usd), price(limits.max_top_up_usd)
+    if not limits.min_top_up_nano <= amount_nano <= limits.max_top_up_nano:
+        least, most = price(limits.min_top_up_nano), price(limits.max_top_up_nano)
         raise InvalidRequest("amount_out_of_range", f"A top-up is from {least} to {most}.", param="amount")
     return amount_nano

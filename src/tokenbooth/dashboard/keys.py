@@ -13,7 +13,6 @@ from tokenbooth.dashboard.overview import first_model
 from tokenbooth.dashboard.web import Form, Visitor, Web, labelled, payload_of, see_other
 from tokenbooth.domain.keys import DEFAULT_SCOPES, Scope
 from tokenbooth.domain.subscriptions import SubscriptionStatus
-from tokenbooth.domain.windows import parse_duration
 from tokenbooth.kit.errors import InvalidRequest, NotFound, TokenboothError
 from tokenbooth.management import keys, management_keys
 from tokenbooth.management.body import Fields
@@ -190,7 +189,7 @@ class KeyPages:
 
     def _list(self, conn: Connection, account_id: str) -> list[ApiKeyView]:
         management = self._management
-        grace_us = parse_duration(management.settings.billing.renewal_grace)
+        grace_us = management.settings.billing.renewal_grace_us
         return list_api_keys(conn, account_id, grace_us=grace_us, now_us=management.clock.now_us())
 
     async def _page(

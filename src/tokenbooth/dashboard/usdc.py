@@ -118,10 +118,10 @@ class UsdcPages:
             status=200 if error is None else error.status,
             problem=None if error is None else labelled(error.message, _LABELS),
             done=request.query_params.get("done"),
-            amount=amount or price(limits.min_top_up_usd)[1:].replace(",", ""),
+            amount=amount or price(limits.min_top_up_nano)[1:].replace(",", ""),
             tx_hash=tx_hash,
-            min_top_up_nano=limits.min_top_up_usd,
-            max_top_up_nano=limits.max_top_up_usd,
+            min_top_up_nano=limits.min_top_up_nano,
+            max_top_up_nano=limits.max_top_up_nano,
             **await self._look(visitor, desk),
         )
 

@@ -89,8 +89,8 @@ def _rule(context: ManagementContext, fields: Fields, present: Rule) -> Rule:
     if not enabled:
         return rule
     limits = context.settings.billing
-    if not limits.min_top_up_usd <= rule.amount_nano <= limits.max_top_up_usd or rule.amount_nano % NANO_PER_CENT:
-        least, most = format_usd(limits.min_top_up_usd), format_usd(limits.max_top_up_usd)
+    if not limits.min_top_up_nano <= rule.amount_nano <= limits.max_top_up_nano or rule.amount_nano % NANO_PER_CENT:
+        least, most = format_usd(limits.min_top_up_nano), format_usd(limits.max_top_up_nano)
         raise InvalidRequest("amount_out_of_range", f"`amount` must be from {least} to {most} USD.", param="amount")
     if rule.monthly_limit_nano < rule.amount_nano:
         raise InvalidRequest("invalid_value", "`monthlyLimit` must be at least `amount`.", param="monthlyLimit")

@@ -167,8 +167,8 @@ def _topup_amount_nano(context: ManagementContext, fields: Fields) -> tuple[str,
     decimals = _USDC_DECIMALS if method == USDC else _STRIPE_DECIMALS
     amount_nano = fields.amount_nano("amount", max_decimals=decimals)
     limits = context.settings.billing
-    if not limits.min_top_up_usd <= amount_nano <= limits.max_top_up_usd:
-        least, most = format_usd(limits.min_top_up_usd), format_usd(limits.max_top_up_usd)
+    if not limits.min_top_up_nano <= amount_nano <= limits.max_top_up_nano:
+        least, most = format_usd(limits.min_top_up_nano), format_usd(limits.max_top_up_nano)
         raise InvalidRequest("amount_out_of_range", f"`amount` must be from {least} to {most} USD.", param="amount")
     return method, amount_nano
 

@@ -11,11 +11,10 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from tokenbooth.config.settings import BillingSettings
+from tokenbooth.config.payments import BillingSettings
 from tokenbooth.domain.money import NANO_PER_CENT, format_usd
 from tokenbooth.domain.plans import Interval, Plan
 from tokenbooth.domain.subscriptions import SubscriptionStatus, shown_status
-from tokenbooth.domain.windows import parse_duration
 from tokenbooth.kit.clock import iso_ms
 from tokenbooth.kit.errors import (
     Conflict,
@@ -219,8 +218,8 @@ def subscription_json(view: SubscriptionView) -> dict[str, Json]:
 def caps_of(settings: BillingSettings) -> TopUpCaps:
     """The bounds on top-ups."""
     return TopUpCaps(
-        young_us=parse_duration(settings.young_account),
-        young_daily_nano=settings.young_account_top_up_usd_per_day,
+        young_us=settings.young_account_us,
+        young_daily_nano=settings.young_account_top_up_nano_per_day,
         max_declined=settings.max_declined_cards_per_day,
     )
 

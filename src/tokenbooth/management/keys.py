@@ -11,7 +11,6 @@ from starlette.responses import Response
 
 from tokenbooth.domain.keys import KeyKind, Scope, digest, shown_prefix
 from tokenbooth.domain.money import format_usd
-from tokenbooth.domain.windows import parse_duration
 from tokenbooth.kit.clock import iso_ms
 from tokenbooth.kit.errors import Conflict, NotFound
 from tokenbooth.kit.ids import IdPrefix, new_id, new_key
@@ -274,4 +273,4 @@ def router(context: ManagementContext) -> APIRouter:
 
 
 def _grace_us(context: ManagementContext) -> int:
-    return parse_duration(context.settings.billing.renewal_grace)
+    return context.settings.billing.renewal_grace_us

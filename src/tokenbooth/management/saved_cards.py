@@ -14,7 +14,6 @@ from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.plans import Plan
 from tokenbooth.domain.stripe_commands import StripeCommand
 from tokenbooth.domain.subscriptions import SubscriptionStatus, shown_status
-from tokenbooth.domain.windows import parse_duration
 from tokenbooth.kit.clock import iso_ms
 from tokenbooth.kit.errors import Conflict, PaymentRequired, ProviderFailed
 from tokenbooth.kit.ids import IdPrefix, new_id, new_key
@@ -258,7 +257,7 @@ def _with_key(
         conn,
         new,
         max_keys=context.settings.management.max_keys,
-        grace_us=parse_duration(context.settings.billing.renewal_grace),
+        grace_us=context.settings.billing.renewal_grace_us,
         actor=actor,
         now_us=now_us,
     )

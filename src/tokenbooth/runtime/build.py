@@ -13,7 +13,6 @@ import structlog
 from tokenbooth.config.catalog import Catalog, build_catalog, kind_lines
 from tokenbooth.config.settings import Settings, SettingsError, is_proxied
 from tokenbooth.dashboard import DashboardContext, create_dashboard
-from tokenbooth.domain.windows import parse_duration
 from tokenbooth.gateway.service import Gateway
 from tokenbooth.gateway.upstream.base import Timeouts, Upstreams
 from tokenbooth.gateway.upstream.pool import HttpUpstreams
@@ -87,7 +86,7 @@ def build_application(
         settings=settings.gateway,
         catalog=catalog,
         data_dir=data_dir(settings),
-        grace_us=parse_duration(settings.billing.renewal_grace),
+        grace_us=settings.billing.renewal_grace_us,
         upstreams=_upstreams(settings),
         background=background,
     )

@@ -9,7 +9,8 @@ from typing import Final
 
 import structlog
 
-from tokenbooth.config.settings import Settings, SettingsError, StripeSettings, UsdcSettings
+from tokenbooth.config.payments import StripeSettings, UsdcSettings
+from tokenbooth.config.settings import Settings, SettingsError
 from tokenbooth.domain.plans import Plan
 from tokenbooth.gateway.service import Gateway
 from tokenbooth.jobs.auto_topup import AutoTopUp

@@ -1,0 +1,125 @@
+"""How a table of the configuration and its values are read; what is wrong with one is told in a `ValueError`."""
+
+import os
+import re
+from decimal import Decimal
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from tokenbooth.config.upstream_kinds import CEILING_FIELDS, KINDS
+from tokenbooth.domain.deposits import BRIDGED_TOKEN
+from tokenbooth.domain.money import InvalidAmount, parse_usd
+from tokenbooth.domain.windows import InvalidDuration, parse_duration
+from tokenbooth.payments.usdc.addresses import AddressBook, InvalidAddress, InvalidExtendedKey, normal_address
+
+# Linux takes 4,096 with its end.
+_PATH_MAX_BYTES: Final = 4_000
+_NAME_MAX_BYTES: Final = 255
+
+
+def _kind(value: object) -> object:
+    if value is not None and value not in KINDS:
+        raise ValueError(f"must be one of {', '.join(KINDS)}")
+    return value
+
+
+def _ceiling_field(value: object) -> object:
+    if value is not None and value not in CEILING_FIELDS:
+        raise ValueError(f"must be one of {', '.join(CEILING_FIELDS)}")
+    return value
+
+
+def _nano(value: object) -> int:
+    if isinstance(value, float):
+        value = Decimal(str(value))
+    if not isinstance(value, int | str | Decimal):
+        raise ValueError('must be an amount of USD, such as "0.14"')
+    try:
+        amount_nano = parse_usd(value)
+    except InvalidAmount as mistake:
+        raise ValueError(str(mistake)) from mistake
+    if amount_nano < 0:
+        raise ValueError("must not be negative")
+    return amount_nano
+
+
+def _duration_us(value: object) -> int:
+    if not isinstance(value, str):
+        raise ValueError('must be a duration such as "5h"')
+    try:
+        return parse_duration(value)
+    except InvalidDuration as mistake:
+        raise ValueError(str(mistake)) from mistake
+
+
+def _duration(value: object) -> object:
+    _duration_us(value)
+    return value
+
+
+def _token(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        token = normal_address(value)
+    except InvalidAddress as mistake:
+        raise ValueError(str(mistake)) from mistake
+    if token == BRIDGED_TOKEN:
+        raise ValueError("this is USDbC, bridged to Base by others; it is not USDC")
+    return token
+
+
+def _xpub(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            AddressBook(value)
+        except InvalidExtendedKey as mistake:
+            raise ValueError(str(mistake)) from mistake
+    return value
+
+
+UsdNano = Annotated[int, BeforeValidator(_nano)]
+"""USD in the file (a string or a number), nano-USD in the program."""
+DurationUs = Annotated[int, BeforeValidator(_duration_us)]
+"""A text such as "6h" in the file, microseconds in the program."""
+Duration = Annotated[str, BeforeValidator(_duration)]
+"""A duration that is shown as it was written."""
+CeilingField = Annotated[str | None, BeforeValidator(_ceiling_field)]
+KindName = Annotated[str | None, BeforeValidator(_kind)]
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+Token = Annotated[str | None, BeforeValidator(_token)]
+ExtendedKey = Annotated[str, BeforeValidator(_xpub)]
+WireFormat = Literal["openai.chat", "openai.completions", "openai.embeddings", "openai.responses", "anthropic.messages"]
+
+
+class Section(BaseModel):
+    """A table of the file; names that are not known are mistakes. An alias is the name in the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def check_path(path: str) -> None:
+    """Refuse what no file system takes; the message does not repeat what may be very long.
+
+    Raises:
+        ValueError: no file can have this path.
+    """
+    if "\0" in path:
+        raise ValueError("it holds a NUL, which no path can; remove it")
+    if len(os.fsencode(path)) > _PATH_MAX_BYTES:
+        raise ValueError(f"the path is longer than {_PATH_MAX_BYTES} bytes; name a shorter one")
+    if any(len(os.fsencode(name)) > _NAME_MAX_BYTES for name in path.split("/")):
+        raise ValueError(f"a name in the path is longer than {_NAME_MAX_BYTES} bytes; name a shorter one")
+
+
+def names_a_server(url: str) -> bool:
+    """Whether a URL has a host, and no port that is none."""
+    if re.fullmatch(r"[!-~]+", url) is None:
+        return False
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
