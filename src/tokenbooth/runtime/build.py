@@ -7,6 +7,9 @@ from typing import Final
 
 import structlog
 
+from tokenbooth.api.app import create_management_app
+from tokenbooth.api.checkout import caps_of
+from tokenbooth.api.context import ManagementContext, UsdcDesk
 from tokenbooth.config.catalog import Catalog, build_catalog, kind_lines
 from tokenbooth.config.settings import Settings, SettingsError, StripeSettings, UsdcSettings, is_proxied
 from tokenbooth.dashboard import DashboardContext, create_dashboard
@@ -27,9 +30,6 @@ from tokenbooth.kit.background import Background
 from tokenbooth.kit.clock import Clock, SystemClock
 from tokenbooth.kit.logs import configure_logging
 from tokenbooth.kit.metrics import Metrics
-from tokenbooth.management.app import create_management_app
-from tokenbooth.management.checkout import caps_of
-from tokenbooth.management.context import ManagementContext, UsdcDesk
 from tokenbooth.payments.stripe.client import StripeGateway
 from tokenbooth.payments.usdc.addresses import AddressBook
 from tokenbooth.payments.usdc.node import ChainNode
