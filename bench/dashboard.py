@@ -22,18 +22,18 @@ import structlog
 from sqlalchemy import Connection, insert, text
 
 from tests.support.dashboard import Booth, open_booth
+from tokenbooth.api.context import UsdcDesk
 from tokenbooth.domain.deposits import BASE, NATIVE_TOKENS
 from tokenbooth.domain.keys import KeyKind, digest
 from tokenbooth.domain.windows import DAY_US
 from tokenbooth.kit.ids import IdPrefix, new_id, new_key
-from tokenbooth.management.context import UsdcDesk
 from tokenbooth.payments.usdc.addresses import AddressBook
 from tokenbooth.payments.usdc.node import ChainNode
 from tokenbooth.payments.usdc.rpc import HttpRpc
-from tokenbooth.sandbox.chain.wallet import new_extended_public_key
 from tokenbooth.store.engine import Store, open_store
 from tokenbooth.store.migrate import migrate
 from tokenbooth.store.tables import api_keys
+from tokenbooth_sandbox.chain.wallet import new_extended_public_key
 
 EMAIL: Final = "many@example.com"
 DAYS: Final = 90

@@ -10,14 +10,14 @@ import pytest
 from tests.support.chains import SAFE_BLOCKS, USDC, SandboxChain, running_sandbox
 from tests.support.dashboard import Booth, Browser, open_booth
 from tests.support.fakes import FakeClock
+from tokenbooth.api.context import UsdcDesk
 from tokenbooth.domain.deposits import BASE
 from tokenbooth.jobs.chain_scan import ChainScan, ScanSettings
-from tokenbooth.management.context import UsdcDesk
 from tokenbooth.payments.usdc.addresses import AddressBook
 from tokenbooth.payments.usdc.node import ChainNode
 from tokenbooth.payments.usdc.rpc import HttpRpc
-from tokenbooth.sandbox.chain.wallet import new_extended_public_key
 from tokenbooth.store.engine import Store
+from tokenbooth_sandbox.chain.wallet import new_extended_public_key
 
 BILLING = "/dashboard/billing"
 PAGE = "/dashboard/billing/usdc"

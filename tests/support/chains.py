@@ -20,7 +20,7 @@ import httpx
 from tests.support.servers import serve
 from tokenbooth.domain.deposits import BASE, BRIDGED_TOKEN, NATIVE_TOKENS
 from tokenbooth.payments.usdc.receipts import TRANSFER_TOPIC
-from tokenbooth.sandbox.chain import ChainConfig, ChainSandbox
+from tokenbooth_sandbox.chain import ChainConfig, ChainSandbox
 
 USDC: Final = NATIVE_TOKENS[BASE]
 USDBC: Final = BRIDGED_TOKEN

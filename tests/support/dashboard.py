@@ -13,15 +13,15 @@ from starlette.types import ASGIApp
 from tests.support.fakes import FakeClock, FakeLive
 from tests.support.management import Plane, management_plane
 from tests.support.store import Customer, new_customer
+from tokenbooth.api.context import UsdcDesk
 from tokenbooth.config.catalog import build_catalog
 from tokenbooth.config.settings import Settings
 from tokenbooth.dashboard import DashboardContext, create_dashboard
 from tokenbooth.dashboard.app import page_routes
 from tokenbooth.dashboard.passwords import Passwords
-from tokenbooth.dashboard.web import Web
+from tokenbooth.dashboard.views import Web
 from tokenbooth.domain.charges import Charge, PoolKind
 from tokenbooth.kit.ids import IdPrefix, new_id
-from tokenbooth.management.context import UsdcDesk
 from tokenbooth.services.mail import Mail
 from tokenbooth.store.accounts.accounts import create_account, set_admin
 from tokenbooth.store.engine import Store

@@ -14,17 +14,17 @@ import httpx
 from tests.support.chains import SAFE_BLOCKS, USDC, DrivenChain
 from tests.support.fakes import FakeClock, FakeLive
 from tests.support.store import Customer, new_customer
+from tokenbooth.api.app import create_management_app
+from tokenbooth.api.context import ManagementContext, UsdcDesk
 from tokenbooth.config.catalog import build_catalog
 from tokenbooth.config.settings import Settings
 from tokenbooth.domain.deposits import BASE
 from tokenbooth.jobs.chain_scan import ChainScan, ScanSettings
-from tokenbooth.management.app import create_management_app
-from tokenbooth.management.context import ManagementContext, UsdcDesk
 from tokenbooth.payments.usdc.addresses import AddressBook
 from tokenbooth.payments.usdc.node import ChainNode, Tag
 from tokenbooth.payments.usdc.rpc import HttpRpc, Json, NodeError, NodeTrouble
-from tokenbooth.sandbox.chain.wallet import new_extended_public_key
 from tokenbooth.store.engine import Store
+from tokenbooth_sandbox.chain.wallet import new_extended_public_key
 
 USD = 10**9
 UNITS = 10**6

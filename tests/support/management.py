@@ -8,10 +8,10 @@ import httpx
 from fastapi import FastAPI
 
 from tests.support.fakes import FakeClock, FakeLive
+from tokenbooth.api.app import create_management_app
+from tokenbooth.api.context import ManagementContext
 from tokenbooth.config.catalog import build_catalog
 from tokenbooth.config.settings import ManagementSettings, Settings
-from tokenbooth.management.app import create_management_app
-from tokenbooth.management.context import ManagementContext
 from tokenbooth.store.engine import Store
 
 

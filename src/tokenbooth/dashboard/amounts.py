@@ -2,10 +2,10 @@
 
 from typing import Final
 
-from tokenbooth.dashboard.show import price
-from tokenbooth.dashboard.web import Form
+from tokenbooth.api.context import ManagementContext
+from tokenbooth.dashboard.filters import price
+from tokenbooth.dashboard.views import Form
 from tokenbooth.kit.errors import InvalidRequest
-from tokenbooth.management.context import ManagementContext
 
 CARD_DECIMALS: Final = 2
 USDC_DECIMALS: Final = 6

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from tokenbooth.api.context import ManagementContext
 from tokenbooth.dashboard.address_rates import AddressRates
 from tokenbooth.dashboard.passwords import Passwords
-from tokenbooth.management.context import ManagementContext
 from tokenbooth.services.mail import Mailer
 
 

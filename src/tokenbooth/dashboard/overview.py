@@ -11,11 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from tokenbooth.api.context import ManagementContext
 from tokenbooth.dashboard.chart import Chart, draw
-from tokenbooth.dashboard.live_part import LivePart
-from tokenbooth.dashboard.web import Visitor, Web
+from tokenbooth.dashboard.polling import LivePart
+from tokenbooth.dashboard.views import Visitor, Web
 from tokenbooth.domain.windows import DAY_US
-from tokenbooth.management.context import ManagementContext
 from tokenbooth.store.accounts.keys import count_api_keys, key_names
 from tokenbooth.store.payments import billing
 from tokenbooth.store.payments.billing import BillingStatus

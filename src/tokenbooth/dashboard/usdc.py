@@ -9,16 +9,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from tokenbooth.api import deposits
+from tokenbooth.api.context import UsdcDesk
+from tokenbooth.api.deposits import Progress
+from tokenbooth.api.idempotency import guarded, once
 from tokenbooth.dashboard.amounts import USDC_DECIMALS, top_up_amount_nano
-from tokenbooth.dashboard.live_part import LivePart
-from tokenbooth.dashboard.show import price
-from tokenbooth.dashboard.web import Form, Visitor, Web, labelled, payload_of, see_other
+from tokenbooth.dashboard.filters import price
+from tokenbooth.dashboard.polling import LivePart
+from tokenbooth.dashboard.views import Form, Visitor, Web, labelled, payload_of, see_other
 from tokenbooth.domain.deposits import BASE, BASE_SEPOLIA
 from tokenbooth.kit.errors import TokenboothError
-from tokenbooth.management import deposits
-from tokenbooth.management.context import UsdcDesk
-from tokenbooth.management.deposits import Progress
-from tokenbooth.management.idempotency import guarded, once
 from tokenbooth.store.accounts.idempotency import Answer, Attempt
 
 _HERE: Final = "/dashboard/billing/usdc"

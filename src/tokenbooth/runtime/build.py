@@ -10,6 +10,8 @@ from typing import Final
 
 import structlog
 
+from tokenbooth.api.app import create_management_app
+from tokenbooth.api.context import ManagementContext
 from tokenbooth.config.catalog import Catalog, build_catalog, kind_lines
 from tokenbooth.config.settings import Settings, SettingsError, is_proxied
 from tokenbooth.dashboard import DashboardContext, create_dashboard
@@ -26,8 +28,6 @@ from tokenbooth.jobs.sweep import Sweep
 from tokenbooth.kit.background import Background
 from tokenbooth.kit.clock import Clock, SystemClock
 from tokenbooth.kit.logs import configure_logging
-from tokenbooth.management.app import create_management_app
-from tokenbooth.management.context import ManagementContext
 from tokenbooth.runtime.application import (
     CHAIN_SANDBOX_PATH,
     SANDBOX_PATH,

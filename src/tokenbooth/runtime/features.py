@@ -9,6 +9,8 @@ from typing import Final
 
 import structlog
 
+from tokenbooth.api.checkout import caps_of
+from tokenbooth.api.context import UsdcDesk
 from tokenbooth.config.payments import StripeSettings, UsdcSettings
 from tokenbooth.config.settings import Settings, SettingsError
 from tokenbooth.domain.plans import Plan
@@ -19,8 +21,6 @@ from tokenbooth.jobs.inbox import InboxHandler
 from tokenbooth.jobs.reconcile import Reconciler
 from tokenbooth.jobs.runner import Job
 from tokenbooth.kit.clock import Clock
-from tokenbooth.management.checkout import caps_of
-from tokenbooth.management.context import UsdcDesk
 from tokenbooth.payments.stripe.client import StripeGateway
 from tokenbooth.payments.usdc.addresses import AddressBook
 from tokenbooth.payments.usdc.node import ChainNode
