@@ -255,8 +255,8 @@ class Flusher:
         self._batch_limit = _BATCH_MAX
 
     def _committed(self, batch: list[Unflushed], applied: Applied) -> None:
-        if applied.short_nano:
-            _take_off(batch, applied.short_nano)
+        if applied.shortfall_nano:
+            _take_off(batch, applied.shortfall_nano)
         for _ in batch:
             self._queue.popleft()
         # Whatever dies from here on, it is none of these charges' fault.
@@ -291,7 +291,7 @@ class Flusher:
         path = self._charge_log.set_aside(first.charge)
         self.refused += 1
         tell_refused(Refused(first.charge, error), path)
-        self._committed([first], Applied(fresh=0, short_nano={}))
+        self._committed([first], Applied(inserted=0, shortfall_nano={}))
 
     def _tell_away(self, failure: StoreUnavailable) -> None:
         if not self._store_away:
@@ -335,8 +335,8 @@ def _bounded_account(item: Unflushed, allowance: Allowance) -> str:
     return key_spend(charge.key_id).id
 
 
-def _take_off(batch: list[Unflushed], short_nano: dict[str, int]) -> None:
+def _take_off(batch: list[Unflushed], shortfall_nano: dict[str, int]) -> None:
     """The store charged less, so memory must not count it as spent either."""
     for item in batch:
         for allowance in item.allowances:
-            allowance.spent_nano -= short_nano.get(item.charge.request_id, 0)
+            allowance.spent_nano -= shortfall_nano.get(item.charge.request_id, 0)
