@@ -14,7 +14,7 @@ import structlog
 
 from tokenbooth.domain.deposits import MAX_UNITS, BlockRef, PendingDeposit
 from tokenbooth.domain.money import NANO_PER_MICRO_USD
-from tokenbooth.jobs.deposits import Books
+from tokenbooth.jobs.deposits import DepositSettler
 from tokenbooth.kit.clock import Clock
 from tokenbooth.payments.usdc.log_scan import TransferFinder
 from tokenbooth.payments.usdc.node import MAX_ADDRESSES, ChainNode, Heads, Sighting, Tag, find_heads
@@ -69,7 +69,7 @@ class ChainScan:
         self._node = node
         self._clock = clock
         self._settings = settings
-        self._books = Books(store, node, clock)
+        self._settler = DepositSettler(store, node, clock)
         self._finder = TransferFinder(node, max_range_blocks=settings.max_range_blocks)
         self._failures = 0
         self._not_before_us = 0
@@ -101,7 +101,7 @@ class ChainScan:
         recent = await self._store.read(deposit_addresses.announced_since, self._clock.now_us() - _RECENT_US)
         seen = await self._standing(Pass.RECENT, counted)
         moved_back = await self._step_back_if_gone(Pass.RECENT, seen, heads.finalized)
-        await self._books.recheck(heads, above=0 if moved_back is not None else seen.block_number)
+        await self._settler.recheck(heads, above=0 if moved_back is not None else seen.block_number)
         start = moved_back or seen
         self.figures = replace(self.figures, node_is_up=True, lag_blocks=max(counted.number - start.block_number, 0))
         await self._follow(Pass.RECENT, start, counted, recent, heads)
@@ -180,7 +180,7 @@ class ChainScan:
             end = await self._node.block(last)
             if end is None:
                 raise NodeError(NodeTrouble.NONSENSE, f"the node does not have block {last}, which counts")
-            await self._books.settle_sighted(found, heads)
+            await self._settler.settle_sighted(found, heads)
             if not await self._advance(which, seen, end):
                 # Another process went on from here, or the operator set the pass back.
                 return

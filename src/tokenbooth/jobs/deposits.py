@@ -26,7 +26,7 @@ _NOT_WORTH_TELLING: Final = (Refusal.ZERO_AMOUNT,)
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 
-class Books:
+class DepositSettler:
     """The deposits in the store, compared with the chain."""
 
     def __init__(self, store: Store, node: ChainNode, clock: Clock) -> None:

@@ -13,7 +13,7 @@ import structlog
 
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.plan_changes import settled
-from tokenbooth.domain.stripe_books import BookedEntry, EntryMeaning
+from tokenbooth.domain.stripe_balance import BalanceTransaction, TransactionMeaning
 from tokenbooth.domain.windows import DAY_US
 from tokenbooth.jobs.fair_order import fair_order
 from tokenbooth.kit.clock import Clock
@@ -24,7 +24,7 @@ from tokenbooth.payments.stripe.snapshots import SubscriptionSnapshot
 from tokenbooth.payments.stripe.webhooks import WebhookEvent
 from tokenbooth.services.cards import ChargeStatus, settle_pending
 from tokenbooth.store.engine import Store
-from tokenbooth.store.payments import books, checkouts, inbox, subscriptions
+from tokenbooth.store.payments import checkouts, inbox, stripe_balance, subscriptions
 from tokenbooth.store.payments.checkouts import PendingSession
 from tokenbooth.store.payments.subscriptions import Standing
 
@@ -151,7 +151,7 @@ class Reconciler:
     async def _events(self, report: Report) -> None:
         """Store and handle every event that never arrived."""
         now_us = self._clock.now_us()
-        position_us = await self._store.read(books.position_us, EVENTS_CURSOR)
+        position_us = await self._store.read(stripe_balance.position_us, EVENTS_CURSOR)
         begin_us = now_us - _EVENTS_KEPT_US if position_us is None else position_us - _EVENTS_OVERLAP_US
         newest_us, after_id, missing = position_us or 0, None, []
         while True:
@@ -170,7 +170,7 @@ class Reconciler:
         for event in reversed(missing):
             await self._take_in(event, now_us, report)
         if newest_us:
-            await self._store.write(books.advance, EVENTS_CURSOR, newest_us)
+            await self._store.write(stripe_balance.advance, EVENTS_CURSOR, newest_us)
 
     async def _take_in(self, event: WebhookEvent, now_us: int, report: Report) -> None:
         row_id = await self._store.write(
@@ -267,54 +267,56 @@ class Reconciler:
     async def _balance(self, report: Report) -> None:
         """Explain every entry of Stripe's balance, then compare the sums."""
         now_us = self._clock.now_us()
-        position_us = await self._store.read(books.position_us, BALANCE_CURSOR)
+        position_us = await self._store.read(stripe_balance.position_us, BALANCE_CURSOR)
         begin_us = 0 if position_us is None else position_us - _BALANCE_OVERLAP_US
-        listed = await self._stripe.list_booked(created_from_us=begin_us)
+        listed = await self._stripe.list_balance_transactions(created_from_us=begin_us)
         entries = [entry for entry in listed if entry.currency == "usd"]
         report.differences += [
             Difference("currency", entry.id, "not kept", entry.currency, False)
             for entry in listed
             if entry.currency != "usd"
         ]
-        await self._store.write(books.note, entries, now_us=now_us)
-        for entry in await self._store.read(books.unexplained, entries):
+        await self._store.write(stripe_balance.record, entries, now_us=now_us)
+        for entry in await self._store.read(stripe_balance.unexplained, entries):
             await self._explain(entry, report)
         if entries:
-            await self._store.write(books.advance, BALANCE_CURSOR, max(entry.created_at_us for entry in entries))
+            await self._store.write(
+                stripe_balance.advance, BALANCE_CURSOR, max(entry.created_at_us for entry in entries)
+            )
         report.at_stripe_nano = await self._stripe.balance_nano()
-        report.here_nano = await self._store.read(books.clearing_nano)
+        report.here_nano = await self._store.read(stripe_balance.clearing_nano)
         if report.at_stripe_nano != report.here_nano:
             here, there = format_usd(report.here_nano), format_usd(report.at_stripe_nano)
             report.differences.append(Difference("clearing", "stripe", here, there, False))
 
-    async def _explain(self, entry: BookedEntry, report: Report) -> None:
+    async def _explain(self, entry: BalanceTransaction, report: Report) -> None:
         """Have the object behind an entry applied; what turns out not to be ours is set apart."""
         hint = await self._hint_of(entry)
         reason = None if hint is None else await self._refresh(hint)
         if reason is None and await self._still_unexplained(entry):
-            await self._store.write(books.set_apart, entry, now_us=self._clock.now_us())
+            await self._store.write(stripe_balance.set_apart, entry, now_us=self._clock.now_us())
             return
         amount = format_usd(entry.amount_nano)
         report.differences.append(
             Difference(str(entry.meaning), entry.source_id or entry.id, reason or "not booked", amount, reason is None)
         )
 
-    async def _still_unexplained(self, entry: BookedEntry) -> bool:
-        remaining: Sequence[BookedEntry] = await self._store.read(books.unexplained, [entry])
+    async def _still_unexplained(self, entry: BalanceTransaction) -> bool:
+        remaining: Sequence[BalanceTransaction] = await self._store.read(stripe_balance.unexplained, [entry])
         return bool(remaining)
 
-    async def _hint_of(self, entry: BookedEntry) -> WebhookEvent | None:
+    async def _hint_of(self, entry: BalanceTransaction) -> WebhookEvent | None:
         match entry.meaning:
-            case EntryMeaning.PAYMENT if entry.payment_intent_id is not None:
+            case TransactionMeaning.PAYMENT if entry.payment_intent_id is not None:
                 origin = await self._stripe.fetch_origin(entry.payment_intent_id)
                 if origin.invoice_id is not None:
                     return self._hint("invoice.paid", origin.invoice_id)
                 if origin.session_id is not None:
                     return self._hint("checkout.session.completed", origin.session_id)
                 return self._hint("payment_intent.succeeded", entry.payment_intent_id)
-            case EntryMeaning.REFUND if entry.source_id is not None:
+            case TransactionMeaning.REFUND if entry.source_id is not None:
                 return self._hint("refund.updated", entry.source_id)
-            case EntryMeaning.DISPUTE if entry.source_id is not None:
+            case TransactionMeaning.DISPUTE if entry.source_id is not None:
                 return self._hint("charge.dispute.updated", entry.source_id)
             case _:
                 return None

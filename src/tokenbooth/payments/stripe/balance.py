@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from tokenbooth.domain.money import NANO_PER_CENT
-from tokenbooth.domain.stripe_books import BookedEntry
+from tokenbooth.domain.stripe_balance import BalanceTransaction
 from tokenbooth.payments.stripe.calls import API_VERSION, StripeCalls
 from tokenbooth.payments.stripe.events import ENDPOINT_EVENTS
 from tokenbooth.payments.stripe.snapshots import US_PER_S, Fields, SubscriptionSnapshot, parse_subscription
@@ -100,10 +100,10 @@ class BookCalls(StripeCalls):
 
         return await self._call(work)
 
-    async def list_booked(self, *, created_from_us: int) -> tuple[BookedEntry, ...]:
+    async def list_balance_transactions(self, *, created_from_us: int) -> tuple[BalanceTransaction, ...]:
         """Every balance transaction since `created_from_us` (UTC microseconds), oldest first."""
 
-        def work() -> tuple[BookedEntry, ...]:
+        def work() -> tuple[BalanceTransaction, ...]:
             listing = self._client.v1.balance_transactions.list(
                 {"limit": _PAGE, "created": {"gte": created_from_us // US_PER_S}, "expand": ["data.source"]}
             )
@@ -224,12 +224,12 @@ class BookCalls(StripeCalls):
         return await self._call(work)
 
 
-def read_booked(value: object) -> BookedEntry:
+def read_booked(value: object) -> BalanceTransaction:
     """Read a balance transaction whose source is expanded. Raises `UnexpectedShape`."""
     fields = Fields(value, "balance_transaction")
     source = fields.opt_child("source")
     named = source is not None and source.has("payment_intent")
-    return BookedEntry(
+    return BalanceTransaction(
         id=fields.text("id"),
         type=fields.text("type"),
         currency=fields.text("currency"),

@@ -16,7 +16,7 @@ from tokenbooth.domain.ledger import (
     Transfer,
     TransferKind,
 )
-from tokenbooth.domain.stripe_books import BookedEntry, EntryMeaning
+from tokenbooth.domain.stripe_balance import BalanceTransaction, TransactionMeaning
 from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.store import ledger
 from tokenbooth.store.dialect import insert_unless_there
@@ -39,8 +39,8 @@ def advance(conn: Connection, name: str, position_us: int) -> None:
         )
 
 
-def note(conn: Connection, entries: Sequence[BookedEntry], *, now_us: int) -> int:
-    """Note entries of Stripe's balance with their fees, each once; returns how many were new."""
+def record(conn: Connection, entries: Sequence[BalanceTransaction], *, now_us: int) -> int:
+    """Record entries of Stripe's balance with their fees, each once; returns how many were new."""
     new = 0
     for entry in entries:
         row = {
@@ -57,20 +57,20 @@ def note(conn: Connection, entries: Sequence[BookedEntry], *, now_us: int) -> in
         new += 1
         if entry.fee_nano:
             _post(conn, TransferKind.PROCESSOR_FEE, f"stripe:fee:{entry.id}", STRIPE_FEES, -entry.fee_nano, now_us)
-        if entry.meaning in (EntryMeaning.FEE, EntryMeaning.OTHER):
+        if entry.meaning in (TransactionMeaning.FEE, TransactionMeaning.OTHER):
             set_apart(conn, entry, now_us=now_us)
     return new
 
 
-def set_apart(conn: Connection, entry: BookedEntry, *, now_us: int) -> None:
+def set_apart(conn: Connection, entry: BalanceTransaction, *, now_us: int) -> None:
     """Book an entry that no payment of a customer of ours explains, once."""
     reference = f"stripe:booked:{entry.id}"
     if entry.amount_nano and not ledger.is_posted(conn, reference):
-        account = STRIPE_FEES if entry.meaning is EntryMeaning.FEE else STRIPE_OTHER
+        account = STRIPE_FEES if entry.meaning is TransactionMeaning.FEE else STRIPE_OTHER
         _post(conn, TransferKind.PROCESSOR_OTHER, reference, account, entry.amount_nano, now_us)
 
 
-def unexplained(conn: Connection, entries: Sequence[BookedEntry]) -> list[BookedEntry]:
+def unexplained(conn: Connection, entries: Sequence[BalanceTransaction]) -> list[BalanceTransaction]:
     """Those entries that are about customers and that nothing in our books explains yet."""
     return [entry for entry in entries if not _is_explained(conn, entry)]
 
@@ -80,11 +80,11 @@ def clearing_nano(conn: Connection) -> int:
     return -ledger.balance_nano(conn, STRIPE_CLEARING)
 
 
-def _is_explained(conn: Connection, entry: BookedEntry) -> bool:
+def _is_explained(conn: Connection, entry: BalanceTransaction) -> bool:
     match entry.meaning:
-        case EntryMeaning.PAYMENT:
+        case TransactionMeaning.PAYMENT:
             column, value = payments.c.stripe_payment_intent_id, entry.payment_intent_id
-        case EntryMeaning.REFUND | EntryMeaning.DISPUTE:
+        case TransactionMeaning.REFUND | TransactionMeaning.DISPUTE:
             column, value = reversals.c.id, entry.source_id
         case _:
             return True
