@@ -22,7 +22,7 @@ class TransactionMeaning(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BalanceTransaction:
-    """One of Stripe's balance transactions. `amount_nano` is signed, nano-USD, before `fee_nano`; `payment_intent_id` is that of
+    """What moved Stripe's balance. `amount_nano` is signed, nano-USD, before `fee_nano`; `payment_intent_id` is that of
     the payment it is about, None where there is none."""
 
     id: str
