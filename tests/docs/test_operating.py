@@ -142,7 +142,7 @@ def test_every_action_of_the_audit_log_is_named() -> None:
         f"auto_top_up.{what}" for what in ("switched_on", "switched_off", "changed")
     }
     assert {action for action in named - made if f'"{action}"' not in source} == set()
-    written = set(re.findall(r'(?:action=|action = |entry\([a-z]+, |note\()"([a-z_]+\.[a-z_]+)"', source))
+    written = set(re.findall(r'(?:action=|action = |entry\([a-z]+, |record\()"([a-z_]+\.[a-z_]+)"', source))
     assert len(written) > 15
     assert written - named == set()
 

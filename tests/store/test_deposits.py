@@ -37,7 +37,7 @@ def _derive(index: int) -> str:
 
 def _address(store: Store, customer: Customer, *, fingerprint: str = "one", amount_nano: int = 50 * USD) -> str:
     return store.write_now(
-        deposit_addresses.announce,
+        deposit_addresses.request_deposit,
         customer.account_id,
         key_fingerprint=fingerprint,
         derive=_derive if fingerprint == "one" else lambda index: f"0x{index + 1_000:040x}",

@@ -290,8 +290,8 @@ def test_a_subscription_is_named_both_ways(store: Store, ada: Customer, checkout
     for look_up in (subscriptions.id_of, subscriptions.stripe_id_of):
         with pytest.raises(NotFound):
             store.read_now(look_up, "sub_unknown")
-    standing = store.read_now(subscriptions.standings)["sub_at_stripe"]
-    assert (standing.status, standing.cancel_at_us, standing.paid_until_us) == (ACTIVE, None, NOW_US + MONTH_US)
+    recorded = store.read_now(subscriptions.recorded_statuses)["sub_at_stripe"]
+    assert (recorded.status, recorded.cancel_at_us, recorded.paid_until_us) == (ACTIVE, None, NOW_US + MONTH_US)
 
 
 def test_a_cancellation_of_ours_is_seen_at_once(store: Store, ada: Customer, checkout_id: str) -> None:

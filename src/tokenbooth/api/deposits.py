@@ -98,7 +98,7 @@ def configured(context: ManagementContext) -> UsdcDesk:
 
 def announce(conn: Connection, *, desk: UsdcDesk, account_id: str, amount_nano: int, now_us: int) -> Outcome:
     """The account's address, which is scanned from this transaction on; an effect for `idempotency.once`."""
-    address = deposit_addresses.announce(
+    address = deposit_addresses.request_deposit(
         conn,
         account_id,
         key_fingerprint=desk.book.fingerprint,

@@ -17,7 +17,7 @@ def write_backup(config: Path, target: Path, *, as_json: bool) -> None:
     """
     database, data_dir = _places(load_settings(config))
     contents = back_up(database, data_dir, target)
-    _tell(contents, target, f"{target} holds", as_json=as_json)
+    _print_contents(contents, target, f"{target} holds", as_json=as_json)
 
 
 def restore_backup(config: Path, source: Path, *, as_json: bool) -> None:
@@ -29,7 +29,7 @@ def restore_backup(config: Path, source: Path, *, as_json: bool) -> None:
     """
     database, data_dir = _places(load_settings(config))
     contents = restore(source, database, data_dir)
-    _tell(contents, database, f"{database} is restored, with", as_json=as_json)
+    _print_contents(contents, database, f"{database} is restored, with", as_json=as_json)
 
 
 def _places(settings: Settings) -> tuple[Path, Path]:
@@ -42,7 +42,7 @@ def _places(settings: Settings) -> tuple[Path, Path]:
     return Path(url.removeprefix(_SQLITE)), Path(settings.store.data_dir)
 
 
-def _tell(contents: Contents, path: Path, begin: str, *, as_json: bool) -> None:
+def _print_contents(contents: Contents, path: Path, begin: str, *, as_json: bool) -> None:
     if as_json:
         print_json(
             {"file": str(path), "databaseBytes": contents.database_bytes, "chargeSegments": contents.charge_segments}

@@ -58,7 +58,7 @@ class Desk:
         job = Reconciler(self.store, self.stripe, self.clock, handle=self._inbox.handle, refresh=self._inbox.refresh)
         return await job.reconcile()
 
-    def note(self, action: str, account_id: str | None, detail: str) -> None:
+    def record(self, action: str, account_id: str | None, detail: str) -> None:
         """Write down who did what."""
         self.store.write_now(
             audit_log.record,
@@ -85,7 +85,7 @@ def refund_payment(config: Path, name: str, *, amount: str | None, reason: str, 
         taken_nano = await desk.store.read(reversals.taken_nano, payment.stripe_payment_intent_id)
         # The same until the refund is in our books, so that a repetition cannot refund twice.
         key = f"refund-{payment.stripe_payment_intent_id}-{amount_cents or 'rest'}-{taken_nano}"
-        desk.note("payment.refunding", payment.account_id, f"{payment.stripe_payment_intent_id}: {reason}")
+        desk.record("payment.refunding", payment.account_id, f"{payment.stripe_payment_intent_id}: {reason}")
         made = await desk.stripe.refund(payment.stripe_payment_intent_id, amount_cents, idempotency_key=key)
         await desk.follow("refund.created", made.refund_id)
         if end and payment.subscription_id is not None:
@@ -173,7 +173,7 @@ def reconcile_books(config: Path, *, as_json: bool) -> int:
 
 async def _end(desk: Desk, subscription_id: str, reason: str) -> None:
     stripe_id = await desk.store.read(subscriptions.stripe_id_of, subscription_id)
-    desk.note("subscription.ending", None, f"{subscription_id}: {reason}")
+    desk.record("subscription.ending", None, f"{subscription_id}: {reason}")
     await desk.stripe.end_subscription(stripe_id, f"end-{subscription_id}")
     await desk.follow("customer.subscription.deleted", stripe_id)
 

@@ -117,7 +117,7 @@ class InboxHandler:
                 )
             except subscriptions.StaleSnapshot:
                 continue
-            _tell_of_credit(commands)
+            _log_credit(commands)
             return reason
         raise KeepsChanging
 
@@ -131,12 +131,12 @@ class InboxHandler:
             except StoreUnavailable:
                 raise
             except Exception as failure:
-                outcome = await self._note_failure(row, failure)
+                outcome = await self._record_failure(row, failure)
         except StoreUnavailable:
             # The row stays due; its claim runs out by itself.
             _log.warning("inbox_store_unavailable", row_id=row_id, action="The row is tried again within minutes.")
             return
-        _tell(row, outcome)
+        _log_outcome(row, outcome)
 
     async def _carry_out(self, row: ClaimedRow) -> Outcome:
         event = from_payload(row.payload)
@@ -149,7 +149,7 @@ class InboxHandler:
                 )
             except subscriptions.StaleSnapshot:
                 continue
-            _tell_of_credit(commands)
+            _log_credit(commands)
             return outcome
         raise KeepsChanging
 
@@ -170,7 +170,7 @@ class InboxHandler:
             fetched += tuple(await asyncio.gather(*(self._stripe.fetch(ref) for ref in refs)))
         return fetched, seen
 
-    async def _note_failure(self, row: ClaimedRow, failure: Exception) -> Outcome:
+    async def _record_failure(self, row: ClaimedRow, failure: Exception) -> Outcome:
         error = _safe_text(failure)
         foreseen = isinstance(failure, PaymentProviderError | UnexpectedShape | MissingObject | KeepsChanging)
         _log.warning(
@@ -196,7 +196,7 @@ def _safe_text(failure: Exception) -> str:
             return type(failure).__name__
 
 
-def _tell_of_credit(commands: Sequence[StripeCommand]) -> None:
+def _log_credit(commands: Sequence[StripeCommand]) -> None:
     for command in commands:
         match command:
             case BookProration() | GrantPeriod():
@@ -215,7 +215,7 @@ def _tell_of_credit(commands: Sequence[StripeCommand]) -> None:
             )
 
 
-def _tell(row: ClaimedRow, outcome: Outcome) -> None:
+def _log_outcome(row: ClaimedRow, outcome: Outcome) -> None:
     if outcome.status is InboxStatus.PARKED:
         _log.error(
             "inbox_event_parked",

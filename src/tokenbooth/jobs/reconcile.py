@@ -26,7 +26,7 @@ from tokenbooth.services.cards import ChargeStatus, settle_pending
 from tokenbooth.store.engine import Store
 from tokenbooth.store.payments import checkouts, inbox, stripe_balance, subscriptions
 from tokenbooth.store.payments.checkouts import PendingSession
-from tokenbooth.store.payments.subscriptions import Standing
+from tokenbooth.store.payments.subscriptions import RecordedStatus
 
 EVENTS_CURSOR: Final = "stripe_events"
 BALANCE_CURSOR: Final = "stripe_balance"
@@ -120,8 +120,8 @@ class Reconciler:
             if difference.repaired:
                 _log.warning("reconciled", kind=difference.kind, subject=difference.subject, was=difference.here)
         unrepaired = frozenset(difference for difference in report.differences if not difference.repaired)
-        standing = unrepaired & self._known
-        for difference in standing:
+        lasting = unrepaired & self._known
+        for difference in lasting:
             _log.error(
                 "books_differ",
                 kind=difference.kind,
@@ -131,7 +131,7 @@ class Reconciler:
                 action="Run `tokenbooth reconcile`, and compare the object in Stripe's dashboard with the account.",
             )
         self._known = unrepaired
-        self.figures = ReconcileFigures(self._clock.now_us(), len(standing))
+        self.figures = ReconcileFigures(self._clock.now_us(), len(lasting))
 
     async def reconcile(self) -> Report:
         """Do everything once.
@@ -216,53 +216,53 @@ class Reconciler:
 
     async def _subscriptions(self, report: Report) -> None:
         """Compare every subscription with our row of it."""
-        standings = await self._store.read(subscriptions.standings)
+        statuses = await self._store.read(subscriptions.recorded_statuses)
         for snapshot in await self._stripe.list_subscriptions():
             if snapshot.livemode != self._stripe.livemode:
                 continue
-            standing = standings.get(snapshot.subscription_id)
+            recorded = statuses.get(snapshot.subscription_id)
             if (
-                standing is not None
-                and self._agrees(standing, snapshot)
-                and not await self._unpaid_here(standing, snapshot)
+                recorded is not None
+                and self._agrees(recorded, snapshot)
+                and not await self._unpaid_here(recorded, snapshot)
             ):
                 continue
             hints = [self._hint("customer.subscription.updated", snapshot.subscription_id)]
             if snapshot.latest_invoice_id is not None:
                 hints.append(self._hint("invoice.paid", snapshot.latest_invoice_id))
             reasons = [await self._refresh(hint) for hint in hints]
-            here = "unknown" if standing is None else str(standing.status)
+            here = "unknown" if recorded is None else str(recorded.status)
             repaired = all(reason is None for reason in reasons)
             report.differences.append(
                 Difference("subscription", snapshot.subscription_id, here, snapshot.status, repaired)
             )
 
-    def _agrees(self, standing: Standing, snapshot: SubscriptionSnapshot) -> bool:
+    def _agrees(self, recorded: RecordedStatus, snapshot: SubscriptionSnapshot) -> bool:
         status = status_of(snapshot)
-        if status is None or standing.status == status == "canceled":
+        if status is None or recorded.status == status == "canceled":
             return True
-        ends_here = standing.cancel_at_us is not None
+        ends_here = recorded.cancel_at_us is not None
         ends_there = snapshot.cancel_at_period_end or snapshot.cancel_at_us is not None
-        return standing.status == status and ends_here == ends_there and self._bills_alike(standing, snapshot)
+        return recorded.status == status and ends_here == ends_there and self._bills_alike(recorded, snapshot)
 
-    def _bills_alike(self, standing: Standing, snapshot: SubscriptionSnapshot) -> bool:
+    def _bills_alike(self, recorded: RecordedStatus, snapshot: SubscriptionSnapshot) -> bool:
         """Whether Stripe bills the plan that counts here, or the one that is to follow it, and the same follows."""
-        plans = settled(standing.plans, self._clock.now_us())
+        plans = settled(recorded.plans, self._clock.now_us())
         pending = None if plans.pending is None else plans.pending.plan
         billed = None if snapshot.price is None else sold_plan(snapshot.price)
         if pending is not None and billed == pending:
             return True
         return billed == plans.present and (pending is not None) == (snapshot.following is not None)
 
-    async def _unpaid_here(self, standing: Standing, snapshot: SubscriptionSnapshot) -> bool:
+    async def _unpaid_here(self, recorded: RecordedStatus, snapshot: SubscriptionSnapshot) -> bool:
         """Whether Stripe has a paid invoice for a period that we have not granted."""
-        if standing.status == "canceled" or snapshot.latest_invoice_id is None:
+        if recorded.status == "canceled" or snapshot.latest_invoice_id is None:
             return False
-        if standing.paid_until_us is not None and standing.paid_until_us >= snapshot.period_end_us:
+        if recorded.paid_until_us is not None and recorded.paid_until_us >= snapshot.period_end_us:
             return False
         invoice = await self._stripe.fetch_invoice(snapshot.latest_invoice_id)
         ends_us = invoice.period_end_us or 0
-        return invoice.status == "paid" and ends_us > (standing.paid_until_us or 0)
+        return invoice.status == "paid" and ends_us > (recorded.paid_until_us or 0)
 
     async def _balance(self, report: Report) -> None:
         """Explain every entry of Stripe's balance, then compare the sums."""

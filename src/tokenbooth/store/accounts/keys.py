@@ -105,7 +105,7 @@ def create_api_key(conn: Connection, new: NewApiKey, *, max_keys: int, grace_us:
         )
     )
     changes.record(conn, changes.Topic.API_KEY_CREATED, new.id, now_us=now_us)
-    _note(conn, new.account_id, new.id, actor=actor, action="api_key.created", now_us=now_us)
+    _record(conn, new.account_id, new.id, actor=actor, action="api_key.created", now_us=now_us)
 
 
 def delete_api_key(conn: Connection, account_id: str, key_id: str, *, actor: str, now_us: int) -> None:
@@ -118,7 +118,7 @@ def delete_api_key(conn: Connection, account_id: str, key_id: str, *, actor: str
     if conn.execute(update(api_keys).where(live).values(deleted_at_us=now_us)).rowcount == 0:
         raise NotFound("key_not_found", "There is no API key with this id.")
     changes.record(conn, changes.Topic.API_KEY, key_id, now_us=now_us)
-    _note(conn, account_id, key_id, actor=actor, action="api_key.deleted", now_us=now_us)
+    _record(conn, account_id, key_id, actor=actor, action="api_key.deleted", now_us=now_us)
 
 
 def has_api_key(conn: Connection, account_id: str, key_id: str) -> bool:
@@ -242,5 +242,5 @@ def _terms(
     return SubscriptionTerms(SubscriptionStatus(status), paid_until_us, cancel_at_us, ended_at_us)
 
 
-def _note(conn: Connection, account_id: str, key_id: str, *, actor: str, action: str, now_us: int) -> None:
+def _record(conn: Connection, account_id: str, key_id: str, *, actor: str, action: str, now_us: int) -> None:
     audit_log.record(conn, actor=actor, action=action, account_id=account_id, detail=key_id, now_us=now_us)

@@ -55,7 +55,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Untold:
+class UnnotifiedFailure:
     """A rule that a failure switched off, whose owner has not been told; the failure's time in UTC microseconds."""
 
     account_id: str
@@ -64,7 +64,7 @@ class Untold:
     failed_at_us: int
 
     def __repr__(self) -> str:
-        return f"Untold({self.account_id!r})"
+        return f"UnnotifiedFailure({self.account_id!r})"
 
 
 def view(conn: Connection, account_id: str, *, now_us: int) -> RuleView:
@@ -84,7 +84,7 @@ def put(conn: Connection, account_id: str, rule: Rule, *, actor: str, now_us: in
     """Set an account's rule; a former failure is forgotten. `actor` is who asks, for the audit log."""
     before = view(conn, account_id, now_us=now_us).rule
     if rule != before:
-        _note(conn, account_id, before, rule, actor=actor, now_us=now_us)
+        _record(conn, account_id, before, rule, actor=actor, now_us=now_us)
     values = {
         "enabled": rule.enabled,
         "threshold_nano": rule.threshold_nano,
@@ -99,7 +99,7 @@ def put(conn: Connection, account_id: str, rule: Rule, *, actor: str, now_us: in
     return view(conn, account_id, now_us=now_us)
 
 
-def _note(conn: Connection, account_id: str, before: Rule, after: Rule, *, actor: str, now_us: int) -> None:
+def _record(conn: Connection, account_id: str, before: Rule, after: Rule, *, actor: str, now_us: int) -> None:
     match before.enabled, after.enabled:
         case False, True:
             what = "switched_on"
@@ -123,7 +123,7 @@ def switch_off(conn: Connection, account_id: str, failure: str, *, now_us: int) 
     checkouts.switch_off_auto_top_up(conn, account_id, failure, now_us=now_us)
 
 
-def untold(conn: Connection) -> list[Untold]:
+def unnotified(conn: Connection) -> list[UnnotifiedFailure]:
     """Every rule that is off because of a failure that its owner has not been told."""
     noted = (
         select(auto_topup_notices.c.account_id)
@@ -138,10 +138,10 @@ def untold(conn: Connection) -> list[Untold]:
         .join(accounts, accounts.c.id == auto_topups.c.account_id)
         .where(auto_topups.c.failed_at_us.is_not(None), ~noted)
     ).all()
-    return [Untold(row.account_id, row.email, row.failure, row.failed_at_us) for row in rows]
+    return [UnnotifiedFailure(row.account_id, row.email, row.failure, row.failed_at_us) for row in rows]
 
 
-def note_told(conn: Connection, failed: Untold, *, now_us: int) -> bool:
+def mark_notified(conn: Connection, failed: UnnotifiedFailure, *, now_us: int) -> bool:
     """Note that an owner is being told of a failure; False when somebody noted it before."""
     values = {"account_id": failed.account_id, "failed_at_us": failed.failed_at_us, "noted_at_us": now_us}
     return insert_unless_there(conn, auto_topup_notices, values)

@@ -373,7 +373,7 @@ def _credit(
     if fresh:
         ledger.add_tax(conn, reference=reference, tax_nano=command.tax_nano, now_us=now_us)
         ledger.set_tax_aside(conn, reference=reference, tax_nano=command.tax_included_nano, now_us=now_us)
-        payments.note(
+        payments.record(
             conn,
             Payment(
                 stripe_payment_intent_id=intent_id,

@@ -205,7 +205,7 @@ def carry_out(
     Raises:
         StaleSnapshot: as in `billing.apply`; nothing was done.
     """
-    before = _standing(conn, row_id)
+    before = _outcome_of(conn, row_id)
     if before.status is not InboxStatus.DUE:
         return before
     reason = apply_all(conn, commands, seen=seen, plans=plans, now_us=now_us)
@@ -249,7 +249,7 @@ def fail(conn: Connection, row_id: str, error: str, *, now_us: int) -> Outcome:
         .returning(inbox.c.attempts)
     ).scalar()
     if attempts is None:
-        return _standing(conn, row_id)
+        return _outcome_of(conn, row_id)
     if attempts >= MAX_ATTEMPTS:
         return _mark(conn, row_id, Outcome(InboxStatus.PARKED, error), now_us)
     conn.execute(
@@ -286,7 +286,7 @@ def _row(row: Row[tuple[object, ...]]) -> InboxRow:
     )
 
 
-def _standing(conn: Connection, row_id: str) -> Outcome:
+def _outcome_of(conn: Connection, row_id: str) -> Outcome:
     row = conn.execute(select(inbox.c.status, inbox.c.error).where(inbox.c.id == row_id)).one()
     return Outcome(InboxStatus(row.status), row.error)
 

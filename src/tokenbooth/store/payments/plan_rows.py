@@ -95,7 +95,7 @@ def follow(conn: Connection, row: _Row, command: UpsertSubscription, now_us: int
     wanted = _wanted(after, before)
     scheduled = _agreed_change(conn, row, command.billed.following_checkout_id, wanted)
     if wanted is not None and ours is None and scheduled is None:
-        _note_elsewhere(conn, row, wanted, now_us)
+        _record_elsewhere(conn, row, wanted, now_us)
     if after.present != before.present:
         values |= _credited(conn, row, command.billed, now_us)
     return values
@@ -173,7 +173,7 @@ def _agreed_change(conn: Connection, row: _Row, checkout_id: str | None, plan: S
     return change if SoldPlan(change.plan_slug, change.amount_nano) == plan else None
 
 
-def _note_elsewhere(conn: Connection, row: _Row, wanted: SoldPlan, now_us: int) -> None:
+def _record_elsewhere(conn: Connection, row: _Row, wanted: SoldPlan, now_us: int) -> None:
     offer = Offer(CheckoutKind.PLAN_CHANGE, wanted.slug, wanted.price_nano, None, row.id)
     values = row_of(new_id(IdPrefix.CHECKOUT, now_us), row.account_id, offer, now_us)
     conn.execute(insert(checkouts).values(**values | {"status": CheckoutStatus.PAID}))

@@ -47,7 +47,7 @@ class OwnSubscription:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RecordedStatus:
     """Where our row of a subscription stands, for a comparison with Stripe."""
 
     status: SubscriptionStatus
@@ -56,11 +56,11 @@ class Standing:
     plans: PlanState
 
 
-def standings(conn: Connection) -> dict[str, Standing]:
+def recorded_statuses(conn: Connection) -> dict[str, RecordedStatus]:
     """Where every subscription stands, by Stripe's id."""
     rows = conn.execute(select(subscriptions))
     return {
-        row.stripe_subscription_id: Standing(
+        row.stripe_subscription_id: RecordedStatus(
             SubscriptionStatus(row.status),
             row.cancel_at_us,
             row.paid_until_us,
@@ -341,7 +341,7 @@ def _book_payment(
         )
     ledger.add_tax(conn, reference=reference, tax_nano=command.tax_nano, now_us=now_us)
     if command.payment_intent_id is not None:
-        payments.note(
+        payments.record(
             conn,
             Payment(
                 stripe_payment_intent_id=command.payment_intent_id,
