@@ -16,7 +16,8 @@ from tokenbooth.domain.stripe_commands import CreditDirect, DirectFailed
 from tokenbooth.store import ledger
 from tokenbooth.store.accounts.accounts import set_stripe_customer, suspend
 from tokenbooth.store.engine import Store
-from tokenbooth.store.payments import auto_topups, billing, checkouts
+from tokenbooth.store.payments import auto_topups, checkouts
+from tokenbooth.store.payments.apply import apply_command
 from tokenbooth.store.payments.auto_topups import Candidate, Rule, UnnotifiedFailure
 from tokenbooth.store.payments.checkouts import TopUpCaps
 from tokenbooth.store.tables import accounts
@@ -66,7 +67,7 @@ def begin(
 def pay(store: Store, candidate: Candidate, checkout_id: str) -> None:
     """Let Stripe say that the charge succeeded."""
     paid = CreditDirect(checkout_id, candidate.account_id, f"pi_{checkout_id}", RULE.amount_nano, "usd")
-    assert store.write_now(billing.apply, paid, now_us=NOW_US) is None
+    assert store.write_now(apply_command, paid, now_us=NOW_US) is None
 
 
 def give(store: Store, candidate: Candidate, amount_nano: int) -> None:
@@ -155,7 +156,7 @@ def test_a_failure_switches_off_and_is_told_once(store: Store, ada: Customer, ca
     begin(store, candidate, "chk_1")
     failed = DirectFailed("chk_1", ada.account_id, None, "Your card was declined.")
     for _ in range(2):
-        assert store.write_now(billing.apply, failed, now_us=NOW_US + 1) is None
+        assert store.write_now(apply_command, failed, now_us=NOW_US + 1) is None
     view = store.read_now(auto_topups.view, ada.account_id, now_us=NOW_US)
     assert (view.rule.enabled, view.failure, view.failed_at_us) == (False, "Your card was declined.", NOW_US + 1)
     (unnotified,) = store.read_now(auto_topups.unnotified)

@@ -10,7 +10,8 @@ from tokenbooth.domain.ledger import TransferKind
 from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.kit.errors import NotFound
 from tokenbooth.store.engine import Store
-from tokenbooth.store.payments import billing, inbox, subscriptions
+from tokenbooth.store.payments import inbox, subscriptions
+from tokenbooth.store.payments.apply import apply_command
 from tokenbooth.store.reports import operator_reports
 from tokenbooth.store.reports.audit import audit
 from tokenbooth.store.reports.operator import change_credit, figures
@@ -34,8 +35,8 @@ def ada(store: Store) -> Customer:
         now_us=NOW_US,
     )
     checkout_id = new_checkout(store, customer.account_id, PRO, now_us=NOW_US)
-    store.write_now(billing.apply, upsert(customer.account_id, checkout_id), now_us=NOW_US)
-    store.write_now(billing.apply, grant("in_1", NOW_US), now_us=NOW_US)
+    store.write_now(apply_command, upsert(customer.account_id, checkout_id), now_us=NOW_US)
+    store.write_now(apply_command, grant("in_1", NOW_US), now_us=NOW_US)
     subscription_id = store.read_now(subscriptions.id_of, "sub_at_stripe")
     store.write_now(
         add_usage,
@@ -112,11 +113,11 @@ def test_a_parked_event_is_handled_again_once(store: Store, ada: Customer) -> No
     row_id = park(store)
     (row,) = store.read_now(operator_reports.list_parked)
     assert (row.id, row.external_id, row.error) == (row_id, "evt_1", "There is no such checkout here.")
-    store.write_now(operator_reports.retry_parked, row_id, actor=ada.account_id, now_us=NOW_US + 1)
+    store.write_now(inbox.retry_parked, row_id, actor=ada.account_id, now_us=NOW_US + 1)
     assert store.read_now(operator_reports.count_parked) == 0
     assert store.read_now(inbox.due, now_us=NOW_US + 1, limit=10) == [row_id]
     with pytest.raises(NotFound):
-        store.write_now(operator_reports.retry_parked, row_id, actor=ada.account_id, now_us=NOW_US + 1)
+        store.write_now(inbox.retry_parked, row_id, actor=ada.account_id, now_us=NOW_US + 1)
     (entry,) = store.read_now(operator_reports.list_log, action="inbox.retried")
     assert (entry.actor, entry.account, entry.detail) == (ada.email, None, row_id)
 

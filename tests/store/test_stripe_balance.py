@@ -10,7 +10,8 @@ from tokenbooth.domain.stripe_balance import BalanceTransaction
 from tokenbooth.domain.stripe_commands import ReversalKind, SettleReversal
 from tokenbooth.store import ledger
 from tokenbooth.store.engine import Store
-from tokenbooth.store.payments import billing, stripe_balance
+from tokenbooth.store.payments import stripe_balance
+from tokenbooth.store.payments.apply import apply_command
 from tokenbooth.store.reports.audit import audit
 
 FEE_NANO = 1_030_000_000
@@ -38,7 +39,7 @@ def test_our_clearing_account_stands_against_stripes_balance(store: Store) -> No
     """A payment, its fee, a payout and a fee of Stripe's own leave what Stripe holds; read again, nothing moves."""
     customer = new_customer(store, now_us=NOW_US)
     checkout_id = new_checkout(store, customer.account_id, TOP_UP, now_us=NOW_US)
-    store.write_now(billing.apply, paid_topup(customer.account_id, checkout_id), now_us=NOW_US)
+    store.write_now(apply_command, paid_topup(customer.account_id, checkout_id), now_us=NOW_US)
     entries = [CHARGE, PAYOUT, RADAR]
     assert [store.write_now(stripe_balance.record, entries, now_us=NOW_US) for _ in range(2)] == [3, 0]
     held_by_stripe = sum(entry.amount_nano - entry.fee_nano for entry in entries)
@@ -60,10 +61,10 @@ def test_what_our_books_explain_is_told_from_what_they_do_not(store: Store) -> N
     assert store.read_now(stripe_balance.unexplained, entries) == [CHARGE, REFUND, DISPUTE, entries[5]]
     customer = new_customer(store, now_us=NOW_US)
     checkout_id = new_checkout(store, customer.account_id, TOP_UP, now_us=NOW_US)
-    store.write_now(billing.apply, paid_topup(customer.account_id, checkout_id), now_us=NOW_US)
+    store.write_now(apply_command, paid_topup(customer.account_id, checkout_id), now_us=NOW_US)
     for name, kind in (("re_1", ReversalKind.REFUND), ("du_1", ReversalKind.DISPUTE)):
         taken = SettleReversal(name, kind, "pi_of_cs_at_stripe", 10**9, "usd")
-        store.write_now(billing.apply, taken, now_us=NOW_US)
+        store.write_now(apply_command, taken, now_us=NOW_US)
     assert store.read_now(stripe_balance.unexplained, entries) == [entries[5]]
     for _ in range(2):
         store.write_now(stripe_balance.set_apart, entries[5], now_us=NOW_US)

@@ -29,6 +29,7 @@ from tokenbooth.services.cards import CardCharge, ChargeStatus, charge
 from tokenbooth.store.accounts.idempotency import Answer, Attempt, complete
 from tokenbooth.store.accounts.keys import NewApiKey, create_api_key
 from tokenbooth.store.payments import billing, checkouts, subscriptions
+from tokenbooth.store.payments.apply import apply_command
 from tokenbooth.store.payments.billing import SubscriptionView
 from tokenbooth.store.payments.checkouts import CheckoutKind, Offer
 
@@ -200,7 +201,7 @@ def apply(conn: Connection, context: ManagementContext, commands: tuple[StripeCo
         ProviderFailed: a person has to look at it first.
     """
     for command in commands:
-        reason = billing.apply(conn, command, plans=context.catalog().plans, now_us=now_us)
+        reason = apply_command(conn, command, plans=context.catalog().plans, now_us=now_us)
         if reason is not None:
             raise ProviderFailed("payment_in_review", f"{reason} We look into it.")
 

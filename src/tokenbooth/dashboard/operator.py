@@ -21,6 +21,7 @@ from tokenbooth.domain.windows import DAY_US
 from tokenbooth.kit.errors import Conflict, InvalidRequest, NotFound, RateLimited, TokenboothError
 from tokenbooth.store.accounts import accounts, audit_log
 from tokenbooth.store.accounts.keys import key_names
+from tokenbooth.store.payments import inbox
 from tokenbooth.store.reports import operator_reports
 from tokenbooth.store.reports.audit import audit
 from tokenbooth.store.reports.operator import change_credit
@@ -148,9 +149,7 @@ class OperatorPages:
 
     async def retry(self, request: Request, visitor: Visitor, _: Form) -> Response:
         row_id = str(request.path_params["row_id"])
-        await self._management.store.write(
-            operator_reports.retry_parked, row_id, actor=visitor.actor, now_us=self._now_us()
-        )
+        await self._management.store.write(inbox.retry_parked, row_id, actor=visitor.actor, now_us=self._now_us())
         await self._management.handle_event(row_id)
         await self._management.live.changed()
         return see_other("/dashboard/operator/inbox?done=retried")

@@ -23,6 +23,7 @@ from tokenbooth.payments.stripe.snapshots import Snapshot, UnexpectedShape
 from tokenbooth.payments.stripe.webhooks import WebhookEvent
 from tokenbooth.store.engine import Store
 from tokenbooth.store.payments import inbox, reversals, subscriptions
+from tokenbooth.store.payments.apply import apply_commands
 from tokenbooth.store.payments.inbox import ClaimedRow, InboxStatus, Outcome
 
 _AT_ONCE: Final = 8
@@ -113,7 +114,7 @@ class InboxHandler:
             commands = translate(event, fetched, livemode=self._stripe.livemode)
             try:
                 reason = await self._store.write(
-                    inbox.apply_all, commands, seen=seen, plans=self._plans(), now_us=self._clock.now_us()
+                    apply_commands, commands, seen=seen, plans=self._plans(), now_us=self._clock.now_us()
                 )
             except subscriptions.StaleSnapshot:
                 continue

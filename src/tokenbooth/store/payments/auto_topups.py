@@ -1,6 +1,6 @@
 """Automatic top-ups: an account's rule, and the one charge at a time that it may lead to.
 
-The rule is set by the account; a charge that fails switches it off (`checkouts.fail_direct`). Nothing here talks to
+The rule is set by the account; a charge that fails switches it off (`topups.fail_direct`). Nothing here talks to
 Stripe.
 """
 
@@ -15,7 +15,7 @@ from tokenbooth.kit.errors import TokenboothError
 from tokenbooth.store import ledger
 from tokenbooth.store.accounts import audit_log
 from tokenbooth.store.dialect import insert_unless_there
-from tokenbooth.store.payments import checkouts
+from tokenbooth.store.payments import checkouts, topups
 from tokenbooth.store.payments.checkouts import CheckoutKind, CheckoutStatus, Offer, TopUpCaps
 from tokenbooth.store.tables import accounts, auto_topup_notices, auto_topups
 from tokenbooth.store.tables import checkouts as checkout_rows
@@ -120,7 +120,7 @@ def _record(conn: Connection, account_id: str, before: Rule, after: Rule, *, act
 
 def switch_off(conn: Connection, account_id: str, failure: str, *, now_us: int) -> None:
     """Switch a rule off and say why; its account reads it with the rule."""
-    checkouts.switch_off_auto_top_up(conn, account_id, failure, now_us=now_us)
+    topups.switch_off_auto_top_up(conn, account_id, failure, now_us=now_us)
 
 
 def unnotified(conn: Connection) -> list[UnnotifiedFailure]:

@@ -25,6 +25,7 @@ from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.store.accounts import audit_log
 from tokenbooth.store.payments.checkouts import (
     CURRENCY,
+    Checkout,
     CheckoutKind,
     CheckoutStatus,
     Offer,
@@ -163,14 +164,15 @@ def _wanted(after: PlanState, before: PlanState) -> SoldPlan | None:
     return None if after.pending is None else after.pending.plan
 
 
-def _agreed_change(conn: Connection, row: _Row, checkout_id: str | None, plan: SoldPlan | None) -> _Row | None:
+def _agreed_change(conn: Connection, row: _Row, checkout_id: str | None, plan: SoldPlan | None) -> Checkout | None:
     """The change to `plan` that we noted before Stripe was asked for it, where Stripe names it."""
     if checkout_id is None or plan is None or checkout_id == row.checkout_id:
         return None
     change = find(conn, checkout_id)
-    if change is None or change.kind != CheckoutKind.PLAN_CHANGE or change.subscription_id != row.id:
+    if change is None or change.offer.kind is not CheckoutKind.PLAN_CHANGE or change.offer.subscription_id != row.id:
         return None
-    return change if SoldPlan(change.plan_slug, change.amount_nano) == plan else None
+    agreed = (change.offer.plan_slug, change.offer.amount_nano)
+    return change if agreed == (plan.slug, plan.price_nano) else None
 
 
 def _record_elsewhere(conn: Connection, row: _Row, wanted: SoldPlan, now_us: int) -> None:

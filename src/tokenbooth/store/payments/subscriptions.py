@@ -237,7 +237,7 @@ def _by_stripe_id(conn: Connection, stripe_subscription_id: str) -> _Row | None:
 def _create(conn: Connection, command: UpsertSubscription, now_us: int) -> str | None:
     """Plan and price come from the checkout that we noted, never from what Stripe's object carries."""
     checkout = None if command.checkout_id is None else find(conn, command.checkout_id)
-    if checkout is None or checkout.kind != CheckoutKind.SUBSCRIPTION:
+    if checkout is None or checkout.offer.kind is not CheckoutKind.SUBSCRIPTION:
         return "The subscription names no checkout of a plan that is known here."
     if checkout.account_id != command.account_id:
         return "The subscription's checkout belongs to another account than Stripe says."
@@ -249,8 +249,8 @@ def _create(conn: Connection, command: UpsertSubscription, now_us: int) -> str |
         insert(subscriptions).values(
             id=subscription_id,
             account_id=checkout.account_id,
-            plan_slug=checkout.plan_slug,
-            price_nano=checkout.amount_nano,
+            plan_slug=checkout.offer.plan_slug,
+            price_nano=checkout.offer.amount_nano,
             stripe_subscription_id=command.stripe_subscription_id,
             checkout_id=checkout.id,
             status=command.status or SubscriptionStatus.INCOMPLETE,
@@ -368,4 +368,4 @@ def _agreed_prices_nano(conn: Connection, row: _Row) -> set[int]:
         )
     ).scalars()
     first = None if row.checkout_id is None else find(conn, row.checkout_id)
-    return {row.price_nano, *changed, *(() if first is None else (first.amount_nano,))}
+    return {row.price_nano, *changed, *(() if first is None else (first.offer.amount_nano,))}

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from tokenbooth.domain.ledger import UNCOLLECTED, AccountKind, credit_of, debt_of
 from tokenbooth.kit.errors import NotFound
@@ -213,19 +213,6 @@ def count_parked(conn: Connection) -> int:
     """How many events wait for a person."""
     parked = inbox.c.status == InboxStatus.PARKED
     return conn.execute(select(func.count()).select_from(inbox).where(parked)).scalar_one()
-
-
-def retry_parked(conn: Connection, row_id: str, *, actor: str, now_us: int) -> None:
-    """Have a parked event handled again.
-
-    Raises:
-        NotFound: there is none with this id that is parked.
-    """
-    parked = and_(inbox.c.id == row_id, inbox.c.status == InboxStatus.PARKED)
-    values = {"status": InboxStatus.DUE, "attempts": 0, "due_at_us": now_us}
-    if conn.execute(update(inbox).where(parked).values(**values)).rowcount == 0:
-        raise NotFound("event_not_found", "This event is not parked any more.")
-    log.record(conn, actor=actor, action="inbox.retried", account_id=None, detail=row_id, now_us=now_us)
 
 
 def record_audit(conn: Connection, report: AuditReport, *, actor: str, now_us: int) -> None:
