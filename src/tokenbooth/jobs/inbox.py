@@ -13,9 +13,9 @@ import structlog
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.plans import Plan
 from tokenbooth.domain.stripe_commands import BookProration, GrantPeriod, StripeCommand, UpsertSubscription
-from tokenbooth.jobs.failures import where
 from tokenbooth.kit.clock import Clock
 from tokenbooth.kit.errors import StoreUnavailable
+from tokenbooth.kit.logs import where
 from tokenbooth.payments.stripe.client import PaymentProviderError
 from tokenbooth.payments.stripe.events import MissingObject, ObjectRef, needed, translate
 from tokenbooth.payments.stripe.inbox import from_payload

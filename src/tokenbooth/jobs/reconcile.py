@@ -14,7 +14,7 @@ import structlog
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.plan_changes import settled
 from tokenbooth.domain.stripe_balance import BalanceTransaction, TransactionMeaning
-from tokenbooth.domain.windows import DAY_US
+from tokenbooth.domain.windows import DAY_US, MINUTE_US
 from tokenbooth.jobs.fair_order import fair_order
 from tokenbooth.kit.clock import Clock
 from tokenbooth.payments.stripe.client import PaymentProviderError, StripeGateway
@@ -31,11 +31,10 @@ from tokenbooth.store.payments.subscriptions import RecordedStatus
 EVENTS_CURSOR: Final = "stripe_events"
 BALANCE_CURSOR: Final = "stripe_balance"
 
-_MINUTE_US: Final = 60 * 1_000_000
-_IN_FLIGHT_US: Final = 5 * _MINUTE_US
+_IN_FLIGHT_US: Final = 5 * MINUTE_US
 """Younger things are still under way by the ordinary paths."""
 _EVENTS_KEPT_US: Final = 30 * DAY_US
-_EVENTS_OVERLAP_US: Final = 60 * _MINUTE_US
+_EVENTS_OVERLAP_US: Final = 60 * MINUTE_US
 _BALANCE_OVERLAP_US: Final = 2 * DAY_US
 _SESSIONS_SINCE_US: Final = 3 * DAY_US
 _PAGES_PER_ACCOUNT: Final = 10
@@ -188,7 +187,7 @@ class Reconciler:
     async def _charges(self, report: Report) -> None:
         """Read back charges whose answer was lost."""
         now_us = self._clock.now_us()
-        for pending in await self._store.read(checkouts.pending_charges, before_us=now_us - _MINUTE_US):
+        for pending in await self._store.read(checkouts.pending_charges, before_us=now_us - MINUTE_US):
             outcome = await settle_pending(self._store, self._stripe, self._clock, pending)
             if outcome.status is not ChargeStatus.PENDING:
                 repaired = outcome.status is not ChargeStatus.REVIEW

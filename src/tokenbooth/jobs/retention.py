@@ -1,14 +1,12 @@
 """Forgets single requests after the configured time. It must never touch the ledger or the hourly roll-ups."""
 
-from typing import Final
-
 import structlog
 
+from tokenbooth.domain.windows import DAY_US
 from tokenbooth.kit.clock import Clock
 from tokenbooth.store.engine import Store
 from tokenbooth.store.usage.retention import prune_usage
 
-_DAY_US: Final = 24 * 3_600 * 1_000_000
 _log = structlog.get_logger(__name__)
 
 
@@ -22,7 +20,7 @@ class UsageRetention:
 
     async def run(self) -> None:
         """Delete in small transactions until nothing that old is left."""
-        before_us = self._clock.now_us() - self._keep_days * _DAY_US
+        before_us = self._clock.now_us() - self._keep_days * DAY_US
         deleted = 0
         while batch := await self._store.write(prune_usage, before_us):
             deleted += batch

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from tokenbooth.domain.windows import DAY_US, HOUR_US
 from tokenbooth.kit.clock import Clock
 from tokenbooth.store import changes, processes
 from tokenbooth.store.accounts import audit_log, idempotency, sessions
@@ -9,12 +10,11 @@ from tokenbooth.store.engine import Store
 from tokenbooth.store.payments import inbox
 from tokenbooth.store.usdc import deposits
 
-_HOUR_US: Final = 3_600 * 1_000_000
-KEEP_CHANGES_US: Final = _HOUR_US
-KEEP_HINTS_US: Final = 24 * _HOUR_US
-KEEP_INBOX_US: Final = 90 * 24 * _HOUR_US
-KEEP_PROCESSES_US: Final = 90 * 24 * _HOUR_US
-KEEP_FAILED_LOG_INS_US: Final = 90 * 24 * _HOUR_US
+KEEP_CHANGES_US: Final = HOUR_US
+KEEP_HINTS_US: Final = DAY_US
+KEEP_INBOX_US: Final = 90 * DAY_US
+KEEP_PROCESSES_US: Final = 90 * DAY_US
+KEEP_FAILED_LOG_INS_US: Final = 90 * DAY_US
 
 
 class Sweep:

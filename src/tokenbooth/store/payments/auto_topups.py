@@ -11,6 +11,7 @@ from sqlalchemy import Connection, func, select, update
 
 from tokenbooth.domain.ledger import credit_of
 from tokenbooth.domain.money import format_usd
+from tokenbooth.domain.windows import SECOND_US
 from tokenbooth.kit.errors import TokenboothError
 from tokenbooth.store import ledger
 from tokenbooth.store.accounts import audit_log
@@ -19,8 +20,6 @@ from tokenbooth.store.payments import checkouts, topups
 from tokenbooth.store.payments.checkouts import CheckoutKind, CheckoutStatus, Offer, TopUpCaps
 from tokenbooth.store.tables import accounts, auto_topup_notices, auto_topups
 from tokenbooth.store.tables import checkouts as checkout_rows
-
-_US_PER_S = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,13 +211,13 @@ def begin(
 
 
 def _charged_this_month_nano(conn: Connection, account_id: str, now_us: int) -> int:
-    month = datetime.fromtimestamp(now_us // _US_PER_S, UTC).replace(day=1, hour=0, minute=0, second=0)
+    month = datetime.fromtimestamp(now_us // SECOND_US, UTC).replace(day=1, hour=0, minute=0, second=0)
     total = conn.execute(
         select(func.coalesce(func.sum(checkout_rows.c.amount_nano), 0)).where(
             checkout_rows.c.account_id == account_id,
             checkout_rows.c.kind == CheckoutKind.AUTO_TOP_UP,
             checkout_rows.c.status.in_([CheckoutStatus.PENDING, CheckoutStatus.PAID, CheckoutStatus.REVIEW]),
-            checkout_rows.c.created_at_us >= int(month.timestamp()) * _US_PER_S,
+            checkout_rows.c.created_at_us >= int(month.timestamp()) * SECOND_US,
         )
     ).scalar_one()
     return int(total)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from tokenbooth.cli.findings import Finding, Level
+from tokenbooth.cli.doctor.findings import Finding, Level
 from tokenbooth.config.catalog import Catalog, Model, Route, WireFormat
 from tokenbooth.config.upstream_kinds import CEILING_FIELDS
 from tokenbooth.store.ceilings import CeilingKey

@@ -1,12 +1,29 @@
-"""`tokenbooth backup` and `tokenbooth restore`: the file of the configured SQLite installation."""
+"""The commands about the database as a whole: `migrate`, and for SQLite `backup` and `restore`."""
 
 from pathlib import Path
 
 from tokenbooth.cli.output import print_json, print_line
 from tokenbooth.config.settings import Settings, load_settings
 from tokenbooth.runtime.backup import BackupFailed, Contents, back_up, restore
+from tokenbooth.runtime.database import open_database
+from tokenbooth.store.migrate import migrate
 
 _SQLITE = "sqlite:///"
+
+
+def run_migration(config: Path, *, as_json: bool) -> None:
+    """Migrate the configured database and say what was done."""
+    store = open_database(load_settings(config))
+    try:
+        done = migrate(store.engine)
+    finally:
+        store.close()
+    if as_json:
+        print_json({"before": done.before, "after": done.after, "changed": done.changed})
+    elif done.changed:
+        print_line(f"The schema is now at {done.after} (before: {done.before or 'an empty database'}).")
+    else:
+        print_line(f"The schema is at {done.after}; there was nothing to do.")
 
 
 def write_backup(config: Path, target: Path, *, as_json: bool) -> None:

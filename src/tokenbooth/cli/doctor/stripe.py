@@ -13,7 +13,7 @@ from email.message import Message
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from tokenbooth.cli.findings import Finding, Level
+from tokenbooth.cli.doctor.findings import Finding, Level
 from tokenbooth.config.payments import StripeSettings
 from tokenbooth.config.settings import Settings
 from tokenbooth.payments.stripe.balance import Endpoint

@@ -14,16 +14,17 @@ from typing import Final
 
 from sqlalchemy import Connection, func, select
 
-from tokenbooth.cli.ask import Outcome, ask_all
-from tokenbooth.cli.doctor_stripe import examine_stripe
+from tokenbooth.cli.doctor.ask import Outcome, ask_all
+from tokenbooth.cli.doctor.findings import Finding, Level
+from tokenbooth.cli.doctor.probe import Probe, probe_upstream
+from tokenbooth.cli.doctor.stripe import examine_stripe
 from tokenbooth.cli.failures import CONFIGURATION, FAILURE
-from tokenbooth.cli.findings import Finding, Level
 from tokenbooth.cli.node import open_node
 from tokenbooth.cli.output import print_json, print_table
-from tokenbooth.cli.probe import Probe, probe_upstream
 from tokenbooth.config.catalog import build_catalog, kind_lines
 from tokenbooth.config.payments import UsdcSettings
 from tokenbooth.config.settings import Settings, SettingsError, load_settings
+from tokenbooth.domain.windows import SECOND_US
 from tokenbooth.gateway.access.ceilings import DISTRUST_US
 from tokenbooth.gateway.access.registration import SILENT_S, describe
 from tokenbooth.gateway.settlement.charge_files import count_set_aside, set_aside
@@ -41,8 +42,7 @@ from tokenbooth.store.processes import Process, ProcessState
 from tokenbooth.store.reports.operator import plans_in_use
 from tokenbooth.store.tables import ledger_transfers
 
-_US_PER_S: Final = 1_000_000
-_EARLIEST_US: Final = 1_767_225_600 * _US_PER_S
+_EARLIEST_US: Final = 1_767_225_600 * SECOND_US
 """2026-01-01: a machine whose clock is before it has lost its time."""
 _TOLERATED_SKEW_S: Final = 60
 _FILES_NAMED: Final = 5
@@ -151,7 +151,7 @@ def _latest_transfer_us(conn: Connection) -> int | None:
 
 
 def _latest_finding(latest_us: int | None) -> Finding:
-    if latest_us is not None and latest_us > SystemClock().now_us() + _TOLERATED_SKEW_S * _US_PER_S:
+    if latest_us is not None and latest_us > SystemClock().now_us() + _TOLERATED_SKEW_S * SECOND_US:
         advice = "set this machine's clock: it is behind the one that wrote to the database"
         return Finding("ledger", Level.FAILED, f"the last transfer is of {iso_ms(latest_us)}, the future", advice)
     return Finding("ledger", Level.OK, "empty" if latest_us is None else f"last transfer {iso_ms(latest_us)}")
