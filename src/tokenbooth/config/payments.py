@@ -37,7 +37,7 @@ class UsdcSettings(Section):
 
     rpc_url: SecretStr
     chain_id: int = Field(BASE, ge=1, lt=2**53)
-    token: Token = None
+    token: Token | None = None
     xpub: ExtendedKey
     credit_at: Literal["safe", "finalized"] = "safe"
     poll_s: float = Field(4, gt=0, le=600)

@@ -2,32 +2,31 @@
 
 import os
 import re
+from collections.abc import Collection
 from decimal import Decimal
+from functools import partial
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from tokenbooth.config.upstream_kinds import CEILING_FIELDS, KINDS
 from tokenbooth.domain.deposits import BRIDGED_TOKEN
-from tokenbooth.domain.money import InvalidAmount, parse_usd
-from tokenbooth.domain.windows import InvalidDuration, parse_duration
-from tokenbooth.payments.usdc.addresses import AddressBook, InvalidAddress, InvalidExtendedKey, normal_address
+from tokenbooth.domain.money import parse_usd
+from tokenbooth.domain.windows import parse_duration
+from tokenbooth.payments.usdc.addresses import AddressBook, normal_address
 
 # Linux takes 4,096 with its end.
 _PATH_MAX_BYTES: Final = 4_000
 _NAME_MAX_BYTES: Final = 255
 
 
-def _kind(value: object) -> object:
-    if value is not None and value not in KINDS:
-        raise ValueError(f"must be one of {', '.join(KINDS)}")
-    return value
+# What parses a value here raises a `ValueError`, which pydantic turns into a mistake that names the key.
 
 
-def _ceiling_field(value: object) -> object:
-    if value is not None and value not in CEILING_FIELDS:
-        raise ValueError(f"must be one of {', '.join(CEILING_FIELDS)}")
+def _one_of(names: Collection[str], value: object) -> object:
+    if value is not None and value not in names:
+        raise ValueError(f"must be one of {', '.join(names)}")
     return value
 
 
@@ -36,10 +35,7 @@ def _nano(value: object) -> int:
         value = Decimal(str(value))
     if not isinstance(value, int | str | Decimal):
         raise ValueError('must be an amount of USD, such as "0.14"')
-    try:
-        amount_nano = parse_usd(value)
-    except InvalidAmount as mistake:
-        raise ValueError(str(mistake)) from mistake
+    amount_nano = parse_usd(value)
     if amount_nano < 0:
         raise ValueError("must not be negative")
     return amount_nano
@@ -48,10 +44,7 @@ def _nano(value: object) -> int:
 def _duration_us(value: object) -> int:
     if not isinstance(value, str):
         raise ValueError('must be a duration such as "5h"')
-    try:
-        return parse_duration(value)
-    except InvalidDuration as mistake:
-        raise ValueError(str(mistake)) from mistake
+    return parse_duration(value)
 
 
 def _duration(value: object) -> object:
@@ -59,25 +52,16 @@ def _duration(value: object) -> object:
     return value
 
 
-def _token(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        token = normal_address(value)
-    except InvalidAddress as mistake:
-        raise ValueError(str(mistake)) from mistake
+def _token(address: str) -> str:
+    token = normal_address(address)
     if token == BRIDGED_TOKEN:
         raise ValueError("this is USDbC, bridged to Base by others; it is not USDC")
     return token
 
 
-def _xpub(value: object) -> object:
-    if isinstance(value, str):
-        try:
-            AddressBook(value)
-        except InvalidExtendedKey as mistake:
-            raise ValueError(str(mistake)) from mistake
-    return value
+def _xpub(xpub: str) -> str:
+    AddressBook(xpub)
+    return xpub
 
 
 UsdNano = Annotated[int, BeforeValidator(_nano)]
@@ -86,11 +70,11 @@ DurationUs = Annotated[int, BeforeValidator(_duration_us)]
 """A text such as "6h" in the file, microseconds in the program."""
 Duration = Annotated[str, BeforeValidator(_duration)]
 """A duration that is shown as it was written."""
-CeilingField = Annotated[str | None, BeforeValidator(_ceiling_field)]
-KindName = Annotated[str | None, BeforeValidator(_kind)]
+CeilingField = Annotated[str | None, BeforeValidator(partial(_one_of, CEILING_FIELDS))]
+KindName = Annotated[str | None, BeforeValidator(partial(_one_of, KINDS))]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
-Token = Annotated[str | None, BeforeValidator(_token)]
-ExtendedKey = Annotated[str, BeforeValidator(_xpub)]
+Token = Annotated[str, AfterValidator(_token)]
+ExtendedKey = Annotated[str, AfterValidator(_xpub)]
 WireFormat = Literal["openai.chat", "openai.completions", "openai.embeddings", "openai.responses", "anthropic.messages"]
 
 

@@ -5,6 +5,7 @@ import socket
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from typing import Final
 
@@ -20,11 +21,9 @@ from tokenbooth.gateway.upstream.base import Timeouts, Upstreams
 from tokenbooth.gateway.upstream.pool import HttpUpstreams
 from tokenbooth.http.server import Asgi, Listener, address_of, bind, port_of, run
 from tokenbooth.jobs.chain_scan import ScanFigures
-from tokenbooth.jobs.plan_changes import PlanChanges
 from tokenbooth.jobs.reconcile import ReconcileFigures
-from tokenbooth.jobs.retention import UsageRetention
 from tokenbooth.jobs.runner import Job, Runner
-from tokenbooth.jobs.sweep import Sweep
+from tokenbooth.jobs.upkeep import forget_usage, settle_plan_changes, sweep
 from tokenbooth.kit.background import Background
 from tokenbooth.kit.clock import Clock, SystemClock
 from tokenbooth.kit.logs import configure_logging
@@ -228,9 +227,9 @@ def _jobs(settings: Settings, store: Store, clock: Clock, gateway: Gateway) -> l
     return [
         Job("ceilings", _CEILINGS_EVERY_S, gateway.sync_ceilings),
         Job("folded_failures", _FOLDED_FAILURES_EVERY_S, gateway.tell_folded_failures),
-        Job("sweep", _SWEEP_EVERY_S, Sweep(store, clock).run),
-        Job("plan_changes", _PLAN_CHANGES_EVERY_S, PlanChanges(store, clock).run),
-        Job("retention", _SWEEP_EVERY_S, UsageRetention(store, clock, settings.retention.usage_days).run),
+        Job("sweep", _SWEEP_EVERY_S, partial(sweep, store, clock)),
+        Job("plan_changes", _PLAN_CHANGES_EVERY_S, partial(settle_plan_changes, store, clock)),
+        Job("retention", _SWEEP_EVERY_S, partial(forget_usage, store, clock, settings.retention.usage_days)),
     ]
 
 

@@ -7,7 +7,7 @@ Stripe.
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from tokenbooth.domain.ledger import credit_of
 from tokenbooth.domain.money import format_usd
@@ -72,7 +72,7 @@ def view(conn: Connection, account_id: str, *, now_us: int) -> RuleView:
     if row is None:
         return RuleView(Rule(False, 0, 0, 0), 0, None, None)
     return RuleView(
-        rule=Rule(row.enabled, row.threshold_nano, row.amount_nano, row.monthly_limit_nano),
+        rule=_rule(row),
         charged_this_month_nano=_charged_this_month_nano(conn, account_id, now_us),
         failure=row.failure,
         failed_at_us=row.failed_at_us,
@@ -168,7 +168,7 @@ def candidates(conn: Connection) -> list[Candidate]:
             account_id=row.account_id,
             customer_id=row.stripe_customer_id,
             balance_nano=balances_nano[credit_of(row.account_id)],
-            rule=Rule(row.enabled, row.threshold_nano, row.amount_nano, row.monthly_limit_nano),
+            rule=_rule(row),
         )
         for row in rows
     ]
@@ -208,6 +208,10 @@ def begin(
         return False
     # The unique index lets one account have one pending charge only.
     return insert_unless_there(conn, checkout_rows, checkouts.row_of(checkout_id, account_id, offer, now_us))
+
+
+def _rule(row: Row[tuple[object, ...]]) -> Rule:
+    return Rule(row.enabled, row.threshold_nano, row.amount_nano, row.monthly_limit_nano)
 
 
 def _charged_this_month_nano(conn: Connection, account_id: str, now_us: int) -> int:

@@ -7,7 +7,7 @@ only while it still holds. Nothing here talks to Stripe.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, insert, select, update
 
@@ -123,7 +123,7 @@ def stripe_id_of(conn: Connection, subscription_id: str) -> str:
     return found
 
 
-def terms_of(row: _Row) -> SubscriptionTerms:
+def terms_of(row: Row[*tuple[Any, ...]]) -> SubscriptionTerms:
     """What decides about access, from a row with the columns of `subscriptions`."""
     return SubscriptionTerms(
         status=SubscriptionStatus(row.status),

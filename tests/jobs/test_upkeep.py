@@ -4,7 +4,7 @@ from tests.support.fakes import MARCH_5_2026_US as NOW_US
 from tests.support.fakes import FakeClock
 from tests.support.store import new_customer, row_counts
 from tokenbooth.domain.stripe_commands import Ignore
-from tokenbooth.jobs.sweep import Sweep
+from tokenbooth.jobs.upkeep import sweep
 from tokenbooth.store import changes, processes
 from tokenbooth.store.accounts import idempotency
 from tokenbooth.store.engine import Store
@@ -35,11 +35,10 @@ async def test_each_kind_is_kept_for_its_time(store: Store) -> None:
         process = NewProcess(epoch, "one", "/var/lib/one", "host", 42, "1.0", "hash")
         await store.write(processes.register, process, now_us=NOW_US)
     before = row_counts(store)
-    sweep = Sweep(store, clock)
     left = []
     for seconds in (3_600, 1, 86_400 - 3_601, 1, 89 * 86_400 - 1, 1):
         clock.advance(seconds)
-        await sweep.run()
+        await sweep(store, clock)
         counts = row_counts(store)
         left.append(tuple(counts[name] > kept for name, kept in SWEPT.items()))
     assert left == [
