@@ -12,7 +12,7 @@ from tokenbooth.domain.ledger import USDC_CLEARING, TransferKind, credit_of, deb
 from tokenbooth.payments.usdc.addresses import checksummed
 from tokenbooth.payments.usdc.rpc import Json
 from tokenbooth.store import ledger
-from tokenbooth.store.reports.operator import change_credit
+from tokenbooth.store.accounts.credit import change_credit
 from tokenbooth.store.usdc import deposits
 
 STRANGER = "0x00000000000000000000000000000000000057a9"

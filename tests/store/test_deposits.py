@@ -14,9 +14,9 @@ from tokenbooth.domain.deposits import BlockRef, TokenTransfer
 from tokenbooth.domain.ledger import USDC_CLEARING, TransferKind, credit_of, debt_of
 from tokenbooth.kit.errors import Conflict
 from tokenbooth.store import ledger
+from tokenbooth.store.accounts.credit import change_credit
 from tokenbooth.store.engine import Store
 from tokenbooth.store.reports.audit import AuditRow, audit
-from tokenbooth.store.reports.operator import change_credit
 from tokenbooth.store.tables import deposits as deposits_table
 from tokenbooth.store.tables import ledger_transfers
 from tokenbooth.store.usdc import chain_cursors, deposit_addresses, deposits

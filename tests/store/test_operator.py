@@ -8,18 +8,11 @@ from tests.support.store import Customer, new_customer
 from tokenbooth.domain.ledger import TransferKind
 from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.kit.errors import Conflict, NotFound, Unprocessable
+from tokenbooth.store.accounts.credit import CreditChange, change_credit, find_customer
 from tokenbooth.store.engine import Store
 from tokenbooth.store.payments import inbox
 from tokenbooth.store.reports.audit import audit
-from tokenbooth.store.reports.operator import (
-    CreditChange,
-    StoreFigures,
-    change_credit,
-    figures,
-    find_customer,
-    plans_in_use,
-)
-from tokenbooth.store.reports.operator_reports import list_log
+from tokenbooth.store.reports.operator import StoreFigures, figures, list_log, plans_in_use
 
 
 @pytest.fixture

@@ -23,12 +23,12 @@ from tokenbooth.domain.stripe_commands import CreditTopup, ReversalKind, SettleR
 from tokenbooth.kit.errors import NotFound
 from tokenbooth.store import ledger
 from tokenbooth.store.accounts.accounts import is_disputed
+from tokenbooth.store.accounts.credit import change_credit
 from tokenbooth.store.engine import Store
 from tokenbooth.store.payments import reversals
 from tokenbooth.store.payments.apply import apply_command
 from tokenbooth.store.payments.subscriptions import StaleSnapshot
 from tokenbooth.store.reports.audit import audit
-from tokenbooth.store.reports.operator import change_credit
 from tokenbooth.store.tables import audit_log, subscription_periods
 
 INTENT = "pi_of_cs_at_stripe"

@@ -11,11 +11,11 @@ from tokenbooth.domain.ledger import TransferKind
 from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.domain.stripe_commands import ReversalKind, SettleReversal
 from tokenbooth.kit.ids import new_key
+from tokenbooth.store.accounts.credit import change_credit
 from tokenbooth.store.accounts.keys import NewApiKey, create_api_key
 from tokenbooth.store.engine import Store
 from tokenbooth.store.payments.apply import apply_command
 from tokenbooth.store.reports.audit import audit
-from tokenbooth.store.reports.operator import change_credit
 from tokenbooth.store.reports.statement import Statement, refunded_nano, statement
 from tokenbooth.store.usage.retention import prune_usage
 from tokenbooth.store.usage.settlement import apply_charges

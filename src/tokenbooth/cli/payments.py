@@ -25,10 +25,11 @@ from tokenbooth.payments.stripe.webhooks import WebhookEvent
 from tokenbooth.runtime.database import ready_database
 from tokenbooth.runtime.features import stripe_client
 from tokenbooth.store.accounts import audit_log
+from tokenbooth.store.accounts.audit_log import OPERATOR
+from tokenbooth.store.accounts.credit import find_customer
 from tokenbooth.store.engine import Store
 from tokenbooth.store.payments import payments, reversals, subscriptions
 from tokenbooth.store.payments.payments import Payment
-from tokenbooth.store.reports.operator import OPERATOR, find_customer
 
 T = TypeVar("T")
 

@@ -17,8 +17,8 @@ from tokenbooth.payments.usdc.addresses import AddressBook, checksummed
 from tokenbooth.payments.usdc.node import ChainNode
 from tokenbooth.payments.usdc.rpc import NodeError
 from tokenbooth.runtime.database import ready_database
+from tokenbooth.store.accounts.audit_log import OPERATOR
 from tokenbooth.store.engine import Store
-from tokenbooth.store.reports.operator import OPERATOR
 from tokenbooth.store.usdc import chain_cursors, deposits
 from tokenbooth.store.usdc.chain_cursors import Cursor, Pass
 from tokenbooth.store.usdc.deposit_addresses import DepositAddress

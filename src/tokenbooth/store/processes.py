@@ -27,8 +27,8 @@ from sqlalchemy import (
 
 from tokenbooth.domain.windows import SECOND_US
 from tokenbooth.store.accounts import audit_log
+from tokenbooth.store.accounts.audit_log import OPERATOR
 from tokenbooth.store.bulk import Bulk
-from tokenbooth.store.reports.operator import OPERATOR
 from tokenbooth.store.tables import gateway_processes
 
 _WHOLE: Final = "whole"

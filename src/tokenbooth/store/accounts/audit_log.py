@@ -13,6 +13,8 @@ from tokenbooth.domain.windows import HOUR_US
 from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.store.tables import audit_log
 
+OPERATOR: Final = "operator"
+"""Who acts by a command."""
 LOG_IN_FAILED: Final = "account.log_in_failed"
 NOBODY: Final = "nobody"
 """The actor of what somebody does who is not logged in."""
