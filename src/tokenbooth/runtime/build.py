@@ -12,7 +12,6 @@ from typing import Final
 import structlog
 
 from tokenbooth.api.app import create_management_app
-from tokenbooth.api.context import ManagementContext
 from tokenbooth.config.catalog import Catalog, build_catalog, kind_lines
 from tokenbooth.config.settings import Settings, SettingsError, is_proxied
 from tokenbooth.dashboard import DashboardContext, create_dashboard
@@ -38,6 +37,7 @@ from tokenbooth.runtime.application import (
 from tokenbooth.runtime.database import open_database
 from tokenbooth.runtime.features import build_stripe, build_usdc
 from tokenbooth.runtime.metrics import Metrics, Sources
+from tokenbooth.services.context import ServiceContext
 from tokenbooth.services.mail import make_mailer
 from tokenbooth.store.engine import Store
 
@@ -90,7 +90,7 @@ def build_application(
         background=background,
     )
     mailer = make_mailer(settings.mail)
-    context = ManagementContext(
+    context = ServiceContext(
         store=store,
         clock=clock,
         settings=settings,
@@ -133,7 +133,7 @@ def build_application(
         jobs += stripe.jobs
     if settings.usdc is not None:
         usdc = build_usdc(settings.usdc, store=store, clock=clock, closing=closing)
-        context = replace(context, usdc=usdc.desk)
+        context = replace(context, usdc=usdc.deps)
         sources.scanned = lambda: usdc.scan.figures
         checks.append(usdc.check)
         jobs += usdc.jobs

@@ -10,7 +10,6 @@ from typing import Final
 import structlog
 
 from tokenbooth.api.checkout import caps_of
-from tokenbooth.api.context import UsdcDesk
 from tokenbooth.config.payments import StripeSettings, UsdcSettings
 from tokenbooth.config.settings import Settings, SettingsError
 from tokenbooth.domain.plans import Plan
@@ -25,6 +24,7 @@ from tokenbooth.payments.stripe.client import StripeGateway
 from tokenbooth.payments.usdc.addresses import AddressBook
 from tokenbooth.payments.usdc.node import ChainNode
 from tokenbooth.payments.usdc.rpc import HttpRpc, NodeError, NodeTrouble
+from tokenbooth.services.context import UsdcDeps
 from tokenbooth.services.mail import Mailer
 from tokenbooth.store.engine import Store
 
@@ -50,7 +50,7 @@ class StripeFeature:
 class UsdcFeature:
     """What deposits need, the scan of the chain, and its periodic job."""
 
-    desk: UsdcDesk
+    deps: UsdcDeps
     scan: ChainScan
     jobs: list[Job]
 
@@ -60,7 +60,7 @@ class UsdcFeature:
         Raises:
             SettingsError: the node is on another chain, or the token is no USDC.
         """
-        node = self.desk.node
+        node = self.deps.node
         try:
             await node.check_chain()
             await node.check_token()
@@ -138,10 +138,10 @@ def build_usdc(settings: UsdcSettings, *, store: Store, clock: Clock, closing: A
             full_scan_s=settings.full_scan_s,
         ),
     )
-    desk = UsdcDesk(
+    deps = UsdcDeps(
         node=node, book=AddressBook(settings.xpub), counts_at=settings.credit_at, pending=lambda: scan.pending
     )
-    return UsdcFeature(desk, scan, [Job("chain scan", settings.poll_s, scan.run)])
+    return UsdcFeature(deps, scan, [Job("chain scan", settings.poll_s, scan.run)])
 
 
 async def _drain(inbox: InboxHandler) -> None:
