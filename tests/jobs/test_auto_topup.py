@@ -236,8 +236,9 @@ class Scripted:
     def __init__(self, failure: PaymentProviderError) -> None:
         self.failure = failure
         self.asked = 0
+        self.cards = self
 
-    async def saved_card(self, customer_id: str) -> str | None:
+    async def find_saved(self, customer_id: str) -> str | None:
         """Fail."""
         self.asked += 1
         raise self.failure

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.support.servers import serve
 from tokenbooth.payments.stripe.client import StripeGateway
@@ -115,8 +115,14 @@ class Rig:
 
 
 @contextmanager
-def running_sandbox(*, state_file: Path | None = None, clock: ManualClock | None = None) -> Iterator[Rig]:
-    """A sandbox under the demo's prefix, and its webhook endpoint."""
+def running_sandbox(
+    *,
+    state_file: Path | None = None,
+    clock: ManualClock | None = None,
+    around: Callable[[ASGIApp], ASGIApp] = lambda sandbox: sandbox,
+) -> Iterator[Rig]:
+    """A sandbox under the demo's prefix, and its webhook endpoint. `around`: what stands between a client and the
+    sandbox, to watch, lose or delay answers."""
     mounted = _Mounted()
     rig = Rig("", clock or ManualClock())
 
@@ -132,7 +138,7 @@ def running_sandbox(*, state_file: Path | None = None, clock: ManualClock | None
             await mounted.sandbox.aclose()
 
     host = Starlette(
-        routes=[Route("/hook", receive_webhook, methods=["POST"]), Mount(PREFIX, app=mounted)],
+        routes=[Route("/hook", receive_webhook, methods=["POST"]), Mount(PREFIX, app=around(mounted))],
         lifespan=lifespan,
     )
     with serve(host) as origin:

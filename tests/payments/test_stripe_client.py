@@ -58,8 +58,8 @@ async def gateway(rig: Rig) -> AsyncIterator[StripeGateway]:
 
 async def subscribe(gateway: StripeGateway, key: str = "key-1") -> CheckoutCreated:
     """A checkout for the standard plan."""
-    customer_id = await gateway.ensure_customer("acct_1", "ada@example.com", None, "key-customer")
-    return await gateway.create_subscription_checkout(
+    customer_id = await gateway.customers.ensure("acct_1", "ada@example.com", None, "key-customer")
+    return await gateway.checkouts.create_subscription(
         customer_id=customer_id,
         price=PlanPrice("standard", "Standard", 20_000_000_000, "month"),
         account_id="acct_1",
@@ -72,8 +72,8 @@ async def subscribe(gateway: StripeGateway, key: str = "key-1") -> CheckoutCreat
 
 async def top_up(gateway: StripeGateway) -> CheckoutCreated:
     """A checkout for 50 USD of credit."""
-    customer_id = await gateway.ensure_customer("acct_1", "ada@example.com", None, "key-customer")
-    return await gateway.create_topup_checkout(
+    customer_id = await gateway.customers.ensure("acct_1", "ada@example.com", None, "key-customer")
+    return await gateway.checkouts.create_topup(
         customer_id=customer_id,
         amount_cents=5000,
         account_id="acct_1",
@@ -170,17 +170,17 @@ async def test_same_idempotency_key_makes_one_checkout(gateway: StripeGateway, r
 
 async def test_customer_is_kept_and_replaced_only_when_gone(gateway: StripeGateway) -> None:
     """An account has one customer, as long as Stripe knows it."""
-    first = await gateway.ensure_customer("acct_1", "ada@example.com", None, "key-1")
-    kept = await gateway.ensure_customer("acct_1", "ada@example.com", first, "key-2")
-    fresh = await gateway.ensure_customer("acct_1", "ada@example.com", "cus_gone", "key-3")
+    first = await gateway.customers.ensure("acct_1", "ada@example.com", None, "key-1")
+    kept = await gateway.customers.ensure("acct_1", "ada@example.com", first, "key-2")
+    fresh = await gateway.customers.ensure("acct_1", "ada@example.com", "cus_gone", "key-3")
     assert (kept == first, fresh != first) == (True, True)
 
 
 async def test_cancel_at_period_end_is_repeatable(rig: Rig, gateway: StripeGateway) -> None:
     """Canceling twice gives the same answer; the end is the period's end."""
     subscription_id = await asyncio.to_thread(paid_subscription, rig)
-    first = await gateway.cancel_at_period_end(subscription_id, "key-1")
-    second = await gateway.cancel_at_period_end(subscription_id, "key-2")
+    first = await gateway.subscriptions.cancel_at_period_end(subscription_id, "key-1")
+    second = await gateway.subscriptions.cancel_at_period_end(subscription_id, "key-2")
     assert first == second
     assert (first.cancel_at_period_end, first.cancel_at_us) == (True, FEBRUARY_28 * S)
 
@@ -191,7 +191,7 @@ async def test_failed_renewal_is_marked_and_then_made_good(rig: Rig, gateway: St
     rig.webhooks.clear()
     await asyncio.to_thread(rig.control, "advance", seconds=28 * DAY_S + 3_600)
     failed = await all_commands(gateway, rig)
-    snapshot = await gateway.fetch_subscription(subscription_id)
+    snapshot = await gateway.subscriptions.fetch(subscription_id)
     invoice_id = snapshot.latest_invoice_id or ""
     assert [command for command in failed if not isinstance(command, UpsertSubscription)] == [
         MarkPaymentFailed(subscription_id, invoice_id, 1, (FEBRUARY_28 + 3_600 + 3 * DAY_S) * S)
@@ -212,7 +212,7 @@ async def test_portal_cancel_and_its_undoing_are_seen(rig: Rig, gateway: StripeG
     for cancel in (True, False):
         rig.webhooks.clear()
         await asyncio.to_thread(rig.control, "portal_cancel", subscription=subscription_id, cancel=cancel)
-        snapshot = await gateway.fetch_subscription(subscription_id)
+        snapshot = await gateway.subscriptions.fetch(subscription_id)
         (command,) = await all_commands(gateway, rig)
         assert isinstance(command, UpsertSubscription)
         seen.append((snapshot.cancel_at_period_end, command.cancel_at_period_end))
@@ -270,14 +270,14 @@ async def test_sandbox_is_reached_past_a_proxy(rig: Rig, monkeypatch: pytest.Mon
 async def test_unknown_object_is_invalid_with_stripes_code(gateway: StripeGateway) -> None:
     """An object that Stripe does not know is told apart by its code."""
     with pytest.raises(PaymentProviderError) as raised:
-        await gateway.fetch_subscription("sub_gone")
+        await gateway.subscriptions.fetch("sub_gone")
     assert (raised.value.kind, raised.value.provider_code) == ("invalid", "resource_missing")
 
 
 async def test_price_of_a_fraction_of_a_cent_is_refused(gateway: StripeGateway) -> None:
     """Stripe charges whole cents; rounding would change the price."""
     with pytest.raises(ValueError, match="whole cents"):
-        await gateway.create_subscription_checkout(
+        await gateway.checkouts.create_subscription(
             customer_id="cus_1",
             price=PlanPrice("odd", "Odd", 20_000_000_001, "month"),
             account_id="acct_1",

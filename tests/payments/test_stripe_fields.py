@@ -6,7 +6,9 @@ import pytest
 
 from tests.payments.stripe_fields import FIELDS, NOT_IN_EXAMPLES, find_in_sdk
 from tests.payments.stripe_rig import Rig, paid_subscription, running_sandbox
-from tokenbooth.payments.stripe.balance import read_booked, read_endpoint, read_paper
+from tokenbooth.payments.stripe.balance import read_booked
+from tokenbooth.payments.stripe.customers import read_paper
+from tokenbooth.payments.stripe.setup import read_endpoint
 from tokenbooth.payments.stripe.snapshots import (
     parse_dispute,
     parse_invoice,

@@ -94,7 +94,7 @@ async def sell_plan(context: ManagementContext, account_id: str, plan: Plan, att
     created = await _session(
         context,
         checkout_id,
-        stripe.create_subscription_checkout(
+        stripe.checkouts.create_subscription(
             customer_id=customer_id,
             price=plan_price(plan, noted.amount_nano),
             account_id=account_id,
@@ -119,7 +119,7 @@ async def sell_credit(
     created = await _session(
         context,
         checkout_id,
-        stripe.create_topup_checkout(
+        stripe.checkouts.create_topup(
             customer_id=customer_id,
             amount_cents=noted.amount_nano // NANO_PER_CENT,
             account_id=account_id,
@@ -153,7 +153,7 @@ async def cancel(
     cancel_at_us = own.terms.cancel_at_us
     if cancel_at_us is None:
         stripe = configured_stripe(context)
-        call = stripe.cancel_at_period_end(own.stripe_subscription_id, attempt.provider_key("cancel"))
+        call = stripe.subscriptions.cancel_at_period_end(own.stripe_subscription_id, attempt.provider_key("cancel"))
         cancel_at_us = (await asked(context, call)).cancel_at_us or own.paid_until_us
     return await context.store.write(
         note_end,
@@ -253,7 +253,7 @@ async def customer(context: ManagementContext, stripe: StripeGateway, account_id
     known_id = account.stripe_customer_id
     # By account, not by request: two first checkouts at once make one customer.
     key = f"customer-{account_id}-{known_id or 'first'}"
-    customer_id = await asked(context, stripe.ensure_customer(account_id, account.email, known_id, key))
+    customer_id = await asked(context, stripe.customers.ensure(account_id, account.email, known_id, key))
     if customer_id != known_id:
         await context.store.write(accounts.set_stripe_customer, account_id, customer_id)
     return customer_id

@@ -77,7 +77,7 @@ async def saved_card(context: ManagementContext, stripe: StripeGateway, customer
     Raises:
         PaymentRequired: none is saved; the message says what to do `instead`.
     """
-    card_id = await checkout.asked(context, stripe.saved_card(customer_id))
+    card_id = await checkout.asked(context, stripe.cards.find_saved(customer_id))
     if card_id is None:
         raise PaymentRequired("no_payment_method", f"No card is saved yet. Use {instead}: it saves the card.")
     return card_id
@@ -115,7 +115,7 @@ async def subscribe(
     begun = await or_refused(
         context,
         checkout_id,
-        stripe.subscribe(
+        stripe.subscriptions.create(
             customer_id=customer_id,
             card_id=noted.card_id or card_id,
             price=checkout.plan_price(plan, noted.amount_nano),
@@ -146,7 +146,7 @@ async def resume(context: ManagementContext, account_id: str, subscription_id: s
     cancel_at_us = own.terms.cancel_at_us
     if cancel_at_us is not None:
         stripe = checkout.configured_stripe(context)
-        call = stripe.resume(own.stripe_subscription_id, attempt.provider_key("resume"))
+        call = stripe.subscriptions.resume(own.stripe_subscription_id, attempt.provider_key("resume"))
         cancel_at_us = (await checkout.asked(context, call)).cancel_at_us
     view = await context.store.write(
         checkout.note_end,
@@ -169,7 +169,9 @@ async def portal(context: ManagementContext, account_id: str, attempt: Attempt) 
     """
     stripe = checkout.configured_stripe(context)
     customer_id = await checkout.customer(context, stripe, account_id)
-    url = await checkout.asked(context, stripe.portal_url(customer_id, checkout.return_url(context, "portal")))
+    url = await checkout.asked(
+        context, stripe.customers.portal_url(customer_id, checkout.return_url(context, "portal"))
+    )
     answer = success({"url": url})
     await context.store.write(complete, attempt, answer)
     return answer

@@ -15,8 +15,8 @@ from typing import Final
 
 from tokenbooth.cli.findings import Finding, Level
 from tokenbooth.config.settings import Settings, StripeSettings
-from tokenbooth.payments.stripe.balance import Endpoint
 from tokenbooth.payments.stripe.client import API_VERSION, PaymentProviderError, StripeGateway
+from tokenbooth.payments.stripe.setup import Endpoint
 
 WEBHOOK_PATH: Final = "/api/webhooks/stripe"
 _STRIPE: Final = "https://api.stripe.com"
@@ -97,7 +97,7 @@ async def _endpoints(stripe: StripeSettings) -> tuple[Endpoint, ...]:
         max_network_retries=0,
     )
     try:
-        return await gateway.list_endpoints()
+        return await gateway.setup.list_endpoints()
     finally:
         await gateway.aclose()
 

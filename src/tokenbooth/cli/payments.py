@@ -86,7 +86,7 @@ def refund_payment(config: Path, name: str, *, amount: str | None, reason: str, 
         # The same until the refund is in our books, so that a repetition cannot refund twice.
         key = f"refund-{payment.stripe_payment_intent_id}-{amount_cents or 'rest'}-{taken_nano}"
         desk.note("payment.refunding", payment.account_id, f"{payment.stripe_payment_intent_id}: {reason}")
-        made = await desk.stripe.refund(payment.stripe_payment_intent_id, amount_cents, idempotency_key=key)
+        made = await desk.stripe.cards.refund(payment.stripe_payment_intent_id, amount_cents, idempotency_key=key)
         await desk.follow("refund.created", made.refund_id)
         if end and payment.subscription_id is not None:
             await _end(desk, payment.subscription_id, reason)
@@ -174,7 +174,7 @@ def reconcile_books(config: Path, *, as_json: bool) -> int:
 async def _end(desk: Desk, subscription_id: str, reason: str) -> None:
     stripe_id = await desk.store.read(subscriptions.stripe_id_of, subscription_id)
     desk.note("subscription.ending", None, f"{subscription_id}: {reason}")
-    await desk.stripe.end_subscription(stripe_id, f"end-{subscription_id}")
+    await desk.stripe.subscriptions.end(stripe_id, f"end-{subscription_id}")
     await desk.follow("customer.subscription.deleted", stripe_id)
 
 

@@ -80,7 +80,7 @@ class AutoTopUp:
     async def _top_up(self, candidate: Candidate) -> None:
         account_id = candidate.account_id
         try:
-            card_id = await self._stripe.saved_card(candidate.customer_id)
+            card_id = await self._stripe.cards.find_saved(candidate.customer_id)
             if card_id is None:
                 await self._store.write(auto_topups.switch_off, account_id, _NO_CARD, now_us=self._clock.now_us())
                 return

@@ -217,7 +217,7 @@ class Reconciler:
     async def _subscriptions(self, report: Report) -> None:
         """Compare every subscription with our row of it."""
         standings = await self._store.read(subscriptions.standings)
-        for snapshot in await self._stripe.list_subscriptions():
+        for snapshot in await self._stripe.subscriptions.list_ours():
             if snapshot.livemode != self._stripe.livemode:
                 continue
             standing = standings.get(snapshot.subscription_id)
@@ -269,7 +269,7 @@ class Reconciler:
         now_us = self._clock.now_us()
         position_us = await self._store.read(books.position_us, BALANCE_CURSOR)
         begin_us = 0 if position_us is None else position_us - _BALANCE_OVERLAP_US
-        listed = await self._stripe.list_booked(created_from_us=begin_us)
+        listed = await self._stripe.balance.list_transactions(created_from_us=begin_us)
         entries = [entry for entry in listed if entry.currency == "usd"]
         report.differences += [
             Difference("currency", entry.id, "not kept", entry.currency, False)
@@ -281,7 +281,7 @@ class Reconciler:
             await self._explain(entry, report)
         if entries:
             await self._store.write(books.advance, BALANCE_CURSOR, max(entry.created_at_us for entry in entries))
-        report.at_stripe_nano = await self._stripe.balance_nano()
+        report.at_stripe_nano = await self._stripe.balance.total_nano()
         report.here_nano = await self._store.read(books.clearing_nano)
         if report.at_stripe_nano != report.here_nano:
             here, there = format_usd(report.here_nano), format_usd(report.at_stripe_nano)

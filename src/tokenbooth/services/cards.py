@@ -80,12 +80,12 @@ async def charge(store: Store, stripe: StripeGateway, clock: Clock, wanted: Card
 
 async def _charged(stripe: StripeGateway, wanted: CardCharge) -> PaymentSnapshot:
     """The payment of a top-up with its tax, which is calculated first."""
-    price = await stripe.price_top_up(
+    price = await stripe.cards.price_top_up(
         customer_id=wanted.customer_id,
         amount_cents=wanted.amount_nano // NANO_PER_CENT,
         checkout_id=wanted.checkout_id,
     )
-    return await stripe.charge_saved_card(
+    return await stripe.cards.charge(
         customer_id=wanted.customer_id,
         card_id=wanted.card_id,
         price=price,
@@ -106,7 +106,7 @@ async def settle_pending(store: Store, stripe: StripeGateway, clock: Clock, pend
     payment: PaymentSnapshot | None = None
     if customer_id is not None:
         since_us = pending.created_at_us - _CLOCK_SKEW_US
-        payment = await stripe.find_charge(customer_id, pending.checkout_id, since_us=since_us)
+        payment = await stripe.cards.find_charge(customer_id, pending.checkout_id, since_us=since_us)
     now_us = clock.now_us()
     if payment is not None:
         return await store.write(_told, pending.checkout_id, pending.account_id, payment, now_us=now_us)

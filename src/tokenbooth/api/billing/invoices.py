@@ -25,8 +25,8 @@ from tokenbooth.domain.keys import Scope
 from tokenbooth.domain.money import format_usd
 from tokenbooth.kit.clock import iso_ms
 from tokenbooth.kit.errors import InvalidRequest, NotFound
-from tokenbooth.payments.stripe.balance import InvoicePaper
-from tokenbooth.payments.stripe.calls import PaymentProviderError
+from tokenbooth.payments.stripe.connection import PaymentProviderError
+from tokenbooth.payments.stripe.customers import InvoicePaper
 from tokenbooth.store.accounts import accounts
 from tokenbooth.store.reports.statement import Statement, refunded_nano, statement
 
@@ -100,7 +100,7 @@ async def list_invoices(
     account = await context.store.read(accounts.find_account, account_id)
     if account is None or account.stripe_customer_id is None:
         return []
-    listing = stripe.list_invoices(account.stripe_customer_id, limit=INVOICES_AT_ONCE, after_id=after)
+    listing = stripe.customers.list_invoices(account.stripe_customer_id, limit=INVOICES_AT_ONCE, after_id=after)
     papers = await checkout.asked(context, _page(listing, after))
     taken = await context.store.read(refunded_nano, account_id)
     return [(paper, taken.get(paper.invoice_id, 0)) for paper in papers]
