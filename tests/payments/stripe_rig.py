@@ -16,7 +16,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.support.servers import serve
-from tokenbooth.payments.stripe.client import StripeGateway
+from tokenbooth.payments.stripe.client import StripeClient
 from tokenbooth.payments.stripe.webhooks import WebhookEvent, WebhookVerifier
 from tokenbooth_sandbox.stripe import SandboxConfig, StripeSandbox, create_sandbox
 
@@ -83,9 +83,9 @@ class Rig:
         """The official SDK, set at the sandbox."""
         return stripe.StripeClient(API_KEY, base_addresses={"api": self.base_url}, http_client=stripe.RequestsClient())
 
-    def gateway(self) -> StripeGateway:
+    def our_client(self) -> StripeClient:
         """Our client, set at the sandbox."""
-        return StripeGateway(API_KEY, api_base=self.base_url, max_network_retries=0)
+        return StripeClient(API_KEY, api_base=self.base_url, max_network_retries=0)
 
     def types(self) -> list[str]:
         """The types of the webhooks that arrived, in order of arrival."""

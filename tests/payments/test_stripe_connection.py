@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tests.payments.stripe_rig import API_KEY, Rig, paid_subscription, running_sandbox
 from tests.support.raw_server import raw_server
-from tokenbooth.payments.stripe.client import PaymentProviderError, PlanPrice, StripeGateway
+from tokenbooth.payments.stripe.client import PaymentProviderError, PlanPrice, StripeClient
 
 STANDARD = PlanPrice("standard", "Standard", 20_000_000_000, "month")
 SMALL = PlanPrice("small", "Small", 10_000_000_000, "month")
@@ -104,7 +104,7 @@ def rig(line: Line) -> Iterator[Rig]:
 async def test_eight_calls_at_once(rig: Rig, line: Line) -> None:
     """Of many calls eight are under way; the others wait and are made then."""
     line.delay_s = 0.1
-    client = rig.gateway()
+    client = rig.our_client()
     pages = await asyncio.gather(*(client.list_events(created_from_us=0) for _ in range(20)))
     await client.aclose()
     assert [page.events for page in pages] == [()] * 20
@@ -114,7 +114,7 @@ async def test_eight_calls_at_once(rig: Rig, line: Line) -> None:
 async def test_late_answer_is_asked_for_again_with_the_same_key(rig: Rig, line: Line) -> None:
     """A time-out is per attempt; the repetition of what Stripe has done already is answered with what it did."""
     line.delays_s = [1.5]
-    client = StripeGateway(API_KEY, api_base=rig.base_url, max_network_retries=1, timeout_s=0.4)
+    client = StripeClient(API_KEY, api_base=rig.base_url, max_network_retries=1, timeout_s=0.4)
     customer_id = await client.customers.ensure("acct_1", "ada@example.com", None, "key-1")
     assert line.keys("POST /v1/customers") == ["key-1", "key-1"]
     assert await client.customers.ensure("acct_1", "ada@example.com", None, "key-1") == customer_id
@@ -124,7 +124,7 @@ async def test_late_answer_is_asked_for_again_with_the_same_key(rig: Rig, line: 
 async def test_time_outs_end(rig: Rig, line: Line) -> None:
     """When no attempt is answered in time, Stripe is away; what has no key of ours has one that stays the same."""
     line.delay_s = 1
-    client = StripeGateway(API_KEY, api_base=rig.base_url, max_network_retries=1, timeout_s=0.2)
+    client = StripeClient(API_KEY, api_base=rig.base_url, max_network_retries=1, timeout_s=0.2)
     with pytest.raises(PaymentProviderError) as raised:
         await client.setup.create_endpoint("https://shop.example/hook")
     await client.aclose()
@@ -138,7 +138,7 @@ async def test_refused_connections_are_tried_again() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-        client = StripeGateway(API_KEY, api_base=f"http://127.0.0.1:{port}", max_network_retries=1, timeout_s=2)
+        client = StripeClient(API_KEY, api_base=f"http://127.0.0.1:{port}", max_network_retries=1, timeout_s=2)
         began_s = asyncio.get_running_loop().time()
         with pytest.raises(PaymentProviderError) as raised:
             await client.fetch_invoice("in_1")
@@ -153,7 +153,7 @@ async def test_refused_connections_are_tried_again() -> None:
 async def test_too_many_requests(rig: Rig, line: Line, headers: dict[str, str], attempts: int) -> None:
     """429 is repeated where Stripe says so, and is otherwise to be tried later."""
     line.refusals = [(429, headers)]
-    client = StripeGateway(API_KEY, api_base=rig.base_url, max_network_retries=2)
+    client = StripeClient(API_KEY, api_base=rig.base_url, max_network_retries=2)
     kinds = []
     try:
         await client.customers.ensure("acct_1", "ada@example.com", None, "key-1")
@@ -169,14 +169,14 @@ async def test_call_that_its_caller_gave_up_runs_to_its_end(rig: Rig, line: Line
     subscription_id = await asyncio.to_thread(paid_subscription, rig)
     line.delay_s = 0.1
     line.requests.clear()
-    client = rig.gateway()
+    client = rig.our_client()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.25):
             await client.subscriptions.schedule_plan(subscription_id, STANDARD, SMALL, "chk_9")
     begun = len(line.requests)
     await client.aclose()
     assert 0 < begun < len(line.requests)
-    fresh = rig.gateway()
+    fresh = rig.our_client()
     snapshot = await fresh.subscriptions.fetch(subscription_id)
     await fresh.aclose()
     assert snapshot.following is not None
@@ -186,7 +186,7 @@ async def test_call_that_its_caller_gave_up_runs_to_its_end(rig: Rig, line: Line
 async def test_call_that_was_given_up_before_it_began_is_not_made(rig: Rig, line: Line) -> None:
     """Who waits for a place and is cancelled leaves nothing at Stripe."""
     line.delay_s = 0.3
-    client = rig.gateway()
+    client = rig.our_client()
     under_way = [asyncio.create_task(client.list_events(created_from_us=0)) for _ in range(8)]
     waiting = asyncio.create_task(client.customers.ensure("acct_1", "ada@example.com", None, "key-1"))
     await asyncio.sleep(0.1)
@@ -202,7 +202,7 @@ async def test_failure_that_nobody_waits_for_is_no_stray_error(rig: Rig, line: L
     line.delay_s = 0.1
     strays: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: strays.append(context))
-    client = rig.gateway()
+    client = rig.our_client()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
             await client.fetch_invoice("in_gone")
@@ -213,7 +213,7 @@ async def test_failure_that_nobody_waits_for_is_no_stray_error(rig: Rig, line: L
 async def test_closing_lets_calls_end_and_refuses_others(rig: Rig, line: Line) -> None:
     """What is under way is answered; what waits, or comes later, is told that Stripe is away."""
     line.delay_s = 0.2
-    client = rig.gateway()
+    client = rig.our_client()
     calls = [asyncio.create_task(client.list_events(created_from_us=0)) for _ in range(9)]
     await asyncio.sleep(0.1)
     await client.aclose()
@@ -235,7 +235,7 @@ async def test_stripe_behind_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     async with raw_server(answer) as proxy:
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
         monkeypatch.setenv("NO_PROXY", "")
-        client = StripeGateway(API_KEY, api_base="http://stripe.example", max_network_retries=0, timeout_s=5)
+        client = StripeClient(API_KEY, api_base="http://stripe.example", max_network_retries=0, timeout_s=5)
         page = await client.list_events(created_from_us=0)
         await client.aclose()
     assert (page.events, proxy.connections) == ((), 1)
@@ -256,12 +256,12 @@ async def test_certificate_must_be_vouched_for(tmp_path: Path, monkeypatch: pyte
 
     async with raw_server(answer, tls=context) as server:
         base = f"https://127.0.0.1:{server.port}"
-        stranger = StripeGateway(API_KEY, api_base=base, max_network_retries=0, timeout_s=5)
+        stranger = StripeClient(API_KEY, api_base=base, max_network_retries=0, timeout_s=5)
         with pytest.raises(PaymentProviderError) as raised:
             await stranger.list_events(created_from_us=0)
         await stranger.aclose()
         monkeypatch.setattr(stripe, "ca_bundle_path", str(trusted))
-        client = StripeGateway(API_KEY, api_base=base, max_network_retries=0, timeout_s=5)
+        client = StripeClient(API_KEY, api_base=base, max_network_retries=0, timeout_s=5)
         page = await client.list_events(created_from_us=0)
         await client.aclose()
     assert (raised.value.kind, page.events) == ("unavailable", ())
@@ -269,7 +269,7 @@ async def test_certificate_must_be_vouched_for(tmp_path: Path, monkeypatch: pyte
 
 async def test_stripe_is_told_nothing_about_earlier_requests(rig: Rig, line: Line) -> None:
     """The SDK's telemetry is off."""
-    client = rig.gateway()
+    client = rig.our_client()
     for _ in range(2):
         await client.list_events(created_from_us=0)
     await client.aclose()

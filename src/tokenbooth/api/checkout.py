@@ -35,7 +35,7 @@ from tokenbooth.payments.stripe.client import (
     PaymentProviderError,
     PlanInterval,
     PlanPrice,
-    StripeGateway,
+    StripeClient,
 )
 from tokenbooth.payments.stripe.snapshots import UnexpectedShape
 from tokenbooth.services.cards import TAX_UNKNOWN
@@ -48,7 +48,7 @@ from tokenbooth.store.payments.checkouts import CheckoutKind, CheckoutStatus, Of
 T = TypeVar("T")
 
 
-def configured_stripe(context: ManagementContext) -> StripeGateway:
+def configured_stripe(context: ManagementContext) -> StripeClient:
     """Our way to Stripe.
 
     Raises:
@@ -245,7 +245,7 @@ async def note(context: ManagementContext, account_id: str, offer: Offer, attemp
     return checkout_id, noted
 
 
-async def customer(context: ManagementContext, stripe: StripeGateway, account_id: str) -> str:
+async def customer(context: ManagementContext, stripe: StripeClient, account_id: str) -> str:
     """The account's customer at Stripe, made at the first checkout."""
     account = await context.store.read(accounts.find_account, account_id)
     if account is None:

@@ -13,7 +13,7 @@ from tokenbooth.domain.plan_changes import PlanState, SoldPlan, charged_from_us,
 from tokenbooth.domain.plans import Plan
 from tokenbooth.domain.subscriptions import SubscriptionStatus, shown_status
 from tokenbooth.kit.errors import Conflict, Unprocessable
-from tokenbooth.payments.stripe.client import StripeGateway
+from tokenbooth.payments.stripe.client import StripeClient
 from tokenbooth.payments.stripe.snapshots import SubscriptionSnapshot
 from tokenbooth.store.accounts.idempotency import Answer, Attempt
 from tokenbooth.store.payments import checkouts, subscriptions
@@ -107,7 +107,7 @@ def _refuse_other_rhythm(context: ManagementContext, present_slug: str, plan: Pl
 
 async def _at_stripe(
     context: ManagementContext,
-    stripe: StripeGateway,
+    stripe: StripeClient,
     own: OwnSubscription,
     present: SoldPlan,
     wanted: SoldPlan,

@@ -23,7 +23,7 @@ from tokenbooth.domain.windows import parse_duration
 from tokenbooth.kit.clock import iso_ms
 from tokenbooth.kit.errors import Conflict, PaymentRequired, ProviderFailed
 from tokenbooth.kit.ids import IdPrefix, new_id, new_key
-from tokenbooth.payments.stripe.client import StripeGateway
+from tokenbooth.payments.stripe.client import StripeClient
 from tokenbooth.payments.stripe.events import invoice_commands
 from tokenbooth.payments.stripe.snapshots import SubscriptionSnapshot
 from tokenbooth.services.cards import CardCharge, ChargeStatus, charge
@@ -71,7 +71,7 @@ async def top_up(context: ManagementContext, account_id: str, amount_nano: int, 
     return answer
 
 
-async def saved_card(context: ManagementContext, stripe: StripeGateway, customer_id: str, *, instead: str) -> str:
+async def saved_card(context: ManagementContext, stripe: StripeClient, customer_id: str, *, instead: str) -> str:
     """The card to charge.
 
     Raises:
@@ -187,7 +187,7 @@ async def or_refused(context: ManagementContext, checkout_id: str, call: Awaitab
 
 
 async def commands_of(
-    context: ManagementContext, stripe: StripeGateway, snapshot: SubscriptionSnapshot
+    context: ManagementContext, stripe: StripeClient, snapshot: SubscriptionSnapshot
 ) -> tuple[StripeCommand, ...]:
     """What a subscription that Stripe just answered with leads to, its newest invoice included."""
     if snapshot.latest_invoice_id is None:

@@ -37,7 +37,7 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 
 class StripeObjects(Protocol):
-    """Where fresh objects come from; `StripeGateway` is one."""
+    """Where fresh objects come from; `StripeClient` is one."""
 
     @property
     def livemode(self) -> bool:

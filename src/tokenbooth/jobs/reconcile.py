@@ -17,7 +17,7 @@ from tokenbooth.domain.stripe_books import BookedEntry, EntryMeaning
 from tokenbooth.domain.windows import DAY_US
 from tokenbooth.jobs.fair_order import fair_order
 from tokenbooth.kit.clock import Clock
-from tokenbooth.payments.stripe.client import PaymentProviderError, StripeGateway
+from tokenbooth.payments.stripe.client import PaymentProviderError, StripeClient
 from tokenbooth.payments.stripe.events import HANDLED_TYPES, sold_plan, status_of
 from tokenbooth.payments.stripe.inbox import to_payload
 from tokenbooth.payments.stripe.snapshots import SubscriptionSnapshot
@@ -92,7 +92,7 @@ class Reconciler:
     def __init__(
         self,
         store: Store,
-        stripe: StripeGateway,
+        stripe: StripeClient,
         clock: Clock,
         *,
         handle: Callable[[str], Awaitable[None]],

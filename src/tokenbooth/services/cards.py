@@ -15,7 +15,7 @@ from tokenbooth.domain.ledger import credit_of
 from tokenbooth.domain.money import NANO_PER_CENT
 from tokenbooth.domain.stripe_commands import DirectFailed
 from tokenbooth.kit.clock import Clock
-from tokenbooth.payments.stripe.client import PaymentProviderError, StripeGateway
+from tokenbooth.payments.stripe.client import PaymentProviderError, StripeClient
 from tokenbooth.payments.stripe.events import credit_direct
 from tokenbooth.payments.stripe.snapshots import PaymentSnapshot
 from tokenbooth.store import ledger
@@ -60,7 +60,7 @@ class CardCharge:
     amount_nano: int
 
 
-async def charge(store: Store, stripe: StripeGateway, clock: Clock, wanted: CardCharge) -> ChargeOutcome:
+async def charge(store: Store, stripe: StripeClient, clock: Clock, wanted: CardCharge) -> ChargeOutcome:
     """Charge a card and write down what came of it; asked again for the same top-up, the same.
 
     Raises:
@@ -78,7 +78,7 @@ async def charge(store: Store, stripe: StripeGateway, clock: Clock, wanted: Card
     return await store.write(_told, wanted.checkout_id, wanted.account_id, payment, now_us=clock.now_us())
 
 
-async def _charged(stripe: StripeGateway, wanted: CardCharge) -> PaymentSnapshot:
+async def _charged(stripe: StripeClient, wanted: CardCharge) -> PaymentSnapshot:
     """The payment of a top-up with its tax, which is calculated first."""
     price = await stripe.cards.price_top_up(
         customer_id=wanted.customer_id,
@@ -94,7 +94,7 @@ async def _charged(stripe: StripeGateway, wanted: CardCharge) -> PaymentSnapshot
     )
 
 
-async def settle_pending(store: Store, stripe: StripeGateway, clock: Clock, pending: PendingCharge) -> ChargeOutcome:
+async def settle_pending(store: Store, stripe: StripeClient, clock: Clock, pending: PendingCharge) -> ChargeOutcome:
     """Read back what became of a charge whose answer was lost. One that Stripe does not know after an hour was
     never made.
 

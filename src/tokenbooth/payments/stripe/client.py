@@ -45,7 +45,7 @@ __all__ = [
     "PaymentProviderError",
     "PlanInterval",
     "PlanPrice",
-    "StripeGateway",
+    "StripeClient",
 ]
 
 
@@ -58,7 +58,7 @@ class EventPage:
     last_id: str | None
 
 
-class StripeGateway(StripeCalls):
+class StripeClient(StripeCalls):
     """Reads events and objects, and groups all other calls by what they are about. Close it when done."""
 
     def __init__(
