@@ -15,14 +15,14 @@ from tests.payments.stripe_rig import (
     paid_subscription,
     running_sandbox,
 )
-from tokenbooth.domain.plan_changes import PlanAtStripe, SoldPlan
-from tokenbooth.domain.stripe_commands import (
+from tokenbooth.domain.payment_commands import (
     CreditTopup,
     GrantPeriod,
     MarkPaymentFailed,
-    StripeCommand,
+    PaymentCommand,
     UpsertSubscription,
 )
+from tokenbooth.domain.plan_changes import PlanAtStripe, SoldPlan
 from tokenbooth.domain.subscriptions import SubscriptionStatus
 from tokenbooth.payments.stripe.client import (
     API_VERSION,
@@ -84,7 +84,7 @@ async def top_up(client: StripeClient) -> CheckoutCreated:
     )
 
 
-async def commands_of(client: StripeClient, event: WebhookEvent) -> tuple[StripeCommand, ...]:
+async def commands_of(client: StripeClient, event: WebhookEvent) -> tuple[PaymentCommand, ...]:
     """What an event leads to when its objects are fetched now."""
     fetched: tuple[Snapshot, ...] = ()
     while refs := needed(event, fetched, livemode=client.livemode):
@@ -92,9 +92,9 @@ async def commands_of(client: StripeClient, event: WebhookEvent) -> tuple[Stripe
     return translate(event, fetched, livemode=client.livemode)
 
 
-async def all_commands(client: StripeClient, rig: Rig) -> list[StripeCommand]:
+async def all_commands(client: StripeClient, rig: Rig) -> list[PaymentCommand]:
     """What all webhooks so far lead to, without the ignored ones and without repetitions."""
-    found: list[StripeCommand] = []
+    found: list[PaymentCommand] = []
     for received in rig.webhooks:
         found += await commands_of(client, rig.verified(received))
     kinds = (UpsertSubscription, GrantPeriod, CreditTopup, MarkPaymentFailed)

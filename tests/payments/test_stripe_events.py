@@ -3,17 +3,17 @@
 import pytest
 
 from tests.payments import stripe_samples as samples
-from tokenbooth.domain.plan_changes import PlanAtStripe, SoldPlan
-from tokenbooth.domain.stripe_commands import (
+from tokenbooth.domain.payment_commands import (
     CheckoutExpired,
     CheckoutFailed,
     CreditTopup,
     GrantPeriod,
     Ignore,
     MarkPaymentFailed,
-    StripeCommand,
+    PaymentCommand,
     UpsertSubscription,
 )
+from tokenbooth.domain.plan_changes import PlanAtStripe, SoldPlan
 from tokenbooth.domain.subscriptions import SubscriptionStatus
 from tokenbooth.payments.stripe.events import (
     HANDLED_TYPES,
@@ -79,7 +79,7 @@ SUBSCRIPTION_SESSION: dict[str, object] = {
 }
 
 
-def outcome(kind: str, object_id: str, *fetched: Snapshot) -> tuple[StripeCommand, ...]:
+def outcome(kind: str, object_id: str, *fetched: Snapshot) -> tuple[PaymentCommand, ...]:
     """What an event of the test mode leads to."""
     return translate(samples.event(kind, object_id), fetched, livemode=False)
 

@@ -16,8 +16,8 @@ from tokenbooth.api.keys import shown_once
 from tokenbooth.api.responses import Json, success
 from tokenbooth.domain.keys import KeyKind, digest, shown_prefix
 from tokenbooth.domain.money import format_usd
+from tokenbooth.domain.payment_commands import PaymentCommand
 from tokenbooth.domain.plans import Plan
-from tokenbooth.domain.stripe_commands import StripeCommand
 from tokenbooth.domain.subscriptions import SubscriptionStatus, shown_status
 from tokenbooth.domain.windows import parse_duration
 from tokenbooth.kit.clock import iso_ms
@@ -188,7 +188,7 @@ async def or_refused(context: ManagementContext, checkout_id: str, call: Awaitab
 
 async def commands_of(
     context: ManagementContext, stripe: StripeClient, snapshot: SubscriptionSnapshot
-) -> tuple[StripeCommand, ...]:
+) -> tuple[PaymentCommand, ...]:
     """What a subscription that Stripe just answered with leads to, its newest invoice included."""
     if snapshot.latest_invoice_id is None:
         raise ProviderFailed("stripe_error", "The payment provider's answer was not understood.")
@@ -196,7 +196,7 @@ async def commands_of(
     return invoice_commands(invoice, snapshot)
 
 
-def apply(conn: Connection, context: ManagementContext, commands: tuple[StripeCommand, ...], now_us: int) -> None:
+def apply(conn: Connection, context: ManagementContext, commands: tuple[PaymentCommand, ...], now_us: int) -> None:
     """Carry out what Stripe answered with.
 
     Raises:
@@ -213,7 +213,7 @@ def _begin(
     context: ManagementContext,
     account_id: str,
     begun: SubscriptionSnapshot,
-    commands: tuple[StripeCommand, ...],
+    commands: tuple[PaymentCommand, ...],
     attempt: Attempt,
     key_name: str | None,
     actor: str,

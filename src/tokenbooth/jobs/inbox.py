@@ -11,8 +11,8 @@ from typing import Final, Protocol
 import structlog
 
 from tokenbooth.domain.money import format_usd
+from tokenbooth.domain.payment_commands import BookProration, GrantPeriod, PaymentCommand, UpsertSubscription
 from tokenbooth.domain.plans import Plan
-from tokenbooth.domain.stripe_commands import BookProration, GrantPeriod, StripeCommand, UpsertSubscription
 from tokenbooth.jobs.failures import where
 from tokenbooth.kit.clock import Clock
 from tokenbooth.kit.errors import StoreUnavailable
@@ -196,7 +196,7 @@ def _safe_text(failure: Exception) -> str:
             return type(failure).__name__
 
 
-def _tell_of_credit(commands: Sequence[StripeCommand]) -> None:
+def _tell_of_credit(commands: Sequence[PaymentCommand]) -> None:
     for command in commands:
         match command:
             case BookProration() | GrantPeriod():

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from tokenbooth.domain.ledger import credit_of
 from tokenbooth.domain.money import NANO_PER_CENT
-from tokenbooth.domain.stripe_commands import DirectFailed
+from tokenbooth.domain.payment_commands import DirectFailed
 from tokenbooth.kit.clock import Clock
 from tokenbooth.payments.stripe.client import PaymentProviderError, StripeClient
 from tokenbooth.payments.stripe.events import credit_direct

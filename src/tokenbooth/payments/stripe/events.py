@@ -10,8 +10,7 @@ and the commands follow from those objects' present state. Every command is safe
 from dataclasses import dataclass
 
 from tokenbooth.domain.money import NANO_PER_CENT
-from tokenbooth.domain.plan_changes import PendingPlan, PlanAtStripe, SoldPlan
-from tokenbooth.domain.stripe_commands import (
+from tokenbooth.domain.payment_commands import (
     BookProration,
     CheckoutExpired,
     CheckoutFailed,
@@ -21,11 +20,12 @@ from tokenbooth.domain.stripe_commands import (
     GrantPeriod,
     Ignore,
     MarkPaymentFailed,
+    PaymentCommand,
     ReversalKind,
     SettleReversal,
-    StripeCommand,
     UpsertSubscription,
 )
+from tokenbooth.domain.plan_changes import PendingPlan, PlanAtStripe, SoldPlan
 from tokenbooth.domain.subscriptions import SubscriptionStatus
 from tokenbooth.payments.stripe.snapshots import (
     DisputeSnapshot,
@@ -154,7 +154,7 @@ def _is_our_subscription(session: SessionSnapshot) -> bool:
     return paid_or_pending and session.owner.account_id is not None
 
 
-def translate(event: WebhookEvent, fetched: tuple[Snapshot, ...], *, livemode: bool) -> tuple[StripeCommand, ...]:
+def translate(event: WebhookEvent, fetched: tuple[Snapshot, ...], *, livemode: bool) -> tuple[PaymentCommand, ...]:
     """The commands that bring our state to what `fetched` says; `(Ignore(...),)` when there is nothing to do.
 
     Raises `UnexpectedShape` when an object of ours lacks something that it must have, and `MissingObject`
@@ -273,7 +273,7 @@ def _billed(snapshot: SubscriptionSnapshot) -> PlanAtStripe | None:
     )
 
 
-def _from_schedule(schedule: ScheduleSnapshot, fetched: tuple[Snapshot, ...]) -> StripeCommand:
+def _from_schedule(schedule: ScheduleSnapshot, fetched: tuple[Snapshot, ...]) -> PaymentCommand:
     if schedule.subscription_id is None:
         return Ignore("The schedule manages no subscription.")
     subscription = _find(ObjectRef("subscription", schedule.subscription_id), fetched)
@@ -282,7 +282,7 @@ def _from_schedule(schedule: ScheduleSnapshot, fetched: tuple[Snapshot, ...]) ->
     return _upsert(subscription)
 
 
-def _from_invoice(invoice: InvoiceSnapshot, fetched: tuple[Snapshot, ...]) -> tuple[StripeCommand, ...]:
+def _from_invoice(invoice: InvoiceSnapshot, fetched: tuple[Snapshot, ...]) -> tuple[PaymentCommand, ...]:
     if invoice.subscription_id is None:
         return (Ignore("The invoice belongs to no subscription."),)
     subscription = _find(ObjectRef("subscription", invoice.subscription_id), fetched)
@@ -291,7 +291,7 @@ def _from_invoice(invoice: InvoiceSnapshot, fetched: tuple[Snapshot, ...]) -> tu
     return invoice_commands(invoice, subscription)
 
 
-def invoice_commands(invoice: InvoiceSnapshot, subscription: SubscriptionSnapshot) -> tuple[StripeCommand, ...]:
+def invoice_commands(invoice: InvoiceSnapshot, subscription: SubscriptionSnapshot) -> tuple[PaymentCommand, ...]:
     """What a subscription and one of its invoices lead to."""
     upsert = _upsert(subscription)
     if isinstance(upsert, Ignore):
@@ -299,7 +299,7 @@ def invoice_commands(invoice: InvoiceSnapshot, subscription: SubscriptionSnapsho
     return (upsert, *_invoice_effect(invoice, subscription))
 
 
-def _invoice_effect(invoice: InvoiceSnapshot, subscription: SubscriptionSnapshot) -> tuple[StripeCommand, ...]:
+def _invoice_effect(invoice: InvoiceSnapshot, subscription: SubscriptionSnapshot) -> tuple[PaymentCommand, ...]:
     """By the invoice's state, not by the event: a failed payment may have been made good since."""
     if invoice.status in ("open", "uncollectible") and invoice.attempt_count > 0:
         return (
@@ -313,7 +313,7 @@ def _invoice_effect(invoice: InvoiceSnapshot, subscription: SubscriptionSnapshot
     return _granted(invoice, subscription)
 
 
-def _granted(invoice: InvoiceSnapshot, subscription: SubscriptionSnapshot) -> tuple[StripeCommand, ...]:
+def _granted(invoice: InvoiceSnapshot, subscription: SubscriptionSnapshot) -> tuple[PaymentCommand, ...]:
     """The period of a paid invoice, or the payment of one of prorations alone; nothing for any other."""
     if invoice.status != "paid":
         return ()
@@ -372,7 +372,7 @@ def credit_direct(payment: PaymentSnapshot, checkout_id: str, account_id: str) -
     )
 
 
-def _from_payment(payment: PaymentSnapshot) -> StripeCommand:
+def _from_payment(payment: PaymentSnapshot) -> PaymentCommand:
     """Only of payments that we made with a saved card; others are told of by their session or invoice."""
     owner = payment.owner
     if owner.purpose != DIRECT or owner.account_id is None:
@@ -391,7 +391,7 @@ def _from_payment(payment: PaymentSnapshot) -> StripeCommand:
 
 def _from_reversal(
     event: WebhookEvent, reversal: RefundSnapshot | DisputeSnapshot, fetched: tuple[Snapshot, ...]
-) -> tuple[StripeCommand, ...]:
+) -> tuple[PaymentCommand, ...]:
     """What the payment brought, then what is taken back of it: so a refund cannot come before its credit."""
     payment_intent_id = reversal.payment_intent_id
     payment = _find(ObjectRef("payment", payment_intent_id or ""), fetched)
@@ -418,7 +418,9 @@ def _from_reversal(
     return (*brought, settle)
 
 
-def _brought(event: WebhookEvent, payment: PaymentSnapshot, fetched: tuple[Snapshot, ...]) -> tuple[StripeCommand, ...]:
+def _brought(
+    event: WebhookEvent, payment: PaymentSnapshot, fetched: tuple[Snapshot, ...]
+) -> tuple[PaymentCommand, ...]:
     if payment.owner.purpose == DIRECT:
         return (_from_payment(payment),)
     origin = _find(ObjectRef("origin", payment.payment_intent_id), fetched)
@@ -437,7 +439,7 @@ def _brought(event: WebhookEvent, payment: PaymentSnapshot, fetched: tuple[Snaps
 
 def _from_session(
     event: WebhookEvent, session: SessionSnapshot, fetched: tuple[Snapshot, ...]
-) -> tuple[StripeCommand, ...]:
+) -> tuple[PaymentCommand, ...]:
     account_id, checkout_id = session.owner.account_id, session.owner.checkout_id
     if account_id is None:
         return (Ignore("The checkout session is not one of ours."),)
@@ -456,7 +458,7 @@ def _from_session(
 
 def _from_topup(
     event: WebhookEvent, session: SessionSnapshot, account_id: str, checkout_id: str
-) -> tuple[StripeCommand, ...]:
+) -> tuple[PaymentCommand, ...]:
     if session.payment_status == "paid":
         subtotal_cents, total_cents = session.amount_subtotal_cents, session.amount_total_cents
         if subtotal_cents is None or total_cents is None or session.currency is None:
@@ -482,7 +484,7 @@ def _from_topup(
     return (Ignore(f"The checkout session is complete with payment {session.payment_status}."),)
 
 
-def _from_subscription_checkout(session: SessionSnapshot, fetched: tuple[Snapshot, ...]) -> tuple[StripeCommand, ...]:
+def _from_subscription_checkout(session: SessionSnapshot, fetched: tuple[Snapshot, ...]) -> tuple[PaymentCommand, ...]:
     if session.subscription_id is None:
         raise UnexpectedShape("session.subscription", "an id")
     subscription = _find(ObjectRef("subscription", session.subscription_id), fetched)
