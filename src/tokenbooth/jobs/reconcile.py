@@ -13,7 +13,7 @@ import structlog
 
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.plan_changes import settled
-from tokenbooth.domain.stripe_books import BookedEntry, EntryMeaning
+from tokenbooth.domain.stripe_balance import BalanceTransaction, EntryMeaning
 from tokenbooth.domain.windows import DAY_US
 from tokenbooth.jobs.fair_order import fair_order
 from tokenbooth.kit.clock import Clock
@@ -287,7 +287,7 @@ class Reconciler:
             here, there = format_usd(report.here_nano), format_usd(report.at_stripe_nano)
             report.differences.append(Difference("clearing", "stripe", here, there, False))
 
-    async def _explain(self, entry: BookedEntry, report: Report) -> None:
+    async def _explain(self, entry: BalanceTransaction, report: Report) -> None:
         """Have the object behind an entry applied; what turns out not to be ours is set apart."""
         hint = await self._hint_of(entry)
         reason = None if hint is None else await self._refresh(hint)
@@ -299,11 +299,11 @@ class Reconciler:
             Difference(str(entry.meaning), entry.source_id or entry.id, reason or "not booked", amount, reason is None)
         )
 
-    async def _still_unexplained(self, entry: BookedEntry) -> bool:
-        remaining: Sequence[BookedEntry] = await self._store.read(books.unexplained, [entry])
+    async def _still_unexplained(self, entry: BalanceTransaction) -> bool:
+        remaining: Sequence[BalanceTransaction] = await self._store.read(books.unexplained, [entry])
         return bool(remaining)
 
-    async def _hint_of(self, entry: BookedEntry) -> WebhookEvent | None:
+    async def _hint_of(self, entry: BalanceTransaction) -> WebhookEvent | None:
         match entry.meaning:
             case EntryMeaning.PAYMENT if entry.payment_intent_id is not None:
                 origin = await self._stripe.fetch_origin(entry.payment_intent_id)

@@ -26,7 +26,7 @@ from tokenbooth.domain.money import format_usd
 from tokenbooth.kit.clock import iso_ms
 from tokenbooth.kit.errors import InvalidRequest, NotFound
 from tokenbooth.payments.stripe.connection import PaymentProviderError
-from tokenbooth.payments.stripe.customers import InvoicePaper
+from tokenbooth.payments.stripe.customers import CustomerInvoice
 from tokenbooth.store.accounts import accounts
 from tokenbooth.store.reports.statement import Statement, refunded_nano, statement
 
@@ -83,7 +83,7 @@ def router(context: ManagementContext) -> APIRouter:
 
 async def list_invoices(
     context: ManagementContext, account_id: str, *, after: str | None
-) -> list[tuple[InvoicePaper, int]]:
+) -> list[tuple[CustomerInvoice, int]]:
     """An account's invoices, newest first, each with what was refunded of it, in nano-USD.
 
     Args:
@@ -106,7 +106,7 @@ async def list_invoices(
     return [(paper, taken.get(paper.invoice_id, 0)) for paper in papers]
 
 
-async def _page(listing: Awaitable[tuple[InvoicePaper, ...]], after: str | None) -> tuple[InvoicePaper, ...]:
+async def _page(listing: Awaitable[tuple[CustomerInvoice, ...]], after: str | None) -> tuple[CustomerInvoice, ...]:
     try:
         return await listing
     except PaymentProviderError as failure:
@@ -146,7 +146,7 @@ def _month(text: str | None, now_us: int) -> tuple[str, int, int]:
     return match[0], int(start.timestamp()) * _US_PER_S, int(end.timestamp()) * _US_PER_S
 
 
-def _invoice_json(paper: InvoicePaper, taken_nano: int) -> dict[str, Json]:
+def _invoice_json(paper: CustomerInvoice, taken_nano: int) -> dict[str, Json]:
     return {
         "id": paper.invoice_id,
         "number": paper.number,

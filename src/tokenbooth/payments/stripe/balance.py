@@ -1,7 +1,7 @@
 """Calls about what Stripe has of ours: its balance, and the transactions that made it."""
 
 from tokenbooth.domain.money import NANO_PER_CENT
-from tokenbooth.domain.stripe_books import BookedEntry
+from tokenbooth.domain.stripe_balance import BalanceTransaction
 from tokenbooth.payments.stripe.connection import StripeCalls, stripe_call
 from tokenbooth.payments.stripe.snapshots import US_PER_S, Fields
 
@@ -10,12 +10,12 @@ class BalanceCalls(StripeCalls):
     """Calls about Stripe's balance."""
 
     @stripe_call
-    async def list_transactions(self, *, created_from_us: int) -> tuple[BookedEntry, ...]:
+    async def list_transactions(self, *, created_from_us: int) -> tuple[BalanceTransaction, ...]:
         """Every balance transaction since `created_from_us` (UTC microseconds), oldest first."""
         listing = await self._v1.balance_transactions.list_async(
             {"limit": 100, "created": {"gte": created_from_us // US_PER_S}, "expand": ["data.source"]}
         )
-        found = [read_booked(entry.to_dict()) async for entry in listing.auto_paging_iter()]
+        found = [parse_balance_transaction(entry.to_dict()) async for entry in listing.auto_paging_iter()]
         return tuple(reversed(found))
 
     @stripe_call
@@ -26,12 +26,12 @@ class BalanceCalls(StripeCalls):
         return sum(part.number("amount") for part in parts if part.text("currency") == "usd") * NANO_PER_CENT
 
 
-def read_booked(value: object) -> BookedEntry:
+def parse_balance_transaction(value: object) -> BalanceTransaction:
     """Read a balance transaction whose source is expanded. Raises `UnexpectedShape`."""
     fields = Fields(value, "balance_transaction")
     source = fields.opt_child("source")
     named = source is not None and source.has("payment_intent")
-    return BookedEntry(
+    return BalanceTransaction(
         id=fields.text("id"),
         type=fields.text("type"),
         currency=fields.text("currency"),

@@ -64,7 +64,7 @@ class CardCalls(StripeCalls):
             },
             {"idempotency_key": f"tax-{checkout_id}"},
         )
-        return read_calculation(made.to_dict())
+        return parse_calculation(made.to_dict())
 
     @stripe_call
     async def charge(
@@ -112,7 +112,7 @@ class CardCalls(StripeCalls):
         return parse_refund(made.to_dict())
 
 
-def read_calculation(value: object) -> PricedTopUp:
+def parse_calculation(value: object) -> PricedTopUp:
     """Read a tax calculation. Raises `UnexpectedShape`."""
     fields = Fields(value, "tax.calculation")
     return PricedTopUp(

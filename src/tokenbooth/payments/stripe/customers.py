@@ -11,7 +11,7 @@ from tokenbooth.payments.stripe.snapshots import Fields
 
 
 @dataclass(frozen=True, slots=True)
-class InvoicePaper:
+class CustomerInvoice:
     """An invoice as a customer may see it. Amounts in nano-USD, times in UTC microseconds."""
 
     invoice_id: str
@@ -40,15 +40,15 @@ class CustomerCalls(StripeCalls):
         return made.id
 
     @stripe_call
-    async def list_invoices(self, customer_id: str, *, limit: int, after_id: str | None) -> tuple[InvoicePaper, ...]:
+    async def list_invoices(self, customer_id: str, *, limit: int, after_id: str | None) -> tuple[CustomerInvoice, ...]:
         """A customer's invoices, newest first, older than `after_id`; drafts are left out."""
         page = await self._v1.invoices.list_async(
             {"customer": customer_id, "limit": limit, "starting_after": after_id}
             if after_id
             else {"customer": customer_id, "limit": limit}
         )
-        papers = (read_paper(entry.to_dict()) for entry in page.data)
-        return tuple(paper for paper in papers if paper.status != "draft")
+        invoices = (parse_customer_invoice(entry.to_dict()) for entry in page.data)
+        return tuple(invoice for invoice in invoices if invoice.status != "draft")
 
     @stripe_call
     async def portal_url(self, customer_id: str, return_url: str) -> str:
@@ -72,10 +72,10 @@ class CustomerCalls(StripeCalls):
         return found.to_dict().get("deleted") is not True
 
 
-def read_paper(value: object) -> InvoicePaper:
+def parse_customer_invoice(value: object) -> CustomerInvoice:
     """Read an invoice for its customer. Raises `UnexpectedShape`."""
     fields = Fields(value, "invoice")
-    return InvoicePaper(
+    return CustomerInvoice(
         invoice_id=fields.text("id"),
         number=fields.opt_text("number"),
         status=fields.text("status"),

@@ -39,7 +39,7 @@ class SetupCalls(StripeCalls):
     async def list_endpoints(self) -> tuple[Endpoint, ...]:
         """The webhook endpoints of the account."""
         listing = await self._v1.webhook_endpoints.list_async({"limit": 100})
-        return tuple([read_endpoint(entry.to_dict()) async for entry in listing.auto_paging_iter()])
+        return tuple([parse_endpoint(entry.to_dict()) async for entry in listing.auto_paging_iter()])
 
     @stripe_call
     async def create_endpoint(self, url: str) -> Endpoint:
@@ -55,13 +55,13 @@ class SetupCalls(StripeCalls):
                 "metadata": _MARK,
             },
         )
-        return read_endpoint((await self._v1.webhook_endpoints.create_async(params)).to_dict())
+        return parse_endpoint((await self._v1.webhook_endpoints.create_async(params)).to_dict())
 
     @stripe_call
     async def subscribe_endpoint(self, endpoint_id: str) -> Endpoint:
         """Let an endpoint that is there get everything that we handle."""
         params = cast("WebhookEndpointUpdateParams", {"enabled_events": list(ENDPOINT_EVENTS), "disabled": False})
-        return read_endpoint((await self._v1.webhook_endpoints.update_async(endpoint_id, params)).to_dict())
+        return parse_endpoint((await self._v1.webhook_endpoints.update_async(endpoint_id, params)).to_dict())
 
     @stripe_call
     async def ensure_portal(self, return_url: str) -> tuple[str, bool]:
@@ -118,7 +118,7 @@ def is_our_portal(configuration: object) -> bool:
     return "tokenbooth" in Fields(configuration, "configuration").texts("metadata")
 
 
-def read_endpoint(value: object) -> Endpoint:
+def parse_endpoint(value: object) -> Endpoint:
     """Read a webhook endpoint. Raises `UnexpectedShape`."""
     fields = Fields(value, "webhook_endpoint")
     return Endpoint(
