@@ -14,7 +14,8 @@ from sqlalchemy import Connection
 from tokenbooth.api.context import ManagementContext, UsdcDesk
 from tokenbooth.api.idempotency import Outcome, same
 from tokenbooth.api.responses import Json, success
-from tokenbooth.domain.deposits import REFUSAL_TEXTS, BlockRef, PendingDeposit, TokenTransfer, chain_name, payment_uri
+from tokenbooth.config.chains import chain_name
+from tokenbooth.domain.deposits import REFUSAL_TEXTS, BlockRef, PendingDeposit, TokenTransfer, payment_uri
 from tokenbooth.domain.ledger import credit_of
 from tokenbooth.domain.money import format_usd
 from tokenbooth.kit.errors import InvalidRequest, NotFound, Unavailable, Unprocessable
