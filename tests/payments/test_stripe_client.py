@@ -31,8 +31,9 @@ from tokenbooth.payments.stripe.client import (
     PlanPrice,
     StripeClient,
 )
-from tokenbooth.payments.stripe.events import needed, translate
+from tokenbooth.payments.stripe.events import needed
 from tokenbooth.payments.stripe.snapshots import Ownership, Snapshot
+from tokenbooth.payments.stripe.translation import translate
 from tokenbooth.payments.stripe.webhooks import WebhookEvent
 from tokenbooth_sandbox.stripe import world
 

@@ -15,21 +15,12 @@ from tokenbooth.domain.payment_commands import (
 )
 from tokenbooth.domain.plan_changes import PlanAtStripe, SoldPlan
 from tokenbooth.domain.subscriptions import SubscriptionStatus
-from tokenbooth.payments.stripe.events import (
-    HANDLED_TYPES,
-    MissingObject,
-    ObjectRef,
-    key_is_live,
-    needed,
-    translate,
-)
-from tokenbooth.payments.stripe.snapshots import (
-    Snapshot,
-    UnexpectedShape,
-    parse_invoice,
-    parse_session,
-    parse_subscription,
-)
+from tokenbooth.payments.stripe.connection import key_is_live
+from tokenbooth.payments.stripe.events import HANDLED_TYPES, ObjectRef, needed
+from tokenbooth.payments.stripe.object_reader import UnexpectedShape
+from tokenbooth.payments.stripe.parsing import parse_invoice, parse_session, parse_subscription
+from tokenbooth.payments.stripe.snapshots import Snapshot
+from tokenbooth.payments.stripe.translation import MissingObject, translate
 
 S = 1_000_000
 UPSERT = UpsertSubscription(

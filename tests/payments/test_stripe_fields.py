@@ -8,8 +8,7 @@ from tests.payments.stripe_fields import FIELDS, NOT_IN_EXAMPLES, find_in_sdk
 from tests.payments.stripe_rig import Rig, paid_subscription, running_sandbox
 from tokenbooth.payments.stripe.balance import parse_balance_transaction
 from tokenbooth.payments.stripe.customers import parse_customer_invoice
-from tokenbooth.payments.stripe.setup import parse_endpoint
-from tokenbooth.payments.stripe.snapshots import (
+from tokenbooth.payments.stripe.parsing import (
     parse_dispute,
     parse_invoice,
     parse_payment,
@@ -17,6 +16,7 @@ from tokenbooth.payments.stripe.snapshots import (
     parse_session,
     parse_subscription,
 )
+from tokenbooth.payments.stripe.setup import parse_endpoint
 from tokenbooth.payments.stripe.webhooks import parse_event
 
 

@@ -37,7 +37,7 @@ from tokenbooth.payments.stripe.client import (
     PlanPrice,
     StripeClient,
 )
-from tokenbooth.payments.stripe.snapshots import UnexpectedShape
+from tokenbooth.payments.stripe.object_reader import UnexpectedShape
 from tokenbooth.services.cards import TAX_UNKNOWN
 from tokenbooth.store.accounts import accounts
 from tokenbooth.store.accounts.idempotency import Answer, Attempt, complete

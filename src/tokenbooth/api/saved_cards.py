@@ -24,8 +24,8 @@ from tokenbooth.kit.clock import iso_ms
 from tokenbooth.kit.errors import Conflict, PaymentRequired, ProviderFailed
 from tokenbooth.kit.ids import IdPrefix, new_id, new_key
 from tokenbooth.payments.stripe.client import StripeClient
-from tokenbooth.payments.stripe.events import invoice_commands
 from tokenbooth.payments.stripe.snapshots import SubscriptionSnapshot
+from tokenbooth.payments.stripe.translation import invoice_commands
 from tokenbooth.services.cards import CardCharge, ChargeStatus, charge
 from tokenbooth.store.accounts.idempotency import Answer, Attempt, complete
 from tokenbooth.store.accounts.keys import NewApiKey, create_api_key

@@ -17,9 +17,11 @@ from tokenbooth.jobs.failures import where
 from tokenbooth.kit.clock import Clock
 from tokenbooth.kit.errors import StoreUnavailable
 from tokenbooth.payments.stripe.client import PaymentProviderError
-from tokenbooth.payments.stripe.events import MissingObject, ObjectRef, needed, translate
+from tokenbooth.payments.stripe.events import ObjectRef, needed
 from tokenbooth.payments.stripe.inbox import from_payload
-from tokenbooth.payments.stripe.snapshots import Snapshot, UnexpectedShape
+from tokenbooth.payments.stripe.object_reader import UnexpectedShape
+from tokenbooth.payments.stripe.snapshots import Snapshot
+from tokenbooth.payments.stripe.translation import MissingObject, translate
 from tokenbooth.payments.stripe.webhooks import WebhookEvent
 from tokenbooth.store.engine import Store
 from tokenbooth.store.payments import inbox, reversals, subscriptions

@@ -18,9 +18,10 @@ from tokenbooth.domain.windows import DAY_US
 from tokenbooth.jobs.fair_order import fair_order
 from tokenbooth.kit.clock import Clock
 from tokenbooth.payments.stripe.client import PaymentProviderError, StripeClient
-from tokenbooth.payments.stripe.events import HANDLED_TYPES, sold_plan, status_of
+from tokenbooth.payments.stripe.events import HANDLED_TYPES
 from tokenbooth.payments.stripe.inbox import to_payload
 from tokenbooth.payments.stripe.snapshots import SubscriptionSnapshot
+from tokenbooth.payments.stripe.translation import sold_plan, status_of
 from tokenbooth.payments.stripe.webhooks import WebhookEvent
 from tokenbooth.services.cards import ChargeStatus, settle_pending
 from tokenbooth.store.engine import Store

@@ -16,8 +16,8 @@ from tokenbooth.domain.money import NANO_PER_CENT
 from tokenbooth.domain.payment_commands import DirectFailed
 from tokenbooth.kit.clock import Clock
 from tokenbooth.payments.stripe.client import PaymentProviderError, StripeClient
-from tokenbooth.payments.stripe.events import credit_direct
 from tokenbooth.payments.stripe.snapshots import PaymentSnapshot
+from tokenbooth.payments.stripe.translation import credit_direct
 from tokenbooth.store import ledger
 from tokenbooth.store.accounts import accounts
 from tokenbooth.store.engine import Store

@@ -3,7 +3,7 @@
 from tokenbooth.domain.money import NANO_PER_CENT
 from tokenbooth.domain.stripe_balance import BalanceTransaction
 from tokenbooth.payments.stripe.connection import StripeCalls, stripe_call
-from tokenbooth.payments.stripe.snapshots import US_PER_S, Fields
+from tokenbooth.payments.stripe.object_reader import US_PER_S, ObjectReader
 
 
 class BalanceCalls(StripeCalls):
@@ -21,14 +21,14 @@ class BalanceCalls(StripeCalls):
     @stripe_call
     async def total_nano(self) -> int:
         """What Stripe holds for us in USD, available and pending."""
-        balance = Fields((await self._v1.balance.retrieve_async()).to_dict(), "balance")
+        balance = ObjectReader((await self._v1.balance.retrieve_async()).to_dict(), "balance")
         parts = (*balance.plain_list("available"), *balance.plain_list("pending"))
         return sum(part.number("amount") for part in parts if part.text("currency") == "usd") * NANO_PER_CENT
 
 
 def parse_balance_transaction(value: object) -> BalanceTransaction:
     """Read a balance transaction whose source is expanded. Raises `UnexpectedShape`."""
-    fields = Fields(value, "balance_transaction")
+    fields = ObjectReader(value, "balance_transaction")
     source = fields.opt_child("source")
     named = source is not None and source.has("payment_intent")
     return BalanceTransaction(

@@ -5,16 +5,9 @@ from typing import TYPE_CHECKING
 
 from tokenbooth.payments.stripe.connection import StripeCalls, stripe_call
 from tokenbooth.payments.stripe.events import DIRECT
-from tokenbooth.payments.stripe.snapshots import (
-    NO_TAX,
-    US_PER_S,
-    Fields,
-    PaymentSnapshot,
-    RefundSnapshot,
-    TaxNote,
-    parse_payment,
-    parse_refund,
-)
+from tokenbooth.payments.stripe.object_reader import US_PER_S, ObjectReader
+from tokenbooth.payments.stripe.parsing import parse_payment, parse_refund
+from tokenbooth.payments.stripe.snapshots import NO_TAX, PaymentSnapshot, RefundSnapshot, TaxNote
 
 if TYPE_CHECKING:
     from stripe.params import PaymentIntentCreateParams, RefundCreateParams
@@ -54,7 +47,7 @@ class CardCalls(StripeCalls):
             return PricedTopUp(amount_cents)
         # The page leaves it to the account's settings whether a price has its tax inside.
         settings = await self._v1.tax.settings.retrieve_async()
-        defaults = Fields(settings.to_dict(), "tax.settings").child("defaults")
+        defaults = ObjectReader(settings.to_dict(), "tax.settings").child("defaults")
         behavior = "inclusive" if defaults.opt_text("tax_behavior") == "inclusive" else "exclusive"
         made = await self._v1.tax.calculations.create_async(
             {
@@ -114,7 +107,7 @@ class CardCalls(StripeCalls):
 
 def parse_calculation(value: object) -> PricedTopUp:
     """Read a tax calculation. Raises `UnexpectedShape`."""
-    fields = Fields(value, "tax.calculation")
+    fields = ObjectReader(value, "tax.calculation")
     return PricedTopUp(
         total_cents=fields.number("amount_total"),
         tax=TaxNote(fields.number("tax_amount_exclusive"), fields.number("tax_amount_inclusive")),

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tokenbooth.payments.stripe.connection import StripeCalls, StripeConnection, stripe_call
-from tokenbooth.payments.stripe.snapshots import UnexpectedShape, parse_session
+from tokenbooth.payments.stripe.object_reader import UnexpectedShape
+from tokenbooth.payments.stripe.parsing import parse_session
 from tokenbooth.payments.stripe.subscriptions import PlanPrice, PlanPrices
 
 if TYPE_CHECKING:

@@ -17,9 +17,17 @@ from tokenbooth.payments.stripe.connection import (
 )
 from tokenbooth.payments.stripe.customers import CustomerCalls
 from tokenbooth.payments.stripe.events import ObjectRef
+from tokenbooth.payments.stripe.object_reader import US_PER_S
+from tokenbooth.payments.stripe.parsing import (
+    parse_dispute,
+    parse_invoice,
+    parse_payment,
+    parse_refund,
+    parse_schedule,
+    parse_session,
+)
 from tokenbooth.payments.stripe.setup import SetupCalls
 from tokenbooth.payments.stripe.snapshots import (
-    US_PER_S,
     DisputeSnapshot,
     InvoiceSnapshot,
     OriginSnapshot,
@@ -28,12 +36,6 @@ from tokenbooth.payments.stripe.snapshots import (
     ScheduleSnapshot,
     SessionSnapshot,
     Snapshot,
-    parse_dispute,
-    parse_invoice,
-    parse_payment,
-    parse_refund,
-    parse_schedule,
-    parse_session,
 )
 from tokenbooth.payments.stripe.subscriptions import PlanInterval, PlanPrice, PlanPrices, SubscriptionCalls
 from tokenbooth.payments.stripe.webhooks import WebhookEvent, parse_event

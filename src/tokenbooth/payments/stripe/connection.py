@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 import stripe
 
-from tokenbooth.payments.stripe.events import key_is_live
 from tokenbooth.payments.stripe.transport import PyreqwestTransport
 
 API_VERSION: Final = "2026-10-28.endive"
@@ -147,6 +146,11 @@ def stripe_call(
         return await self.connection.complete(partial(method, self, *args, **kwargs))
 
     return call
+
+
+def key_is_live(secret_key: str) -> bool:
+    """Whether a secret or restricted key belongs to Stripe's live mode."""
+    return secret_key.startswith(("sk_live_", "rk_live_"))
 
 
 async def _translated(call: Callable[[], Coroutine[Any, Any, T]]) -> T:

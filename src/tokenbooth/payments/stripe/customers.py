@@ -6,8 +6,8 @@ import stripe
 
 from tokenbooth.domain.money import NANO_PER_CENT
 from tokenbooth.payments.stripe.connection import StripeCalls, stripe_call
+from tokenbooth.payments.stripe.object_reader import ObjectReader
 from tokenbooth.payments.stripe.setup import is_our_portal
-from tokenbooth.payments.stripe.snapshots import Fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class CustomerCalls(StripeCalls):
 
 def parse_customer_invoice(value: object) -> CustomerInvoice:
     """Read an invoice for its customer. Raises `UnexpectedShape`."""
-    fields = Fields(value, "invoice")
+    fields = ObjectReader(value, "invoice")
     return CustomerInvoice(
         invoice_id=fields.text("id"),
         number=fields.opt_text("number"),

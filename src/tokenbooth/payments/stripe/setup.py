@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from tokenbooth.payments.stripe.connection import API_VERSION, StripeCalls, stripe_call
 from tokenbooth.payments.stripe.events import ENDPOINT_EVENTS
-from tokenbooth.payments.stripe.snapshots import Fields
+from tokenbooth.payments.stripe.object_reader import ObjectReader
 
 if TYPE_CHECKING:
     from stripe.params import WebhookEndpointCreateParams, WebhookEndpointUpdateParams
@@ -72,7 +72,7 @@ class SetupCalls(StripeCalls):
         ours = next((entry for entry in known.data if is_our_portal(entry.to_dict())), None)
         if ours is None:
             return await self._create_portal(return_url), True
-        update = Fields(ours.to_dict(), "configuration").child("features").child("subscription_update")
+        update = ObjectReader(ours.to_dict(), "configuration").child("features").child("subscription_update")
         conditions = update.child("schedule_at_period_end").plain_list("conditions")
         if {condition.text("type") for condition in conditions} >= _WAITING:
             return ours.id, False
@@ -115,12 +115,12 @@ class SetupCalls(StripeCalls):
 
 def is_our_portal(configuration: object) -> bool:
     """Whether we made a portal configuration. Raises `UnexpectedShape`."""
-    return "tokenbooth" in Fields(configuration, "configuration").texts("metadata")
+    return "tokenbooth" in ObjectReader(configuration, "configuration").texts("metadata")
 
 
 def parse_endpoint(value: object) -> Endpoint:
     """Read a webhook endpoint. Raises `UnexpectedShape`."""
-    fields = Fields(value, "webhook_endpoint")
+    fields = ObjectReader(value, "webhook_endpoint")
     return Endpoint(
         id=fields.text("id"),
         url=fields.text("url"),

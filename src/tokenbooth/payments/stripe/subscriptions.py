@@ -10,13 +10,9 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from tokenbooth.domain.money import NANO_PER_CENT
 from tokenbooth.payments.stripe.connection import StripeCalls, StripeConnection, stripe_call
-from tokenbooth.payments.stripe.snapshots import (
-    US_PER_S,
-    Fields,
-    SubscriptionSnapshot,
-    parse_invoice,
-    parse_subscription,
-)
+from tokenbooth.payments.stripe.object_reader import US_PER_S, ObjectReader
+from tokenbooth.payments.stripe.parsing import parse_invoice, parse_subscription
+from tokenbooth.payments.stripe.snapshots import SubscriptionSnapshot
 
 if TYPE_CHECKING:
     from stripe.params import SubscriptionUpdateParams
@@ -122,7 +118,7 @@ class SubscriptionCalls(StripeCalls):
         async for entry in listing.auto_paging_iter():
             plain = entry.to_dict()
             # Others may sell through the same account, in shapes that are not ours to judge.
-            if "account_id" in Fields(plain, "subscription").texts("metadata"):
+            if "account_id" in ObjectReader(plain, "subscription").texts("metadata"):
                 found.append(parse_subscription(plain))
         return tuple(found)
 
@@ -170,7 +166,7 @@ class SubscriptionCalls(StripeCalls):
         schedule = await self._v1.subscription_schedules.create_async(
             {"from_subscription": subscription_id}, {"idempotency_key": key}
         )
-        begun_s = Fields(schedule.to_dict(), "subscription_schedule").plain_list("phases")[0].number("start_date")
+        begun_s = ObjectReader(schedule.to_dict(), "subscription_schedule").plain_list("phases")[0].number("start_date")
         marks = {"plan_slug": wanted.plan_slug, "checkout_id": checkout_id}
         await self._v1.subscription_schedules.update_async(
             schedule.id,
@@ -242,7 +238,7 @@ class SubscriptionCalls(StripeCalls):
         )
         cents = 0
         async for entry in pending.auto_paging_iter():
-            item = Fields(entry.to_dict(), "invoiceitem")
+            item = ObjectReader(entry.to_dict(), "invoiceitem")
             if item.flag("proration") and _belongs(item, snapshot.subscription_id):
                 cents += item.number("amount")
         if snapshot.latest_invoice_id is not None:
@@ -284,7 +280,7 @@ class SubscriptionCalls(StripeCalls):
         return parse_subscription(updated.to_dict())
 
 
-def _belongs(item: Fields, subscription_id: str) -> bool:
+def _belongs(item: ObjectReader, subscription_id: str) -> bool:
     parent = item.opt_child("parent")
     details = None if parent is None else parent.opt_child("subscription_details")
     return details is not None and details.ref("subscription") == subscription_id
