@@ -13,10 +13,69 @@ from typing import TypeVar
 import msgspec
 
 from tokenbooth.kit.private_files import make_private_directory, touch_private
+from tokenbooth_sandbox.stripe.billing.records import (
+    Invoice,
+    InvoiceItem,
+    InvoicePayment,
+    Subscription,
+    SubscriptionSchedule,
+)
 from tokenbooth_sandbox.stripe.http import no_such
-from tokenbooth_sandbox.stripe.records import KINDS, Record
+from tokenbooth_sandbox.stripe.records import (
+    BalanceTransaction,
+    Charge,
+    Customer,
+    Dispute,
+    Event,
+    KeptAnswer,
+    PaymentIntent,
+    PaymentMethod,
+    Payout,
+    PortalConfiguration,
+    PortalSession,
+    Price,
+    Product,
+    Record,
+    Refund,
+    Session,
+    Settings,
+    SetupIntent,
+    TaxCalculation,
+    TaxTransaction,
+    TestClock,
+    WebhookEndpoint,
+)
 
 R = TypeVar("R", bound=Record)
+
+KINDS: tuple[type[Record], ...] = (
+    Customer,
+    Product,
+    Price,
+    Session,
+    PaymentMethod,
+    PaymentIntent,
+    SetupIntent,
+    Charge,
+    Refund,
+    Dispute,
+    Payout,
+    BalanceTransaction,
+    Subscription,
+    SubscriptionSchedule,
+    TaxCalculation,
+    TaxTransaction,
+    Invoice,
+    InvoiceItem,
+    InvoicePayment,
+    Event,
+    WebhookEndpoint,
+    PortalConfiguration,
+    PortalSession,
+    KeptAnswer,
+    Settings,
+    TestClock,
+)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS record (seq INTEGER PRIMARY KEY, kind TEXT, id TEXT, body BLOB, UNIQUE (kind, id))

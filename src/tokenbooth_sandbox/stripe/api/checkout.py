@@ -18,7 +18,7 @@ from tokenbooth_sandbox.stripe.records import (
     tax_in,
     tax_on,
 )
-from tokenbooth_sandbox.stripe.render.billing import line_item
+from tokenbooth_sandbox.stripe.render.checkout import line_item
 from tokenbooth_sandbox.stripe.render.shared import listing
 from tokenbooth_sandbox.stripe.world import World
 
