@@ -1,5 +1,6 @@
 """What a handler of the API gets and gives, and what all lists and expansions have in common."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -35,6 +36,29 @@ class Refused:
 
 
 Answer = JsonObject | Refused
+Handler = Callable[[Call], Answer]
+
+
+def retrieve(kind: type[Record], what: str | None = None) -> Handler:
+    """A handler that shows one record; `what` is how a refusal calls it."""
+    return lambda call: call.world.render(call.world.state.get(kind, call.ids["id"], what=what))
+
+
+def list_of(kind: type[Record], *fields: str) -> Handler:
+    """A handler that lists records, by the values of `fields` that parameters of the same names ask for."""
+
+    def show(call: Call) -> Answer:
+        asked = {name: call.params.opt_text(name) for name in fields}
+        return page(
+            call,
+            [
+                record
+                for record in call.world.state.newest(kind)
+                if all(value is None or getattr(record, name) == value for name, value in asked.items())
+            ],
+        )
+
+    return show
 
 
 def page(call: Call, records: list[R]) -> JsonObject:

@@ -1,4 +1,4 @@
-"""Hosted checkout sessions: made, paid, refused, run out. Imported within the sandbox."""
+"""Hosted checkout sessions: made, paid, refused, run out."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The sandbox's HTML: the hosted checkout page and the customer portal. Pure; imported by the application.
+"""The sandbox's HTML: the hosted checkout page and the customer portal. Pure.
 
 Every value is escaped, nothing is loaded from anywhere, and a typed card is never shown again.
 """

@@ -1,7 +1,7 @@
 """The sandbox's memory: records by id, kept in one SQLite file, changed in whole transactions.
 
 Reads are from memory. A transaction that fails leaves no trace; one that ends is on disk before its caller
-answers (it survives `kill -9`). It must be used from one thread at a time. Imported within the sandbox.
+answers (it survives `kill -9`). It must be used from one thread at a time.
 """
 
 import sqlite3

@@ -1,6 +1,6 @@
 """The sandbox's one world: its records, its clock, its ids, the events of the call that runs.
 
-Everything that changes state takes the world as its first argument. Imported within the sandbox.
+Everything that changes state takes the world as its first argument.
 """
 
 import json

@@ -54,10 +54,6 @@ def _read_price(world: World, item: Params) -> Price:
     return world.state.get(Price, item.text("price"), param=item.name_of("price"))
 
 
-def retrieve_subscription(call: Call) -> Answer:
-    return call.world.render(call.world.state.get(Subscription, call.ids["id"]))
-
-
 def update_subscription(call: Call) -> Answer:
     world, params = call.world, call.params
     subscription = world.state.get(Subscription, call.ids["id"])
@@ -143,10 +139,6 @@ def _has_status(subscription: Subscription, wanted: str | None) -> bool:
             return subscription.status == wanted
 
 
-def retrieve_invoice(call: Call) -> Answer:
-    return call.world.render(call.world.state.get(Invoice, call.ids["id"]))
-
-
 def list_invoices(call: Call) -> Answer:
     params = call.params
     customer, subscription = params.opt_text("customer"), params.opt_text("subscription")
@@ -176,10 +168,6 @@ def list_invoice_items(call: Call) -> Answer:
     )
 
 
-def retrieve_invoice_payment(call: Call) -> Answer:
-    return call.world.render(call.world.state.get(InvoicePayment, call.ids["id"], what="invoice_payment"))
-
-
 def list_invoice_payments(call: Call) -> Answer:
     params = call.params
     invoice = params.opt_text("invoice")
@@ -197,10 +185,6 @@ def list_invoice_payments(call: Call) -> Answer:
             and (intent is None or made.payment_intent == intent)
         ],
     )
-
-
-def retrieve_event(call: Call) -> Answer:
-    return call.world.render(call.world.state.get(Event, call.ids["id"]))
 
 
 def list_events(call: Call) -> Answer:

@@ -30,10 +30,6 @@ def create_test_clock(call: Call) -> Answer:
     return world.render(clock)
 
 
-def retrieve_test_clock(call: Call) -> Answer:
-    return call.world.render(_clock(call))
-
-
 def advance_test_clock(call: Call) -> Answer:
     world, clock = call.world, _clock(call)
     target = call.params.opt_int("frozen_time") or 0

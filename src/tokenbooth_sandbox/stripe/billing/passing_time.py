@@ -1,7 +1,6 @@
 """What time alone brings: renewals, drafts that are charged, retries, endings, sessions that run out.
 
-Effects are replayed in the order of their moments, each with the test clock standing there. Imported within
-the sandbox.
+Effects are replayed in the order of their moments, each with the test clock standing there.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Subscription schedules: what a subscription becomes at the end of its period. Imported within the sandbox.
+"""Subscription schedules: what a subscription becomes at the end of its period.
 
 A schedule here is what a change of plan needs: the present phase, which ends with the period, and one that follows.
 Stripe takes more shapes; the API refuses those by name.

@@ -1,4 +1,4 @@
-"""Subscriptions and invoices in Stripe's form. Pure; for the world and the handlers."""
+"""Subscriptions and invoices in Stripe's form. Pure."""
 
 from tokenbooth_sandbox.stripe.billing.records import (
     Invoice,

@@ -1,4 +1,4 @@
-"""Checkout sessions in Stripe's form. Pure; for the world and the handlers."""
+"""Checkout sessions in Stripe's form. Pure."""
 
 from tokenbooth_sandbox.stripe.http import JsonObject
 from tokenbooth_sandbox.stripe.records import Customer, LineItem, Price, Session

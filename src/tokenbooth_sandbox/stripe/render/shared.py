@@ -1,4 +1,4 @@
-"""What all renderings begin with. Pure; imported by the renderings."""
+"""What all renderings begin with. Pure."""
 
 from tokenbooth_sandbox.stripe.http import JsonObject, JsonValue
 from tokenbooth_sandbox.stripe.records import Record
