@@ -1,6 +1,7 @@
 """What the sandbox remembers: one frozen record per object, in our own words.
 
-Records hold facts only; `render` writes them in Stripe's form. No card number is ever part of one. Amounts are in the currency's smallest unit, times are UTC seconds, as Stripe counts them.
+Records hold facts only; `render` writes them in Stripe's form. No card number is ever part of one. Amounts are in the
+currency's smallest unit, times are UTC seconds, as Stripe counts them.
 """
 
 from dataclasses import dataclass, field

@@ -36,10 +36,12 @@ stripe.enable_telemetry = False
 class PaymentProviderError(Exception):
     """Stripe did not do what was asked. `message` is safe to show to a customer.
 
-    `unavailable`: Stripe (or our access to it) is away, try later. `declined`: the card was refused.
-    `invalid`: Stripe does not accept the call. `provider_code` is Stripe's own code, such as
-    `resource_missing` or a card's `insufficient_funds`, if it gave one; `object_id` is the id of the payment that
-    was refused.
+    Attributes:
+        kind: `unavailable`: Stripe cannot be reached, or refuses our key; try later. `declined`: the card was refused.
+            `invalid`: Stripe does not accept the call.
+        provider_code: Stripe's code, such as `resource_missing` or a card's `insufficient_funds`, if it gave one.
+        request_id: Stripe's id of the request, if it answered.
+        object_id: the id of the payment that was refused.
     """
 
     def __init__(
