@@ -20,12 +20,12 @@ from tests.support.fakes import FakeClock, FakeLive
 from tests.support.shop import OLD_SECRET, WEBHOOK_SECRET, Shop, running_shop
 from tests.support.store import row_counts
 from tokenbooth.api import webhooks
-from tokenbooth.api.context import ManagementContext
 from tokenbooth.api.responses import respond_error
 from tokenbooth.config.catalog import build_catalog
 from tokenbooth.config.settings import Settings, StripeSettings
 from tokenbooth.kit.errors import TokenboothError
 from tokenbooth.payments.stripe.client import StripeClient
+from tokenbooth.services.context import ServiceContext
 from tokenbooth.store.engine import Store, open_store
 from tokenbooth.store.migrate import migrate
 from tokenbooth.store.reports.audit import audit
@@ -80,7 +80,7 @@ async def endpoint(
     settings = Settings(stripe=stripe if configured else None)
     catalog = build_catalog(settings)
     ours = StripeClient("sk_test_hook", api_base="http://127.0.0.1:9")
-    context = ManagementContext(
+    context = ServiceContext(
         store=store,
         clock=clock,
         settings=settings,

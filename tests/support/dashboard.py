@@ -13,7 +13,6 @@ from starlette.types import ASGIApp
 from tests.support.fakes import FakeClock, FakeLive
 from tests.support.management import Plane, management_plane
 from tests.support.store import Customer, new_customer
-from tokenbooth.api.context import UsdcDesk
 from tokenbooth.config.catalog import build_catalog
 from tokenbooth.config.settings import Settings
 from tokenbooth.dashboard import DashboardContext, create_dashboard
@@ -22,6 +21,7 @@ from tokenbooth.dashboard.passwords import Passwords
 from tokenbooth.dashboard.views import Web
 from tokenbooth.domain.charges import Charge, PoolKind
 from tokenbooth.kit.ids import IdPrefix, new_id
+from tokenbooth.services.context import UsdcDeps
 from tokenbooth.services.mail import Mail
 from tokenbooth.store.accounts.accounts import create_account, set_admin
 from tokenbooth.store.engine import Store
@@ -128,7 +128,7 @@ def hidden_fields(page: str, action: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def open_booth(
-    store: Store, settings: Settings | None = None, usdc: UsdcDesk | None = None
+    store: Store, settings: Settings | None = None, usdc: UsdcDeps | None = None
 ) -> AsyncIterator[Booth]:
     """A dashboard over `store`; `settings` are those to be tried, `usdc` is a way to a chain."""
     async with management_plane(store) as plane:

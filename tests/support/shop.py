@@ -22,7 +22,6 @@ from tests.support.servers import serve
 from tests.support.store import Customer, new_customer
 from tokenbooth.api.app import create_management_app
 from tokenbooth.api.checkout import caps_of
-from tokenbooth.api.context import ManagementContext
 from tokenbooth.config.catalog import build_catalog
 from tokenbooth.config.settings import BillingSettings, PlanSettings, Settings, StripeSettings
 from tokenbooth.domain.money import NANO_PER_CENT
@@ -30,6 +29,7 @@ from tokenbooth.jobs.auto_topup import AutoTopUp
 from tokenbooth.jobs.inbox import InboxHandler
 from tokenbooth.jobs.reconcile import ReconcileFigures, Reconciler, Report
 from tokenbooth.payments.stripe.client import StripeClient
+from tokenbooth.services.context import ServiceContext
 from tokenbooth.services.mail import LogMailer, Mailer
 from tokenbooth.store.engine import Store
 from tokenbooth.store.tables import inbox
@@ -320,7 +320,7 @@ def running_shop(
         handlers.append(handler)
         live = FakeLive()
         product.app = create_management_app(
-            ManagementContext(
+            ServiceContext(
                 store=store,
                 clock=clock,
                 settings=settings,

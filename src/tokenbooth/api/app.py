@@ -15,15 +15,15 @@ from starlette.routing import Match
 from tokenbooth.api import health, keys, management_keys, plans, usage, webhooks
 from tokenbooth.api.billing import auto_topup, cards, invoices
 from tokenbooth.api.billing import routes as billing
-from tokenbooth.api.context import ManagementContext
 from tokenbooth.api.middleware import AroundRequests
 from tokenbooth.api.responses import respond_error
 from tokenbooth.kit.errors import InvalidRequest, MethodNotAllowed, NotFound, TokenboothError
+from tokenbooth.services.context import ServiceContext
 
 _METHODS: Final = ("DELETE", "GET", "PATCH", "POST", "PUT")
 
 
-def create_management_app(context: ManagementContext) -> FastAPI:
+def create_management_app(context: ServiceContext) -> FastAPI:
     """Build the plane from its dependencies."""
     app = FastAPI(
         title="Tokenbooth management API",

@@ -8,12 +8,12 @@ from typing import Final
 
 from starlette.requests import Request
 
-from tokenbooth.api.context import ManagementContext
 from tokenbooth.api.middleware import notes_of
 from tokenbooth.api.session import client_address, require_own_origin, session_owner
 from tokenbooth.domain.keys import ALL_SCOPES, KeyKind, Scope, digest, is_well_formed, kind_of
 from tokenbooth.kit.clock import iso_ms
 from tokenbooth.kit.errors import Forbidden, Unauthenticated
+from tokenbooth.services.context import ServiceContext
 from tokenbooth.store.accounts.audit_log import Actor, Entry
 from tokenbooth.store.accounts.management_keys import ManagementKey, find_management_key, touch_management_key
 from tokenbooth.store.accounts.sessions import SessionOwner
@@ -45,16 +45,16 @@ class Caller:
         """Who the audit log says it was."""
         return Actor(self.key_id, self.address)
 
-    def entry(self, context: ManagementContext, action: str, detail: str) -> Entry:
+    def entry(self, context: ServiceContext, action: str, detail: str) -> Entry:
         """What the audit log says when the call has succeeded."""
         return Entry(self.actor, action, self.account_id, detail, context.clock.now_us())
 
 
-async def authenticate(context: ManagementContext, request: Request, scope: Scope) -> Caller:
+async def authenticate(context: ServiceContext, request: Request, scope: Scope) -> Caller:
     """Let a request in, or refuse it; called first by every route that needs a credential.
 
     Args:
-        context: the plane's dependencies.
+        context: the dependencies.
         request: the request; a method other than GET or HEAD counts as a write.
         scope: what the route does.
 
@@ -81,7 +81,7 @@ async def authenticate(context: ManagementContext, request: Request, scope: Scop
     )
 
 
-def _logged_in(context: ManagementContext, request: Request, owner: SessionOwner) -> Caller:
+def _logged_in(context: ServiceContext, request: Request, owner: SessionOwner) -> Caller:
     """The dashboard's log-in may do everything, but only for pages of this site."""
     require_own_origin(context, request, writes=request.method not in _READ_METHODS)
     _admit(context, request, owner.account_id, owner.session_id, is_suspended=owner.is_suspended)
@@ -95,7 +95,7 @@ def _logged_in(context: ManagementContext, request: Request, owner: SessionOwner
 
 
 def _admit(
-    context: ManagementContext, request: Request, account_id: str, credential_id: str, *, is_suspended: bool
+    context: ServiceContext, request: Request, account_id: str, credential_id: str, *, is_suspended: bool
 ) -> None:
     notes = notes_of(request)
     notes.account_id, notes.key_id = account_id, credential_id
@@ -108,7 +108,7 @@ def _admit(
         raise Forbidden("account_suspended", "This account is suspended. Contact the operator.")
 
 
-async def _valid_key(context: ManagementContext, request: Request) -> ManagementKey:
+async def _valid_key(context: ServiceContext, request: Request) -> ManagementKey:
     text = _bearer(request)
     if kind_of(text) is KeyKind.API:
         raise _refused("This is an API key (sk_live_). Management calls need a management key (mk_).")
@@ -132,7 +132,7 @@ def _bearer(request: Request) -> str:
     return text.strip()
 
 
-def _note_use(context: ManagementContext, request: Request, key: ManagementKey) -> None:
+def _note_use(context: ServiceContext, request: Request, key: ManagementKey) -> None:
     """Write down that the key was used, after the answer and not more than about once a minute."""
     now_us = context.clock.now_us()
     if key.last_used_at_us is not None and now_us < key.last_used_at_us + _TOUCH_EVERY_US:

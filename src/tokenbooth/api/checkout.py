@@ -11,7 +11,6 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from tokenbooth.api.context import ManagementContext
 from tokenbooth.api.responses import Json, success
 from tokenbooth.config.settings import BillingSettings
 from tokenbooth.domain.money import NANO_PER_CENT, format_usd
@@ -39,6 +38,7 @@ from tokenbooth.payments.stripe.client import (
 )
 from tokenbooth.payments.stripe.object_reader import UnexpectedShape
 from tokenbooth.services.cards import TAX_UNKNOWN
+from tokenbooth.services.context import ServiceContext
 from tokenbooth.store.accounts import accounts
 from tokenbooth.store.accounts.idempotency import Answer, Attempt, complete
 from tokenbooth.store.payments import billing, checkouts, subscriptions
@@ -48,7 +48,7 @@ from tokenbooth.store.payments.checkouts import CheckoutKind, CheckoutStatus, Of
 T = TypeVar("T")
 
 
-def configured_stripe(context: ManagementContext) -> StripeClient:
+def configured_stripe(context: ServiceContext) -> StripeClient:
     """Our way to Stripe.
 
     Raises:
@@ -59,7 +59,7 @@ def configured_stripe(context: ManagementContext) -> StripeClient:
     return context.stripe
 
 
-def known_plan(context: ManagementContext, slug: str) -> Plan:
+def known_plan(context: ServiceContext, slug: str) -> Plan:
     """A plan of the catalog.
 
     Raises:
@@ -79,7 +79,7 @@ def plan_price(plan: Plan, price_nano: int) -> PlanPrice:
     return PlanPrice(plan.slug, plan.name, price_nano, interval)
 
 
-async def sell_plan(context: ManagementContext, account_id: str, plan: Plan, attempt: Attempt) -> CheckoutCreated:
+async def sell_plan(context: ServiceContext, account_id: str, plan: Plan, attempt: Attempt) -> CheckoutCreated:
     """Open a checkout page for a subscription, and complete `attempt` with its answer.
 
     Raises:
@@ -108,9 +108,7 @@ async def sell_plan(context: ManagementContext, account_id: str, plan: Plan, att
     return created
 
 
-async def sell_credit(
-    context: ManagementContext, account_id: str, amount_nano: int, attempt: Attempt
-) -> CheckoutCreated:
+async def sell_credit(context: ServiceContext, account_id: str, amount_nano: int, attempt: Attempt) -> CheckoutCreated:
     """Open a checkout page for prepaid credit of `amount_nano`, whole cents; else as `sell_plan`."""
     stripe = configured_stripe(context)
     offer = Offer(CheckoutKind.TOP_UP, None, amount_nano)
@@ -133,9 +131,7 @@ async def sell_credit(
     return created
 
 
-async def cancel(
-    context: ManagementContext, account_id: str, subscription_id: str, attempt: Attempt
-) -> SubscriptionView:
+async def cancel(context: ServiceContext, account_id: str, subscription_id: str, attempt: Attempt) -> SubscriptionView:
     """Let a subscription end with its period, and complete `attempt` with it; one that will end stays as it
     is.
 
@@ -225,7 +221,7 @@ def caps_of(settings: BillingSettings) -> TopUpCaps:
     )
 
 
-async def note(context: ManagementContext, account_id: str, offer: Offer, attempt: Attempt) -> tuple[str, Offer]:
+async def note(context: ServiceContext, account_id: str, offer: Offer, attempt: Attempt) -> tuple[str, Offer]:
     """Note what is to be sold before Stripe is asked; its id, and what the record says.
 
     Raises:
@@ -245,7 +241,7 @@ async def note(context: ManagementContext, account_id: str, offer: Offer, attemp
     return checkout_id, noted
 
 
-async def customer(context: ManagementContext, stripe: StripeClient, account_id: str) -> str:
+async def customer(context: ServiceContext, stripe: StripeClient, account_id: str) -> str:
     """The account's customer at Stripe, made at the first checkout."""
     account = await context.store.read(accounts.find_account, account_id)
     if account is None:
@@ -259,7 +255,7 @@ async def customer(context: ManagementContext, stripe: StripeClient, account_id:
     return customer_id
 
 
-async def _session(context: ManagementContext, checkout_id: str, call: Awaitable[CheckoutCreated]) -> CheckoutCreated:
+async def _session(context: ServiceContext, checkout_id: str, call: Awaitable[CheckoutCreated]) -> CheckoutCreated:
     try:
         return await asked(context, call)
     except ProviderFailed as failure:
@@ -272,7 +268,7 @@ async def _session(context: ManagementContext, checkout_id: str, call: Awaitable
         raise
 
 
-async def asked(context: ManagementContext, call: Awaitable[T]) -> T:
+async def asked(context: ServiceContext, call: Awaitable[T]) -> T:
     """What Stripe answers, with its failures as ours.
 
     Raises:
@@ -296,7 +292,7 @@ async def asked(context: ManagementContext, call: Awaitable[T]) -> T:
         raise ProviderFailed("stripe_error", "The payment provider's answer was not understood.") from failure
 
 
-async def _complete(context: ManagementContext, attempt: Attempt, checkout_id: str, created: CheckoutCreated) -> None:
+async def _complete(context: ServiceContext, attempt: Attempt, checkout_id: str, created: CheckoutCreated) -> None:
     def finish(conn: Connection, now_us: int) -> None:
         checkouts.set_session(conn, checkout_id, created.session_id, now_us=now_us)
         complete(conn, attempt, checkout_answer(created))
@@ -306,7 +302,7 @@ async def _complete(context: ManagementContext, attempt: Attempt, checkout_id: s
 
 def note_end(
     conn: Connection,
-    context: ManagementContext,
+    context: ServiceContext,
     account_id: str,
     subscription_id: str,
     cancel_at_us: int | None,
@@ -329,6 +325,6 @@ def no_subscription() -> NotFound:
     return NotFound("subscription_not_found", "There is no such subscription.", param="subscriptionId")
 
 
-def return_url(context: ManagementContext, outcome: str) -> str:
+def return_url(context: ServiceContext, outcome: str) -> str:
     """Where Stripe's pages send the customer back to."""
     return f"{context.settings.server.base_url()}/?checkout={outcome}"

@@ -11,7 +11,6 @@ from typing import Final
 import structlog
 from sqlalchemy import Connection
 
-from tokenbooth.api.context import ManagementContext, UsdcDesk
 from tokenbooth.api.idempotency import Outcome, same
 from tokenbooth.api.responses import Json, success
 from tokenbooth.config.chains import chain_name
@@ -23,6 +22,7 @@ from tokenbooth.payments.usdc.addresses import checksummed, normal_tx_hash
 from tokenbooth.payments.usdc.node import TransactionCheck, TransactionStatus, check_transaction, find_heads
 from tokenbooth.payments.usdc.receipts import why_nothing
 from tokenbooth.payments.usdc.rpc import NodeError
+from tokenbooth.services.context import ServiceContext, UsdcDeps
 from tokenbooth.store import ledger
 from tokenbooth.store.accounts.idempotency import Answer, Attempt, complete
 from tokenbooth.store.usdc import deposit_addresses, deposits
@@ -86,7 +86,7 @@ class Progress:
     balance_nano: int
 
 
-def configured(context: ManagementContext) -> UsdcDesk:
+def configured(context: ServiceContext) -> UsdcDeps:
     """Our way to the chain.
 
     Raises:
@@ -97,7 +97,7 @@ def configured(context: ManagementContext) -> UsdcDesk:
     return context.usdc
 
 
-def announce(conn: Connection, *, desk: UsdcDesk, account_id: str, amount_nano: int, now_us: int) -> Outcome:
+def announce(conn: Connection, *, desk: UsdcDeps, account_id: str, amount_nano: int, now_us: int) -> Outcome:
     """The account's address, which is scanned from this transaction on; an effect for `idempotency.once`."""
     address = deposit_addresses.announce(
         conn,
@@ -120,7 +120,7 @@ def announce(conn: Connection, *, desk: UsdcDesk, account_id: str, amount_nano: 
     return same(success(payload))
 
 
-def progress(conn: Connection, *, desk: UsdcDesk, account_id: str) -> Progress:
+def progress(conn: Connection, *, desk: UsdcDeps, account_id: str) -> Progress:
     """How an account's deposits stand, from the books and from what the scan saw last; the node is not asked."""
     shown = deposit_addresses.shown_to(conn, account_id, key_fingerprint=desk.book.fingerprint)
     ours = deposit_addresses.of_account(conn, account_id)
@@ -151,9 +151,7 @@ def claimed(tx_hash: str, amount_nano: int) -> Claimed:
     return Claimed(normal, amount_nano)
 
 
-async def verify(
-    context: ManagementContext, desk: UsdcDesk, account_id: str, said: Claimed, attempt: Attempt
-) -> Answer:
+async def verify(context: ServiceContext, desk: UsdcDeps, account_id: str, said: Claimed, attempt: Attempt) -> Answer:
     """Look at a transaction now; credit what counts, complete `attempt`, and say how it stands.
 
     Returns:
@@ -214,7 +212,7 @@ async def verify(
     )
 
 
-def _payment(desk: UsdcDesk, address: str, amount_nano: int) -> Payment:
+def _payment(desk: UsdcDeps, address: str, amount_nano: int) -> Payment:
     shown, token = checksummed(address), checksummed(desk.node.token)
     uri = payment_uri(token=token, chain_id=desk.node.chain_id, address=shown, amount_nano=amount_nano)
     return Payment(shown, token, amount_nano, uri)
@@ -259,12 +257,7 @@ def _credited_already(conn: Connection, chain_id: int, account_id: str, said: Cl
 
 
 async def _not_mined(
-    context: ManagementContext,
-    desk: UsdcDesk,
-    account_id: str,
-    said: Claimed,
-    attempt: Attempt,
-    found: TransactionCheck,
+    context: ServiceContext, desk: UsdcDeps, account_id: str, said: Claimed, attempt: Attempt, found: TransactionCheck
 ) -> Answer:
     if found.status is TransactionStatus.UNKNOWN:
         now_us = context.clock.now_us()
@@ -287,12 +280,7 @@ async def _not_mined(
 
 
 async def _pending(
-    context: ManagementContext,
-    desk: UsdcDesk,
-    said: Claimed,
-    attempt: Attempt,
-    found: TransactionCheck | None,
-    why: str,
+    context: ServiceContext, desk: UsdcDeps, said: Claimed, attempt: Attempt, found: TransactionCheck | None, why: str
 ) -> Answer:
     """202; not kept for repetitions, which look again."""
     await context.store.write(complete, attempt, None)

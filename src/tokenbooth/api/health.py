@@ -6,10 +6,10 @@ from fastapi import APIRouter
 from sqlalchemy import Connection, literal, select
 from starlette.responses import Response
 
-from tokenbooth.api.context import ManagementContext
 from tokenbooth.api.openapi import Payload, object_answer
 from tokenbooth.api.responses import respond, success
 from tokenbooth.kit.errors import StoreUnavailable, Unavailable
+from tokenbooth.services.context import ServiceContext
 
 _AWAY: Final = "The database does not answer."
 _TAKES_NOTHING: Final = (
@@ -35,7 +35,7 @@ class Readiness(Payload):
     reason: str | None = None
 
 
-def router(context: ManagementContext) -> APIRouter:
+def router(context: ServiceContext) -> APIRouter:
     """The routes of this module."""
     routes = APIRouter(tags=["operations"])
 

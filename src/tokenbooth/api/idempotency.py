@@ -13,9 +13,9 @@ from typing import Final
 from sqlalchemy import Connection
 from starlette.requests import Request
 
-from tokenbooth.api.context import ManagementContext
 from tokenbooth.api.responses import is_kept, refusal
 from tokenbooth.kit.errors import InvalidRequest, TokenboothError
+from tokenbooth.services.context import ServiceContext
 from tokenbooth.store.accounts.audit_log import Entry
 from tokenbooth.store.accounts.idempotency import Answer, Attempt, Claim, begin, complete, release
 
@@ -61,7 +61,7 @@ def read_claim(request: Request, account_id: str, raw: bytes) -> Claim | None:
     return Claim(account_id=account_id, route=route, key=key, body_sha256=hashlib.sha256(raw).digest())
 
 
-async def once(context: ManagementContext, claim: Claim | None, effect: Callable[[Connection], Outcome]) -> Answer:
+async def once(context: ServiceContext, claim: Claim | None, effect: Callable[[Connection], Outcome]) -> Answer:
     """Carry out an effect of ours in one transaction with its record, then let the caches see it.
 
     An error that `effect` raises undoes what it wrote; unless it is a 429 or a 5xx, repetitions get it again.
@@ -76,7 +76,7 @@ async def once(context: ManagementContext, claim: Claim | None, effect: Callable
 
 
 async def guarded(
-    context: ManagementContext,
+    context: ServiceContext,
     claim: Claim | None,
     work: Callable[[Attempt], Awaitable[Answer]],
     *,

@@ -10,7 +10,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tokenbooth.api.auth import authenticate
-from tokenbooth.api.context import ManagementContext
 from tokenbooth.api.idempotency import Outcome, once, read_claim
 from tokenbooth.api.openapi import CREDENTIAL, Payload, RequestBody, json_body, list_answer, object_answer
 from tokenbooth.api.parsing import INT32_MAX, Body, read_body
@@ -21,6 +20,7 @@ from tokenbooth.domain.windows import parse_duration
 from tokenbooth.kit.clock import iso_ms
 from tokenbooth.kit.errors import Conflict, NotFound
 from tokenbooth.kit.ids import IdPrefix, new_id, new_key
+from tokenbooth.services.context import ServiceContext
 from tokenbooth.store.accounts.idempotency import Answer, Claim
 from tokenbooth.store.accounts.keys import ApiKeyView, NewApiKey, create_api_key, delete_api_key, list_api_keys
 
@@ -115,7 +115,7 @@ def key_payload(key: ApiKeyView) -> dict[str, Json]:
     }
 
 
-async def list_keys(context: ManagementContext, account_id: str) -> list[Json]:
+async def list_keys(context: ServiceContext, account_id: str) -> list[Json]:
     """The payload of an account's keys, newest first, with every finished charge in it."""
     await context.live.settled()
     found = await context.store.read(
@@ -125,7 +125,7 @@ async def list_keys(context: ManagementContext, account_id: str) -> list[Json]:
 
 
 async def create_key(
-    context: ManagementContext,
+    context: ServiceContext,
     *,
     account_id: str,
     actor: str,
@@ -139,7 +139,7 @@ async def create_key(
     """Create an API key.
 
     Args:
-        context: the plane's dependencies.
+        context: the dependencies.
         account_id: whose key it becomes.
         actor: the id of the key that asks, or what else asks.
         name: its name for people.
@@ -182,7 +182,7 @@ async def create_key(
     return await once(context, claim, effect)
 
 
-async def delete_key(context: ManagementContext, *, account_id: str, key_id: str, actor: str) -> None:
+async def delete_key(context: ServiceContext, *, account_id: str, key_id: str, actor: str) -> None:
     """Delete an API key; when this returns, this process refuses it.
 
     Raises:
@@ -205,7 +205,7 @@ def shown_once(answer: Answer, key_id: str) -> Outcome:
     return Outcome(answer=answer, kept=refusal(repeated, id=key_id))
 
 
-def router(context: ManagementContext) -> APIRouter:
+def router(context: ServiceContext) -> APIRouter:
     """The routes of this module."""
     routes = APIRouter(tags=["keys"], dependencies=[CREDENTIAL])
 
@@ -273,5 +273,5 @@ def router(context: ManagementContext) -> APIRouter:
     return routes
 
 
-def _grace_us(context: ManagementContext) -> int:
+def _grace_us(context: ServiceContext) -> int:
     return parse_duration(context.settings.billing.renewal_grace)

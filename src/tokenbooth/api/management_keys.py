@@ -10,7 +10,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tokenbooth.api.auth import Caller, authenticate
-from tokenbooth.api.context import ManagementContext
 from tokenbooth.api.idempotency import Outcome, once, read_claim
 from tokenbooth.api.keys import DeletedKey, Name, is_id, shown_once
 from tokenbooth.api.openapi import CREDENTIAL, Payload, RequestBody, json_body, list_answer, object_answer
@@ -21,6 +20,7 @@ from tokenbooth.domain.keys import DEFAULT_SCOPES, KeyKind, Scope, digest, shown
 from tokenbooth.kit.clock import iso_ms
 from tokenbooth.kit.errors import Forbidden, InvalidRequest, NotFound
 from tokenbooth.kit.ids import IdPrefix, new_id, new_key
+from tokenbooth.services.context import ServiceContext
 from tokenbooth.store.accounts.idempotency import Answer, Claim
 from tokenbooth.store.accounts.management_keys import (
     ManagementKey,
@@ -79,7 +79,7 @@ def management_key_payload(key: ManagementKey) -> dict[str, Json]:
 
 
 async def create_key(
-    context: ManagementContext,
+    context: ServiceContext,
     *,
     account_id: str,
     actor: str,
@@ -120,7 +120,7 @@ async def create_key(
     return await once(context, claim, effect)
 
 
-async def delete_key(context: ManagementContext, *, account_id: str, key_id: str, actor: str) -> None:
+async def delete_key(context: ServiceContext, *, account_id: str, key_id: str, actor: str) -> None:
     """Delete a management key.
 
     Raises:
@@ -132,7 +132,7 @@ async def delete_key(context: ManagementContext, *, account_id: str, key_id: str
     await context.live.changed()
 
 
-def router(context: ManagementContext) -> APIRouter:
+def router(context: ServiceContext) -> APIRouter:
     """The routes of this module."""
     routes = APIRouter(tags=["management keys"], dependencies=[CREDENTIAL])
 

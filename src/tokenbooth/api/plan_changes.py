@@ -7,7 +7,6 @@ finished by Stripe's webhook or the reconciler. `management.billing_cards` and t
 from sqlalchemy import Connection
 
 from tokenbooth.api import checkout
-from tokenbooth.api.context import ManagementContext
 from tokenbooth.api.saved_cards import answer_with, apply, commands_of, or_refused
 from tokenbooth.domain.plan_changes import PlanState, SoldPlan, charged_from_us, settled
 from tokenbooth.domain.plans import Plan
@@ -15,6 +14,7 @@ from tokenbooth.domain.subscriptions import SubscriptionStatus, shown_status
 from tokenbooth.kit.errors import Conflict, Unprocessable
 from tokenbooth.payments.stripe.client import StripeClient
 from tokenbooth.payments.stripe.snapshots import SubscriptionSnapshot
+from tokenbooth.services.context import ServiceContext
 from tokenbooth.store.accounts.idempotency import Answer, Attempt
 from tokenbooth.store.payments import checkouts, subscriptions
 from tokenbooth.store.payments.checkouts import CheckoutKind, CheckoutStatus, Offer
@@ -22,7 +22,7 @@ from tokenbooth.store.payments.subscriptions import OwnSubscription
 
 
 async def change_plan(
-    context: ManagementContext, account_id: str, subscription_id: str, plan: Plan, attempt: Attempt
+    context: ServiceContext, account_id: str, subscription_id: str, plan: Plan, attempt: Attempt
 ) -> Answer:
     """Move a subscription to another plan, and complete `attempt` with it. One that costs more is charged for now, and
     its limits hold from now on; any other waits for the end of the paid period. The plan that it has takes back what
@@ -66,7 +66,7 @@ async def change_plan(
     return await context.store.write(finish, context.clock.now_us())
 
 
-async def _going_on(context: ManagementContext, account_id: str, subscription_id: str) -> OwnSubscription:
+async def _going_on(context: ServiceContext, account_id: str, subscription_id: str) -> OwnSubscription:
     own = await context.store.read(subscriptions.find_own, account_id, subscription_id)
     if own is None:
         raise checkout.no_subscription()
@@ -92,7 +92,7 @@ def _is_so(state: PlanState, slug: str) -> bool:
     return slug == pending.plan.slug and not pending.plan.is_upgrade_of(state.present)
 
 
-def _refuse_other_rhythm(context: ManagementContext, present_slug: str, plan: Plan) -> None:
+def _refuse_other_rhythm(context: ServiceContext, present_slug: str, plan: Plan) -> None:
     """Spend is kept per window and periods per interval: across different ones neither could carry over."""
     present = context.catalog().plans.get(present_slug)
     if present is None or (present.interval, present.window_us) == (plan.interval, plan.window_us):
@@ -106,7 +106,7 @@ def _refuse_other_rhythm(context: ManagementContext, present_slug: str, plan: Pl
 
 
 async def _at_stripe(
-    context: ManagementContext,
+    context: ServiceContext,
     stripe: StripeClient,
     own: OwnSubscription,
     present: SoldPlan,

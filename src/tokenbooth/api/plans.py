@@ -3,11 +3,11 @@
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from tokenbooth.api.context import ManagementContext
 from tokenbooth.api.openapi import Payload, list_answer
 from tokenbooth.api.responses import Json, respond, success
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.plans import Plan
+from tokenbooth.services.context import ServiceContext
 
 
 class RateLimits(Payload):
@@ -47,7 +47,7 @@ def plan_payload(plan: Plan) -> dict[str, Json]:
     }
 
 
-def router(context: ManagementContext) -> APIRouter:
+def router(context: ServiceContext) -> APIRouter:
     """The routes of this module."""
     routes = APIRouter(tags=["plans"])
 

@@ -10,7 +10,6 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from tokenbooth.api import checkout
-from tokenbooth.api.context import ManagementContext
 from tokenbooth.api.idempotency import Outcome, same
 from tokenbooth.api.keys import shown_once
 from tokenbooth.api.responses import Json, success
@@ -27,6 +26,7 @@ from tokenbooth.payments.stripe.client import StripeClient
 from tokenbooth.payments.stripe.snapshots import SubscriptionSnapshot
 from tokenbooth.payments.stripe.translation import invoice_commands
 from tokenbooth.services.cards import CardCharge, ChargeStatus, charge
+from tokenbooth.services.context import ServiceContext
 from tokenbooth.store.accounts.idempotency import Answer, Attempt, complete
 from tokenbooth.store.accounts.keys import NewApiKey, create_api_key
 from tokenbooth.store.payments import billing, checkouts, subscriptions
@@ -36,7 +36,7 @@ from tokenbooth.store.payments.checkouts import CheckoutKind, Offer
 T = TypeVar("T")
 
 
-async def top_up(context: ManagementContext, account_id: str, amount_nano: int, attempt: Attempt) -> Answer:
+async def top_up(context: ServiceContext, account_id: str, amount_nano: int, attempt: Attempt) -> Answer:
     """Charge the saved card for credit of `amount_nano`, whole cents, and complete `attempt` with the answer.
 
     Raises:
@@ -71,7 +71,7 @@ async def top_up(context: ManagementContext, account_id: str, amount_nano: int, 
     return answer
 
 
-async def saved_card(context: ManagementContext, stripe: StripeClient, customer_id: str, *, instead: str) -> str:
+async def saved_card(context: ServiceContext, stripe: StripeClient, customer_id: str, *, instead: str) -> str:
     """The card to charge.
 
     Raises:
@@ -84,7 +84,7 @@ async def saved_card(context: ManagementContext, stripe: StripeClient, customer_
 
 
 async def subscribe(
-    context: ManagementContext,
+    context: ServiceContext,
     account_id: str,
     plan: Plan,
     attempt: Attempt,
@@ -95,7 +95,7 @@ async def subscribe(
     """Begin a subscription with the saved card, and complete `attempt` with it.
 
     Args:
-        context: the plane's dependencies.
+        context: the dependencies.
         account_id: whose.
         plan: what is bought.
         attempt: the request.
@@ -129,7 +129,7 @@ async def subscribe(
     )
 
 
-async def resume(context: ManagementContext, account_id: str, subscription_id: str, attempt: Attempt) -> Answer:
+async def resume(context: ServiceContext, account_id: str, subscription_id: str, attempt: Attempt) -> Answer:
     """Undo a cancel before it comes about, and complete `attempt`; one that goes on stays as it is.
 
     Raises:
@@ -160,7 +160,7 @@ async def resume(context: ManagementContext, account_id: str, subscription_id: s
     return success(checkout.subscription_json(view))
 
 
-async def portal(context: ManagementContext, account_id: str, attempt: Attempt) -> Answer:
+async def portal(context: ServiceContext, account_id: str, attempt: Attempt) -> Answer:
     """A page at Stripe on which the account changes its cards, and complete `attempt` with its address.
 
     Raises:
@@ -177,7 +177,7 @@ async def portal(context: ManagementContext, account_id: str, attempt: Attempt) 
     return answer
 
 
-async def or_refused(context: ManagementContext, checkout_id: str, call: Awaitable[T]) -> T:
+async def or_refused(context: ServiceContext, checkout_id: str, call: Awaitable[T]) -> T:
     """What Stripe answers; a card that it refused is noted with the checkout."""
     try:
         return await checkout.asked(context, call)
@@ -187,7 +187,7 @@ async def or_refused(context: ManagementContext, checkout_id: str, call: Awaitab
 
 
 async def commands_of(
-    context: ManagementContext, stripe: StripeClient, snapshot: SubscriptionSnapshot
+    context: ServiceContext, stripe: StripeClient, snapshot: SubscriptionSnapshot
 ) -> tuple[PaymentCommand, ...]:
     """What a subscription that Stripe just answered with leads to, its newest invoice included."""
     if snapshot.latest_invoice_id is None:
@@ -196,7 +196,7 @@ async def commands_of(
     return invoice_commands(invoice, snapshot)
 
 
-def apply(conn: Connection, context: ManagementContext, commands: tuple[PaymentCommand, ...], now_us: int) -> None:
+def apply(conn: Connection, context: ServiceContext, commands: tuple[PaymentCommand, ...], now_us: int) -> None:
     """Carry out what Stripe answered with.
 
     Raises:
@@ -210,7 +210,7 @@ def apply(conn: Connection, context: ManagementContext, commands: tuple[PaymentC
 
 def _begin(
     conn: Connection,
-    context: ManagementContext,
+    context: ServiceContext,
     account_id: str,
     begun: SubscriptionSnapshot,
     commands: tuple[PaymentCommand, ...],
@@ -239,7 +239,7 @@ def _begin(
 
 def _with_key(
     conn: Connection,
-    context: ManagementContext,
+    context: ServiceContext,
     account_id: str,
     subscription_id: str,
     name: str,
@@ -269,7 +269,7 @@ def _with_key(
 
 def answer_with(
     conn: Connection,
-    context: ManagementContext,
+    context: ServiceContext,
     account_id: str,
     subscription_id: str,
     attempt: Attempt,
@@ -284,7 +284,7 @@ def answer_with(
 
 
 def _view(
-    conn: Connection, context: ManagementContext, account_id: str, subscription_id: str, now_us: int
+    conn: Connection, context: ServiceContext, account_id: str, subscription_id: str, now_us: int
 ) -> SubscriptionView:
     view = billing.subscription_view(conn, account_id, subscription_id, context.catalog().plans, now_us)
     if view is None:

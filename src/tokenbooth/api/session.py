@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
-from tokenbooth.api.context import ManagementContext
 from tokenbooth.kit.errors import Forbidden
+from tokenbooth.services.context import ServiceContext
 from tokenbooth.store.accounts.sessions import SessionOwner, find_session, secret_digest
 
 _SECRET_MAX: Final = 100
@@ -23,13 +23,13 @@ def cookie_name(base_url: str) -> str:
     return "__Host-tokenbooth" if base_url.startswith("https://") else "tokenbooth"
 
 
-def cookie_secret(context: ManagementContext, request: Request) -> str | None:
+def cookie_secret(context: ServiceContext, request: Request) -> str | None:
     """The value of the request's log-in cookie; None when there is none that could be ours."""
     secret = request.cookies.get(cookie_name(context.settings.server.base_url()), "")
     return secret if 0 < len(secret) <= _SECRET_MAX and secret.isascii() else None
 
 
-async def session_owner(context: ManagementContext, request: Request) -> SessionOwner | None:
+async def session_owner(context: ServiceContext, request: Request) -> SessionOwner | None:
     """Who is logged in; None for nobody.
 
     Raises:
@@ -46,7 +46,7 @@ def form_token(secret: str) -> str:
     return hmac.new(secret.encode(), b"tokenbooth form", sha256).hexdigest()
 
 
-def require_own_origin(context: ManagementContext, request: Request, *, writes: bool) -> None:
+def require_own_origin(context: ServiceContext, request: Request, *, writes: bool) -> None:
     """Refuse what another site made a browser send.
 
     Args:
@@ -66,7 +66,7 @@ def require_own_origin(context: ManagementContext, request: Request, *, writes: 
     raise Forbidden("wrong_origin", "This request did not come from a page of this site, so it was not carried out.")
 
 
-def _is_ours(context: ManagementContext, request: Request, origin: str) -> bool:
+def _is_ours(context: ServiceContext, request: Request, origin: str) -> bool:
     """Our public origin, or the very host that was asked: no other site can make a browser say either."""
     given = urlsplit(origin)
     public = urlsplit(context.settings.server.base_url())

@@ -12,7 +12,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tokenbooth.api.auth import authenticate
-from tokenbooth.api.context import ManagementContext
 from tokenbooth.api.keys import is_id
 from tokenbooth.api.openapi import CREDENTIAL, Payload, object_answer, query
 from tokenbooth.api.parsing import read_query
@@ -24,6 +23,7 @@ from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.windows import DAY_US
 from tokenbooth.kit.clock import iso_ms
 from tokenbooth.kit.errors import InvalidRequest, NotFound
+from tokenbooth.services.context import ServiceContext
 from tokenbooth.store.accounts.keys import has_api_key
 from tokenbooth.store.usage.usage_reports import (
     GroupBy,
@@ -129,7 +129,7 @@ _PAGE_PARAMETERS: Final = query(
 
 
 async def report(
-    context: ManagementContext, account_id: str, asked: ReportQuery, *, key_id: str | None = None
+    context: ServiceContext, account_id: str, asked: ReportQuery, *, key_id: str | None = None
 ) -> dict[str, Json]:
     """The payload of a report, with every finished charge in it; the total is the sum of the groups."""
     await context.live.settled()
@@ -195,7 +195,7 @@ def read_report_query(request: Request, now_us: int) -> ReportQuery:
     return ReportQuery(span=Span(from_us, to_us), group_by=group_by)
 
 
-def router(context: ManagementContext) -> APIRouter:
+def router(context: ServiceContext) -> APIRouter:
     """The routes of this module."""
     routes = APIRouter(tags=["usage"], dependencies=[CREDENTIAL])
 

@@ -14,13 +14,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tokenbooth.api.billing.schemas import ReceivedPayload
-from tokenbooth.api.context import ManagementContext
 from tokenbooth.api.openapi import object_answer
 from tokenbooth.api.parsing import read_raw
 from tokenbooth.api.responses import respond, success
 from tokenbooth.kit.errors import Unavailable
 from tokenbooth.payments.stripe.inbox import to_payload
 from tokenbooth.payments.stripe.webhooks import WebhookVerifier
+from tokenbooth.services.context import ServiceContext
 from tokenbooth.store.payments import inbox
 
 MAX_BODY_BYTES: Final = 1024 * 1024
@@ -41,7 +41,7 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 class _Handling:
     """Handles events in tasks that outlive the request."""
 
-    def __init__(self, context: ManagementContext, within_s: float) -> None:
+    def __init__(self, context: ServiceContext, within_s: float) -> None:
         self._context = context
         self._within_s = within_s
         self._tasks: set[asyncio.Task[None]] = set()
@@ -61,7 +61,7 @@ class _Handling:
             _log.error("webhook_handling_failed", row_id=row_id, error=type(failure).__name__)
 
 
-def router(context: ManagementContext, *, handle_within_s: float = HANDLE_WITHIN_S) -> APIRouter:
+def router(context: ServiceContext, *, handle_within_s: float = HANDLE_WITHIN_S) -> APIRouter:
     """The route; `handle_within_s` is how long an answer waits for the event's effects, in seconds."""
     routes = APIRouter(prefix="/api/webhooks", tags=["webhooks"])
     verifier = _verifier(context)
@@ -90,7 +90,7 @@ def router(context: ManagementContext, *, handle_within_s: float = HANDLE_WITHIN
     return routes
 
 
-def _verifier(context: ManagementContext) -> WebhookVerifier | None:
+def _verifier(context: ServiceContext) -> WebhookVerifier | None:
     stripe = context.settings.stripe
     if stripe is None or context.stripe is None:
         return None

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from tokenbooth.api.context import ManagementContext
 from tokenbooth.dashboard.address_rates import AddressRates
 from tokenbooth.dashboard.passwords import Passwords
+from tokenbooth.services.context import ServiceContext
 from tokenbooth.services.mail import Mailer
 
 
@@ -22,7 +22,7 @@ class DashboardContext:
         rates: how often each address tries.
     """
 
-    management: ManagementContext
+    management: ServiceContext
     mailer: Mailer
     version: str
     management_openapi: Callable[[], Mapping[str, object]]

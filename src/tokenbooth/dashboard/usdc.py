@@ -10,7 +10,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tokenbooth.api import deposits
-from tokenbooth.api.context import UsdcDesk
 from tokenbooth.api.deposits import Progress
 from tokenbooth.api.idempotency import guarded, once
 from tokenbooth.config.chains import BASE, BASE_SEPOLIA
@@ -19,6 +18,7 @@ from tokenbooth.dashboard.filters import price
 from tokenbooth.dashboard.polling import LivePart
 from tokenbooth.dashboard.views import Form, Visitor, Web, labelled, payload_of, see_other
 from tokenbooth.kit.errors import TokenboothError
+from tokenbooth.services.context import UsdcDeps
 from tokenbooth.store.accounts.idempotency import Answer, Attempt
 
 _HERE: Final = "/dashboard/billing/usdc"
@@ -87,7 +87,7 @@ class UsdcPages:
             return await self._page(request, visitor, desk, error=error, tx_hash=form.text("txHash"))
         return see_other(f"{_HERE}?done={payload['status']}")
 
-    async def _look(self, visitor: Visitor, desk: UsdcDesk) -> dict[str, object]:
+    async def _look(self, visitor: Visitor, desk: UsdcDeps) -> dict[str, object]:
         await self._management.live.settled()
         seen: Progress = await self._management.store.read(deposits.progress, desk=desk, account_id=visitor.account_id)
         chain_id = desk.node.chain_id
@@ -103,7 +103,7 @@ class UsdcPages:
         self,
         request: Request,
         visitor: Visitor,
-        desk: UsdcDesk,
+        desk: UsdcDeps,
         *,
         error: TokenboothError | None = None,
         amount: str = "",

@@ -11,7 +11,6 @@ from tokenbooth.api import checkout, saved_cards
 from tokenbooth.api.auth import authenticate
 from tokenbooth.api.billing.routes import of_stripe, posted
 from tokenbooth.api.billing.schemas import AutoTopUpPayload, AutoTopUpRule
-from tokenbooth.api.context import ManagementContext
 from tokenbooth.api.openapi import CREDENTIAL, json_body, object_answer
 from tokenbooth.api.parsing import Fields
 from tokenbooth.api.responses import Json, respond, success
@@ -19,12 +18,13 @@ from tokenbooth.domain.keys import Scope
 from tokenbooth.domain.money import NANO_PER_CENT, format_usd
 from tokenbooth.kit.clock import iso_ms
 from tokenbooth.kit.errors import InvalidRequest
+from tokenbooth.services.context import ServiceContext
 from tokenbooth.store.accounts.audit_log import Actor
 from tokenbooth.store.payments import auto_topups
 from tokenbooth.store.payments.auto_topups import Rule, RuleView
 
 
-def router(context: ManagementContext) -> APIRouter:
+def router(context: ServiceContext) -> APIRouter:
     """The routes, for an application that answers `TokenboothError`."""
     routes = APIRouter(prefix="/api/billing", tags=["billing"], dependencies=[CREDENTIAL])
 
@@ -49,7 +49,7 @@ def router(context: ManagementContext) -> APIRouter:
     return routes
 
 
-async def set_rule(context: ManagementContext, account_id: str, fields: Fields, *, actor: Actor) -> RuleView:
+async def set_rule(context: ServiceContext, account_id: str, fields: Fields, *, actor: Actor) -> RuleView:
     """Set an account's rule to `enabled`, `threshold`, `amount` and `monthlyLimit`; what is not named stays.
 
     Raises:
@@ -69,7 +69,7 @@ async def set_rule(context: ManagementContext, account_id: str, fields: Fields, 
     return await context.store.write(auto_topups.put, account_id, rule, actor=actor, now_us=context.clock.now_us())
 
 
-def _rule(context: ManagementContext, fields: Fields, present: Rule) -> Rule:
+def _rule(context: ServiceContext, fields: Fields, present: Rule) -> Rule:
     """The rule that is asked for; what is not named stays."""
     enabled = fields.optional_flag("enabled")
     if enabled is None:

@@ -19,13 +19,13 @@ from tokenbooth.api.billing.schemas import (
     SubscribedPayload,
     SubscriptionPayload,
 )
-from tokenbooth.api.context import ManagementContext
 from tokenbooth.api.idempotency import guarded
 from tokenbooth.api.openapi import CREDENTIAL, RequestBody, json_body
 from tokenbooth.api.parsing import Fields
 from tokenbooth.api.responses import respond
 from tokenbooth.domain.keys import Scope
 from tokenbooth.kit.errors import Forbidden, InvalidRequest
+from tokenbooth.services.context import ServiceContext
 from tokenbooth.store.accounts.idempotency import Answer, Attempt
 
 _ID_MAX: Final = 100
@@ -36,7 +36,7 @@ class Nothing(RequestBody):
     """An empty object."""
 
 
-def router(context: ManagementContext) -> APIRouter:
+def router(context: ServiceContext) -> APIRouter:
     """The routes, for an application that answers `TokenboothError`."""
     routes = APIRouter(prefix="/api/billing", tags=["billing"], dependencies=[CREDENTIAL])
 

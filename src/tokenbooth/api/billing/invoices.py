@@ -17,7 +17,6 @@ from starlette.responses import Response
 from tokenbooth.api import checkout
 from tokenbooth.api.auth import authenticate
 from tokenbooth.api.billing.schemas import InvoicePayload, StatementPayload
-from tokenbooth.api.context import ManagementContext
 from tokenbooth.api.openapi import CREDENTIAL, list_answer, object_answer, or_file, query
 from tokenbooth.api.parsing import read_query
 from tokenbooth.api.responses import Json, respond, success
@@ -27,6 +26,7 @@ from tokenbooth.kit.clock import iso_ms
 from tokenbooth.kit.errors import InvalidRequest, NotFound
 from tokenbooth.payments.stripe.connection import PaymentProviderError
 from tokenbooth.payments.stripe.customers import CustomerInvoice
+from tokenbooth.services.context import ServiceContext
 from tokenbooth.store.accounts import accounts
 from tokenbooth.store.reports.statement import Statement, refunded_nano, statement
 
@@ -39,7 +39,7 @@ _CSV_FIELDS: Final = ("at", "kind", "reference", "note", "amount", "balance")
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
-def router(context: ManagementContext) -> APIRouter:
+def router(context: ServiceContext) -> APIRouter:
     """The routes, for an application that answers `TokenboothError`."""
     routes = APIRouter(prefix="/api/billing", tags=["billing"], dependencies=[CREDENTIAL])
 
@@ -82,12 +82,12 @@ def router(context: ManagementContext) -> APIRouter:
 
 
 async def list_invoices(
-    context: ManagementContext, account_id: str, *, after: str | None
+    context: ServiceContext, account_id: str, *, after: str | None
 ) -> list[tuple[CustomerInvoice, int]]:
     """An account's invoices, newest first, each with what was refunded of it, in nano-USD.
 
     Args:
-        context: the plane's dependencies.
+        context: the dependencies.
         account_id: whose.
         after: an invoice's id; older ones are listed. None for the newest.
 
@@ -116,7 +116,7 @@ async def _page(listing: Awaitable[tuple[CustomerInvoice, ...]], after: str | No
         raise
 
 
-async def statement_csv(context: ManagementContext, account_id: str, month: str | None) -> Response:
+async def statement_csv(context: ServiceContext, account_id: str, month: str | None) -> Response:
     """An account's statement of a month such as "2026-03" (None: this one) as a file.
 
     Raises:
@@ -127,7 +127,7 @@ async def statement_csv(context: ManagementContext, account_id: str, month: str 
     return _csv(name, await _statement(context, account_id, start_us, end_us), start_us, end_us)
 
 
-async def _statement(context: ManagementContext, account_id: str, start_us: int, end_us: int) -> Statement:
+async def _statement(context: ServiceContext, account_id: str, start_us: int, end_us: int) -> Statement:
     await context.live.settled()
     return await context.store.read(statement, account_id, start_us=start_us, end_us=end_us)
 

@@ -26,7 +26,6 @@ from tokenbooth.api.billing.schemas import (
     TopUpPayload,
     VerifiedDeposit,
 )
-from tokenbooth.api.context import ManagementContext
 from tokenbooth.api.idempotency import guarded, once, read_claim
 from tokenbooth.api.openapi import CREDENTIAL, Payload, Responses, either, json_body, object_answer, or_accepted
 from tokenbooth.api.parsing import Fields, read_body
@@ -34,6 +33,7 @@ from tokenbooth.api.responses import respond, success
 from tokenbooth.domain.keys import Scope
 from tokenbooth.domain.money import format_usd
 from tokenbooth.kit.errors import InvalidRequest
+from tokenbooth.services.context import ServiceContext
 from tokenbooth.store.accounts.idempotency import Answer, Attempt, Claim
 from tokenbooth.store.payments import billing
 
@@ -50,7 +50,7 @@ _VERIFYING: Final = or_accepted(
 )
 
 
-def router(context: ManagementContext) -> APIRouter:
+def router(context: ServiceContext) -> APIRouter:
     """The routes, for an application that answers `TokenboothError`."""
     routes = APIRouter(prefix="/api/billing", tags=["billing"], dependencies=[CREDENTIAL])
 
@@ -99,7 +99,7 @@ def router(context: ManagementContext) -> APIRouter:
     return routes
 
 
-def _add_topups(routes: APIRouter, context: ManagementContext) -> None:
+def _add_topups(routes: APIRouter, context: ServiceContext) -> None:
     @routes.post(
         "/topup",
         responses=either(of_stripe(TopUpPayload, 402, 422), object_answer(DepositAddressPayload)),
@@ -151,14 +151,14 @@ def of_stripe(payload: type[Payload], *errors: int) -> Responses:
     return object_answer(payload, *errors, 502, 504, body=True)
 
 
-async def posted(context: ManagementContext, request: Request, *names: str) -> tuple[Caller, Claim | None, Fields]:
+async def posted(context: ServiceContext, request: Request, *names: str) -> tuple[Caller, Claim | None, Fields]:
     """The caller, the claim and the fields of a request that writes."""
     caller = await authenticate(context, request, Scope.BILLING_WRITE)
     body = await read_body(request, max_bytes=context.settings.management.max_body_bytes)
     return caller, read_claim(request, caller.account_id, body.raw), body.only(*names)
 
 
-def _topup_amount_nano(context: ManagementContext, fields: Fields) -> tuple[str, int]:
+def _topup_amount_nano(context: ServiceContext, fields: Fields) -> tuple[str, int]:
     """The method, and the credit that is asked for, when that much can be bought by it."""
     method = fields.text("method", max_length=_ID_MAX)
     if method not in METHODS:
@@ -173,7 +173,7 @@ def _topup_amount_nano(context: ManagementContext, fields: Fields) -> tuple[str,
     return method, amount_nano
 
 
-async def _status(context: ManagementContext, account_id: str) -> Answer:
+async def _status(context: ServiceContext, account_id: str) -> Answer:
     await context.live.settled()
     status = await context.store.read(
         billing.billing_status, account_id, context.catalog().plans, context.clock.now_us()
@@ -186,7 +186,7 @@ async def _status(context: ManagementContext, account_id: str) -> Answer:
     )
 
 
-async def _credits(context: ManagementContext, account_id: str) -> Answer:
+async def _credits(context: ServiceContext, account_id: str) -> Answer:
     await context.live.settled()
     view = await context.store.read(billing.credits_view, account_id)
     held_nano = context.live.held_nano(account_id)

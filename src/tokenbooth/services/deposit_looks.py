@@ -8,10 +8,10 @@ again soon. Deposits are found by the scan, whatever is refused here. Counted pe
 from collections import OrderedDict
 from typing import Final
 
-from tokenbooth.api.ratelimit import AccountRates
 from tokenbooth.domain.deposits import Refusal
 from tokenbooth.domain.rates import RequestRate
 from tokenbooth.kit.errors import RateLimited
+from tokenbooth.services.account_rates import AccountRates
 
 LOOKS_PER_MINUTE: Final = 120
 ALL_LOOKS_PER_MINUTE: Final = 300

@@ -1,4 +1,4 @@
-"""The request rate that each account has on this plane; counted per process."""
+"""A request rate for each account; counted per process."""
 
 from collections import OrderedDict
 from typing import Final

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tokenbooth.api.ratelimit import AccountRates
 from tokenbooth.kit.errors import RateLimited
+from tokenbooth.services.account_rates import AccountRates
 
 
 def test_a_refused_request_does_not_count() -> None:

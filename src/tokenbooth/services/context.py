@@ -1,10 +1,8 @@
-"""What every module of the management plane is given; the composition root builds it."""
+"""What the use cases are given, and with them the API and the dashboard; the composition root builds it."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from tokenbooth.api.deposit_looks import DepositLooks
-from tokenbooth.api.ratelimit import AccountRates
 from tokenbooth.config.catalog import Catalog
 from tokenbooth.config.settings import Settings
 from tokenbooth.domain.deposits import PendingDeposit
@@ -12,12 +10,14 @@ from tokenbooth.kit.clock import Clock
 from tokenbooth.payments.stripe.client import StripeClient
 from tokenbooth.payments.usdc.addresses import AddressBook
 from tokenbooth.payments.usdc.node import ChainNode, Tag
+from tokenbooth.services.account_rates import AccountRates
+from tokenbooth.services.deposit_looks import DepositLooks
 from tokenbooth.services.live import Live
 from tokenbooth.store.engine import Store
 
 
 @dataclass(frozen=True, slots=True)
-class UsdcDesk:
+class UsdcDeps:
     """What deposits of USDC need.
 
     Attributes:
@@ -34,8 +34,8 @@ class UsdcDesk:
 
 
 @dataclass(frozen=True, slots=True)
-class ManagementContext:
-    """The dependencies of the management plane.
+class ServiceContext:
+    """The dependencies of the use cases.
 
     Attributes:
         store: the database.
@@ -46,7 +46,7 @@ class ManagementContext:
         stripe: None when no `[stripe]` is configured.
         usdc: None when no `[usdc]` is configured.
         handle_event: carries out the inbox row with this id.
-        rates: the request rates of the accounts on this plane.
+        rates: how often each account may call the management API.
         down: names the background work that is down now.
         looks: how often accounts may have the chain's node asked.
     """
@@ -58,7 +58,7 @@ class ManagementContext:
     live: Live
     stripe: StripeClient | None
     handle_event: Callable[[str], Awaitable[None]]
-    usdc: UsdcDesk | None = None
+    usdc: UsdcDeps | None = None
     rates: AccountRates = field(default_factory=AccountRates)
     down: Callable[[], Sequence[str]] = tuple
     looks: DepositLooks = field(default_factory=DepositLooks)
