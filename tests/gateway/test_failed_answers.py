@@ -23,7 +23,7 @@ from tests.support.formats import (
 )
 from tokenbooth.config.upstream_kinds import FAILED_FINISH_REASONS
 from tokenbooth.gateway.errors import FailedAnswer
-from tokenbooth.gateway.formats.base import Meter, Speech
+from tokenbooth.gateway.formats.base import Meter, OutboundRequest
 from tokenbooth.gateway.formats.failed_answers import says_something, tells_failure
 from tokenbooth.gateway.settlement.usage import count_answer
 
@@ -62,7 +62,7 @@ CHAT_ANSWER: dict[str, object] = {
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 7, "completion_tokens": 2},
 }
-WHOLE: dict[str, tuple[Speech, dict[str, object]]] = {
+WHOLE: dict[str, tuple[OutboundRequest, dict[str, object]]] = {
     "chat": (read_chat(), CHAT_ANSWER),
     "completions": (
         read_completions(b'{"model":"m","prompt":"Hi"}'),
@@ -87,11 +87,13 @@ WHOLE: dict[str, tuple[Speech, dict[str, object]]] = {
 }
 
 
-def translated() -> Speech:
+def translated() -> OutboundRequest:
     """A message whose upstream speaks chat completions."""
-    speech = read_messages(messages_body(), speaking(sample_model(), "openai.chat")).speech(frozenset(("openai.chat",)))
-    assert speech is not None
-    return speech
+    outbound = read_messages(messages_body(), speaking(sample_model(), "openai.chat")).outbound(
+        frozenset(("openai.chat",))
+    )
+    assert outbound is not None
+    return outbound
 
 
 WHOLE["messages, translated"] = (translated(), CHAT_ANSWER)
@@ -116,9 +118,9 @@ def meter_of(name: str) -> Meter:
     return WHOLE[name][0].meter(lambda usage: 0)
 
 
-def count(speech: Speech, body: bytes) -> tuple[int, int]:
+def count(outbound: OutboundRequest, body: bytes) -> tuple[int, int]:
     """What a whole answer consumed."""
-    usage = count_answer(speech, speech.read_answer(body), body, request_id="r", upstream="u").usage
+    usage = count_answer(outbound, outbound.read_answer(body), body, request_id="r", upstream="u").usage
     return usage.prompt_tokens, usage.completion_tokens
 
 
@@ -141,9 +143,9 @@ def test_an_answer_with_nothing_in_it_is_a_failure(name: str, body: bytes) -> No
 @pytest.mark.parametrize("name", WHOLE)
 def test_an_error_beside_an_answer_is_a_failure(name: str) -> None:
     """Whoever reports an error has failed, whatever else it says."""
-    speech, answer = WHOLE[name]
+    outbound, answer = WHOLE[name]
     with pytest.raises(FailedAnswer):
-        count(speech, msgspec.json.encode({**answer, "error": {"message": "overloaded"}}))
+        count(outbound, msgspec.json.encode({**answer, "error": {"message": "overloaded"}}))
 
 
 TYPED_FAILURES: list[tuple[str, dict[str, object]]] = [
@@ -179,7 +181,7 @@ def test_an_error_in_an_event_of_the_format_fails_the_stream(
 @pytest.mark.parametrize("name", ["chat", "completions", "messages, translated"])
 def test_an_error_in_a_choice_is_a_failure(name: str, holder: str) -> None:
     """OpenRouter API reference, `choices`; with an ordinary reason of the end, too. One that says nothing is none."""
-    speech, answer = WHOLE[name]
+    outbound, answer = WHOLE[name]
     for error, fails in (({"code": 502, "message": "overloaded"}, True), (None, False)):
         choice: dict[str, object] = {"index": 0, "finish_reason": "stop", "text": "Hi", "message": {"content": "Hi"}}
         choice |= {"error": error} if holder == "choice" else {holder: {"content": "Hi", "error": error}}
@@ -189,18 +191,18 @@ def test_an_error_in_a_choice_is_a_failure(name: str, holder: str) -> None:
         assert meter.failed is fails
         if fails:
             with pytest.raises(FailedAnswer):
-                count(speech, whole)
+                count(outbound, whole)
         else:
-            assert count(speech, whole) == (7, 2)
+            assert count(outbound, whole) == (7, 2)
 
 
 @pytest.mark.parametrize("error", ABSENT, ids=repr)
 @pytest.mark.parametrize("name", WHOLE)
 def test_an_error_that_says_nothing_is_none(name: str, error: object) -> None:
     """Some servers have the field in every answer."""
-    speech, answer = WHOLE[name]
+    outbound, answer = WHOLE[name]
     output = 0 if name == "embeddings" else 2
-    assert count(speech, msgspec.json.encode({**answer, "error": error})) == (7, output)
+    assert count(outbound, msgspec.json.encode({**answer, "error": error})) == (7, output)
 
 
 @pytest.mark.parametrize("told", ERRORS, ids=repr)

@@ -132,7 +132,7 @@ class Exchange:
         )
         if admitted.clamped_output_tokens is not None:
             lines += b"x-max-tokens-clamped: %d\r\n" % admitted.clamped_output_tokens
-        omitted = self.attempt.speech.omitted
+        omitted = self.attempt.outbound.omitted
         if omitted:
             lines += b"x-omitted: %b\r\n" % ", ".join(omitted).encode()
         return lines
