@@ -91,17 +91,17 @@ def meter_all(meter: Meter, cut: list[bytes]) -> Metered:
             out.append(meter.feed(piece))
         except BrokenStream:
             broken = True
-        if meter.ended or meter.failed or broken:
+        if meter.saw_end_marker or meter.failed or broken:
             break
     return Metered(
         out=_OUR_CALL_ID.sub(b"toolu_", b"".join(out)),
-        tail=_OUR_CALL_ID.sub(b"toolu_", meter.tail(_CHARGED_NANO)) if meter.complete() else b"",
+        tail=_OUR_CALL_ID.sub(b"toolu_", meter.final_events(_CHARGED_NANO)) if meter.may_end_without_marker() else b"",
         usage=meter.usage,
         prompt_usage=meter.prompt_usage,
         invalid_usage=meter.invalid_usage,
-        ended=meter.ended,
+        ended=meter.saw_end_marker,
         failed=meter.failed,
-        finished=meter.finished(),
+        finished=meter.saw_finish_reason(),
         delivered=meter.delivered(),
         broken=broken,
     )

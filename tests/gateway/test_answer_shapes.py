@@ -49,7 +49,7 @@ def streamed(*deltas: object, finish: bytes = b'"stop"') -> list[Json]:
     out += meter.feed(b"data: [DONE]\n\n")
     blocks: list[Json] = []
     is_open = False
-    for event in events_in(out + meter.tail(0)):
+    for event in events_in(out + meter.final_events(0)):
         match event["type"]:
             case "content_block_start":
                 assert not is_open
@@ -223,11 +223,11 @@ def test_a_stream_in_any_spelling_is_what_was_meant(spoken: Spoken, shows_thinki
     asked = request.outbound(CHAT)
     assert asked is not None
     meter = asked.meter(lambda usage: 0)
-    out = b"".join(meter.feed(piece) for piece in spoken.pieces if not meter.ended)
-    assert meter.ended
+    out = b"".join(meter.feed(piece) for piece in spoken.pieces if not meter.saw_end_marker)
+    assert meter.saw_end_marker
     assert not meter.failed
-    assert meter.complete()
-    events = events_in(out + meter.tail(0))
+    assert meter.may_end_without_marker()
+    events = events_in(out + meter.final_events(0))
     message, meant = put_together(events), spoken.meant
     said: dict[str, str] = {"thinking": "", "text": ""}
     for block in message.content:

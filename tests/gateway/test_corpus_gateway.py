@@ -118,7 +118,7 @@ def read(row: Row, outbound: OutboundRequest, chunk_bytes: int | None = None) ->
         left = answer.client_answer(counted.usage, "r").encode(0) if events is None else b""
         if events is not None:
             meter = outbound.meter(lambda usage: 0)
-            left = meter.feed(events) + meter.tail(0)
+            left = meter.feed(events) + meter.final_events(0)
     except (*UNREADABLE, UpstreamFailure, InvalidUsage):
         return Read(None, estimated=False, failed=True, left=b"")
     return Read(counted.usage, counted.estimated, failed=False, left=left)
@@ -130,16 +130,16 @@ def read_stream(answer: bytes, outbound: OutboundRequest, chunk_bytes: int) -> R
     try:
         for start in range(0, len(answer), chunk_bytes):
             left += meter.feed(answer[start : start + chunk_bytes])
-            if meter.ended or meter.failed:
+            if meter.saw_end_marker or meter.failed:
                 break
         left += meter.end_of_body()
     except BrokenStream:
         broken = True
-    failed = broken or meter.failed or not (meter.ended or meter.complete())
+    failed = broken or meter.failed or not (meter.saw_end_marker or meter.may_end_without_marker())
     counted = count_stream(outbound.request, meter, request_id="r", upstream="u")
     # Nothing is charged where the upstream failed before its first real event.
     charged = counted.usage if not failed or meter.usage or meter.prompt_usage or meter.delivered().events else None
-    return Read(charged, counted.estimated, failed, left if failed else left + meter.tail(0))
+    return Read(charged, counted.estimated, failed, left if failed else left + meter.final_events(0))
 
 
 def text_bytes(row: Row) -> int:

@@ -174,7 +174,7 @@ def test_an_error_in_an_event_of_the_format_fails_the_stream(
     block = {"type": "content_block_start", "content_block": {"type": "x", "error": "no such file"}, "error": {}}
     passes = msgspec.json.encode(item if name == "responses" else block)
     assert b"no such file" in fine.feed(said + event + b"data: " + passes + b"\n\n" + end)
-    assert (fine.ended, fine.failed) == (True, False)
+    assert (fine.saw_end_marker, fine.failed) == (True, False)
 
 
 @pytest.mark.parametrize("holder", ["choice", "delta", "message"])
@@ -252,8 +252,8 @@ def test_a_stream_with_nothing_in_it_is_a_failure(name: str) -> None:
     empty, full = meter_of(name), meter_of(name)
     empty.feed(end)
     full.feed(said + end)
-    assert (empty.ended, empty.failed) == (True, True)
-    assert (full.ended, full.failed) == (True, False)
+    assert (empty.saw_end_marker, empty.failed) == (True, True)
+    assert (full.saw_end_marker, full.failed) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ def test_a_finish_reason_that_is_a_failure_is_no_end(reason: str) -> None:
     assert meter.usage is not None
     assert (meter.usage.prompt_tokens, meter.usage.completion_tokens) == (40, 2)
     torn.feed(SAID["chat"][0] + ending)
-    assert not torn.complete()
+    assert not torn.may_end_without_marker()
     with pytest.raises(FailedAnswer):
         count(read_chat(), msgspec.json.encode({"choices": [{"message": {"content": "H"}, "finish_reason": reason}]}))
 
@@ -308,9 +308,9 @@ def test_every_other_finish_reason_is_an_end(reason: str) -> None:
     """That of a content filter, too."""
     meter = meter_of("chat")
     meter.feed(SAID["chat"][0] + b'data: {"choices":[{"delta":{},"finish_reason":"%b"}]}\n\n' % reason.encode())
-    assert meter.complete()
+    assert meter.may_end_without_marker()
     meter.feed(b"data: [DONE]\n\n")
-    assert (meter.ended, meter.failed) == (True, False)
+    assert (meter.saw_end_marker, meter.failed) == (True, False)
 
 
 @pytest.mark.parametrize("space", [b"", b" ", b"  ", b"\t"])
@@ -320,7 +320,7 @@ def test_spaces_hide_no_failed_finish(name: str, space: bytes) -> None:
     meter = meter_of(name)
     ending = b'data: {"choices":[{"delta":{},"finish_reason":%b"timeout"}]}\n\n' % space
     meter.feed(SAID[name][0] + ending)
-    assert not meter.complete()
+    assert not meter.may_end_without_marker()
     meter.feed(b"data: [DONE]\n\n")
     assert meter.failed
 

@@ -121,16 +121,16 @@ def test_any_stream_is_metered(events: list[dict[str, object]], step: int) -> No
     assert translated is not None
     for meter in (ResponsesMeter(), MessagesMeter(), StreamMeter(None), translated.meter(usage_at_no_cost)):
         for at in range(0, len(stream), step):
-            if meter.ended or meter.failed:
+            if meter.saw_end_marker or meter.failed:
                 break
             try:
                 meter.feed(stream[at : at + step])
             except BrokenStream:
                 break
         meter.delivered()
-        meter.finished()
-        if meter.complete():
-            meter.tail(5)
+        meter.saw_finish_reason()
+        if meter.may_end_without_marker():
+            meter.final_events(5)
 
 
 @settings(max_examples=EXAMPLES, deadline=None)

@@ -294,9 +294,9 @@ def feed(meter: Meter, stream: bytes, at: list[int]) -> bytes:
     out = b""
     edges = [0, *sorted(cut % (len(stream) + 1) for cut in at), len(stream)]
     for start, end in pairwise(edges):
-        if start < end and not meter.ended:
+        if start < end and not meter.saw_end_marker:
             out += meter.feed(stream[start:end])
-    return out + meter.tail(CHARGED_NANO)
+    return out + meter.final_events(CHARGED_NANO)
 
 
 def text_of(form: str, event: Json) -> str | None:

@@ -297,7 +297,7 @@ def test_names_that_chat_refuses_come_back_as_they_were() -> None:
     )
     meter = outbound_of(stream=True, **asked).meter(lambda usage: 0)
     chunk = {"choices": [{"index": 0, "delta": {"tool_calls": calls}, "finish_reason": "tool_calls"}]}
-    events = events_in(meter.feed(b"data: %b\n\ndata: [DONE]\n\n" % msgspec.json.encode(chunk)) + meter.tail(0))
+    events = events_in(meter.feed(b"data: %b\n\ndata: [DONE]\n\n" % msgspec.json.encode(chunk)) + meter.final_events(0))
     blocks = [msgspec.convert(event["content_block"], Json) for event in events if "content_block" in event]
 
     assert body["tool_choice"] == {"type": "function", "function": {"name": long}}

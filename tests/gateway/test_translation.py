@@ -357,7 +357,7 @@ def meter_of(**fields: object) -> Meter:
 def feed(meter: Meter, stream: bytes, at: list[int]) -> bytes:
     out = b""
     for start, end in pairwise([0, *sorted(cut % (len(stream) + 1) for cut in at), len(stream)]):
-        if start < end and not meter.ended:
+        if start < end and not meter.saw_end_marker:
             out += meter.feed(stream[start:end])
     return out
 
@@ -398,7 +398,7 @@ def test_a_stream(at: list[int]) -> None:
         },
         {"type": "content_block_delta", "index": 3, "delta": {"type": "input_json_delta", "partial_json": "{}"}},
     ]
-    assert events_in(meter.tail(2_000)) == [
+    assert events_in(meter.final_events(2_000)) == [
         {"type": "content_block_stop", "index": 3},
         {
             "type": "message_delta",
@@ -413,7 +413,7 @@ def test_a_stream(at: list[int]) -> None:
         },
         {"type": "message_stop"},
     ]
-    assert (meter.usage, meter.ended) == (Usage(20, 6), True)
+    assert (meter.usage, meter.saw_end_marker) == (Usage(20, 6), True)
 
 
 def test_thinking_is_not_shown_to_a_client_that_did_not_ask() -> None:
@@ -430,7 +430,7 @@ def test_calls_with_one_number_and_several_ids() -> None:
     events = events_in(
         meter.feed(chunk(call(0, "{}", id="a", name="f")) + chunk(call(0, "{}", id="b", name="f")) + chunk({}, "stop"))
     )
-    last = events_in(meter.tail(0))[-2]["delta"]
+    last = events_in(meter.final_events(0))[-2]["delta"]
 
     assert [one["type"] for one in events].count("content_block_start") == 2
     # The server's word for why it stopped is not right; the client has to run the calls.
@@ -442,7 +442,11 @@ def test_a_stream_without_a_word_is_a_message_without_content() -> None:
     meter = meter_of()
     meter.feed(DONE)
 
-    assert [one["type"] for one in events_in(meter.tail(0))] == ["message_start", "message_delta", "message_stop"]
+    assert [one["type"] for one in events_in(meter.final_events(0))] == [
+        "message_start",
+        "message_delta",
+        "message_stop",
+    ]
 
 
 def test_an_error_in_mid_stream_does_not_leave() -> None:
@@ -450,7 +454,7 @@ def test_an_error_in_mid_stream_does_not_leave() -> None:
     meter = meter_of()
     meter.feed(b'data: {"error":{"message":"org-1"}}\n\n')
 
-    assert (meter.failed, meter.complete()) == (True, False)
+    assert (meter.failed, meter.may_end_without_marker()) == (True, False)
 
 
 def test_thinking_without_a_signature_goes_back() -> None:

@@ -260,7 +260,7 @@ class Relay:
         charged_nano = self._settle(exchange, counted)
         self._compare(exchange, counted, stopped)
         if meter is not None:
-            exchange.http.answer(200, exchange.header_lines(_EVENT_STREAM), body + meter.tail(charged_nano))
+            exchange.http.answer(200, exchange.header_lines(_EVENT_STREAM), body + meter.final_events(charged_nano))
             return
         if told is not None:
             body = told.encode(charged_nano)
@@ -295,7 +295,7 @@ class Relay:
         """The regular end: the charge on disk first, then the event that ends the answer."""
         passing.begin()
         counted = self._count_stream(exchange, meter)
-        tail = meter.tail(self._settle(exchange, counted))
+        tail = meter.final_events(self._settle(exchange, counted))
         exchange.finish(tail)
         self._compare(exchange, counted, passing.stopped_at_ceiling(tail))
 
@@ -322,7 +322,7 @@ class Relay:
         return (
             exchange.is_whole
             or exchange.attempt.route.upstream.bills_after_disconnect
-            or (meter is not None and meter.finished())
+            or (meter is not None and meter.saw_finish_reason())
             or self._thinks(exchange)
             or (exchange.upstream, request.model.name) in self._whole_answerers
         ) and self._take_drain(exchange)
@@ -346,7 +346,7 @@ class Relay:
         """What is charged of an answer that is cut, beside what was seen of it."""
         request, upstream = exchange.admitted.request, exchange.attempt.route.upstream
         answers_whole = (exchange.upstream, request.model.name) in self._whole_answerers
-        is_complete = exchange.meter is not None and exchange.meter.finished()
+        is_complete = exchange.meter is not None and exchange.meter.saw_finish_reason()
         if (
             exchange.is_whole or exchange.timed_out or upstream.bills_after_disconnect or answers_whole
         ) and not is_complete:
@@ -541,7 +541,7 @@ def _into(meter: Meter) -> Callable[[bytes], bool]:
 
     def take(chunk: bytes) -> bool:
         meter.feed(chunk)
-        return not (meter.ended or meter.failed)
+        return not (meter.saw_end_marker or meter.failed)
 
     return take
 
@@ -552,7 +552,7 @@ def _check_end(exchange: Exchange, meter: Meter) -> None:
     """
     if meter.failed:
         raise UpstreamReportedError("the upstream reports an error")
-    if not meter.ended and not meter.complete():
+    if not meter.saw_end_marker and not meter.may_end_without_marker():
         if exchange.is_whole and not exchange.began:
             # It was announced as JSON, and is neither that nor events.
             raise FailedAnswer("the answer is not JSON of its format")
@@ -584,7 +584,7 @@ def _json_of(exchange: Exchange, body: bytes) -> bytes:
         passing += meter.end_of_body()
     except BrokenStream as mistake:
         raise FailedAnswer(str(mistake)) from mistake
-    if meter.failed or not (meter.ended or meter.complete()):
+    if meter.failed or not (meter.saw_end_marker or meter.may_end_without_marker()):
         raise FailedAnswer("the stream ended before its answer did", body)
     if not (is_real(passing) or meter.has_answer()):
         raise FailedAnswer("the stream is empty")
@@ -627,7 +627,7 @@ class _Passing:
         elif not self._exchange.began and meter.whole is not None:
             self._exchange.is_whole = True
             self._call.answer_began()
-        return not (meter.ended or meter.failed)
+        return not (meter.saw_end_marker or meter.failed)
 
     def end_of_body(self) -> None:
         """Nothing more comes: what was left open passes as it would have with its end.

@@ -40,7 +40,7 @@ class Meter(Protocol):
     usage: Usage | None
     prompt_usage: Usage | None
     invalid_usage: bool
-    ended: bool
+    saw_end_marker: bool
     failed: bool
 
     def feed(self, chunk: bytes) -> bytes:
@@ -68,11 +68,11 @@ class Meter(Protocol):
         """Whether what is held back is an answer by itself, although nothing has left."""
         ...
 
-    def finished(self) -> bool:
+    def saw_finish_reason(self) -> bool:
         """Whether the model has said of all its answers why they stopped, so that only the usage can still come."""
         ...
 
-    def complete(self) -> bool:
+    def may_end_without_marker(self) -> bool:
         """Whether the answer may end here, although the event that ends it did not come."""
         ...
 
@@ -84,7 +84,7 @@ class Meter(Protocol):
         """How much was streamed, counted from what left."""
         ...
 
-    def tail(self, charged_nano: int) -> bytes:
+    def final_events(self, charged_nano: int) -> bytes:
         """The rest of the answer, to be written once the charge (nano-USD) is on disk."""
         ...
 

@@ -155,9 +155,9 @@ class TranslatingMeter(StreamMeter):
                 self.failed = True
                 passing.pop()
                 break
-            if self.ended and not self._answer.is_readable():
+            if self.saw_end_marker and not self._answer.is_readable():
                 self.failed = True
-            if self.ended or self.failed:
+            if self.saw_end_marker or self.failed:
                 break
         return b"".join(passing)
 
@@ -182,12 +182,12 @@ class TranslatingMeter(StreamMeter):
         self._told.clear()
         return told
 
-    def complete(self) -> bool:
-        """See `Meter.complete`."""
-        return StreamMeter.complete(self) and self._answer.is_readable()
+    def may_end_without_marker(self) -> bool:
+        """See `Meter.may_end_without_marker`."""
+        return StreamMeter.may_end_without_marker(self) and self._answer.is_readable()
 
-    def tail(self, charged_nano: int) -> bytes:
-        """See `Meter.tail`."""
+    def final_events(self, charged_nano: int) -> bytes:
+        """See `Meter.final_events`."""
         return self._answer.end(self.usage or self._counted(), charged_nano)
 
     def _counted(self) -> Usage:
