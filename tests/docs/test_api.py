@@ -10,7 +10,8 @@ from tokenbooth.config.settings import GatewaySettings, ServerSettings, WireForm
 from tokenbooth.config.upstream_kinds import GENERIC, KINDS, folded
 from tokenbooth.gateway.formats.openai.completions import MAX_PROMPTS
 from tokenbooth.gateway.formats.openai.embeddings import MAX_INPUTS
-from tokenbooth.gateway.formats.parameters import MAX_CHOICES, REFUSED_FIELDS
+from tokenbooth.gateway.formats.request.parameters import MAX_CHOICES
+from tokenbooth.gateway.formats.request.unpriced import REFUSED_FIELDS
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
 API: Final = (DOCS / "api.md").read_text(encoding="utf-8")

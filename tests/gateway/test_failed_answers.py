@@ -23,8 +23,9 @@ from tests.support.formats import (
 )
 from tokenbooth.config.upstream_kinds import FAILED_FINISH_REASONS
 from tokenbooth.gateway.errors import FailedAnswer
-from tokenbooth.gateway.formats.base import Meter, OutboundRequest
+from tokenbooth.gateway.formats.base import OutboundRequest
 from tokenbooth.gateway.formats.failed_answers import says_something, tells_failure
+from tokenbooth.gateway.formats.meter import Meter
 from tokenbooth.gateway.settlement.usage import count_answer
 
 ERRORS: list[object] = [

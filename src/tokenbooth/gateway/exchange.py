@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tokenbooth.gateway.access.admission import Admitted
 from tokenbooth.gateway.access.stream_limit import StreamSlot
 from tokenbooth.gateway.errors import ClientHungUp, Refusal
-from tokenbooth.gateway.formats.base import Meter
+from tokenbooth.gateway.formats.meter import Meter
 from tokenbooth.gateway.registry import Endpoint
 from tokenbooth.gateway.upstream.base import UpstreamCall
 from tokenbooth.gateway.upstream.routing import Attempt

@@ -28,10 +28,11 @@ from tokenbooth.gateway.errors import (
 )
 from tokenbooth.gateway.exchange import Exchange
 from tokenbooth.gateway.failed_attempts import FailedAttempts
-from tokenbooth.gateway.formats.base import CostNano, Meter, UpstreamAnswer
+from tokenbooth.gateway.formats.base import CostNano, UpstreamAnswer
 from tokenbooth.gateway.formats.json.body import UNREADABLE, encode_fields
 from tokenbooth.gateway.formats.json.half_characters import without_halves
 from tokenbooth.gateway.formats.json.split import LARGE_BYTES, encode_large
+from tokenbooth.gateway.formats.meter import Meter
 from tokenbooth.gateway.formats.sse import BrokenStream, is_event_stream, is_real, without_mark
 from tokenbooth.gateway.formats.thinking import thinks
 from tokenbooth.gateway.keep_alive import KeepAlive

@@ -6,7 +6,8 @@ their texts afterwards would cost more than all else that is done with an event.
 """
 
 import re
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
@@ -36,12 +37,7 @@ _decode: Final = msgspec.json.Decoder().decode
 _decode_type: Final = msgspec.json.Decoder(str).decode
 
 
-class TextFinder(Protocol):
-    """Finds what is counted as said in events, see `EventMeter`."""
-
-    def plain_texts(self, events: bytes) -> list[bytes] | None:
-        """The texts; None when these events have to be counted in another way."""
-        ...
+FindTexts = Callable[[bytes], list[bytes] | None]
 
 
 class _Changing:
@@ -211,23 +207,24 @@ class PublicStream:
         except UNREADABLE:
             return b""
 
-    def rewrite(self, event: bytes, data: bytes, finder: TextFinder | None) -> bytes:
+    def rewrite(self, event: bytes, data: bytes, find_texts: FindTexts | None) -> bytes:
         """One event as the client gets it: without comments and ids of the stream; empty when nothing is left.
 
         Args:
             event: the whole event.
             data: its data.
-            finder: finds its texts; None when events like it have to be looked into.
+            find_texts: finds the texts of events, None where they have to be counted in another way; itself None when
+                events like this one have to be looked into.
         """
         told = self._told(event, data)
         if (
-            finder is not None
+            find_texts is not None
             and told
             and len(event) <= _LONGEST_PATTERN_BYTES
             and self._learned < _PATTERNS + self._repeats // _REPEATS_PER_PATTERN
         ):
             self._learned += 1
-            self._learn(event, finder)
+            self._learn(event, find_texts)
         return told
 
     def _told(self, event: bytes, data: bytes) -> bytes:
@@ -238,7 +235,7 @@ class PublicStream:
         kind = _kind_of(event, data)
         return b"event: %b\ndata: %b\n\n" % (kind, told) if kind else b"data: %b\n\n" % told
 
-    def _learn(self, event: bytes, finder: TextFinder) -> None:
+    def _learn(self, event: bytes, find_texts: FindTexts) -> None:
         """Have the event as a pattern, if it is proven to be one.
 
         With marks in place of what changes, the event has to be JSON in which each mark is a value of its own, and to
@@ -275,7 +272,7 @@ class PublicStream:
                 return
             own_before.append(part)
         own_before.append(rest)
-        texts = finder.plain_texts(told)
+        texts = find_texts(told)
         said = frozenset(texts or ())
         changing = [
             _Changing(is_number, mark in said, behind, own)

@@ -10,8 +10,8 @@ import msgspec
 from tokenbooth.domain.usage import merged
 from tokenbooth.gateway.formats.chat_answer import decode_lenient, whole_characters, whole_texts
 from tokenbooth.gateway.formats.json.body import UNREADABLE
+from tokenbooth.gateway.formats.reported_usage import take_reported
 from tokenbooth.gateway.formats.sse import END_MARKER, data_of, events_of
-from tokenbooth.gateway.formats.usage_places import take_reported
 
 _Json = dict[str, object]
 # Pieces of one text; other fields of a delta are whole each time.

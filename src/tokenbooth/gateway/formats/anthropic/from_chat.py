@@ -28,8 +28,8 @@ from tokenbooth.gateway.formats.chat_answer import (
     whole_characters,
     whole_texts,
 )
-from tokenbooth.gateway.formats.meter import usage_with_cost
 from tokenbooth.gateway.formats.public_answers import ClientAnswer
+from tokenbooth.gateway.formats.reported_usage import reported_elsewhere, usage_with_cost
 from tokenbooth.gateway.formats.sse import (
     END_MARKER,
     MAX_EVENT_BYTES,
@@ -39,7 +39,6 @@ from tokenbooth.gateway.formats.sse import (
     split_events,
 )
 from tokenbooth.gateway.formats.stream_as_whole import chat_answer, message_answer
-from tokenbooth.gateway.formats.usage_places import reported_elsewhere
 
 _STOP_REASONS: Final = {
     "stop": "end_turn",

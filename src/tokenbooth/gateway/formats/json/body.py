@@ -24,12 +24,13 @@ UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 MOST_NAMES: Final = 250
 # No number, name or other short value that we look at is larger.
 SHORT_BYTES: Final = 512
-decode_object = msgspec.json.Decoder(Fields).decode
-decode_objects = msgspec.json.Decoder(list[Fields]).decode
-decode_text = msgspec.json.Decoder(str).decode
-decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+decode_json: Final = msgspec.json.Decoder().decode
+decode_dict: Final = msgspec.json.Decoder(dict[str, object]).decode
+decode_object: Final = msgspec.json.Decoder(Fields).decode
+decode_objects: Final = msgspec.json.Decoder(list[Fields]).decode
+decode_text: Final = msgspec.json.Decoder(str).decode
+decode_list: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 encode: Final = msgspec.json.Encoder().encode
-_decode: Final = msgspec.json.Decoder().decode
 _QUOTE: Final = 0x22
 _OPEN_LIST: Final = 0x5B
 _OPEN_OBJECT: Final = 0x7B
@@ -201,7 +202,7 @@ def short_value(value: msgspec.Raw | None) -> object:
     if value is None or size_of(value) > SHORT_BYTES:
         return None
     try:
-        return _decode(value)
+        return decode_json(value)
     except UNREADABLE:
         # A number that no machine can hold.
         return None

@@ -9,25 +9,22 @@ import msgspec
 
 from tokenbooth.config.catalog import Model, WireFormat
 from tokenbooth.gateway.errors import Refusal, invalid_request
+from tokenbooth.gateway.formats.base import output_floor
 from tokenbooth.gateway.formats.json.body import Fields, is_list, is_text, size_of
-from tokenbooth.gateway.formats.json.steps import STEP_ITEMS, at_once
-from tokenbooth.gateway.formats.meter import UNUSUAL_NAMES, StreamMeter, texts_named
+from tokenbooth.gateway.formats.json.steps import STEP_ITEMS
+from tokenbooth.gateway.formats.meter import texts_named
 from tokenbooth.gateway.formats.openai.base import OpenAIRequest, wants_usage
-from tokenbooth.gateway.formats.parameters import (
+from tokenbooth.gateway.formats.openai.chat_stream import UNUSUAL_NAMES, ChatMeter
+from tokenbooth.gateway.formats.public_answers import COMPLETION_ID
+from tokenbooth.gateway.formats.request.parameters import (
     MAX_CHOICES,
-    OUTPUT_FLOOR,
-    REASONING_OUTPUT_FLOOR,
-    REFUSED_FIELDS,
     boolean,
     ceiling_names,
-    keep_back,
     positive,
-    refuse_disguised,
-    refuse_unpriced,
+    reject_miscased_fields,
     take_ceiling,
-    unusual_names,
 )
-from tokenbooth.gateway.formats.public_answers import COMPLETION_ID
+from tokenbooth.gateway.formats.request.unpriced import REFUSED_FIELDS, keep_back, refuse_unpriced, unusual_names
 from tokenbooth.gateway.formats.schema import MAX_ITEMS, few_items
 from tokenbooth.gateway.formats.stream_as_whole import completion_answer
 from tokenbooth.gateway.formats.whole_as_stream import completion_events
@@ -46,7 +43,7 @@ _WATCHED: Final = _MONEY | _REFUSED
 _KNOWN: Final = _WATCHED - {"max_tokens"}
 
 
-class CompletionMeter(StreamMeter):
+class CompletionMeter(ChatMeter):
     """Meters one stream of completions, whose texts stand under another name."""
 
     __slots__ = ()
@@ -63,19 +60,19 @@ class CompletionsRequest(OpenAIRequest):
     wire: ClassVar[WireFormat] = "openai.completions"
     path: ClassVar[str] = "/completions"
     answer_id_prefix: ClassVar[str] = COMPLETION_ID
-    meter_class: ClassVar[type[StreamMeter]] = CompletionMeter
+    meter_class: ClassVar[type[ChatMeter]] = CompletionMeter
 
     def as_answer(self, body: bytes) -> bytes:
-        """See `OutboundRequest.as_answer`."""
         return completion_answer(body)
 
     def as_events(self, body: bytes) -> bytes | None:
-        """See `OutboundRequest.as_events`."""
         return completion_events(body)
 
 
-def read_completions_request(fields: Fields, model: Model, body_bytes: int) -> CompletionsRequest:
-    """Read what decides about the price.
+def completions_request_steps(
+    fields: Fields, model: Model, body_bytes: int
+) -> Generator[None, None, CompletionsRequest]:
+    """Read in steps what decides about the price.
 
     Args:
         fields: the decoded top level.
@@ -85,32 +82,23 @@ def read_completions_request(fields: Fields, model: Model, body_bytes: int) -> C
     Raises:
         Refusal: a field is malformed or not supported.
     """
-    return at_once(completions_request_steps(fields, model, body_bytes))
-
-
-def completions_request_steps(
-    fields: Fields, model: Model, body_bytes: int
-) -> Generator[None, None, CompletionsRequest]:
-    """See `read_completions_request`; in steps."""
-    refuse_disguised(fields, _WATCHED)
+    reject_miscased_fields(fields, _WATCHED)
     refuse_unpriced(fields, model, _REFUSED)
     unusual = unusual_names(fields, _KNOWN)
     omitted = yield from keep_back(fields, model, unusual)
     stream = boolean(fields, "stream")
     answers = max(positive(fields, "n", MAX_CHOICES) or 1, positive(fields, "best_of", MAX_CHOICES) or 1)
     inputs = yield from read_inputs(fields, "prompt", MAX_PROMPTS)
-    asked = take_ceiling(fields, ceiling_names(unusual))
     return CompletionsRequest(
-        endpoint="completions",
-        model=model,
-        fields=fields,
+        "completions",
+        model,
+        fields,
         stream=stream,
         text_bytes=body_bytes,
         parts_tokens=inputs.ids,
         choices=inputs.count * answers,
-        ceiling_named=asked is not None,
-        output_ceiling=model.max_output_tokens if asked is None else min(asked, model.max_output_tokens),
-        floor_tokens=REASONING_OUTPUT_FLOOR if model.reasoning else OUTPUT_FLOOR,
+        asked_ceiling=take_ceiling(fields, ceiling_names(unusual)),
+        floor_tokens=output_floor(model, asks_to_think=False),
         wants_usage=stream and wants_usage(fields),
         prompts=inputs.count,
         omitted=omitted,

@@ -1,20 +1,19 @@
-"""Reading single fields of a decoded body, and the rules of refusal that every wire format shares.
+"""Fields of a request that nobody priced: they are refused by name, or left out where their value changes nothing.
 
 A field that would buy something beside tokens, or reach state that belongs to the operator's account at the upstream,
-is refused by name unless the model's configuration allows it.
+is refused unless the model's `allowed_parameters` has its name.
 """
 
 import re
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Mapping
 from typing import Final
 
 import msgspec
 
 from tokenbooth.config.catalog import Model
 from tokenbooth.config.upstream_kinds import CREDENTIAL_MARKS, DEFAULTS, FOLDED_CEILINGS, KeptBack, folded
-from tokenbooth.gateway.errors import Refusal, invalid_request, unsupported_parameter
+from tokenbooth.gateway.errors import unsupported_parameter
 from tokenbooth.gateway.formats.json.body import (
-    SHORT_BYTES,
     Fields,
     Object,
     decode_list,
@@ -22,22 +21,11 @@ from tokenbooth.gateway.formats.json.body import (
     encoded,
     is_list,
     is_object,
-    is_text,
-    refuse_many_names,
     size_of,
 )
-from tokenbooth.gateway.formats.json.steps import STEP_BYTES, STEP_ITEMS
-from tokenbooth.gateway.formats.stored_state import STATE_FIELDS
-
-_decode: Final = msgspec.json.Decoder().decode
-OUTPUT_FLOOR: Final = 256
-REASONING_OUTPUT_FLOOR: Final = 4_096
-MAX_CHOICES: Final = 128
-MAX_CEILING: Final = 2**31 - 1
-
-_LONGEST_HARMLESS_BYTES: Final = 64
-
-TOOL_NAMES: Final = frozenset(("type", "name", "function", "cache_control"))
+from tokenbooth.gateway.formats.json.steps import STEP_ITEMS
+from tokenbooth.gateway.formats.request.parameters import LONGEST_DEFAULT_BYTES, LONGEST_NAME, is_one_of, refuse_large
+from tokenbooth.gateway.formats.request.stored_state import STATE_FIELDS
 
 # Buys something beside tokens, or reaches state in the operator's account, or belongs to another reseller's routing.
 REFUSED_FIELDS: Final = frozenset(
@@ -79,8 +67,6 @@ HARMLESS_VALUES: Final[Mapping[str, tuple[bytes, ...]]] = {
 }
 
 _CHANGES_NOTHING: Final = frozenset((b"null", b"false", b"[]", b'""'))
-# No server knows a longer name, and nothing of a client's is repeated at any length.
-LONGEST_NAME: Final = 64
 # To decode and encode so much takes as long as to look at a name.
 _BYTES_PER_ITEM: Final = 8 * 1024
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
@@ -147,19 +133,6 @@ def unusual_names(fields: Fields, known: frozenset[str]) -> list[str]:
     return [name for name in fields if name not in known and name not in _FREE_FIELDS and len(name) <= LONGEST_NAME]
 
 
-def refuse_disguised(fields: Fields, watched: frozenset[str]) -> None:
-    """A money-bearing name in other letters would be priced by us in one way and read by an upstream in another.
-
-    Raises:
-        Refusal: there is one, or there are too many names.
-    """
-    refuse_many_names(fields)
-    for name in fields:
-        # Folding never makes a name shorter; of a long one it would take its time and many times its size.
-        if name not in watched and len(name) <= LONGEST_NAME and name.casefold() in watched:
-            raise invalid_request("invalid_parameter", f"Unknown parameter '{name}'. Names are in lower case.", name)
-
-
 def refuse_unpriced(
     fields: Fields,
     model: Model,
@@ -172,7 +145,7 @@ def refuse_unpriced(
         Refusal: there is one, with a value that is not harmless, and the model does not allow it.
     """
     for name in refused.intersection(fields):
-        if name not in model.allowed_parameters and not _is_one_of(fields[name], harmless.get(name, (b"null",))):
+        if name not in model.allowed_parameters and not is_one_of(fields[name], harmless.get(name, (b"null",))):
             raise unsupported_parameter(name)
 
 
@@ -215,18 +188,8 @@ def keep_back(
     return tuple(omitted)
 
 
-def refuse_large(fields: Fields, name: str) -> None:
-    """Refuse what is looked at closely, and is small or wrong.
-
-    Raises:
-        Refusal: it is larger than any settings.
-    """
-    if size_of(fields[name]) > STEP_BYTES:
-        raise invalid_request("invalid_parameter", f"'{name}' is larger than {STEP_BYTES} bytes.", name)
-
-
 def _changes_nothing(value: msgspec.Raw, short: str) -> bool:
-    if size_of(value) > _LONGEST_HARMLESS_BYTES:
+    if size_of(value) > LONGEST_DEFAULT_BYTES:
         return False
     written = b"".join(bytes(value).split())
     return written in _CHANGES_NOTHING or written in DEFAULTS.get(short, ())
@@ -290,131 +253,3 @@ def _has_objects(value: msgspec.Raw) -> bool:
 
 def _is_kept_back(short: str, rules: KeptBack) -> bool:
     return short in rules.names or short.startswith(rules.prefixes) or _CREDENTIAL.search(short) is not None
-
-
-def ceiling_names(unusual: list[str]) -> list[str]:
-    """Those of some names that some server takes for an output ceiling, in whatever letters they are written."""
-    return [name for name in unusual if folded(name) in FOLDED_CEILINGS]
-
-
-def take_ceiling(fields: Fields, names: Iterable[str]) -> int | None:
-    """Take every output ceiling out of a body; returns the smallest, None when there is none.
-
-    Each upstream gets one under the name that it obeys, and never one of another name beside it.
-
-    Raises:
-        Refusal: one of them is no whole number above zero.
-    """
-    smallest = None
-    for name in names:
-        if name not in fields:
-            continue
-        value = positive(fields, name, MAX_CEILING)
-        del fields[name]
-        if value is not None and (smallest is None or value < smallest):
-            smallest = value
-    return smallest
-
-
-def object_of(fields: Fields, name: str) -> Fields:
-    """A field that is an object, to its first level; empty when it is absent or null.
-
-    Raises:
-        Refusal: it is something else, or larger than any settings.
-    """
-    value = fields.get(name)
-    if value is None or _is_one_of(value, (b"null",)):
-        return {}
-    refuse_large(fields, name)
-    try:
-        return decode_object(value)
-    except msgspec.DecodeError:
-        raise invalid_request("invalid_parameter", f"'{name}' must be an object.", name) from None
-
-
-def _is_one_of(value: msgspec.Raw, written: tuple[bytes, ...]) -> bool:
-    return size_of(value) <= _LONGEST_HARMLESS_BYTES and bytes(value).strip() in written
-
-
-def _scalar_of(fields: Fields, name: str) -> object:
-    """A field that is short if it is right; a longer one stays raw, however it goes on.
-
-    Raises:
-        Refusal: it is not valid JSON, as a number is that no machine can hold.
-    """
-    value = fields.get(name)
-    if value is None:
-        return None
-    if size_of(value) <= SHORT_BYTES:
-        return value_of(fields, name)
-    if is_text(value) or is_list(value) or is_object(value):
-        return value
-    raise _not_json(name)
-
-
-def value_of(fields: Fields, name: str) -> object:
-    """A field, decoded; None when it is absent or null.
-
-    Raises:
-        Refusal: it is not valid JSON.
-    """
-    value = fields.get(name)
-    if value is None:
-        return None
-    try:
-        return _decode(value)
-    except (msgspec.DecodeError, RecursionError):
-        raise _not_json(name) from None
-
-
-def _not_json(name: str) -> Refusal:
-    return invalid_request("invalid_json", f"'{name}' is not valid JSON.", name)
-
-
-def boolean(fields: Fields, name: str) -> bool:
-    """A field that is true or false; false when it is absent or null.
-
-    Raises:
-        Refusal: it is something else.
-    """
-    value = _scalar_of(fields, name)
-    if value is not None and not isinstance(value, bool):
-        raise invalid_request("invalid_parameter", f"'{name}' must be true or false.", name)
-    return bool(value)
-
-
-def positive(fields: Fields, name: str, most: int) -> int | None:
-    """A field that is a whole number from 1 to `most`; None when it is absent or null.
-
-    Raises:
-        Refusal: it is something else.
-    """
-    value = _scalar_of(fields, name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise invalid_request("invalid_parameter", f"'{name}' must be an integer from 1 to {most}.", name)
-    return value
-
-
-def refuse_other_case(names: Object, known: frozenset[str], param: str) -> None:
-    """A nested name in other letters would be read by some upstream as the one that we looked for.
-
-    Raises:
-        Refusal: there is one, or there are too many names.
-    """
-    refuse_many_names(names)
-    for name in names:
-        if name not in known and len(name) <= LONGEST_NAME and name.casefold() in known:
-            raise invalid_request("invalid_parameter", f"Unknown field '{name}'. Names are in lower case.", param)
-
-
-def mapping(value: object) -> Mapping[str, object]:
-    """A decoded object; empty when it is something else."""
-    return value if isinstance(value, dict) else {}
-
-
-def type_of(value: object) -> str:
-    """The `type` of a decoded part, tool or block; empty when it has none."""
-    kind = mapping(value).get("type")
-    return kind if isinstance(kind, str) else ""
