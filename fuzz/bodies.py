@@ -15,7 +15,7 @@ from tests.support.catalog_samples import sample_model
 from tests.support.formats import speaking
 from tokenbooth.config.catalog import Model
 from tokenbooth.config.settings import GatewaySettings
-from tokenbooth.config.upstream_kinds import FOLDED_CEILINGS, folded
+from tokenbooth.config.upstream_fields import FOLDED_CEILINGS, folded
 from tokenbooth.gateway.errors import Refusal
 from tokenbooth.gateway.formats.anthropic.count_tokens import count_tokens_steps
 from tokenbooth.gateway.formats.anthropic.via_chat import TranslatedMessages

@@ -21,7 +21,7 @@ from tests.support.formats import (
     read_responses,
     speaking,
 )
-from tokenbooth.config.upstream_kinds import FAILED_FINISH_REASONS
+from tokenbooth.config.upstream_fields import FAILED_FINISH_REASONS
 from tokenbooth.gateway.errors import FailedAnswer
 from tokenbooth.gateway.formats.base import OutboundRequest
 from tokenbooth.gateway.formats.failed_answers import says_something, tells_failure

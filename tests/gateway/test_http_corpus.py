@@ -11,7 +11,8 @@ from tests.gateway.corpus.rows import Row, Wire
 from tests.gateway.corpus.servers import ROWS
 from tests.gateway.corpus.told import Told, chat_told, message_told, response_told, same_calls
 from tests.support.answer_rig import INPUT, OUTPUT, Asked, Counts, Face, Outcome, outcomes_of
-from tokenbooth.config.upstream_kinds import GENERIC, KINDS
+from tokenbooth.config.upstream_kinds import KINDS
+from tokenbooth.config.upstream_table import GENERIC
 from tokenbooth.domain.usage import Usage
 
 FACES: Final[dict[Wire, Face]] = {

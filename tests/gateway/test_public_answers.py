@@ -22,7 +22,7 @@ from tests.support.formats import (
     read_responses,
     speaking,
 )
-from tokenbooth.config.upstream_kinds import USAGE_EXTENSIONS
+from tokenbooth.config.upstream_fields import USAGE_EXTENSIONS
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.formats.base import OutboundRequest
 from tokenbooth.gateway.formats.json.body import UNREADABLE

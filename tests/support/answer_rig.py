@@ -27,7 +27,8 @@ from tests.support.gateway_rig import (
 from tests.support.scripted_upstream import Script, ScriptedUpstream, serve_scripts
 from tokenbooth.config.catalog import Catalog, Route, Upstream, WireFormat
 from tokenbooth.config.settings import GatewaySettings
-from tokenbooth.config.upstream_kinds import GENERIC, KINDS
+from tokenbooth.config.upstream_kinds import KINDS
+from tokenbooth.config.upstream_table import GENERIC
 from tokenbooth.domain.charges import Charge
 from tokenbooth.domain.pricing import Price, TokenRates
 from tokenbooth.gateway.upstream.base import Timeouts

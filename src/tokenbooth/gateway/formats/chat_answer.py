@@ -13,12 +13,11 @@ from typing import Final
 import msgspec
 
 from tokenbooth.gateway.formats.ends import is_end
-from tokenbooth.gateway.formats.json.body import UNREADABLE
+from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_json
 from tokenbooth.gateway.formats.texts import REASONING
 
 Json = dict[str, object]
 
-_decode: Final = msgspec.json.Decoder().decode
 _ABSENT: Final = ("", "null")
 _THOUGHT_PARTS: Final = ("thinking", "reasoning", "reasoning.text", "reasoning.summary")
 # What only the server can read, or what only points at sources.
@@ -116,7 +115,7 @@ def decode_lenient(text: bytes | str) -> object:
         UnreadableAnswer: it is no JSON.
     """
     try:
-        return _decode(text)
+        return decode_json(text)
     except UNREADABLE:
         pass
     try:

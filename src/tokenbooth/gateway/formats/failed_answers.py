@@ -10,16 +10,15 @@ from typing import Final
 
 import msgspec
 
-from tokenbooth.config.upstream_kinds import FAILED_FINISH_REASONS
+from tokenbooth.config.upstream_fields import FAILED_FINISH_REASONS
 from tokenbooth.gateway.errors import FailedAnswer
-from tokenbooth.gateway.formats.json.body import UNREADABLE
+from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_json
 from tokenbooth.gateway.formats.schema import ABSENT, AnsweredChoice, ChatAnswer, MessagesAnswer, ResponsesAnswer
 
 _ABSENT: Final = frozenset((b"", b"null", b'""', b"{}", b"[]", b"false", b'"null"', b"0"))
 _USUAL_REASONS: Final = frozenset((b'"stop"', b'"length"', b'"tool_calls"', b'"content_filter"'))
 # A longer value says something: nobody writes so much of nothing.
 _LONGEST_NOTHING_BYTES: Final = 256
-_decode: Final = msgspec.json.Decoder().decode
 
 # Each with its words put together in any way; and whatever speaks of an error.
 _REASONS: Final = "|".join(
@@ -79,7 +78,7 @@ def is_meaningful(value: msgspec.Raw) -> bool:
     if len(written) > _LONGEST_NOTHING_BYTES:
         return True
     try:
-        return says_something(_decode(written))
+        return says_something(decode_json(written))
     except UNREADABLE:
         return True
 
@@ -161,7 +160,7 @@ def is_failed_event(event: bytes, data: bytes) -> bool:
     if not data or data == b"[DONE]":
         return False
     try:
-        return tells_failure(_decode(data))
+        return tells_failure(decode_json(data))
     except UNREADABLE:
         # A text or a page is none of an answer; what is broken JSON may be an event all the same.
         return data[:1] not in (b"{", b"[")
@@ -221,7 +220,7 @@ def _is_bad_base_resp(value: object) -> bool:
 def _decoded(value: msgspec.Raw) -> object:
     """A value; None where it is unreadable."""
     try:
-        decoded: object = _decode(value)
+        decoded: object = decode_json(value)
     except UNREADABLE:
         return None
     return decoded

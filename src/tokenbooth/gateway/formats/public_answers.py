@@ -10,9 +10,9 @@ from typing import Final
 
 import msgspec
 
-from tokenbooth.config.upstream_kinds import USAGE_EXTENSIONS
+from tokenbooth.config.upstream_fields import USAGE_EXTENSIONS
 from tokenbooth.domain.money import NANO_PER_USD
-from tokenbooth.gateway.formats.json.body import Fields, decode_object, encode, encoded
+from tokenbooth.gateway.formats.json.body import Fields, decode_json, decode_object, encode, encoded
 from tokenbooth.gateway.formats.public_names import MESSAGE_EVENT_FIELDS, RESPONSE_EVENT_FIELDS
 from tokenbooth.gateway.formats.schema import (
     ABSENT,
@@ -44,7 +44,6 @@ _WORDS: Final = frozenset(("search_context_size", "service_tier"))
 _WORD: Final = re.compile(r"[a-z_]{1,16}")
 _UNSET: Final = msgspec.UNSET
 _NULL: Final = msgspec.Raw(b"null")
-_decode: Final = msgspec.json.Decoder().decode
 _LINE_ENDS: Final = re.compile(rb"[\r\n]+")
 
 
@@ -159,7 +158,7 @@ class MessageAnswer(PublicAnswer):
         fields = decode_object(data)
         public = _passing(fields, MESSAGE_EVENT_FIELDS)
         if "usage" in fields:
-            public["usage"] = encoded(public_usage(_decode(fields["usage"])))
+            public["usage"] = encoded(public_usage(decode_json(fields["usage"])))
         if "message" in fields:
             message = decode_messages_answer(fields["message"])
             self.client_answer(message)

@@ -9,9 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
-
-from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_object
+from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_json, decode_object, decode_text
 from tokenbooth.gateway.formats.json.half_characters import marked_halves, restored_halves
 from tokenbooth.gateway.formats.public_answers import PublicAnswer
 from tokenbooth.gateway.formats.sse import data_of
@@ -33,8 +31,6 @@ _CHANGING: Final = re.compile(
 _TEXT_MARK: Final = "text-%d-that-changes-5b1f"
 _NUMBER_MARK: Final = 730_519_226_840_000
 _EVENT_TYPE: Final = re.compile(r"[a-z][a-z_.]{0,63}")
-_decode: Final = msgspec.json.Decoder().decode
-_decode_type: Final = msgspec.json.Decoder(str).decode
 
 
 FindTexts = Callable[[bytes], list[bytes] | None]
@@ -198,7 +194,7 @@ class PublicStream:
         """The same of data with halves of characters; what is no JSON is told by `has_torn`."""
         marked = marked_halves(data)
         try:
-            told = _decode(marked)
+            told = decode_json(marked)
         except UNREADABLE:
             self.has_torn = True
             return b""
@@ -259,7 +255,7 @@ class PublicStream:
         marked = b"".join(part + mark for part, mark in zip(before, marks, strict=False)) + before[-1]
         data = data_of(marked)
         try:
-            values = _values(_decode(data))
+            values = _values(decode_json(data))
         except UNREADABLE:
             return
         told = self._told(marked, data)
@@ -290,7 +286,7 @@ def _kind_of(event: bytes, data: bytes) -> bytes:
     if not any(line.startswith(b"event:") for line in event.splitlines()):
         return b""
     try:
-        kind = _decode_type(decode_object(data).get("type", b'""'))
+        kind = decode_text(decode_object(data).get("type", b'""'))
     except UNREADABLE:
         return b""
     return kind.encode() if _EVENT_TYPE.fullmatch(kind) else b""

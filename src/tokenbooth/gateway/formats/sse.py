@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from tokenbooth.gateway.formats.byte_search import holds
-from tokenbooth.gateway.formats.json.body import UNREADABLE
+from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_json, decode_object, encode, encoded
 
 _CR: Final = ord("\r")
 MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
@@ -30,8 +30,6 @@ _STRAY_FIELD: Final = b"error:"
 _LINES_OF_DATA: Final = re.compile(rb"(?m)^data:.*\n(?:.+\n)*?data:")
 _LONGEST_FIELD: Final = 6
 _decode_raw: Final = msgspec.json.Decoder(msgspec.Raw).decode
-_decode_json: Final = msgspec.json.Decoder().decode
-_decode_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class BrokenStream(Exception):
@@ -243,7 +241,7 @@ def _is_real(data: bytes) -> bool:
     if not data or data == END_MARKER:
         return False
     try:
-        fields = _decode_fields(data)
+        fields = decode_object(data)
     except UNREADABLE:
         # Half a character, for instance: who translates it may make something of it.
         return True
@@ -268,7 +266,7 @@ def _with_one_line(part: bytes) -> bytes:
 
 def _is_json(data: bytes) -> bool:
     try:
-        _decode_json(data)
+        decode_json(data)
     except UNREADABLE:
         return False
     return True
@@ -277,9 +275,7 @@ def _is_json(data: bytes) -> bool:
 def _named_error(value: bytes) -> bytes:
     """The value of an error field as the JSON that names it."""
     try:
-        told = (
-            _decode_raw(value) if _is_json(value) else msgspec.Raw(msgspec.json.encode(value.decode(errors="replace")))
-        )
+        told = _decode_raw(value) if _is_json(value) else encoded(value.decode(errors="replace"))
     except UNREADABLE:
         told = msgspec.Raw(b'"error"')
-    return msgspec.json.encode({"error": told})
+    return encode({"error": told})

@@ -9,7 +9,7 @@ import msgspec
 
 from tokenbooth.domain.usage import merged
 from tokenbooth.gateway.formats.chat_answer import decode_lenient, whole_characters, whole_texts
-from tokenbooth.gateway.formats.json.body import UNREADABLE
+from tokenbooth.gateway.formats.json.body import UNREADABLE, encode
 from tokenbooth.gateway.formats.reported_usage import take_reported
 from tokenbooth.gateway.formats.sse import END_MARKER, data_of, events_of
 
@@ -325,9 +325,9 @@ def _is_whole(call: _Json) -> bool:
 def _encoded(answer: _Json) -> bytes:
     """An answer as JSON; halves of a character that came in two events are one there."""
     try:
-        return msgspec.json.encode(answer)
+        return encode(answer)
     except UnicodeEncodeError:
-        return msgspec.json.encode(whole_texts(answer))
+        return encode(whole_texts(answer))
 
 
 def _events(body: bytes) -> list[_Json]:

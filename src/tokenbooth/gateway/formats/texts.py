@@ -8,9 +8,7 @@ thoughts, refusals, transcripts of audio, and what it calls tools with.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-import msgspec
-
-from tokenbooth.gateway.formats.json.body import UNREADABLE
+from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_dict, encode
 from tokenbooth.gateway.formats.json.half_characters import decode_with_halves
 
 # Beside the usual names those of Copilot (`cot_summary`), GLM and Gemini's gateways (`thought`), Cohere (`tool_plan`).
@@ -33,7 +31,6 @@ _PART_TEXTS: Final = ("text", "thinking", "reasoning", "summary", "refusal", "tr
 _MOST_DEPTH: Final = 4
 # Of a whole answer's choice, what tells no text, and the message, in which all texts of such a choice are.
 _SILENT_OF_CHOICE: Final = frozenset(("finish_reason", "index", "logprobs", "message"))
-_decode_object: Final = msgspec.json.Decoder(dict[str, object]).decode
 _NOTHING: Final[Mapping[str, object]] = {}
 
 
@@ -153,13 +150,13 @@ def responses_text_bytes(body: bytes) -> int:
 
 
 def _decode(data: bytes) -> dict[str, object]:
-    return decode_with_halves(_decode_object, data)
+    return decode_with_halves(decode_dict, data)
 
 
 def size(text: str) -> int:
     """The bytes of a text as JSON writes it."""
     try:
-        return len(msgspec.json.encode(text)) - 2
+        return len(encode(text)) - 2
     except UnicodeEncodeError:
         # A lone surrogate.
         return len(text.encode(errors="surrogatepass"))
@@ -251,7 +248,7 @@ def _block_texts(content: object) -> list[str]:
 def _as_text(value: object) -> str:
     """What a tool is called with; some servers write an object and no text."""
     if isinstance(value, dict | list) and value:
-        return msgspec.json.encode(value).decode()
+        return encode(value).decode()
     return _plain(value)
 
 

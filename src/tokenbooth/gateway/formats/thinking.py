@@ -8,9 +8,10 @@ from typing import Final
 
 import msgspec
 
-from tokenbooth.config.upstream_kinds import GENERIC, KINDS
+from tokenbooth.config.upstream_kinds import KINDS
+from tokenbooth.config.upstream_table import GENERIC
 from tokenbooth.gateway.formats.base import PricedRequest
-from tokenbooth.gateway.formats.json.body import UNREADABLE, Fields
+from tokenbooth.gateway.formats.json.body import UNREADABLE, Fields, decode_json
 
 # With no other names than these a request does not ask for it.
 _PLAIN: Final = frozenset(
@@ -52,7 +53,6 @@ _EFFORTS: Final = ("", "minimal", "low", "medium", "high", "xhigh", "max")
 _LOW_BUDGET_TOKENS: Final = 4_096
 _MEDIUM_BUDGET_TOKENS: Final = 16_384
 _LEVELS: Final = 3
-_decode: Final = msgspec.json.Decoder().decode
 
 
 def thinks(request: PricedRequest) -> bool:
@@ -127,7 +127,7 @@ def _is_about_thinking(name: str) -> bool:
 
 def _decoded(value: msgspec.Raw) -> object:
     try:
-        return _decode(value)
+        return decode_json(value)
     except UNREADABLE:
         return None
 

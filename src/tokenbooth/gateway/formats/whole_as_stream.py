@@ -4,9 +4,8 @@ from typing import Final
 
 import msgspec
 
-from tokenbooth.gateway.formats.json.body import decode_object, decode_objects
+from tokenbooth.gateway.formats.json.body import decode_dict, decode_object, decode_objects, encode, encoded
 
-_decode_json: Final = msgspec.json.Decoder(dict[str, object]).decode
 _Json = dict[str, object]
 _CHUNK: Final = msgspec.Raw(b'"chat.completion.chunk"')
 
@@ -41,7 +40,7 @@ def message_events(body: bytes) -> bytes:
     Raises:
         UNREADABLE: the body is no message.
     """
-    message = _decode_json(body)
+    message = decode_dict(body)
     blocks = message.get("content")
     if isinstance(blocks, str):
         blocks = [{"type": "text", "text": blocks}] if blocks else []
@@ -71,7 +70,7 @@ def response_events(body: bytes) -> bytes:
     Raises:
         UNREADABLE: the body is no response.
     """
-    response = _decode_json(body)
+    response = decode_dict(body)
     items = response.get("output")
     status = response.get("status")
     begun = {**response, "status": "in_progress", "output": [], "usage": None}
@@ -107,7 +106,7 @@ def _in_pieces(block: _Json) -> tuple[_Json, list[_Json]]:
                 deltas.append({"type": "signature_delta", "signature": block["signature"]})
             return {**block, "thinking": "", "signature": ""}, deltas
         case {"type": "tool_use" | "server_tool_use", "input": dict(given)}:
-            written = msgspec.json.encode(given).decode()
+            written = encode(given).decode()
             return {**block, "input": {}}, [{"type": "input_json_delta", "partial_json": written}]
         case _:
             return block, []
@@ -174,7 +173,7 @@ def _summary_events(at: _Json, part: object) -> list[_Json]:
 
 
 def _named(event: _Json) -> bytes:
-    return b"event: " + str(event["type"]).encode() + b"\ndata: " + msgspec.json.encode(event) + b"\n\n"
+    return b"event: " + str(event["type"]).encode() + b"\ndata: " + encode(event) + b"\n\n"
 
 
 def _delta(message: msgspec.Raw) -> msgspec.Raw:
@@ -184,8 +183,8 @@ def _delta(message: msgspec.Raw) -> msgspec.Raw:
         # Some servers write the only call without its list.
         calls = [decode_object(told)] if bytes(told)[:1] == b"{" else decode_objects(told)
         numbered = [{"index": msgspec.Raw(b"%d" % position), **call} for position, call in enumerate(calls)]
-        fields["tool_calls"] = msgspec.Raw(msgspec.json.encode(numbered))
-    return msgspec.Raw(msgspec.json.encode(fields))
+        fields["tool_calls"] = encoded(numbered)
+    return encoded(fields)
 
 
 def _events(fields: dict[str, msgspec.Raw], choices: list[dict[str, msgspec.Raw]]) -> bytes:
@@ -193,4 +192,4 @@ def _events(fields: dict[str, msgspec.Raw], choices: list[dict[str, msgspec.Raw]
     told: list[dict[str, object]] = [{**fields, "choices": choices}]
     if bytes(usage) != b"null":
         told.append({**fields, "choices": [], "usage": usage})
-    return b"".join(b"data: " + msgspec.json.encode(event) + b"\n\n" for event in told) + b"data: [DONE]\n\n"
+    return b"".join(b"data: " + encode(event) + b"\n\n" for event in told) + b"data: [DONE]\n\n"

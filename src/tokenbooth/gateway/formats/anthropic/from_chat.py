@@ -28,6 +28,7 @@ from tokenbooth.gateway.formats.chat_answer import (
     whole_characters,
     whole_texts,
 )
+from tokenbooth.gateway.formats.json.body import encode, encoded
 from tokenbooth.gateway.formats.public_answers import ClientAnswer
 from tokenbooth.gateway.formats.reported_usage import reported_elsewhere, usage_with_cost
 from tokenbooth.gateway.formats.sse import (
@@ -120,7 +121,7 @@ def with_whole_characters(body: bytes) -> bytes:
     Raises:
         UnreadableAnswer: it is no JSON.
     """
-    return msgspec.json.encode(whole_texts(decode_lenient(body)))
+    return encode(whole_texts(decode_lenient(body)))
 
 
 def whole_completion(body: bytes) -> bytes:
@@ -142,7 +143,7 @@ def whole_completion(body: bytes) -> bytes:
     completion: Json = msgspec.json.decode(whole)
     # Some servers tell it in the choice, which is written anew.
     completion["usage"] = completion.get("usage") or reported_elsewhere(whole)
-    return msgspec.json.encode({**completion, "choices": [answer.choice_of(message)]})
+    return encode({**completion, "choices": [answer.choice_of(message)]})
 
 
 class _Words:
@@ -272,7 +273,7 @@ class _Call:
         written = "".join(self._arguments)
         if not self._is_custom and written.lstrip()[:1] == "{":
             return written
-        return msgspec.json.encode(self.input()).decode()
+        return encode(self.input()).decode()
 
 
 class AnswerStream:
@@ -347,7 +348,7 @@ class AnswerStream:
         events = self._start()
         while self._blocks:
             events += self._close(self._blocks.popleft())
-        counts = usage_with_cost(msgspec.Raw(msgspec.json.encode(_usage(usage or Usage(0, 0)))), charged_nano)
+        counts = usage_with_cost(encoded(_usage(usage or Usage(0, 0))), charged_nano)
         called = any(call.name for call in self._calls)
         delta: Json = {"type": "message_delta", "delta": _stop(self._last, called=called), "usage": counts}
         return b"".join((*events, _event(delta), _event({"type": "message_stop"})))
@@ -547,4 +548,4 @@ def _usage(usage: Usage) -> Json:
 
 
 def _event(data: Json) -> bytes:
-    return b"event: " + str(data["type"]).encode() + b"\ndata: " + msgspec.json.encode(data) + b"\n\n"
+    return b"event: " + str(data["type"]).encode() + b"\ndata: " + encode(data) + b"\n\n"

@@ -13,7 +13,8 @@ from typing import Final
 import msgspec
 
 from tokenbooth.config.catalog import Model
-from tokenbooth.config.upstream_kinds import UpstreamKind, folded
+from tokenbooth.config.upstream_fields import folded
+from tokenbooth.config.upstream_table import UpstreamKind
 from tokenbooth.gateway.errors import invalid_request
 from tokenbooth.gateway.formats.anthropic.tool_names import ToolNames
 from tokenbooth.gateway.formats.anthropic.turns import (

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from tokenbooth.config.catalog import Model
-from tokenbooth.config.upstream_kinds import IMAGE_SIZES, folded
+from tokenbooth.config.upstream_fields import IMAGE_SIZES, folded
 from tokenbooth.gateway.errors import invalid_request, unsupported_parameter
 from tokenbooth.gateway.formats.byte_search import holds
 from tokenbooth.gateway.formats.json.body import (

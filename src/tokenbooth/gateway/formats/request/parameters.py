@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from tokenbooth.config.upstream_kinds import FOLDED_CEILINGS, folded
+from tokenbooth.config.upstream_fields import FOLDED_CEILINGS, folded
 from tokenbooth.gateway.errors import Refusal, invalid_request
 from tokenbooth.gateway.formats.json.body import (
     SHORT_BYTES,

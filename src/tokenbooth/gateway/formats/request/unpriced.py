@@ -11,7 +11,8 @@ from typing import Final
 import msgspec
 
 from tokenbooth.config.catalog import Model
-from tokenbooth.config.upstream_kinds import CREDENTIAL_MARKS, DEFAULTS, FOLDED_CEILINGS, KeptBack, folded
+from tokenbooth.config.upstream_fields import CREDENTIAL_MARKS, DEFAULTS, FOLDED_CEILINGS, folded
+from tokenbooth.config.upstream_table import KeptBack
 from tokenbooth.gateway.errors import unsupported_parameter
 from tokenbooth.gateway.formats.json.body import (
     Fields,
