@@ -249,14 +249,19 @@ def _calls(message: Json) -> list[CallPiece]:
     calls = [given] if isinstance(given, dict) else given or []
     if not isinstance(calls, list):
         raise UnreadableAnswer("'tool_calls' is no list")
-    read = [_call(call) for call in calls if call]
+    read = [read_call(call) for call in calls if call]
     legacy = message.get("function_call")
     if legacy and not read:
-        read.append(_call({"function": legacy}))
+        read.append(read_call({"function": legacy}))
     return read
 
 
-def _call(call: object) -> CallPiece:
+def read_call(call: object) -> CallPiece:
+    """Read a call of a tool, or a piece of one.
+
+    Raises:
+        UnreadableAnswer: it is no object, or its function is none.
+    """
     if not isinstance(call, dict):
         raise UnreadableAnswer("a call of a tool is no object")
     custom, function = call.get("custom"), call.get("function")

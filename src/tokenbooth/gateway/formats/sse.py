@@ -216,6 +216,11 @@ def without_mark(body: bytes) -> bytes:
     return body.removeprefix(_BYTE_ORDER_MARK)
 
 
+def named_event(data: dict[str, object]) -> bytes:
+    """An event in the formats whose events have a name, which is the type in their data."""
+    return b"event: " + str(data["type"]).encode() + b"\ndata: " + encode(data) + b"\n\n"
+
+
 def split_events(events: bytes) -> list[bytes]:
     """Whole events in their one form, each with its end."""
     return [event + b"\n\n" for event in events.split(b"\n\n") if event]

@@ -8,10 +8,11 @@ from typing import Final
 import msgspec
 
 from tokenbooth.domain.usage import merged
-from tokenbooth.gateway.formats.chat_answer import decode_lenient, whole_characters, whole_texts
+from tokenbooth.gateway.formats.chat_answer import CallPiece, decode_lenient, read_call, whole_texts
 from tokenbooth.gateway.formats.json.body import UNREADABLE, encode
 from tokenbooth.gateway.formats.reported_usage import take_reported
 from tokenbooth.gateway.formats.sse import END_MARKER, data_of, events_of
+from tokenbooth.gateway.formats.tool_calls import ToolCall, call_of
 
 _Json = dict[str, object]
 # Pieces of one text; other fields of a delta are whole each time.
@@ -29,11 +30,6 @@ def chat_answer(body: bytes) -> bytes:
         delta = choice.pop("delta", None)
         if isinstance(delta, dict):
             message.update(delta)
-        calls = message.get("tool_calls")
-        for call in calls if isinstance(calls, list) else ():
-            if isinstance(call, dict):
-                # Only events number them.
-                call.pop("index", None)
         choice["message"] = message
     return _encoded({**answer, "object": "chat.completion", "choices": choices})
 
@@ -196,6 +192,10 @@ def _merged(body: bytes) -> tuple[_Json, list[_Json]]:
                 index = _key(choice.get("index"))
                 number = position if index is None else index
                 _merge(choices.setdefault(number, {"index": number}), choice)
+    for choice in choices.values():
+        delta = choice.get("delta")
+        if isinstance(delta, dict) and isinstance(delta.get("tool_calls"), list):
+            delta["tool_calls"] = _whole_calls(delta["tool_calls"])
     return answer, [choices[index] for index in sorted(choices, key=str)]
 
 
@@ -216,7 +216,8 @@ def _merge(known: _Json, piece: _Json) -> None:
         elif isinstance(before, dict) and isinstance(value, dict):
             _merge(before, value)
         elif name == "tool_calls" and isinstance(value, list):
-            known[name] = _merged_calls(before if isinstance(before, list) else [], value)
+            # Put together at the end: which call a piece belongs to depends on the pieces beside it.
+            known[name] = [*(before if isinstance(before, list) else ()), value]
         elif name == "content" and isinstance(before, str | list) and isinstance(value, str | list):
             # A text once, a list of parts the next time.
             known[name] = _joined_parts(_as_parts(before), _as_parts(value))
@@ -248,78 +249,49 @@ def _joined_parts(before: list[object], more: list[object]) -> list[object]:
     return [*before, *more]
 
 
-def _merged_calls(known: list[object], pieces: list[object]) -> list[object]:
-    calls = list(known)
-    for piece in pieces:
-        if not isinstance(piece, dict):
-            continue
-        found = _call_of(piece, [call for call in calls if isinstance(call, dict)])
-        if found is None:
-            calls.append(dict(piece))
-            continue
-        piece.pop("index", None)
-        if found.get("id"):
-            piece.pop("id", None)
-        _drop_placeholder(found.get("function"), piece.get("function"))
-        _join_name(found.get("function"), piece.get("function"))
-        _merge(found, piece)
-    return calls
+class _WholeCall(ToolCall):
+    """A call of a tool with all fields of its pieces."""
+
+    __slots__ = ("fields",)
+
+    def __init__(self, piece: CallPiece) -> None:
+        ToolCall.__init__(self, piece)
+        self.fields: _Json = {}
+
+    def told(self) -> _Json:
+        """The call as a whole answer has it."""
+        holders = [self.fields.get(name) for name in ("custom", "function")]
+        held = next((one for one in holders if isinstance(one, dict) and one), self.fields)
+        if self.name:
+            held["name"] = self.name
+        arguments = "input" if self.fields.get("custom") else "arguments"
+        if isinstance(held.get(arguments), str):
+            held[arguments] = self.arguments()
+        return self.fields
 
 
-def _drop_placeholder(function: object, piece: object) -> None:
-    """Some servers begin the arguments with an empty object, and then write them."""
-    match function, piece:
-        case {"arguments": "{}"}, {"arguments": str(written)} if written.lstrip().startswith("{"):
-            assert isinstance(function, dict)
-            function["arguments"] = ""
-        case _:
-            pass
-
-
-def _join_name(function: object, piece: object) -> None:
-    """Some servers write a name in pieces, some repeat it."""
-    match function, piece:
-        case {"name": str(begun)}, {"name": str(more)} if begun and more and not more.startswith(begun):
-            assert isinstance(piece, dict)
-            piece["name"] = begun + more
-
-
-def _call_of(piece: _Json, calls: list[_Json]) -> _Json | None:
-    """The call that a piece goes on with: that of its id, else the latest of its number; None when it begins one."""
-    call_id, index = piece.get("id"), piece.get("index")
-    same = [call for call in calls if call_id and call.get("id") == call_id]
-    # Named under another number it is another call, although some servers give all of them one id.
-    is_any = index is None or not _is_named(piece)
-    known = next((call for call in same if is_any or call.get("index") in (index, None)), None)
-    if known is not None:
-        return known
-    latest = next((call for call in reversed(calls) if index is None or call.get("index") in (index, None)), None)
-    if latest is None:
-        return None
-    is_whole = _is_whole(latest)
-    if call_id and latest.get("id") and (_is_named(piece) or is_whole):
-        return None
-    # A call that is named behind a whole one is another, although nothing else tells them apart.
-    return None if is_whole and _is_named(piece) else latest
-
-
-def _is_named(call: _Json) -> bool:
-    function = call.get("function")
-    return isinstance(function, dict) and bool(function.get("name"))
-
-
-def _is_whole(call: _Json) -> bool:
-    """Whether a call has a name and whole arguments."""
-    function = call.get("function")
-    if not isinstance(function, dict) or not function.get("name"):
-        return False
-    arguments = function.get("arguments")
-    try:
-        return isinstance(
-            decode_lenient(whole_characters(arguments)) if isinstance(arguments, str) else arguments, dict
-        )
-    except UNREADABLE:
-        return False
+def _whole_calls(events: list[object]) -> list[_Json]:
+    """The calls whose pieces come in a list for each event."""
+    calls: list[_WholeCall] = []
+    for pieces in events:
+        in_event: list[_WholeCall] = []
+        for given in pieces if isinstance(pieces, list) else ():
+            if not isinstance(given, dict):
+                continue
+            piece = read_call(given)
+            call = call_of(piece, calls, in_event)
+            if call is None:
+                call = _WholeCall(piece)
+                calls.append(call)
+            in_event.append(call)
+            call.take_name(piece)
+            call.add(piece)
+            # Only events number calls; the first id that says something stands.
+            given.pop("index", None)
+            if call.fields.get("id"):
+                given.pop("id", None)
+            _merge(call.fields, given)
+    return [call.told() for call in calls]
 
 
 def _encoded(answer: _Json) -> bytes:

@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 
 from tokenbooth.gateway.formats.json.body import decode_dict, decode_object, decode_objects, encode, encoded
+from tokenbooth.gateway.formats.sse import named_event
 
 _Json = dict[str, object]
 _CHUNK: Final = msgspec.Raw(b'"chat.completion.chunk"')
@@ -61,7 +62,7 @@ def message_events(body: bytes) -> bytes:
     else:
         events.append({"type": "message_delta", "delta": end})
     events.append({"type": "message_stop"})
-    return b"".join([_named(event) for event in events])
+    return b"".join([named_event(event) for event in events])
 
 
 def response_events(body: bytes) -> bytes:
@@ -84,7 +85,7 @@ def response_events(body: bytes) -> bytes:
         events += _item_events(index, item)
     ending = "response.incomplete" if status == "incomplete" else "response.completed"
     events.append({"type": ending, "response": response})
-    return b"".join(_named({**event, "sequence_number": number}) for number, event in enumerate(events))
+    return b"".join(named_event({**event, "sequence_number": number}) for number, event in enumerate(events))
 
 
 def _in_pieces(block: _Json) -> tuple[_Json, list[_Json]]:
@@ -170,10 +171,6 @@ def _summary_events(at: _Json, part: object) -> list[_Json]:
         {"type": f"{kind}_text.done", **at, "text": part.get("text", "")},
         {"type": f"{kind}_part.done", **at, "part": part},
     ]
-
-
-def _named(event: _Json) -> bytes:
-    return b"event: " + str(event["type"]).encode() + b"\ndata: " + encode(event) + b"\n\n"
 
 
 def _delta(message: msgspec.Raw) -> msgspec.Raw:

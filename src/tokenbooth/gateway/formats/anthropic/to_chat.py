@@ -16,16 +16,10 @@ from tokenbooth.config.catalog import Model
 from tokenbooth.config.upstream_fields import folded
 from tokenbooth.config.upstream_table import UpstreamKind
 from tokenbooth.gateway.errors import invalid_request
+from tokenbooth.gateway.formats.anthropic.raw_text import as_text, joined, object_in
 from tokenbooth.gateway.formats.anthropic.tool_names import ToolNames
-from tokenbooth.gateway.formats.anthropic.turns import (
-    THOUGHT,
-    Conversation,
-    Omitted,
-    as_text,
-    joined,
-    no_counterpart,
-    object_in,
-)
+from tokenbooth.gateway.formats.anthropic.turns import THOUGHT, Conversation
+from tokenbooth.gateway.formats.anthropic.untranslatable import Omitted, no_counterpart
 from tokenbooth.gateway.formats.json.body import (
     Fields,
     Object,

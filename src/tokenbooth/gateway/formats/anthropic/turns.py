@@ -5,17 +5,17 @@ in their order, because templates print them without ids; what the user says bef
 over as they are written, without being decoded: one of many megabytes need not become a string of Python.
 """
 
-import re
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable
 from typing import Final
 
 import msgspec
 
-from tokenbooth.gateway.errors import Refusal, invalid_request
+from tokenbooth.gateway.errors import invalid_request
+from tokenbooth.gateway.formats.anthropic.raw_text import as_text, joined, object_in, texts_of
 from tokenbooth.gateway.formats.anthropic.tool_names import ToolNames
+from tokenbooth.gateway.formats.anthropic.untranslatable import Omitted, no_counterpart
 from tokenbooth.gateway.formats.json.body import (
     Object,
-    decode_object,
     is_empty,
     is_null,
     is_object,
@@ -25,7 +25,7 @@ from tokenbooth.gateway.formats.json.body import (
     short_value,
     size_of,
 )
-from tokenbooth.gateway.formats.json.split import Room, objects_in_steps
+from tokenbooth.gateway.formats.json.split import objects_in_steps
 from tokenbooth.gateway.formats.json.steps import STEP_BYTES, STEP_ITEMS
 
 THOUGHT: Final = "reasoning_content"
@@ -58,38 +58,6 @@ _KNOWN: Final = frozenset(
         "type",
     )
 )
-_MOST_OMITTED: Final = 32
-_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-
-
-def no_counterpart(name: str, advice: str) -> Refusal:
-    """400: something without which the answer would be another one has no form in the upstream's format.
-
-    Args:
-        name: of the field, block or tool.
-        advice: what the client can do.
-    """
-    return invalid_request(
-        "unsupported_parameter", f"'{name}' cannot be told to this model's server in this form. {advice}", name
-    )
-
-
-class Omitted:
-    """Names of what is left out, as they may stand in a header."""
-
-    __slots__ = ("_names",)
-
-    def __init__(self) -> None:
-        self._names: dict[str, None] = {}
-
-    def add(self, name: str) -> None:
-        """Remember one; only the first few of them, as a client may send any number."""
-        if len(self._names) < _MOST_OMITTED and _PLAIN_NAME.fullmatch(name):
-            self._names[name] = None
-
-    def names(self) -> tuple[str, ...]:
-        """Each of them once."""
-        return tuple(self._names)
 
 
 class Conversation:
@@ -349,74 +317,6 @@ class Conversation:
     def _look_for_citations(self, block: Object) -> None:
         if short_value(object_in(block.get("citations")).get("enabled")) is True:
             self._omitted.add("citations")
-
-
-def object_in(value: msgspec.Raw | None) -> Object:
-    """A raw value's names; empty when it is no object."""
-    return decode_object(value) if value is not None and is_object(value) else {}
-
-
-def joined(texts: Sequence[msgspec.Raw | None], between: bytes = b"") -> Generator[None, None, msgspec.Raw]:
-    """Texts in one, as they are written.
-
-    Args:
-        texts: as raw values; one that is absent is empty.
-        between: what stands between them, as JSON has it.
-
-    Raises:
-        Refusal: one of them is something else.
-    """
-    if len(texts) == 1:
-        only = texts[0]
-        if only is not None and is_text(only):
-            return only
-    parts: list[bytes | memoryview] = [b'"']
-    for number, text in enumerate(texts):
-        if number % STEP_ITEMS == STEP_ITEMS - 1:
-            yield
-        if text is not None and not is_text(text):
-            raise invalid_request("invalid_parameter", "The 'text' of a block must be a string.", "messages")
-        if number:
-            parts.append(between)
-        if text is not None:
-            parts.append(memoryview(text)[1:-1])
-    parts.append(b'"')
-    return msgspec.Raw(b"".join(parts))
-
-
-def texts_of(content: msgspec.Raw | None) -> Generator[None, None, msgspec.Raw]:
-    """A text, or the texts of a list of blocks in one.
-
-    Raises:
-        Refusal: one of them is something else.
-    """
-    if content is not None and is_text(content):
-        return content
-    if content is not None and size_of(content) > STEP_BYTES:
-        yield
-    blocks = (yield from objects_in_steps(content)) if content is not None else None
-    return (yield from joined([block.get("text") for block in blocks or ()], rb"\n\n"))
-
-
-def as_text(value: msgspec.Raw) -> Generator[None, None, msgspec.Raw]:
-    """The JSON of a value as a string of JSON; what is escaped is escaped once more."""
-    view, size_bytes = memoryview(value), size_of(value)
-    if size_bytes <= STEP_BYTES:
-        return msgspec.Raw(b'"%b"' % _escaped(bytes(view)))
-    text = Room(size_bytes)
-    text.add(b'"')
-    for start in range(0, size_bytes, STEP_BYTES):
-        yield
-        text.add(_escaped(bytes(view[start : start + STEP_BYTES])))
-    text.add(b'"')
-    return text.written()
-
-
-def _escaped(part: bytes) -> bytes:
-    """JSON as it stands in a string of JSON."""
-    part = part.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
-    # Between values JSON may have white space, which a string may not.
-    return part.replace(b"\n", b"\\n").replace(b"\r", b"\\r").replace(b"\t", b"\\t")
 
 
 def _blocks(turn: list[list[Object]]) -> Iterable[Object]:

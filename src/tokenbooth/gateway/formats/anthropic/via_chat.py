@@ -6,12 +6,8 @@ import msgspec
 
 from tokenbooth.config.catalog import Route, WireFormat
 from tokenbooth.domain.usage import Usage, from_openai
-from tokenbooth.gateway.formats.anthropic.from_chat import (
-    AnswerStream,
-    whole_answer,
-    whole_completion,
-    with_whole_characters,
-)
+from tokenbooth.gateway.formats.anthropic.from_chat import whole_answer, whole_completion, with_whole_characters
+from tokenbooth.gateway.formats.anthropic.stream_from_chat import AnswerStream
 from tokenbooth.gateway.formats.anthropic.to_chat import ChatBody, fit_messages
 from tokenbooth.gateway.formats.base import CostNano, OutboundRequest, PricedRequest, UpstreamAnswer, estimated_tokens
 from tokenbooth.gateway.formats.json.body import UNREADABLE, Fields

@@ -1,0 +1,78 @@
+"""Texts and JSON put together as they are written: one of many megabytes need not become a string of Python."""
+
+from collections.abc import Generator, Sequence
+
+import msgspec
+
+from tokenbooth.gateway.errors import invalid_request
+from tokenbooth.gateway.formats.json.body import Object, decode_object, is_object, is_text, size_of
+from tokenbooth.gateway.formats.json.split import Room, objects_in_steps
+from tokenbooth.gateway.formats.json.steps import STEP_BYTES, STEP_ITEMS
+
+
+def object_in(value: msgspec.Raw | None) -> Object:
+    """A raw value's names; empty when it is no object."""
+    return decode_object(value) if value is not None and is_object(value) else {}
+
+
+def joined(texts: Sequence[msgspec.Raw | None], between: bytes = b"") -> Generator[None, None, msgspec.Raw]:
+    """Texts in one, as they are written.
+
+    Args:
+        texts: as raw values; one that is absent is empty.
+        between: what stands between them, as JSON has it.
+
+    Raises:
+        Refusal: one of them is something else.
+    """
+    if len(texts) == 1:
+        only = texts[0]
+        if only is not None and is_text(only):
+            return only
+    parts: list[bytes | memoryview] = [b'"']
+    for number, text in enumerate(texts):
+        if number % STEP_ITEMS == STEP_ITEMS - 1:
+            yield
+        if text is not None and not is_text(text):
+            raise invalid_request("invalid_parameter", "The 'text' of a block must be a string.", "messages")
+        if number:
+            parts.append(between)
+        if text is not None:
+            parts.append(memoryview(text)[1:-1])
+    parts.append(b'"')
+    return msgspec.Raw(b"".join(parts))
+
+
+def texts_of(content: msgspec.Raw | None) -> Generator[None, None, msgspec.Raw]:
+    """A text, or the texts of a list of blocks in one.
+
+    Raises:
+        Refusal: one of them is something else.
+    """
+    if content is not None and is_text(content):
+        return content
+    if content is not None and size_of(content) > STEP_BYTES:
+        yield
+    blocks = (yield from objects_in_steps(content)) if content is not None else None
+    return (yield from joined([block.get("text") for block in blocks or ()], rb"\n\n"))
+
+
+def as_text(value: msgspec.Raw) -> Generator[None, None, msgspec.Raw]:
+    """The JSON of a value as a string of JSON; what is escaped is escaped once more."""
+    view, size_bytes = memoryview(value), size_of(value)
+    if size_bytes <= STEP_BYTES:
+        return msgspec.Raw(b'"%b"' % _escaped(bytes(view)))
+    text = Room(size_bytes)
+    text.add(b'"')
+    for start in range(0, size_bytes, STEP_BYTES):
+        yield
+        text.add(_escaped(bytes(view[start : start + STEP_BYTES])))
+    text.add(b'"')
+    return text.written()
+
+
+def _escaped(part: bytes) -> bytes:
+    """JSON as it stands in a string of JSON."""
+    part = part.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    # Between values JSON may have white space, which a string may not.
+    return part.replace(b"\n", b"\\n").replace(b"\r", b"\\r").replace(b"\t", b"\\t")
