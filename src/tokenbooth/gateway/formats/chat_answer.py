@@ -1,8 +1,8 @@
-"""Reading what servers send as a chat completion: the same things under many names and in many shapes.
+"""A tolerant reader of chat completions: servers send the same things under many names and in many shapes.
 
-What is plainly meant is read as what is meant: numbers in the place of texts, halves of a character in two events, an
-object where its JSON is due. What cannot be read is an error, never nothing: the client pays for the answer. Never
-compiled: it works on decoded JSON of any shape.
+It accepts whatever has one plain meaning: numbers in the place of texts, halves of a character in two events, an object
+where its JSON is due. Everything else is an error, because the client pays for the answer and must not lose a part of
+it. Never compiled: it works on decoded JSON of any shape.
 """
 
 import json
@@ -34,12 +34,12 @@ class CallPiece:
     """A call of a tool, or a piece of one.
 
     Attributes:
-        index: the call's number at the server; None when it says none.
-        call_id: the call's id; empty when it says none.
-        name: the tool's name; empty when it says none.
+        index: the call's number at the server; None for none.
+        call_id: the call's id; empty for none.
+        name: the tool's name; empty for none.
         arguments: JSON, or a custom tool's text.
         is_custom: whether the arguments are any text.
-        begins: whether it names an id or a type, if only an empty one, as the first piece of a call does.
+        begins: whether it has an id or a type, even an empty one, as the first piece of a call does.
     """
 
     index: int | None
@@ -52,14 +52,14 @@ class CallPiece:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a message, or a piece of one, says."""
+    """The thought, the text and the tool calls of a message, or of a piece of one."""
 
     thought: str = ""
     text: str = ""
     calls: list[CallPiece] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        """Whether it says anything."""
+        """Whether any of them is there."""
         return bool(self.thought or self.text or self.calls)
 
 
@@ -71,11 +71,11 @@ class Choice:
     """The first choice of a completion, or of a chunk.
 
     Attributes:
-        delta: what is new.
-        message: what was said in all.
+        delta: what a chunk adds.
+        message: the whole message.
         finish_reason: why the answer ended; empty while it goes on.
-        stop_sequence: the stop sequence that ended it; empty when that is not said.
-        index: its number; 0 when it says none.
+        stop_sequence: the stop sequence that ended it; empty when the server does not report it.
+        index: its number; 0 when it has none.
     """
 
     delta: Said = NOTHING

@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from tokenbooth.domain.usage import Usage
-from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_object, encode, encoded, is_null
+from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_object, encode, is_null, raw
 from tokenbooth.gateway.formats.public_answers import usd_number
 from tokenbooth.gateway.formats.schema import ChatEvent, UsageHolder, decode_chat_event
 
@@ -62,4 +62,4 @@ def usage_with_cost(usage: msgspec.Raw, cost_nano: int) -> msgspec.Raw:
     """A usage object with the exact cost in USD as its `cost`."""
     fields = decode_object(usage)
     fields["cost"] = msgspec.Raw(usd_number(cost_nano))
-    return encoded(fields)
+    return raw(fields)

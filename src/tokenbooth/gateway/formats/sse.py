@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from tokenbooth.gateway.formats.byte_search import holds
-from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_json, decode_object, encode, encoded
+from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_json, decode_object, encode, raw
 
 _CR: Final = ord("\r")
 MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
@@ -280,7 +280,7 @@ def _is_json(data: bytes) -> bool:
 def _named_error(value: bytes) -> bytes:
     """The value of an error field as the JSON that names it."""
     try:
-        told = _decode_raw(value) if _is_json(value) else encoded(value.decode(errors="replace"))
+        told = _decode_raw(value) if _is_json(value) else raw(value.decode(errors="replace"))
     except UNREADABLE:
         told = msgspec.Raw(b'"error"')
     return encode({"error": told})

@@ -1,11 +1,11 @@
-"""The texts of answers, each once, for a count where no usage came.
+"""The texts of answers, each counted once, for a charge where no usage came.
 
-Servers tell the same text under several names beside each other (a thought as `reasoning` and as `reasoning_content`),
-or again as a whole behind its pieces (`message` behind `delta`). What is counted is what the model wrote: text, visible
-thoughts, refusals, transcripts of audio, and what it calls tools with.
+Servers write the same text under several names (a thought as `reasoning` and as `reasoning_content`), or as a whole
+after its pieces (`message` after `delta`). What counts is what the model wrote: text, visible thoughts, refusals,
+transcripts of audio, and the arguments of tool calls.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_dict, encode
@@ -46,19 +46,15 @@ class ChatTexts:
         self._repeated: dict[object, str] = {}
 
     def add(self, data: bytes) -> None:
-        """Take a whole answer, or the data of an event; what cannot be read has no text."""
-        try:
-            choices = _decode(data).get("choices")
-        except UNREADABLE:
-            return
-        for choice in _objects(choices):
+        """Add a whole answer, or the data of an event."""
+        for choice in _objects(_decode(data).get("choices")):
             content = _content_alone(choice)
             if content is not None:
                 if content:
                     self.events += 1
                     self._repeat(choice.get("index"), content)
                 continue
-            said = list(_said(choice.get("delta"))) + list(_said_beside(choice))
+            said = _said(choice.get("delta")) + _said(_plain(choice.get("text")))
             # MiniMax and Azure have a list of them.
             messages = [choice.get("message"), *_objects(choice.get("messages"))]
             message = "".join(text for one in messages for text in _said(one))
@@ -111,19 +107,13 @@ def chat_text_bytes(body: bytes) -> int:
 
 def messages_text_bytes(body: bytes) -> int:
     """The bytes of the texts of a whole message."""
-    try:
-        content = _decode(body).get("content")
-    except UNREADABLE:
-        return 0
+    content = _decode(body).get("content")
     return size(content) if isinstance(content, str) else sum(map(size, _block_texts(content)))
 
 
 def message_event_texts(data: bytes) -> list[str]:
     """The texts of an event of a message."""
-    try:
-        event = _decode(data)
-    except UNREADABLE:
-        return []
+    event = _decode(data)
     delta = _object(event.get("delta"))
     said = [text for name in ("text", "thinking", "partial_json") if (text := delta.get(name))]
     block = _object(event.get("content_block"))
@@ -133,10 +123,7 @@ def message_event_texts(data: bytes) -> list[str]:
 
 def responses_text_bytes(body: bytes) -> int:
     """The bytes of the texts of a whole response, or of the event that holds it."""
-    try:
-        told = _decode(body)
-    except UNREADABLE:
-        return 0
+    told = _decode(body)
     response = _object(told.get("response")) or told
     said: list[str] = []
     for item in _objects(response.get("output")):
@@ -150,7 +137,11 @@ def responses_text_bytes(body: bytes) -> int:
 
 
 def _decode(data: bytes) -> dict[str, object]:
-    return decode_with_halves(decode_dict, data)
+    """An object; empty for what cannot be read, which has no text."""
+    try:
+        return decode_with_halves(decode_dict, data)
+    except UNREADABLE:
+        return {}
 
 
 def size(text: str) -> int:
@@ -162,18 +153,10 @@ def size(text: str) -> int:
         return len(text.encode(errors="surrogatepass"))
 
 
-def _said_beside(choice: Mapping[str, object]) -> Iterator[str]:
-    """What a choice says itself, which is what a completion does."""
-    if text := _plain(choice.get("text")):
-        yield text
-
-
-def _said(message: object) -> Iterator[str]:
-    """What a message, or a piece of one, says; each text once."""
+def _said(message: object) -> list[str]:
+    """The texts of a message, or of a piece of one, each once."""
     if not isinstance(message, dict):
-        if text := _plain(message):
-            yield text
-        return
+        return [message] if isinstance(message, str) and message else []
     content = message.get("content")
     thoughts = [_text_in(message.get(name)) for name in REASONING]
     if isinstance(content, list):
@@ -187,9 +170,7 @@ def _said(message: object) -> Iterator[str]:
     # Two calls may be the same; the older form of a call repeats the newer one's.
     if len(written) > 1 and written[-1] in written[:-1] and message.get("function_call"):
         written.pop()
-    yield from _once(thoughts)
-    yield from _once(words)
-    yield from written
+    return _once(thoughts) + _once(words) + written
 
 
 def _called_with(call: Mapping[str, object]) -> str:
@@ -227,13 +208,6 @@ def _text_in(value: object, depth: int = _MOST_DEPTH) -> str:
     return ""
 
 
-def _first_text(part: Mapping[str, object], names: tuple[str, ...]) -> Iterator[str]:
-    for name in names:
-        if text := _plain(part.get(name)):
-            yield text
-            return
-
-
 def _block_texts(content: object) -> list[str]:
     """The texts of blocks of a message."""
     said: list[str] = []
@@ -241,7 +215,7 @@ def _block_texts(content: object) -> list[str]:
         if block.get("type") in ("tool_use", "server_tool_use"):
             said.append(_as_text(block.get("input")))
         elif block.get("type") in ("text", "thinking"):
-            said += _first_text(block, ("text", "thinking"))
+            said.append(_plain(block.get("text")) or _plain(block.get("thinking")))
     return [text for text in said if text]
 
 
@@ -261,6 +235,4 @@ def _object(value: object) -> Mapping[str, object]:
 
 
 def _objects(value: object) -> list[Mapping[str, object]]:
-    if isinstance(value, str):
-        return []
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []

@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from tokenbooth.gateway.formats.json.body import decode_dict, decode_object, decode_objects, encode, encoded
+from tokenbooth.gateway.formats.json.body import decode_dict, decode_object, decode_objects, encode, raw
 from tokenbooth.gateway.formats.sse import named_event
 
 _Json = dict[str, object]
@@ -180,8 +180,8 @@ def _delta(message: msgspec.Raw) -> msgspec.Raw:
         # Some servers write the only call without its list.
         calls = [decode_object(told)] if bytes(told)[:1] == b"{" else decode_objects(told)
         numbered = [{"index": msgspec.Raw(b"%d" % position), **call} for position, call in enumerate(calls)]
-        fields["tool_calls"] = encoded(numbered)
-    return encoded(fields)
+        fields["tool_calls"] = raw(numbered)
+    return raw(fields)
 
 
 def _events(fields: dict[str, msgspec.Raw], choices: list[dict[str, msgspec.Raw]]) -> bytes:

@@ -13,11 +13,11 @@ from tokenbooth.gateway.errors import Refusal, invalid_request, unsupported_para
 from tokenbooth.gateway.formats.json.body import (
     Fields,
     Object,
-    encoded,
     is_list,
     is_null,
     is_text,
     opened_field,
+    raw,
     short_text,
     short_value,
     size_of,
@@ -112,7 +112,7 @@ class _BlockReader(ContentReader):
                     "invalid_parameter", "'system' must be a text or a list of text blocks.", "system"
                 )
             refuse_long_cache(block, self.model)
-        fields["system"] = encoded(blocks)
+        fields["system"] = raw(blocks)
 
     def read_message(self, message: Object) -> _Steps:
         """Read a message.

@@ -11,7 +11,7 @@ from tokenbooth.domain.usage import InvalidUsage, Usage, from_anthropic, merged
 from tokenbooth.gateway.formats.byte_search import holds
 from tokenbooth.gateway.formats.ends import is_end
 from tokenbooth.gateway.formats.failed_answers import FAILED_FINISH, is_failed_event, says_something
-from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_object, encode, encoded
+from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_object, encode, raw
 from tokenbooth.gateway.formats.json.half_characters import decode_with_halves
 from tokenbooth.gateway.formats.meter import Meter, has_typed_events, texts_named
 from tokenbooth.gateway.formats.public_answers import PublicAnswer
@@ -156,5 +156,5 @@ def _usage_outside(event: bytes) -> bytes:
     usage = delta.pop("usage", None)
     if usage is not None:
         fields.setdefault("usage", usage)
-    fields["delta"] = encoded(delta)
+    fields["delta"] = raw(delta)
     return b"event: message_delta\ndata: " + encode(fields) + b"\n\n"

@@ -27,7 +27,7 @@ from tokenbooth.gateway.formats.chat_answer import (
     read_completion,
     whole_characters,
 )
-from tokenbooth.gateway.formats.json.body import encoded
+from tokenbooth.gateway.formats.json.body import raw
 from tokenbooth.gateway.formats.reported_usage import usage_with_cost
 from tokenbooth.gateway.formats.sse import MAX_EVENT_BYTES, BrokenStream, data_of, named_event, split_events
 from tokenbooth.gateway.formats.tool_calls import call_of
@@ -107,7 +107,7 @@ class AnswerStream:
         events = self._start()
         while self._blocks:
             events += self._close(self._blocks.popleft())
-        counts = usage_with_cost(encoded(usage_fields(usage or Usage(0, 0))), charged_nano)
+        counts = usage_with_cost(raw(usage_fields(usage or Usage(0, 0))), charged_nano)
         called = any(call.name for call in self._calls)
         delta: Json = {"type": "message_delta", "delta": stop_fields(self._last, called=called), "usage": counts}
         return b"".join((*events, named_event(delta), named_event({"type": "message_stop"})))

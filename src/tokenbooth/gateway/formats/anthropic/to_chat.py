@@ -24,7 +24,6 @@ from tokenbooth.gateway.formats.json.body import (
     Fields,
     Object,
     decode_object,
-    encoded,
     is_empty,
     is_null,
     is_object,
@@ -131,7 +130,7 @@ def chat_body(fields: Fields, model: Model) -> Generator[None, None, ChatBody]:
     tools = yield from _tools(fields.get("tools"), names, omitted)
     if tools:
         yield
-        chat["tools"] = encoded(tools)
+        chat["tools"] = raw(tools)
     chat.update(_tool_choice(fields.get("tool_choice"), names, has_tools=bool(tools)))
     chat.update(_effort(fields, model, omitted))
     chat.update(_response_format(fields))
@@ -163,7 +162,7 @@ def fit_messages(messages: msgspec.Raw, kind: UpstreamKind, *, reasons: bool, en
             message[kind.thought] = thought
     if marks:
         fitted[-1][kind.begun_mark] = _TRUE
-    return encoded(fitted)
+    return raw(fitted)
 
 
 def _tools(given: msgspec.Raw | None, names: ToolNames, omitted: Omitted) -> Generator[None, None, list[Object]]:
@@ -210,7 +209,7 @@ def _parameters(schema: msgspec.Raw | None) -> msgspec.Raw:
         missing["type"] = kind = _OBJECT
     if short_text(kind) == "object" and is_null(fields.get("properties")) and "$ref" not in fields:
         missing["properties"] = _NOTHING
-    return encoded(fields | missing) if missing else schema
+    return raw(fields | missing) if missing else schema
 
 
 def _tool_choice(given: msgspec.Raw | None, names: ToolNames, *, has_tools: bool) -> Fields:
@@ -222,7 +221,7 @@ def _tool_choice(given: msgspec.Raw | None, names: ToolNames, *, has_tools: bool
             chosen = raw("required")
         case "tool":
             function = {"name": names.sent(choice.get("name"), "tool_choice")}
-            chosen = encoded({"type": "function", "function": function})
+            chosen = raw({"type": "function", "function": function})
         case "auto" | "none" as same:
             if not has_tools:
                 return {}
@@ -279,7 +278,7 @@ def _response_format(fields: Fields) -> Fields:
     if schema is None or not is_object(schema):
         raise invalid_request("invalid_parameter", "The format of the answer needs a 'schema'.", "output_config.format")
     told = {"name": "answer", "schema": schema, "strict": True}
-    return {"response_format": encoded({"type": "json_schema", "json_schema": told})}
+    return {"response_format": raw({"type": "json_schema", "json_schema": told})}
 
 
 def _others(fields: Fields, model: Model, omitted: Omitted) -> Fields:

@@ -35,7 +35,7 @@ _QUOTE: Final = 0x22
 _OPEN_LIST: Final = 0x5B
 _OPEN_OBJECT: Final = 0x7B
 _OPENING: Final = (_OPEN_LIST, _OPEN_OBJECT)
-_EMPTY: Final = (b"null", b"false", b"0", b'""')
+_EMPTY: Final = (b"", b"null", b"false", b"0", b'""')
 
 
 def refuse_compressed(headers: Iterable[tuple[bytes, bytes]]) -> None:
@@ -113,13 +113,8 @@ def encode_fields(fields: Fields) -> bytes:
     return encode(fields)
 
 
-def raw(value: str | int | bool) -> msgspec.Raw:
-    """A value of ours among raw ones."""
-    return msgspec.Raw(encode(value))
-
-
-def encoded(value: object) -> msgspec.Raw:
-    """Decoded objects and lists with raw values in them, as one raw value: names that came twice come once."""
+def raw(value: object) -> msgspec.Raw:
+    """A value as a raw one. What holds decoded objects is encoded with each name once."""
     return msgspec.Raw(encode(value))
 
 
@@ -222,9 +217,9 @@ def collapse_duplicates(value: msgspec.Raw, levels: int) -> msgspec.Raw:
     first = content.lstrip()[:1]
     if first == b"{":
         fields = decode_object(content)
-        return encoded({name: collapse_duplicates(inner, levels - 1) for name, inner in fields.items()})
+        return raw({name: collapse_duplicates(inner, levels - 1) for name, inner in fields.items()})
     if first == b"[":
-        return encoded([collapse_duplicates(inner, levels - 1) for inner in decode_list(content)])
+        return raw([collapse_duplicates(inner, levels - 1) for inner in decode_list(content)])
     return value
 
 

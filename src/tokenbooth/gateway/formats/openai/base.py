@@ -8,7 +8,7 @@ from tokenbooth.config.catalog import Route
 from tokenbooth.domain.usage import Usage, from_openai
 from tokenbooth.gateway.formats.base import CostNano, PricedRequest, UpstreamAnswer
 from tokenbooth.gateway.formats.failed_answers import check_chat_answer
-from tokenbooth.gateway.formats.json.body import Fields, encoded, raw
+from tokenbooth.gateway.formats.json.body import Fields, raw
 from tokenbooth.gateway.formats.meter import Meter
 from tokenbooth.gateway.formats.openai.chat_stream import ChatMeter
 from tokenbooth.gateway.formats.public_answers import OpenAIAnswer
@@ -31,7 +31,7 @@ class OpenAIRequest(PricedRequest):
         if self.stream:
             options = object_of(self.fields, "stream_options")
             options["include_usage"] = raw(True)
-            fields["stream_options"] = encoded(options)
+            fields["stream_options"] = raw(options)
         else:
             fields.pop("stream_options", None)
         return fields

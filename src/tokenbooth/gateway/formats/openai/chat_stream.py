@@ -14,7 +14,7 @@ from tokenbooth.domain.usage import InvalidUsage, Usage, from_openai, merged
 from tokenbooth.gateway.formats.byte_search import holds
 from tokenbooth.gateway.formats.ends import FINISH, ended_choices
 from tokenbooth.gateway.formats.failed_answers import FAILED_FINISH, is_failed_event
-from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_object, encode, encoded
+from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_object, encode, raw
 from tokenbooth.gateway.formats.json.half_characters import decode_with_halves
 from tokenbooth.gateway.formats.meter import Delivered, Meter, texts_named
 from tokenbooth.gateway.formats.public_answers import PublicAnswer
@@ -249,5 +249,5 @@ def _with_usage(data: bytes, usage: dict[str, object]) -> bytes:
         fields = decode_object(data)
     except UNREADABLE:
         return data
-    fields["usage"] = encoded(usage)
+    fields["usage"] = raw(usage)
     return encode(fields)

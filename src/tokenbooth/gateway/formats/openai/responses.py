@@ -15,7 +15,6 @@ from tokenbooth.gateway.formats.failed_answers import check_response
 from tokenbooth.gateway.formats.json.body import (
     Fields,
     Object,
-    encoded,
     is_list,
     is_text,
     opened,
@@ -156,7 +155,7 @@ def responses_request_steps(fields: Fields, model: Model, body_bytes: int) -> Ge
     asked_ceiling = take_ceiling(fields, ceiling_names(unusual))
     reasoning = object_of(fields, "reasoning")
     if reasoning:
-        fields["reasoning"] = encoded(reasoning)
+        fields["reasoning"] = raw(reasoning)
     content = yield from _read_input(fields, model)
     return ResponsesRequest(
         "responses",

@@ -11,7 +11,7 @@ from tokenbooth.gateway.formats.failed_answers import (
     is_meaningful,
     says_something,
 )
-from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_object, encode, encoded
+from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_object, encode, raw
 from tokenbooth.gateway.formats.json.half_characters import decode_with_halves, without_halves
 from tokenbooth.gateway.formats.meter import Delivered, Meter, has_typed_events, texts_named
 from tokenbooth.gateway.formats.public_answers import PublicAnswer
@@ -134,5 +134,5 @@ def _with_cost(event: bytes, cost_nano: int) -> bytes:
         # What was read of it is readable; what was skipped need not be.
         return event
     response["usage"] = usage_with_cost(response["usage"], cost_nano)
-    fields["response"] = encoded(response)
+    fields["response"] = raw(response)
     return encode(fields)

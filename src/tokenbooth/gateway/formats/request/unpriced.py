@@ -19,9 +19,9 @@ from tokenbooth.gateway.formats.json.body import (
     Object,
     decode_list,
     decode_object,
-    encoded,
     is_list,
     is_object,
+    raw,
     size_of,
 )
 from tokenbooth.gateway.formats.json.steps import STEP_ITEMS
@@ -185,7 +185,7 @@ def keep_back(
             raise unsupported_parameter(name)
         else:
             refuse_large(fields, name)
-            fields[name] = encoded((yield from looking.look_into(fields[name], name)))
+            fields[name] = raw((yield from looking.look_into(fields[name], name)))
     return tuple(omitted)
 
 
