@@ -1,6 +1,6 @@
-"""The content blocks of a messages request: what in them is no text, and what must not be in them.
+"""Reading the content blocks of a messages request: what in them is no text, and what must not be in them.
 
-Blocks are decoded to their names, as deep as an image can stand; texts and what a tool was given stay raw.
+Blocks are decoded to their names, as deep as an image can be; texts and the input of tools stay raw.
 """
 
 from collections.abc import Generator
@@ -40,7 +40,7 @@ _Steps = Generator[None, None, None]
 
 
 def read_blocks(fields: Fields, model: Model) -> Generator[None, None, NonTextContent]:
-    """Read in steps what the system prompt and the messages hold beside text; duplicate names collapse.
+    """Read the system prompt and the messages in steps. Names that come twice come once afterwards.
 
     Raises:
         Refusal: they are malformed, or hold what is not priced.
@@ -60,7 +60,7 @@ def read_blocks(fields: Fields, model: Model) -> Generator[None, None, NonTextCo
 
 
 def refuse_long_cache(block: Object, model: Model) -> None:
-    """A cache that lives longer costs more to write than the price list says; the mark's duplicate names collapse.
+    """Refuse a cache that lives longer than the price list covers: writing it costs more.
 
     Raises:
         Refusal: the block asks for one, and the model does not allow it.

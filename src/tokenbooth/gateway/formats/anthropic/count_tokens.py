@@ -1,6 +1,6 @@
-"""Counting the tokens of a messages request without running it: free, and estimated by us.
+"""Counting the tokens of a messages request without running it. The count is free, and an estimate of ours.
 
-No model is asked: an answer within a few percent is what this is used for, and it must not cost anybody anything.
+No model is asked: clients need an answer within a few percent, and it must not cost anything.
 """
 
 from collections.abc import Generator

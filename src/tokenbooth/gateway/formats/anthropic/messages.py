@@ -1,6 +1,6 @@
 """Reading a request of Anthropic's messages format: what decides about its price, and what nobody priced.
 
-For an upstream of this format it is its own outbound; for one that only speaks OpenAI's chat format it is translated.
+An upstream of this format gets it as it is. For one that only speaks OpenAI's chat format it is translated.
 """
 
 import re
@@ -104,7 +104,7 @@ class MessagesRequest(PricedRequest):
     Attributes:
         version: the version of the format that the client speaks.
         betas: what of its `anthropic-beta` may pass.
-        chat: the request in OpenAI's chat format; None when no upstream of the model needs it, or it has no such form.
+        chat: the request in OpenAI's chat format; None when no upstream needs it, or it cannot be expressed there.
     """
 
     __slots__ = ("betas", "chat", "version")
@@ -220,7 +220,7 @@ def _shows_thinking(fields: Fields) -> bool:
 
 
 def _terms_of(model: Model) -> Model:
-    """The model by whose terms the blocks are read: how long a cache lives is no matter where the mark is left out."""
+    """The model by whose terms the blocks are read. Any cache life is fine where cache marks are left out."""
     if any("anthropic.messages" in route.upstream.formats for route in model.routes):
         return model
     return replace(model, allowed_parameters=model.allowed_parameters | {"cache_control.ttl"})
@@ -240,7 +240,7 @@ def _translate_if_needed(request: MessagesRequest) -> Generator[None, None, None
             for name in TRANSLATED:
                 request.fields.pop(name, None)
     except Refusal:
-        # What has no form in the other format is only said to those upstreams that need no other.
+        # What cannot be translated still goes to the upstreams that need no translation.
         if not any(native):
             raise
 
@@ -255,7 +255,7 @@ def _check_tool(tool: Object, model: Model) -> str:
 
 
 def _floor(fields: Fields, model: Model) -> int:
-    """Thinking comes before the first word, and its budget is part of the ceiling."""
+    """The fewest output tokens worth starting for: the budget for thinking is part of the ceiling."""
     if _thinking(fields).get("type") == "enabled":
         budget = positive(object_of(fields, "thinking"), "budget_tokens", MAX_CEILING)
         if budget is not None:

@@ -11,12 +11,21 @@ from tokenbooth.gateway.formats.json.steps import STEP_BYTES, STEP_ITEMS
 
 
 def object_in(value: msgspec.Raw | None) -> Object:
-    """A raw value's names; empty when it is no object."""
+    """A raw object, decoded to its names; empty when it is none."""
     return decode_object(value) if value is not None and is_object(value) else {}
 
 
+def blocks_in(content: msgspec.Raw | None) -> Generator[None, None, list[Object]]:
+    """The blocks of a content, decoded to their names in steps; empty when it is no list of objects."""
+    if content is None:
+        return []
+    if size_of(content) > STEP_BYTES:
+        yield
+    return (yield from objects_in_steps(content)) or []
+
+
 def joined(texts: Sequence[msgspec.Raw | None], between: bytes = b"") -> Generator[None, None, msgspec.Raw]:
-    """Texts in one, as they are written.
+    """One text of several, as they are written.
 
     Args:
         texts: as raw values; one that is absent is empty.
@@ -51,14 +60,12 @@ def texts_of(content: msgspec.Raw | None) -> Generator[None, None, msgspec.Raw]:
     """
     if content is not None and is_text(content):
         return content
-    if content is not None and size_of(content) > STEP_BYTES:
-        yield
-    blocks = (yield from objects_in_steps(content)) if content is not None else None
-    return (yield from joined([block.get("text") for block in blocks or ()], rb"\n\n"))
+    blocks = yield from blocks_in(content)
+    return (yield from joined([block.get("text") for block in blocks], rb"\n\n"))
 
 
 def as_text(value: msgspec.Raw) -> Generator[None, None, msgspec.Raw]:
-    """The JSON of a value as a string of JSON; what is escaped is escaped once more."""
+    """The JSON of a value as a JSON string: what is escaped in it is escaped once more."""
     view, size_bytes = memoryview(value), size_of(value)
     if size_bytes <= STEP_BYTES:
         return msgspec.Raw(b'"%b"' % _escaped(bytes(view)))

@@ -1,7 +1,7 @@
 """The meter of a stream in Anthropic's messages format.
 
-The prompt's usage comes first, the output's in the event before the last, cumulative. That event is held back, so that
-it can show the cost, and leaves with the one that ends the message.
+The usage of the prompt comes first, that of the output in the event before the last, cumulative. That event is held
+back, so that it can show the cost, and leaves with the one that ends the message.
 """
 
 import re
@@ -94,14 +94,18 @@ class MessagesMeter(Meter):
         return b"".join(passing)
 
     def _hold(self, event: bytes) -> None:
-        """Whatever comes behind the event that is held back must not overtake it."""
+        """Hold an event that must not overtake the one that is held back.
+
+        Raises:
+            BrokenStream: too much is held.
+        """
         self._held_bytes += len(event)
         if self._held_bytes > MAX_EVENT_BYTES:
             raise BrokenStream("the message does not end")
         self._held.append(event)
 
     def _look_into(self, event: bytes) -> str:
-        """Take what an event says of usage and end; returns its type if it is one of those that we know."""
+        """Read usage and end from an event; returns its type, empty where the event has neither."""
         if _OF_MESSAGES.search(event) is not None and self._is_plain(event):
             return ""
         data = data_of(event)
@@ -132,7 +136,7 @@ class MessagesMeter(Meter):
         return decoded.type
 
     def _read(self, reported: dict[str, object]) -> Usage | None:
-        """The usage so far: later counts are cumulative and replace earlier ones, what says nothing leaves them."""
+        """The usage so far: counts are cumulative, so later ones replace earlier ones, unless they are absent."""
         self._reported = merged(self._reported, reported) if self._reported else reported
         try:
             return from_anthropic(self._reported)
@@ -142,7 +146,7 @@ class MessagesMeter(Meter):
 
 
 def _usage_outside(event: bytes) -> bytes:
-    """An event; a `message_delta` with its usage beside what it changes, where some servers have it inside.
+    """An event, where a `message_delta` has its usage beside its `delta`; some servers write it inside.
 
     Source: fumito-ito/AnthropicSwiftSDK#7, where the format's documentation is cited to have it there.
     """

@@ -1,8 +1,8 @@
 """A messages request in OpenAI's chat format, for upstreams that only speak that.
 
-What only saves work or says who asks (cache marks, metadata) is left out. What has no counterpart and changes details
-(`top_k`, citations) is left out and named in the answer's headers; what would be missed (a PDF, a tool that is built
-into another maker's models) is refused by name. It does no I/O.
+What saves work or says who asks (cache marks, metadata) is left out. What has no counterpart and changes details
+(`top_k`, citations) is left out and named in the answer's headers. What would be missed (a PDF, a tool that is built
+into another vendor's models) is refused by name.
 """
 
 import re
@@ -85,13 +85,13 @@ _CALLS_NAME: Final = b'"tool_calls":'
 
 @dataclass(frozen=True, slots=True)
 class ChatBody:
-    """A messages request as a chat completion asks it.
+    """The chat completion request that a messages request becomes.
 
     Attributes:
-        fields: the body, but for its ceiling, whose name is the upstream's.
+        fields: the body without its ceiling, whose name depends on the upstream.
         own_names: the client's name of each tool that goes out under another one.
         omitted: names of what was left out although it would change details of the answer.
-        ends_begun: whether the last message is an assistant's that the model is to go on with.
+        ends_begun: whether the last message is an assistant's answer that the model is to continue.
     """
 
     fields: Fields
@@ -139,13 +139,13 @@ def chat_body(fields: Fields, model: Model) -> Generator[None, None, ChatBody]:
 
 
 def fit_messages(messages: msgspec.Raw, kind: UpstreamKind, *, reasons: bool, ends_begun: bool) -> msgspec.Raw:
-    """The translated messages for an upstream of a kind.
+    """Fit the translated messages to the kind of an upstream.
 
     Args:
         messages: those of a `ChatBody`.
-        kind: by what name it takes what was thought, whether it insists on it, and how a begun answer is marked.
+        kind: decides under which name earlier thinking goes, whether it must, and how a begun answer is marked.
         reasons: whether the model reasons.
-        ends_begun: whether the last message is an answer to go on with.
+        ends_begun: whether the last message is an answer to continue.
     """
     content = bytes(messages)
     has_name = kind.thought == THOUGHT or _THOUGHT_NAME not in content
@@ -195,7 +195,7 @@ def _tool(tool: Object, names: ToolNames, omitted: Omitted) -> Generator[None, N
 
 
 def _parameters(schema: msgspec.Raw | None) -> msgspec.Raw:
-    """The schema of a tool's input; OpenAI refuses an object that says nothing of its properties, if only of none."""
+    """The schema of a tool's input. OpenAI refuses an object without `properties`, even where it has none."""
     if schema is not None and _USUAL_SCHEMA.match(memoryview(schema)[:_USUAL_BYTES]):
         return schema
     if is_null(schema):
@@ -241,7 +241,7 @@ def _tool_choice(given: msgspec.Raw | None, names: ToolNames, *, has_tools: bool
 
 
 def _effort(fields: Fields, model: Model, omitted: Omitted) -> Fields:
-    """How much to think, in the other format's words; a model that does not think is not asked to."""
+    """The reasoning effort in the chat format; none for a model that does not reason."""
     config = object_in(fields.get("output_config"))
     for name, value in config.items():
         if name not in ("effort", "format") and not is_empty(value):
@@ -282,7 +282,7 @@ def _response_format(fields: Fields) -> Fields:
 
 
 def _others(fields: Fields, model: Model, omitted: Omitted) -> Fields:
-    """Fields that the operator lets pass by their name; any other that would change something is noted as left out."""
+    """Fields that the operator allows by name. Any other that would change something is noted as left out."""
     passing: Fields = {}
     for name, value in fields.items():
         if name in _HANDLED or is_empty(value) or bytes(memoryview(value)[:32]) in _WITHOUT_EFFECT.get(name, ()):

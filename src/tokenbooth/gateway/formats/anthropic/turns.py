@@ -1,8 +1,7 @@
 """The conversation of a messages request as the messages of a chat completion.
 
-The order is as much as possible the client's. Chat completions want the results of tools directly behind the calls, and
-in their order, because templates print them without ids; what the user says before or between them follows. Texts go
-over as they are written, without being decoded: one of many megabytes need not become a string of Python.
+The order stays the client's where it can. Chat completions want the results of tools directly after their calls, and in
+the same order, because templates print them without ids; what the user says before or between them follows.
 """
 
 from collections.abc import Generator, Iterable
@@ -11,7 +10,7 @@ from typing import Final
 import msgspec
 
 from tokenbooth.gateway.errors import invalid_request
-from tokenbooth.gateway.formats.anthropic.raw_text import as_text, joined, object_in, texts_of
+from tokenbooth.gateway.formats.anthropic.raw_text import as_text, blocks_in, joined, object_in, texts_of
 from tokenbooth.gateway.formats.anthropic.tool_names import ToolNames
 from tokenbooth.gateway.formats.anthropic.untranslatable import Omitted, no_counterpart
 from tokenbooth.gateway.formats.json.body import (
@@ -25,8 +24,7 @@ from tokenbooth.gateway.formats.json.body import (
     short_value,
     size_of,
 )
-from tokenbooth.gateway.formats.json.split import objects_in_steps
-from tokenbooth.gateway.formats.json.steps import STEP_BYTES, STEP_ITEMS
+from tokenbooth.gateway.formats.json.steps import STEP_ITEMS
 
 THOUGHT: Final = "reasoning_content"
 """Where an assistant's message holds what was thought, before it goes to an upstream with another name for it."""
@@ -70,7 +68,7 @@ class Conversation:
         messages: what has been translated.
     """
 
-    __slots__ = ("_behind_calls", "_calls", "_images", "_names", "_omitted", "_role", "_turn", "messages")
+    __slots__ = ("_after_calls", "_calls", "_images", "_names", "_omitted", "_role", "_turn", "messages")
 
     def __init__(self, names: ToolNames, omitted: Omitted) -> None:
         self.messages: list[Object] = []
@@ -80,12 +78,12 @@ class Conversation:
         self._turn: list[list[Object]] = []
         # The place of each call among those of the last assistant's message, and where its results go.
         self._calls: dict[str, int] = {}
-        self._behind_calls = 0
+        self._after_calls = 0
         # How many images the user's turn has so far.
         self._images = 0
 
     def take(self, message: Object) -> Generator[None, None, None]:
-        """Take the next message.
+        """Add the next message.
 
         Raises:
             Refusal: something in it has no form in the other format.
@@ -99,13 +97,10 @@ class Conversation:
         if content is not None and is_text(content):
             self._turn.append([{"type": _TEXT, "text": content}])
             return
-        if content is not None and size_of(content) > STEP_BYTES:
-            yield
-        blocks = (yield from objects_in_steps(content)) if content is not None else None
-        self._turn.append(blocks or [])
+        self._turn.append((yield from blocks_in(content)))
 
     def end_turn(self) -> Generator[None, None, None]:
-        """Translate what was taken and is not translated yet.
+        """Translate the messages that were added since the last turn ended.
 
         Raises:
             Refusal: something in it has no form in the other format.
@@ -122,7 +117,7 @@ class Conversation:
                 yield from self._system(turn)
 
     def ends_begun(self) -> bool:
-        """Whether the last message is an assistant's that the model is to go on with."""
+        """Whether the last message is an assistant's answer that the model is to continue."""
         last: Object = self.messages[-1] if self.messages else {}
         return last.get("role") == "assistant" and "tool_calls" not in last
 
@@ -179,12 +174,10 @@ class Conversation:
             if size_of(thought) > len(_EMPTY):
                 message[THOUGHT] = thought
         self.messages.append(message)
-        self._behind_calls = len(self.messages)
+        self._after_calls = len(self.messages)
 
     def _tool_call(self, block: Object) -> Generator[None, None, Object]:
-        call_id: msgspec.Raw | None = block.get("id")
-        if call_id is None or not is_text(call_id):
-            raise invalid_request("invalid_parameter", "A 'tool_use' needs an 'id', which is a text.", "messages")
+        call_id = _call_id(block, "id", "A 'tool_use' needs an 'id', which is a text.")
         given: msgspec.Raw | None = block.get("input")
         if given is not None and not is_object(given) and not is_null(given):
             raise invalid_request("invalid_parameter", "The 'input' of a 'tool_use' must be an object.", "messages")
@@ -216,7 +209,7 @@ class Conversation:
             self.messages.append({"role": "user", "content": parts or ""})
 
     def _place(self, results: list[Object]) -> None:
-        """Put results directly behind their calls, in the order of the calls; what answers no call comes last."""
+        """Put results directly after their calls, in the order of the calls. What answers no call comes last."""
         fitting: list[tuple[int, Object]] = []
         strays: list[Object] = []
         for result in results:
@@ -226,28 +219,21 @@ class Conversation:
             else:
                 fitting.append((position, result))
         fitting.sort(key=lambda one: one[0])
-        at = self._behind_calls
+        at = self._after_calls
         self.messages[at:at] = [result for _, result in fitting]
-        self._behind_calls += len(fitting)
+        self._after_calls += len(fitting)
         self.messages += strays
 
     def _result(self, block: Object, parts: list[Object]) -> Generator[None, None, Object]:
-        """The message of a tool, which is text there: its images go to the user's parts, and the text says which."""
-        call_id: msgspec.Raw | None = block.get("tool_use_id")
-        if call_id is None or not is_text(call_id):
-            raise invalid_request(
-                "invalid_parameter", "A 'tool_result' needs the 'tool_use_id' of its call.", "messages"
-            )
+        """The message with a tool's result, which is text: images go to the user's parts, and the text names them."""
+        call_id = _call_id(block, "tool_use_id", "A 'tool_result' needs the 'tool_use_id' of its call.")
         self._look_for_unknown(block)
         content: msgspec.Raw | None = block.get("content")
         texts: list[msgspec.Raw | None] = []
         if content is not None and is_text(content):
             texts.append(content)
         else:
-            if content is not None and size_of(content) > STEP_BYTES:
-                yield
-            inners = (yield from objects_in_steps(content)) if content is not None else None
-            for number, inner in enumerate(inners or (), 1):
+            for number, inner in enumerate((yield from blocks_in(content)), 1):
                 if number % STEP_ITEMS == 0:
                     yield
                 if short_text(inner.get("type")) == "text" and _is_usual(inner):
@@ -285,7 +271,7 @@ class Conversation:
                 raise no_counterpart(f"content.{kind}", "Leave it out, or write what it says as a text.")
 
     def _document(self, block: Object) -> Generator[None, None, list[Object]]:
-        """A document that is text or blocks; its title and what is said of it stand before it."""
+        """The parts of a document that is text or blocks, after its title and context."""
         source = object_in(block.get("source"))
         heads = [head for head in (block.get("title"), block.get("context")) if not is_empty(head)]
         content: msgspec.Raw | None = source.get("content")
@@ -296,8 +282,7 @@ class Conversation:
                 return [_text_part((yield from joined([*heads, content], rb"\n\n")))]
             case "content":
                 parts = [_text_part((yield from joined(heads, rb"\n\n")))] if heads else []
-                inners = (yield from objects_in_steps(content)) if content is not None else None
-                for number, inner in enumerate(inners or (), 1):
+                for number, inner in enumerate((yield from blocks_in(content)), 1):
                     if number % STEP_ITEMS == 0:
                         yield
                     if short_text(inner.get("type")) not in ("text", "image"):
@@ -319,12 +304,19 @@ class Conversation:
             self._omitted.add("citations")
 
 
+def _call_id(block: Object, name: str, problem: str) -> msgspec.Raw:
+    call_id: msgspec.Raw | None = block.get(name)
+    if call_id is None or not is_text(call_id):
+        raise invalid_request("invalid_parameter", problem, "messages")
+    return call_id
+
+
 def _blocks(turn: list[list[Object]]) -> Iterable[Object]:
     return (block for blocks in turn for block in blocks)
 
 
 def _is_usual(block: Object) -> bool:
-    """Whether a block of text has nothing that has to be looked at."""
+    """Whether a text block has only fields that are translated or need not be."""
     text: msgspec.Raw | None = block.get("text")
     return text is not None and is_text(text) and block.keys() <= _KNOWN
 

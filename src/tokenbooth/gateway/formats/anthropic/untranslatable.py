@@ -10,7 +10,7 @@ _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 def no_counterpart(name: str, advice: str) -> Refusal:
-    """400: something without which the answer would be another one has no form in the upstream's format.
+    """400: something that changes the answer cannot be expressed in the upstream's format.
 
     Args:
         name: of the field, block or tool.
@@ -30,7 +30,7 @@ class Omitted:
         self._names: dict[str, None] = {}
 
     def add(self, name: str) -> None:
-        """Remember one; only the first few of them, as a client may send any number."""
+        """Remember a name, if there are few yet: a client may send any number."""
         if len(self._names) < _MOST_OMITTED and _PLAIN_NAME.fullmatch(name):
             self._names[name] = None
 

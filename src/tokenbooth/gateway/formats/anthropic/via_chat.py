@@ -1,4 +1,4 @@
-"""A messages request as it is spoken to an upstream that only knows OpenAI's chat format, and the answer's way back."""
+"""A messages request for an upstream that only speaks OpenAI's chat format, and the way back of the answer."""
 
 from typing import ClassVar, Final
 
@@ -106,32 +106,32 @@ class TranslatingMeter(ChatMeter):
     What has no form in the other format is a failure of the upstream.
     """
 
-    __slots__ = ("_answer", "_passed", "_spoke", "_told")
+    __slots__ = ("_answer", "_began_message", "_passed", "_translated")
 
     def __init__(self, answer: AnswerStream) -> None:
         ChatMeter.__init__(self, None)
         self._answer = answer
-        self._spoke = False
+        self._began_message = False
         # Of the events that are looked into: what is metered, and what the client gets.
         self._passed: list[bytes] = []
-        self._told: list[bytes] = []
+        self._translated: list[bytes] = []
 
     def feed(self, chunk: bytes) -> bytes:
         ChatMeter.feed(self, chunk)
-        return self._take_told()
+        return self._take_translated()
 
     def end_of_body(self) -> bytes:
         ChatMeter.end_of_body(self)
-        return self._take_told()
+        return self._take_translated()
 
     def _let_pass(self, events: bytes) -> bytes:
-        """What is metered; event by event, so that nothing behind one that cannot be read is heard of."""
+        """What is metered, event by event, so that nothing after an unreadable event counts."""
         passing = self._passed = []
         for event in split_events(events):
             passed = ChatMeter._let_pass(self, event)
             passing.append(passed)
-            if not self._tell(passed):
-                # Nobody pays for what could not be told.
+            if not self._translate(passed):
+                # Nobody pays for what could not be translated.
                 self.failed = True
                 passing.pop()
                 break
@@ -144,23 +144,23 @@ class TranslatingMeter(ChatMeter):
     def _has_begun(self, passing: list[bytes]) -> bool:
         return ChatMeter._has_begun(self, [*self._passed, *passing])
 
-    def _tell(self, passed: bytes) -> bool:
-        """Tell an event in the other format; returns whether it has a form there."""
-        if not self._spoke:
+    def _translate(self, passed: bytes) -> bool:
+        """Translate an event; returns False when it has no form in the other format."""
+        if not self._began_message:
             # A message begins with the first event that says something.
             if not is_real(passed):
                 return True
-            self._spoke = True
+            self._began_message = True
         try:
-            self._told.append(self._answer.feed(passed))
+            self._translated.append(self._answer.feed(passed))
         except BrokenStream:
             return False
         return True
 
-    def _take_told(self) -> bytes:
-        told = b"".join(self._told)
-        self._told.clear()
-        return told
+    def _take_translated(self) -> bytes:
+        translated = b"".join(self._translated)
+        self._translated.clear()
+        return translated
 
     def may_end_without_marker(self) -> bool:
         return ChatMeter.may_end_without_marker(self) and self._answer.is_readable()
@@ -169,6 +169,6 @@ class TranslatingMeter(ChatMeter):
         return self._answer.end(self.usage or self._counted(), charged_nano)
 
     def _counted(self) -> Usage:
-        """What a client is told when the upstream did not say: the output, as counted."""
+        """The usage that the client gets where the upstream reported none: the output, as counted."""
         delivered = self.delivered()
         return Usage(0, max(delivered.events, estimated_tokens(delivered.text_bytes)))

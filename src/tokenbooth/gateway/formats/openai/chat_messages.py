@@ -1,7 +1,7 @@
-"""The messages of a chat request: what in them is no text, and what must not be in them.
+"""Reading the messages of a chat request: what in them is no text, and what must not be in them.
 
-Plain text needs no look: its bytes bound its tokens. Objects in it are decoded to their names, so that an image or a
-reference to somebody's stored file is found whatever it is written like; texts and everything else stay raw.
+Plain text is not looked at: its bytes bound its tokens. Objects are decoded to their names, so that an image or a
+reference to a stored file is found however it is written; texts and everything else stay raw.
 """
 
 import re
@@ -42,7 +42,7 @@ _NESTED: Final = re.compile(rb":\s*[\[{]")
 
 
 def read_messages(fields: Fields, model: Model) -> Generator[None, None, NonTextContent]:
-    """Read the messages in steps, collapsing duplicate names in what is looked at.
+    """Read the messages in steps. Names that come twice in what is looked at come once afterwards.
 
     Raises:
         Refusal: they are malformed, or hold what is not priced.
@@ -78,7 +78,7 @@ def read_messages(fields: Fields, model: Model) -> Generator[None, None, NonText
 
 
 def is_flat(messages: msgspec.Raw | None) -> bool:
-    """Whether these messages are surely a flat list of strings by name: the common case, to be asked of small ones."""
+    """Whether each message is certainly an object of strings, which is the common case. Ask it of small ones."""
     if messages is None:
         return False
     # A text with ": [" in it only costs a closer look.
@@ -103,7 +103,7 @@ class _MessageReader(ContentReader):
         content: msgspec.Raw | None = message.get("content")
         if not message.keys() <= _PLAIN_MESSAGE:
             reject_miscased_fields(message, _NAMES, "messages")
-            # An answer that was spoken is told back by its id.
+            # A client sends a spoken answer back by its id.
             if not is_null(message.get("audio")) and not self.allows("messages.audio"):
                 raise unsupported_parameter("messages.audio")
             self.look_at(message)
@@ -151,7 +151,7 @@ class _MessageReader(ContentReader):
         self.count_data(part.get("image_url") if image is None else image.get("url"), self.model.image_tokens_max)
 
     def _refuse_sizes(self, part: Object) -> None:
-        """What an image is read at decides how many tokens it counts for."""
+        """Refuse the size at which an image is read: it decides how many tokens the image counts for."""
         for name in part:
             if name in _NAMES or len(name) > LONGEST_NAME or self.allows(name):
                 continue

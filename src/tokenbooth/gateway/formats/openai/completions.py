@@ -44,7 +44,7 @@ _KNOWN: Final = _WATCHED - {"max_tokens"}
 
 
 class CompletionMeter(ChatMeter):
-    """Meters one stream of completions, whose texts stand under another name."""
+    """Meters one stream of completions, whose texts have another name."""
 
     __slots__ = ()
 
@@ -110,8 +110,8 @@ class Inputs:
     """What a field with texts or token ids holds.
 
     Attributes:
-        count: how many prompts there are.
-        ids: how many token ids; they are tokens for sure, whatever was learned of the bytes of texts.
+        count: the number of prompts.
+        ids: the number of token ids. Each is one prompt token.
     """
 
     count: int
@@ -166,7 +166,7 @@ def _read_items(value: msgspec.Raw, name: str, most: int) -> Generator[None, Non
 
 
 def _without_ids(value: msgspec.Raw, most: int) -> Generator[None, None, tuple[int, bytes]]:
-    """How many commas there are, and the value without them and whole numbers; cut off where there is more."""
+    """The number of commas, and what is left without commas, numbers and blanks; cut off where that is too long."""
     view, commas, rest = memoryview(value), 0, b""
     for start in range(0, size_of(value), _STEP_OF_IDS_BYTES):
         if start:
@@ -180,7 +180,7 @@ def _without_ids(value: msgspec.Raw, most: int) -> Generator[None, None, tuple[i
 
 
 def _has_id_among_lists(value: msgspec.Raw) -> Generator[None, None, bool]:
-    """Whether a list of lists of token ids holds an id beside them, which some server takes for one more prompt."""
+    """Whether a list of lists of token ids has an id beside the lists, which some server takes for one more prompt."""
     # The first place, behind the outer bracket, is like one behind a list.
     view, behind = memoryview(value)[1:], b"],"
     for start in range(0, len(view), _STEP_OF_IDS_BYTES):

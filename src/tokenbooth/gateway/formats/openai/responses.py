@@ -1,4 +1,4 @@
-"""Reading a request of the responses format, which is served without state: nothing is stored, nothing is recalled.
+"""Reading a request of the responses format. It is served without state: nothing is stored, nothing is recalled.
 
 `store` is always sent as false, because the format's default is true. An item that refers to something stored (an
 earlier answer, a conversation, a file) is refused by name.
@@ -87,7 +87,7 @@ _FREE_ITEMS: Final = frozenset(
     )
 )
 _TEXT_PARTS: Final = frozenset(("input_text", "output_text", "text", "refusal", "summary_text", "reasoning_text"))
-# What a shell of the client's says; it has no type.
+# The output of a shell that the client runs; it has no type.
 _SHELL_OUTPUT: Final = frozenset(("stdout", "stderr", "outcome"))
 _NAMES: Final = STATE_FIELDS.union(("type", "role", "content", "output", "image_url", "file_data", "file_url", "id"))
 _FALSE: Final = raw(False)
@@ -186,7 +186,7 @@ def _check_tool(tool: Object, model: Model) -> str:
 
 
 def _runs_at_client(shell: Object) -> bool:
-    """Whether a shell is the client's own; the environment of every other is a container that costs."""
+    """Whether the client runs a shell itself; any other runs in a container that costs."""
     environment = opened_field(shell, "environment")
     return environment is not None and short_text(environment.get("type")) == "local"
 
@@ -229,10 +229,10 @@ class _InputReader(ContentReader):
     __slots__ = ()
 
     def read_item(self, item: Object, kind: str) -> None:
-        """Read what an item says of itself.
+        """Check the fields of an item itself.
 
         Raises:
-            Refusal: it is malformed, or not priced, or stands for something stored.
+            Refusal: it is malformed, or not priced, or refers to something stored.
         """
         reject_miscased_fields(item, _NAMES, "input")
         if is_item_reference(item, kind) and not self.allows("input.item_reference"):
@@ -242,7 +242,7 @@ class _InputReader(ContentReader):
         self.look_at(item)
 
     def read_parts(self, item: Object, field: str) -> Generator[None, None, None]:
-        """Read in steps what an item holds, a list of parts or a single one, and put what was read in its place.
+        """Read in steps the parts in a field of an item: a list of them, or a single one.
 
         Raises:
             Refusal: a part is malformed, or not priced.

@@ -6,7 +6,8 @@ import msgspec
 
 from tokenbooth.config.catalog import Model
 from tokenbooth.gateway.formats.json.body import Object, is_text, size_of
-from tokenbooth.gateway.formats.json.steps import NAMES_PER_ITEM, STEP_ITEMS
+from tokenbooth.gateway.formats.json.steps import NAMES_PER_ITEM
+from tokenbooth.gateway.formats.request.steps import StepCounter
 from tokenbooth.gateway.formats.request.stored_state import refuse_stored_state
 
 
@@ -26,18 +27,18 @@ class NonTextContent:
 TEXT_ONLY = NonTextContent()
 
 
-class ContentReader:
+class ContentReader(StepCounter):
     """Reads messages, items or blocks in steps, and counts what is no text. A subclass knows the format.
 
     Attributes:
         model: the model that is asked, whose terms decide.
     """
 
-    __slots__ = ("_items", "_size_bytes", "_tokens", "model")
+    __slots__ = ("_size_bytes", "_tokens", "model")
 
     def __init__(self, model: Model) -> None:
+        StepCounter.__init__(self)
         self.model = model
-        self._items = 0
         self._size_bytes = 0
         self._tokens = 0
 
@@ -49,21 +50,13 @@ class ContentReader:
         """Whether the operator lets a parameter of this name pass."""
         return name in self.model.allowed_parameters
 
-    def is_step_done(self) -> bool:
-        """Count one more message, item or part; True when it is time for a pause."""
-        self._items += 1
-        if self._items < STEP_ITEMS:
-            return False
-        self._items = 0
-        return True
-
     def look_at(self, holder: Object) -> None:
         """Look at the names of a message, item or part.
 
         Raises:
             Refusal: one of them refers to something stored.
         """
-        self._items += len(holder) // NAMES_PER_ITEM
+        self.add_items(len(holder) // NAMES_PER_ITEM)
         refuse_stored_state(holder, self.model)
 
     def count_data(self, data: object, tokens: int) -> None:

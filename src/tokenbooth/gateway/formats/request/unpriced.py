@@ -24,8 +24,8 @@ from tokenbooth.gateway.formats.json.body import (
     raw,
     size_of,
 )
-from tokenbooth.gateway.formats.json.steps import STEP_ITEMS
 from tokenbooth.gateway.formats.request.parameters import LONGEST_DEFAULT_BYTES, LONGEST_NAME, is_one_of, refuse_large
+from tokenbooth.gateway.formats.request.steps import StepCounter
 from tokenbooth.gateway.formats.request.stored_state import STATE_FIELDS
 
 # Buys something beside tokens, or reaches state in the operator's account, or belongs to another reseller's routing.
@@ -130,7 +130,7 @@ _CREDENTIAL: Final = re.compile("|".join(CREDENTIAL_MARKS))
 
 
 def unusual_names(fields: Fields, known: frozenset[str]) -> list[str]:
-    """The names in a body that are neither read elsewhere (`known`) nor free, and that some server may know."""
+    """The names in a body that are neither read (`known`) nor free, and that some server may know."""
     return [name for name in fields if name not in known and name not in _FREE_FIELDS and len(name) <= LONGEST_NAME]
 
 
@@ -140,10 +140,10 @@ def refuse_unpriced(
     refused: frozenset[str] = REFUSED_FIELDS,
     harmless: Mapping[str, tuple[bytes, ...]] = HARMLESS_VALUES,
 ) -> None:
-    """Refuse fields that nobody priced.
+    """Refuse fields that buy something unpriced or reach the operator's account.
 
     Raises:
-        Refusal: there is one, with a value that is not harmless, and the model does not allow it.
+        Refusal: one of them has a value that is not harmless, and the model does not allow it.
     """
     for name in refused.intersection(fields):
         if name not in model.allowed_parameters and not is_one_of(fields[name], harmless.get(name, (b"null",))):
@@ -153,21 +153,21 @@ def refuse_unpriced(
 def keep_back(
     fields: Fields, model: Model, unusual: list[str], also: frozenset[str] = frozenset()
 ) -> Generator[None, None, tuple[str, ...]]:
-    """Keep back, in steps, what the kinds of the model's upstreams must not get from a client.
+    """Keep back, in steps, the fields that the model's upstreams must not get from a client, by their kinds.
 
-    A field whose value changes nothing is taken out; any other is refused by its name.
+    A field whose value changes nothing is removed. Any other is refused by its name.
 
     Args:
-        fields: the top level; what is kept back is taken out of it.
+        fields: the top level. What is kept back is removed from it.
         model: the model that is asked for.
         unusual: the names in it that have to be looked at.
         also: further names to keep back, folded.
 
     Returns:
-        The names that were taken out, as they may stand in a header.
+        The names that were removed, if they may stand in a header.
 
     Raises:
-        Refusal: there is a field that would buy something unpriced, lift the ceiling or reach what is not the client's.
+        Refusal: a field would buy something unpriced, lift the ceiling, or reach the operator's account.
     """
     rules, omitted = model.kept_back, []
     looking = _Looking(model)
@@ -196,31 +196,23 @@ def _changes_nothing(value: msgspec.Raw, short: str) -> bool:
     return written in _CHANGES_NOTHING or written in DEFAULTS.get(short, ())
 
 
-class _Looking:
-    """Looks for what is kept back in objects whose fields count like those beside them."""
+class _Looking(StepCounter):
+    """Looks for kept-back fields in objects that an upstream merges with the fields beside them."""
 
-    __slots__ = ("_items", "_model")
+    __slots__ = ("_model",)
 
     def __init__(self, model: Model) -> None:
+        StepCounter.__init__(self)
         self._model = model
-        self._items = 0
-
-    def is_step_done(self) -> bool:
-        """Count one more name or item; True when it is time for a pause."""
-        self._items += 1
-        if self._items < STEP_ITEMS:
-            return False
-        self._items = 0
-        return True
 
     def look_into(self, value: msgspec.Raw, path: str) -> Generator[None, None, object]:
-        """Look in steps at all names in a value; returns it with each name once.
+        """Look in steps at all names in a value; returns the value, with each name once.
 
         Raises:
             Refusal: there is a name that decides about money, or is kept back.
         """
         # What is nested is decoded on each of its levels.
-        self._items += size_of(value) // _BYTES_PER_ITEM
+        self.add_items(size_of(value) // _BYTES_PER_ITEM)
         if is_list(value):
             items: list[object] = []
             for item in decode_list(value):
