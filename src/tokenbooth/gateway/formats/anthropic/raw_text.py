@@ -6,7 +6,7 @@ import msgspec
 
 from tokenbooth.gateway.errors import invalid_request
 from tokenbooth.gateway.formats.json.body import Object, decode_object, is_object, is_text, size_of
-from tokenbooth.gateway.formats.json.split import Room, objects_in_steps
+from tokenbooth.gateway.formats.json.split import Buffer, objects_in_steps
 from tokenbooth.gateway.formats.json.steps import STEP_BYTES, STEP_ITEMS
 
 
@@ -69,7 +69,7 @@ def as_text(value: msgspec.Raw) -> Generator[None, None, msgspec.Raw]:
     view, size_bytes = memoryview(value), size_of(value)
     if size_bytes <= STEP_BYTES:
         return msgspec.Raw(b'"%b"' % _escaped(bytes(view)))
-    text = Room(size_bytes)
+    text = Buffer(size_bytes)
     text.add(b'"')
     for start in range(0, size_bytes, STEP_BYTES):
         yield

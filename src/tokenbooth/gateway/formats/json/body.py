@@ -1,8 +1,8 @@
-"""From the bytes of a body to its top level: name to raw value. What we price is what we send on.
+"""Decoding the top level of a body to raw values by name. What is priced is what is sent on.
 
-The top level is decoded and always encoded again, so duplicate names collapse; values stay as they were written. Below
-it objects and lists are decoded as far as something in them decides about the price, and no value that could be large
-becomes an object of Python: it stays a view of the body.
+The top level is always decoded and encoded again, so that each name comes once; values stay as they were written. Below
+it objects and lists are decoded as far as something in them decides about the price. A value that could be large never
+becomes a Python object: it stays a view of the body.
 """
 
 from collections.abc import Iterable
@@ -39,10 +39,10 @@ _EMPTY: Final = (b"", b"null", b"false", b"0", b'""')
 
 
 def refuse_compressed(headers: Iterable[tuple[bytes, bytes]]) -> None:
-    """Refuse a body that has to be unpacked before anybody knows how large it is.
+    """Refuse a compressed body, whose size is not known before it is unpacked.
 
     Raises:
-        Refusal: so it is.
+        Refusal: its `Content-Encoding` is not `identity`.
     """
     for name, value in headers:
         if name == b"content-encoding" and value.strip().lower() != b"identity":
@@ -62,7 +62,7 @@ def body_too_large(most_bytes: int) -> Refusal:
 
 
 def decode_fields(body: bytes, max_depth: int) -> Fields:
-    """The top level of a JSON object, with everything that has to be counted before.
+    """The top level of a JSON object, after counting what it holds.
 
     Raises:
         Refusal: not UTF-8, not a JSON object, nested deeper than `max_depth`, or above the bounds of `JsonBounds`.
@@ -85,7 +85,7 @@ def decode_fields(body: bytes, max_depth: int) -> Fields:
 
 
 def decode_top(body: bytes) -> Fields:
-    """The top level of a JSON object that was counted, see `JsonScan`.
+    """The top level of a JSON object that `JsonScan` has counted.
 
     Raises:
         Refusal: it is not a JSON object.
@@ -97,7 +97,7 @@ def decode_top(body: bytes) -> Fields:
 
 
 def refuse_many_names(names: Object) -> None:
-    """Each name of an object that is looked at closely takes its time, and no format has that many.
+    """Refuse an object with more names than any format has: each one that is looked at takes time.
 
     Raises:
         Refusal: there are more than `MOST_NAMES`.
@@ -119,7 +119,7 @@ def raw(value: object) -> msgspec.Raw:
 
 
 def release_body(fields: Fields) -> None:
-    """Let the body go, if what is large of it was encoded anew: what is small becomes a copy in place of a view."""
+    """Copy small values, so that no view keeps the body in memory once its large values were encoded anew."""
     for name, value in fields.items():
         if size_of(value) <= STEP_BYTES:
             fields[name] = value.copy()
@@ -165,7 +165,7 @@ def items_of(value: msgspec.Raw) -> list[Any]:
 
 
 def opened(items: list[Any], number: int) -> Object | msgspec.Raw:
-    """One of the items: an object decoded to its names, which stays in the list, or something else as it is."""
+    """One of the items: an object decoded to its names, which replaces it in the list, or something else as it is."""
     item: Object | msgspec.Raw = items[number]
     if not isinstance(item, dict) and is_object(item):
         items[number] = item = decode_object(item)
@@ -173,7 +173,7 @@ def opened(items: list[Any], number: int) -> Object | msgspec.Raw:
 
 
 def opened_field(holder: Object, name: str) -> Object | None:
-    """An object in a field, decoded to its names, which stays in its place; None when it is something else."""
+    """An object in a field, decoded to its names, which replaces it there; None when it is something else."""
     value = holder.get(name)
     if isinstance(value, dict):
         opened_value: Object = value
@@ -193,7 +193,7 @@ def is_empty(value: msgspec.Raw | None) -> bool:
 
 
 def short_value(value: msgspec.Raw | None) -> object:
-    """A value, decoded, if it is short; None when it is absent, null, or larger than anything that we know."""
+    """A short value, decoded; None when it is absent, null, or longer than any value that we know."""
     if value is None or size_of(value) > SHORT_BYTES:
         return None
     try:
@@ -210,7 +210,7 @@ def short_text(value: msgspec.Raw | None) -> str:
 
 
 def collapse_duplicates(value: msgspec.Raw, levels: int) -> msgspec.Raw:
-    """Decode and encode the first `levels` levels of objects and lists, so that duplicate names there collapse."""
+    """Encode the first `levels` levels of objects and lists anew, so that each name comes once there."""
     if levels == 0 or not value:
         return value
     content = bytes(value)
