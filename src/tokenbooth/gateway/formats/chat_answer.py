@@ -51,7 +51,7 @@ class CallPiece:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class MessageContent:
     """The thought, the text and the tool calls of a message, or of a piece of one."""
 
     thought: str = ""
@@ -63,7 +63,7 @@ class Said:
         return bool(self.thought or self.text or self.calls)
 
 
-NOTHING: Final = Said()
+NO_CONTENT: Final = MessageContent()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +78,8 @@ class Choice:
         index: its number; 0 when it has none.
     """
 
-    delta: Said = NOTHING
-    message: Said = NOTHING
+    delta: MessageContent = NO_CONTENT
+    message: MessageContent = NO_CONTENT
     finish_reason: str = ""
     stop_sequence: str = ""
     index: int = 0
@@ -165,8 +165,8 @@ def _choice(choice: Json) -> Choice:
     reason, stop = choice.get("finish_reason"), choice.get("stop_reason")
     return Choice(
         # Some servers write it as a completion does.
-        _said(choice.get("delta") or choice.get("text")),
-        _said(choice.get("message")),
+        _content_of(choice.get("delta") or choice.get("text")),
+        _content_of(choice.get("message")),
         whole_characters(reason) if isinstance(reason, str) and is_end(reason) else "",
         # Some servers write the number of a token here.
         whole_characters(stop) if isinstance(stop, str) else "",
@@ -174,11 +174,11 @@ def _choice(choice: Json) -> Choice:
     )
 
 
-def _said(message: object) -> Said:
+def _content_of(message: object) -> MessageContent:
     if not message:
-        return NOTHING
+        return NO_CONTENT
     if isinstance(message, str):
-        return Said(text=message)
+        return MessageContent(text=message)
     if not isinstance(message, dict):
         raise UnreadableAnswer("a message is no object")
     thought, text = _parts(message.get("content"))
@@ -196,7 +196,7 @@ def _said(message: object) -> Said:
         text = _text(audio.get("transcript"))
     if message.get("images"):
         raise UnreadableAnswer("an answer that is an image has no form in this format")
-    return Said(thought, text, _calls(message))
+    return MessageContent(thought, text, _calls(message))
 
 
 def _thought(value: object) -> str:

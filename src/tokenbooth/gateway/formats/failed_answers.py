@@ -29,7 +29,7 @@ FAILED_FINISH: Final = re.compile(rb'"(?:finish|stop)_reason"[ \t]*:[ \t]*"(?:%s
 _ERROR_EVENT: Final = re.compile(rb"(?m)^event:[ \t]*[\w.]*error[ \t]*\r?$", re.IGNORECASE)
 # What an answer or an event of it has, in any format.
 _ANSWER_NAMES: Final = ("choices", "usage", "content", "output", "data", "delta")
-# What nothing but a failure says, where there is no answer beside it.
+# Names that only a failure has, where there is no answer beside them.
 _FAILURE_NAMES: Final = frozenset(
     (
         "code",
@@ -47,7 +47,7 @@ _FAILURE_NAMES: Final = frozenset(
         "title",
     )
 )
-# MiniMax and others tell in every answer how they are.
+# MiniMax and others report their state in every answer.
 _FINE: Final = frozenset(("0", "200", "ok", "success", "succeeded", "completed", "in_progress"))
 _FAILED_STATUSES: Final = frozenset(("failed", "cancelled", "canceled", "expired"))
 
@@ -155,7 +155,7 @@ def is_failed_finish(reason: msgspec.Raw) -> bool:
 
 
 def is_failed_event(event: bytes, data: bytes) -> bool:
-    """Whether an event of a stream tells a failure.
+    """Whether an event of a stream reports a failure.
 
     Args:
         event: the whole event.
@@ -166,43 +166,43 @@ def is_failed_event(event: bytes, data: bytes) -> bool:
     if not data or data == b"[DONE]":
         return False
     try:
-        return tells_failure(decode_json(data))
+        return is_failure(decode_json(data))
     except UNREADABLE:
-        # A text or a page is none of an answer; what is broken JSON may be an event all the same.
+        # A text or a page is no event; broken JSON may be one all the same.
         return data[:1] not in (b"{", b"[")
 
 
-def tells_failure(told: object) -> bool:
+def is_failure(value: object) -> bool:
     """Whether a value that stands in an event's place is a failure: an error of any shape, or no event at all."""
-    return _is_failure(told) if isinstance(told, dict) else says_something(told)
+    return _is_failed_object(value) if isinstance(value, dict) else says_something(value)
 
 
-def _is_failure(told: dict[object, object]) -> bool:
-    if told.get("object") == "error" or told.get("type") == "error":
+def _is_failed_object(event: dict[object, object]) -> bool:
+    if event.get("object") == "error" or event.get("type") == "error":
         return True
-    for name, value in told.items():
+    for name, value in event.items():
         if str(name).casefold().startswith("error") and says_something(value):
             return True
-    base_resp = told.get("base_resp")
+    base_resp = event.get("base_resp")
     if isinstance(base_resp, dict) and _is_bad(base_resp.get("status_code")):
         return True
-    if _has_failed_choice(told.get("choices")):
+    if _has_failed_choice(event.get("choices")):
         return True
-    if any(says_something(told.get(name)) for name in _ANSWER_NAMES):
+    if any(says_something(event.get(name)) for name in _ANSWER_NAMES):
         return False
-    if told.get("success") is False:
+    if event.get("success") is False:
         return True
-    if told.get("success") is True:
+    if event.get("success") is True:
         return False
-    said = {str(name).replace("_", "").casefold(): value for name, value in told.items()}
-    codes = [said.get(name) for name in ("code", "status", "statuscode")]
+    folded = {str(name).replace("_", "").casefold(): value for name, value in event.items()}
+    codes = [folded.get(name) for name in ("code", "status", "statuscode")]
     if any(says_something(code) for code in codes):
         return any(_is_bad(code) for code in codes)
-    return any(says_something(value) for name, value in said.items() if name in _FAILURE_NAMES)
+    return any(says_something(value) for name, value in folded.items() if name in _FAILURE_NAMES)
 
 
 def _has_failed_choice(choices: object) -> bool:
-    """Whether a choice tells an error, beside what it says or in its place (OpenRouter API reference, `choices`)."""
+    """Whether a choice reports an error, beside its text or in its place (OpenRouter API reference, `choices`)."""
     # The compiler takes a variable of a loop for what it is compared with first.
     choice: object
     holder: object

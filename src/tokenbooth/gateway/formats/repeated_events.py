@@ -193,12 +193,12 @@ class PublicStream:
         """The data of an event with halves of characters. Sets `has_torn` when it is no JSON."""
         marked = marked_halves(data)
         try:
-            told = decode_json(marked)
+            decoded = decode_json(marked)
         except UNREADABLE:
             self.has_torn = True
             return b""
         try:
-            return restored_halves(self._answer.event_data(marked)) if isinstance(told, dict) else b""
+            return restored_halves(self._answer.event_data(marked)) if isinstance(decoded, dict) else b""
         except UNREADABLE:
             return b""
 
@@ -211,24 +211,24 @@ class PublicStream:
             find_texts: finds the texts of events, None where they have to be counted in another way; itself None when
                 events like this one have to be looked into.
         """
-        told = self._told(event, data)
+        rewritten = self._rewritten_event(event, data)
         if (
             find_texts is not None
-            and told
+            and rewritten
             and len(event) <= _LONGEST_PATTERN_BYTES
             and self._learned < _PATTERNS + self._repeats // _REPEATS_PER_PATTERN
         ):
             self._learned += 1
             self._learn(event, find_texts)
-        return told
+        return rewritten
 
-    def _told(self, event: bytes, data: bytes) -> bytes:
-        told = self.data(data) if data else b""
-        if not told or told == b"{}":
-            # A ping, or what only said whose server it was.
+    def _rewritten_event(self, event: bytes, data: bytes) -> bytes:
+        rewritten = self.data(data) if data else b""
+        if not rewritten or rewritten == b"{}":
+            # A ping, or an event that only named the server.
             return b""
         kind = _kind_of(event, data)
-        return b"event: %b\ndata: %b\n\n" % (kind, told) if kind else b"data: %b\n\n" % told
+        return b"event: %b\ndata: %b\n\n" % (kind, rewritten) if kind else b"data: %b\n\n" % rewritten
 
     def _learn(self, event: bytes, find_texts: FindTexts) -> None:
         """Keep the event as a pattern, if it is proven to be one.
@@ -257,9 +257,9 @@ class PublicStream:
             values = _values(decode_json(data))
         except UNREADABLE:
             return
-        told = self._told(marked, data)
+        rewritten = self._rewritten_event(marked, data)
         own_before: list[bytes] = []
-        rest = told
+        rest = rewritten
         for index, mark in enumerate(marks):
             value: object = _NUMBER_MARK + index if numbers[index] else _TEXT_MARK % index
             part, seen, rest = rest.partition(mark)
@@ -267,7 +267,7 @@ class PublicStream:
                 return
             own_before.append(part)
         own_before.append(rest)
-        texts = find_texts(told)
+        texts = find_texts(rewritten)
         plain = frozenset(texts or ())
         changing = [
             _Changing(is_number, mark in plain, after, own)

@@ -21,7 +21,7 @@ END_MARKER: Final = b"[DONE]"
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _FIRST_FIELDS: Final = (b"data:", b"event:")
 _FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:", b":")
-# llama.cpp writes a failure under a field of its own, Gemini as bare JSON behind the last event, a proxy as a page.
+# llama.cpp writes a failure under a field of its own, Gemini as bare JSON after the last event, a proxy as a page.
 _STRAYS: Final = (b"error:", b"{", b"[", b"<", b" ", b"\t")
 _JSON: Final = (b"{", b"[")
 _UNFRAMED: Final = (b"{", b"[", b"<")
@@ -278,5 +278,5 @@ def _is_json(data: bytes) -> bool:
 
 def _named_error(value: bytes) -> bytes:
     """The value of a field `error:` as a JSON object with that name."""
-    told = msgspec.Raw(value) if _is_json(value) else raw(value.decode(errors="replace"))
-    return encode({"error": told})
+    error = msgspec.Raw(value) if _is_json(value) else raw(value.decode(errors="replace"))
+    return encode({"error": error})

@@ -54,22 +54,22 @@ class ChatTexts:
                     self.events += 1
                     self._repeat(choice.get("index"), content)
                 continue
-            said = _said(choice.get("delta")) + _said(_plain(choice.get("text")))
+            texts = _message_texts(choice.get("delta")) + _message_texts(_plain(choice.get("text")))
             # MiniMax and Azure have a list of them.
             messages = [choice.get("message"), *_objects(choice.get("messages"))]
-            message = "".join(text for one in messages for text in _said(one))
-            said += [text for one in _objects(choice.get("messages")) for text in _said(one.get("delta"))]
+            message = "".join(text for one in messages for text in _message_texts(one))
+            texts += [text for one in _objects(choice.get("messages")) for text in _message_texts(one.get("delta"))]
             if message:
                 self._repeat(choice.get("index"), message)
-            self.events += len(said) or bool(message)
-            self._text_bytes += sum(map(size, said))
+            self.events += len(texts) or bool(message)
+            self._text_bytes += sum(map(size, texts))
 
     def text_bytes(self, passed_bytes: int = 0) -> int:
         """The bytes of all texts, with those of pieces that were counted elsewhere."""
         return max(passed_bytes + self._text_bytes, sum(map(size, self._repeated.values())))
 
     def _repeat(self, index: object, message: str) -> None:
-        """A message is told again, or on; what it repeats counts once."""
+        """Count a whole message, which may repeat or continue an earlier one, once."""
         key = index if isinstance(index, int) else 0
         before = self._repeated.get(key, "")
         if message.startswith(before):
@@ -115,25 +115,25 @@ def message_event_texts(data: bytes) -> list[str]:
     """The texts of an event of a message."""
     event = _decode(data)
     delta = _object(event.get("delta"))
-    said = [text for name in ("text", "thinking", "partial_json") if (text := delta.get(name))]
+    texts = [text for name in ("text", "thinking", "partial_json") if (text := delta.get(name))]
     block = _object(event.get("content_block"))
     content = _object(event.get("message")).get("content")
-    return [text for text in said if isinstance(text, str)] + _block_texts([block]) + _block_texts(content)
+    return [text for text in texts if isinstance(text, str)] + _block_texts([block]) + _block_texts(content)
 
 
 def responses_text_bytes(body: bytes) -> int:
     """The bytes of the texts of a whole response, or of the event that holds it."""
-    told = _decode(body)
-    response = _object(told.get("response")) or told
-    said: list[str] = []
+    decoded = _decode(body)
+    response = _object(decoded.get("response")) or decoded
+    texts: list[str] = []
     for item in _objects(response.get("output")):
         for name in ("content", "summary"):
             parts = item.get(name)
-            said += [_text_in(part) for part in (parts if isinstance(parts, list) else [parts])]
+            texts += [_text_in(part) for part in (parts if isinstance(parts, list) else [parts])]
         # Of functions, of custom tools, of patches, of a shell.
-        said += [_as_text(item.get(name)) for name in ("arguments", "input", "operation", "action", "code")]
+        texts += [_as_text(item.get(name)) for name in ("arguments", "input", "operation", "action", "code")]
     # A server may tell the text in all beside the items, or instead of them.
-    return max(sum(map(size, said)), size(_plain(response.get("output_text"))))
+    return max(sum(map(size, texts)), size(_plain(response.get("output_text"))))
 
 
 def _decode(data: bytes) -> dict[str, object]:
@@ -153,7 +153,7 @@ def size(text: str) -> int:
         return len(text.encode(errors="surrogatepass"))
 
 
-def _said(message: object) -> list[str]:
+def _message_texts(message: object) -> list[str]:
     """The texts of a message, or of a piece of one, each once."""
     if not isinstance(message, dict):
         return [message] if isinstance(message, str) and message else []
@@ -164,8 +164,8 @@ def _said(message: object) -> list[str]:
         content = [part for part in content if not (isinstance(part, dict) and _thinks(part))]
     words = [_text_in(value) for value in (content, message.get("refusal"), message.get("text"))]
     words.append(_plain(_object(message.get("audio")).get("transcript")))
-    told = message.get("tool_calls")
-    calls = [*_objects([told] if isinstance(told, dict) else told), {"function": message.get("function_call")}]
+    given = message.get("tool_calls")
+    calls = [*_objects([given] if isinstance(given, dict) else given), {"function": message.get("function_call")}]
     written = [text for call in calls if (text := _called_with(call))]
     # Two calls may be the same; the older form of a call repeats the newer one's.
     if len(written) > 1 and written[-1] in written[:-1] and message.get("function_call"):
@@ -210,13 +210,13 @@ def _text_in(value: object, depth: int = _MOST_DEPTH) -> str:
 
 def _block_texts(content: object) -> list[str]:
     """The texts of blocks of a message."""
-    said: list[str] = []
+    texts: list[str] = []
     for block in _objects(content):
         if block.get("type") in ("tool_use", "server_tool_use"):
-            said.append(_as_text(block.get("input")))
+            texts.append(_as_text(block.get("input")))
         elif block.get("type") in ("text", "thinking"):
-            said.append(_plain(block.get("text")) or _plain(block.get("thinking")))
-    return [text for text in said if text]
+            texts.append(_plain(block.get("text")) or _plain(block.get("thinking")))
+    return [text for text in texts if text]
 
 
 def _as_text(value: object) -> str:

@@ -1,10 +1,10 @@
-"""A whole answer as the events of a stream, for a client that asked for one and an upstream that does not stream."""
+"""Writing a whole answer as the events of a stream, for a client that asked for one where the upstream sent none."""
 
 from typing import Final
 
 import msgspec
 
-from tokenbooth.gateway.formats.json.body import decode_dict, decode_object, decode_objects, encode, raw
+from tokenbooth.gateway.formats.json.body import decode_dict, decode_object, decode_objects, encode, is_object, raw
 from tokenbooth.gateway.formats.sse import named_event
 
 _Json = dict[str, object]
@@ -89,18 +89,18 @@ def response_events(body: bytes) -> bytes:
 
 
 def _in_pieces(block: _Json) -> tuple[_Json, list[_Json]]:
-    """A block as it begins, and what is added to it; a kind that has no pieces begins whole."""
+    """A block as it begins, and its deltas; a kind without deltas begins whole."""
     match block:
         case {"type": "text", "text": str(text)}:
             citations = block.get("citations")
-            told: list[_Json] = [
+            citation_deltas: list[_Json] = [
                 {"type": "citations_delta", "citation": citation}
                 for citation in (citations if isinstance(citations, list) else ())
             ]
             begun = {**block, "text": ""}
             if citations:
                 begun["citations"] = []
-            return begun, [{"type": "text_delta", "text": text}, *told]
+            return begun, [{"type": "text_delta", "text": text}, *citation_deltas]
         case {"type": "thinking", "thinking": str(thinking)}:
             deltas: list[_Json] = [{"type": "thinking_delta", "thinking": thinking}]
             if block.get("signature"):
@@ -176,9 +176,9 @@ def _summary_events(at: _Json, part: object) -> list[_Json]:
 def _delta(message: msgspec.Raw) -> msgspec.Raw:
     fields = decode_object(message)
     if bytes(fields.get("tool_calls", b"null")) != b"null":
-        told = fields["tool_calls"]
+        given = fields["tool_calls"]
         # Some servers write the only call without its list.
-        calls = [decode_object(told)] if bytes(told)[:1] == b"{" else decode_objects(told)
+        calls = [decode_object(given)] if is_object(given) else decode_objects(given)
         numbered = [{"index": msgspec.Raw(b"%d" % position), **call} for position, call in enumerate(calls)]
         fields["tool_calls"] = raw(numbered)
     return raw(fields)
@@ -186,7 +186,7 @@ def _delta(message: msgspec.Raw) -> msgspec.Raw:
 
 def _events(fields: dict[str, msgspec.Raw], choices: list[dict[str, msgspec.Raw]]) -> bytes:
     usage = fields.pop("usage", msgspec.Raw(b"null"))
-    told: list[dict[str, object]] = [{**fields, "choices": choices}]
+    events: list[dict[str, object]] = [{**fields, "choices": choices}]
     if bytes(usage) != b"null":
-        told.append({**fields, "choices": [], "usage": usage})
-    return b"".join(b"data: " + encode(event) + b"\n\n" for event in told) + b"data: [DONE]\n\n"
+        events.append({**fields, "choices": [], "usage": usage})
+    return b"".join(b"data: " + encode(event) + b"\n\n" for event in events) + b"data: [DONE]\n\n"

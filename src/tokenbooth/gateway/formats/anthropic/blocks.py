@@ -28,7 +28,7 @@ from tokenbooth.gateway.formats.request.content import ContentReader, NonTextCon
 from tokenbooth.gateway.formats.request.parameters import reject_miscased_fields
 from tokenbooth.gateway.formats.request.stored_state import STATE_FIELDS
 
-# Text, or told back by the client of an earlier turn.
+# Text, or sent back by the client from an earlier turn.
 _TEXT_BLOCKS: Final = frozenset(("text", "thinking", "redacted_thinking", "tool_use", "tool_result", "search_result"))
 _NAMES: Final = STATE_FIELDS.union(("role", "content", "type", "text", "source", "cache_control", "ttl"))
 _READ_BLOCKS: Final = _TEXT_BLOCKS.union(("image", "document"))

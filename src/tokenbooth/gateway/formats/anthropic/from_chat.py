@@ -48,14 +48,14 @@ def whole_answer(
     if completion is None:
         raise UnreadableAnswer("the answer is no object")
     choice = completion.choice or Choice()
-    said = choice.message or choice.delta
+    answer = choice.message or choice.delta
     content: list[Json] = []
-    if shows_thinking and said.thought:
-        content.append({"type": "thinking", "thinking": whole_characters(said.thought), "signature": ""})
-    if said.text:
-        content.append({"type": "text", "text": whole_characters(said.text)})
+    if shows_thinking and answer.thought:
+        content.append({"type": "thinking", "thinking": whole_characters(answer.thought), "signature": ""})
+    if answer.text:
+        content.append({"type": "text", "text": whole_characters(answer.text)})
     taken_ids: set[str] = set()
-    for piece in said.calls:
+    for piece in answer.calls:
         call = ToolUseBlock(piece, taken_ids)
         if not call.name:
             raise UnreadableAnswer("a call names no tool")
@@ -69,7 +69,7 @@ def whole_answer(
             "role": "assistant",
             "model": model,
             "content": content,
-            **stop_fields(choice, called=bool(said.calls)),
+            **stop_fields(choice, called=bool(answer.calls)),
             "usage": counts,
         },
         counts,

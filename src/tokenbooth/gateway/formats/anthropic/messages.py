@@ -230,8 +230,8 @@ def _translate_if_needed(request: MessagesRequest) -> Generator[None, None, None
     # What was read was encoded anew, and the translation makes the third copy of it.
     release_body(request.fields)
     formats = [route.upstream.formats for route in request.model.routes]
-    native = ["anthropic.messages" in spoken for spoken in formats]
-    if all(native) or not any("openai.chat" in spoken for spoken in formats):
+    native = ["anthropic.messages" in wires for wires in formats]
+    if all(native) or not any("openai.chat" in wires for wires in formats):
         return
     try:
         request.chat = yield from chat_body(request.fields, request.model)

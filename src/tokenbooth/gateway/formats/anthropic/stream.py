@@ -59,9 +59,9 @@ class MessagesMeter(Meter):
 
     def _count_exactly(self, events: bytes) -> None:
         for event in split_events(events):
-            said = message_event_texts(data_of(event))
-            self._events += len(said)
-            self._text_bytes += sum(map(size, said))
+            texts = message_event_texts(data_of(event))
+            self._events += len(texts)
+            self._text_bytes += sum(map(size, texts))
 
     def _let_pass(self, events: bytes) -> bytes:
         return self._look_closely(events) if self._held else Meter._let_pass(self, events)

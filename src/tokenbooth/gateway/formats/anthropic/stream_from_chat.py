@@ -19,10 +19,10 @@ from tokenbooth.gateway.formats.anthropic.message import (
     usage_fields,
 )
 from tokenbooth.gateway.formats.chat_answer import (
-    NOTHING,
+    NO_CONTENT,
     Choice,
     Json,
-    Said,
+    MessageContent,
     UnreadableAnswer,
     read_completion,
     whole_characters,
@@ -34,7 +34,7 @@ from tokenbooth.gateway.formats.tool_calls import call_of
 
 
 class AnswerStream:
-    """Turns the events of one streamed completion into those of a message."""
+    """Translates the events of one streamed completion to those of a message."""
 
     __slots__ = (
         "_block",
@@ -47,9 +47,9 @@ class AnswerStream:
         "_message_id",
         "_model",
         "_own_names",
-        "_said_text",
         "_shows_thinking",
         "_started",
+        "_texts",
         "_thoughts",
     )
 
@@ -67,7 +67,7 @@ class AnswerStream:
         self._calls: list[ToolUseBlock] = []
         self._ids: set[str] = set()
         self._collected = 0
-        self._said_text: list[str] = []
+        self._texts: list[str] = []
         self._thoughts: list[str] = []
         self._last = Choice()
         # A messages request asks for one answer; some servers number from 1.
@@ -98,7 +98,7 @@ class AnswerStream:
         return b"".join(passing)
 
     def is_readable(self) -> bool:
-        """Whether all that was said can be told: each call has its name, if the answer was not cut before it."""
+        """Whether the message is complete: each call has its name, unless the answer was cut before it."""
         cut = stop_reason(self._last) == "max_tokens"
         return cut or all(call.name or not call.written for call in self._calls)
 
@@ -113,10 +113,10 @@ class AnswerStream:
         return b"".join((*events, named_event(delta), named_event({"type": "message_stop"})))
 
     def choice(self) -> Json:
-        """What was said, as the choice of a whole completion."""
+        """The whole answer, as the choice of a completion."""
         message: Json = {
             "role": "assistant",
-            "content": whole_characters("".join(self._said_text)),
+            "content": whole_characters("".join(self._texts)),
             "reasoning_content": whole_characters("".join(self._thoughts)),
         }
         calls = [call.in_completion() for call in self._calls if call.name]
@@ -138,7 +138,7 @@ class AnswerStream:
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,
-            # What it consumed is not known yet; the event before the last tells all of it.
+            # It is not known yet; the event before the last has all of it.
             "usage": usage_fields(Usage(0, 0)),
         }
         return [named_event({"type": "message_start", "message": message})]
@@ -148,15 +148,15 @@ class AnswerStream:
             self._choice_index = choice.index
         if choice.index != self._choice_index:
             return
-        said = choice.delta or self._new_in(choice.message)
-        if said.thought and self._shows_thinking:
-            self._thoughts.append(said.thought)
-            self._words("thinking").add(said.thought)
-        if said.text:
-            self._said_text.append(said.text)
-            self._words("text").add(said.text)
+        content = choice.delta or self._new_in(choice.message)
+        if content.thought and self._shows_thinking:
+            self._thoughts.append(content.thought)
+            self._words("thinking").add(content.thought)
+        if content.text:
+            self._texts.append(content.text)
+            self._words("text").add(content.text)
         in_event: list[ToolUseBlock] = []
-        for piece in said.calls:
+        for piece in content.calls:
             call = call_of(piece, self._calls, in_event)
             if call is None:
                 call = ToolUseBlock(piece, self._ids)
@@ -173,18 +173,18 @@ class AnswerStream:
         if choice.finish_reason:
             self._last = choice
         if len(self._blocks) > 1:
-            self._collected += len(said.text) + sum(len(piece.arguments) for piece in said.calls)
+            self._collected += len(content.text) + sum(len(piece.arguments) for piece in content.calls)
             if self._collected > MAX_EVENT_BYTES:
                 raise BrokenStream("too much of the answer is mixed")
 
-    def _new_in(self, message: Said) -> Said:
-        """What a message that tells all again has that was not said; some servers end their stream with one."""
+    def _new_in(self, message: MessageContent) -> MessageContent:
+        """The part of a message that is new. Some servers end their stream with a message that repeats everything."""
         if not message:
-            return NOTHING
-        known = "".join(self._said_text)
+            return NO_CONTENT
+        known = "".join(self._texts)
         text = message.text[len(known) :] if message.text.startswith(known) else ""
         is_new = not known and not self._calls
-        return Said(message.thought if is_new else "", text, [] if self._calls else message.calls)
+        return MessageContent(message.thought if is_new else "", text, [] if self._calls else message.calls)
 
     def _words(self, kind: Literal["text", "thinking"]) -> TextBlock:
         last = self._blocks[-1] if self._blocks else None
@@ -195,7 +195,7 @@ class AnswerStream:
         return words
 
     def _drain(self) -> list[bytes]:
-        """What of the collected may leave now."""
+        """The events of collected blocks that may leave now."""
         events: list[bytes] = []
         while self._blocks:
             block = self._blocks[0]
@@ -224,7 +224,7 @@ class AnswerStream:
 
     def _close(self, block: TextBlock | ToolUseBlock) -> list[bytes]:
         if isinstance(block, ToolUseBlock) and not block.name:
-            # Nothing but a number was said of it, or the answer was cut before its name.
+            # It only has a number, or the answer was cut before its name.
             return []
         events = self._pass(block, is_last=True)
         if block.is_open:

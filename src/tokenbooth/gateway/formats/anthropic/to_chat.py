@@ -189,8 +189,8 @@ def _tool(tool: Object, names: ToolNames, omitted: Omitted) -> Generator[None, N
     examples: msgspec.Raw | None = tool.get("input_examples")
     if examples is not None and not is_empty(examples):
         described = [text for text in (function.get("description"),) if text is not None]
-        told = yield from joined([_EXAMPLES, (yield from as_text(examples))])
-        function["description"] = yield from joined([*described, told], rb"\n\n")
+        text = yield from joined([_EXAMPLES, (yield from as_text(examples))])
+        function["description"] = yield from joined([*described, text], rb"\n\n")
     return {"type": "function", "function": function}
 
 
@@ -277,8 +277,8 @@ def _response_format(fields: Fields) -> Fields:
     schema: msgspec.Raw | None = wanted.get("schema")
     if schema is None or not is_object(schema):
         raise invalid_request("invalid_parameter", "The format of the answer needs a 'schema'.", "output_config.format")
-    told = {"name": "answer", "schema": schema, "strict": True}
-    return {"response_format": raw({"type": "json_schema", "json_schema": told})}
+    json_schema = {"name": "answer", "schema": schema, "strict": True}
+    return {"response_format": raw({"type": "json_schema", "json_schema": json_schema})}
 
 
 def _others(fields: Fields, model: Model, omitted: Omitted) -> Fields:

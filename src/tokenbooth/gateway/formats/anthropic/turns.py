@@ -199,9 +199,9 @@ class Conversation:
             if kind == "text" and _is_usual(block):
                 parts.append(_text_part(block["text"]))
                 continue
-            said = yield from self._parts(block)
-            self._images += sum(part["type"] != "text" for part in said)
-            parts += said
+            more = yield from self._parts(block)
+            self._images += sum(part["type"] != "text" for part in more)
+            parts += more
         self._place(results)
         if len(parts) == 1 and parts[0]["type"] == "text":
             self.messages.append({"role": "user", "content": parts[0]["text"]})

@@ -220,13 +220,13 @@ class ChatMeter(Meter):
             return b""
         if self._cost_nano is None or self.usage is None:
             return self._for_client(event, data, is_pattern=False)
-        told = self._own_data(data)
-        if told and not (self.usage.prompt_tokens and self.usage.completion_tokens and not self.usage.untold_tokens):
+        own = self._own_data(data)
+        if own and not (self.usage.prompt_tokens and self.usage.completion_tokens and not self.usage.untold_tokens):
             # What is charged is more than these parts, and known at the end: it is reported there, with the cost.
-            self.usage_event = encode({**decode_object(told), "choices": _NO_CHOICES})
-            return b"data: " + told + b"\n\n"
+            self.usage_event = encode({**decode_object(own), "choices": _NO_CHOICES})
+            return b"data: " + own + b"\n\n"
         self.usage_event = None
-        return b"data: " + with_cost(told, self._cost_nano(self.usage)) + b"\n\n" if told else b""
+        return b"data: " + with_cost(own, self._cost_nano(self.usage)) + b"\n\n" if own else b""
 
     def _take(self, reported: dict[str, object]) -> None:
         """Take a report: of each count the last that is not zero stands.

@@ -202,7 +202,7 @@ def _read_input(fields: Fields, model: Model) -> Generator[None, None, NonTextCo
         raise invalid_request("invalid_parameter", "'input' must be a text or a list of items.", "input")
     yield
     items = yield from items_in_steps(given)
-    reader, said = _InputReader(model), []
+    reader, kept = _InputReader(model), []
     for number in range(len(items)):
         if reader.is_step_done():
             yield
@@ -211,7 +211,7 @@ def _read_input(fields: Fields, model: Model) -> Generator[None, None, NonTextCo
         kind = short_text(item.get("type"))
         if is_empty_reasoning(item, kind):
             continue
-        said.append(one)
+        kept.append(one)
         reader.read_item(item, kind)
         found = item.get("tools") if kind == "tool_search_output" else None
         if found is not None and is_list(found):
@@ -219,7 +219,7 @@ def _read_input(fields: Fields, model: Model) -> Generator[None, None, NonTextCo
         for field in ("content", "output"):
             yield from reader.read_parts(item, field)
     yield
-    fields["input"] = yield from encoded_in_steps(said, size_of(given))
+    fields["input"] = yield from encoded_in_steps(kept, size_of(given))
     return reader.found()
 
 
