@@ -1,7 +1,7 @@
 """Events that are like one before: rewritten and counted by comparison as they would be when they are decoded."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tokenbooth.gateway.formats.anthropic.stream import MessagesMeter
@@ -118,6 +118,7 @@ def test_like_events_count_as_if_each_were_looked_into(form: str, planned: list[
 
 @pytest.mark.parametrize("form", FORMATS)
 @given(st.integers(0, 5), st.lists(st.sampled_from(HOSTILE), max_size=8))
+@example(0, [b"\\", rb"\ud83d\ude00"])
 def test_what_breaks_out_of_a_text_is_not_like_others(form: str, kind: int, pieces: list[bytes]) -> None:
     """Quotes and line ends in the place of a text: it is told as it is without a pattern, or is told to be no text."""
     templates, answer = FORMATS[form]

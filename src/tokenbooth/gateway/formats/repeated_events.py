@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_json, decode_object, decode_text
-from tokenbooth.gateway.formats.json.half_characters import marked_halves, restored_halves
+from tokenbooth.gateway.formats.json.half_characters import decode_with_halves, marked_halves, restored_halves
 from tokenbooth.gateway.formats.public_answers import PublicAnswer
 from tokenbooth.gateway.formats.sse import data_of
 
@@ -285,7 +285,7 @@ def _kind_of(event: bytes, data: bytes) -> bytes:
     if not any(line.startswith(b"event:") for line in event.splitlines()):
         return b""
     try:
-        kind = decode_text(decode_object(data).get("type", b'""'))
+        kind = decode_text(decode_with_halves(decode_object, data).get("type", b'""'))
     except UNREADABLE:
         return b""
     return kind.encode() if _EVENT_TYPE.fullmatch(kind) else b""
