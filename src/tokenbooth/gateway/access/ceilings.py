@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from tokenbooth.config.catalog import Model, Route, WireFormat
-from tokenbooth.config.upstream_kinds import CEILING_FIELDS
+from tokenbooth.config.upstream_fields import CEILING_FIELDS
 from tokenbooth.domain.allowance import Allowance
 from tokenbooth.domain.upstreams import CeilingHealth
 from tokenbooth.domain.usage import Usage
