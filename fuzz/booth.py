@@ -34,7 +34,8 @@ from tokenbooth.gateway.registry import ENDPOINTS
 from tokenbooth.gateway.relay import Relay
 from tokenbooth.gateway.settlement.charge_log import ChargeLog, Segment
 from tokenbooth.gateway.settlement.estimates import Estimates
-from tokenbooth.gateway.settlement.flusher import Flusher, Unflushed
+from tokenbooth.gateway.settlement.flusher import Flusher
+from tokenbooth.gateway.settlement.queued_charge import QueuedCharge
 from tokenbooth.gateway.settlement.settle import Settler
 from tokenbooth.gateway.upstream.base import UpstreamRequest
 from tokenbooth.gateway.upstream.failure_log import FailureLog
@@ -167,7 +168,7 @@ class _NothingToFlush(Flusher):
     def __init__(self) -> None:
         """It needs nothing."""
 
-    def add(self, item: Unflushed) -> None:
+    def add(self, item: QueuedCharge) -> None:
         """What was charged is in the log."""
 
 

@@ -20,7 +20,8 @@ from tokenbooth.domain.charges import Charge
 from tokenbooth.gateway.access.cache import AccountState
 from tokenbooth.gateway.settlement.charge_files import read_file, set_aside
 from tokenbooth.gateway.settlement.charge_log import ChargeLog
-from tokenbooth.gateway.settlement.flusher import Flusher, Unflushed
+from tokenbooth.gateway.settlement.flusher import Flusher
+from tokenbooth.gateway.settlement.queued_charge import QueuedCharge
 from tokenbooth.kit.background import BackgroundTask
 from tokenbooth.store.engine import Store, make_engine
 from tokenbooth.store.migrate import migrate
@@ -94,7 +95,7 @@ def new_flusher(
 def add(flusher: Flusher, log: ChargeLog, account: AccountState, charged: Charge) -> None:
     """Finish a request, as the settler does."""
     account.in_use += 1
-    flusher.add(Unflushed(charged, account, (account.credit,), log.append(charged)))
+    flusher.add(QueuedCharge(charged, account, (account.credit,), log.append(charged)))
 
 
 def stored(store: Store) -> set[str]:
@@ -118,7 +119,7 @@ async def test_calls_give_way_before_there_is_no_room(
     waited = []
     for number in range(8):
         assert flusher.has_room()
-        flusher.add(Unflushed(made(account, number), account, (account.credit,), None))
+        flusher.add(QueuedCharge(made(account, number), account, (account.credit,), None))
         waited.append(len(slept))
     assert not flusher.has_room()
     assert waited == [0, 0, 1, 2, 3, 4, 5, 6]
@@ -131,7 +132,7 @@ async def test_what_waits_does_not_grow_with_the_room_for_it(
     """While the database takes charges, calls give way to the thread that writes them long before the room is used."""
     slept: list[float] = []
     flusher = new_flusher(store, log, max_unflushed=1_000_000, sleep=slept.append)
-    item = Unflushed(made(account, 1), account, (account.credit,), None)
+    item = QueuedCharge(made(account, 1), account, (account.credit,), None)
     while not slept and flusher.waiting < 20_000:
         flusher.add(item)
     assert len(slept) == 1
@@ -144,7 +145,7 @@ async def test_nothing_gives_way_to_a_database_that_is_away(
     """Nobody could use the time then, so calls are slowed only from a quarter of what may wait on."""
     slept: list[float] = []
     flusher = new_flusher(store, log, max_unflushed=100_000, sleep=slept.append)
-    item = Unflushed(made(account, 1), account, (account.credit,), None)
+    item = QueuedCharge(made(account, 1), account, (account.credit,), None)
     store.close()
     flusher.add(item)
     assert not await flusher.drain(0.01)
@@ -255,7 +256,7 @@ async def test_a_disk_that_lets_go_of_nothing_does_not_stop_the_flusher(
     account.in_use += 1
     segment = log.append(first)
     with only_growing(segment):
-        flusher.add(Unflushed(first, account, (account.credit,), segment))
+        flusher.add(QueuedCharge(first, account, (account.credit,), segment))
         await flusher.settled()
         add(flusher, log, account, made(account, 2))
         await flusher.settled()

@@ -7,7 +7,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import groupby, islice
 from operator import attrgetter
 from typing import Final
@@ -17,10 +16,10 @@ import structlog
 from tokenbooth.domain.allowance import Allowance
 from tokenbooth.domain.charges import Charge, PoolKind
 from tokenbooth.domain.ledger import key_spend, window_spend
-from tokenbooth.gateway.access.cache import AccountState
 from tokenbooth.gateway.access.registration import Registration
-from tokenbooth.gateway.settlement.charge_log import ChargeLog, Segment
+from tokenbooth.gateway.settlement.charge_log import ChargeLog
 from tokenbooth.gateway.settlement.charge_replay import Refused, tell_refused
+from tokenbooth.gateway.settlement.queued_charge import QueuedCharge
 from tokenbooth.kit.clock import Clock
 from tokenbooth.kit.errors import StoreUnavailable
 from tokenbooth.store.engine import Store
@@ -43,22 +42,6 @@ _DEATHS_OF_A_CHARGE: Final = 3
 _DEATHS_WITHIN_US: Final = 60_000_000
 _GIVE_WAY_S: Final = 0.0002
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class Unflushed:
-    """A settled request that the store does not know yet, without its body.
-
-    Attributes:
-        account: who is charged.
-        allowances: what it was charged to.
-        segment: where its charge is in the log, if it is.
-    """
-
-    charge: Charge
-    account: AccountState
-    allowances: tuple[Allowance, ...]
-    segment: Segment | None
 
 
 _segment: Final = attrgetter("segment")
@@ -99,7 +82,7 @@ class Flusher:
         self._slow_from = min(self._slow_from_away, _BEHIND_FROM)
         self._process = process
         self._budgets_nano = budgets_nano
-        self._queue: deque[Unflushed] = deque()
+        self._queue: deque[QueuedCharge] = deque()
         self._wake = asyncio.Event()
         self._hurry = asyncio.Event()
         self._finished = 0
@@ -132,7 +115,7 @@ class Flusher:
         """Whether more charges may come."""
         return len(self._queue) < self._max_unflushed
 
-    def add(self, item: Unflushed) -> None:
+    def add(self, item: QueuedCharge) -> None:
         """Take a charge, to be stored with the next batch.
 
         When many wait, the loop gives way: with a core full of calls the writing thread hardly gets the interpreter,
@@ -254,7 +237,7 @@ class Flusher:
         self._committed(batch, applied)
         self._batch_limit = _BATCH_MAX
 
-    def _committed(self, batch: list[Unflushed], applied: Applied) -> None:
+    def _committed(self, batch: list[QueuedCharge], applied: Applied) -> None:
         if applied.short_nano:
             _take_off(batch, applied.short_nano)
         for _ in batch:
@@ -276,7 +259,7 @@ class Flusher:
             if not future.done():
                 future.set_result(None)
 
-    def _isolate(self, batch: list[Unflushed], failure: Exception) -> None:
+    def _isolate(self, batch: list[QueuedCharge], failure: Exception) -> None:
         """The store refuses a batch for what is in it: halve it until one charge is left, and set that one aside."""
         if len(batch) > 1:
             self._batch_limit = len(batch) // 2
@@ -309,7 +292,7 @@ class Flusher:
         self._store_away = False
 
 
-def _new_limits(batch: list[Unflushed]) -> dict[str, int]:
+def _new_limits(batch: list[QueuedCharge]) -> dict[str, int]:
     """Limits that the charges were admitted under and that the store does not know of, by ledger account."""
     return {
         _bounded_account(item, allowance): allowance.highest_nano
@@ -319,7 +302,7 @@ def _new_limits(batch: list[Unflushed]) -> dict[str, int]:
     }
 
 
-def _noted(batch: list[Unflushed], limits_nano: Mapping[str, int]) -> None:
+def _noted(batch: list[QueuedCharge], limits_nano: Mapping[str, int]) -> None:
     """The store knows these limits now."""
     for item in batch:
         for allowance in item.allowances:
@@ -327,7 +310,7 @@ def _noted(batch: list[Unflushed], limits_nano: Mapping[str, int]) -> None:
                 allowance.noted_nano = limits_nano[_bounded_account(item, allowance)]
 
 
-def _bounded_account(item: Unflushed, allowance: Allowance) -> str:
+def _bounded_account(item: QueuedCharge, allowance: Allowance) -> str:
     """The ledger account of what a window or a key spent."""
     charge = item.charge
     if charge.pool is PoolKind.WINDOW and allowance is item.allowances[0]:
@@ -335,7 +318,7 @@ def _bounded_account(item: Unflushed, allowance: Allowance) -> str:
     return key_spend(charge.key_id).id
 
 
-def _take_off(batch: list[Unflushed], short_nano: dict[str, int]) -> None:
+def _take_off(batch: list[QueuedCharge], short_nano: dict[str, int]) -> None:
     """The store charged less, so memory must not count it as spent either."""
     for item in batch:
         for allowance in item.allowances:

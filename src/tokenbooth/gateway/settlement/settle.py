@@ -13,7 +13,8 @@ from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.access.admission import Admitted
 from tokenbooth.gateway.access.prompt_ratio import PromptRatios
 from tokenbooth.gateway.settlement.charge_log import ChargeLog, ChargeLogFull
-from tokenbooth.gateway.settlement.flusher import Flusher, Unflushed
+from tokenbooth.gateway.settlement.flusher import Flusher
+from tokenbooth.gateway.settlement.queued_charge import QueuedCharge
 from tokenbooth.kit.clock import Clock
 
 _log = structlog.get_logger(__name__)
@@ -166,4 +167,4 @@ class Settler:
                     error=str(failure),
                     note="No new requests are admitted until the data directory can be written. Free disk space.",
                 )
-        self._flusher.add(Unflushed(charge, admitted.key.account, admitted.hold.allowances, segment))
+        self._flusher.add(QueuedCharge(charge, admitted.key.account, admitted.hold.allowances, segment))
