@@ -114,6 +114,10 @@ class Gateway:
         self._clock = clock
         self._settings = settings
         self._stale_after_us = settings.stale_key_ttl_s * 1_000_000
+        # Every request asks for these, and a validated model tells its attributes slowly.
+        self._max_open_requests = settings.max_open_requests
+        self._max_json_depth = settings.max_json_depth
+        self._max_streams_per_key = settings.max_streams_per_key
         self._catalog = catalog
         self._data_dir = data_dir
         self._upstreams = upstreams
@@ -369,8 +373,8 @@ class Gateway:
     async def _serve(self, call: Call) -> None:
         if self._stopping:
             raise unavailable()
-        if len(self._open) > self._settings.max_open_requests:
-            raise too_many_requests(len(self._open) - 1, self._settings.max_open_requests)
+        if len(self._open) > self._max_open_requests:
+            raise too_many_requests(len(self._open) - 1, self._max_open_requests)
         handler = self._routes.get((call.http.method, call.path))
         await (handler or self._unlisted(call))(call)
 
@@ -420,7 +424,7 @@ class Gateway:
             body = small
             if not self._admission.has_money(key):
                 self._bound_unfunded(call, key, len(body))
-            fields = decode_fields(body, self._settings.max_json_depth)
+            fields = decode_fields(body, self._max_json_depth)
         else:
             await self._read_in_parts(call, key)
             # A body may take minutes to arrive, and the key may have ended meanwhile.
@@ -432,7 +436,7 @@ class Gateway:
                 await self._turns.next(key.account.account_id)
                 fields = decode_top(body)
             else:
-                fields = decode_fields(body, self._settings.max_json_depth)
+                fields = decode_fields(body, self._max_json_depth)
         call.in_steps = takes_long(body)
         return key, fields, self._model_named(fields), len(body)
 
@@ -522,7 +526,7 @@ class Gateway:
         attempt = self._routing.attempt(request)
         if not self._settler.accepts():
             raise unavailable()
-        limit = self._settings.max_streams_per_key
+        limit = self._max_streams_per_key
         slot = StreamSlot(key, limit) if limit is not None and request.stream else None
         # From here on the key's state must not be dropped from memory, also while the call waits for money.
         key.account.in_use += 1

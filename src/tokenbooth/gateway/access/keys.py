@@ -112,10 +112,11 @@ def presented_key(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     api_key = None
     for name, value in headers:
         if name == b"authorization":
-            scheme, _, credential = value.partition(b" ")
-            if scheme.lower() != b"bearer" or not credential.strip():
+            scheme, _, rest = value.partition(b" ")
+            credential = rest.strip()
+            if not credential or scheme.lower() != b"bearer":
                 raise invalid_key(_MISSING)
-            return credential.strip()
+            return credential
         if name == b"x-api-key":
             api_key = value.strip()
     if not api_key:

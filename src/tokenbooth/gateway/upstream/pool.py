@@ -29,6 +29,7 @@ _KEPT_IDLE_S: Final = 30.0
 class _Server:
     """A server with what every request to it begins with, and its idle connections, the last used ones last."""
 
+    upstream: Upstream
     host: str
     port: int
     is_tls: bool
@@ -215,19 +216,26 @@ class HttpUpstreams:
         self.calls = 0
         self.outbox = Outbox()
         self._dialer = dialer or Dialer(timeouts.connect_s)
-        self._servers: dict[Upstream, _Server] = {}
+        self._servers: dict[str, _Server] = {}
         self._open: set[UpstreamConnection] = set()
 
     def post(self, upstream: Upstream, request: UpstreamRequest) -> UpstreamCall:
         """See `Upstreams.post`."""
-        server = self._servers.get(upstream)
-        if server is None:
-            server = self._servers[upstream] = _server_of(upstream)
+        server = self._server(upstream)
         head, body = server.head(upstream, request), request.body
         first_byte_s = self.timeouts.first_s(request.stream)
         if len(body) > STEP_BYTES:
             return HttpCall(self, server, b"%b%d\r\n\r\n" % (head, len(body)), body, first_byte_s)
         return HttpCall(self, server, b"%b%d\r\n\r\n%b" % (head, len(body), body), b"", first_byte_s)
+
+    def _server(self, upstream: Upstream) -> _Server:
+        """The server of an upstream; a new one where the configuration of its name has changed."""
+        server = self._servers.get(upstream.name)
+        if server is None or (server.upstream is not upstream and server.upstream != upstream):
+            server = self._servers[upstream.name] = _server_of(upstream)
+        # After a new configuration that says the same, the next call finds its own again.
+        server.upstream = upstream
+        return server
 
     async def connect(self, server: _Server) -> UpstreamConnection:
         """A new connection.
@@ -262,6 +270,7 @@ def _server_of(upstream: Upstream) -> _Server:
     url = urlsplit(upstream.base_url)
     is_tls = url.scheme == "https"
     return _Server(
+        upstream,
         host=url.hostname or "",
         port=url.port or (443 if is_tls else 80),
         is_tls=is_tls,
