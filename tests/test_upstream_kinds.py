@@ -93,9 +93,9 @@ def sent(model: Model, path: str, fields: dict[str, object], clamped: int | None
     content = msgspec.json.encode({"model": "m", **BODIES[path], **fields})
     request = ENDPOINTS[path].read(decode_fields(content, 128), model, len(content), [])
     route = model.routes[0]
-    speech = request.speech(route.upstream.formats)
-    assert speech is not None
-    decoded: dict[str, object] = msgspec.json.decode(encode_fields(speech.upstream_fields(route, clamped)))
+    outbound = request.outbound(route.upstream.formats)
+    assert outbound is not None
+    decoded: dict[str, object] = msgspec.json.decode(encode_fields(outbound.upstream_fields(route, clamped)))
     return decoded
 
 

@@ -119,9 +119,9 @@ def test_data_in_several_lines_is_one_text(before: bytes, finish: str, is_end: b
     for at in range(0, len(stream), size):
         meter.feed(stream[at : at + size])
     assert meter.delivered().text_bytes == 2
-    assert meter.complete() is is_end
+    assert meter.may_end_without_marker() is is_end
     meter.feed(b"data: [DONE]\n\n")
-    assert (meter.ended, meter.failed) == (True, not is_end)
+    assert (meter.saw_end_marker, meter.failed) == (True, not is_end)
 
 
 def test_fields_in_any_order() -> None:
@@ -199,7 +199,7 @@ def test_an_error_in_no_field_fails_the_stream(stray: bytes, newline: bytes, at:
             if not meter.failed:
                 out += meter.feed(piece)
         out += meter.end_of_body()
-        assert (out, meter.failed, meter.ended) == (b"data: " + LAST + b"\n\n", True, False)
+        assert (out, meter.failed, meter.saw_end_marker) == (b"data: " + LAST + b"\n\n", True, False)
 
 
 def test_other_bare_json_does_not_leave() -> None:

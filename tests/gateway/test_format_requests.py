@@ -334,14 +334,14 @@ def test_images_of_responses_count_by_the_piece() -> None:
 
 
 def test_a_messages_request() -> None:
-    """Its own speech for an upstream of its format, with the version that the client speaks."""
+    """Its own outbound request for an upstream of its format, with the version that the client speaks."""
     body = messages_body(system="Be kind.", stream=True, top_k=5)
     request = read_messages(
         body, headers=[(b"anthropic-version", b"2023-06-01"), (b"anthropic-beta", b"x, pdfs-2024-09-25")]
     )
-    speech = request.speech(frozenset(("anthropic.messages", "openai.chat")))
+    outbound = request.outbound(frozenset(("anthropic.messages", "openai.chat")))
 
-    assert speech is request
+    assert outbound is request
     assert (request.path, request.credential, request.text_bytes) == ("/messages", "x-api-key", len(body))
     assert request.headers() == {"anthropic-version": "2023-06-01", "anthropic-beta": "pdfs-2024-09-25"}
     assert sent(request, 300) == {

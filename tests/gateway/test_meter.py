@@ -35,7 +35,7 @@ def feed(meter: StreamMeter, stream: bytes, cuts: list[int]) -> bytes:
     out = b""
     edges = [0, *sorted(cut % (len(stream) + 1) for cut in cuts), len(stream)]
     for start, end in pairwise(edges):
-        if start < end and not meter.ended:
+        if start < end and not meter.saw_end_marker:
             out += meter.feed(stream[start:end])
     return out
 
@@ -55,7 +55,7 @@ def test_any_chunking_is_the_same_stream(at: list[int], newline: str) -> None:
 
     assert out == events(*TEXT, delta("", "stop"))
     assert meter.usage == Usage(prompt_tokens=9, completion_tokens=4)
-    assert (meter.ended, meter.finished()) == (True, True)
+    assert (meter.saw_end_marker, meter.saw_finish_reason()) == (True, True)
     assert msgspec.json.decode(meter.usage_event or b"") == msgspec.json.decode(usage_data(9, 4))
     assert meter.delivered().events == 4
 
@@ -69,7 +69,7 @@ def test_line_ends_may_be_mixed(at: list[int]) -> None:
     out = feed(meter, stream, at)
 
     assert meter.usage == Usage(prompt_tokens=9, completion_tokens=4)
-    assert meter.ended
+    assert meter.saw_end_marker
     assert b"data: [DONE]" not in out
 
 
@@ -95,7 +95,7 @@ def test_usage_of_null_in_each_chunk_is_none() -> None:
 
     assert meter.feed(stream) == stream
     assert meter.usage is None
-    assert not meter.finished()
+    assert not meter.saw_finish_reason()
 
 
 def test_usage_and_end_in_one_chunk() -> None:
@@ -103,7 +103,7 @@ def test_usage_and_end_in_one_chunk() -> None:
     meter = StreamMeter(None)
 
     assert meter.feed(events(delta("a"), usage_data(1, 1), "[DONE]", delta("more"))) == events(delta("a"))
-    assert (meter.usage, meter.ended) == (Usage(prompt_tokens=1, completion_tokens=1), True)
+    assert (meter.usage, meter.saw_end_marker) == (Usage(prompt_tokens=1, completion_tokens=1), True)
 
 
 def test_usage_without_a_list_of_choices_is_read() -> None:
@@ -156,7 +156,7 @@ def test_an_error_of_the_upstream_ends_the_stream() -> None:
     meter = StreamMeter(None)
     out = meter.feed(events(delta("a"), '{"error":{"message":"account acct_1 is out of quota"}}', delta("b")))
 
-    assert (out, meter.failed, meter.ended) == (events(delta("a")), True, False)
+    assert (out, meter.failed, meter.saw_end_marker) == (events(delta("a")), True, False)
 
 
 @pytest.mark.parametrize("data", [delta("a", error=None), delta('say "error": 1'), '{"x":{"error":1}}', '{"error":'])
@@ -193,7 +193,7 @@ def test_without_usage_what_was_delivered_counts() -> None:
         meter.feed(events(chunk))
 
     assert meter.delivered() == Delivered(events=5, text_bytes=5 + 3 + 2 + len('{\\"a\\":1}') + 1)
-    assert meter.finished()
+    assert meter.saw_finish_reason()
 
 
 def test_counting_in_between_changes_nothing() -> None:
@@ -205,7 +205,7 @@ def test_counting_in_between_changes_nothing() -> None:
 
     assert meter.delivered() == Delivered(events=51, text_bytes=50_001)
     assert meter.delivered() == Delivered(events=51, text_bytes=50_001)
-    assert meter.finished()
+    assert meter.saw_finish_reason()
 
 
 def test_an_unfinished_event_is_kept_back() -> None:

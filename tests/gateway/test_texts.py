@@ -171,11 +171,18 @@ def test_a_reason_that_says_nothing_is_no_end(reason: object) -> None:
     meter, message = StreamMeter(None), MessagesMeter()
     meter.feed(event(choices=[{"index": 0, "delta": {"content": "a"}, "finish_reason": reason}]))
     message.feed(event(type="message_delta", delta={"stop_reason": reason}, usage={"output_tokens": 3}))
-    assert not any((meter.finished(), meter.complete(), message.finished(), message.complete()))
+    assert not any(
+        (
+            meter.saw_finish_reason(),
+            meter.may_end_without_marker(),
+            message.saw_finish_reason(),
+            message.may_end_without_marker(),
+        )
+    )
     meter.feed(event(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}]))
     message.feed(event(type="message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 4}))
-    assert meter.complete()
-    assert message.complete()
+    assert meter.may_end_without_marker()
+    assert message.may_end_without_marker()
 
 
 @pytest.mark.parametrize(
@@ -192,9 +199,9 @@ def test_a_reason_inside_of_what_is_said_is_no_end(choice: Json) -> None:
     """It is the choice that ends."""
     meter = StreamMeter(None)
     meter.feed(event(choices=[{"index": 0, **choice, "finish_reason": None}], finish_reason="stop"))
-    assert not meter.finished()
+    assert not meter.saw_finish_reason()
     meter.feed(b'data: {"choices":[null,{"index":0,"delta":{"content":"\\ud83d"},"finish_reason":"stop"}]}\n\n')
-    assert meter.finished()
+    assert meter.saw_finish_reason()
 
 
 def test_several_choices_end_together() -> None:
@@ -202,9 +209,9 @@ def test_several_choices_end_together() -> None:
     meter = StreamMeter(None, choices=2)
     meter.feed(event(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}]))
     meter.feed(event(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}]))
-    assert not meter.finished()
+    assert not meter.saw_finish_reason()
     meter.feed(event(choices=[{"index": 1, "delta": {}, "finish_reason": "length"}]))
-    assert meter.complete()
+    assert meter.may_end_without_marker()
 
 
 @pytest.mark.parametrize("usage", NOTHING_SAID[1:])

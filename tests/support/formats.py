@@ -7,7 +7,7 @@ import msgspec
 from tests.support.catalog_samples import SAMPLE_ROUTE, sample_model
 from tokenbooth.config.catalog import Model
 from tokenbooth.gateway.formats.anthropic.messages import MessagesRequest, RawHeaders, read_messages_request
-from tokenbooth.gateway.formats.base import Speech
+from tokenbooth.gateway.formats.base import OutboundRequest
 from tokenbooth.gateway.formats.json.body import decode_fields, encode_fields
 from tokenbooth.gateway.formats.openai.chat import ChatRequest, read_chat_request
 from tokenbooth.gateway.formats.openai.completions import CompletionsRequest, read_completions_request
@@ -65,9 +65,9 @@ def messages_body(**fields: object) -> bytes:
     )
 
 
-def sent(speech: Speech, clamped: int | None = None) -> Json:
+def sent(outbound: OutboundRequest, clamped: int | None = None) -> Json:
     """What the upstream gets."""
-    decoded: Json = msgspec.json.decode(encode_fields(speech.upstream_fields(SAMPLE_ROUTE, clamped)))
+    decoded: Json = msgspec.json.decode(encode_fields(outbound.upstream_fields(SAMPLE_ROUTE, clamped)))
     return decoded
 
 

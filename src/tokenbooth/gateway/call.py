@@ -4,7 +4,7 @@ import asyncio
 
 from tokenbooth.gateway.access.admission import Pool
 from tokenbooth.gateway.access.cache import AccountState, KeyState
-from tokenbooth.gateway.registry import face_of
+from tokenbooth.gateway.registry import style_of
 from tokenbooth.http.exchange import HttpExchange
 
 
@@ -27,5 +27,5 @@ class Call:
 
     def answer(self, status: int, body: bytes, header_lines: bytes = b"") -> None:
         """Give a whole JSON answer, with further header lines."""
-        lines = b"content-type: application/json\r\n" + face_of(self.path).id_lines(self.request_id) + header_lines
+        lines = b"content-type: application/json\r\n" + style_of(self.path).id_lines(self.request_id) + header_lines
         self.http.answer(status, lines, body)

@@ -113,26 +113,26 @@ class Exchange:
 
     def refuse(self, refusal: Refusal) -> None:
         """Answer with a refusal, while the call goes on."""
-        admitted, face = self.admitted, self.endpoint.face
-        status, body = face.error(refusal, self.request_id)
+        admitted, style = self.admitted, self.endpoint.style
+        status, body = style.error(refusal, self.request_id)
         lines = b"content-type: application/json\r\n%b%b%b" % (
-            face.id_lines(self.request_id),
+            style.id_lines(self.request_id),
             refusal.header_lines(),
-            face.limit_lines(admitted.key, admitted.pool, self.clock),
+            style.limit_lines(admitted.key, admitted.pool, self.clock),
         )
         self.http.answer(status, lines, body)
 
     def header_lines(self, content_type: bytes) -> bytes:
         """The header lines of the answer, with the limits as they are now."""
-        admitted, face = self.admitted, self.endpoint.face
+        admitted, style = self.admitted, self.endpoint.style
         lines = b"content-type: %b\r\n%b%b" % (
             content_type,
-            face.id_lines(self.request_id),
-            face.limit_lines(admitted.key, admitted.pool, self.clock),
+            style.id_lines(self.request_id),
+            style.limit_lines(admitted.key, admitted.pool, self.clock),
         )
         if admitted.clamped_output_tokens is not None:
             lines += b"x-max-tokens-clamped: %d\r\n" % admitted.clamped_output_tokens
-        omitted = self.attempt.speech.omitted
+        omitted = self.attempt.outbound.omitted
         if omitted:
             lines += b"x-omitted: %b\r\n" % ", ".join(omitted).encode()
         return lines

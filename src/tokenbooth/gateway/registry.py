@@ -30,8 +30,8 @@ TOKEN_ID_PATHS: Final = ("/v1/completions", "/v1/embeddings")
 
 
 @dataclass(frozen=True, slots=True)
-class Face:
-    """How errors and limits look on one side of the data plane.
+class ApiStyle:
+    """How errors, limits and request ids are written for the SDKs of one API.
 
     Attributes:
         error: status and body of a refusal, given our request id.
@@ -51,18 +51,18 @@ class Endpoint:
     Attributes:
         read: reads what decides about the price: top level, model, size of the body in bytes, the client's headers.
         steps: the same in steps, for a large body.
-        face: see there.
+        style: how errors and limits are written, for the SDKs of this API.
         error_event: an error in mid-stream, as the format's SDKs understand it.
     """
 
     read: Callable[[Fields, Model, int, RawHeaders], PricedRequest]
     steps: Callable[[Fields, Model, int, RawHeaders], Generator[None, None, PricedRequest]]
-    face: Face
+    style: ApiStyle
     error_event: Callable[[Refusal], bytes]
 
 
-def face_of(path: str) -> Face:
-    """The side of the data plane that a path is on."""
+def style_of(path: str) -> ApiStyle:
+    """The API whose style a path answers in."""
     return ANTHROPIC if path.startswith(ANTHROPIC_PREFIX) else OPENAI
 
 
@@ -98,8 +98,8 @@ def _responses_error_event(refusal: Refusal) -> bytes:
     return b"event: error\ndata: " + msgspec.json.encode({**event, "error": error}) + b"\n\n"
 
 
-OPENAI: Final = Face(_openai_error, _openai_limits, _openai_id)
-ANTHROPIC: Final = Face(_anthropic_error, _anthropic_limits, _anthropic_id)
+OPENAI: Final = ApiStyle(_openai_error, _openai_limits, _openai_id)
+ANTHROPIC: Final = ApiStyle(_anthropic_error, _anthropic_limits, _anthropic_id)
 ENDPOINTS: Final[Mapping[str, Endpoint]] = {
     "/v1/chat/completions": Endpoint(
         lambda fields, model, size, _: read_chat_request(fields, model, size),

@@ -148,15 +148,15 @@ class Relay:
         request, attempt = exchange.admitted.request, exchange.attempt
         while True:
             exchange.stop_if_hung_up()
-            speech, upstream = attempt.speech, attempt.route.upstream
+            outbound, upstream = attempt.outbound, attempt.route.upstream
             exchange.upstream = upstream.name
-            fields = speech.upstream_fields(attempt.route, exchange.admitted.clamped_output_tokens)
+            fields = outbound.upstream_fields(attempt.route, exchange.admitted.clamped_output_tokens)
             is_large = request.text_bytes > LARGE_BYTES or request.parts_tokens
             body = encode_large(fields) if is_large else encode_fields(fields)
             # Nothing here keeps the body: it is in the call.
             call = exchange.call = self._upstreams.post(
                 upstream,
-                UpstreamRequest(speech.path, body, request.stream, speech.credential, speech.headers()),
+                UpstreamRequest(outbound.path, body, request.stream, outbound.credential, outbound.headers()),
             )
             del body
             exchange.asked = True
@@ -196,7 +196,7 @@ class Relay:
             now_us = exchange.clock.now_us()
             if call.status in (400, 422):
                 attempt = exchange.attempt
-                self._ceilings.refused(exchange.admitted.request, attempt.route, attempt.speech.wire, body)
+                self._ceilings.refused(exchange.admitted.request, attempt.route, attempt.outbound.wire, body)
             route, model = exchange.attempt.route, exchange.admitted.request.model
             private = Private(route.upstream.api_key, route.upstream.base_url, route.model, model.name)
             raise refusal_of_status(call, body, now_us=now_us, private=private)
@@ -236,20 +236,20 @@ class Relay:
             self._whole_answerers.discard((exchange.upstream, exchange.admitted.request.model.name))
 
     def _whole(self, exchange: Exchange, body: bytes) -> None:
-        speech = exchange.attempt.speech
+        outbound = exchange.attempt.outbound
         events = meter = told = None
         try:
             body = _json_of(exchange, body)
             stopped = exchange.admitted.at_risk_nano is not None and is_cut_off(body)
-            answer = speech.read_answer(body)
+            answer = outbound.read_answer(body)
             counted = self._count_answer(exchange, answer, body)
             if exchange.admitted.request.stream:
                 # Some upstreams do not stream although they are asked to; who waits for events reads nothing else.
-                events = speech.as_events(body)
+                events = outbound.as_events(body)
             if events is None:
                 told = answer.client_answer(counted.usage, exchange.request_id)
             else:
-                meter = speech.meter(_cost_shown(exchange), exchange.request_id)
+                meter = outbound.meter(_cost_shown(exchange), exchange.request_id)
                 body = meter.feed(events)
                 if meter.failed:
                     raise FailedAnswer("the answer cannot be told in events")
@@ -260,7 +260,7 @@ class Relay:
         charged_nano = self._settle(exchange, counted)
         self._compare(exchange, counted, stopped)
         if meter is not None:
-            exchange.http.answer(200, exchange.header_lines(_EVENT_STREAM), body + meter.tail(charged_nano))
+            exchange.http.answer(200, exchange.header_lines(_EVENT_STREAM), body + meter.final_events(charged_nano))
             return
         if told is not None:
             body = told.encode(charged_nano)
@@ -268,7 +268,7 @@ class Relay:
         exchange.http.answer(200, exchange.header_lines(b"application/json") + cost_line, body)
 
     async def _stream(self, exchange: Exchange, call: UpstreamCall) -> None:
-        meter = exchange.meter = exchange.attempt.speech.meter(_cost_shown(exchange), exchange.request_id)
+        meter = exchange.meter = exchange.attempt.outbound.meter(_cost_shown(exchange), exchange.request_id)
         passing = _Passing(exchange, call, meter, self._keep_alive_s)
         try:
             exchange.http.on_writable = lambda is_writable: call.resume() if is_writable else call.pause()
@@ -295,7 +295,7 @@ class Relay:
         """The regular end: the charge on disk first, then the event that ends the answer."""
         passing.begin()
         counted = self._count_stream(exchange, meter)
-        tail = meter.tail(self._settle(exchange, counted))
+        tail = meter.final_events(self._settle(exchange, counted))
         exchange.finish(tail)
         self._compare(exchange, counted, passing.stopped_at_ceiling(tail))
 
@@ -322,7 +322,7 @@ class Relay:
         return (
             exchange.is_whole
             or exchange.attempt.route.upstream.bills_after_disconnect
-            or (meter is not None and meter.finished())
+            or (meter is not None and meter.saw_finish_reason())
             or self._thinks(exchange)
             or (exchange.upstream, request.model.name) in self._whole_answerers
         ) and self._take_drain(exchange)
@@ -346,7 +346,7 @@ class Relay:
         """What is charged of an answer that is cut, beside what was seen of it."""
         request, upstream = exchange.admitted.request, exchange.attempt.route.upstream
         answers_whole = (exchange.upstream, request.model.name) in self._whole_answerers
-        is_complete = exchange.meter is not None and exchange.meter.finished()
+        is_complete = exchange.meter is not None and exchange.meter.saw_finish_reason()
         if (
             exchange.is_whole or exchange.timed_out or upstream.bills_after_disconnect or answers_whole
         ) and not is_complete:
@@ -410,7 +410,7 @@ class Relay:
         if not exchange.admitted.request.stream:
             return self._read_and_count(exchange, _json_of(exchange, await call.read()))
         # What came before the time-out is in the meter.
-        meter = exchange.meter or exchange.attempt.speech.meter(lambda usage: 0)
+        meter = exchange.meter or exchange.attempt.outbound.meter(lambda usage: 0)
         exchange.meter = meter
         await call.each(_into(meter))
         meter.end_of_body()
@@ -457,15 +457,15 @@ class Relay:
         return Figures(self._estimates, exchange.admitted.key.account.account_id)
 
     def _read_and_count(self, exchange: Exchange, body: bytes) -> Counted:
-        return self._count_answer(exchange, exchange.attempt.speech.read_answer(body), body)
+        return self._count_answer(exchange, exchange.attempt.outbound.read_answer(body), body)
 
     def _count_answer(self, exchange: Exchange, answer: UpstreamAnswer, body: bytes) -> Counted:
-        speech, figures = exchange.attempt.speech, self._figures(exchange)
+        outbound, figures = exchange.attempt.outbound, self._figures(exchange)
         counted = count_answer(
-            speech, answer, body, figures, request_id=exchange.request_id, upstream=exchange.upstream
+            outbound, answer, body, figures, request_id=exchange.request_id, upstream=exchange.upstream
         )
         if not counted.estimated:
-            learn_answer(figures, speech, counted.usage, body)
+            learn_answer(figures, outbound, counted.usage, body)
         return counted
 
     def _count_stream(self, exchange: Exchange, meter: Meter) -> Counted:
@@ -506,7 +506,7 @@ class Relay:
         self._ceilings.compare(
             admitted.request,
             attempt.route,
-            attempt.speech.wire,
+            attempt.outbound.wire,
             admitted.clamped_output_tokens,
             counted.usage,
             estimated=counted.estimated,
@@ -541,7 +541,7 @@ def _into(meter: Meter) -> Callable[[bytes], bool]:
 
     def take(chunk: bytes) -> bool:
         meter.feed(chunk)
-        return not (meter.ended or meter.failed)
+        return not (meter.saw_end_marker or meter.failed)
 
     return take
 
@@ -552,7 +552,7 @@ def _check_end(exchange: Exchange, meter: Meter) -> None:
     """
     if meter.failed:
         raise UpstreamReportedError("the upstream reports an error")
-    if not meter.ended and not meter.complete():
+    if not meter.saw_end_marker and not meter.may_end_without_marker():
         if exchange.is_whole and not exchange.began:
             # It was announced as JSON, and is neither that nor events.
             raise FailedAnswer("the answer is not JSON of its format")
@@ -577,18 +577,18 @@ def _json_of(exchange: Exchange, body: bytes) -> bytes:
         return without_halves(body)
     if not is_event_stream(body):
         return without_halves(without_mark(body))
-    speech = exchange.attempt.speech
-    meter = speech.meter(lambda usage: 0)
+    outbound = exchange.attempt.outbound
+    meter = outbound.meter(lambda usage: 0)
     try:
         passing = meter.feed(body)
         passing += meter.end_of_body()
     except BrokenStream as mistake:
         raise FailedAnswer(str(mistake)) from mistake
-    if meter.failed or not (meter.ended or meter.complete()):
+    if meter.failed or not (meter.saw_end_marker or meter.may_end_without_marker()):
         raise FailedAnswer("the stream ended before its answer did", body)
     if not (is_real(passing) or meter.has_answer()):
         raise FailedAnswer("the stream is empty")
-    return speech.as_answer(body)
+    return outbound.as_answer(body)
 
 
 class _Passing:
@@ -627,7 +627,7 @@ class _Passing:
         elif not self._exchange.began and meter.whole is not None:
             self._exchange.is_whole = True
             self._call.answer_began()
-        return not (meter.ended or meter.failed)
+        return not (meter.saw_end_marker or meter.failed)
 
     def end_of_body(self) -> None:
         """Nothing more comes: what was left open passes as it would have with its end.

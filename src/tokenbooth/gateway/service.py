@@ -55,7 +55,7 @@ from tokenbooth.gateway.formats.json.scan import JsonBounds, JsonScan
 from tokenbooth.gateway.formats.json.split import LARGE_BYTES, top_in_steps
 from tokenbooth.gateway.formats.json.steps import STEP_BYTES, Turns, at_once, takes_long
 from tokenbooth.gateway.formats.openai.chat import model_name
-from tokenbooth.gateway.registry import ANTHROPIC_PREFIX, ENDPOINTS, TOKEN_ID_PATHS, face_of
+from tokenbooth.gateway.registry import ANTHROPIC_PREFIX, ENDPOINTS, TOKEN_ID_PATHS, style_of
 from tokenbooth.gateway.relay import Relay
 from tokenbooth.gateway.replies import anthropic, openai
 from tokenbooth.gateway.replies.usage import usage_answer
@@ -576,14 +576,14 @@ class Gateway:
         key = await self._authenticate(call)
         pool = call.pool = await self._admission.pool(key)
         body = usage_answer(key, pool, self._clock.monotonic_us())
-        call.answer(200, body, face_of(call.path).limit_lines(key, pool, self._clock))
+        call.answer(200, body, style_of(call.path).limit_lines(key, pool, self._clock))
 
     def _refuse(self, call: Call, refusal: Refusal) -> None:
-        face = face_of(call.path)
+        style = style_of(call.path)
         lines = refusal.header_lines()
         if call.key is not None:
-            lines += face.limit_lines(call.key, call.pool, self._clock)
-        status, body = face.error(refusal, call.request_id)
+            lines += style.limit_lines(call.key, call.pool, self._clock)
+        status, body = style.error(refusal, call.request_id)
         call.answer(status, body, lines)
 
     def _no_route(self, call: Call) -> Refusal:

@@ -1,7 +1,7 @@
 """What the relay asks of a request: how it is spoken to an upstream, and how the answer is metered and passed on.
 
-A request is read once, from the client's format. Its `Speech` is its form in a format that an upstream understands:
-the request itself where the formats are the same, a translation where they are not. Nothing here does I/O.
+A request is read once, from the client's format. Its `OutboundRequest` is its form in a format that an upstream
+understands: the request itself where the formats are the same, a translation where they are not. Nothing here does I/O.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,7 +40,7 @@ class Meter(Protocol):
     usage: Usage | None
     prompt_usage: Usage | None
     invalid_usage: bool
-    ended: bool
+    saw_end_marker: bool
     failed: bool
 
     def feed(self, chunk: bytes) -> bytes:
@@ -68,11 +68,11 @@ class Meter(Protocol):
         """Whether what is held back is an answer by itself, although nothing has left."""
         ...
 
-    def finished(self) -> bool:
+    def saw_finish_reason(self) -> bool:
         """Whether the model has said of all its answers why they stopped, so that only the usage can still come."""
         ...
 
-    def complete(self) -> bool:
+    def may_end_without_marker(self) -> bool:
         """Whether the answer may end here, although the event that ends it did not come."""
         ...
 
@@ -84,7 +84,7 @@ class Meter(Protocol):
         """How much was streamed, counted from what left."""
         ...
 
-    def tail(self, charged_nano: int) -> bytes:
+    def final_events(self, charged_nano: int) -> bytes:
         """The rest of the answer, to be written once the charge (nano-USD) is on disk."""
         ...
 
@@ -131,7 +131,7 @@ class UpstreamAnswer:
         return self._client_answer(usage, request_id)
 
 
-class Speech(Protocol):
+class OutboundRequest(Protocol):
     """A request as an upstream is asked it."""
 
     @property
@@ -295,13 +295,13 @@ class PricedRequest:
         return self.model.context_tokens * self.prompts
 
     def as_answer(self, body: bytes) -> bytes:
-        """See `Speech.as_answer`: a format without streams has nothing to put together."""
+        """See `OutboundRequest.as_answer`: a format without streams has nothing to put together."""
         return body
 
     def as_events(self, body: bytes) -> bytes | None:
-        """See `Speech.as_events`."""
+        """See `OutboundRequest.as_events`."""
         return None
 
-    def speech(self, formats: frozenset[str]) -> Speech | None:
+    def outbound(self, formats: frozenset[str]) -> OutboundRequest | None:
         """The request for an upstream that speaks `formats`; None when it cannot be said in any of them."""
         raise NotImplementedError

@@ -86,7 +86,7 @@ class EventMeter(ABC):
     `_is_doubtful` says that `TEXT` may miss texts or find them twice, `_count_exactly` counts them.
     """
 
-    __slots__ = ("_events", "_framer", "_public", "_recent", "_recent_bytes", "_text_bytes", "ended", "failed")
+    __slots__ = ("_events", "_framer", "_public", "_recent", "_recent_bytes", "_text_bytes", "failed", "saw_end_marker")
 
     TEXT: ClassVar[re.Pattern[bytes]]
     usage: Usage | None
@@ -95,7 +95,7 @@ class EventMeter(ABC):
         """Args:
         public: what a client sees of the answer; None where events leave as they came.
         """
-        self.ended = False
+        self.saw_end_marker = False
         self.failed = False
         self._public = None if public is None else PublicStream(public)
         self._framer = EventFramer()
@@ -130,7 +130,7 @@ class EventMeter(ABC):
         Raises:
             BrokenStream: the body ended inside of it.
         """
-        if self.ended or self.failed:
+        if self.saw_end_marker or self.failed:
             return b""
         return self._pass(self._framer.end())
 
@@ -179,7 +179,7 @@ class EventMeter(ABC):
                 passing.append(self._meter_whole(event))
             elif is_failed_event(b"", stray):
                 self.failed = True
-            if self.ended or self.failed:
+            if self.saw_end_marker or self.failed:
                 break
         return b"".join(passing)
 
@@ -196,8 +196,8 @@ class EventMeter(ABC):
         """What leaves of some whole events, each of which is looked into."""
 
     @abstractmethod
-    def finished(self) -> bool:
-        """See `Meter.finished`."""
+    def saw_finish_reason(self) -> bool:
+        """See `Meter.saw_finish_reason`."""
 
     def delivered(self) -> Delivered:
         """How much was streamed, counted from what left."""
@@ -289,12 +289,12 @@ class StreamMeter(EventMeter):
         self.invalid_usage = False
         self.usage_event: bytes | None = None
 
-    def finished(self) -> bool:
-        """See `Meter.finished`."""
-        if not self.ended:
+    def saw_finish_reason(self) -> bool:
+        """See `Meter.saw_finish_reason`."""
+        if not self.saw_end_marker:
             for events in self._recent:
                 self._note(events)
-        return self.ended or self._finish_seen
+        return self.saw_end_marker or self._finish_seen
 
     def delivered(self) -> Delivered:
         """See `Meter.delivered`."""
@@ -305,14 +305,16 @@ class StreamMeter(EventMeter):
 
     def has_final_usage(self) -> bool:
         """See `Meter.has_final_usage`: it has an event of its own behind the finish, or the end has come."""
-        return self.usage is not None and (self.ended or (self.usage_event is not None and self.finished()))
+        return self.usage is not None and (
+            self.saw_end_marker or (self.usage_event is not None and self.saw_finish_reason())
+        )
 
-    def complete(self) -> bool:
-        """See `Meter.complete`: some servers leave the end marker out."""
-        return self.finished() and not self._gave_up
+    def may_end_without_marker(self) -> bool:
+        """See `Meter.may_end_without_marker`: some servers leave the end marker out."""
+        return self.saw_finish_reason() and not self._gave_up
 
-    def tail(self, charged_nano: int) -> bytes:
-        """See `Meter.tail`: the usage event for a client that asked for it, and the end marker."""
+    def final_events(self, charged_nano: int) -> bytes:
+        """See `Meter.final_events`: the usage event for a client that asked for it, and the end marker."""
         if not self.usage_event or self._cost_nano is None:
             return _DONE_EVENT
         return b"data: " + with_cost(self.usage_event, charged_nano) + b"\n\n" + _DONE_EVENT
@@ -362,7 +364,7 @@ class StreamMeter(EventMeter):
         for event in split_events(events):
             data = data_of(event)
             if data == END_MARKER:
-                self.ended = True
+                self.saw_end_marker = True
                 self.failed = self._gave_up or not (is_counted(self.usage) or self._has_choice(passing))
                 break
             has_choice = _CHOICE.search(event) is not None

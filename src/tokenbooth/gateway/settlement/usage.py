@@ -6,7 +6,7 @@ from typing import Final
 import structlog
 
 from tokenbooth.domain.usage import InvalidUsage, Usage
-from tokenbooth.gateway.formats.base import Delivered, Meter, PricedRequest, Speech, UpstreamAnswer
+from tokenbooth.gateway.formats.base import Delivered, Meter, OutboundRequest, PricedRequest, UpstreamAnswer
 from tokenbooth.gateway.formats.parameters import REASONING_OUTPUT_FLOOR
 from tokenbooth.gateway.formats.thinking import effort_of, thinks
 from tokenbooth.gateway.settlement.estimates import Estimates
@@ -111,7 +111,7 @@ def most_billed(request: PricedRequest, counted: Counted, figures: Figures) -> U
 
 
 def count_answer(
-    speech: Speech,
+    outbound: OutboundRequest,
     answer: UpstreamAnswer,
     body: bytes,
     figures: Figures = NOTHING_LEARNED,
@@ -126,13 +126,13 @@ def count_answer(
         reported = None
         _tell_invalid(request_id, upstream)
     if reported is not None and not _is_nothing(reported):
-        if _is_whole(speech.request, reported):
-            return Counted(_bounded(speech.request, reported, request_id, upstream), estimated=False)
-        filled = _filled(speech.request, reported, _text_of(speech, body), figures, upstream)
-        filled.usage = _bounded(speech.request, filled.usage, request_id, upstream)
+        if _is_whole(outbound.request, reported):
+            return Counted(_bounded(outbound.request, reported, request_id, upstream), estimated=False)
+        filled = _filled(outbound.request, reported, _text_of(outbound, body), figures, upstream)
+        filled.usage = _bounded(outbound.request, filled.usage, request_id, upstream)
         return filled
-    delivered = _text_of(speech, body)
-    return Counted(estimate(speech.request, delivered, figures), estimated=True, text_bytes=delivered.text_bytes)
+    delivered = _text_of(outbound, body)
+    return Counted(estimate(outbound.request, delivered, figures), estimated=True, text_bytes=delivered.text_bytes)
 
 
 def estimate(request: PricedRequest, delivered: Delivered, figures: Figures = NOTHING_LEARNED) -> Usage:
@@ -169,10 +169,10 @@ def learn_stream(figures: Figures, request: PricedRequest, usage: Usage, meter: 
         _learn_text(figures, request, usage, meter.delivered())
 
 
-def learn_answer(figures: Figures, speech: Speech, usage: Usage, body: bytes) -> None:
+def learn_answer(figures: Figures, outbound: OutboundRequest, usage: Usage, body: bytes) -> None:
     """See `learn`, of a whole answer."""
-    if learn(figures, speech.request, usage) and len(body) <= _LONGEST_LESSON_BYTES:
-        _learn_text(figures, speech.request, usage, _text_of(speech, body))
+    if learn(figures, outbound.request, usage) and len(body) <= _LONGEST_LESSON_BYTES:
+        _learn_text(figures, outbound.request, usage, _text_of(outbound, body))
 
 
 def _learn_text(figures: Figures, request: PricedRequest, usage: Usage, delivered: Delivered) -> None:
@@ -222,8 +222,8 @@ def _of_one(request: PricedRequest, tokens: int) -> int:
     return tokens if request.choices == 1 else -(-tokens // request.choices)
 
 
-def _text_of(speech: Speech, body: bytes) -> Delivered:
-    return Delivered(events=0, text_bytes=speech.text_bytes_in(body))
+def _text_of(outbound: OutboundRequest, body: bytes) -> Delivered:
+    return Delivered(events=0, text_bytes=outbound.text_bytes_in(body))
 
 
 def _is_nothing(usage: Usage) -> bool:

@@ -22,7 +22,7 @@ from tokenbooth.gateway.errors import (
     unsupported_endpoint,
     upstreams_busy,
 )
-from tokenbooth.gateway.formats.base import PricedRequest, Speech
+from tokenbooth.gateway.formats.base import OutboundRequest, PricedRequest
 from tokenbooth.gateway.upstream.base import AnswerHead
 from tokenbooth.gateway.upstream.circuit_breaker import Change, Health, RestRules
 from tokenbooth.gateway.upstream.retry_after import asked_wait_us
@@ -55,12 +55,12 @@ class _Candidate:
     """An upstream that a call may go to, how it is spoken to, and how it does."""
 
     route: Route
-    speech: Speech
+    outbound: OutboundRequest
     health: Health
 
-    def __init__(self, route: Route, speech: Speech, health: Health) -> None:
+    def __init__(self, route: Route, outbound: OutboundRequest, health: Health) -> None:
         self.route = route
-        self.speech = speech
+        self.outbound = outbound
         self.health = health
 
     def has_room(self) -> bool:
@@ -83,9 +83,9 @@ class Routing:
             Refusal: none of the model's upstreams can be asked in this format, or in one that it translates to.
         """
         candidates = [
-            _Candidate(route, speech, self._health(route.upstream))
+            _Candidate(route, outbound, self._health(route.upstream))
             for route in request.model.routes
-            if (speech := request.speech(route.upstream.formats)) is not None
+            if (outbound := request.outbound(route.upstream.formats)) is not None
         ]
         if not candidates:
             raise unsupported_endpoint(request.model.name, request.endpoint)
@@ -145,10 +145,10 @@ class Attempt:
 
     Attributes:
         route: where it goes now; the first one that it could go to before it began.
-        speech: how it is spoken there.
+        outbound: how it is spoken there.
     """
 
-    __slots__ = ("_asked_resting", "_epoch", "_health", "_left", "_on_trial", "_open", "_routing", "route", "speech")
+    __slots__ = ("_asked_resting", "_epoch", "_health", "_left", "_on_trial", "_open", "_routing", "outbound", "route")
 
     def __init__(self, routing: Routing, candidates: list[_Candidate]) -> None:
         self._routing = routing
@@ -236,7 +236,7 @@ class Attempt:
 
     def _show(self, candidate: _Candidate) -> None:
         self.route = candidate.route
-        self.speech = candidate.speech
+        self.outbound = candidate.outbound
         self._health = candidate.health
         self._epoch = candidate.health.epoch
 

@@ -1,6 +1,6 @@
 """Reading a request of Anthropic's messages format: what decides about its price, and what nobody priced.
 
-For an upstream of this format it is its own speech; for one that only speaks OpenAI's chat format it is translated.
+For an upstream of this format it is its own outbound; for one that only speaks OpenAI's chat format it is translated.
 """
 
 import re
@@ -15,7 +15,7 @@ from tokenbooth.gateway.formats.anthropic.blocks import read_blocks, refuse_long
 from tokenbooth.gateway.formats.anthropic.stream import MessagesMeter
 from tokenbooth.gateway.formats.anthropic.to_chat import TRANSLATED, ChatBody, chat_body
 from tokenbooth.gateway.formats.anthropic.via_chat import TranslatedMessages
-from tokenbooth.gateway.formats.base import CostNano, Credential, Meter, PricedRequest, Speech, UpstreamAnswer
+from tokenbooth.gateway.formats.base import CostNano, Credential, Meter, OutboundRequest, PricedRequest, UpstreamAnswer
 from tokenbooth.gateway.formats.failed_answers import check_messages_answer
 from tokenbooth.gateway.formats.json.body import (
     Fields,
@@ -130,30 +130,30 @@ class MessagesRequest(PricedRequest):
 
     @property
     def request(self) -> PricedRequest:
-        """See `Speech.request`."""
+        """See `OutboundRequest.request`."""
         return self
 
     @property
     def wire(self) -> WireFormat:
-        """See `Speech.wire`."""
+        """See `OutboundRequest.wire`."""
         return "anthropic.messages"
 
     @property
     def path(self) -> str:
-        """See `Speech.path`."""
+        """See `OutboundRequest.path`."""
         return "/messages"
 
     @property
     def credential(self) -> Credential:
-        """See `Speech.credential`."""
+        """See `OutboundRequest.credential`."""
         return "x-api-key"
 
     def text_bytes_in(self, body: bytes) -> int:
-        """See `Speech.text_bytes_in`."""
+        """See `OutboundRequest.text_bytes_in`."""
         return messages_text_bytes(body)
 
-    def speech(self, formats: frozenset[str]) -> Speech | None:
-        """See `PricedRequest.speech`."""
+    def outbound(self, formats: frozenset[str]) -> OutboundRequest | None:
+        """See `PricedRequest.outbound`."""
         if "anthropic.messages" in formats:
             return self
         if self.chat is None or "openai.chat" not in formats:
@@ -161,14 +161,14 @@ class MessagesRequest(PricedRequest):
         return TranslatedMessages(self, self.chat, shows_thinking=_shows_thinking(self.fields))
 
     def headers(self) -> Mapping[str, str]:
-        """See `Speech.headers`."""
+        """See `OutboundRequest.headers`."""
         headers = {"anthropic-version": self.version}
         if self.betas:
             headers["anthropic-beta"] = ",".join(self.betas)
         return headers
 
     def upstream_fields(self, route: Route, clamped_output_tokens: int | None) -> Fields:
-        """See `Speech.upstream_fields`."""
+        """See `OutboundRequest.upstream_fields`."""
         fields = dict(self.fields)
         fields["model"] = raw(route.model)
         ceiling = self.sent_ceiling(route, clamped_output_tokens)
@@ -177,11 +177,11 @@ class MessagesRequest(PricedRequest):
         return fields
 
     def meter(self, cost_nano: CostNano, request_id: str = "") -> Meter:
-        """See `Speech.meter`."""
+        """See `OutboundRequest.meter`."""
         return MessagesMeter(self.public_answer(request_id))
 
     def read_answer(self, body: bytes) -> UpstreamAnswer:
-        """See `Speech.read_answer`."""
+        """See `OutboundRequest.read_answer`."""
         answer = decode_messages_answer(body)
         check_messages_answer(answer, body)
         return UpstreamAnswer(
@@ -195,11 +195,11 @@ class MessagesRequest(PricedRequest):
         return MessageAnswer(MESSAGE_ID + request_id, self.model.name)
 
     def as_answer(self, body: bytes) -> bytes:
-        """See `Speech.as_answer`."""
+        """See `OutboundRequest.as_answer`."""
         return message_answer(body)
 
     def as_events(self, body: bytes) -> bytes | None:
-        """See `Speech.as_events`."""
+        """See `OutboundRequest.as_events`."""
         return message_events(body)
 
 

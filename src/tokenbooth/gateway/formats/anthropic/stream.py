@@ -48,20 +48,20 @@ class MessagesMeter(EventMeter):
         self._held: list[bytes] = []
         self._held_bytes = 0
 
-    def finished(self) -> bool:
-        """See `Meter.finished`."""
-        return self.ended or self._stopped
+    def saw_finish_reason(self) -> bool:
+        """See `Meter.saw_finish_reason`."""
+        return self.saw_end_marker or self._stopped
 
     def has_final_usage(self) -> bool:
         """See `Meter.has_final_usage`: it is cumulative until the message stops."""
-        return self.usage is not None and self.finished()
+        return self.usage is not None and self.saw_finish_reason()
 
-    def complete(self) -> bool:
-        """See `Meter.complete`."""
-        return self.finished()
+    def may_end_without_marker(self) -> bool:
+        """See `Meter.may_end_without_marker`."""
+        return self.saw_finish_reason()
 
-    def tail(self, charged_nano: int) -> bytes:
-        """See `Meter.tail`: what was held back, with the cost in its usage, and the event that ends the message."""
+    def final_events(self, charged_nano: int) -> bytes:
+        """See `Meter.final_events`: what was held back, with the cost in its usage, and the end of the message."""
         held = self._held
         if held and self.usage is not None:
             held = [b"event: message_delta\ndata: " + with_cost(data_of(held[0]), charged_nano) + b"\n\n", *held[1:]]
@@ -89,9 +89,9 @@ class MessagesMeter(EventMeter):
         for event in split_events(events):
             event = _usage_outside(event)
             kind = self._look_into(event)
-            if self.ended and not (is_counted(self.usage) or self._has_content(passing)):
+            if self.saw_end_marker and not (is_counted(self.usage) or self._has_content(passing)):
                 self.failed = True
-            if self.ended or self.failed:
+            if self.saw_end_marker or self.failed:
                 break
             if public is not None:
                 event = public.rewrite(event, data_of(event), None if kind or self._held else self)
@@ -143,7 +143,7 @@ class MessagesMeter(EventMeter):
                     self.usage = self._read(decoded.usage)
                 self.failed = self.failed or FAILED_FINISH.search(event) is not None
             case "message_stop":
-                self.ended = True
+                self.saw_end_marker = True
             case "error":
                 self.failed = True
         return decoded.type

@@ -27,7 +27,7 @@ _USAGE_WANTED: Final = msgspec.Raw(b'{"include_usage":true}')
 
 
 class TranslatedMessages:
-    """See `tokenbooth.gateway.formats.base.Speech`."""
+    """See `tokenbooth.gateway.formats.base.OutboundRequest`."""
 
     __slots__ = ("_chat", "_request", "_shows_thinking")
 
@@ -47,20 +47,20 @@ class TranslatedMessages:
 
     @property
     def request(self) -> PricedRequest:
-        """See `Speech.request`."""
+        """See `OutboundRequest.request`."""
         return self._request
 
     @property
     def omitted(self) -> tuple[str, ...]:
-        """See `Speech.omitted`."""
+        """See `OutboundRequest.omitted`."""
         return self._request.omitted + self._chat.omitted
 
     def headers(self) -> Mapping[str, str]:
-        """See `Speech.headers`."""
+        """See `OutboundRequest.headers`."""
         return {}
 
     def upstream_fields(self, route: Route, clamped_output_tokens: int | None) -> Fields:
-        """See `Speech.upstream_fields`."""
+        """See `OutboundRequest.upstream_fields`."""
         request, fields = self._request, dict(self._chat.fields)
         fields["model"] = raw(route.model)
         fields["messages"] = fit_messages(
@@ -77,7 +77,7 @@ class TranslatedMessages:
         return fields
 
     def meter(self, cost_nano: CostNano, request_id: str = "") -> Meter:
-        """See `Speech.meter`."""
+        """See `OutboundRequest.meter`."""
         return TranslatingMeter(
             AnswerStream(
                 model=self._request.model.name,
@@ -88,7 +88,7 @@ class TranslatedMessages:
         )
 
     def read_answer(self, body: bytes) -> UpstreamAnswer:
-        """See `Speech.read_answer`."""
+        """See `OutboundRequest.read_answer`."""
         try:
             answer = read_chat_answer(body)
         except UNREADABLE:
@@ -99,7 +99,7 @@ class TranslatedMessages:
         )
 
     def text_bytes_in(self, body: bytes) -> int:
-        """See `Speech.text_bytes_in`."""
+        """See `OutboundRequest.text_bytes_in`."""
         return chat_text_bytes(body)
 
     def _message(self, body: bytes, usage: Usage, request_id: str) -> ClientAnswer:
@@ -113,11 +113,11 @@ class TranslatedMessages:
         )
 
     def as_answer(self, body: bytes) -> bytes:
-        """See `Speech.as_answer`."""
+        """See `OutboundRequest.as_answer`."""
         return whole_completion(body)
 
     def as_events(self, body: bytes) -> bytes | None:
-        """See `Speech.as_events`."""
+        """See `OutboundRequest.as_events`."""
         return chat_events(body)
 
 
@@ -155,9 +155,9 @@ class TranslatingMeter(StreamMeter):
                 self.failed = True
                 passing.pop()
                 break
-            if self.ended and not self._answer.is_readable():
+            if self.saw_end_marker and not self._answer.is_readable():
                 self.failed = True
-            if self.ended or self.failed:
+            if self.saw_end_marker or self.failed:
                 break
         return b"".join(passing)
 
@@ -182,12 +182,12 @@ class TranslatingMeter(StreamMeter):
         self._told.clear()
         return told
 
-    def complete(self) -> bool:
-        """See `Meter.complete`."""
-        return StreamMeter.complete(self) and self._answer.is_readable()
+    def may_end_without_marker(self) -> bool:
+        """See `Meter.may_end_without_marker`."""
+        return StreamMeter.may_end_without_marker(self) and self._answer.is_readable()
 
-    def tail(self, charged_nano: int) -> bytes:
-        """See `Meter.tail`."""
+    def final_events(self, charged_nano: int) -> bytes:
+        """See `Meter.final_events`."""
         return self._answer.end(self.usage or self._counted(), charged_nano)
 
     def _counted(self) -> Usage:

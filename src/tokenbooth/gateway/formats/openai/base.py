@@ -7,7 +7,7 @@ import msgspec
 
 from tokenbooth.config.catalog import Route, WireFormat
 from tokenbooth.domain.usage import Usage, from_openai
-from tokenbooth.gateway.formats.base import CostNano, Credential, Meter, PricedRequest, Speech, UpstreamAnswer
+from tokenbooth.gateway.formats.base import CostNano, Credential, Meter, OutboundRequest, PricedRequest, UpstreamAnswer
 from tokenbooth.gateway.formats.failed_answers import check_chat_answer
 from tokenbooth.gateway.formats.json.body import Fields, raw
 from tokenbooth.gateway.formats.meter import StreamMeter
@@ -19,7 +19,7 @@ from tokenbooth.gateway.formats.usage_places import reported_elsewhere
 
 
 class OpenAIRequest(PricedRequest):
-    """A request that is its own speech for an upstream of the same format."""
+    """A request that is its own outbound request for an upstream of the same format."""
 
     __slots__ = ()
 
@@ -31,19 +31,19 @@ class OpenAIRequest(PricedRequest):
 
     @property
     def request(self) -> PricedRequest:
-        """See `Speech.request`."""
+        """See `OutboundRequest.request`."""
         return self
 
-    def speech(self, formats: frozenset[str]) -> Speech | None:
-        """See `PricedRequest.speech`."""
+    def outbound(self, formats: frozenset[str]) -> OutboundRequest | None:
+        """See `PricedRequest.outbound`."""
         return self if self.wire in formats else None
 
     def headers(self) -> Mapping[str, str]:
-        """See `Speech.headers`."""
+        """See `OutboundRequest.headers`."""
         return {}
 
     def upstream_fields(self, route: Route, clamped_output_tokens: int | None) -> Fields:
-        """See `Speech.upstream_fields`."""
+        """See `OutboundRequest.upstream_fields`."""
         fields = dict(self.fields)
         fields["model"] = raw(route.model)
         ceiling = self.sent_ceiling(route, clamped_output_tokens)
@@ -58,12 +58,12 @@ class OpenAIRequest(PricedRequest):
         return fields
 
     def meter(self, cost_nano: CostNano, request_id: str = "") -> Meter:
-        """See `Speech.meter`; the cost is shown to a client that asked for usage."""
+        """See `OutboundRequest.meter`; the cost is shown to a client that asked for usage."""
         choices = 1 if self.choices == 1 else self._streamed_choices()
         return self.meter_class(cost_nano if self.wants_usage else None, self.public_answer(request_id), choices)
 
     def text_bytes_in(self, body: bytes) -> int:
-        """See `Speech.text_bytes_in`."""
+        """See `OutboundRequest.text_bytes_in`."""
         return chat_text_bytes(body)
 
     def _streamed_choices(self) -> int:
@@ -73,7 +73,7 @@ class OpenAIRequest(PricedRequest):
         return self.choices * answers // best_of
 
     def read_answer(self, body: bytes) -> UpstreamAnswer:
-        """See `Speech.read_answer`."""
+        """See `OutboundRequest.read_answer`."""
         return self.answer_of(read_chat_answer(body), body)
 
     def answer_of(self, answer: ChatAnswer, body: bytes) -> UpstreamAnswer:

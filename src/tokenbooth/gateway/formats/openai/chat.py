@@ -93,11 +93,11 @@ class ChatRequest(OpenAIRequest):
     answer_id_prefix: ClassVar[str] = CHAT_ID
 
     def as_answer(self, body: bytes) -> bytes:
-        """See `Speech.as_answer`."""
+        """See `OutboundRequest.as_answer`."""
         return chat_answer(body)
 
     def as_events(self, body: bytes) -> bytes | None:
-        """See `Speech.as_events`."""
+        """See `OutboundRequest.as_events`."""
         return chat_events(body)
 
 

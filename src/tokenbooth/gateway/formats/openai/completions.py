@@ -66,11 +66,11 @@ class CompletionsRequest(OpenAIRequest):
     meter_class: ClassVar[type[StreamMeter]] = CompletionMeter
 
     def as_answer(self, body: bytes) -> bytes:
-        """See `Speech.as_answer`."""
+        """See `OutboundRequest.as_answer`."""
         return completion_answer(body)
 
     def as_events(self, body: bytes) -> bytes | None:
-        """See `Speech.as_events`."""
+        """See `OutboundRequest.as_events`."""
         return completion_events(body)
 
 

@@ -39,7 +39,7 @@ class EmbeddingsRequest(OpenAIRequest):
     answer_id_prefix: ClassVar[str] = EMBEDDINGS_ID
 
     def read_answer(self, body: bytes) -> UpstreamAnswer:
-        """See `Speech.read_answer`."""
+        """See `OutboundRequest.read_answer`."""
         return self.answer_of(read_chat_answer(body, embeds=True), body)
 
     def usage_of(self, reported: dict[str, object]) -> Usage:
@@ -52,7 +52,7 @@ class EmbeddingsRequest(OpenAIRequest):
         return Usage(0, 0, untold_tokens=usage.completion_tokens + usage.untold_tokens)
 
     def text_bytes_in(self, body: bytes) -> int:
-        """See `Speech.text_bytes_in`: nothing is written."""
+        """See `OutboundRequest.text_bytes_in`: nothing is written."""
         return 0
 
     def sent_ceiling(self, route: Route, clamped_output_tokens: int | None) -> int | None:

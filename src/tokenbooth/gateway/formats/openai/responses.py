@@ -12,7 +12,7 @@ import msgspec
 from tokenbooth.config.catalog import Model, Route, WireFormat
 from tokenbooth.domain.usage import from_openai
 from tokenbooth.gateway.errors import invalid_request, unsupported_parameter
-from tokenbooth.gateway.formats.base import CostNano, Credential, Meter, PricedRequest, Speech, UpstreamAnswer
+from tokenbooth.gateway.formats.base import CostNano, Credential, Meter, OutboundRequest, PricedRequest, UpstreamAnswer
 from tokenbooth.gateway.formats.failed_answers import check_response
 from tokenbooth.gateway.formats.json.body import (
     Fields,
@@ -105,7 +105,7 @@ _TOOL_LEVELS: Final = 1
 
 
 class ResponsesRequest(PricedRequest):
-    """A responses request that may be priced; its own speech for an upstream of this format."""
+    """A responses request that may be priced; its own outbound request for an upstream of this format."""
 
     __slots__ = ()
 
@@ -115,19 +115,19 @@ class ResponsesRequest(PricedRequest):
 
     @property
     def request(self) -> PricedRequest:
-        """See `Speech.request`."""
+        """See `OutboundRequest.request`."""
         return self
 
-    def speech(self, formats: frozenset[str]) -> Speech | None:
-        """See `PricedRequest.speech`."""
+    def outbound(self, formats: frozenset[str]) -> OutboundRequest | None:
+        """See `PricedRequest.outbound`."""
         return self if "openai.responses" in formats else None
 
     def headers(self) -> Mapping[str, str]:
-        """See `Speech.headers`."""
+        """See `OutboundRequest.headers`."""
         return {}
 
     def upstream_fields(self, route: Route, clamped_output_tokens: int | None) -> Fields:
-        """See `Speech.upstream_fields`."""
+        """See `OutboundRequest.upstream_fields`."""
         fields = dict(self.fields)
         fields["model"] = raw(route.model)
         fields["store"] = raw(False)
@@ -139,11 +139,11 @@ class ResponsesRequest(PricedRequest):
         return fields
 
     def meter(self, cost_nano: CostNano, request_id: str = "") -> Meter:
-        """See `Speech.meter`."""
+        """See `OutboundRequest.meter`."""
         return ResponsesMeter(self.public_answer(request_id))
 
     def read_answer(self, body: bytes) -> UpstreamAnswer:
-        """See `Speech.read_answer`."""
+        """See `OutboundRequest.read_answer`."""
         answer = decode_responses_answer(body)
         check_response(answer, body)
         return UpstreamAnswer(
@@ -153,7 +153,7 @@ class ResponsesRequest(PricedRequest):
         )
 
     def text_bytes_in(self, body: bytes) -> int:
-        """See `Speech.text_bytes_in`."""
+        """See `OutboundRequest.text_bytes_in`."""
         return responses_text_bytes(body)
 
     def public_answer(self, request_id: str) -> ResponseAnswer:
@@ -161,11 +161,11 @@ class ResponsesRequest(PricedRequest):
         return ResponseAnswer(RESPONSE_ID + request_id, self.model.name)
 
     def as_answer(self, body: bytes) -> bytes:
-        """See `Speech.as_answer`."""
+        """See `OutboundRequest.as_answer`."""
         return response_answer(body)
 
     def as_events(self, body: bytes) -> bytes | None:
-        """See `Speech.as_events`."""
+        """See `OutboundRequest.as_events`."""
         return response_events(body)
 
 

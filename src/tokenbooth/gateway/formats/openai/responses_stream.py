@@ -48,9 +48,9 @@ class ResponsesMeter(EventMeter):
         self._last_type = ""
         self._last_event = b""
 
-    def finished(self) -> bool:
-        """See `Meter.finished`: nothing before the last event says that the model has finished."""
-        return self.ended
+    def saw_finish_reason(self) -> bool:
+        """See `Meter.saw_finish_reason`: nothing before the last event says that the model has finished."""
+        return self.saw_end_marker
 
     def has_final_usage(self) -> bool:
         """See `Meter.has_final_usage`: the last event alone has it."""
@@ -66,16 +66,16 @@ class ResponsesMeter(EventMeter):
             return counted
         return Delivered(events=max(counted.events, 1), text_bytes=text_bytes)
 
-    def complete(self) -> bool:
-        """See `Meter.complete`."""
-        return self.ended
+    def may_end_without_marker(self) -> bool:
+        """See `Meter.may_end_without_marker`."""
+        return self.saw_end_marker
 
     def has_answer(self) -> bool:
         """See `Meter.has_answer`: the last event holds all of it."""
-        return self.ended
+        return self.saw_end_marker
 
-    def tail(self, charged_nano: int) -> bytes:
-        """See `Meter.tail`: the last event, with the cost in its usage."""
+    def final_events(self, charged_nano: int) -> bytes:
+        """See `Meter.final_events`: the last event, with the cost in its usage."""
         data = self._last_event if self._public is None else self._public.data(self._last_event)
         if self.usage is not None:
             data = _with_cost(data, charged_nano)
@@ -100,9 +100,9 @@ class ResponsesMeter(EventMeter):
         passing: list[bytes] = []
         for event in split_events(events):
             self._look_into(event)
-            if self.ended and not (self._has_output or is_counted(self.usage) or self._has_text(passing)):
+            if self.saw_end_marker and not (self._has_output or is_counted(self.usage) or self._has_text(passing)):
                 self.failed = True
-            if self.ended or self.failed:
+            if self.saw_end_marker or self.failed:
                 break
             if public is not None:
                 event = public.rewrite(event, data_of(event), None if _OF_INTEREST.search(event) else self)
@@ -138,7 +138,7 @@ class ResponsesMeter(EventMeter):
             return
         if decoded.response is not None:
             self._has_output = is_meaningful(decoded.response.output)
-        self.ended = True
+        self.saw_end_marker = True
         self._last_type, self._last_event = decoded.type, without_halves(data)
         reported = None if decoded.response is None else decoded.response.usage
         if not isinstance(reported, dict) or not reported:
