@@ -94,8 +94,7 @@ def new_flusher(
 
 def add(flusher: Flusher, log: ChargeLog, account: AccountState, charged: Charge) -> None:
     """Finish a request, as the settler does."""
-    account.in_use += 1
-    flusher.add(QueuedCharge(charged, account, (account.credit,), log.append(charged)))
+    flusher.add(QueuedCharge(charged, account.pin(), (account.credit,), log.append(charged)))
 
 
 def stored(store: Store) -> set[str]:
@@ -119,7 +118,7 @@ async def test_calls_give_way_before_there_is_no_room(
     waited = []
     for number in range(8):
         assert flusher.has_room()
-        flusher.add(QueuedCharge(made(account, number), account, (account.credit,), None))
+        flusher.add(QueuedCharge(made(account, number), account.pin(), (account.credit,), None))
         waited.append(len(slept))
     assert not flusher.has_room()
     assert waited == [0, 0, 1, 2, 3, 4, 5, 6]
@@ -132,7 +131,7 @@ async def test_what_waits_does_not_grow_with_the_room_for_it(
     """While the database takes charges, calls give way to the thread that writes them long before the room is used."""
     slept: list[float] = []
     flusher = new_flusher(store, log, max_unflushed=1_000_000, sleep=slept.append)
-    item = QueuedCharge(made(account, 1), account, (account.credit,), None)
+    item = QueuedCharge(made(account, 1), account.pin(), (account.credit,), None)
     while not slept and flusher.waiting < 20_000:
         flusher.add(item)
     assert len(slept) == 1
@@ -145,7 +144,7 @@ async def test_nothing_gives_way_to_a_database_that_is_away(
     """Nobody could use the time then, so calls are slowed only from a quarter of what may wait on."""
     slept: list[float] = []
     flusher = new_flusher(store, log, max_unflushed=100_000, sleep=slept.append)
-    item = QueuedCharge(made(account, 1), account, (account.credit,), None)
+    item = QueuedCharge(made(account, 1), account.pin(), (account.credit,), None)
     store.close()
     flusher.add(item)
     assert not await flusher.drain(0.01)
@@ -172,7 +171,7 @@ async def test_a_charge_at_which_the_flusher_dies_is_set_aside_the_third_time(
     assert task.running.is_down
     assert stored(store) == {charged.request_id for charged in charges if charged is not poisoned}
     assert [read_file(path).content.charges for path in set_aside(tmp_path)] == [[poisoned]]
-    assert (flusher.refused, account.in_use) == (1, 0)
+    assert (flusher.refused, account.pins) == (1, 0)
     late = made(account, 99)
     add(flusher, log, account, late)
     await flusher.settled()
@@ -253,10 +252,9 @@ async def test_a_disk_that_lets_go_of_nothing_does_not_stop_the_flusher(
     task = BackgroundTask("flusher", flusher.run, after_death=flusher.note_death)
     task.start()
     first = made(account, 1)
-    account.in_use += 1
     segment = log.append(first)
     with only_growing(segment):
-        flusher.add(QueuedCharge(first, account, (account.credit,), segment))
+        flusher.add(QueuedCharge(first, account.pin(), (account.credit,), segment))
         await flusher.settled()
         add(flusher, log, account, made(account, 2))
         await flusher.settled()

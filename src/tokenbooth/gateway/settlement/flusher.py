@@ -247,13 +247,13 @@ class Flusher:
         self._flushed += len(batch)
         self._suspects = max(self._suspects - len(batch), 0)
         for item in batch:
-            item.account.in_use -= 1
+            item.pin.release()
         for segment, items in groupby(batch, key=_segment):
             if segment is not None:
                 self._charge_log.committed(segment, sum(1 for _ in items))
         if not self._queue:
-            # Space was made, in the store at least: the next charge shows whether the log can be written again.
-            self._charge_log.is_full = False
+            # Space was made, in the store at least.
+            self._charge_log.try_again()
         while self._barriers and self._barriers[0][0] <= self._flushed:
             _, future = self._barriers.popleft()
             if not future.done():

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tokenbooth.domain.allowance import Allowance
 from tokenbooth.domain.charges import Charge
-from tokenbooth.gateway.access.cache import AccountState
+from tokenbooth.gateway.access.cache import Pin
 from tokenbooth.gateway.settlement.charge_log import Segment
 
 
@@ -13,20 +13,18 @@ class QueuedCharge:
     """A charge that the store does not know yet, with what memory counted it on.
 
     Attributes:
-        account: who is charged.
+        pin: keeps the account that is charged in memory.
         allowances: what it was charged to.
         segment: where its charge is in the log, if it is.
     """
 
     charge: Charge
-    account: AccountState
+    pin: Pin
     allowances: tuple[Allowance, ...]
     segment: Segment | None
 
-    def __init__(
-        self, charge: Charge, account: AccountState, allowances: tuple[Allowance, ...], segment: Segment | None
-    ) -> None:
+    def __init__(self, charge: Charge, pin: Pin, allowances: tuple[Allowance, ...], segment: Segment | None) -> None:
         self.charge = charge
-        self.account = account
+        self.pin = pin
         self.allowances = allowances
         self.segment = segment

@@ -12,6 +12,7 @@ from tokenbooth.domain.pricing import cost_nano
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.access.admission import Admitted
 from tokenbooth.gateway.access.prompt_ratio import PromptRatios
+from tokenbooth.gateway.errors import unavailable
 from tokenbooth.gateway.settlement.charge_log import ChargeLog, ChargeLogFull
 from tokenbooth.gateway.settlement.flusher import Flusher
 from tokenbooth.gateway.settlement.queued_charge import QueuedCharge
@@ -21,7 +22,7 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(init=False, slots=True)
-class Counted:
+class BilledUsage:
     """What an answer consumed; `estimated` when we counted it because the upstream did not say.
 
     Attributes:
@@ -65,12 +66,21 @@ class Settler:
 
     def accepts(self) -> bool:
         """Whether new requests may be admitted: the log can be written and the queue is not full."""
-        return not self._charge_log.is_full and self._flusher.has_room()
+        return self._charge_log.can_append() and self._flusher.has_room()
+
+    def check_room(self) -> None:
+        """Let a request be admitted only if it can be charged.
+
+        Raises:
+            Refusal: the log cannot be written, or the queue is full.
+        """
+        if not self.accepts():
+            raise unavailable()
 
     def settle(
         self,
         admitted: Admitted,
-        counted: Counted,
+        counted: BilledUsage,
         *,
         request_id: str,
         upstream: str,
@@ -149,22 +159,22 @@ class Settler:
         if not admitted.hold.open:
             return
         release(admitted.hold)
-        admitted.key.account.in_use -= 1
         if admitted.token_entry is not None and admitted.tokens is not None:
             admitted.tokens.correct(admitted.token_entry, 0, self._clock.monotonic_us())
         admitted.pool.waiters.wake()
 
     def _record(self, charge: Charge, admitted: Admitted) -> None:
-        segment, was_full = None, self._charge_log.is_full
+        segment, could_append = None, self._charge_log.can_append()
         try:
             segment = self._charge_log.append(charge)
-            if was_full:
+            if not could_append:
                 _log.info("charge_log_back", note="The charge log can be written again; requests are admitted.")
         except ChargeLogFull as failure:
-            if not was_full:
+            if could_append:
                 _log.error(
                     "charge_log_full",
                     error=str(failure),
                     note="No new requests are admitted until the data directory can be written. Free disk space.",
                 )
-        self._flusher.add(QueuedCharge(charge, admitted.key.account, admitted.hold.allowances, segment))
+        # Its own pin: the request's ends with the answer, which may be before the store knows of the charge.
+        self._flusher.add(QueuedCharge(charge, admitted.key.account.pin(), admitted.hold.allowances, segment))

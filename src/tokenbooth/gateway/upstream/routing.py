@@ -68,7 +68,7 @@ class _Candidate:
 
 
 class Routing:
-    """Knows how the upstreams do, and chooses among them."""
+    """Picks an upstream by weight, leaving out those that rest."""
 
     def __init__(self, rules: RestRules, clock: Clock, rng: random.Random) -> None:
         self._rules = rules
@@ -76,7 +76,7 @@ class Routing:
         self._rng = rng
         self._healths: dict[str, Health] = {}
 
-    def attempt(self, request: PricedRequest) -> "Attempt":
+    def route(self, request: PricedRequest) -> "RoutedCall":
         """A call that has asked no upstream yet.
 
         Raises:
@@ -89,7 +89,7 @@ class Routing:
         ]
         if not candidates:
             raise unsupported_endpoint(request.model.name, request.endpoint)
-        return Attempt(self, candidates)
+        return RoutedCall(self, candidates)
 
     def choose(self, candidates: list[_Candidate], *, may_ask_resting: bool) -> _Candidate | None:
         """The one to ask now, if any.
@@ -140,15 +140,20 @@ class Routing:
         )
 
 
-class Attempt:
+class RoutedCall:
     """One call on its way through the upstreams, one after the other. `end` gives back what it occupies.
 
     Attributes:
-        route: where it goes now; the first one that it could go to before it began.
+        route: where it goes now; there is none before `take`.
         outbound: how it is spoken there.
     """
 
     __slots__ = ("_asked_resting", "_epoch", "_health", "_left", "_on_trial", "_open", "_routing", "outbound", "route")
+
+    route: Route
+    outbound: OutboundRequest
+    _health: Health
+    _epoch: int
 
     def __init__(self, routing: Routing, candidates: list[_Candidate]) -> None:
         self._routing = routing
@@ -156,26 +161,17 @@ class Attempt:
         self._asked_resting = False
         self._open = False
         self._on_trial = False
-        self._show(candidates[0])
 
-    def refuse_busy(self) -> None:
-        """Refuse a call that could not begin now, before anything is counted or held for it.
-
-        Raises:
-            Refusal: as `begin`.
-        """
-        first = self._left[0]
-        # Nearly always the first one could be asked, and nothing else has to be looked at.
-        if not (first.health.is_up and first.has_room()):
-            self._first()
-
-    def begin(self) -> None:
-        """Choose the upstream that is asked first; `end` must follow.
+    def take(self) -> None:
+        """Choose the upstream that is asked first, and take a place there; `end` must follow.
 
         Raises:
-            Refusal: each is as busy as it may be, or asked to be left alone.
+            Refusal: each is as busy as it may be, or asked to be left alone; nothing was taken.
         """
-        self._occupy(self._first())
+        first = self._routing.choose(self._left, may_ask_resting=True)
+        if first is None:
+            raise self._routing.busy(self._left)
+        self._occupy(first)
 
     def move_on(self) -> bool:
         """Give back the upstream that was asked, and take the next; False, and nothing changes, when there is none.
@@ -204,7 +200,7 @@ class Attempt:
                 note="It answers again, and gets its share of calls.",
             )
 
-    def heard(self, response: AnswerHead) -> None:
+    def record_response(self, response: AnswerHead) -> None:
         """The head of an answer came. One with status 200 proves nothing until a body follows."""
         status = response.status
         if status == 200:
@@ -227,12 +223,6 @@ class Attempt:
                 self._failed("no answer in time")
             case _:
                 self._failed("a broken answer")
-
-    def _first(self) -> _Candidate:
-        first = self._routing.choose(self._left, may_ask_resting=True)
-        if first is None:
-            raise self._routing.busy(self._left)
-        return first
 
     def _show(self, candidate: _Candidate) -> None:
         self.route = candidate.route
