@@ -28,6 +28,7 @@ from tokenbooth.gateway.access.prompt_ratio import PromptRatios
 from tokenbooth.gateway.access.registration import Registration
 from tokenbooth.gateway.formats.openai.chat import ENDPOINT, ChatRequest
 from tokenbooth.gateway.settlement.charge_log import ChargeLog
+from tokenbooth.gateway.settlement.charge_queue import ChargeQueue
 from tokenbooth.gateway.settlement.flusher import Flusher
 from tokenbooth.gateway.settlement.settle import BilledUsage, Settler
 from tokenbooth.kit.clock import SystemClock
@@ -71,10 +72,9 @@ async def _measure(store: Store, rounds: int) -> None:
             on_database_went_back=_nothing,
         )
         await process.begin(_no_replay)
-        flusher = Flusher(
-            store=store, clock=SystemClock(), log=log, max_unflushed=10_000, process=process, budgets_nano=dict
-        )
-        settler = Settler(clock=SystemClock(), log=log, ratios=PromptRatios(), flusher=flusher)
+        queue = ChargeQueue(10_000)
+        flusher = Flusher(store=store, clock=SystemClock(), log=log, queue=queue, process=process, budgets_nano=dict)
+        settler = Settler(clock=SystemClock(), log=log, ratios=PromptRatios(), queue=queue)
         for size in SIZES:
             _report(size, [await _batch(settler, flusher, keys, size) for _ in range(rounds)])
         log.close()

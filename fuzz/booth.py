@@ -37,9 +37,8 @@ from tokenbooth.gateway.late_answers import LateAnswers
 from tokenbooth.gateway.registry import ENDPOINTS
 from tokenbooth.gateway.relay import Relay
 from tokenbooth.gateway.settlement.charge_log import ChargeLog, Segment
+from tokenbooth.gateway.settlement.charge_queue import ChargeQueue, QueuedCharge
 from tokenbooth.gateway.settlement.estimates import Estimates
-from tokenbooth.gateway.settlement.flusher import Flusher
-from tokenbooth.gateway.settlement.queued_charge import QueuedCharge
 from tokenbooth.gateway.settlement.settle import Settler
 from tokenbooth.gateway.upstream.base import UpstreamRequest
 from tokenbooth.gateway.upstream.failure_log import FailureLog
@@ -166,11 +165,10 @@ class _ChargesInMemory(ChargeLog):
         return Segment(Path(), fd=-1)
 
 
-class _NothingToFlush(Flusher):
-    """A flusher without a store."""
+class _NothingToFlush(ChargeQueue):
+    """A queue in front of no store."""
 
-    def __init__(self) -> None:
-        """It needs nothing."""
+    __slots__ = ()
 
     def add(self, item: QueuedCharge) -> None:
         """What was charged is in the log."""
@@ -248,7 +246,7 @@ def call(asked: Asked, *answers: Sent) -> Outcome:
     """
     clock, charges = FakeClock(), _ChargesInMemory()
     ceilings, ratios, upstreams = Ceilings(_store(), clock), PromptRatios(), _Upstreams(answers)
-    settler = Settler(clock=clock, log=charges, ratios=ratios, flusher=_NothingToFlush())
+    settler = Settler(clock=clock, log=charges, ratios=ratios, queue=_NothingToFlush(most=1))
     drains = Drains(most=8, most_per_account=2)
     billing, failed_attempts = Billing(settler, ceilings, Estimates()), FailedAttempts(FailureLog(clock))
     late_answers = LateAnswers(billing, drains, failed_attempts, read_on_s=100)

@@ -9,6 +9,7 @@ import structlog
 from tokenbooth.gateway.access.cache import AccountCache
 from tokenbooth.gateway.access.keys import KeyCache
 from tokenbooth.gateway.access.revocations import Revocations
+from tokenbooth.gateway.settlement.charge_queue import ChargeQueue
 from tokenbooth.gateway.settlement.flusher import Flusher
 from tokenbooth.kit.clock import Clock
 from tokenbooth.store import changes
@@ -33,10 +34,11 @@ class ChangeFeed:
         keys: KeyCache,
         revocations: Revocations,
         flusher: Callable[[], Flusher],
+        queue: Callable[[], ChargeQueue],
     ) -> None:
         """Args:
         store, clock, accounts, keys, revocations: what it works with.
-        flusher: gives what brings charges to the store.
+        flusher, queue: give what brings charges to the store, and those that wait for it.
         """
         self._store = store
         self._clock = clock
@@ -44,6 +46,7 @@ class ChangeFeed:
         self._keys = keys
         self._revocations = revocations
         self._flusher = flusher
+        self._queue = queue
         self._lock = asyncio.Lock()
         self._distrusted = False
         self._went_back_at_us = -_SAME_FAIL_OVER_US
@@ -141,15 +144,15 @@ class ChangeFeed:
         Raises:
             StoreUnavailable: the store does not answer; what is remembered stays.
         """
-        accounts, flusher = self._accounts, self._flusher()
+        accounts, queue = self._accounts, self._queue()
         accounts.forget_idle()
         # Nothing is stored meanwhile, so that what waits is just what the store does not know.
-        async with flusher.storing:
-            waiting = [charge.request_id for charge in flusher.waiting_charges()]
+        async with self._flusher().storing:
+            waiting = [charge.request_id for charge in queue.charges()]
             reloaded = await self._store.read(
                 reload, list(accounts.accounts), list(accounts.keys), list(accounts.subscriptions), waiting
             )
-            accounts.take_over(reloaded, flusher.waiting_charges())
+            accounts.take_over(reloaded, queue.charges())
         self._keys.forget_unknown()
         self._distrusted = False
 

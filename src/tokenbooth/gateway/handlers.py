@@ -69,12 +69,14 @@ class Handlers:
         key = await self._reader.priced(exchange)  # 400, 401, 403, 404, 413
         request = exchange.request
         routed = exchange.routed = self._routing.route(request)  # 400: no upstream speaks the format
-        self._settler.check_room()  # 503
-        if self._max_streams_per_key is not None and request.stream:
-            exchange.stream_slot = StreamSlot(key, self._max_streams_per_key)  # 429
-        # While the call waits for money, and while it runs, the key's state must not be dropped from memory.
+        # From here on the key's state must not be dropped from memory, also while the call waits.
         pin = key.account.pin()
         try:
+            if await self._settler.keep_pace():  # 503
+                # While it waited the key may have ended.
+                self._admission.check_access(key)
+            if self._max_streams_per_key is not None and request.stream:
+                exchange.stream_slot = StreamSlot(key, self._max_streams_per_key)  # 429
             exchange.pool = await self._pools.lookup(key)  # 503
             admitted = await self._admission.decide(key, request, exchange.pool)  # 402, 429
             exchange.admitted, exchange.pool = admitted, admitted.pool

@@ -39,6 +39,7 @@ from tokenbooth.gateway.relay import Relay
 from tokenbooth.gateway.request_reader import RequestReader
 from tokenbooth.gateway.settlement.charge_files import next_number
 from tokenbooth.gateway.settlement.charge_log import ChargeLog, DirectoryLock
+from tokenbooth.gateway.settlement.charge_queue import ChargeQueue
 from tokenbooth.gateway.settlement.charge_replay import ReplayFigures, replay
 from tokenbooth.gateway.settlement.estimates import Estimates
 from tokenbooth.gateway.settlement.flusher import Flusher
@@ -94,7 +95,9 @@ class Gateway:
         self._accounts = AccountCache(MAX_KEYS)
         self._keys = KeyCache(store, self._accounts)
         self._revocations = Revocations(store, clock, data_dir)
-        self._feed = ChangeFeed(store, clock, self._accounts, self._keys, self._revocations, lambda: self._flusher)
+        self._feed = ChangeFeed(
+            store, clock, self._accounts, self._keys, self._revocations, lambda: self._flusher, lambda: self._queue
+        )
         self._process = Registration(
             store=store,
             clock=clock,
@@ -134,7 +137,7 @@ class Gateway:
     @property
     def charges_waiting(self) -> int:
         """Charges that are in the log, and not in the store yet."""
-        return self._flusher.waiting
+        return len(self._queue)
 
     @property
     def charges_refused(self) -> int:
@@ -177,15 +180,16 @@ class Gateway:
             self._lock.release()
             raise
         self._charge_log = ChargeLog(self._data_dir, first_number=next_number(self._data_dir), epoch=self.epoch)
+        self._queue = ChargeQueue(self._settings.max_unflushed_charges)
         self._flusher = Flusher(
             store=self._store,
             clock=self._clock,
             log=self._charge_log,
-            max_unflushed=self._settings.max_unflushed_charges,
+            queue=self._queue,
             process=self._process,
             budgets_nano=self._budgets_nano,
         )
-        self._settler = Settler(clock=self._clock, log=self._charge_log, ratios=self._ratios, flusher=self._flusher)
+        self._settler = Settler(clock=self._clock, log=self._charge_log, ratios=self._ratios, queue=self._queue)
         self._handlers = self._new_handlers()
         await self._feed.start()
         self._tasks = [

@@ -1,5 +1,6 @@
 """Settlement: the true cost against the hold, then the charge on disk; the flusher brings it to the store."""
 
+import asyncio
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
@@ -14,8 +15,7 @@ from tokenbooth.gateway.access.admission import Admitted
 from tokenbooth.gateway.access.prompt_ratio import PromptRatios
 from tokenbooth.gateway.errors import unavailable
 from tokenbooth.gateway.settlement.charge_log import ChargeLog, ChargeLogFull
-from tokenbooth.gateway.settlement.flusher import Flusher
-from tokenbooth.gateway.settlement.queued_charge import QueuedCharge
+from tokenbooth.gateway.settlement.charge_queue import ChargeQueue, QueuedCharge
 from tokenbooth.kit.clock import Clock
 
 _log = structlog.get_logger(__name__)
@@ -56,26 +56,35 @@ _NOTHING: Final = Terms.NOTHING
 
 
 class Settler:
-    """Ends holds, writes the charge log, and hands charges to the flusher."""
+    """Ends holds, writes the charge log, and hands charges to the queue of the flusher."""
 
-    def __init__(self, *, clock: Clock, log: ChargeLog, ratios: PromptRatios, flusher: Flusher) -> None:
+    def __init__(self, *, clock: Clock, log: ChargeLog, ratios: PromptRatios, queue: ChargeQueue) -> None:
         self._clock = clock
         self._charge_log = log
         self._ratios = ratios
-        self._flusher = flusher
+        self._queue = queue
 
     def accepts(self) -> bool:
         """Whether new requests may be admitted: the log can be written and the queue is not full."""
-        return self._charge_log.can_append() and self._flusher.has_room()
+        return self._charge_log.can_append() and self._queue.has_room()
 
-    def check_room(self) -> None:
-        """Let a request be admitted only if it can be charged.
+    async def keep_pace(self) -> bool:
+        """Let a call begin only if it can be charged, and slowly while the store is behind; returns whether it waited.
 
         Raises:
-            Refusal: the log cannot be written, or the queue is full.
+            Refusal: the log cannot be written, the queue is full, or the call would have to wait for too long.
         """
         if not self.accepts():
             raise unavailable()
+        wait_us = self._queue.wait_us(self._clock.monotonic_us()) if self._queue.is_behind() else 0
+        if wait_us is None:
+            raise unavailable()
+        if not wait_us:
+            return False
+        await asyncio.sleep(wait_us / 1_000_000)
+        if not self.accepts():
+            raise unavailable()
+        return True
 
     def settle(
         self,
@@ -177,4 +186,4 @@ class Settler:
                     note="No new requests are admitted until the data directory can be written. Free disk space.",
                 )
         # Its own pin: the request's ends with the answer, which may be before the store knows of the charge.
-        self._flusher.add(QueuedCharge(charge, admitted.key.account.pin(), admitted.hold.allowances, segment))
+        self._queue.add(QueuedCharge(charge, admitted.key.account.pin(), admitted.hold.allowances, segment))
