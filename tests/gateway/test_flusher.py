@@ -122,7 +122,7 @@ async def test_a_charge_at_which_the_flusher_dies_is_set_aside_the_third_time(
     assert (flusher.refused, account.pins) == (1, 0)
     late = made(account, 99)
     add(queue, log, account, late)
-    await flusher.settled()
+    await flusher.flush()
     assert late.request_id in stored(store)
     await task.stop()
 
@@ -139,7 +139,7 @@ async def test_deaths_that_are_no_charges_fault_set_nothing_aside(
     add(queue, log, account, charged)
     task = BackgroundTask("flusher", flusher.run, after_death=flusher.note_death)
     task.start()
-    await flusher.settled()
+    await flusher.flush()
     await task.stop()
 
     assert (stored(store), set_aside(tmp_path)) == ({charged.request_id}, [])
@@ -207,12 +207,12 @@ async def test_a_disk_that_lets_go_of_nothing_does_not_stop_the_flusher(
     segment = log.append(first)
     with only_growing(segment):
         queue.add(QueuedCharge(first, account.pin(), (account.credit,), segment))
-        await flusher.settled()
+        await flusher.flush()
         add(queue, log, account, made(account, 2))
-        await flusher.settled()
+        await flusher.flush()
         assert len(stored(store)) == 2
     add(queue, log, account, made(account, 3))
-    await flusher.settled()
+    await flusher.flush()
     await task.stop()
 
     assert (len(stored(store)), task.running.deaths, segment.size_bytes) == (3, 0, 0)

@@ -268,11 +268,11 @@ class Gateway:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    async def settled(self) -> None:
+    async def flush(self) -> None:
         """See `tokenbooth.services.live.Live.settled`."""
         await self._flusher.settled()
 
-    async def changed(self) -> None:
+    async def refresh(self) -> None:
         """See `tokenbooth.services.live.Live.changed`."""
         await self._feed.sync()
 

@@ -117,7 +117,7 @@ def key_payload(key: ApiKeyView) -> dict[str, Json]:
 
 async def list_keys(context: ManagementContext, account_id: str) -> list[Json]:
     """The payload of an account's keys, newest first, with every finished charge in it."""
-    await context.live.settled()
+    await context.live.flush()
     found = await context.store.read(
         list_api_keys, account_id, grace_us=_grace_us(context), now_us=context.clock.now_us()
     )
@@ -191,7 +191,7 @@ async def delete_key(context: ManagementContext, *, account_id: str, key_id: str
     if not is_id(key_id):
         raise NotFound("key_not_found", "There is no API key with this id.")
     await context.store.write(delete_api_key, account_id, key_id, actor=actor, now_us=context.clock.now_us())
-    await context.live.changed()
+    await context.live.refresh()
 
 
 def shown_once(answer: Answer, key_id: str) -> Outcome:

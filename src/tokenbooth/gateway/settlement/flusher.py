@@ -87,7 +87,7 @@ class Flusher:
         """Whether the store did not take the last batch."""
         return self._queue.is_store_away
 
-    async def settled(self) -> None:
+    async def flush(self) -> None:
         """Return when all charges so far are in the store, or after a bounded wait."""
         if self._flushed == self._queue.added:
             return
