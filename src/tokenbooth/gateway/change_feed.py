@@ -36,9 +36,11 @@ class ChangeFeed:
         flusher: Callable[[], Flusher],
         queue: Callable[[], ChargeQueue],
     ) -> None:
-        """Args:
-        store, clock, accounts, keys, revocations: what it works with.
-        flusher, queue: give what brings charges to the store, and those that wait for it.
+        """Take what it works with.
+
+        Args:
+            store, clock, accounts, keys, revocations: what it works with.
+            flusher, queue: give what brings charges to the store, and those that wait for it.
         """
         self._store = store
         self._clock = clock

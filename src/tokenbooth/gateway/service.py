@@ -269,27 +269,27 @@ class Gateway:
             await asyncio.gather(*late, return_exceptions=True)
 
     async def flush(self) -> None:
-        """See `tokenbooth.services.live.Live.settled`."""
-        await self._flusher.settled()
+        """Return when every charge finished so far is in the store, or after a bounded wait when it is away."""
+        await self._flusher.flush()
 
     async def refresh(self) -> None:
-        """See `tokenbooth.services.live.Live.changed`."""
+        """Apply what was committed to the change sequence so far, now."""
         await self._feed.sync()
 
     def held_nano(self, account_id: str) -> int:
-        """See `tokenbooth.services.live.Live.held_nano`."""
+        """What calls in flight hold of an account's credit, in nano-USD."""
         return self._accounts.held_nano(account_id)
 
     def admits(self) -> bool:
-        """See `tokenbooth.services.live.Live.admits`."""
+        """Whether calls with known keys are admitted."""
         return not self._stopping and self._may_admit() and self._settler.accepts()
 
     def stores(self) -> bool:
-        """See `tokenbooth.services.live.Live.stores`."""
+        """Whether the database took what this process last wrote."""
         return not (self._flusher.is_store_away or self._process.last_beat_failed)
 
     def upstream_health(self) -> list[UpstreamHealth]:
-        """See `tokenbooth.services.live.Live.upstream_health`."""
+        """How each upstream that a model uses does now, by name."""
         return self._routing.report(self._catalog().models.values())
 
     def failed_attempts(self) -> Mapping[tuple[str, str], int]:

@@ -105,10 +105,12 @@ class ChargeLog:
     """
 
     def __init__(self, data_dir: Path, *, first_number: int, epoch: str) -> None:
-        """Args:
-        data_dir: the locked data directory.
-        first_number: the number of the first segment; larger than any that still lies there.
-        epoch: the id of this run.
+        """Take what it works with.
+
+        Args:
+            data_dir: the locked data directory.
+            first_number: the number of the first segment; larger than any that still lies there.
+            epoch: the id of this run.
         """
         self.epoch = epoch
         self._is_full = False

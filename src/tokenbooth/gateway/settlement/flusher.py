@@ -59,11 +59,13 @@ class Flusher:
         process: Registration,
         budgets_nano: Callable[[], Mapping[str, int]],
     ) -> None:
-        """Args:
-        store, clock, log: what it works with.
-        queue: where it finds what is to be stored.
-        process: the run that the charges are of; fenced when the store says that it is over.
-        budgets_nano: gives what a window of each plan may spend today.
+        """Take what it works with.
+
+        Args:
+            store, clock, log: what it works with.
+            queue: where it finds what is to be stored.
+            process: the run that the charges are of; fenced when the store says that it is over.
+            budgets_nano: gives what a window of each plan may spend today.
         """
         self._store = store
         self._clock = clock

@@ -164,13 +164,13 @@ def learn(figures: Figures, request: PricedRequest, usage: Usage) -> bool:
 
 
 def learn_stream(figures: Figures, request: PricedRequest, usage: Usage, meter: Meter) -> None:
-    """See `learn`, of a stream."""
+    """Learn from a stream that came to its end."""
     if learn(figures, request, usage):
         _learn_text(figures, request, usage, meter.delivered())
 
 
 def learn_answer(figures: Figures, outbound: OutboundRequest, usage: Usage, body: bytes) -> None:
-    """See `learn`, of a whole answer."""
+    """Learn from a whole answer."""
     if learn(figures, outbound.request, usage) and len(body) <= _LONGEST_LESSON_BYTES:
         _learn_text(figures, outbound.request, usage, _text_of(outbound, body))
 
@@ -298,7 +298,7 @@ def within_limits(request: PricedRequest, usage: Usage) -> Usage:
 
 
 def _bounded(request: PricedRequest, usage: Usage, request_id: str, upstream: str) -> Usage:
-    """See `within_limits`; tells the operator when something was cut."""
+    """Cut a usage to what the model can do at all, and tell the operator when something was cut."""
     bounded = within_limits(request, usage)
     if bounded is usage:
         return usage

@@ -24,8 +24,8 @@ from tokenbooth.gateway.errors import (
 )
 from tokenbooth.gateway.formats.base import OutboundRequest, PricedRequest
 from tokenbooth.gateway.upstream.base import AnswerHead
-from tokenbooth.gateway.upstream.circuit_breaker import Change, Health, RestRules
-from tokenbooth.gateway.upstream.retry_after import asked_wait_us
+from tokenbooth.gateway.upstream.circuit_breaker import Change, CircuitBreaker, RestRules
+from tokenbooth.gateway.upstream.retry_after import retry_after_us
 from tokenbooth.kit.clock import Clock
 
 _BUSY_WAIT_US: Final = 1_000_000
@@ -56,9 +56,9 @@ class _Candidate:
 
     route: Route
     outbound: OutboundRequest
-    health: Health
+    health: CircuitBreaker
 
-    def __init__(self, route: Route, outbound: OutboundRequest, health: Health) -> None:
+    def __init__(self, route: Route, outbound: OutboundRequest, health: CircuitBreaker) -> None:
         self.route = route
         self.outbound = outbound
         self.health = health
@@ -74,7 +74,7 @@ class Routing:
         self._rules = rules
         self.clock = clock
         self._rng = rng
-        self._healths: dict[str, Health] = {}
+        self._healths: dict[str, CircuitBreaker] = {}
 
     def route(self, request: PricedRequest) -> "RoutedCall":
         """A call that has asked no upstream yet.
@@ -115,10 +115,10 @@ class Routing:
         upstreams = {route.upstream.name: route.upstream for model in models for route in model.routes}
         return [self._report(upstream) for _, upstream in sorted(upstreams.items())]
 
-    def _health(self, upstream: Upstream) -> Health:
+    def _health(self, upstream: Upstream) -> CircuitBreaker:
         health = self._healths.get(upstream.name)
         if health is None:
-            health = self._healths[upstream.name] = Health(self._rules)
+            health = self._healths[upstream.name] = CircuitBreaker(self._rules)
         return health
 
     def busy(self, candidates: list[_Candidate]) -> Refusal:
@@ -148,19 +148,29 @@ class RoutedCall:
         outbound: how it is spoken there.
     """
 
-    __slots__ = ("_asked_resting", "_epoch", "_health", "_left", "_on_trial", "_open", "_routing", "outbound", "route")
+    __slots__ = (
+        "_asked_resting",
+        "_generation",
+        "_health",
+        "_is_probe",
+        "_left",
+        "_open",
+        "_routing",
+        "outbound",
+        "route",
+    )
 
     route: Route
     outbound: OutboundRequest
-    _health: Health
-    _epoch: int
+    _health: CircuitBreaker
+    _generation: int
 
     def __init__(self, routing: Routing, candidates: list[_Candidate]) -> None:
         self._routing = routing
         self._left = candidates
         self._asked_resting = False
         self._open = False
-        self._on_trial = False
+        self._is_probe = False
 
     def take(self) -> None:
         """Choose the upstream that is asked first, and take a place there; `end` must follow.
@@ -189,11 +199,11 @@ class RoutedCall:
         """Give back the upstream; a repeated call changes nothing."""
         if self._open:
             self._open = False
-            self._health.end(self._epoch, on_trial=self._on_trial)
+            self._health.end(self._generation, is_probe=self._is_probe)
 
     def succeeded(self) -> None:
         """The first byte of an answer came, or the whole of it."""
-        if self._health.succeeded(self._epoch) is Change.BACK:
+        if self._health.succeeded(self._generation) is Change.BACK:
             _log.info(
                 "upstream_back",
                 upstream=self.route.upstream.name,
@@ -211,7 +221,7 @@ class RoutedCall:
             if status not in _CUSTOMERS:
                 self._health.note_failed_call(f"HTTP {status}")
             return
-        wait_us = asked_wait_us(response, self._routing.clock.now_us()) if status in _ASKS_FOR_REST else None
+        wait_us = retry_after_us(response, self._routing.clock.now_us()) if status in _ASKS_FOR_REST else None
         self._failed(f"HTTP {status}", asked_us=wait_us or 0, rejects_us=status in _REFUSES_US)
 
     def failed(self, failure: UpstreamFailure) -> None:
@@ -228,22 +238,22 @@ class RoutedCall:
         self.route = candidate.route
         self.outbound = candidate.outbound
         self._health = candidate.health
-        self._epoch = candidate.health.epoch
+        self._generation = candidate.health.generation
 
     def _occupy(self, candidate: _Candidate) -> None:
         health = candidate.health
         self._left.remove(candidate)
         if not health.is_up:
             self._asked_resting = True
-        # While it is up there are no trials, and the time does not matter.
-        self._on_trial = health.begin(0 if health.is_up else self._routing.clock.monotonic_us())
+        # While it is up there are no probes, and the time does not matter.
+        self._is_probe = health.begin(0 if health.is_up else self._routing.clock.monotonic_us())
         self._open = True
         self._show(candidate)
 
     def _failed(self, error: str, *, asked_us: int = 0, rejects_us: bool = False) -> None:
         health = self._health
         now_us = self._routing.clock.monotonic_us()
-        change = health.failed(self._epoch, now_us, error, on_trial=self._on_trial, asked_us=asked_us)
+        change = health.failed(self._generation, now_us, error, is_probe=self._is_probe, asked_us=asked_us)
         if change is not Change.RESTS:
             return
         upstream = self.route.upstream.name
@@ -267,5 +277,5 @@ class RoutedCall:
         )
 
 
-def _has_room(upstream: Upstream, health: Health) -> bool:
+def _has_room(upstream: Upstream, health: CircuitBreaker) -> bool:
     return upstream.max_concurrent is None or health.open_calls < upstream.max_concurrent
