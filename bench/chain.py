@@ -27,14 +27,14 @@ from tokenbooth.kit.logs import configure_logging
 from tokenbooth.payments.usdc.addresses import AddressBook
 from tokenbooth.payments.usdc.node import MAX_ADDRESSES, ChainNode
 from tokenbooth.payments.usdc.rpc import HttpRpc, Json
-from tokenbooth.sandbox.chain import ChainConfig, ChainSandbox
-from tokenbooth.sandbox.chain.wallet import new_extended_public_key
-from tokenbooth.sandbox.chain.world import transfer
 from tokenbooth.store.engine import Store, open_store
 from tokenbooth.store.migrate import migrate
 from tokenbooth.store.reports.audit import audit
 from tokenbooth.store.tables import accounts, deposit_addresses
 from tokenbooth.store.usdc import deposits
+from tokenbooth_sandbox.chain import ChainConfig, ChainSandbox
+from tokenbooth_sandbox.chain.wallet import new_extended_public_key
+from tokenbooth_sandbox.chain.world import transfer
 
 DAY_US: Final = 86_400 * 1_000_000
 TOKEN: Final = NATIVE_TOKENS[BASE]

@@ -26,14 +26,14 @@ from tokenbooth.domain.deposits import BASE, NATIVE_TOKENS
 from tokenbooth.domain.keys import KeyKind, digest
 from tokenbooth.domain.windows import DAY_US
 from tokenbooth.kit.ids import IdPrefix, new_id, new_key
-from tokenbooth.management.context import UsdcDesk
 from tokenbooth.payments.usdc.addresses import AddressBook
 from tokenbooth.payments.usdc.node import ChainNode
 from tokenbooth.payments.usdc.rpc import HttpRpc
-from tokenbooth.sandbox.chain.wallet import new_extended_public_key
+from tokenbooth.services.context import UsdcDeps
 from tokenbooth.store.engine import Store, open_store
 from tokenbooth.store.migrate import migrate
 from tokenbooth.store.tables import api_keys
+from tokenbooth_sandbox.chain.wallet import new_extended_public_key
 
 EMAIL: Final = "many@example.com"
 DAYS: Final = 90
@@ -75,7 +75,7 @@ async def measure(store: Store, keys: int, events: int) -> float:
     """The median of the slowest page, in milliseconds."""
     node = ChainNode(HttpRpc("http://127.0.0.1:9", timeout_s=1), chain_id=BASE, token=NATIVE_TOKENS[BASE])
     # No page asks the chain, so there is none.
-    desk = UsdcDesk(node=node, book=AddressBook(new_extended_public_key()), counts_at="safe", pending=tuple)
+    desk = UsdcDeps(node=node, book=AddressBook(new_extended_public_key()), counts_at="safe", pending=tuple)
     async with open_booth(store, usdc=desk) as booth:
         account_id = booth.account(EMAIL, is_admin=True)
         began = time.perf_counter()

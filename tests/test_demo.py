@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.support.command import Running, answer, running, tokenbooth
-from tokenbooth.demo_texts import MODEL
+from tokenbooth_sandbox.demo_texts import MODEL
 
 # Made up here, and only as long as it must be to be taken for a live key.
 LIVE_KEY = "sk_" + "live_" + "x"

@@ -20,8 +20,20 @@ from tests.support.command import running, tokenbooth
 from tests.support.postgres import Postgres
 from tests.support.raw_client import RawClient
 from tokenbooth import dashboard
-from tokenbooth.dashboard import access, account, credit, keys, operator, overview, papers, pay, site, usage, usdc
-from tokenbooth.demo_texts import MODEL
+from tokenbooth.dashboard import (
+    account,
+    auto_topup,
+    billing,
+    home,
+    invoices,
+    keys,
+    login,
+    operator,
+    overview,
+    usage,
+    usdc,
+)
+from tokenbooth_sandbox.demo_texts import MODEL
 
 NUL: Final = "a\0b"
 ODD: Final = {
@@ -34,8 +46,8 @@ SURROGATE: Final = "a\ud800b"
 NOT_OURS: Final = (502, 503, 504)
 ADMIN: Final = ("admin@example.com", "correct horse battery")
 PAGES: Final = (
-    site.SitePages, access.Access, overview.OverviewPages, keys.KeyPages, usage.UsagePages, pay.BillingPages,
-    credit.CreditPages, usdc.UsdcPages, papers.PaperPages, account.AccountPages, operator.OperatorPages,
+    home.SitePages, login.Access, overview.OverviewPages, keys.KeyPages, usage.UsagePages, billing.BillingPages,
+    auto_topup.CreditPages, usdc.UsdcPages, invoices.PaperPages, account.AccountPages, operator.OperatorPages,
 )  # fmt: skip
 # With these the visitor would be gone.
 ENDS_THE_LOG_IN: Final = ("/logout", "/dashboard/account/sessions/end")

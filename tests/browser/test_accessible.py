@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.support.chromium import Demo, log_in
 from tests.support.command import answer
-from tokenbooth.demo_texts import MODEL
+from tokenbooth_sandbox.demo_texts import MODEL
 
 AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 PASSWORD = "a long enough password"

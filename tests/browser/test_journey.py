@@ -6,7 +6,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.support.chromium import Demo, log_in
 from tests.support.command import tokenbooth
-from tokenbooth.demo_texts import MODEL
+from tokenbooth_sandbox.demo_texts import MODEL
 
 PASSWORD = "a long enough password"
 CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "Hello! " * 400}], "max_tokens": 400}

@@ -8,7 +8,7 @@ import subprocess
 import httpx
 
 from tests.support.chromium import Demo
-from tokenbooth.demo_texts import MODEL
+from tokenbooth_sandbox.demo_texts import MODEL
 
 # What a demo refuses for a good reason: there is no deposit of that hash, and only Stripe can sign its events.
 EXPECTED = {

@@ -8,9 +8,9 @@ import pytest
 from tests.support.chains import FAKE, FINAL_BLOCKS, SAFE_BLOCKS, USDBC, USDC
 from tests.support.deposit_rig import UNITS, USD, Booth
 from tokenbooth.domain.ledger import USDC_CLEARING, TransferKind, credit_of, debt_of
-from tokenbooth.management.deposit_looks import LOOKS_PER_MINUTE
 from tokenbooth.payments.usdc.addresses import checksummed
 from tokenbooth.payments.usdc.rpc import Json
+from tokenbooth.services.deposit_looks import LOOKS_PER_MINUTE
 from tokenbooth.store import ledger
 from tokenbooth.store.reports.operator import change_credit
 from tokenbooth.store.usdc import deposits

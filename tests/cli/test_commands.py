@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
 from tests.support.command import answer, tokenbooth
-from tokenbooth.sandbox.chain.wallet import new_extended_public_key
+from tokenbooth_sandbox.chain.wallet import new_extended_public_key
 
 
 @pytest.fixture

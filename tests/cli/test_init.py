@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from tokenbooth.cli.failures import CommandFailed
 from tokenbooth.cli.initialise import template, write_configuration
 from tokenbooth.config.settings import Settings, load_settings
-from tokenbooth.sandbox.chain.wallet import new_extended_public_key
+from tokenbooth_sandbox.chain.wallet import new_extended_public_key
 
 
 def _sections(annotation: object) -> list[type[BaseModel]]:

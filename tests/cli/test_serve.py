@@ -16,7 +16,7 @@ from tests.support.command import Running, answer, is_refused, running, tokenboo
 from tests.support.raw_client import RawClient
 from tests.support.servers import serve
 from tokenbooth.http.server import bind, port_of
-from tokenbooth.sandbox.model_server import create_model_server
+from tokenbooth_sandbox.models import create_model_server
 
 UPSTREAM_KEY = "upstream-key-for-tests"
 MODEL = "a/model"

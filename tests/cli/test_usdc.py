@@ -12,8 +12,8 @@ import pytest
 from tests.support.command import answer, running, tokenbooth, url_in_log, wait_until
 from tests.support.servers import serve
 from tokenbooth.payments.usdc.addresses import AddressBook, checksummed
-from tokenbooth.sandbox.chain import ChainConfig, ChainSandbox
-from tokenbooth.sandbox.chain.wallet import new_extended_public_key
+from tokenbooth_sandbox.chain import ChainConfig, ChainSandbox
+from tokenbooth_sandbox.chain.wallet import new_extended_public_key
 
 
 @pytest.fixture(scope="module")

@@ -29,11 +29,11 @@ from tests.support.servers import serve
 from tokenbooth.domain.keys import KeyKind, digest, shown_prefix
 from tokenbooth.domain.money import parse_usd
 from tokenbooth.kit.ids import IdPrefix, new_id, new_key
-from tokenbooth.sandbox.model_server import create_model_server
 from tokenbooth.store.accounts.keys import NewApiKey, create_api_key
 from tokenbooth.store.engine import Store, open_store
 from tokenbooth.store.reports.audit import audit
 from tokenbooth.store.tables import usage_events
+from tokenbooth_sandbox.models import create_model_server
 
 KILLS = int(os.environ.get("TOKENBOOTH_TEST_KILLS", "3"))
 CLIENTS = 8

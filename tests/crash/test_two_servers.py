@@ -20,11 +20,11 @@ from tests.support.gateway_rig import MODEL, UPSTREAM_KEY
 from tests.support.postgres import Postgres
 from tests.support.servers import serve
 from tokenbooth.domain.ledger import key_spend
-from tokenbooth.sandbox.model_server import create_model_server
 from tokenbooth.store.engine import Store, open_store
 from tokenbooth.store.ledger import balance_nano
 from tokenbooth.store.reports.audit import audit
 from tokenbooth.store.tables import api_keys, gateway_processes, usage_events
+from tokenbooth_sandbox.models import create_model_server
 
 CAP_NANO = 1_000_000
 COST_NANO = 1_000 * 270 + 100 * 1_100

@@ -12,7 +12,7 @@ from tests.support.dashboard import ORIGIN, PASSWORD, Booth, charge, hidden_fiel
 from tests.support.hang_up import hang_up
 from tests.support.store import row_counts
 from tokenbooth.config.settings import Settings
-from tokenbooth.dashboard.data_plane import data_plane_openapi
+from tokenbooth.dashboard.reference.data_plane_openapi import data_plane_openapi
 from tokenbooth.domain.charges import PoolKind
 from tokenbooth.domain.upstreams import UpstreamHealth
 from tokenbooth.gateway.service import Gateway

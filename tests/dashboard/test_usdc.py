@@ -12,12 +12,12 @@ from tests.support.dashboard import Booth, Browser, open_booth
 from tests.support.fakes import FakeClock
 from tokenbooth.domain.deposits import BASE
 from tokenbooth.jobs.chain_scan import ChainScan, ScanSettings
-from tokenbooth.management.context import UsdcDesk
 from tokenbooth.payments.usdc.addresses import AddressBook
 from tokenbooth.payments.usdc.node import ChainNode
 from tokenbooth.payments.usdc.rpc import HttpRpc
-from tokenbooth.sandbox.chain.wallet import new_extended_public_key
+from tokenbooth.services.context import UsdcDeps
 from tokenbooth.store.engine import Store
+from tokenbooth_sandbox.chain.wallet import new_extended_public_key
 
 BILLING = "/dashboard/billing"
 PAGE = "/dashboard/billing/usdc"
@@ -58,7 +58,7 @@ async def till(store: Store, chain: SandboxChain) -> AsyncIterator[Till]:
     settings = ScanSettings(counts_at="safe", max_range_blocks=500, full_scan_s=0)
     scan = ChainScan(store, node, FakeClock(), settings)
     book = AddressBook(new_extended_public_key())
-    desk = UsdcDesk(node=node, book=book, counts_at="safe", pending=lambda: scan.pending)
+    desk = UsdcDeps(node=node, book=book, counts_at="safe", pending=lambda: scan.pending)
     try:
         async with open_booth(store, usdc=desk) as booth:
             yield Till(booth, chain, scan)

@@ -19,7 +19,7 @@ from tests.docs.pages import PAGES, RUNNABLE, SHOWN_ONLY, Snippet, name_of, snip
 from tests.support.command import Running, running
 from tokenbooth.config.catalog import build_catalog
 from tokenbooth.config.settings import load_settings
-from tokenbooth.demo_texts import MODEL
+from tokenbooth_sandbox.demo_texts import MODEL
 
 ALL: Final = [snippet for page in PAGES for snippet in snippets(page)]
 RUN: Final = [snippet for snippet in ALL if snippet.not_run is None]

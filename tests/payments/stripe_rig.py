@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from tests.support.servers import serve
 from tokenbooth.payments.stripe.client import StripeGateway
 from tokenbooth.payments.stripe.webhooks import WebhookEvent, WebhookVerifier
-from tokenbooth.sandbox.stripe import SandboxConfig, StripeSandbox, create_sandbox
+from tokenbooth_sandbox.stripe import SandboxConfig, StripeSandbox, create_sandbox
 
 API_KEY = "sk_test_sandbox"
 WEBHOOK_SECRET = "whsec_sandbox"

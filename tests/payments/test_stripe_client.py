@@ -34,7 +34,7 @@ from tokenbooth.payments.stripe.client import (
 from tokenbooth.payments.stripe.events import needed, translate
 from tokenbooth.payments.stripe.snapshots import Ownership, Snapshot
 from tokenbooth.payments.stripe.webhooks import WebhookEvent
-from tokenbooth.sandbox.stripe import world
+from tokenbooth_sandbox.stripe import world
 
 S = 1_000_000
 FEBRUARY_28 = JANUARY_31 + 28 * DAY_S

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tokenbooth.payments.usdc.receipts import read_receipt
-from tokenbooth.sandbox.chain import ChainConfig, ChainSandbox
-from tokenbooth.sandbox.chain.rpc import Json
-from tokenbooth.sandbox.chain.world import World, transfer
+from tokenbooth_sandbox.chain import ChainConfig, ChainSandbox
+from tokenbooth_sandbox.chain.rpc import Json
+from tokenbooth_sandbox.chain.world import World, transfer
 
 TO = "0x" + "ab" * 20
 CONFIG = ChainConfig()

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from tests.support.servers import serve
-from tokenbooth.sandbox.model_server import ModelServer, create_model_server
+from tokenbooth_sandbox.models import ModelServer, create_model_server
 
 KEY = "fake-upstream-key"
 CHAT = "/v1/chat/completions"

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from tests.support.servers import serve
-from tokenbooth.sandbox.model_server import ModelServer, create_model_server
-from tokenbooth.sandbox.model_server.directives import Directives, parse_directives
+from tokenbooth_sandbox.models import ModelServer, create_model_server
+from tokenbooth_sandbox.models.directives import Directives, parse_directives
 
 CHAT = "/v1/chat/completions"
 _WAIT_S = 10.0

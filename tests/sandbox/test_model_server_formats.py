@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.formats import Json, events_in
 from tests.support.servers import serve
-from tokenbooth.sandbox.model_server import create_model_server
+from tokenbooth_sandbox.models import create_model_server
 
 KEY = "fake-upstream-key"
 COMPLETIONS, EMBEDDINGS, RESPONSES, MESSAGES = "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/messages"

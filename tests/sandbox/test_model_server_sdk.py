@@ -6,7 +6,7 @@ import openai
 import pytest
 
 from tests.support.servers import serve
-from tokenbooth.sandbox.model_server import create_model_server
+from tokenbooth_sandbox.models import create_model_server
 
 KEY = "fake-upstream-key"
 MODEL = "deepseek-chat"

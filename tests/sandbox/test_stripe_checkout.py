@@ -18,7 +18,7 @@ from tests.payments.stripe_rig import (
     running_sandbox,
     url_of,
 )
-from tokenbooth.sandbox.stripe.forms import Params, parse_form
+from tokenbooth_sandbox.stripe.forms import Params, parse_form
 
 
 @pytest.fixture

@@ -22,9 +22,9 @@ from tests.payments.stripe_rig import (
     running_sandbox,
     url_of,
 )
-from tokenbooth.sandbox.stripe import SandboxConfig, create_sandbox
-from tokenbooth.sandbox.stripe.records import Event
-from tokenbooth.sandbox.stripe.state import State
+from tokenbooth_sandbox.stripe import SandboxConfig, create_sandbox
+from tokenbooth_sandbox.stripe.records import Event
+from tokenbooth_sandbox.stripe.state import State
 
 
 @pytest.fixture

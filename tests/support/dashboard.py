@@ -18,10 +18,10 @@ from tokenbooth.config.settings import Settings
 from tokenbooth.dashboard import DashboardContext, create_dashboard
 from tokenbooth.dashboard.app import page_routes
 from tokenbooth.dashboard.passwords import Passwords
-from tokenbooth.dashboard.web import Web
+from tokenbooth.dashboard.views import Web
 from tokenbooth.domain.charges import Charge, PoolKind
 from tokenbooth.kit.ids import IdPrefix, new_id
-from tokenbooth.management.context import UsdcDesk
+from tokenbooth.services.context import UsdcDeps
 from tokenbooth.services.mail import Mail
 from tokenbooth.store.accounts.accounts import create_account, set_admin
 from tokenbooth.store.engine import Store
@@ -128,7 +128,7 @@ def hidden_fields(page: str, action: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def open_booth(
-    store: Store, settings: Settings | None = None, usdc: UsdcDesk | None = None
+    store: Store, settings: Settings | None = None, usdc: UsdcDeps | None = None
 ) -> AsyncIterator[Booth]:
     """A dashboard over `store`; `settings` are those to be tried, `usdc` is a way to a chain."""
     async with management_plane(store) as plane:

@@ -14,17 +14,17 @@ import httpx
 from tests.support.chains import SAFE_BLOCKS, USDC, DrivenChain
 from tests.support.fakes import FakeClock, FakeLive
 from tests.support.store import Customer, new_customer
+from tokenbooth.api.app import create_management_app
 from tokenbooth.config.catalog import build_catalog
 from tokenbooth.config.settings import Settings
 from tokenbooth.domain.deposits import BASE
 from tokenbooth.jobs.chain_scan import ChainScan, ScanSettings
-from tokenbooth.management.app import create_management_app
-from tokenbooth.management.context import ManagementContext, UsdcDesk
 from tokenbooth.payments.usdc.addresses import AddressBook
 from tokenbooth.payments.usdc.node import ChainNode, Tag
 from tokenbooth.payments.usdc.rpc import HttpRpc, Json, NodeError, NodeTrouble
-from tokenbooth.sandbox.chain.wallet import new_extended_public_key
+from tokenbooth.services.context import ServiceContext, UsdcDeps
 from tokenbooth.store.engine import Store
+from tokenbooth_sandbox.chain.wallet import new_extended_public_key
 
 USD = 10**9
 UNITS = 10**6
@@ -152,7 +152,7 @@ async def running_booth(
     book = AddressBook(new_extended_public_key())
     settings = Settings()
     catalog = build_catalog(settings)
-    context = ManagementContext(
+    context = ServiceContext(
         store=store,
         clock=clock,
         settings=settings,
@@ -160,7 +160,7 @@ async def running_booth(
         live=FakeLive(),
         stripe=None,
         handle_event=_no_events,
-        usdc=UsdcDesk(node=node, book=book, counts_at=counts_at, pending=lambda: scan.pending),
+        usdc=UsdcDeps(node=node, book=book, counts_at=counts_at, pending=lambda: scan.pending),
     )
     transport = httpx.ASGITransport(app=create_management_app(context), raise_app_exceptions=True)
     try:

@@ -30,13 +30,13 @@ from tokenbooth.http.limits import Bounds, Edge
 from tokenbooth.kit.clock import Clock, SystemClock
 from tokenbooth.kit.errors import StoreUnavailable
 from tokenbooth.kit.ids import IdPrefix, new_id, new_key
-from tokenbooth.sandbox.model_server import ModelServer, create_model_server
 from tokenbooth.store.accounts.accounts import create_account
 from tokenbooth.store.accounts.keys import NewApiKey, create_api_key
 from tokenbooth.store.engine import Store, make_engine
 from tokenbooth.store.ledger import grant
 from tokenbooth.store.reports.audit import audit
 from tokenbooth.store.tables import change_counter, metadata, subscriptions, usage_events
+from tokenbooth_sandbox.models import ModelServer, create_model_server
 
 MODEL: Final = "deepseek/deepseek-chat-v3-0324"
 UPSTREAM_KEY: Final = "upstream-key-for-tests"

@@ -8,10 +8,10 @@ import httpx
 from fastapi import FastAPI
 
 from tests.support.fakes import FakeClock, FakeLive
+from tokenbooth.api.app import create_management_app
 from tokenbooth.config.catalog import build_catalog
 from tokenbooth.config.settings import ManagementSettings, Settings
-from tokenbooth.management.app import create_management_app
-from tokenbooth.management.context import ManagementContext
+from tokenbooth.services.context import ServiceContext
 from tokenbooth.store.engine import Store
 
 
@@ -21,7 +21,7 @@ class Plane:
 
     client: httpx.AsyncClient
     app: FastAPI
-    context: ManagementContext
+    context: ServiceContext
     clock: FakeClock
     live: FakeLive
 
@@ -33,7 +33,7 @@ async def management_plane(
     """Build the plane without Stripe; `management` are the settings to be tried, `down` what background work is."""
     settings = Settings(management=management or ManagementSettings())
     clock, live, catalog = FakeClock(), FakeLive(), build_catalog(settings)
-    context = ManagementContext(
+    context = ServiceContext(
         store=store,
         clock=clock,
         settings=settings,

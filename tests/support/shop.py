@@ -20,20 +20,20 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.support.fakes import FakeClock, FakeLive
 from tests.support.servers import serve
 from tests.support.store import Customer, new_customer
+from tokenbooth.api.app import create_management_app
+from tokenbooth.api.checkout import caps_of
 from tokenbooth.config.catalog import build_catalog
 from tokenbooth.config.settings import BillingSettings, PlanSettings, Settings, StripeSettings
 from tokenbooth.domain.money import NANO_PER_CENT
 from tokenbooth.jobs.auto_topup import AutoTopUp
 from tokenbooth.jobs.inbox import InboxHandler
 from tokenbooth.jobs.reconcile import ReconcileFigures, Reconciler, Report
-from tokenbooth.management.app import create_management_app
-from tokenbooth.management.checkout import caps_of
-from tokenbooth.management.context import ManagementContext
 from tokenbooth.payments.stripe.client import StripeGateway
-from tokenbooth.sandbox.stripe import SandboxConfig, StripeSandbox, create_sandbox
+from tokenbooth.services.context import ServiceContext
 from tokenbooth.services.mail import LogMailer, Mailer
 from tokenbooth.store.engine import Store
 from tokenbooth.store.tables import inbox
+from tokenbooth_sandbox.stripe import SandboxConfig, StripeSandbox, create_sandbox
 
 API_KEY = "sk_test_shop"
 OLD_SECRET, WEBHOOK_SECRET = "whsec_shop_old", "whsec_shop"
@@ -320,7 +320,7 @@ def running_shop(
         handlers.append(handler)
         live = FakeLive()
         product.app = create_management_app(
-            ManagementContext(
+            ServiceContext(
                 store=store,
                 clock=clock,
                 settings=settings,

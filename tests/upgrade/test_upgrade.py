@@ -18,9 +18,9 @@ from sqlalchemy import Connection, func, select
 from tests.support.command import Running, running, tokenbooth, url_in_log
 from tests.support.postgres import Postgres
 from tests.support.servers import serve
-from tokenbooth.sandbox.model_server import create_model_server
 from tokenbooth.store.engine import open_store
 from tokenbooth.store.tables import ledger_accounts, usage_events
+from tokenbooth_sandbox.models import create_model_server
 
 VERSIONS = sorted(path.name for path in Path(__file__).parent.iterdir() if (path / "tokenbooth.toml").exists())
 MODEL = "deepseek/deepseek-chat-v3-0324"

@@ -90,7 +90,7 @@ def demo(
     data_dir: Annotated[Path, typer.Option(metavar="DIR", help="Everything that is kept.")] = Path("tokenbooth-demo"),
 ) -> None:
     """Run everything on this machine: the server, a payment sandbox, a model, an account to try it with."""
-    from tokenbooth.demo import run_demo
+    from tokenbooth_sandbox.demo import run_demo
 
     raise typer.Exit(run_demo(data_dir, host=host, port=port))
 

@@ -7,13 +7,13 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
+from tokenbooth.api.checkout import plan_price
 from tokenbooth.cli.failures import CONFIGURATION, CommandFailed
 from tokenbooth.cli.output import print_json, print_line
 from tokenbooth.config.catalog import build_catalog
 from tokenbooth.config.settings import StripeSettings, load_settings
 from tokenbooth.domain.plans import Plan
 from tokenbooth.kit.private_files import write_private
-from tokenbooth.management.checkout import plan_price
 from tokenbooth.payments.stripe.balance import Endpoint
 from tokenbooth.payments.stripe.client import API_VERSION, PaymentProviderError, StripeGateway
 from tokenbooth.runtime.build import stripe_gateway

@@ -4,9 +4,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tokenbooth.dashboard.access import end_other_sessions, end_session, set_new_password
+from tokenbooth.dashboard.login import end_other_sessions, end_session, set_new_password
 from tokenbooth.dashboard.passwords import checked_password
-from tokenbooth.dashboard.web import Form, Visitor, Web, see_other
+from tokenbooth.dashboard.views import Form, Visitor, Web, see_other
 from tokenbooth.kit.errors import Forbidden, TokenboothError
 from tokenbooth.store.accounts import accounts, sessions
 

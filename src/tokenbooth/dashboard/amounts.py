@@ -2,16 +2,16 @@
 
 from typing import Final
 
-from tokenbooth.dashboard.show import price
-from tokenbooth.dashboard.web import Form
+from tokenbooth.dashboard.filters import price
+from tokenbooth.dashboard.views import Form
 from tokenbooth.kit.errors import InvalidRequest
-from tokenbooth.management.context import ManagementContext
+from tokenbooth.services.context import ServiceContext
 
 CARD_DECIMALS: Final = 2
 USDC_DECIMALS: Final = 6
 
 
-def top_up_amount_nano(management: ManagementContext, form: Form, *, max_decimals: int) -> int:
+def top_up_amount_nano(management: ServiceContext, form: Form, *, max_decimals: int) -> int:
     """The `amount` of a form in nano-USD, when that much can be bought.
 
     Raises:

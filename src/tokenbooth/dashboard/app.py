@@ -13,21 +13,21 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tokenbooth.dashboard.access import Access
 from tokenbooth.dashboard.account import AccountPages
-from tokenbooth.dashboard.around import AroundPages, LastingFiles
+from tokenbooth.dashboard.auto_topup import CreditPages
+from tokenbooth.dashboard.billing import BillingPages
 from tokenbooth.dashboard.context import DashboardContext
-from tokenbooth.dashboard.credit import CreditPages
+from tokenbooth.dashboard.home import SitePages
+from tokenbooth.dashboard.invoices import PaperPages
 from tokenbooth.dashboard.keys import KeyPages
+from tokenbooth.dashboard.login import Access
+from tokenbooth.dashboard.middleware import AroundPages, LastingFiles
 from tokenbooth.dashboard.operator import OperatorPages
 from tokenbooth.dashboard.overview import OverviewPages
-from tokenbooth.dashboard.papers import PaperPages
-from tokenbooth.dashboard.pay import BillingPages
-from tokenbooth.dashboard.reference import ReferencePages
-from tokenbooth.dashboard.site import SitePages
+from tokenbooth.dashboard.reference.pages import ReferencePages
 from tokenbooth.dashboard.usage import UsagePages
 from tokenbooth.dashboard.usdc import UsdcPages
-from tokenbooth.dashboard.web import STATIC_PATH, Web
+from tokenbooth.dashboard.views import STATIC_PATH, Web
 from tokenbooth.kit.errors import NotFound, TokenboothError
 from tokenbooth.kit.texts import refused_target
 

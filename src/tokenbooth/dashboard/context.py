@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from tokenbooth.dashboard.address_rates import AddressRates
 from tokenbooth.dashboard.passwords import Passwords
-from tokenbooth.management.context import ManagementContext
+from tokenbooth.services.context import ServiceContext
 from tokenbooth.services.mail import Mailer
 
 
@@ -22,7 +22,7 @@ class DashboardContext:
         rates: how often each address tries.
     """
 
-    management: ManagementContext
+    management: ServiceContext
     mailer: Mailer
     version: str
     management_openapi: Callable[[], Mapping[str, object]]

@@ -9,15 +9,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from tokenbooth.api import keys, management_keys
+from tokenbooth.api.parsing import Fields
+from tokenbooth.api.timestamps import read_end
 from tokenbooth.dashboard.overview import first_model
-from tokenbooth.dashboard.web import Form, Visitor, Web, labelled, payload_of, see_other
+from tokenbooth.dashboard.views import Form, Visitor, Web, labelled, payload_of, see_other
 from tokenbooth.domain.keys import DEFAULT_SCOPES, Scope
 from tokenbooth.domain.subscriptions import SubscriptionStatus
 from tokenbooth.domain.windows import parse_duration
 from tokenbooth.kit.errors import InvalidRequest, NotFound, TokenboothError
-from tokenbooth.management import keys, management_keys
-from tokenbooth.management.body import Fields
-from tokenbooth.management.instants import read_end
 from tokenbooth.store.accounts.idempotency import Answer
 from tokenbooth.store.accounts.keys import ApiKeyView, list_api_keys
 from tokenbooth.store.accounts.management_keys import ManagementKey, list_management_keys

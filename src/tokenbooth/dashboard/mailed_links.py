@@ -6,7 +6,7 @@ A link works once, for a while; only its digest is stored.
 import secrets
 from typing import Final
 
-from tokenbooth.dashboard.web import Web
+from tokenbooth.dashboard.views import Web
 from tokenbooth.domain.windows import DAY_US
 from tokenbooth.services.mail import Mail
 from tokenbooth.store.accounts import accounts, audit_log, sessions

@@ -11,14 +11,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tokenbooth.dashboard.live_part import LivePart
+from tokenbooth.api.keys import is_id
 from tokenbooth.dashboard.mailed_links import mail_invitation
-from tokenbooth.dashboard.web import Form, Visitor, Web, labelled, see_other
+from tokenbooth.dashboard.polling import LivePart
+from tokenbooth.dashboard.views import Form, Visitor, Web, labelled, see_other
 from tokenbooth.domain.ledger import TransferKind
 from tokenbooth.domain.upstreams import UpstreamHealth
 from tokenbooth.domain.windows import DAY_US
 from tokenbooth.kit.errors import Conflict, InvalidRequest, NotFound, RateLimited, TokenboothError
-from tokenbooth.management.keys import is_id
 from tokenbooth.store.accounts import accounts, audit_log
 from tokenbooth.store.accounts.keys import key_names
 from tokenbooth.store.reports import operator_reports

@@ -12,10 +12,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tokenbooth.dashboard.chart import Chart, draw
-from tokenbooth.dashboard.live_part import LivePart
-from tokenbooth.dashboard.web import Visitor, Web
+from tokenbooth.dashboard.polling import LivePart
+from tokenbooth.dashboard.views import Visitor, Web
 from tokenbooth.domain.windows import DAY_US
-from tokenbooth.management.context import ManagementContext
+from tokenbooth.services.context import ServiceContext
 from tokenbooth.store.accounts.keys import count_api_keys, key_names
 from tokenbooth.store.payments import billing
 from tokenbooth.store.payments.billing import BillingStatus
@@ -78,12 +78,12 @@ class OverviewPages:
         )
 
 
-def first_model(management: ManagementContext) -> str:
+def first_model(management: ServiceContext) -> str:
     """A model for examples."""
     return next(iter(management.catalog().models), EXAMPLE_MODEL)
 
 
-def _read(conn: Connection, account_id: str, management: ManagementContext, *, held_nano: int) -> _Seen:
+def _read(conn: Connection, account_id: str, management: ServiceContext, *, held_nano: int) -> _Seen:
     now_us = management.clock.now_us()
     to_us = now_us // DAY_US * DAY_US + DAY_US
     span = Span(to_us - _DAYS * DAY_US, to_us)

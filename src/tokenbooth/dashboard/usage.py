@@ -12,16 +12,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from tokenbooth.api.keys import is_id
+from tokenbooth.api.timestamps import read_end, read_start
+from tokenbooth.api.usage import read_cursor, write_cursor
 from tokenbooth.dashboard.chart import Chart, draw
-from tokenbooth.dashboard.explain import explain
-from tokenbooth.dashboard.show import iso_day
-from tokenbooth.dashboard.web import Visitor, Web
+from tokenbooth.dashboard.filters import iso_day
+from tokenbooth.dashboard.price_breakdown import explain
+from tokenbooth.dashboard.views import Visitor, Web
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.windows import DAY_US
 from tokenbooth.kit.errors import InvalidRequest, NotFound
-from tokenbooth.management.instants import read_end, read_start
-from tokenbooth.management.keys import is_id
-from tokenbooth.management.usage import read_cursor, write_cursor
 from tokenbooth.store.accounts.keys import has_api_key, key_names
 from tokenbooth.store.usage.usage_reports import GroupBy, Position, RequestView, Span, Sums, list_requests, usage_by
 

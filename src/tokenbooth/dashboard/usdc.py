@@ -9,16 +9,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from tokenbooth.api import deposits
+from tokenbooth.api.deposits import Progress
+from tokenbooth.api.idempotency import guarded, once
 from tokenbooth.dashboard.amounts import USDC_DECIMALS, top_up_amount_nano
-from tokenbooth.dashboard.live_part import LivePart
-from tokenbooth.dashboard.show import price
-from tokenbooth.dashboard.web import Form, Visitor, Web, labelled, payload_of, see_other
+from tokenbooth.dashboard.filters import price
+from tokenbooth.dashboard.polling import LivePart
+from tokenbooth.dashboard.views import Form, Visitor, Web, labelled, payload_of, see_other
 from tokenbooth.domain.deposits import BASE, BASE_SEPOLIA
 from tokenbooth.kit.errors import TokenboothError
-from tokenbooth.management import deposits
-from tokenbooth.management.context import UsdcDesk
-from tokenbooth.management.deposits import Progress
-from tokenbooth.management.idempotency import guarded, once
+from tokenbooth.services.context import UsdcDeps
 from tokenbooth.store.accounts.idempotency import Answer, Attempt
 
 _HERE: Final = "/dashboard/billing/usdc"
@@ -87,7 +87,7 @@ class UsdcPages:
             return await self._page(request, visitor, desk, error=error, tx_hash=form.text("txHash"))
         return see_other(f"{_HERE}?done={payload['status']}")
 
-    async def _look(self, visitor: Visitor, desk: UsdcDesk) -> dict[str, object]:
+    async def _look(self, visitor: Visitor, desk: UsdcDeps) -> dict[str, object]:
         await self._management.live.flush()
         seen: Progress = await self._management.store.read(deposits.progress, desk=desk, account_id=visitor.account_id)
         chain_id = desk.node.chain_id
@@ -103,7 +103,7 @@ class UsdcPages:
         self,
         request: Request,
         visitor: Visitor,
-        desk: UsdcDesk,
+        desk: UsdcDeps,
         *,
         error: TokenboothError | None = None,
         amount: str = "",

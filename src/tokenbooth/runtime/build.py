@@ -7,6 +7,8 @@ from typing import Final
 
 import structlog
 
+from tokenbooth.api.app import create_management_app
+from tokenbooth.api.checkout import caps_of
 from tokenbooth.config.catalog import Catalog, build_catalog, kind_lines
 from tokenbooth.config.settings import Settings, SettingsError, StripeSettings, UsdcSettings, is_proxied
 from tokenbooth.dashboard import DashboardContext, create_dashboard
@@ -27,15 +29,13 @@ from tokenbooth.kit.background import Background
 from tokenbooth.kit.clock import Clock, SystemClock
 from tokenbooth.kit.logs import configure_logging
 from tokenbooth.kit.metrics import Metrics
-from tokenbooth.management.app import create_management_app
-from tokenbooth.management.checkout import caps_of
-from tokenbooth.management.context import ManagementContext, UsdcDesk
 from tokenbooth.payments.stripe.client import StripeGateway
 from tokenbooth.payments.usdc.addresses import AddressBook
 from tokenbooth.payments.usdc.node import ChainNode
 from tokenbooth.payments.usdc.rpc import HttpRpc
 from tokenbooth.runtime.application import Application, Chain, Parts, Sandbox, data_dir
 from tokenbooth.runtime.database import open_database
+from tokenbooth.services.context import ServiceContext, UsdcDeps
 from tokenbooth.services.mail import Mailer, make_mailer
 from tokenbooth.store.engine import Store
 
@@ -94,7 +94,7 @@ def build_application(
     if stripe is not None and inbox is not None:
         reconciler = Reconciler(store, stripe, clock, handle=inbox.handle, refresh=inbox.refresh)
     chain = None if settings.usdc is None else _chain(settings.usdc, store, clock)
-    context = ManagementContext(
+    context = ServiceContext(
         store=store,
         clock=clock,
         settings=settings,
@@ -102,7 +102,7 @@ def build_application(
         live=gateway,
         stripe=stripe,
         handle_event=_leave_alone if inbox is None else inbox.handle,
-        usdc=None if settings.usdc is None or chain is None else _usdc_desk(settings.usdc, chain),
+        usdc=None if settings.usdc is None or chain is None else _usdc_deps(settings.usdc, chain),
         down=background.down,
     )
     program_version = version("tokenbooth")
@@ -217,8 +217,8 @@ def _chain(settings: UsdcSettings, store: Store, clock: Clock) -> Chain:
     return Chain(node, ChainScan(store, node, clock, scan))
 
 
-def _usdc_desk(settings: UsdcSettings, chain: Chain) -> UsdcDesk:
-    return UsdcDesk(
+def _usdc_deps(settings: UsdcSettings, chain: Chain) -> UsdcDeps:
+    return UsdcDeps(
         node=chain.node,
         book=AddressBook(settings.xpub),
         counts_at=settings.credit_at,

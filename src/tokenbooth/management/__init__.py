@@ -1,1 +1,0 @@
-"""The management plane: one module per noun behind /api; never imports its siblings."""

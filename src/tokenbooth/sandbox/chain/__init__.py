@@ -1,9 +1,0 @@
-"""A small node of a chain of its own, for the demo and the tests: JSON-RPC as the product uses it, and a faucet.
-
-It runs no contracts and moves nothing of value. The product talks to it by the same code as to Base.
-"""
-
-from tokenbooth.sandbox.chain.rpc import ChainSandbox
-from tokenbooth.sandbox.chain.world import ChainConfig
-
-__all__ = ["ChainConfig", "ChainSandbox"]
