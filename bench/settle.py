@@ -138,17 +138,13 @@ def _admitted(keys: list[KeyState], number: int) -> Admitted:
 
 def _request(model: str) -> ChatRequest:
     return ChatRequest(
-        endpoint=ENDPOINT,
-        model=Model(model, _PRICE, _PRICE, (), 65_536, 8_192, 0, False, "max_tokens", frozenset()),
-        fields={},
+        ENDPOINT,
+        Model(model, _PRICE, _PRICE, (), 65_536, 8_192, 0, False, "max_tokens", frozenset()),
+        {},
         stream=False,
         text_bytes=4_000,
-        parts_tokens=0,
-        choices=1,
-        ceiling_named=False,
-        output_ceiling=1_000,
+        asked_ceiling=1_000,
         floor_tokens=256,
-        wants_usage=False,
     )
 
 

@@ -15,14 +15,15 @@ from tests.support.catalog_samples import sample_model
 from tests.support.formats import speaking
 from tokenbooth.config.catalog import Model
 from tokenbooth.config.settings import GatewaySettings
-from tokenbooth.config.upstream_kinds import FOLDED_CEILINGS, folded
+from tokenbooth.config.upstream_fields import FOLDED_CEILINGS, folded
 from tokenbooth.gateway.errors import Refusal
-from tokenbooth.gateway.formats.anthropic.count_tokens import count_tokens
+from tokenbooth.gateway.formats.anthropic.count_tokens import count_tokens_steps
 from tokenbooth.gateway.formats.anthropic.via_chat import TranslatedMessages
 from tokenbooth.gateway.formats.base import OutboundRequest, PricedRequest
 from tokenbooth.gateway.formats.json.body import decode_fields, encode_fields
+from tokenbooth.gateway.formats.json.steps import at_once
 from tokenbooth.gateway.formats.openai.chat import model_name
-from tokenbooth.gateway.formats.parameters import LONGEST_NAME
+from tokenbooth.gateway.formats.request.parameters import LONGEST_NAME
 from tokenbooth.gateway.registry import ENDPOINTS
 from tokenbooth.gateway.upstream.routing import Routing, rest_rules
 from tokenbooth.kit.clock import SystemClock
@@ -84,7 +85,7 @@ def _count(body: bytes, model: Model) -> None:
     try:
         fields = decode_fields(body, MAX_DEPTH)
         model_name(fields)
-        count_tokens(fields, model, len(body), [])
+        at_once(count_tokens_steps(fields, model, len(body), []))
     except Refusal as refusal:
         _check_refusal(refusal)
 

@@ -28,8 +28,9 @@ from tokenbooth.domain.pricing import cost_nano
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.errors import UpstreamFailure
 from tokenbooth.gateway.formats.anthropic.via_chat import TranslatingMeter
-from tokenbooth.gateway.formats.base import Delivered, Meter, OutboundRequest
+from tokenbooth.gateway.formats.base import OutboundRequest
 from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_fields
+from tokenbooth.gateway.formats.meter import Delivered, Meter
 from tokenbooth.gateway.formats.sse import BrokenStream, EventFramer, split_events
 from tokenbooth.gateway.registry import ENDPOINTS
 from tokenbooth.gateway.settlement.usage import count_answer

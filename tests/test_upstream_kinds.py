@@ -8,21 +8,18 @@ from hypothesis import strategies as st
 from tests.docs.pages import codes, read, rows, section
 from tests.support.catalog_samples import sample_model, with_kind
 from tokenbooth.config.catalog import Model, WireFormat
-from tokenbooth.config.upstream_kinds import (
+from tokenbooth.config.upstream_fields import (
     CEILING_FIELDS,
     CREDENTIAL_MARKS,
     FOLDED_CEILINGS,
-    GENERIC,
     IMAGE_SIZES,
-    KINDS,
     MORE_ANSWERS,
     OTHER_INPUT,
     OVERRIDES,
-    UpstreamKind,
     folded,
-    kept_back_by,
-    kind_of_host,
 )
+from tokenbooth.config.upstream_kinds import KINDS, kept_back_by, kind_of_host
+from tokenbooth.config.upstream_table import GENERIC, UpstreamKind
 from tokenbooth.gateway.errors import Refusal
 from tokenbooth.gateway.formats.json.body import decode_fields, encode_fields
 from tokenbooth.gateway.registry import ENDPOINTS

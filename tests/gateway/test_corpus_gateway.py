@@ -19,7 +19,8 @@ from tests.support.formats import (
     speaking,
 )
 from tokenbooth.config.catalog import Model
-from tokenbooth.config.upstream_kinds import GENERIC, KINDS
+from tokenbooth.config.upstream_kinds import KINDS
+from tokenbooth.config.upstream_table import GENERIC
 from tokenbooth.domain.usage import InvalidUsage, Usage
 from tokenbooth.gateway.errors import UpstreamFailure
 from tokenbooth.gateway.formats.base import OutboundRequest

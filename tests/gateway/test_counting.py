@@ -6,10 +6,10 @@ from structlog.testing import capture_logs
 
 from tests.support.catalog_samples import sample_model
 from tokenbooth.domain.usage import Usage
-from tokenbooth.gateway.formats.base import Delivered
 from tokenbooth.gateway.formats.json.body import decode_fields
-from tokenbooth.gateway.formats.meter import StreamMeter
+from tokenbooth.gateway.formats.meter import Delivered
 from tokenbooth.gateway.formats.openai.chat import ChatRequest, read_chat_request
+from tokenbooth.gateway.formats.openai.chat_stream import ChatMeter
 from tokenbooth.gateway.settlement.settle import BilledUsage
 from tokenbooth.gateway.settlement.usage import count_answer, count_stream, estimate
 
@@ -59,7 +59,7 @@ def test_the_input_of_custom_tools_counts() -> None:
     calls = [{"type": "custom", "custom": {"name": "f", "input": "x" * 8}}]
 
     assert counted(answer({"content": None, "tool_calls": calls})).usage.completion_tokens == 2
-    meter = StreamMeter(None)
+    meter = ChatMeter(None)
     meter.feed(b"data: " + msgspec.json.encode({"choices": [{"delta": {"tool_calls": calls}}]}) + b"\n\n")
     assert meter.delivered() == Delivered(events=1, text_bytes=8)
 
@@ -99,7 +99,7 @@ def test_absurd_usage_is_bounded_and_told() -> None:
 
 def test_a_stream_with_usage() -> None:
     """The usage that came is taken."""
-    meter = StreamMeter(None)
+    meter = ChatMeter(None)
     meter.feed(b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}\n\n')
 
     assert count_stream(request_of(), meter, request_id="req_1", upstream="demo") == BilledUsage(
@@ -109,8 +109,8 @@ def test_a_stream_with_usage() -> None:
 
 @pytest.mark.parametrize("usage", [None, {"prompt_tokens": -3}])
 def test_a_stream_without_usage(usage: object) -> None:
-    """BilledUsage from what was streamed, whether usage was absent or impossible (40)."""
-    meter = StreamMeter(None)
+    """Counted from what was streamed, whether usage was absent or impossible (40)."""
+    meter = ChatMeter(None)
     for _ in range(3):
         meter.feed(b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n')
     if usage is not None:

@@ -7,10 +7,11 @@ from tests.support.catalog_samples import sample_model
 from tests.support.formats import messages_body, read_messages
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.formats.anthropic.stream import MessagesMeter
-from tokenbooth.gateway.formats.base import Meter, PricedRequest
+from tokenbooth.gateway.formats.base import PricedRequest
 from tokenbooth.gateway.formats.json.body import decode_fields
-from tokenbooth.gateway.formats.meter import StreamMeter
+from tokenbooth.gateway.formats.meter import Meter
 from tokenbooth.gateway.formats.openai.chat import ChatRequest, read_chat_request
+from tokenbooth.gateway.formats.openai.chat_stream import ChatMeter
 from tokenbooth.gateway.settlement.estimates import Estimates
 from tokenbooth.gateway.settlement.settle import BilledUsage
 from tokenbooth.gateway.settlement.usage import Figures, Unseen, count_cut, learn_answer, learn_stream
@@ -22,9 +23,9 @@ def request_of(*, reasoning: bool = False, **fields: object) -> ChatRequest:
     return read_chat_request(decode_fields(body, 128), sample_model(reasoning=reasoning), len(body))
 
 
-def heard(*events: dict[str, object]) -> StreamMeter:
+def heard(*events: dict[str, object]) -> ChatMeter:
     """A meter that has heard these events."""
-    meter = StreamMeter(None)
+    meter = ChatMeter(None)
     for event in events:
         meter.feed(b"data: " + msgspec.json.encode(event) + b"\n\n")
     return meter

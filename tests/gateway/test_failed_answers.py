@@ -21,10 +21,11 @@ from tests.support.formats import (
     read_responses,
     speaking,
 )
-from tokenbooth.config.upstream_kinds import FAILED_FINISH_REASONS
+from tokenbooth.config.upstream_fields import FAILED_FINISH_REASONS
 from tokenbooth.gateway.errors import FailedAnswer
-from tokenbooth.gateway.formats.base import Meter, OutboundRequest
-from tokenbooth.gateway.formats.failed_answers import says_something, tells_failure
+from tokenbooth.gateway.formats.base import OutboundRequest
+from tokenbooth.gateway.formats.failed_answers import is_failure, says_something
+from tokenbooth.gateway.formats.meter import Meter
 from tokenbooth.gateway.settlement.usage import count_answer
 
 ERRORS: list[object] = [
@@ -337,4 +338,4 @@ def test_an_error_behind_the_last_event_is_seen(rest: bytes) -> None:
 def test_absent_values_are_no_failures(told: object) -> None:
     """In an event's place they say nothing."""
     assert not says_something(told)
-    assert not tells_failure({"error": told})
+    assert not is_failure({"error": told})

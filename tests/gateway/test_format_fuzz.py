@@ -15,11 +15,12 @@ from tests.support.formats import CHAT, messages_body, read_messages, speaking
 from tokenbooth.config.settings import GatewaySettings
 from tokenbooth.domain.usage import InvalidUsage, Usage
 from tokenbooth.gateway.errors import Refusal, UpstreamFailure
-from tokenbooth.gateway.formats.anthropic.count_tokens import count_tokens
+from tokenbooth.gateway.formats.anthropic.count_tokens import count_tokens_steps
 from tokenbooth.gateway.formats.anthropic.stream import MessagesMeter
 from tokenbooth.gateway.formats.json.body import decode_fields, encode_fields
-from tokenbooth.gateway.formats.meter import StreamMeter
+from tokenbooth.gateway.formats.json.steps import at_once
 from tokenbooth.gateway.formats.openai.chat import model_name
+from tokenbooth.gateway.formats.openai.chat_stream import ChatMeter
 from tokenbooth.gateway.formats.openai.responses_stream import ResponsesMeter
 from tokenbooth.gateway.formats.sse import BrokenStream
 from tokenbooth.gateway.registry import ENDPOINTS
@@ -107,7 +108,7 @@ def test_any_body_is_counted_or_refused(body: dict[str, object]) -> None:
     """Also where nothing is asked of a model."""
     content = encoded({"model": "m", "messages": [{"role": "user", "content": "Hi"}], **body})
     try:
-        count_tokens(decode_fields(content, 128), model, len(content), [])
+        at_once(count_tokens_steps(decode_fields(content, 128), model, len(content), []))
     except Refusal as refused:
         _told(refused)
 
@@ -119,7 +120,7 @@ def test_any_stream_is_metered(events: list[dict[str, object]], step: int) -> No
     stream = b"".join(b"data: " + encoded(one) + b"\n\n" for one in events)
     translated = read_messages(messages_body(stream=True), chat_only).outbound(CHAT)
     assert translated is not None
-    for meter in (ResponsesMeter(), MessagesMeter(), StreamMeter(None), translated.meter(usage_at_no_cost)):
+    for meter in (ResponsesMeter(), MessagesMeter(), ChatMeter(None), translated.meter(usage_at_no_cost)):
         for at in range(0, len(stream), step):
             if meter.saw_end_marker or meter.failed:
                 break

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.support.formats import Json, events_in, messages_body, read_messages, read_responses
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.formats.anthropic.stream import MessagesMeter
-from tokenbooth.gateway.formats.base import Delivered, Meter
-from tokenbooth.gateway.formats.meter import StreamMeter
+from tokenbooth.gateway.formats.meter import Delivered, Meter
+from tokenbooth.gateway.formats.openai.chat_stream import ChatMeter
 from tokenbooth.gateway.formats.openai.responses_stream import ResponsesMeter
 from tokenbooth.gateway.formats.sse import MAX_EVENT_BYTES, BrokenStream
 from tokenbooth.gateway.settlement.usage import count_stream
@@ -142,7 +142,7 @@ UNREADABLE_EVENTS = (
 def test_an_event_that_is_no_text_or_bottomless_passes(data: bytes) -> None:
     """It is nothing that we could read, and no reason to fail."""
     event = b"data: " + data + b"\n\n"
-    for meter in (ResponsesMeter(), MessagesMeter(), StreamMeter(None)):
+    for meter in (ResponsesMeter(), MessagesMeter(), ChatMeter(None)):
         assert meter.feed(event) == event
         assert (meter.usage, meter.may_end_without_marker()) == (None, False)
 

@@ -17,10 +17,11 @@ from tests.support.formats import (
     sent,
 )
 from tokenbooth.gateway.errors import Refusal
-from tokenbooth.gateway.formats.anthropic.count_tokens import count_tokens
+from tokenbooth.gateway.formats.anthropic.count_tokens import count_tokens_steps
 from tokenbooth.gateway.formats.base import PricedRequest
 from tokenbooth.gateway.formats.json.body import decode_fields, encode_fields
-from tokenbooth.gateway.formats.stored_state import STATE_FIELDS
+from tokenbooth.gateway.formats.json.steps import at_once
+from tokenbooth.gateway.formats.request.stored_state import STATE_FIELDS
 
 Read = Callable[[bytes], PricedRequest]
 
@@ -460,7 +461,7 @@ def test_tokens_are_counted_without_a_ceiling() -> None:
     body = b'{"model":"m","messages":[{"role":"user","content":"Hello"}]}'
 
     def count(body: bytes) -> object:
-        return msgspec.json.decode(count_tokens(decode_fields(body, 128), sample_model(), len(body), []))
+        return msgspec.json.decode(at_once(count_tokens_steps(decode_fields(body, 128), sample_model(), len(body), [])))
 
     assert count(body) == {"input_tokens": -(-len(body) // 4)}
     assert count(messages_body(system="x" * 400_000)) == {"input_tokens": 65_536}

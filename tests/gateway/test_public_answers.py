@@ -22,11 +22,12 @@ from tests.support.formats import (
     read_responses,
     speaking,
 )
-from tokenbooth.config.upstream_kinds import USAGE_EXTENSIONS
+from tokenbooth.config.upstream_fields import USAGE_EXTENSIONS
 from tokenbooth.domain.usage import Usage
-from tokenbooth.gateway.formats.base import Meter, OutboundRequest
+from tokenbooth.gateway.formats.base import OutboundRequest
 from tokenbooth.gateway.formats.json.body import UNREADABLE
-from tokenbooth.gateway.formats.meter import StreamMeter
+from tokenbooth.gateway.formats.meter import Meter
+from tokenbooth.gateway.formats.openai.chat_stream import ChatMeter
 from tokenbooth.gateway.formats.public_answers import OpenAIAnswer, usd_number
 from tokenbooth.gateway.formats.public_names import (
     CHOICE_FIELDS,
@@ -212,7 +213,7 @@ def test_choices_of_any_form(choices: object) -> None:
         told = read_chat().read_answer(body).client_answer(Usage(1, 1), "req").encode(1)
     except UNREADABLE:
         told = b""
-    meter = StreamMeter(None, OpenAIAnswer("ours", "m"))
+    meter = ChatMeter(None, OpenAIAnswer("ours", "m"))
     told += meter.feed(b"data: " + body + b"\n\n")
     assert b"canary" not in told
 
@@ -368,7 +369,7 @@ def test_a_stream_shows_nothing_private(
 
 def test_comments_and_broken_events_do_not_leave() -> None:
     """A comment may name who wrote it; what is no object is nothing that a client can read."""
-    meter = StreamMeter(None, OpenAIAnswer("ours", "m"))
+    meter = ChatMeter(None, OpenAIAnswer("ours", "m"))
     assert meter.feed(b": HOST PROCESSING\n\nid: 7\n\nretry: 5\n\ndata: {broken\n\ndata: 5\n\n") == b""
 
 

@@ -14,7 +14,8 @@ from tokenbooth.config.upstream_kinds import KINDS
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.errors import Refusal
 from tokenbooth.gateway.formats.anthropic.to_chat import fit_messages
-from tokenbooth.gateway.formats.base import Meter, OutboundRequest
+from tokenbooth.gateway.formats.base import OutboundRequest
+from tokenbooth.gateway.formats.meter import Meter
 
 CHAT_MODEL = sample_model()
 

@@ -26,7 +26,8 @@ from pydantic import (
 
 from tokenbooth.config.sources import SettingsError as SettingsError
 from tokenbooth.config.sources import overlay_environment, put_placeholder, read_toml, resolve_secrets
-from tokenbooth.config.upstream_kinds import CEILING_FIELDS, KINDS
+from tokenbooth.config.upstream_fields import CEILING_FIELDS
+from tokenbooth.config.upstream_kinds import KINDS
 from tokenbooth.domain.deposits import BASE, BRIDGED_TOKEN, NATIVE_TOKENS
 from tokenbooth.domain.money import NANO_PER_CENT, NANO_PER_USD, InvalidAmount, parse_usd
 from tokenbooth.domain.plans import Interval

@@ -5,7 +5,8 @@ What is charged when a call does not end well is the matrix of docs/billing.md.
 
 from tokenbooth.gateway.access.ceilings import Ceilings
 from tokenbooth.gateway.exchange import Exchange
-from tokenbooth.gateway.formats.base import Meter, UpstreamAnswer
+from tokenbooth.gateway.formats.base import UpstreamAnswer
+from tokenbooth.gateway.formats.meter import Meter
 from tokenbooth.gateway.formats.thinking import thinks
 from tokenbooth.gateway.settlement.estimates import Estimates
 from tokenbooth.gateway.settlement.settle import BilledUsage, Settler, Terms

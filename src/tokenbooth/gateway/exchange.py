@@ -8,7 +8,8 @@ from tokenbooth.gateway.access.cache import AccountState, KeyState
 from tokenbooth.gateway.access.pool import Pool
 from tokenbooth.gateway.access.stream_limit import StreamSlot
 from tokenbooth.gateway.errors import ClientHungUp, Refusal
-from tokenbooth.gateway.formats.base import Meter, PricedRequest
+from tokenbooth.gateway.formats.base import PricedRequest
+from tokenbooth.gateway.formats.meter import Meter
 from tokenbooth.gateway.registry import Endpoint, style_of
 from tokenbooth.gateway.upstream.base import UpstreamCall
 from tokenbooth.gateway.upstream.routing import RoutedCall

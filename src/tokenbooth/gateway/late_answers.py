@@ -16,8 +16,8 @@ from tokenbooth.gateway.drains import Drains
 from tokenbooth.gateway.errors import ClientHungUp, Refusal, UpstreamFailure, UpstreamTimedOut
 from tokenbooth.gateway.exchange import Exchange
 from tokenbooth.gateway.failed_attempts import FailedAttempts
-from tokenbooth.gateway.formats.base import Meter
 from tokenbooth.gateway.formats.json.body import UNREADABLE
+from tokenbooth.gateway.formats.meter import Meter
 from tokenbooth.gateway.formats.sse import BrokenStream
 from tokenbooth.gateway.settlement.settle import BilledUsage, Terms
 from tokenbooth.gateway.upstream.base import UpstreamCall

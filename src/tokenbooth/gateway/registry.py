@@ -13,15 +13,17 @@ from tokenbooth.config.catalog import Model
 from tokenbooth.gateway.access.cache import KeyState
 from tokenbooth.gateway.access.pool import Pool
 from tokenbooth.gateway.errors import Refusal
-from tokenbooth.gateway.formats.anthropic.messages import RawHeaders, messages_request_steps, read_messages_request
+from tokenbooth.gateway.formats.anthropic.messages import messages_request_steps
 from tokenbooth.gateway.formats.base import PricedRequest
 from tokenbooth.gateway.formats.json.body import Fields
+from tokenbooth.gateway.formats.json.steps import at_once
 from tokenbooth.gateway.formats.openai.chat import chat_request_steps, read_chat_request
-from tokenbooth.gateway.formats.openai.completions import completions_request_steps, read_completions_request
-from tokenbooth.gateway.formats.openai.embeddings import embeddings_request_steps, read_embeddings_request
-from tokenbooth.gateway.formats.openai.responses import read_responses_request, responses_request_steps
+from tokenbooth.gateway.formats.openai.completions import completions_request_steps
+from tokenbooth.gateway.formats.openai.embeddings import embeddings_request_steps
+from tokenbooth.gateway.formats.openai.responses import responses_request_steps
 from tokenbooth.gateway.replies import anthropic, openai
 from tokenbooth.gateway.replies.limit_headers import limit_lines
+from tokenbooth.http.exchange import RawHeaders
 from tokenbooth.kit.clock import Clock
 
 ANTHROPIC_PREFIX: Final = "/anthropic"
@@ -108,22 +110,27 @@ ENDPOINTS: Final[Mapping[str, Endpoint]] = {
         openai.error_event,
     ),
     "/v1/completions": Endpoint(
-        lambda fields, model, size, _: read_completions_request(fields, model, size),
+        lambda fields, model, size, _: at_once(completions_request_steps(fields, model, size)),
         lambda fields, model, size, _: completions_request_steps(fields, model, size),
         OPENAI,
         openai.error_event,
     ),
     "/v1/embeddings": Endpoint(
-        lambda fields, model, size, _: read_embeddings_request(fields, model, size),
+        lambda fields, model, size, _: at_once(embeddings_request_steps(fields, model, size)),
         lambda fields, model, size, _: embeddings_request_steps(fields, model, size),
         OPENAI,
         openai.error_event,
     ),
     "/v1/responses": Endpoint(
-        lambda fields, model, size, _: read_responses_request(fields, model, size),
+        lambda fields, model, size, _: at_once(responses_request_steps(fields, model, size)),
         lambda fields, model, size, _: responses_request_steps(fields, model, size),
         OPENAI,
         _responses_error_event,
     ),
-    "/anthropic/v1/messages": Endpoint(read_messages_request, messages_request_steps, ANTHROPIC, anthropic.error_event),
+    "/anthropic/v1/messages": Endpoint(
+        lambda fields, model, size, headers: at_once(messages_request_steps(fields, model, size, headers)),
+        messages_request_steps,
+        ANTHROPIC,
+        anthropic.error_event,
+    ),
 }

@@ -23,9 +23,10 @@ from tokenbooth.gateway.errors import (
 )
 from tokenbooth.gateway.exchange import Exchange
 from tokenbooth.gateway.failed_attempts import FailedAttempts
-from tokenbooth.gateway.formats.base import CostNano, Meter
+from tokenbooth.gateway.formats.base import CostNano
 from tokenbooth.gateway.formats.json.body import UNREADABLE, encode_fields
 from tokenbooth.gateway.formats.json.split import LARGE_BYTES, encode_large
+from tokenbooth.gateway.formats.meter import Meter
 from tokenbooth.gateway.formats.sse import BrokenStream
 from tokenbooth.gateway.late_answers import LateAnswers
 from tokenbooth.gateway.settlement.usage import Unseen, within_limits

@@ -6,7 +6,7 @@ from typing import Final
 
 from tokenbooth.gateway.access.cut_off import are_cut_off
 from tokenbooth.gateway.exchange import Exchange
-from tokenbooth.gateway.formats.base import Meter
+from tokenbooth.gateway.formats.meter import Meter
 from tokenbooth.gateway.formats.sse import is_real
 from tokenbooth.gateway.upstream.base import UpstreamCall
 

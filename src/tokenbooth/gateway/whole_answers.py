@@ -2,8 +2,8 @@
 
 from tokenbooth.gateway.errors import FailedAnswer, UpstreamFailure, UpstreamReportedError
 from tokenbooth.gateway.exchange import Exchange
-from tokenbooth.gateway.formats.base import Meter
 from tokenbooth.gateway.formats.json.half_characters import without_halves
+from tokenbooth.gateway.formats.meter import Meter
 from tokenbooth.gateway.formats.sse import BrokenStream, is_event_stream, is_real, without_mark
 
 

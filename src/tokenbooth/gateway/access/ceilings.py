@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 
 from tokenbooth.config.catalog import Model, Route, WireFormat
-from tokenbooth.config.upstream_kinds import CEILING_FIELDS
+from tokenbooth.config.upstream_fields import CEILING_FIELDS
 from tokenbooth.domain.upstreams import CeilingHealth
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.formats.base import PricedRequest

@@ -1,4 +1,4 @@
-"""What is read of requests, and of an upstream's answers and events, as shapes for msgspec, which skips the rest.
+"""Schemas for msgspec of what is read from requests, answers and events. It skips every other field.
 
 Never compiled: msgspec reads annotations at run time, and the compiler does not keep them whole.
 """

@@ -6,8 +6,8 @@ from typing import Final
 import structlog
 
 from tokenbooth.domain.usage import InvalidUsage, Usage
-from tokenbooth.gateway.formats.base import Delivered, Meter, OutboundRequest, PricedRequest, UpstreamAnswer
-from tokenbooth.gateway.formats.parameters import REASONING_OUTPUT_FLOOR
+from tokenbooth.gateway.formats.base import REASONING_OUTPUT_FLOOR, OutboundRequest, PricedRequest, UpstreamAnswer
+from tokenbooth.gateway.formats.meter import Delivered, Meter
 from tokenbooth.gateway.formats.thinking import effort_of, thinks
 from tokenbooth.gateway.settlement.estimates import Estimates
 from tokenbooth.gateway.settlement.settle import BilledUsage

@@ -1,7 +1,7 @@
-"""References to what is stored at an upstream: files, containers, conversations, items of earlier responses.
+"""Refusing references to what is stored at an upstream: files, containers, conversations, items of earlier responses.
 
-All of it lies in the operator's account, whoever stored it, so an id is the key to another customer's work. A reference
-is refused by its name in every format, unless the model's `allowed_parameters` has that name.
+All of it is in the operator's account, whoever stored it, so an id opens another customer's work. A reference is
+refused by its name in every format, unless the model's `allowed_parameters` has that name.
 
 Sources: OpenAI's reference of Responses, Chat Completions and Containers, Anthropic's of Messages, Files and Skills,
 Google's of context caching, xAI's of collections.
@@ -102,7 +102,7 @@ def refuse_stored_state_of_tool(tool: Object, kind: str, model: Model) -> None:
 
 
 def is_item_reference(item: Object, kind: str) -> bool:
-    """Whether an item of the responses format stands for one that is stored: it has an id, and says nothing itself.
+    """Whether an item of the responses format refers to a stored one: it has an id, and no content of its own.
 
     Args:
         item: the item, nothing in it opened yet.
@@ -120,9 +120,9 @@ def is_item_reference(item: Object, kind: str) -> bool:
 
 
 def is_empty_reasoning(item: Object, kind: str) -> bool:
-    """Whether an item is reasoning that says nothing, as clients tell it back that did not ask for it encrypted.
+    """Whether an item is reasoning without content, which clients send back that did not ask for it encrypted.
 
-    An upstream would look its id up; without the item it answers as it would to somebody whose reasoning is not stored.
+    An upstream would look its id up. Without the item it answers as if no reasoning were stored.
 
     Args:
         item: the item, nothing in it opened yet.
