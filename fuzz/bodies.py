@@ -74,7 +74,7 @@ def _read(body: bytes, path: str, model: Model) -> PricedRequest | None:
         fields = decode_fields(body, MAX_DEPTH)
         model_name(fields)
         request = ENDPOINTS[path].read(fields, model, len(body), [])
-        _ROUTING.attempt(request)
+        _ROUTING.route(request)
     except Refusal as refusal:
         _check_refusal(refusal)
         return None

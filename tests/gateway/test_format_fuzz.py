@@ -89,7 +89,7 @@ def test_any_body_is_read_or_refused(body: dict[str, object], path: str, asked: 
         fields = decode_fields(content, 128)
         model_name(fields)
         request = ENDPOINTS[path].read(fields, served, len(content), [])
-        _ROUTING.attempt(request)
+        _ROUTING.route(request)
     except Refusal as refused:
         _told(refused)
         return

@@ -88,7 +88,7 @@ class UsdcPages:
         return see_other(f"{_HERE}?done={payload['status']}")
 
     async def _look(self, visitor: Visitor, desk: UsdcDeps) -> dict[str, object]:
-        await self._management.live.settled()
+        await self._management.live.flush()
         seen: Progress = await self._management.store.read(deposits.progress, desk=desk, account_id=visitor.account_id)
         chain_id = desk.node.chain_id
         return {

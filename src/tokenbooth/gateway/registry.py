@@ -10,8 +10,8 @@ from typing import Final
 import msgspec
 
 from tokenbooth.config.catalog import Model
-from tokenbooth.gateway.access.admission import Pool
 from tokenbooth.gateway.access.cache import KeyState
+from tokenbooth.gateway.access.pool import Pool
 from tokenbooth.gateway.errors import Refusal
 from tokenbooth.gateway.formats.anthropic.messages import messages_request_steps
 from tokenbooth.gateway.formats.base import PricedRequest

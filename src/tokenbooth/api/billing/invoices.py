@@ -128,7 +128,7 @@ async def statement_csv(context: ServiceContext, account_id: str, month: str | N
 
 
 async def _statement(context: ServiceContext, account_id: str, start_us: int, end_us: int) -> Statement:
-    await context.live.settled()
+    await context.live.flush()
     return await context.store.read(statement, account_id, start_us=start_us, end_us=end_us)
 
 

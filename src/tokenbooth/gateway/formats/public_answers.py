@@ -67,8 +67,8 @@ class ClientAnswer:
 def usd_number(amount_nano: int) -> bytes:
     """Nano-USD as an exact JSON number of USD."""
     # With a one before the fraction, so that its zeros stay.
-    text = str(amount_nano // NANO_PER_USD) + "." + str(NANO_PER_USD + amount_nano % NANO_PER_USD)[1:]
-    return text.encode()
+    fraction = str(NANO_PER_USD + amount_nano % NANO_PER_USD)[1:]
+    return f"{amount_nano // NANO_PER_USD}.{fraction}".encode()
 
 
 class PublicAnswer(ABC):

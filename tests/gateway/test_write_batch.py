@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tokenbooth.gateway.upstream.write_batch import Outbox
+from tokenbooth.gateway.upstream.write_batch import WriteBatch
 
 
 class Letter:
@@ -13,17 +13,17 @@ class Letter:
         self._seen = seen
 
     def write_out(self) -> None:
-        """See `Sender.write_out`."""
+        """Write down that it was written."""
         self._seen.append(self._name)
 
 
 async def test_senders_write_at_the_end_of_the_turn_in_order() -> None:
     """Nothing leaves while others of the turn are still running, and everything leaves before the next one."""
     seen: list[str] = []
-    outbox = Outbox()
+    batch = WriteBatch()
 
     async def send(name: str) -> None:
-        outbox.add(Letter(name, seen))
+        batch.add(Letter(name, seen))
         seen.append(f"{name} waits")
 
     sending = [asyncio.create_task(send(name)) for name in ("one", "two", "three")]
@@ -34,9 +34,9 @@ async def test_senders_write_at_the_end_of_the_turn_in_order() -> None:
 async def test_each_turn_has_its_own_letters() -> None:
     """What was written out is not written again."""
     seen: list[str] = []
-    outbox = Outbox()
+    batch = WriteBatch()
     for name in ("one", "two"):
-        outbox.add(Letter(name, seen))
+        batch.add(Letter(name, seen))
         await asyncio.sleep(0)
         assert seen[-1] == name
     assert seen == ["one", "two"]

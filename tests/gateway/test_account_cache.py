@@ -3,7 +3,7 @@
 from tokenbooth.domain.allowance import Allowance
 from tokenbooth.domain.subscriptions import SubscriptionStatus, SubscriptionTerms
 from tokenbooth.domain.windows import Window
-from tokenbooth.gateway.access.cache import States, SubscriptionState
+from tokenbooth.gateway.access.cache import AccountCache, SubscriptionState
 from tokenbooth.store.usage.admission import AccountRow, KeyRow, LoadedKey, SubscriptionRow
 
 TERMS = SubscriptionTerms(SubscriptionStatus.ACTIVE, 10**18, None, None)
@@ -34,7 +34,7 @@ def loaded(
 
 def test_a_key_brings_its_limits() -> None:
     """Cap with what was spent, rates, the account's credit."""
-    state = States(10).add(loaded("a"))
+    state = AccountCache(10).add(loaded("a"))
 
     assert (state.cap, state.account.credit) == (Allowance(50, spent_nano=20), Allowance(100))
     assert state.requests is not None
@@ -44,7 +44,7 @@ def test_a_key_brings_its_limits() -> None:
 
 def test_keys_share_their_account_and_subscription() -> None:
     """What is in memory knows more than a later load: credit held stays held."""
-    states = States(10)
+    states = AccountCache(10)
     first, second = (
         states.add(loaded("a", subscription="sub_1")),
         states.add(loaded("b", subscription="sub_1", balance_nano=999)),
@@ -58,7 +58,7 @@ def test_keys_share_their_account_and_subscription() -> None:
 
 def test_a_deleted_key_is_not_found() -> None:
     """No new request finds it; its account stays, with what the store does not know yet."""
-    states = States(10)
+    states = AccountCache(10)
     states.add(loaded("a"))
     kept = states.add(loaded("b"))
 
@@ -71,9 +71,9 @@ def test_a_deleted_key_is_not_found() -> None:
 
 def test_an_account_with_calls_under_way_is_not_forgotten() -> None:
     """Its spending is not in the store yet, so a new key of it must meet the same state."""
-    states = States(10)
+    states = AccountCache(10)
     first = states.add(loaded("a", subscription="sub_1"))
-    first.account.in_use = 1
+    first.account.pins = 1
     states.forget_key("key_a")
     second = states.add(loaded("b", subscription="sub_1"))
 
@@ -83,9 +83,9 @@ def test_an_account_with_calls_under_way_is_not_forgotten() -> None:
 
 def test_the_number_of_keys_is_bounded() -> None:
     """The oldest idle one makes room; one with calls under way stays."""
-    states = States(2)
+    states = AccountCache(2)
     busy = states.add(loaded("a", account="acct_a"))
-    busy.account.in_use = 1
+    busy.account.pins = 1
     states.add(loaded("b", account="acct_b"))
     states.add(loaded("c", account="acct_c"))
 
@@ -95,8 +95,8 @@ def test_the_number_of_keys_is_bounded() -> None:
 
 def test_a_key_is_not_dropped_by_its_own_arrival() -> None:
     """With all others busy the newest is about to be used; two states of one account would spend its credit twice."""
-    states = States(1)
-    states.add(loaded("a", account="acct_a")).account.in_use = 1
+    states = AccountCache(1)
+    states.add(loaded("a", account="acct_a")).account.pins = 1
     newest = states.add(loaded("b", account="acct_b"))
 
     assert states.add(loaded("b", account="acct_b")).account is newest.account
@@ -104,7 +104,7 @@ def test_a_key_is_not_dropped_by_its_own_arrival() -> None:
 
 def test_a_new_key_does_not_reset_the_rates_of_its_subscription() -> None:
     """Deleting the only key and making a new one gives no second minute's worth of requests (34, P9)."""
-    states = States(10)
+    states = AccountCache(10)
     first = states.add(loaded("a", subscription="sub_1"))
     assert first.subscription is not None
     first.subscription.requests.limit = 1
@@ -118,7 +118,7 @@ def test_a_new_key_does_not_reset_the_rates_of_its_subscription() -> None:
 
 def test_refreshed_keys_take_over_new_limits() -> None:
     """What is spent and counted stays."""
-    state = States(10).add(loaded("a"))
+    state = AccountCache(10).add(loaded("a"))
     row = loaded("a").key
     state.refresh(KeyRow(row.key_id, row.account_id, row.digest, None, max_budget_nano=500, rpm=50, tpm=70))
 
@@ -131,7 +131,7 @@ def test_refreshed_keys_take_over_new_limits() -> None:
 
 
 def subscription() -> SubscriptionState:
-    state = States(10).add(loaded("a", subscription="sub_1")).subscription
+    state = AccountCache(10).add(loaded("a", subscription="sub_1")).subscription
     assert state is not None
     return state
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenbooth.gateway.upstream.circuit_breaker import Change, Health, RestRules
+from tokenbooth.gateway.upstream.circuit_breaker import Change, CircuitBreaker, RestRules
 
 S = 1_000_000
 RULES = RestRules(failures=3, first_rest_us=2 * S, longest_rest_us=10 * S, longest_asked_us=60 * S)
@@ -15,33 +15,33 @@ RULES = RestRules(failures=3, first_rest_us=2 * S, longest_rest_us=10 * S, longe
 class Begun:
     """A call that began."""
 
-    epoch: int
-    on_trial: bool
+    generation: int
+    is_probe: bool
 
 
-def begin(health: Health, now_us: int) -> Begun:
+def begin(health: CircuitBreaker, now_us: int) -> Begun:
     """A call begins."""
-    on_trial = health.begin(now_us)
-    return Begun(health.epoch, on_trial)
+    is_probe = health.begin(now_us)
+    return Begun(health.generation, is_probe)
 
 
-def fail(health: Health, begun: Begun, now_us: int, asked_us: int = 0) -> Change | None:
+def fail(health: CircuitBreaker, begun: Begun, now_us: int, asked_us: int = 0) -> Change | None:
     """It fails and ends."""
-    change = health.failed(begun.epoch, now_us, "HTTP 503", on_trial=begun.on_trial, asked_us=asked_us)
-    health.end(begun.epoch, on_trial=begun.on_trial)
+    change = health.failed(begun.generation, now_us, "HTTP 503", is_probe=begun.is_probe, asked_us=asked_us)
+    health.end(begun.generation, is_probe=begun.is_probe)
     return change
 
 
-def succeed(health: Health, begun: Begun) -> Change | None:
+def succeed(health: CircuitBreaker, begun: Begun) -> Change | None:
     """It succeeds and ends."""
-    change = health.succeeded(begun.epoch)
-    health.end(begun.epoch, on_trial=begun.on_trial)
+    change = health.succeeded(begun.generation)
+    health.end(begun.generation, is_probe=begun.is_probe)
     return change
 
 
-def resting(now_us: int = 0) -> Health:
+def resting(now_us: int = 0) -> CircuitBreaker:
     """An upstream that has just begun to rest for the first time."""
-    health = Health(RULES)
+    health = CircuitBreaker(RULES)
     changes = [fail(health, begin(health, now_us), now_us) for _ in range(3)]
     assert changes == [None, None, Change.RESTS]
     return health
@@ -49,7 +49,7 @@ def resting(now_us: int = 0) -> Health:
 
 def test_several_failures_in_a_row_are_needed() -> None:
     """One success in between begins the count anew."""
-    health = Health(RULES)
+    health = CircuitBreaker(RULES)
     for _ in range(10):
         assert fail(health, begin(health, 0), 0) is None
         assert fail(health, begin(health, 0), 0) is None
@@ -67,12 +67,12 @@ def test_a_rest_ends_with_a_single_trial() -> None:
         False,
         True,
     )
-    assert not begin(health, 2 * S - 1).on_trial
+    assert not begin(health, 2 * S - 1).is_probe
 
     trial = begin(health, 2 * S)
 
-    assert (trial.on_trial, health.state, health.is_ready(2 * S)) == (True, "trial", False)
-    assert not begin(health, 2 * S).on_trial
+    assert (trial.is_probe, health.state, health.is_ready(2 * S)) == (True, "trial", False)
+    assert not begin(health, 2 * S).is_probe
     assert succeed(health, trial) is Change.BACK
     assert (health.state, health.failures, health.last_error) == ("up", 0, "HTTP 503")
 
@@ -97,15 +97,15 @@ def test_a_trial_without_an_outcome_is_made_again() -> None:
     """Its client hung up: the next call is the trial."""
     health = resting()
     trial = begin(health, 2 * S)
-    health.end(trial.epoch, on_trial=trial.on_trial)
+    health.end(trial.generation, is_probe=trial.is_probe)
 
     assert (health.state, health.open_calls) == ("resting", 0)
-    assert begin(health, 2 * S).on_trial
+    assert begin(health, 2 * S).is_probe
 
 
 def test_calls_that_began_before_a_decision_decide_nothing() -> None:
     """Fifty calls that were cut off together count as one outage; a late answer does not end a rest."""
-    health = Health(RULES)
+    health = CircuitBreaker(RULES)
     calls = [begin(health, 0) for _ in range(50)]
     changes = [fail(health, call, S) for call in calls[:49]]
 
@@ -126,27 +126,27 @@ def test_a_call_that_had_no_other_chance_may_end_a_rest_but_not_lengthen_it() ->
 
 def test_what_the_upstream_asks_for_counts_at_once() -> None:
     """One answer suffices, for as long as it said; then a single call tries it."""
-    health = Health(RULES)
+    health = CircuitBreaker(RULES)
 
     assert fail(health, begin(health, 0), 0, asked_us=30 * S) is Change.RESTS
     assert (health.due_us, health.asked_wait_us(10 * S), health.asked_wait_us(30 * S)) == (30 * S, 20 * S, 0)
-    assert begin(health, 30 * S).on_trial
+    assert begin(health, 30 * S).is_probe
 
 
 def test_what_the_upstream_asks_for_is_bounded() -> None:
     """By the operator's word; with 0 nobody listens."""
-    health = Health(RULES)
+    health = CircuitBreaker(RULES)
     fail(health, begin(health, 0), 0, asked_us=3_600 * S)
     assert health.due_us == 60 * S
 
-    deaf = Health(RestRules(failures=3, first_rest_us=S, longest_rest_us=S, longest_asked_us=0))
+    deaf = CircuitBreaker(RestRules(failures=3, first_rest_us=S, longest_rest_us=S, longest_asked_us=0))
     assert fail(deaf, begin(deaf, 0), 0, asked_us=30 * S) is None
     assert (deaf.state, deaf.asked_wait_us(0)) == ("up", 0)
 
 
 def test_what_the_upstream_asks_for_is_heard_from_calls_of_before_too() -> None:
     """Also in the middle of a rest, which it lengthens, and of a trial, which is void then."""
-    health = Health(RULES)
+    health = CircuitBreaker(RULES)
     early = [begin(health, 0) for _ in range(5)]
     for call in early[:3]:
         fail(health, call, 0)
@@ -179,7 +179,7 @@ STEPS = st.lists(
 @given(STEPS)
 def test_whatever_happens(steps: list[tuple[str, int, int]]) -> None:
     """At most one trial; every rest ends in time; nothing that is open gets lost; a trial's success ends the rest."""
-    health = Health(RULES)
+    health = CircuitBreaker(RULES)
     now_us = 0
     calls: list[Begun] = []
     for step, which, amount in steps:
@@ -188,24 +188,26 @@ def test_whatever_happens(steps: list[tuple[str, int, int]]) -> None:
         elif step == "begin":
             was_ready = health.is_ready(now_us)
             calls.append(begin(health, now_us))
-            assert calls[-1].on_trial == (was_ready and not health.is_up)
+            assert calls[-1].is_probe == (was_ready and not health.is_up)
         elif calls:
             call = calls.pop(which % len(calls))
-            counts = call.epoch == health.epoch
+            counts = call.generation == health.generation
             match step:
                 case "succeed":
                     succeed(health, call)
                     assert health.is_up or not counts
                 case "give up":
-                    health.end(call.epoch, on_trial=call.on_trial)
+                    health.end(call.generation, is_probe=call.is_probe)
                 case "fail":
                     fail(health, call, now_us)
-                    assert not (counts and call.on_trial) or health.due_us > now_us
+                    assert not (counts and call.is_probe) or health.due_us > now_us
                 case _:
                     fail(health, call, now_us, asked_us=amount * S)
                     assert health.due_us >= now_us + amount * S
         assert health.open_calls == len(calls)
-        assert sum(call.on_trial and call.epoch == health.epoch for call in calls) == (health.state == "trial")
+        assert sum(call.is_probe and call.generation == health.generation for call in calls) == (
+            health.state == "trial"
+        )
         assert health.due_us <= now_us + 60 * S
         assert health.asked_wait_us(now_us) <= max(health.due_us - now_us, 0) or health.is_up
         assert health.is_up == (health.state == "up")

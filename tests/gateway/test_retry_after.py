@@ -2,7 +2,7 @@
 
 import pytest
 
-from tokenbooth.gateway.upstream.retry_after import LONGEST_US, asked_wait_us
+from tokenbooth.gateway.upstream.retry_after import LONGEST_US, retry_after_us
 
 NOW_US = 1_792_567_680_000_000
 """2026-10-21T07:28:00Z."""
@@ -10,6 +10,8 @@ NOW_US = 1_792_567_680_000_000
 
 class Head:
     """The head of an answer with these headers."""
+
+    status = 429
 
     def __init__(self, **headers: str) -> None:
         self._headers = headers
@@ -42,7 +44,7 @@ class Head:
 )
 def test_seconds_and_dates(value: str, wait_us: int | None) -> None:
     """Whole seconds or a date, at most an hour; what is neither says nothing."""
-    assert asked_wait_us(Head(retry_after=value), NOW_US) == wait_us
+    assert retry_after_us(Head(retry_after=value), NOW_US) == wait_us
 
 
 @pytest.mark.parametrize(
@@ -50,9 +52,9 @@ def test_seconds_and_dates(value: str, wait_us: int | None) -> None:
 )
 def test_milliseconds_go_first(milliseconds: str, wait_us: int) -> None:
     """They are finer; when they are no number the other header counts."""
-    assert asked_wait_us(Head(retry_after="7", retry_after_ms=milliseconds), NOW_US) == wait_us
+    assert retry_after_us(Head(retry_after="7", retry_after_ms=milliseconds), NOW_US) == wait_us
 
 
 def test_nothing_said() -> None:
     """Most failures say nothing of it."""
-    assert asked_wait_us(Head(), NOW_US) is None
+    assert retry_after_us(Head(), NOW_US) is None
