@@ -116,7 +116,12 @@ class Browser:
         """Send a form of a page, with the hidden fields that stand in it."""
         shown = await self.http.get(page)
         assert shown.status_code == 200, shown.text
-        return await self.http.post(action, data={**hidden_fields(shown.text, action), **fields})
+        return await self.http.post(
+            action,
+            data={**hidden_fields(shown.text, action), **fields},
+            # A browser names it for a form without fields, too.
+            headers={"content-type": "application/x-www-form-urlencoded"},
+        )
 
 
 def hidden_fields(page: str, action: str) -> dict[str, str]:

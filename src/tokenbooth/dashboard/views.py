@@ -5,7 +5,6 @@ things.
 """
 
 import hashlib
-import hmac
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
@@ -22,8 +21,6 @@ from starlette.responses import RedirectResponse, Response
 from tokenbooth.api.parsing import Fields, JsonValue, read_raw
 from tokenbooth.api.session import (
     client_address,
-    cookie_secret,
-    form_token,
     require_own_origin,
     session_owner,
 )
@@ -45,7 +42,6 @@ from tokenbooth.store.accounts.idempotency import Answer, Claim
 from tokenbooth.store.accounts.sessions import SessionOwner, is_due_to_touch, touch_session
 
 STATIC_PATH: Final = "/dashboard/static"
-TOKEN_FIELD: Final = "form_token"  # noqa: S105 (the name of a field)
 ONCE_FIELD: Final = "once"
 _HERE: Final = Path(__file__).parent
 _MAX_FORM_BYTES: Final = 16 * 1024
@@ -60,12 +56,10 @@ class Visitor:
 
     Attributes:
         owner: who.
-        form_token: what this log-in's forms carry.
         address: of the client.
     """
 
     owner: SessionOwner
-    form_token: str = field(repr=False)
     address: str = ""
 
     @property
@@ -141,10 +135,8 @@ class Web:
     async def visitor(self, request: Request) -> Visitor | None:
         """Who is logged in; None for nobody."""
         management = self.context.management
-        owner, secret = await session_owner(management, request), cookie_secret(management, request)
-        if owner is None or secret is None:
-            return None
-        return Visitor(owner, form_token(secret), client_address(request))
+        owner = await session_owner(management, request)
+        return None if owner is None else Visitor(owner, client_address(request))
 
     def for_visitors(self, handler: VisitorHandler) -> Handler:
         """A page for people who are logged in; others are sent to log in, and back."""
@@ -183,8 +175,6 @@ class Web:
 
         async def checked(request: Request, visitor: Visitor) -> Response:
             form = await self.read_form(request)
-            if not hmac.compare_digest(form.text(TOKEN_FIELD).encode(), visitor.form_token.encode()):
-                raise Forbidden("wrong_form", "This form is out of date. Go back, reload the page and try again.")
             if visitor.owner.is_suspended and not while_suspended:
                 raise Forbidden("account_suspended", "This account is suspended. Contact the operator.")
             return await handler(request, visitor, form)
@@ -239,7 +229,6 @@ class Web:
         management = self.context.management
         return self._templates.get_template(template).render(
             visitor=None if visitor is None else visitor.owner,
-            form_token="" if visitor is None else visitor.form_token,
             path=request.url.path,
             now_us=management.clock.now_us(),
             registration=management.settings.dashboard.registration,
