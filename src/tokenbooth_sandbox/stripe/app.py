@@ -19,9 +19,8 @@ from starlette.types import Receive, Scope, Send
 from tokenbooth_sandbox.stripe.api.routes import Api, Request
 from tokenbooth_sandbox.stripe.control import Control
 from tokenbooth_sandbox.stripe.delivery import RETRY_DELAYS_S, Postman
-from tokenbooth_sandbox.stripe.failure import StripeFailure
 from tokenbooth_sandbox.stripe.hosted import Hosted
-from tokenbooth_sandbox.stripe.http import json_answer, read_body
+from tokenbooth_sandbox.stripe.http import StripeFailure, json_answer, read_body
 from tokenbooth_sandbox.stripe.state import State
 from tokenbooth_sandbox.stripe.world import World
 

@@ -8,8 +8,7 @@ from dataclasses import replace
 from typing import Literal
 
 from tokenbooth_sandbox.stripe.cards import declined
-from tokenbooth_sandbox.stripe.failure import StripeFailure
-from tokenbooth_sandbox.stripe.http import JsonObject
+from tokenbooth_sandbox.stripe.http import JsonObject, StripeFailure
 from tokenbooth_sandbox.stripe.money_flow import Payment, pay
 from tokenbooth_sandbox.stripe.periods import DAY_S, period_start
 from tokenbooth_sandbox.stripe.records import (

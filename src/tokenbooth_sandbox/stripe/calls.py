@@ -3,9 +3,8 @@
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from tokenbooth_sandbox.stripe.failure import StripeFailure
 from tokenbooth_sandbox.stripe.forms import Params
-from tokenbooth_sandbox.stripe.http import JsonObject, JsonValue
+from tokenbooth_sandbox.stripe.http import JsonObject, JsonValue, StripeFailure
 from tokenbooth_sandbox.stripe.records import Invoice, InvoicePayment, Record, Session
 from tokenbooth_sandbox.stripe.render.billing import line_item
 from tokenbooth_sandbox.stripe.render.shared import listing

@@ -6,7 +6,7 @@ imported within the sandbox.
 
 from dataclasses import dataclass
 
-from tokenbooth_sandbox.stripe.failure import StripeFailure
+from tokenbooth_sandbox.stripe.http import StripeFailure
 from tokenbooth_sandbox.stripe.records import CardBehaviour
 
 

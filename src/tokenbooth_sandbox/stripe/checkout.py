@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from tokenbooth_sandbox.stripe import billing, money_flow
 from tokenbooth_sandbox.stripe.cards import Card, declined
-from tokenbooth_sandbox.stripe.failure import StripeFailure
+from tokenbooth_sandbox.stripe.http import StripeFailure
 from tokenbooth_sandbox.stripe.records import (
     Customer,
     PaymentIntent,

@@ -31,8 +31,7 @@ import msgspec
 
 from tokenbooth_sandbox.stripe import billing, checkout, money_flow, schedules
 from tokenbooth_sandbox.stripe.delivery import Postman
-from tokenbooth_sandbox.stripe.failure import StripeFailure
-from tokenbooth_sandbox.stripe.http import JsonObject, JsonValue
+from tokenbooth_sandbox.stripe.http import JsonObject, JsonValue, StripeFailure
 from tokenbooth_sandbox.stripe.passing_time import catch_up
 from tokenbooth_sandbox.stripe.records import (
     KINDS,

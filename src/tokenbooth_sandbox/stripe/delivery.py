@@ -16,7 +16,7 @@ from datetime import timedelta
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import PyreqwestError
 
-from tokenbooth_sandbox.stripe.failure import StripeFailure
+from tokenbooth_sandbox.stripe.http import StripeFailure
 from tokenbooth_sandbox.stripe.records import Event
 from tokenbooth_sandbox.stripe.world import World
 

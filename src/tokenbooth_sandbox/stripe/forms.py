@@ -8,7 +8,7 @@ import re
 from typing import TypeAlias
 from urllib.parse import parse_qsl
 
-from tokenbooth_sandbox.stripe.failure import StripeFailure
+from tokenbooth_sandbox.stripe.http import StripeFailure
 
 FormNode: TypeAlias = str | dict[str, "FormNode"]
 

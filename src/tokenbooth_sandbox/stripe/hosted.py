@@ -13,9 +13,8 @@ from starlette.routing import Route
 from tokenbooth_sandbox.stripe import checkout, pages, schedules
 from tokenbooth_sandbox.stripe.cards import read_card
 from tokenbooth_sandbox.stripe.delivery import Postman
-from tokenbooth_sandbox.stripe.failure import StripeFailure
 from tokenbooth_sandbox.stripe.forms import Params, parse_form
-from tokenbooth_sandbox.stripe.http import json_answer, read_body
+from tokenbooth_sandbox.stripe.http import StripeFailure, json_answer, read_body
 from tokenbooth_sandbox.stripe.passing_time import catch_up
 from tokenbooth_sandbox.stripe.records import Customer, Invoice, PortalSession, Session, Subscription
 from tokenbooth_sandbox.stripe.world import World

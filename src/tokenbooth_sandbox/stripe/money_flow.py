@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from tokenbooth_sandbox.stripe.cards import DECLINED, Card
-from tokenbooth_sandbox.stripe.failure import StripeFailure
+from tokenbooth_sandbox.stripe.http import StripeFailure
 from tokenbooth_sandbox.stripe.records import (
     BalanceTransaction,
     BookingType,

@@ -7,7 +7,7 @@ Stripe takes more shapes; the API refuses those by name.
 from dataclasses import replace
 
 from tokenbooth_sandbox.stripe import billing
-from tokenbooth_sandbox.stripe.failure import StripeFailure
+from tokenbooth_sandbox.stripe.http import StripeFailure
 from tokenbooth_sandbox.stripe.periods import period_start
 from tokenbooth_sandbox.stripe.records import Price, SchedulePhase, Subscription, SubscriptionSchedule
 from tokenbooth_sandbox.stripe.world import World

@@ -13,7 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from tokenbooth.kit.private_files import make_private_directory, touch_private
-from tokenbooth_sandbox.stripe.failure import no_such
+from tokenbooth_sandbox.stripe.http import no_such
 from tokenbooth_sandbox.stripe.records import KINDS, Record
 
 R = TypeVar("R", bound=Record)

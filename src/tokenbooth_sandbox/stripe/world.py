@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from tokenbooth_sandbox.stripe.failure import no_such
-from tokenbooth_sandbox.stripe.http import JsonObject
+from tokenbooth_sandbox.stripe.http import JsonObject, no_such
 from tokenbooth_sandbox.stripe.records import (
     BalanceTransaction,
     Charge,

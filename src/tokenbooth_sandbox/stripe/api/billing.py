@@ -7,8 +7,8 @@ from tokenbooth_sandbox.stripe import billing
 from tokenbooth_sandbox.stripe.api.catalog import read_price
 from tokenbooth_sandbox.stripe.calls import Answer, Call, page
 from tokenbooth_sandbox.stripe.cards import declined
-from tokenbooth_sandbox.stripe.failure import StripeFailure, no_such
 from tokenbooth_sandbox.stripe.forms import Params
+from tokenbooth_sandbox.stripe.http import StripeFailure, no_such
 from tokenbooth_sandbox.stripe.records import (
     Customer,
     Event,

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from tokenbooth_sandbox.stripe.calls import Answer, Call, page
-from tokenbooth_sandbox.stripe.failure import StripeFailure, no_such
 from tokenbooth_sandbox.stripe.forms import Params
+from tokenbooth_sandbox.stripe.http import StripeFailure, no_such
 from tokenbooth_sandbox.stripe.records import (
     Customer,
     PaymentMethod,

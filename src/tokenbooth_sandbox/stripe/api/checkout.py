@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 from tokenbooth_sandbox.stripe import checkout
 from tokenbooth_sandbox.stripe.api.catalog import read_price
 from tokenbooth_sandbox.stripe.calls import Answer, Call, page
-from tokenbooth_sandbox.stripe.failure import StripeFailure
 from tokenbooth_sandbox.stripe.forms import Params
+from tokenbooth_sandbox.stripe.http import StripeFailure
 from tokenbooth_sandbox.stripe.records import (
     LineItem,
     Price,

@@ -4,8 +4,7 @@ from tokenbooth_sandbox.stripe import money_flow
 from tokenbooth_sandbox.stripe.api.catalog import CURRENCIES
 from tokenbooth_sandbox.stripe.calls import Answer, Call, Refused, page
 from tokenbooth_sandbox.stripe.cards import declined
-from tokenbooth_sandbox.stripe.failure import StripeFailure
-from tokenbooth_sandbox.stripe.http import JsonObject, JsonValue
+from tokenbooth_sandbox.stripe.http import JsonObject, JsonValue, StripeFailure
 from tokenbooth_sandbox.stripe.records import (
     BalanceTransaction,
     Charge,

@@ -19,8 +19,8 @@ from tokenbooth_sandbox.stripe.api import schedules as api_schedules
 from tokenbooth_sandbox.stripe.api import tax as api_tax
 from tokenbooth_sandbox.stripe.api import test_clocks as api_test_clocks
 from tokenbooth_sandbox.stripe.calls import Answer, Call, Refused, expand
-from tokenbooth_sandbox.stripe.failure import StripeFailure
 from tokenbooth_sandbox.stripe.forms import Params, parse_form
+from tokenbooth_sandbox.stripe.http import StripeFailure
 from tokenbooth_sandbox.stripe.passing_time import catch_up
 from tokenbooth_sandbox.stripe.records import KeptAnswer
 from tokenbooth_sandbox.stripe.world import API_VERSION, Origin, World

@@ -3,8 +3,8 @@
 from tokenbooth_sandbox.stripe import schedules
 from tokenbooth_sandbox.stripe.api.catalog import INTERVALS
 from tokenbooth_sandbox.stripe.calls import Answer, Call
-from tokenbooth_sandbox.stripe.failure import StripeFailure
 from tokenbooth_sandbox.stripe.forms import Params
+from tokenbooth_sandbox.stripe.http import StripeFailure
 from tokenbooth_sandbox.stripe.periods import period_start
 from tokenbooth_sandbox.stripe.records import Price, SchedulePhase, Subscription, SubscriptionSchedule
 from tokenbooth_sandbox.stripe.world import World

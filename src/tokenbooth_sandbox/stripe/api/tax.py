@@ -2,7 +2,7 @@
 
 from tokenbooth_sandbox.stripe.api.catalog import CURRENCIES
 from tokenbooth_sandbox.stripe.calls import Answer, Call
-from tokenbooth_sandbox.stripe.failure import StripeFailure
+from tokenbooth_sandbox.stripe.http import StripeFailure
 from tokenbooth_sandbox.stripe.records import TaxCalculation, TaxTransaction, tax_in, tax_on
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from tokenbooth_sandbox.stripe import billing
 from tokenbooth_sandbox.stripe.calls import Answer, Call
 from tokenbooth_sandbox.stripe.checkout import expire
-from tokenbooth_sandbox.stripe.failure import StripeFailure
+from tokenbooth_sandbox.stripe.http import StripeFailure
 from tokenbooth_sandbox.stripe.passing_time import catch_up
 from tokenbooth_sandbox.stripe.records import Customer, Price, Session, Subscription, TestClock
 from tokenbooth_sandbox.stripe.world import World
