@@ -15,7 +15,7 @@ from starlette.routing import Match
 from tokenbooth.api import health, keys, management_keys, plans, usage, webhooks
 from tokenbooth.api.billing import auto_topup, cards, invoices
 from tokenbooth.api.billing import routes as billing
-from tokenbooth.api.middleware import AroundRequests
+from tokenbooth.api.middleware import ApiMiddleware
 from tokenbooth.api.responses import respond_error
 from tokenbooth.kit.errors import InvalidRequest, MethodNotAllowed, NotFound, TokenboothError
 from tokenbooth.services.context import ServiceContext
@@ -51,7 +51,7 @@ def create_management_app(context: ServiceContext) -> FastAPI:
     app.add_exception_handler(TokenboothError, _render_error)
     app.add_exception_handler(HTTPException, _render_http_error)
     app.add_exception_handler(ClientDisconnect, _render_hang_up)
-    app.add_middleware(AroundRequests, clock=context.clock)
+    app.add_middleware(ApiMiddleware, clock=context.clock)
     return app
 
 

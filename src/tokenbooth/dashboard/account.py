@@ -40,11 +40,7 @@ class AccountPages:
         management, owner = self._management, visitor.owner
         try:
             # A stolen log-in must not be able to try passwords without end either.
-            self._context.rates.admit(
-                owner.account_id,
-                limit=management.settings.dashboard.attempts_per_minute,
-                now_us=management.clock.monotonic_us(),
-            )
+            self._context.admit_attempt(owner.account_id)
             account = await management.store.read(accounts.find_account, owner.account_id)
             stored = None if account is None else account.password_hash
             if not await self._context.passwords.matches(form.text("current")[:1_000], stored):

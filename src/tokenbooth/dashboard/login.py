@@ -15,13 +15,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tokenbooth.api.session import client_address, cookie_name
-from tokenbooth.dashboard.address_rates import network_of
 from tokenbooth.dashboard.mailed_links import mail_reset, mail_sign_up
 from tokenbooth.dashboard.passwords import checked_password
 from tokenbooth.dashboard.views import Form, Handler, Visitor, Web, safe_next, see_other
 from tokenbooth.domain.windows import DAY_US
 from tokenbooth.kit.errors import Forbidden, NotFound, TokenboothError
 from tokenbooth.kit.ids import IdPrefix, new_id
+from tokenbooth.kit.keyed_rates import network_of
 from tokenbooth.store.accounts import accounts, audit_log, sessions
 from tokenbooth.store.accounts.accounts import Account, normalise_email
 from tokenbooth.store.accounts.audit_log import Actor
@@ -174,11 +174,7 @@ class Access:
         async def checked(request: Request) -> Response:
             try:
                 form = await self._web.read_form(request)
-                self._context.rates.admit(
-                    network_of(client_address(request)),
-                    limit=self._management.settings.dashboard.attempts_per_minute,
-                    now_us=self._management.clock.monotonic_us(),
-                )
+                self._context.admit_attempt(network_of(client_address(request)))
                 return await handler(request, form)
             except TokenboothError as error:
                 return self._web.failure(request, error, None)

@@ -1,7 +1,5 @@
 """Usage: sums by day, key or model over a range of days, and what each request cost and why. Filters are in the URL."""
 
-import csv
-import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -21,6 +19,7 @@ from tokenbooth.dashboard.price_breakdown import explain
 from tokenbooth.dashboard.views import Visitor, Web
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.windows import DAY_US
+from tokenbooth.kit.csv import csv_text, plain_cell
 from tokenbooth.kit.errors import InvalidRequest, NotFound
 from tokenbooth.store.accounts.keys import has_api_key, key_names
 from tokenbooth.store.usage.usage_reports import GroupBy, Position, RequestView, Span, Sums, list_requests, usage_by
@@ -115,7 +114,7 @@ class UsagePages:
         asked = read_filters(request, self._management.clock.now_us())
         await self._management.live.settled()
         seen = await self._management.store.read(_sums, visitor.account_id, asked)
-        text = "".join(_csv_lines(asked, *seen))
+        text = csv_text(_csv_rows(asked, *seen))
         name = f"usage-{iso_day(asked.span.from_us)}-{iso_day(asked.span.to_us - 1)}-by-{asked.group_by}.csv"
         headers = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
         return Response(text, headers=headers, media_type="text/csv")
@@ -179,30 +178,14 @@ def _sums(conn: Connection, account_id: str, asked: Asked) -> tuple[dict[str, Su
     return groups, key_names(conn, account_id, wanted)
 
 
-def _csv_lines(asked: Asked, groups: Mapping[str, Sums], names: Mapping[str, str]) -> Iterator[str]:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
+def _csv_rows(asked: Asked, groups: Mapping[str, Sums], names: Mapping[str, str]) -> Iterator[list[str | int]]:
     heads = ["key", "name"] if asked.group_by is GroupBy.KEY else [str(asked.group_by)]
-    writer.writerow([*heads, "requests", "prompt_tokens", "cached_tokens", "completion_tokens", "cost_usd"])
+    yield [*heads, "requests", "prompt_tokens", "cached_tokens", "completion_tokens", "cost_usd"]
     for name, sums in groups.items():
-        first = [_harmless(name)]
+        first = [plain_cell(name)]
         if asked.group_by is GroupBy.DAY:
             first = [iso_day(int(name))]
         elif asked.group_by is GroupBy.KEY:
-            first = [name, _harmless(names.get(name, ""))]
-        writer.writerow(
-            [
-                *first,
-                sums.requests,
-                sums.prompt_tokens,
-                sums.cached_tokens,
-                sums.completion_tokens,
-                format_usd(sums.charged_nano),
-            ]
-        )
-    yield buffer.getvalue()
-
-
-def _harmless(text: str) -> str:
-    """A text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+            first = [name, plain_cell(names.get(name, ""))]
+        cost = format_usd(sums.charged_nano)
+        yield [*first, sums.requests, sums.prompt_tokens, sums.cached_tokens, sums.completion_tokens, cost]

@@ -7,10 +7,10 @@ from tokenbooth.config.catalog import Catalog
 from tokenbooth.config.settings import Settings
 from tokenbooth.domain.deposits import PendingDeposit
 from tokenbooth.kit.clock import Clock
+from tokenbooth.kit.keyed_rates import KeyedRates
 from tokenbooth.payments.stripe.client import StripeGateway
 from tokenbooth.payments.usdc.addresses import AddressBook
 from tokenbooth.payments.usdc.node import ChainNode, Tag
-from tokenbooth.services.account_rates import AccountRates
 from tokenbooth.services.deposit_looks import DepositLooks
 from tokenbooth.services.live import Live
 from tokenbooth.store.engine import Store
@@ -59,6 +59,6 @@ class ServiceContext:
     stripe: StripeGateway | None
     handle_event: Callable[[str], Awaitable[None]]
     usdc: UsdcDeps | None = None
-    rates: AccountRates = field(default_factory=AccountRates)
+    rates: KeyedRates = field(default_factory=KeyedRates)
     down: Callable[[], Sequence[str]] = tuple
     looks: DepositLooks = field(default_factory=DepositLooks)

@@ -11,7 +11,7 @@ from typing import Final
 from tokenbooth.domain.deposits import Refusal
 from tokenbooth.domain.rates import RequestRate
 from tokenbooth.kit.errors import RateLimited
-from tokenbooth.services.account_rates import AccountRates
+from tokenbooth.kit.keyed_rates import KeyedRates
 
 LOOKS_PER_MINUTE: Final = 120
 ALL_LOOKS_PER_MINUTE: Final = 300
@@ -25,7 +25,7 @@ class DepositLooks:
     __slots__ = ("_accounts", "_all", "_refused")
 
     def __init__(self) -> None:
-        self._accounts = AccountRates()
+        self._accounts = KeyedRates()
         self._all = RequestRate(ALL_LOOKS_PER_MINUTE)
         self._refused: OrderedDict[tuple[str, str], tuple[Refusal, int]] = OrderedDict()
 
@@ -41,15 +41,14 @@ class DepositLooks:
         """
         if self._all.wait_us(now_us):
             return False
-        try:
-            self._accounts.admit(account_id, limit=LOOKS_PER_MINUTE, now_us=now_us)
-        except RateLimited as refusal:
+        wait_us = self._accounts.admit(account_id, limit=LOOKS_PER_MINUTE, now_us=now_us)
+        if wait_us:
             raise RateLimited(
-                refusal.code,
+                "rate_limit_exceeded",
                 f"An account may have {LOOKS_PER_MINUTE} transactions looked up per minute. Wait and try again; a "
                 "deposit that arrives is credited by itself.",
-                retry_after_s=refusal.retry_after_s or 1,
-            ) from None
+                retry_after_s=wait_us / 1_000_000,
+            )
         self._all.admit(now_us)
         return True
 
