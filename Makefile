@@ -191,7 +191,11 @@ $(STAMPS)/engines: tests/engines/requirements.txt | $(BIN)/python
 		--no-input --quiet install --requirement tests/engines/requirements.txt
 	@mkdir -p $(STAMPS) && touch $@
 
-$(STAMPS)/chain: tests/chain/package.json | $(BIN)/python
-	@echo "Installing the tests' chain into tests/chain/node_modules"
+# The compiler of the contracts wants older libraries than the product runs with.
+$(STAMPS)/chain: tests/chain/package.json tests/chain/requirements.txt | $(BIN)/python
+	@echo "Installing the tests' chain into tests/chain/node_modules, and its compiler into $(VENV)/chain"
 	@npm install --prefix tests/chain --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel=error
+	@$(PYTHON) -m venv $(VENV)/chain
+	@$(VENV)/chain/bin/python -m pip --disable-pip-version-check --no-input --quiet install \
+		--requirement tests/chain/requirements.txt
 	@mkdir -p $(STAMPS) && touch $@

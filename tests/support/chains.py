@@ -6,8 +6,8 @@ address, a `safe` block four behind the latest and a `finalized` one eight behin
 
 import re
 import subprocess
+import sys
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -31,6 +31,7 @@ SAFE_BLOCKS: Final = 4
 FINAL_BLOCKS: Final = 8
 _FIRST_BLOCKS: Final = 10
 _CONTRACTS: Final = Path(__file__).parents[1] / "chain"
+_COMPILER: Final = Path(sys.prefix) / "chain" / "bin" / "vyper"
 _START_TIMEOUT_S: Final = 20.0
 _PURSE: Final = 10**15
 _SELECTORS: Final = {"transfer": "a9059cbb", "mint": "40c10f19", "emit_short": "5aff2502", "pay": "623f3e13"}
@@ -250,14 +251,8 @@ def _listening(process: "subprocess.Popen[str]") -> str:
 @cache
 def _runtime(name: str) -> str:
     """A contract's code, compiled from its source."""
-    with warnings.catch_warnings():
-        # The compiler's own dependencies warn when they are imported.
-        warnings.simplefilter("ignore")
-        from vyper import compile_code
-
-        source = (_CONTRACTS / f"{name}.vy").read_text(encoding="utf-8")
-        compiled: object = compile_code(source, output_formats=["bytecode_runtime"])["bytecode_runtime"]
-    return str(compiled)
+    command = (_COMPILER, "-f", "bytecode_runtime", _CONTRACTS / f"{name}.vy")
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _log(token: str, to: str, data: str) -> Mapping[str, object]:

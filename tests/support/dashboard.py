@@ -17,12 +17,12 @@ from tokenbooth.config.catalog import build_catalog
 from tokenbooth.config.settings import Settings
 from tokenbooth.dashboard import DashboardContext, create_dashboard
 from tokenbooth.dashboard.app import page_routes
-from tokenbooth.dashboard.passwords import Passwords
 from tokenbooth.dashboard.views import Web
 from tokenbooth.domain.charges import Charge, PoolKind
 from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.services.context import UsdcDeps
 from tokenbooth.services.mail import Mail
+from tokenbooth.services.passwords import Passwords
 from tokenbooth.store.accounts.accounts import create_account, set_admin
 from tokenbooth.store.engine import Store
 from tokenbooth.store.usage.settlement import apply_charges
@@ -116,7 +116,12 @@ class Browser:
         """Send a form of a page, with the hidden fields that stand in it."""
         shown = await self.http.get(page)
         assert shown.status_code == 200, shown.text
-        return await self.http.post(action, data={**hidden_fields(shown.text, action), **fields})
+        return await self.http.post(
+            action,
+            data={**hidden_fields(shown.text, action), **fields},
+            # A browser names it for a form without fields, too.
+            headers={"content-type": "application/x-www-form-urlencoded"},
+        )
 
 
 def hidden_fields(page: str, action: str) -> dict[str, str]:

@@ -132,8 +132,9 @@ async def sell_credit(context: ServiceContext, account_id: str, amount_nano: int
 
 
 async def cancel(context: ServiceContext, account_id: str, subscription_id: str, attempt: Attempt) -> SubscriptionView:
-    """Let a subscription end with its period, and complete `attempt` with it; one that will end stays as it
-    is.
+    """Let a subscription end with its period, and complete `attempt` with it; one that will end stays as it is.
+
+    Waits for charges that are under way, so that the view counts every call that has finished.
 
     Raises:
         NotFound: the account has no such subscription.
@@ -141,6 +142,7 @@ async def cancel(context: ServiceContext, account_id: str, subscription_id: str,
         ProviderFailed, ProviderTimeout: Stripe did not note the end.
         Unavailable: Stripe is not configured.
     """
+    await context.live.settled()
     own = await context.store.read(subscriptions.find_own, account_id, subscription_id)
     if own is None:
         raise no_subscription()

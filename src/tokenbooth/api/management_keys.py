@@ -140,7 +140,7 @@ def router(context: ServiceContext) -> APIRouter:
         wanted = WantedManagementKey(
             asked.name,
             scopes=_permitted_scopes(asked.scopes, caller),
-            expires_at_us=_permitted_end_us(asked.expires_at, caller, context.clock.now_us()),
+            expires_at_us=_permitted_end_us(context, caller, asked.expires_at),
         )
         return respond(await create_key(context, caller.account_id, wanted, actor=caller.actor, claim=claim))
 
@@ -182,12 +182,11 @@ def _permitted_scopes(asked: frozenset[Scope] | None, caller: Caller) -> Collect
     return asked
 
 
-def _permitted_end_us(asked_us: int | None, caller: Caller, now_us: int) -> int | None:
+def _permitted_end_us(context: ServiceContext, caller: Caller, asked_us: int | None) -> int | None:
     """When the new key ends: as asked, else when the caller ends."""
     if asked_us is None:
         return caller.expires_at_us
-    if asked_us <= now_us:
-        raise InvalidRequest("invalid_value", "`expiresAt` must be in the future.", param="expiresAt")
+    keys.check_end(context, asked_us)
     if caller.expires_at_us is not None and asked_us > caller.expires_at_us:
         raise Forbidden(
             "lifetime_exceeded",

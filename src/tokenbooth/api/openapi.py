@@ -10,6 +10,9 @@ from pydantic import BaseModel, Field, JsonValue, create_model
 
 from tokenbooth.api.schemas import Payload as Payload
 from tokenbooth.kit.request_models import RequestModel
+from tokenbooth.kit.request_models import RequestModel as RequestBody
+
+__all__ = ["Payload", "RequestBody"]
 
 Responses = dict[int | str, dict[str, object]]
 

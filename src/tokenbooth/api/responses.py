@@ -17,11 +17,12 @@ from tokenbooth.store.accounts.idempotency import Answer
 Json = None | bool | int | str | Sequence["Json"] | Mapping[str, "Json"]
 """What an answer is made of; money and times are strings, so there are no floats."""
 
+_Item = Payload | Mapping[str, Json]
 _MEDIA_TYPE: Final = "application/json"
 _SERVER_ERROR: Final = 500
 
 
-def success(payload: Payload | Sequence[Payload] | Mapping[str, Json], *, status: int = 200) -> Answer:
+def success(payload: _Item | Sequence[_Item], *, status: int = 200) -> Answer:
     """The answer with this payload under `data`; the fields of an object stand at the top level, too."""
     data = _dumped(payload) if isinstance(payload, Payload | Mapping) else [_dumped(item) for item in payload]
     spread = data if isinstance(data, Mapping) else {}

@@ -1,7 +1,7 @@
 """Stripe's webhook: a verified event is stored, then handled at once, then answered.
 
 What is answered with 2xx is stored; what does not carry Stripe's signature leaves no trace. The event's own
-words are never acted on (see `jobs.inbox`). `management.app` includes it.
+words are never acted on (see `jobs.inbox`).
 """
 
 import asyncio

@@ -17,10 +17,10 @@ from tokenbooth.dashboard.account import AccountPages
 from tokenbooth.dashboard.auto_topup import CreditPages
 from tokenbooth.dashboard.billing import BillingPages
 from tokenbooth.dashboard.context import DashboardContext
-from tokenbooth.dashboard.home import SitePages
+from tokenbooth.dashboard.home import HomePages
 from tokenbooth.dashboard.invoices import PaperPages
 from tokenbooth.dashboard.keys import KeyPages
-from tokenbooth.dashboard.login import Access
+from tokenbooth.dashboard.login import LoginPages
 from tokenbooth.dashboard.middleware import LastingFiles, PageMiddleware
 from tokenbooth.dashboard.operator import OperatorPages
 from tokenbooth.dashboard.overview import OverviewPages
@@ -34,8 +34,8 @@ from tokenbooth.kit.errors import NotFound, TokenboothError
 def page_routes(web: Web) -> list[Route]:
     """The routes of every page."""
     pages = (
-        SitePages,
-        Access,
+        HomePages,
+        LoginPages,
         OverviewPages,
         KeyPages,
         UsagePages,

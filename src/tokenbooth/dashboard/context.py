@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from tokenbooth.dashboard.passwords import Passwords
 from tokenbooth.kit.errors import RateLimited
 from tokenbooth.kit.keyed_rates import KeyedRates
 from tokenbooth.services.context import ServiceContext
 from tokenbooth.services.mail import Mailer
+from tokenbooth.services.passwords import Passwords
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tokenbooth.api.keys import is_id
-from tokenbooth.dashboard.mailed_links import mail_invitation
 from tokenbooth.dashboard.polling import LivePart
-from tokenbooth.dashboard.views import Form, Visitor, Web, labelled, see_other
+from tokenbooth.dashboard.views import Form, Pages, Visitor, labelled, see_other
 from tokenbooth.domain.ledger import TransferKind
 from tokenbooth.domain.upstreams import UpstreamHealth
-from tokenbooth.domain.windows import DAY_US
 from tokenbooth.kit.errors import Conflict, InvalidRequest, NotFound, RateLimited, TokenboothError
+from tokenbooth.kit.ids import is_id
+from tokenbooth.kit.pagination import page_number
+from tokenbooth.services.mailed_links import mail_invitation
+from tokenbooth.services.usage import end_of_day_us, last_days
 from tokenbooth.store.accounts import accounts, audit_log
 from tokenbooth.store.accounts.keys import key_names
 from tokenbooth.store.reports import operator_reports
@@ -30,7 +31,6 @@ from tokenbooth.store.usage.usage_reports import Span
 _DAYS: Final = 30
 _PER_PAGE: Final = 50
 _LABELS: Final = {"amount": "Amount", "reason": "Reason", "email": "Email"}
-_MAX_PAGE: Final = 10_000
 _UPSTREAMS: Final = LivePart("operator_upstreams_live.html", "/dashboard/operator/upstreams/live")
 
 
@@ -41,15 +41,10 @@ class _AccountPage:
     log: list[LogRow]
 
 
-class OperatorPages:
-    """The pages of this module."""
-
-    def __init__(self, web: Web) -> None:
-        self._web = web
-        self._management = web.context.management
+class OperatorPages(Pages):
+    """Accounts, failed events, upstreams, and the integrity check."""
 
     def routes(self) -> list[Route]:
-        """Where they are."""
         seen, posted = self._web.for_admins, self._web.posted_by_admins
         here, one = "/dashboard/operator", "/dashboard/operator/accounts/{account_id}"
         return [
@@ -75,7 +70,7 @@ class OperatorPages:
             email = accounts.normalise_email(form.text("email"))
             if await self._management.store.read(accounts.find_account_by_email, email) is not None:
                 raise Conflict("email_taken", "There is an account with this email already.")
-            if not await mail_invitation(self._web, email):
+            if not await mail_invitation(self._management, self._web.context.mailer, email):
                 raise RateLimited("too_many_links", "This email got several links in the last hour. Wait a while.")
         except TokenboothError as error:
             return await self._accounts_page(request, visitor, error=error)
@@ -178,7 +173,8 @@ class OperatorPages:
     async def _accounts_page(
         self, request: Request, visitor: Visitor, *, error: TokenboothError | None = None
     ) -> Response:
-        search, number = request.query_params.get("q", "").strip()[:254], _page_number(request)
+        search = request.query_params.get("q", "").strip()[:254]
+        number = page_number(request.query_params.get("page", "1"))
         found, has_more, figures = await self._management.store.read(_look, search, self._span(), number)
         return self._web.page(
             request,
@@ -192,7 +188,7 @@ class OperatorPages:
             search=search,
             figures=figures,
             days=_DAYS,
-            unwell=[one.name for one in self._management.live.upstream_health() if one.state != "up"],
+            unhealthy=[one.name for one in self._management.live.upstream_health() if one.state != "up"],
             done=request.query_params.get("done"),
         )
 
@@ -225,8 +221,7 @@ class OperatorPages:
         ]
 
     def _span(self) -> Span:
-        to_us = self._now_us() // DAY_US * DAY_US + DAY_US
-        return Span(to_us - _DAYS * DAY_US, to_us)
+        return last_days(end_of_day_us(self._now_us()), _DAYS)
 
     def _now_us(self) -> int:
         return self._management.clock.now_us()
@@ -263,8 +258,3 @@ def _reason(form: Form) -> str:
     if not reason.isprintable():
         raise InvalidRequest("invalid_value", "`reason` must be a line of text.", param="reason")
     return reason
-
-
-def _page_number(request: Request) -> int:
-    text = request.query_params.get("page", "1")
-    return max(min(int(text), _MAX_PAGE), 1) if text.isascii() and text.isdigit() and len(text) < 6 else 1

@@ -132,7 +132,7 @@ def read_amount_nano(value: object, *, max_decimals: int = 9) -> int:
 def read_choice(value: object, choices: type[E]) -> E:
     """One of the values of an enumeration."""
     try:
-        return choices(value)
+        return choices(str(value))
     except ValueError:
         raise refuse_value(f"must be one of {', '.join(choices)}") from None
 

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from tokenbooth.domain.keys import KeyKind, Scope, digest, shown_prefix
 from tokenbooth.domain.windows import parse_duration
-from tokenbooth.kit.errors import NotFound
+from tokenbooth.kit.errors import InvalidRequest, NotFound
 from tokenbooth.kit.ids import IdPrefix, is_id, new_id, new_key
 from tokenbooth.services.context import ServiceContext
 from tokenbooth.store.accounts import keys, management_keys
@@ -160,6 +160,16 @@ def insert_management_key(
     max_keys = context.settings.management.max_keys
     management_keys.create_management_key(conn, new, max_keys=max_keys, actor=actor, now_us=now_us)
     return CreatedKey(new.id, new.name, text)
+
+
+def check_end(context: ServiceContext, expires_at_us: int | None) -> None:
+    """Refuse an end of a new management key (UTC microseconds) that has passed.
+
+    Raises:
+        InvalidRequest: so it is.
+    """
+    if expires_at_us is not None and expires_at_us <= context.clock.now_us():
+        raise InvalidRequest("invalid_value", "`expiresAt` must be in the future.", param="expiresAt")
 
 
 async def delete_management_key(context: ServiceContext, account_id: str, key_id: str, *, actor: str) -> None:

@@ -79,7 +79,6 @@ def router(context: ServiceContext) -> APIRouter:
         """Let a subscription end with its paid period; until then it can be used as before."""
         caller, claim, fields = await posted(context, request, "subscriptionId")
         subscription_id = fields.text("subscriptionId", max_length=_ID_MAX)
-        await context.live.settled()
 
         async def work(attempt: Attempt) -> Answer:
             view = await checkout.cancel(context, caller.account_id, subscription_id, attempt)
