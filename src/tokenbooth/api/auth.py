@@ -8,12 +8,12 @@ from typing import Final
 
 from starlette.requests import Request
 
-from tokenbooth.api.session import client_address, require_own_origin, session_owner
 from tokenbooth.domain.keys import ALL_SCOPES, KeyKind, Scope, digest, is_well_formed, kind_of
 from tokenbooth.kit.clock import iso_ms
 from tokenbooth.kit.errors import Forbidden, RateLimited, Unauthenticated
 from tokenbooth.kit.middleware import notes_of
 from tokenbooth.services.context import ServiceContext
+from tokenbooth.services.session import client_address, require_own_origin, session_owner
 from tokenbooth.store.accounts.audit_log import Actor, Entry
 from tokenbooth.store.accounts.management_keys import ManagementKey, find_management_key, touch_management_key
 from tokenbooth.store.accounts.sessions import SessionOwner

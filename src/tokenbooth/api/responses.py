@@ -10,6 +10,7 @@ from typing import Final
 
 from starlette.responses import Response
 
+from tokenbooth.api.schemas import Payload
 from tokenbooth.kit.errors import Conflict, RateLimited, TokenboothError, Unauthenticated
 from tokenbooth.store.accounts.idempotency import Answer
 
@@ -20,10 +21,11 @@ _MEDIA_TYPE: Final = "application/json"
 _SERVER_ERROR: Final = 500
 
 
-def success(payload: Mapping[str, Json] | Sequence[Json], *, status: int = 200) -> Answer:
+def success(payload: Payload | Sequence[Payload] | Mapping[str, Json], *, status: int = 200) -> Answer:
     """The answer with this payload under `data`; the fields of an object stand at the top level, too."""
-    spread = payload if isinstance(payload, Mapping) else {}
-    return Answer(status=status, body=_compact({"success": True, **spread, "data": payload}))
+    data = _dumped(payload) if isinstance(payload, Payload | Mapping) else [_dumped(item) for item in payload]
+    spread = data if isinstance(data, Mapping) else {}
+    return Answer(status=status, body=_compact({"success": True, **spread, "data": data}))
 
 
 def refusal(error: TokenboothError, **details: Json) -> Answer:
@@ -66,6 +68,12 @@ def respond_error(error: TokenboothError) -> Response:
 def is_kept(error: TokenboothError) -> bool:
     """Whether a repetition with the same Idempotency-Key gets this error again; else it is tried anew."""
     return error.status < _SERVER_ERROR and error.status != RateLimited.status
+
+
+def _dumped(payload: Payload | Mapping[str, Json]) -> Mapping[str, Json]:
+    if isinstance(payload, Payload):
+        return payload.model_dump(mode="json", exclude_unset=True)
+    return payload
 
 
 def _compact(value: Json) -> str:

@@ -14,7 +14,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tokenbooth.api.session import client_address, cookie_name
 from tokenbooth.dashboard.mailed_links import mail_reset, mail_sign_up
 from tokenbooth.dashboard.passwords import checked_password
 from tokenbooth.dashboard.views import Form, Handler, Visitor, Web, safe_next, see_other
@@ -22,6 +21,7 @@ from tokenbooth.domain.windows import DAY_US
 from tokenbooth.kit.errors import Forbidden, NotFound, TokenboothError
 from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.kit.keyed_rates import network_of
+from tokenbooth.services.session import client_address, cookie_name
 from tokenbooth.store.accounts import accounts, audit_log, sessions
 from tokenbooth.store.accounts.accounts import Account, normalise_email
 from tokenbooth.store.accounts.audit_log import Actor

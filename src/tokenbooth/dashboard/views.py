@@ -19,11 +19,6 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from tokenbooth.api.parsing import Fields, JsonValue, read_raw
-from tokenbooth.api.session import (
-    client_address,
-    require_own_origin,
-    session_owner,
-)
 from tokenbooth.dashboard.context import DashboardContext
 from tokenbooth.dashboard.filters import FILTERS
 from tokenbooth.kit.errors import (
@@ -37,6 +32,11 @@ from tokenbooth.kit.errors import (
     UnsupportedMedia,
 )
 from tokenbooth.kit.texts import UnstorableText, is_storable
+from tokenbooth.services.session import (
+    client_address,
+    require_own_origin,
+    session_owner,
+)
 from tokenbooth.store.accounts.audit_log import Actor, Entry
 from tokenbooth.store.accounts.idempotency import Answer, Claim
 from tokenbooth.store.accounts.sessions import SessionOwner, is_due_to_touch, touch_session

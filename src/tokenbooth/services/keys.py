@@ -1,0 +1,179 @@
+"""API keys and management keys: create, list, delete. A key is in the clear only in what its creation returns."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+
+from tokenbooth.domain.keys import KeyKind, Scope, digest, shown_prefix
+from tokenbooth.domain.windows import parse_duration
+from tokenbooth.kit.errors import NotFound
+from tokenbooth.kit.ids import IdPrefix, is_id, new_id, new_key
+from tokenbooth.services.context import ServiceContext
+from tokenbooth.store.accounts import keys, management_keys
+from tokenbooth.store.accounts.keys import ApiKeyView, NewApiKey
+from tokenbooth.store.accounts.management_keys import ManagementKey, NewManagementKey
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedKey:
+    """A new key; `key` is the key itself, to be shown this once."""
+
+    id: str
+    name: str
+    key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WantedKey:
+    """An API key that is asked for.
+
+    Attributes:
+        name: its name for people.
+        subscription_id: the subscription that pays; None for prepaid credit.
+        max_budget_nano: what it may spend in its lifetime, in nano-USD; None for no cap.
+        rpm, tpm: requests and tokens per minute of this key; None for no limit of its own.
+    """
+
+    name: str
+    subscription_id: str | None = None
+    max_budget_nano: int | None = None
+    rpm: int | None = None
+    tpm: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WantedManagementKey:
+    """A management key that is asked for; `expires_at_us` (UTC microseconds) None is never."""
+
+    name: str
+    scopes: Collection[Scope]
+    expires_at_us: int | None
+
+
+async def list_keys(context: ServiceContext, account_id: str) -> list[ApiKeyView]:
+    """An account's API keys, newest first, with every finished charge in what they spent."""
+    await context.live.settled()
+    return await context.store.read(keys_of, context, account_id)
+
+
+async def find_key(context: ServiceContext, account_id: str, key_id: str) -> ApiKeyView:
+    """An account's API key.
+
+    Raises:
+        NotFound: there is none, it is another account's, or it was deleted.
+    """
+    for key in await context.store.read(keys_of, context, account_id):
+        if key.id == key_id:
+            return key
+    raise NotFound("key_not_found", "There is no API key with this id.")
+
+
+def keys_of(conn: Connection, context: ServiceContext, account_id: str) -> list[ApiKeyView]:
+    """As `list_keys`, in the caller's transaction, without waiting for charges."""
+    return keys.list_api_keys(conn, account_id, grace_us=_grace_us(context), now_us=context.clock.now_us())
+
+
+def insert_key(
+    conn: Connection, context: ServiceContext, account_id: str, wanted: WantedKey, *, actor: str
+) -> CreatedKey:
+    """Create an API key.
+
+    Args:
+        conn: the transaction.
+        context: the clock and the limits.
+        account_id: whose key it becomes.
+        wanted: the key.
+        actor: the id of the key that asks, or what else asks.
+
+    Raises:
+        NotFound: the account has no such subscription.
+        Conflict: the subscription has ended, or there are too many keys.
+    """
+    subscription_id = wanted.subscription_id
+    if subscription_id is not None and not is_id(subscription_id):
+        raise NotFound("subscription_not_found", "There is no subscription with this id.", param="subscriptionId")
+    now_us, text = context.clock.now_us(), new_key(KeyKind.API)
+    new = NewApiKey(
+        id=new_id(IdPrefix.API_KEY, now_us),
+        account_id=account_id,
+        name=wanted.name,
+        digest=digest(text),
+        prefix=shown_prefix(text, KeyKind.API),
+        subscription_id=subscription_id,
+        max_budget_nano=wanted.max_budget_nano,
+        rpm=wanted.rpm,
+        tpm=wanted.tpm,
+    )
+    max_keys = context.settings.management.max_keys
+    keys.create_api_key(conn, new, max_keys=max_keys, grace_us=_grace_us(context), actor=actor, now_us=now_us)
+    return CreatedKey(new.id, new.name, text)
+
+
+async def delete_key(context: ServiceContext, account_id: str, key_id: str, *, actor: str) -> None:
+    """Delete an API key; when this returns, this process refuses it.
+
+    Raises:
+        NotFound: there is no such key, it is another account's, or it was deleted before.
+    """
+    if not is_id(key_id):
+        raise NotFound("key_not_found", "There is no API key with this id.")
+    await context.store.write(keys.delete_api_key, account_id, key_id, actor=actor, now_us=context.clock.now_us())
+    await context.live.changed()
+
+
+async def list_management_keys(context: ServiceContext, account_id: str) -> list[ManagementKey]:
+    """An account's management keys, newest first."""
+    return await context.store.read(management_keys.list_management_keys, account_id)
+
+
+async def find_management_key(context: ServiceContext, account_id: str, key_id: str) -> ManagementKey:
+    """An account's management key.
+
+    Raises:
+        NotFound: there is none, it is another account's, or it was deleted.
+    """
+    for key in await list_management_keys(context, account_id):
+        if key.id == key_id:
+            return key
+    raise NotFound("key_not_found", "There is no management key with this id.")
+
+
+def insert_management_key(
+    conn: Connection, context: ServiceContext, account_id: str, wanted: WantedManagementKey, *, actor: str
+) -> CreatedKey:
+    """Create a management key with exactly these scopes; whether they may be given is the caller's to check.
+
+    Raises:
+        Conflict: the account has too many.
+    """
+    now_us, text = context.clock.now_us(), new_key(KeyKind.MANAGEMENT)
+    new = NewManagementKey(
+        id=new_id(IdPrefix.MANAGEMENT_KEY, now_us),
+        account_id=account_id,
+        name=wanted.name,
+        digest=digest(text),
+        prefix=shown_prefix(text, KeyKind.MANAGEMENT),
+        scopes=tuple(wanted.scopes),
+        expires_at_us=wanted.expires_at_us,
+    )
+    max_keys = context.settings.management.max_keys
+    management_keys.create_management_key(conn, new, max_keys=max_keys, actor=actor, now_us=now_us)
+    return CreatedKey(new.id, new.name, text)
+
+
+async def delete_management_key(context: ServiceContext, account_id: str, key_id: str, *, actor: str) -> None:
+    """Delete a management key.
+
+    Raises:
+        NotFound: there is no such key, it is another account's, or it was deleted before.
+    """
+    if not is_id(key_id):
+        raise NotFound("key_not_found", "There is no management key with this id.")
+    now_us = context.clock.now_us()
+    await context.store.write(management_keys.delete_management_key, account_id, key_id, actor=actor, now_us=now_us)
+    await context.live.changed()
+
+
+def _grace_us(context: ServiceContext) -> int:
+    return parse_duration(context.settings.billing.renewal_grace)
