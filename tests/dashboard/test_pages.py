@@ -322,8 +322,8 @@ async def test_a_parked_event_is_shown_with_its_reason(booth: Booth) -> None:
     for text in ("invoice.paid", "evt_outside", "The amount differs.", "5 attempts"):
         assert text in page
     assert "the content" not in page
-    fields = hidden_fields((await admin.get("/dashboard")).text, "/logout")
-    assert (await admin.http.post("/dashboard/operator/inbox/evt_none/retry", data=fields)).status_code == 404
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    assert (await admin.http.post("/dashboard/operator/inbox/evt_none/retry", headers=form)).status_code == 404
 
 
 async def test_what_is_another_accounts_is_not_there(booth: Booth) -> None:

@@ -100,12 +100,12 @@ def _admit(
     notes = notes_of(request)
     notes.account_id, notes.key_id = account_id, credential_id
     limit = context.settings.management.requests_per_minute
-    wait_us = context.rates.admit(account_id, limit=limit, now_us=context.clock.monotonic_us())
-    if wait_us:
+    wait_s = context.rates.admit(account_id, limit=limit, now_us=context.clock.monotonic_us())
+    if wait_s:
         raise RateLimited(
             "rate_limit_exceeded",
             f"This account may make {limit} management requests per minute. Wait and try again.",
-            retry_after_s=wait_us / 1_000_000,
+            retry_after_s=wait_s,
         )
     if is_suspended and request.method not in _READ_METHODS:
         raise Forbidden("account_suspended", "This account is suspended. Contact the operator.")

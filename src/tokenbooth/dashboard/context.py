@@ -40,10 +40,10 @@ class DashboardContext:
             RateLimited: the minute is used up; nothing was counted.
         """
         limit, now_us = self.management.settings.dashboard.attempts_per_minute, self.management.clock.monotonic_us()
-        wait_us = self.attempts.admit(key, limit=limit, now_us=now_us)
-        if wait_us:
+        wait_s = self.attempts.admit(key, limit=limit, now_us=now_us)
+        if wait_s:
             raise RateLimited(
                 "too_many_attempts",
                 "Too many attempts. Wait a minute and try again.",
-                retry_after_s=wait_us / 1_000_000,
+                retry_after_s=wait_s,
             )

@@ -18,11 +18,10 @@ from tokenbooth.dashboard.views import Form, Handler, Pages, Visitor, safe_next,
 from tokenbooth.domain.windows import DAY_US
 from tokenbooth.kit.errors import Forbidden, NotFound, TokenboothError
 from tokenbooth.kit.ids import IdPrefix, new_id
-from tokenbooth.kit.keyed_rates import network_of
 from tokenbooth.services.accounts import end_session, set_new_password
 from tokenbooth.services.mailed_links import mail_reset, mail_sign_up
 from tokenbooth.services.passwords import checked_password
-from tokenbooth.services.session import client_address, cookie_name
+from tokenbooth.services.session import client_address, cookie_name, network_of
 from tokenbooth.store.accounts import accounts, audit_log, sessions
 from tokenbooth.store.accounts.accounts import Account, normalise_email
 from tokenbooth.store.accounts.audit_log import Actor

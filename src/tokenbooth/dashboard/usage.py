@@ -17,7 +17,7 @@ from tokenbooth.dashboard.price_breakdown import explain
 from tokenbooth.dashboard.views import Pages, Visitor
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.windows import DAY_US
-from tokenbooth.kit.csv import csv_text, plain_cell
+from tokenbooth.kit.csv import csv_text, text_cell
 from tokenbooth.kit.errors import InvalidRequest
 from tokenbooth.kit.request_models import Cursor, EndUs, RequestModel, StartUs, names_of, validate
 from tokenbooth.services.usage import Grouping, RequestPage, UsageQuery, end_of_day_us, last_days, page_of, sums_of
@@ -159,10 +159,10 @@ def _csv_rows(asked: Asked, groups: Mapping[str, Sums], names: Mapping[str, str]
     heads = ["key", "name"] if asked.group_by is GroupBy.KEY else [str(asked.group_by)]
     yield [*heads, "requests", "prompt_tokens", "cached_tokens", "completion_tokens", "cost_usd"]
     for name, sums in groups.items():
-        first = [plain_cell(name)]
+        first = [text_cell(name)]
         if asked.group_by is GroupBy.DAY:
             first = [iso_day(int(name))]
         elif asked.group_by is GroupBy.KEY:
-            first = [name, plain_cell(names.get(name, ""))]
+            first = [name, text_cell(names.get(name, ""))]
         cost = format_usd(sums.charged_nano)
         yield [*first, sums.requests, sums.prompt_tokens, sums.cached_tokens, sums.completion_tokens, cost]

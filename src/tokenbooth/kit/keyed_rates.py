@@ -1,13 +1,11 @@
-"""A request rate for each key, such as an account or a client's network; counted per process."""
+"""The request rate of each of many clients, counted per process."""
 
 from collections import OrderedDict
-from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from tokenbooth.domain.rates import RequestRate
 
 _MAX_KEYS: Final = 10_000
-_HOST_BITS: Final = 64
 
 
 class KeyedRates:
@@ -19,16 +17,13 @@ class KeyedRates:
         self._max_keys = max_keys
         self._rates: OrderedDict[str, RequestRate] = OrderedDict()
 
-    def admit(self, key: str, *, limit: int, now_us: int) -> int:
-        """Count a request, unless the key has used its minute up.
+    def admit(self, key: str, *, limit: int, now_us: int) -> float:
+        """Count a request; returns 0, or how many seconds to wait when the minute is used up and nothing was counted.
 
         Args:
-            key: whose request it is.
+            key: whose request it is, such as an account or an address.
             limit: requests per minute.
             now_us: monotonic microseconds.
-
-        Returns:
-            0 when it was counted, else the microseconds until one may pass.
         """
         rate = self._rates.get(key)
         if rate is None:
@@ -40,18 +35,4 @@ class KeyedRates:
         wait_us = rate.wait_us(now_us)
         if not wait_us:
             rate.admit(now_us)
-        return wait_us
-
-
-def network_of(address: str) -> str:
-    """What a client's address counts as: itself, or the /64 network of an IPv6 address, of which one customer has a
-    whole one; anything else is one name."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return "unknown"
-    if not isinstance(parsed, IPv6Address):
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return f"{IPv6Address(int(parsed) >> _HOST_BITS << _HOST_BITS)}/64"
+        return wait_us / 1_000_000

@@ -4,7 +4,6 @@ An exception that nobody expected becomes a 500 without details; its log line sa
 text, which may quote a value.
 """
 
-import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tokenbooth.kit.clock import Clock
 from tokenbooth.kit.errors import TokenboothError
 from tokenbooth.kit.ids import IdPrefix, new_id
+from tokenbooth.kit.logs import where
 from tokenbooth.kit.texts import refused_target
 
 _NOTES: Final = "tokenbooth.notes"
@@ -100,7 +100,7 @@ class RequestMiddleware(ABC):
             app = self._app if refused is None else self.refuse(scope, refused)
             await app(scope, receive, send_with_headers)
         except Exception as failure:
-            self.log_failure(notes.request_id, type(failure).__name__, _where(failure))
+            self.log_failure(notes.request_id, type(failure).__name__, where(failure))
             if status is None:
                 error = TokenboothError(
                     "internal_error", "Something failed on our side. Try again, or contact the operator."
@@ -124,8 +124,3 @@ async def _finish(notes: RequestNotes) -> None:
             await task()
         except TokenboothError as failure:
             _log.warning("after_answer_failed", request_id=notes.request_id, code=failure.code)
-
-
-def _where(failure: BaseException) -> list[str]:
-    frames = traceback.extract_tb(failure.__traceback__)
-    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]

@@ -41,13 +41,13 @@ class DepositLooks:
         """
         if self._all.wait_us(now_us):
             return False
-        wait_us = self._accounts.admit(account_id, limit=LOOKS_PER_MINUTE, now_us=now_us)
-        if wait_us:
+        wait_s = self._accounts.admit(account_id, limit=LOOKS_PER_MINUTE, now_us=now_us)
+        if wait_s:
             raise RateLimited(
                 "rate_limit_exceeded",
                 f"An account may have {LOOKS_PER_MINUTE} transactions looked up per minute. Wait and try again; a "
                 "deposit that arrives is credited by itself.",
-                retry_after_s=wait_us / 1_000_000,
+                retry_after_s=wait_s,
             )
         self._all.admit(now_us)
         return True
