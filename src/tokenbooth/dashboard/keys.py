@@ -105,15 +105,15 @@ class KeyPages(Pages):
     """Lists, creates and deletes keys."""
 
     def routes(self) -> list[Route]:
-        seen, posted = self._web.for_visitors, self._web.posted
+        page, posted = self._web.for_visitors, self._web.posted
         return [
-            Route("/dashboard/keys", seen(self.show), methods=["GET"]),
+            Route("/dashboard/keys", page(self.show), methods=["GET"]),
             Route("/dashboard/keys", posted(self.create), methods=["POST"]),
-            Route("/dashboard/keys/management", seen(self.show_management), methods=["GET"]),
+            Route("/dashboard/keys/management", page(self.show_management), methods=["GET"]),
             Route("/dashboard/keys/management", posted(self.create_management), methods=["POST"]),
-            Route("/dashboard/keys/management/{key_id}/delete", seen(self.ask_management), methods=["GET"]),
+            Route("/dashboard/keys/management/{key_id}/delete", page(self.ask_management), methods=["GET"]),
             Route("/dashboard/keys/management/{key_id}/delete", posted(self.delete_management), methods=["POST"]),
-            Route("/dashboard/keys/{key_id}/delete", seen(self.ask), methods=["GET"]),
+            Route("/dashboard/keys/{key_id}/delete", page(self.ask), methods=["GET"]),
             Route("/dashboard/keys/{key_id}/delete", posted(self.delete), methods=["POST"]),
         ]
 

@@ -4,8 +4,9 @@ Every action is written down with who did it. For anybody else these pages are n
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
+from pydantic import PlainValidator
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,6 +19,7 @@ from tokenbooth.domain.upstreams import UpstreamHealth
 from tokenbooth.kit.errors import Conflict, InvalidRequest, NotFound, RateLimited, TokenboothError
 from tokenbooth.kit.ids import is_id
 from tokenbooth.kit.pagination import page_number
+from tokenbooth.kit.request_models import RequestModel, UsdNano, read_text, refuse_value
 from tokenbooth.services.mailed_links import mail_invitation
 from tokenbooth.services.usage import end_of_day_us, last_days
 from tokenbooth.store.accounts import accounts, audit_log
@@ -34,6 +36,29 @@ _LABELS: Final = {"amount": "Amount", "reason": "Reason", "email": "Email"}
 _UPSTREAMS: Final = LivePart("operator_upstreams_live.html", "/dashboard/operator/upstreams/live")
 
 
+def _read_reason(value: object) -> str:
+    text = read_text(value, max_length=200)
+    if not text.isprintable():
+        raise refuse_value("must be a line of text")
+    return text
+
+
+_Reason = Annotated[str, PlainValidator(_read_reason)]
+
+
+class _Reasoned(RequestModel):
+    """The form of an action that needs a reason."""
+
+    reason: _Reason
+
+
+class _Grant(RequestModel):
+    """The form of credit that is given."""
+
+    amount: UsdNano
+    reason: _Reason
+
+
 @dataclass(frozen=True, slots=True)
 class _AccountPage:
     report: AccountReport
@@ -45,20 +70,20 @@ class OperatorPages(Pages):
     """Accounts, failed events, upstreams, and the integrity check."""
 
     def routes(self) -> list[Route]:
-        seen, posted = self._web.for_admins, self._web.posted_by_admins
+        page, posted = self._web.for_admins, self._web.posted_by_admins
         here, one = "/dashboard/operator", "/dashboard/operator/accounts/{account_id}"
         return [
-            Route(here, seen(self.show), methods=["GET"]),
+            Route(here, page(self.show), methods=["GET"]),
             Route(f"{here}/invite", posted(self.invite), methods=["POST"]),
-            Route(one, seen(self.show_account), methods=["GET"]),
+            Route(one, page(self.show_account), methods=["GET"]),
             Route(f"{one}/suspend", posted(self.suspend), methods=["POST"]),
             Route(f"{one}/unsuspend", posted(self.unsuspend), methods=["POST"]),
             Route(f"{one}/grant", posted(self.grant), methods=["POST"]),
-            Route(f"{here}/inbox", seen(self.show_inbox), methods=["GET"]),
+            Route(f"{here}/inbox", page(self.show_inbox), methods=["GET"]),
             Route(f"{here}/inbox/{{row_id}}/retry", posted(self.retry), methods=["POST"]),
-            Route(f"{here}/upstreams", seen(self.show_upstreams), methods=["GET"]),
-            Route(f"{here}/upstreams/live", seen(self.live_upstreams), methods=["GET"]),
-            Route(f"{here}/audit", seen(self.show_audit), methods=["GET"]),
+            Route(f"{here}/upstreams", page(self.show_upstreams), methods=["GET"]),
+            Route(f"{here}/upstreams/live", page(self.live_upstreams), methods=["GET"]),
+            Route(f"{here}/audit", page(self.show_audit), methods=["GET"]),
             Route(f"{here}/audit/run", posted(self.run_audit), methods=["POST"]),
         ]
 
@@ -92,7 +117,7 @@ class OperatorPages(Pages):
         try:
             if account_id == visitor.account_id:
                 raise Conflict("own_account", "You cannot suspend the account that you are logged in with.")
-            reason = _reason(form)
+            reason = form.read(_Reasoned).reason
             await self._management.store.write(
                 accounts.suspend, account_id, actor=visitor.actor, reason=reason, now_us=self._now_us()
             )
@@ -104,7 +129,7 @@ class OperatorPages(Pages):
     async def unsuspend(self, request: Request, visitor: Visitor, form: Form) -> Response:
         account_id = _account_id(request)
         try:
-            reason = _reason(form)
+            reason = form.read(_Reasoned).reason
             await self._management.store.write(
                 accounts.unsuspend, account_id, actor=visitor.actor, reason=reason, now_us=self._now_us()
             )
@@ -116,13 +141,13 @@ class OperatorPages(Pages):
     async def grant(self, request: Request, visitor: Visitor, form: Form) -> Response:
         account_id = _account_id(request)
         try:
-            claim = form.claim(request, visitor.account_id)
+            grant, claim = form.read(_Grant), form.claim(request, visitor.account_id)
             await self._management.store.write(
                 change_credit,
                 account=account_id,
                 kind=TransferKind.GRANT,
-                amount_nano=form.fields("amount").amount_nano("amount"),
-                reason=_reason(form),
+                amount_nano=grant.amount,
+                reason=grant.reason,
                 # The form sent twice is one grant.
                 reference=None if claim is None else f"dashboard:{claim.key}",
                 now_us=self._now_us(),
@@ -251,10 +276,3 @@ def _account_id(request: Request) -> str:
     if not is_id(account_id):
         raise NotFound("account_not_found", "There is no such account.")
     return account_id
-
-
-def _reason(form: Form) -> str:
-    reason = form.fields("reason").text("reason", max_length=200).strip()
-    if not reason.isprintable():
-        raise InvalidRequest("invalid_value", "`reason` must be a line of text.", param="reason")
-    return reason
