@@ -1,4 +1,4 @@
-"""Errors that a caller is told, with a stable `code`. Raised where the rule is; `api`, `dashboard`, `gateway` render them.
+"""Errors that a caller is told, with a stable `code`. Raised where the rule is; API, dashboard and gateway render them.
 
 A message says what happened and what to do now. It never holds a key, a digest, or anything of a prompt.
 """
