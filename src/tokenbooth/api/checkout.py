@@ -34,9 +34,9 @@ from tokenbooth.payments.stripe.client import (
     PaymentProviderError,
     PlanInterval,
     PlanPrice,
-    StripeGateway,
+    StripeClient,
 )
-from tokenbooth.payments.stripe.snapshots import UnexpectedShape
+from tokenbooth.payments.stripe.object_reader import UnexpectedShape
 from tokenbooth.services.cards import TAX_UNKNOWN
 from tokenbooth.services.context import ServiceContext
 from tokenbooth.store.accounts import accounts
@@ -48,7 +48,7 @@ from tokenbooth.store.payments.checkouts import CheckoutKind, CheckoutStatus, Of
 T = TypeVar("T")
 
 
-def configured_stripe(context: ServiceContext) -> StripeGateway:
+def configured_stripe(context: ServiceContext) -> StripeClient:
     """Our way to Stripe.
 
     Raises:
@@ -94,7 +94,7 @@ async def sell_plan(context: ServiceContext, account_id: str, plan: Plan, attemp
     created = await _session(
         context,
         checkout_id,
-        stripe.create_subscription_checkout(
+        stripe.checkouts.create_subscription(
             customer_id=customer_id,
             price=plan_price(plan, noted.amount_nano),
             account_id=account_id,
@@ -108,7 +108,9 @@ async def sell_plan(context: ServiceContext, account_id: str, plan: Plan, attemp
     return created
 
 
-async def sell_credit(context: ServiceContext, account_id: str, amount_nano: int, attempt: Attempt) -> CheckoutCreated:
+async def sell_credit(
+    context: ServiceContext, account_id: str, amount_nano: int, attempt: Attempt
+) -> CheckoutCreated:
     """Open a checkout page for prepaid credit of `amount_nano`, whole cents; else as `sell_plan`."""
     stripe = configured_stripe(context)
     offer = Offer(CheckoutKind.TOP_UP, None, amount_nano)
@@ -117,7 +119,7 @@ async def sell_credit(context: ServiceContext, account_id: str, amount_nano: int
     created = await _session(
         context,
         checkout_id,
-        stripe.create_topup_checkout(
+        stripe.checkouts.create_topup(
             customer_id=customer_id,
             amount_cents=noted.amount_nano // NANO_PER_CENT,
             account_id=account_id,
@@ -131,10 +133,11 @@ async def sell_credit(context: ServiceContext, account_id: str, amount_nano: int
     return created
 
 
-async def cancel(context: ServiceContext, account_id: str, subscription_id: str, attempt: Attempt) -> SubscriptionView:
-    """Let a subscription end with its period, and complete `attempt` with it; one that will end stays as it is.
-
-    Waits for charges that are under way, so that the view counts every call that has finished.
+async def cancel(
+    context: ServiceContext, account_id: str, subscription_id: str, attempt: Attempt
+) -> SubscriptionView:
+    """Let a subscription end with its period, and complete `attempt` with it; one that will end stays as it
+    is.
 
     Raises:
         NotFound: the account has no such subscription.
@@ -151,7 +154,7 @@ async def cancel(context: ServiceContext, account_id: str, subscription_id: str,
     cancel_at_us = own.terms.cancel_at_us
     if cancel_at_us is None:
         stripe = configured_stripe(context)
-        call = stripe.cancel_at_period_end(own.stripe_subscription_id, attempt.provider_key("cancel"))
+        call = stripe.subscriptions.cancel_at_period_end(own.stripe_subscription_id, attempt.provider_key("cancel"))
         cancel_at_us = (await asked(context, call)).cancel_at_us or own.paid_until_us
     return await context.store.write(
         note_end,
@@ -243,7 +246,7 @@ async def note(context: ServiceContext, account_id: str, offer: Offer, attempt: 
     return checkout_id, noted
 
 
-async def customer(context: ServiceContext, stripe: StripeGateway, account_id: str) -> str:
+async def customer(context: ServiceContext, stripe: StripeClient, account_id: str) -> str:
     """The account's customer at Stripe, made at the first checkout."""
     account = await context.store.read(accounts.find_account, account_id)
     if account is None:
@@ -251,7 +254,7 @@ async def customer(context: ServiceContext, stripe: StripeGateway, account_id: s
     known_id = account.stripe_customer_id
     # By account, not by request: two first checkouts at once make one customer.
     key = f"customer-{account_id}-{known_id or 'first'}"
-    customer_id = await asked(context, stripe.ensure_customer(account_id, account.email, known_id, key))
+    customer_id = await asked(context, stripe.customers.ensure(account_id, account.email, known_id, key))
     if customer_id != known_id:
         await context.store.write(accounts.set_stripe_customer, account_id, customer_id)
     return customer_id

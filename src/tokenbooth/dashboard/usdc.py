@@ -12,11 +12,11 @@ from starlette.routing import Route
 from tokenbooth.api import deposits
 from tokenbooth.api.deposits import Progress
 from tokenbooth.api.idempotency import guarded, once
+from tokenbooth.config.chains import BASE, BASE_SEPOLIA
 from tokenbooth.dashboard.amounts import USDC_DECIMALS, top_up_amount_nano
 from tokenbooth.dashboard.filters import price
 from tokenbooth.dashboard.polling import LivePart
 from tokenbooth.dashboard.views import Form, Visitor, Web, labelled, payload_of, see_other
-from tokenbooth.domain.deposits import BASE, BASE_SEPOLIA
 from tokenbooth.kit.errors import TokenboothError
 from tokenbooth.services.context import UsdcDeps
 from tokenbooth.store.accounts.idempotency import Answer, Attempt

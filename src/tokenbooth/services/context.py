@@ -8,7 +8,7 @@ from tokenbooth.config.settings import Settings
 from tokenbooth.domain.deposits import PendingDeposit
 from tokenbooth.kit.clock import Clock
 from tokenbooth.kit.keyed_rates import KeyedRates
-from tokenbooth.payments.stripe.client import StripeGateway
+from tokenbooth.payments.stripe.client import StripeClient
 from tokenbooth.payments.usdc.addresses import AddressBook
 from tokenbooth.payments.usdc.node import ChainNode, Tag
 from tokenbooth.services.deposit_looks import DepositLooks
@@ -56,7 +56,7 @@ class ServiceContext:
     settings: Settings
     catalog: Callable[[], Catalog]
     live: Live
-    stripe: StripeGateway | None
+    stripe: StripeClient | None
     handle_event: Callable[[str], Awaitable[None]]
     usdc: UsdcDeps | None = None
     rates: KeyedRates = field(default_factory=KeyedRates)
