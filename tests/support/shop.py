@@ -21,7 +21,6 @@ from tests.support.fakes import FakeClock, FakeLive
 from tests.support.servers import serve
 from tests.support.store import Customer, new_customer
 from tokenbooth.api.app import create_management_app
-from tokenbooth.api.checkout import caps_of
 from tokenbooth.config.catalog import build_catalog
 from tokenbooth.config.settings import BillingSettings, PlanSettings, Settings, StripeSettings
 from tokenbooth.domain.money import NANO_PER_CENT
@@ -29,6 +28,7 @@ from tokenbooth.jobs.auto_topup import AutoTopUp
 from tokenbooth.jobs.inbox import InboxHandler
 from tokenbooth.jobs.reconcile import ReconcileFigures, Reconciler, Report
 from tokenbooth.payments.stripe.client import StripeClient
+from tokenbooth.services.checkouts import caps_of
 from tokenbooth.services.context import ServiceContext
 from tokenbooth.services.mail import LogMailer, Mailer
 from tokenbooth.store.engine import Store

@@ -8,7 +8,6 @@ from typing import Final
 import structlog
 
 from tokenbooth.api.app import create_management_app
-from tokenbooth.api.checkout import caps_of
 from tokenbooth.config.catalog import Catalog, build_catalog, kind_lines
 from tokenbooth.config.settings import Settings, SettingsError, StripeSettings, UsdcSettings, is_proxied
 from tokenbooth.dashboard import DashboardContext, create_dashboard
@@ -35,6 +34,7 @@ from tokenbooth.payments.usdc.node import ChainNode
 from tokenbooth.payments.usdc.rpc import HttpRpc
 from tokenbooth.runtime.application import Application, Chain, Parts, Sandbox, data_dir
 from tokenbooth.runtime.database import open_database
+from tokenbooth.services.checkouts import caps_of
 from tokenbooth.services.context import ServiceContext, UsdcDeps
 from tokenbooth.services.mail import Mailer, make_mailer
 from tokenbooth.store.engine import Store
