@@ -47,7 +47,7 @@ NOT_OURS: Final = (502, 503, 504)
 ADMIN: Final = ("admin@example.com", "correct horse battery")
 PAGES: Final = (
     home.HomePages, login.LoginPages, overview.OverviewPages, keys.KeyPages, usage.UsagePages, billing.BillingPages,
-    auto_topup.CreditPages, usdc.UsdcPages, invoices.PaperPages, account.AccountPages, operator.OperatorPages,
+    auto_topup.AutoTopUpPages, usdc.UsdcPages, invoices.InvoicePages, account.AccountPages, operator.OperatorPages,
 )  # fmt: skip
 # With these the visitor would be gone.
 ENDS_THE_LOG_IN: Final = ("/logout", "/dashboard/account/sessions/end")

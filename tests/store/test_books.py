@@ -6,19 +6,19 @@ from tests.support.fakes import MARCH_5_2026_US as NOW_US
 from tests.support.store import new_customer
 from tests.support.stripe_state import TOP_UP, TOP_UP_NANO, new_checkout, paid_topup
 from tokenbooth.domain.ledger import STRIPE_FEES, STRIPE_OTHER, LedgerAccount
-from tokenbooth.domain.stripe_books import BookedEntry
-from tokenbooth.domain.stripe_commands import ReversalKind, SettleReversal
+from tokenbooth.domain.payment_commands import ReversalKind, SettleReversal
+from tokenbooth.domain.stripe_balance import BalanceTransaction
 from tokenbooth.store import ledger
 from tokenbooth.store.engine import Store
 from tokenbooth.store.payments import billing, books
 from tokenbooth.store.reports.audit import audit
 
 FEE_NANO = 1_030_000_000
-CHARGE = BookedEntry("txn_1", "charge", "usd", "ch_1", "pi_of_cs_at_stripe", TOP_UP_NANO, FEE_NANO, NOW_US)
-REFUND = BookedEntry("txn_2", "refund", "usd", "re_1", "pi_of_cs_at_stripe", -(10**9), 0, NOW_US)
-DISPUTE = BookedEntry("txn_3", "adjustment", "usd", "du_1", "pi_of_cs_at_stripe", -(10**9), 0, NOW_US)
-PAYOUT = BookedEntry("txn_4", "payout", "usd", "po_1", None, -5 * 10**9, 0, NOW_US)
-RADAR = BookedEntry("txn_5", "stripe_fee", "usd", None, None, -(10**7), 0, NOW_US)
+CHARGE = BalanceTransaction("txn_1", "charge", "usd", "ch_1", "pi_of_cs_at_stripe", TOP_UP_NANO, FEE_NANO, NOW_US)
+REFUND = BalanceTransaction("txn_2", "refund", "usd", "re_1", "pi_of_cs_at_stripe", -(10**9), 0, NOW_US)
+DISPUTE = BalanceTransaction("txn_3", "adjustment", "usd", "du_1", "pi_of_cs_at_stripe", -(10**9), 0, NOW_US)
+PAYOUT = BalanceTransaction("txn_4", "payout", "usd", "po_1", None, -5 * 10**9, 0, NOW_US)
+RADAR = BalanceTransaction("txn_5", "stripe_fee", "usd", None, None, -(10**7), 0, NOW_US)
 
 
 def balance(store: Store, account: LedgerAccount) -> int:

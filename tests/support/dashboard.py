@@ -79,7 +79,9 @@ class Booth:
     def browser(self, address: str = "203.0.113.7") -> "Browser":
         """A browser that nobody used yet."""
         transport = httpx.ASGITransport(self.app, client=(address, 5_000))
-        return Browser(httpx.AsyncClient(transport=transport, base_url=ORIGIN, headers={"origin": ORIGIN}))
+        # Browsers name the media type of a form that has no fields, too.
+        headers = {"origin": ORIGIN, "content-type": "application/x-www-form-urlencoded"}
+        return Browser(httpx.AsyncClient(transport=transport, base_url=ORIGIN, headers=headers))
 
     def account(self, email: str = "ada@example.com", *, is_admin: bool = False) -> str:
         """An account with the password of these tests."""
@@ -116,12 +118,7 @@ class Browser:
         """Send a form of a page, with the hidden fields that stand in it."""
         shown = await self.http.get(page)
         assert shown.status_code == 200, shown.text
-        return await self.http.post(
-            action,
-            data={**hidden_fields(shown.text, action), **fields},
-            # A browser names it for a form without fields, too.
-            headers={"content-type": "application/x-www-form-urlencoded"},
-        )
+        return await self.http.post(action, data={**hidden_fields(shown.text, action), **fields})
 
 
 def hidden_fields(page: str, action: str) -> dict[str, str]:

@@ -13,8 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from tokenbooth.api import health, keys, management_keys, plans, usage, webhooks
-from tokenbooth.api.billing import auto_topup, cards, invoices
-from tokenbooth.api.billing import routes as billing
+from tokenbooth.api.billing import auto_topup, invoices, subscriptions, topups
 from tokenbooth.api.middleware import ApiMiddleware
 from tokenbooth.api.responses import respond_error
 from tokenbooth.kit.errors import InvalidRequest, MethodNotAllowed, NotFound, TokenboothError
@@ -39,8 +38,8 @@ def create_management_app(context: ServiceContext) -> FastAPI:
         management_keys,
         keys,
         usage,
-        billing,
-        cards,
+        subscriptions,
+        topups,
         auto_topup,
         invoices,
         webhooks,

@@ -9,16 +9,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tokenbooth.api.auth import authenticate
-from tokenbooth.api.idempotency import Outcome, once
 from tokenbooth.api.openapi import CREDENTIAL, json_body, list_answer, object_answer
 from tokenbooth.api.parsing import authenticated_body
-from tokenbooth.api.responses import refusal, respond, success
+from tokenbooth.api.responses import respond, success
 from tokenbooth.api.schemas import Instant, Payload, Usd
 from tokenbooth.domain.keys import Scope
 from tokenbooth.kit.errors import Conflict
 from tokenbooth.kit.request_models import Label, PerMinute, RequestModel, Text, UsdNano
 from tokenbooth.services import keys
 from tokenbooth.services.context import ServiceContext
+from tokenbooth.services.idempotency import Outcome, refusal, run_idempotent_tx
 from tokenbooth.services.keys import WantedKey
 from tokenbooth.store.accounts.idempotency import Answer, Claim
 from tokenbooth.store.accounts.keys import ApiKeyView
@@ -113,7 +113,7 @@ async def create_key(
         created = keys.insert_key(conn, context, account_id, wanted, actor=actor)
         return shown_once(success(CreatedKey.of(created)), created.id)
 
-    return await once(context, claim, insert)
+    return await run_idempotent_tx(context, claim, insert)
 
 
 def shown_once(answer: Answer, key_id: str) -> Outcome:
@@ -124,7 +124,7 @@ def shown_once(answer: Answer, key_id: str) -> Outcome:
         "delete it and create another with a new Idempotency-Key.",
         param="Idempotency-Key",
     )
-    return Outcome(answer=answer, kept=refusal(repeated, id=key_id))
+    return Outcome(answer=answer, replay=refusal(repeated, id=key_id))
 
 
 def router(context: ServiceContext) -> APIRouter:

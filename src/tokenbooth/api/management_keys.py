@@ -10,7 +10,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tokenbooth.api.auth import Caller, authenticate
-from tokenbooth.api.idempotency import Outcome, once
 from tokenbooth.api.keys import DeletedKey, shown_once
 from tokenbooth.api.openapi import CREDENTIAL, json_body, list_answer, object_answer
 from tokenbooth.api.parsing import authenticated_body
@@ -22,6 +21,7 @@ from tokenbooth.kit.errors import Forbidden, InvalidRequest
 from tokenbooth.kit.request_models import InstantUs, Label, RequestModel, refuse_type, refuse_value
 from tokenbooth.services import keys
 from tokenbooth.services.context import ServiceContext
+from tokenbooth.services.idempotency import Outcome, run_idempotent_tx
 from tokenbooth.services.keys import CreatedKey, WantedManagementKey
 from tokenbooth.store.accounts.idempotency import Answer, Claim
 from tokenbooth.store.accounts.management_keys import ManagementKey
@@ -122,7 +122,7 @@ async def create_key(
         created = keys.insert_management_key(conn, context, account_id, wanted, actor=actor)
         return shown_once(success(CreatedManagementKey.of(created, wanted)), created.id)
 
-    return await once(context, claim, insert)
+    return await run_idempotent_tx(context, claim, insert)
 
 
 def router(context: ServiceContext) -> APIRouter:

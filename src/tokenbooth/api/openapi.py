@@ -77,6 +77,11 @@ def object_answer(payload: type[BaseModel], *errors: int, body: bool = False, pu
     return _responses(model, errors, body=body, public=public)
 
 
+def stripe_answer(payload: type[BaseModel], *errors: int) -> Responses:
+    """The responses of a route that reads a body and asks Stripe; else as `object_answer`."""
+    return object_answer(payload, *errors, 502, 504, body=True)
+
+
 def either(one: Responses, other: Responses) -> Responses:
     """The responses of a route whose success has one of two payloads."""
     first, second = cast("type[BaseModel]", one[200]["model"]), cast("type[BaseModel]", other[200]["model"])

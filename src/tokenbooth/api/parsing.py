@@ -1,12 +1,13 @@
 """Reading request bodies and query strings into models, after our strict JSON reader."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from starlette.requests import Request
 
 from tokenbooth.api.auth import Caller, authenticate
-from tokenbooth.api.idempotency import read_claim
 from tokenbooth.domain.keys import Scope
 from tokenbooth.kit.errors import InvalidRequest
 from tokenbooth.kit.fields import Fields as Fields
@@ -17,7 +18,9 @@ from tokenbooth.kit.strict_json import JsonValue, parse_object
 from tokenbooth.services.context import ServiceContext
 from tokenbooth.store.accounts.idempotency import Claim
 
-_PARAMETER = "query parameter"
+_PARAMETER: Final = "query parameter"
+_IDEMPOTENCY_KEY: Final = "Idempotency-Key"
+_KEY_MAX: Final = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,31 @@ async def authenticated_body(
     caller = await authenticate(context, request, scope)
     body = await read_body(request, max_bytes=context.settings.management.max_body_bytes)
     return caller, read_claim(request, caller.account_id, body.raw), validate(model, body.values)
+
+
+def read_claim(request: Request, account_id: str, raw: bytes) -> Claim | None:
+    """What the request's `Idempotency-Key` claims; None without the header.
+
+    Args:
+        request: for its method, path and headers.
+        account_id: whose request it is.
+        raw: the body as it arrived.
+
+    Raises:
+        InvalidRequest: the header is there twice, or is not 1 to 255 printable ASCII characters.
+    """
+    keys = request.headers.getlist(_IDEMPOTENCY_KEY)
+    if not keys:
+        return None
+    key = keys[0].strip()
+    if len(keys) > 1 or not (1 <= len(key) <= _KEY_MAX and key.isascii() and key.isprintable()):
+        raise InvalidRequest(
+            "invalid_idempotency_key",
+            f"`{_IDEMPOTENCY_KEY}` must be one header of 1 to {_KEY_MAX} printable ASCII characters.",
+            param=_IDEMPOTENCY_KEY,
+        )
+    route = f"{request.method} {request.url.path}"
+    return Claim(account_id=account_id, route=route, key=key, body_sha256=hashlib.sha256(raw).digest())
 
 
 def read_query(request: Request, *names: str) -> dict[str, str]:

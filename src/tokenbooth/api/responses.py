@@ -11,7 +11,8 @@ from typing import Final
 from starlette.responses import Response
 
 from tokenbooth.api.schemas import Payload
-from tokenbooth.kit.errors import Conflict, RateLimited, TokenboothError, Unauthenticated
+from tokenbooth.kit.errors import Conflict, TokenboothError, Unauthenticated
+from tokenbooth.services.idempotency import refusal
 from tokenbooth.store.accounts.idempotency import Answer
 
 Json = None | bool | int | str | Sequence["Json"] | Mapping[str, "Json"]
@@ -19,7 +20,6 @@ Json = None | bool | int | str | Sequence["Json"] | Mapping[str, "Json"]
 
 _Item = Payload | Mapping[str, Json]
 _MEDIA_TYPE: Final = "application/json"
-_SERVER_ERROR: Final = 500
 
 
 def success(payload: _Item | Sequence[_Item], *, status: int = 200) -> Answer:
@@ -27,25 +27,6 @@ def success(payload: _Item | Sequence[_Item], *, status: int = 200) -> Answer:
     data = _dumped(payload) if isinstance(payload, Payload | Mapping) else [_dumped(item) for item in payload]
     spread = data if isinstance(data, Mapping) else {}
     return Answer(status=status, body=_compact({"success": True, **spread, "data": data}))
-
-
-def refusal(error: TokenboothError, **details: Json) -> Answer:
-    """The answer that tells an error; `details` are further fields of the error object."""
-    return Answer(
-        status=error.status,
-        body=_compact(
-            {
-                "success": False,
-                "error": {
-                    "message": error.message,
-                    "type": error.type,
-                    "code": error.code,
-                    "param": error.param,
-                    **details,
-                },
-            }
-        ),
-    )
 
 
 def respond(answer: Answer, headers: Mapping[str, str] | None = None) -> Response:
@@ -64,11 +45,6 @@ def respond_error(error: TokenboothError) -> Response:
     if error.retry_after_s is not None:
         headers["retry-after"] = str(max(math.ceil(error.retry_after_s), 1))
     return respond(refusal(error), headers)
-
-
-def is_kept(error: TokenboothError) -> bool:
-    """Whether a repetition with the same Idempotency-Key gets this error again; else it is tried anew."""
-    return error.status < _SERVER_ERROR and error.status != RateLimited.status
 
 
 def _dumped(payload: Payload | Mapping[str, Json]) -> Mapping[str, Json]:

@@ -8,6 +8,7 @@ from pydantic.alias_generators import to_camel
 from tokenbooth.domain.money import format_usd
 from tokenbooth.kit.clock import iso_ms
 
+_UNSIGNED_USD_SCHEMA: Final = {"type": "string", "pattern": r"^[0-9]+\.[0-9]{2,9}$", "examples": ["25.00"]}
 _USD_SCHEMA: Final = {"type": "string", "pattern": r"^-?[0-9]+\.[0-9]{2,9}$", "examples": ["25.00"]}
 
 
@@ -22,6 +23,8 @@ class Payload(BaseModel):
 
 Usd = Annotated[int, PlainSerializer(format_usd), WithJsonSchema(_USD_SCHEMA)]
 """Nano-USD in the program, a decimal string of USD on the wire."""
+UnsignedUsd = Annotated[int, PlainSerializer(format_usd), WithJsonSchema(_UNSIGNED_USD_SCHEMA)]
+"""As `Usd`, never below zero."""
 Instant = Annotated[
     int,
     PlainSerializer(iso_ms),

@@ -24,10 +24,10 @@ from pydantic import (
     model_validator,
 )
 
+from tokenbooth.config.chains import BASE, BRIDGED_TOKEN, NATIVE_TOKENS
 from tokenbooth.config.sources import SettingsError as SettingsError
 from tokenbooth.config.sources import overlay_environment, put_placeholder, read_toml, resolve_secrets
 from tokenbooth.config.upstream_kinds import CEILING_FIELDS, KINDS
-from tokenbooth.domain.deposits import BASE, BRIDGED_TOKEN, NATIVE_TOKENS
 from tokenbooth.domain.money import NANO_PER_CENT, NANO_PER_USD, InvalidAmount, parse_usd
 from tokenbooth.domain.plans import Interval
 from tokenbooth.domain.windows import InvalidDuration, parse_duration

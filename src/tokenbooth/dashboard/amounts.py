@@ -1,25 +1,25 @@
 """The amount of a top-up as a form has it."""
 
-from typing import Final
-
+from tokenbooth.config.settings import BillingSettings
 from tokenbooth.dashboard.filters import price
-from tokenbooth.dashboard.views import Form
 from tokenbooth.kit.errors import InvalidRequest
-from tokenbooth.services.context import ServiceContext
-
-CARD_DECIMALS: Final = 2
-USDC_DECIMALS: Final = 6
+from tokenbooth.services.topups import check_amount
 
 
-def top_up_amount_nano(management: ServiceContext, form: Form, *, max_decimals: int) -> int:
-    """The `amount` of a form in nano-USD, when that much can be bought.
+def checked_amount_nano(limits: BillingSettings, amount_nano: int) -> int:
+    """The amount, when that much can be bought, in nano-USD.
 
     Raises:
-        InvalidRequest: it is no amount, has more than `max_decimals` decimals, or is too little or too much.
+        InvalidRequest: it is too little or too much, in the words of a page.
     """
-    amount_nano = form.fields("amount").amount_nano("amount", max_decimals=max_decimals)
-    limits = management.settings.billing
-    if not limits.min_top_up_usd <= amount_nano <= limits.max_top_up_usd:
+    try:
+        check_amount(limits, amount_nano)
+    except InvalidRequest as refused:
         least, most = price(limits.min_top_up_usd), price(limits.max_top_up_usd)
-        raise InvalidRequest("amount_out_of_range", f"A top-up is from {least} to {most}.", param="amount")
+        raise InvalidRequest(refused.code, f"A top-up is from {least} to {most}.", param=refused.param) from None
     return amount_nano
+
+
+def plain_amount(amount_nano: int) -> str:
+    """An amount as it stands in a field; nothing for none."""
+    return price(amount_nano)[1:].replace(",", "") if amount_nano else ""

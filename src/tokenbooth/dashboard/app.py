@@ -14,11 +14,11 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from tokenbooth.dashboard.account import AccountPages
-from tokenbooth.dashboard.auto_topup import CreditPages
+from tokenbooth.dashboard.auto_topup import AutoTopUpPages
 from tokenbooth.dashboard.billing import BillingPages
 from tokenbooth.dashboard.context import DashboardContext
 from tokenbooth.dashboard.home import HomePages
-from tokenbooth.dashboard.invoices import PaperPages
+from tokenbooth.dashboard.invoices import InvoicePages
 from tokenbooth.dashboard.keys import KeyPages
 from tokenbooth.dashboard.login import LoginPages
 from tokenbooth.dashboard.middleware import LastingFiles, PageMiddleware
@@ -40,9 +40,9 @@ def page_routes(web: Web) -> list[Route]:
         KeyPages,
         UsagePages,
         BillingPages,
-        CreditPages,
+        AutoTopUpPages,
         UsdcPages,
-        PaperPages,
+        InvoicePages,
         AccountPages,
         OperatorPages,
         ReferencePages,

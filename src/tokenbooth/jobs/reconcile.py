@@ -13,14 +13,15 @@ import structlog
 
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.plan_changes import settled
-from tokenbooth.domain.stripe_books import BookedEntry, EntryMeaning
+from tokenbooth.domain.stripe_balance import BalanceTransaction, EntryMeaning
 from tokenbooth.domain.windows import DAY_US
 from tokenbooth.jobs.fair_order import fair_order
 from tokenbooth.kit.clock import Clock
-from tokenbooth.payments.stripe.client import PaymentProviderError, StripeGateway
-from tokenbooth.payments.stripe.events import HANDLED_TYPES, sold_plan, status_of
+from tokenbooth.payments.stripe.client import PaymentProviderError, StripeClient
+from tokenbooth.payments.stripe.events import HANDLED_TYPES
 from tokenbooth.payments.stripe.inbox import to_payload
 from tokenbooth.payments.stripe.snapshots import SubscriptionSnapshot
+from tokenbooth.payments.stripe.translation import sold_plan, status_of
 from tokenbooth.payments.stripe.webhooks import WebhookEvent
 from tokenbooth.services.cards import ChargeStatus, settle_pending
 from tokenbooth.store.engine import Store
@@ -92,7 +93,7 @@ class Reconciler:
     def __init__(
         self,
         store: Store,
-        stripe: StripeGateway,
+        stripe: StripeClient,
         clock: Clock,
         *,
         handle: Callable[[str], Awaitable[None]],
@@ -217,7 +218,7 @@ class Reconciler:
     async def _subscriptions(self, report: Report) -> None:
         """Compare every subscription with our row of it."""
         standings = await self._store.read(subscriptions.standings)
-        for snapshot in await self._stripe.list_subscriptions():
+        for snapshot in await self._stripe.subscriptions.list_ours():
             if snapshot.livemode != self._stripe.livemode:
                 continue
             standing = standings.get(snapshot.subscription_id)
@@ -269,7 +270,7 @@ class Reconciler:
         now_us = self._clock.now_us()
         position_us = await self._store.read(books.position_us, BALANCE_CURSOR)
         begin_us = 0 if position_us is None else position_us - _BALANCE_OVERLAP_US
-        listed = await self._stripe.list_booked(created_from_us=begin_us)
+        listed = await self._stripe.balance.list_transactions(created_from_us=begin_us)
         entries = [entry for entry in listed if entry.currency == "usd"]
         report.differences += [
             Difference("currency", entry.id, "not kept", entry.currency, False)
@@ -281,13 +282,13 @@ class Reconciler:
             await self._explain(entry, report)
         if entries:
             await self._store.write(books.advance, BALANCE_CURSOR, max(entry.created_at_us for entry in entries))
-        report.at_stripe_nano = await self._stripe.balance_nano()
+        report.at_stripe_nano = await self._stripe.balance.total_nano()
         report.here_nano = await self._store.read(books.clearing_nano)
         if report.at_stripe_nano != report.here_nano:
             here, there = format_usd(report.here_nano), format_usd(report.at_stripe_nano)
             report.differences.append(Difference("clearing", "stripe", here, there, False))
 
-    async def _explain(self, entry: BookedEntry, report: Report) -> None:
+    async def _explain(self, entry: BalanceTransaction, report: Report) -> None:
         """Have the object behind an entry applied; what turns out not to be ours is set apart."""
         hint = await self._hint_of(entry)
         reason = None if hint is None else await self._refresh(hint)
@@ -299,11 +300,11 @@ class Reconciler:
             Difference(str(entry.meaning), entry.source_id or entry.id, reason or "not booked", amount, reason is None)
         )
 
-    async def _still_unexplained(self, entry: BookedEntry) -> bool:
-        remaining: Sequence[BookedEntry] = await self._store.read(books.unexplained, [entry])
+    async def _still_unexplained(self, entry: BalanceTransaction) -> bool:
+        remaining: Sequence[BalanceTransaction] = await self._store.read(books.unexplained, [entry])
         return bool(remaining)
 
-    async def _hint_of(self, entry: BookedEntry) -> WebhookEvent | None:
+    async def _hint_of(self, entry: BalanceTransaction) -> WebhookEvent | None:
         match entry.meaning:
             case EntryMeaning.PAYMENT if entry.payment_intent_id is not None:
                 origin = await self._stripe.fetch_origin(entry.payment_intent_id)

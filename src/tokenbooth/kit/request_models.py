@@ -164,7 +164,8 @@ def _text_schema(max_length: int) -> WithJsonSchema:
 _DECIMAL_USD: Final = r"^[0-9]{1,9}(\.[0-9]{1,%d})?$"
 
 
-def _usd_schema(max_decimals: int) -> WithJsonSchema:
+def usd_schema(max_decimals: int) -> WithJsonSchema:
+    """For a type: an amount of USD above zero with this many decimals at most."""
     return WithJsonSchema(
         {
             "anyOf": [
@@ -192,11 +193,11 @@ Label = Annotated[
         }
     ),
 ]
-UsdNano = Annotated[int, PlainValidator(read_amount_nano), _usd_schema(9)]
+UsdNano = Annotated[int, PlainValidator(read_amount_nano), usd_schema(9)]
 """USD on the wire (a number or a decimal string), nano-USD in the program."""
-CardUsdNano = Annotated[int, PlainValidator(partial(read_amount_nano, max_decimals=2)), _usd_schema(2)]
+CardUsdNano = Annotated[int, PlainValidator(partial(read_amount_nano, max_decimals=2)), usd_schema(2)]
 """As `UsdNano`, in whole cents."""
-UsdcUsdNano = Annotated[int, PlainValidator(partial(read_amount_nano, max_decimals=6)), _usd_schema(6)]
+UsdcUsdNano = Annotated[int, PlainValidator(partial(read_amount_nano, max_decimals=6)), usd_schema(6)]
 """As `UsdNano`, in units of a token with six decimals."""
 PerMinute = Annotated[
     int,

@@ -29,7 +29,7 @@ from tokenbooth.kit.clock import Clock
 from tokenbooth.kit.errors import StoreUnavailable
 from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.kit.metrics import CONTENT_TYPE, Metrics
-from tokenbooth.payments.stripe.client import StripeGateway
+from tokenbooth.payments.stripe.client import StripeClient
 from tokenbooth.payments.usdc.node import ChainNode
 from tokenbooth.payments.usdc.rpc import NodeError, NodeTrouble
 from tokenbooth.store.engine import Store
@@ -97,7 +97,7 @@ class Parts:
     dashboard: Asgi
     runner: Runner
     inbox: InboxHandler | None
-    stripe: StripeGateway | None
+    stripe: StripeClient | None
     sandbox: Sandbox | None
     metrics: Metrics
     clock: Clock

@@ -8,7 +8,6 @@ from typing import Final
 import structlog
 
 from tokenbooth.api.app import create_management_app
-from tokenbooth.api.checkout import caps_of
 from tokenbooth.config.catalog import Catalog, build_catalog, kind_lines
 from tokenbooth.config.settings import Settings, SettingsError, StripeSettings, UsdcSettings, is_proxied
 from tokenbooth.dashboard import DashboardContext, create_dashboard
@@ -29,12 +28,13 @@ from tokenbooth.kit.background import Background
 from tokenbooth.kit.clock import Clock, SystemClock
 from tokenbooth.kit.logs import configure_logging
 from tokenbooth.kit.metrics import Metrics
-from tokenbooth.payments.stripe.client import StripeGateway
+from tokenbooth.payments.stripe.client import StripeClient
 from tokenbooth.payments.usdc.addresses import AddressBook
 from tokenbooth.payments.usdc.node import ChainNode
 from tokenbooth.payments.usdc.rpc import HttpRpc
 from tokenbooth.runtime.application import Application, Chain, Parts, Sandbox, data_dir
 from tokenbooth.runtime.database import open_database
+from tokenbooth.services.checkouts import caps_of
 from tokenbooth.services.context import ServiceContext, UsdcDeps
 from tokenbooth.services.mail import Mailer, make_mailer
 from tokenbooth.store.engine import Store
@@ -88,7 +88,7 @@ def build_application(
         upstreams=_upstreams(settings),
         background=background,
     )
-    stripe = None if settings.stripe is None else stripe_gateway(settings.stripe)
+    stripe = None if settings.stripe is None else stripe_client(settings.stripe)
     inbox = None if stripe is None else InboxHandler(store, stripe, clock, lambda: catalog().plans)
     reconciler = None
     if stripe is not None and inbox is not None:
@@ -196,9 +196,9 @@ async def _leave_alone(_row_id: str) -> None:
     """What happens to events while no payment processor is configured."""
 
 
-def stripe_gateway(settings: StripeSettings) -> StripeGateway:
+def stripe_client(settings: StripeSettings) -> StripeClient:
     """The configured way to Stripe; close it when done."""
-    return StripeGateway(
+    return StripeClient(
         settings.secret_key.get_secret_value(),
         api_base=settings.api_base,
         timeout_s=settings.timeout_s,
@@ -231,7 +231,7 @@ def _jobs(
     store: Store,
     clock: Clock,
     gateway: Gateway,
-    stripe: StripeGateway | None,
+    stripe: StripeClient | None,
     inbox: InboxHandler | None,
     reconciler: Reconciler | None,
     chain: Chain | None,

@@ -10,9 +10,7 @@ from typing import Final, assert_never
 from sqlalchemy import Connection, Row, Select, or_, select
 
 from tokenbooth.domain.ledger import TransferKind, credit_of, debt_of
-from tokenbooth.domain.plan_changes import PendingPlan, PlanState, settled
-from tokenbooth.domain.plans import Plan
-from tokenbooth.domain.stripe_commands import (
+from tokenbooth.domain.payment_commands import (
     BookProration,
     CheckoutExpired,
     CheckoutFailed,
@@ -22,10 +20,12 @@ from tokenbooth.domain.stripe_commands import (
     GrantPeriod,
     Ignore,
     MarkPaymentFailed,
+    PaymentCommand,
     SettleReversal,
-    StripeCommand,
     UpsertSubscription,
 )
+from tokenbooth.domain.plan_changes import PendingPlan, PlanState, settled
+from tokenbooth.domain.plans import Plan
 from tokenbooth.domain.subscriptions import SubscriptionStatus, access_ends_us, shown_status
 from tokenbooth.domain.windows import DAY_US, Window, window_at
 from tokenbooth.store import ledger
@@ -92,7 +92,7 @@ class CreditsView:
 
 def apply(
     conn: Connection,
-    command: StripeCommand,
+    command: PaymentCommand,
     *,
     seen: Mapping[str, int | None] = _NOTHING_SEEN,
     plans: Mapping[str, Plan] | None = None,

@@ -16,7 +16,7 @@ from tokenbooth.domain.ledger import (
     Transfer,
     TransferKind,
 )
-from tokenbooth.domain.stripe_books import BookedEntry, EntryMeaning
+from tokenbooth.domain.stripe_balance import BalanceTransaction, EntryMeaning
 from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.store import ledger
 from tokenbooth.store.dialect import insert_unless_there
@@ -39,7 +39,7 @@ def advance(conn: Connection, name: str, position_us: int) -> None:
         )
 
 
-def note(conn: Connection, entries: Sequence[BookedEntry], *, now_us: int) -> int:
+def note(conn: Connection, entries: Sequence[BalanceTransaction], *, now_us: int) -> int:
     """Note entries of Stripe's balance with their fees, each once; returns how many were new."""
     new = 0
     for entry in entries:
@@ -62,7 +62,7 @@ def note(conn: Connection, entries: Sequence[BookedEntry], *, now_us: int) -> in
     return new
 
 
-def set_apart(conn: Connection, entry: BookedEntry, *, now_us: int) -> None:
+def set_apart(conn: Connection, entry: BalanceTransaction, *, now_us: int) -> None:
     """Book an entry that no payment of a customer of ours explains, once."""
     reference = f"stripe:booked:{entry.id}"
     if entry.amount_nano and not ledger.is_posted(conn, reference):
@@ -70,7 +70,7 @@ def set_apart(conn: Connection, entry: BookedEntry, *, now_us: int) -> None:
         _post(conn, TransferKind.PROCESSOR_OTHER, reference, account, entry.amount_nano, now_us)
 
 
-def unexplained(conn: Connection, entries: Sequence[BookedEntry]) -> list[BookedEntry]:
+def unexplained(conn: Connection, entries: Sequence[BalanceTransaction]) -> list[BalanceTransaction]:
     """Those entries that are about customers and that nothing in our books explains yet."""
     return [entry for entry in entries if not _is_explained(conn, entry)]
 
@@ -80,7 +80,7 @@ def clearing_nano(conn: Connection) -> int:
     return -ledger.balance_nano(conn, STRIPE_CLEARING)
 
 
-def _is_explained(conn: Connection, entry: BookedEntry) -> bool:
+def _is_explained(conn: Connection, entry: BalanceTransaction) -> bool:
     match entry.meaning:
         case EntryMeaning.PAYMENT:
             column, value = payments.c.stripe_payment_intent_id, entry.payment_intent_id

@@ -12,14 +12,14 @@ from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
 
 from tokenbooth.domain.ledger import STRIPE_CLEARING, TransferKind
 from tokenbooth.domain.money import format_usd
-from tokenbooth.domain.plan_changes import MAX_CHANGES_A_DAY
-from tokenbooth.domain.stripe_commands import (
+from tokenbooth.domain.payment_commands import (
     CheckoutExpired,
     CheckoutFailed,
     CreditDirect,
     CreditTopup,
     DirectFailed,
 )
+from tokenbooth.domain.plan_changes import MAX_CHANGES_A_DAY
 from tokenbooth.domain.windows import DAY_US
 from tokenbooth.kit.errors import Conflict, RateLimited, Unprocessable
 from tokenbooth.store import ledger

@@ -11,8 +11,8 @@ from typing import Final
 
 from sqlalchemy import Connection, Row, delete, or_, select, update
 
+from tokenbooth.domain.payment_commands import Ignore, PaymentCommand
 from tokenbooth.domain.plans import Plan
-from tokenbooth.domain.stripe_commands import Ignore, StripeCommand
 from tokenbooth.kit.errors import Conflict, NotFound
 from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.store.accounts import audit_log
@@ -187,7 +187,7 @@ def claim(conn: Connection, row_id: str, *, now_us: int) -> ClaimedRow | None:
 def carry_out(
     conn: Connection,
     row_id: str,
-    commands: Sequence[StripeCommand],
+    commands: Sequence[PaymentCommand],
     *,
     seen: Mapping[str, int | None],
     plans: Mapping[str, Plan] | None = None,
@@ -217,7 +217,7 @@ def carry_out(
 
 def apply_all(
     conn: Connection,
-    commands: Sequence[StripeCommand],
+    commands: Sequence[PaymentCommand],
     *,
     seen: Mapping[str, int | None],
     plans: Mapping[str, Plan] | None = None,

@@ -1,4 +1,4 @@
-"""Stripe's own books: one entry of its balance, and what it means for ours."""
+"""A transaction of Stripe's balance, and what it means for our ledger."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,7 +11,7 @@ _DISPUTE_PREFIXES: Final = ("du_", "dp_")
 
 
 class EntryMeaning(StrEnum):
-    """What an entry of Stripe's balance is to us."""
+    """What a balance transaction is to us."""
 
     PAYMENT = "payment"
     REFUND = "refund"
@@ -21,9 +21,9 @@ class EntryMeaning(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class BookedEntry:
-    """A balance transaction. `amount_nano` is signed, nano-USD, before `fee_nano`; `payment_intent_id` is that of
-    the payment it is about, None where there is none."""
+class BalanceTransaction:
+    """A transaction of Stripe's balance. `amount_nano` is signed, nano-USD, before `fee_nano`; `payment_intent_id` is
+    that of the payment it is about, None where there is none."""
 
     id: str
     type: str

@@ -163,7 +163,7 @@ class Ignore:
     reason: str
 
 
-StripeCommand = (
+PaymentCommand = (
     UpsertSubscription
     | GrantPeriod
     | BookProration

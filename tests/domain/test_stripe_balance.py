@@ -2,7 +2,7 @@
 
 import pytest
 
-from tokenbooth.domain.stripe_books import BookedEntry, EntryMeaning
+from tokenbooth.domain.stripe_balance import BalanceTransaction, EntryMeaning
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from tokenbooth.domain.stripe_books import BookedEntry, EntryMeaning
 )
 def test_meaning(entry_type: str, source_id: str | None, meaning: EntryMeaning) -> None:
     """An adjustment is a dispute only where its source is one, and an unknown type is no customer's money."""
-    entry = BookedEntry(
+    entry = BalanceTransaction(
         id="txn_1",
         type=entry_type,
         currency="usd",

@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from tokenbooth.domain.stripe_commands import GrantPeriod, Ignore, StripeCommand
+from tokenbooth.domain.payment_commands import GrantPeriod, Ignore, PaymentCommand
 
 
 def test_commands_are_values() -> None:
@@ -19,7 +19,7 @@ def test_commands_are_values() -> None:
 
 def test_every_command_has_one_meaning() -> None:
     """The union names each kind once, the one that does nothing too."""
-    kinds = get_args(StripeCommand)
+    kinds = get_args(PaymentCommand)
 
     assert Ignore in kinds
     assert len(set(kinds)) == len(kinds) == 11
