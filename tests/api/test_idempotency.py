@@ -10,6 +10,7 @@ from tests.support.management import Plane
 from tests.support.store import Customer, row_counts
 from tokenbooth.api.parsing import read_claim
 from tokenbooth.api.responses import success
+from tokenbooth.api.schemas import Payload
 from tokenbooth.kit.errors import Conflict, InvalidRequest, NotFound, ProviderFailed, RateLimited, TokenboothError
 from tokenbooth.kit.ids import IdPrefix
 from tokenbooth.services.idempotency import IdempotentAttempt, Outcome, replayed, run_idempotent, run_idempotent_tx
@@ -18,7 +19,15 @@ from tokenbooth.store.accounts.idempotency import Answer, Claim
 from tokenbooth.store.engine import Store
 
 CLAIM = Claim("acct_1", "POST /api/keys/credit", "once", b"\x01" * 32)
-DONE = success({"done": True})
+
+
+class Done(Payload):
+    """What the work of these tests answers."""
+
+    done: bool
+
+
+DONE = success(Done(done=True))
 
 
 def keyed(customer: Customer, key: str) -> dict[str, str]:

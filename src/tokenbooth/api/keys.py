@@ -4,7 +4,6 @@ from typing import Self
 
 from fastapi import APIRouter
 from pydantic import Field
-from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -14,13 +13,10 @@ from tokenbooth.api.parsing import authenticated_body
 from tokenbooth.api.responses import respond, success
 from tokenbooth.api.schemas import Instant, Payload, Usd
 from tokenbooth.domain.keys import Scope
-from tokenbooth.kit.errors import Conflict
 from tokenbooth.kit.request_models import Label, PerMinute, RequestModel, Text, UsdNano
 from tokenbooth.services import keys
 from tokenbooth.services.context import ServiceContext
-from tokenbooth.services.idempotency import Outcome, refusal, run_idempotent_tx
 from tokenbooth.services.keys import WantedKey
-from tokenbooth.store.accounts.idempotency import Answer, Claim
 from tokenbooth.store.accounts.keys import ApiKeyView
 
 
@@ -99,34 +95,6 @@ class DeletedKey(Payload):
     deleted: bool
 
 
-async def create_key(
-    context: ServiceContext, account_id: str, wanted: WantedKey, *, actor: str, claim: Claim | None
-) -> Answer:
-    """Create an API key; a repetition of the claim cannot show it again.
-
-    Raises:
-        Conflict: the claim is used otherwise.
-        TokenboothError: as `services.keys.insert_key`.
-    """
-
-    def insert(conn: Connection) -> Outcome:
-        created = keys.insert_key(conn, context, account_id, wanted, actor=actor)
-        return shown_once(success(CreatedKey.of(created)), created.id)
-
-    return await run_idempotent_tx(context, claim, insert)
-
-
-def shown_once(answer: Answer, key_id: str) -> Outcome:
-    """The outcome of a key's creation: a repetition is told that the key exists, and cannot see it again."""
-    repeated = Conflict(
-        "key_already_created",
-        "This request created the key named by `id` before. A key is shown only once: if it is lost, "
-        "delete it and create another with a new Idempotency-Key.",
-        param="Idempotency-Key",
-    )
-    return Outcome(answer=answer, replay=refusal(repeated, id=key_id))
-
-
 def router(context: ServiceContext) -> APIRouter:
     """API keys."""
     routes = APIRouter(tags=["keys"], dependencies=[CREDENTIAL])
@@ -140,7 +108,8 @@ def router(context: ServiceContext) -> APIRouter:
         """Create a key that spends a subscription's budget. Scope `keys:write`."""
         caller, claim, asked = await authenticated_body(context, request, Scope.KEYS_WRITE, NewSubscriptionKey)
         wanted = WantedKey(asked.name, subscription_id=asked.subscription_id)
-        return respond(await create_key(context, caller.account_id, wanted, actor=caller.actor, claim=claim))
+        created = await keys.create_key(context, caller.account_id, wanted, actor=caller.actor, claim=claim)
+        return respond(success(CreatedKey.of(created)))
 
     @routes.post(
         "/api/keys/credit",
@@ -151,7 +120,8 @@ def router(context: ServiceContext) -> APIRouter:
         """Create a key that spends prepaid credit. Scope `keys:write`."""
         caller, claim, asked = await authenticated_body(context, request, Scope.KEYS_WRITE, NewCreditKey)
         wanted = WantedKey(asked.name, max_budget_nano=asked.max_budget, rpm=asked.rpm, tpm=asked.tpm)
-        return respond(await create_key(context, caller.account_id, wanted, actor=caller.actor, claim=claim))
+        created = await keys.create_key(context, caller.account_id, wanted, actor=caller.actor, claim=claim)
+        return respond(success(CreatedKey.of(created)))
 
     @routes.get("/api/keys", responses=list_answer(KeyPayload))
     async def get_keys(request: Request) -> Response:

@@ -5,12 +5,11 @@ from typing import Annotated, Final, Self
 
 from fastapi import APIRouter
 from pydantic import Field, PlainValidator, WithJsonSchema
-from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
 from tokenbooth.api.auth import Caller, authenticate
-from tokenbooth.api.keys import DeletedKey, shown_once
+from tokenbooth.api.keys import DeletedKey
 from tokenbooth.api.openapi import CREDENTIAL, json_body, list_answer, object_answer
 from tokenbooth.api.parsing import authenticated_body
 from tokenbooth.api.responses import respond, success
@@ -21,9 +20,7 @@ from tokenbooth.kit.errors import Forbidden, InvalidRequest
 from tokenbooth.kit.request_models import InstantUs, Label, RequestModel, refuse_type, refuse_value
 from tokenbooth.services import keys
 from tokenbooth.services.context import ServiceContext
-from tokenbooth.services.idempotency import Outcome, run_idempotent_tx
 from tokenbooth.services.keys import CreatedKey, WantedManagementKey
-from tokenbooth.store.accounts.idempotency import Answer, Claim
 from tokenbooth.store.accounts.management_keys import ManagementKey
 
 _SCOPES: Final = ", ".join(Scope)
@@ -108,23 +105,6 @@ class ManagementKeyPayload(Payload):
         )
 
 
-async def create_key(
-    context: ServiceContext, account_id: str, wanted: WantedManagementKey, *, actor: str, claim: Claim | None
-) -> Answer:
-    """Create a management key; a repetition of the claim cannot show it again.
-
-    Raises:
-        Conflict: the claim is used otherwise.
-        TokenboothError: as `services.keys.insert_management_key`.
-    """
-
-    def insert(conn: Connection) -> Outcome:
-        created = keys.insert_management_key(conn, context, account_id, wanted, actor=actor)
-        return shown_once(success(CreatedManagementKey.of(created, wanted)), created.id)
-
-    return await run_idempotent_tx(context, claim, insert)
-
-
 def router(context: ServiceContext) -> APIRouter:
     """Management keys."""
     routes = APIRouter(tags=["management keys"], dependencies=[CREDENTIAL])
@@ -142,7 +122,8 @@ def router(context: ServiceContext) -> APIRouter:
             scopes=_permitted_scopes(asked.scopes, caller),
             expires_at_us=_permitted_end_us(context, caller, asked.expires_at),
         )
-        return respond(await create_key(context, caller.account_id, wanted, actor=caller.actor, claim=claim))
+        created = await keys.create_management_key(context, caller.account_id, wanted, actor=caller.actor, claim=claim)
+        return respond(success(CreatedManagementKey.of(created, wanted)))
 
     @routes.get("/api/keys/management", responses=list_answer(ManagementKeyPayload))
     async def show(request: Request) -> Response:

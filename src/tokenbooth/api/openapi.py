@@ -8,11 +8,7 @@ from fastapi import Security
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel, Field, JsonValue, create_model
 
-from tokenbooth.api.schemas import Payload as Payload
 from tokenbooth.kit.request_models import RequestModel
-from tokenbooth.kit.request_models import RequestModel as RequestBody
-
-__all__ = ["Payload", "RequestBody"]
 
 Responses = dict[int | str, dict[str, object]]
 
@@ -137,16 +133,6 @@ def query_parameters(model: type[RequestModel]) -> dict[str, JsonValue]:
                 "schema": _given(schema),
             }
             for name, schema in model.model_json_schema()["properties"].items()
-        ]
-    }
-
-
-def query(**parameters: tuple[str, dict[str, JsonValue]]) -> dict[str, JsonValue]:
-    """For `openapi_extra`: optional query parameters, each as a description and a schema."""
-    return {
-        "parameters": [
-            {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
-            for name, (description, schema) in parameters.items()
         ]
     }
 

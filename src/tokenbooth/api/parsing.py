@@ -1,8 +1,6 @@
 """Reading request bodies and query strings into models, after our strict JSON reader."""
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from starlette.requests import Request
@@ -10,11 +8,9 @@ from starlette.requests import Request
 from tokenbooth.api.auth import Caller, authenticate
 from tokenbooth.domain.keys import Scope
 from tokenbooth.kit.errors import InvalidRequest
-from tokenbooth.kit.fields import Fields as Fields
-from tokenbooth.kit.request_body import check_json_media
-from tokenbooth.kit.request_body import read_raw as read_raw
+from tokenbooth.kit.request_body import check_json_media, read_raw
 from tokenbooth.kit.request_models import M, check_field, names_of, validate
-from tokenbooth.kit.strict_json import JsonValue, parse_object
+from tokenbooth.kit.strict_json import parse_object
 from tokenbooth.services.context import ServiceContext
 from tokenbooth.store.accounts.idempotency import Claim
 
@@ -23,48 +19,22 @@ _IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 _KEY_MAX: Final = 255
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
-    """A request's body: the raw bytes, and the JSON object in them."""
-
-    raw: bytes
-    values: Mapping[str, JsonValue]
-
-    def only(self, *names: str) -> Fields:
-        """The fields, none of which may have another name.
-
-        Raises:
-            InvalidRequest: a field is not known here, or holds a NUL, whatever its type should be.
-        """
-        for name, value in self.values.items():
-            check_field(name, value, names)
-        return Fields(self.values)
-
-
-async def read_body(request: Request, *, max_bytes: int) -> Body:
-    """Read a JSON object.
-
-    Raises:
-        UnsupportedMedia: the media type is not JSON, or the body is compressed.
-        TooLarge: it has more than `max_bytes` bytes.
-        InvalidRequest: it is not one JSON object in UTF-8, or a name stands in it twice.
-    """
-    check_json_media(request)
-    raw = await read_raw(request, max_bytes=max_bytes)
-    return Body(raw=raw, values=parse_object(raw))
-
-
 async def authenticated_body(
     context: ServiceContext, request: Request, scope: Scope, model: type[M]
 ) -> tuple[Caller, Claim | None, M]:
     """The caller of a request that writes, what its `Idempotency-Key` claims, and its body.
 
     Raises:
-        TokenboothError: the caller may not do it, or the request cannot be read.
+        Unauthenticated, RateLimited, Forbidden: as `authenticate` raises them.
+        UnsupportedMedia: the media type is not JSON, or the body is compressed.
+        TooLarge: the body is larger than `management.max_body_bytes`.
+        InvalidRequest: it is not one JSON object in UTF-8, or the model does not take it.
     """
     caller = await authenticate(context, request, scope)
-    body = await read_body(request, max_bytes=context.settings.management.max_body_bytes)
-    return caller, read_claim(request, caller.account_id, body.raw), validate(model, body.values)
+    check_json_media(request)
+    raw = await read_raw(request, max_bytes=context.settings.management.max_body_bytes)
+    values = parse_object(raw)
+    return caller, read_claim(request, caller.account_id, raw), validate(model, values)
 
 
 def read_claim(request: Request, account_id: str, raw: bytes) -> Claim | None:
@@ -92,25 +62,16 @@ def read_claim(request: Request, account_id: str, raw: bytes) -> Claim | None:
     return Claim(account_id=account_id, route=route, key=key, body_sha256=hashlib.sha256(raw).digest())
 
 
-def read_query(request: Request, *names: str) -> dict[str, str]:
-    """The parameters of the query string, none of which may have another name or stand there twice.
-
-    Raises:
-        InvalidRequest: one does.
-    """
-    found: dict[str, str] = {}
-    for name, value in request.query_params.multi_items():
-        check_field(name, value, names, what=_PARAMETER)
-        if name in found:
-            raise InvalidRequest("invalid_value", f"`{name}` stands in the query more than once.", param=name)
-        found[name] = value
-    return found
-
-
 def read_parameters(request: Request, model: type[M]) -> M:
     """The query string as a model.
 
     Raises:
         InvalidRequest: a parameter is not known, stands there twice, or is not what belongs there.
     """
-    return validate(model, read_query(request, *names_of(model)), what=_PARAMETER)
+    names, found = names_of(model), dict[str, str]()
+    for name, value in request.query_params.multi_items():
+        check_field(name, value, names, what=_PARAMETER)
+        if name in found:
+            raise InvalidRequest("invalid_value", f"`{name}` stands in the query more than once.", param=name)
+        found[name] = value
+    return validate(model, found, what=_PARAMETER)

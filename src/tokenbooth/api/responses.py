@@ -15,18 +15,15 @@ from tokenbooth.kit.errors import Conflict, TokenboothError, Unauthenticated
 from tokenbooth.services.idempotency import refusal
 from tokenbooth.store.accounts.idempotency import Answer
 
-Json = None | bool | int | str | Sequence["Json"] | Mapping[str, "Json"]
-"""What an answer is made of; money and times are strings, so there are no floats."""
-
-_Item = Payload | Mapping[str, Json]
 _MEDIA_TYPE: Final = "application/json"
 
 
-def success(payload: _Item | Sequence[_Item], *, status: int = 200) -> Answer:
+def success(payload: Payload | Sequence[Payload], *, status: int = 200) -> Answer:
     """The answer with this payload under `data`; the fields of an object stand at the top level, too."""
-    data = _dumped(payload) if isinstance(payload, Payload | Mapping) else [_dumped(item) for item in payload]
-    spread = data if isinstance(data, Mapping) else {}
-    return Answer(status=status, body=_compact({"success": True, **spread, "data": data}))
+    if isinstance(payload, Payload):
+        data = _dumped(payload)
+        return Answer(status=status, body=_compact({"success": True, **data, "data": data}))
+    return Answer(status=status, body=_compact({"success": True, "data": [_dumped(item) for item in payload]}))
 
 
 def respond(answer: Answer, headers: Mapping[str, str] | None = None) -> Response:
@@ -47,11 +44,9 @@ def respond_error(error: TokenboothError) -> Response:
     return respond(refusal(error), headers)
 
 
-def _dumped(payload: Payload | Mapping[str, Json]) -> Mapping[str, Json]:
-    if isinstance(payload, Payload):
-        return payload.model_dump(mode="json", exclude_unset=True)
-    return payload
+def _dumped(payload: Payload) -> dict[str, object]:
+    return payload.model_dump(mode="json", exclude_unset=True)
 
 
-def _compact(value: Json) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+def _compact(answer: Mapping[str, object]) -> str:
+    return json.dumps(answer, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

@@ -14,10 +14,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tokenbooth.api.openapi import object_answer
-from tokenbooth.api.parsing import read_raw
 from tokenbooth.api.responses import respond, success
 from tokenbooth.api.schemas import Payload
 from tokenbooth.kit.errors import Unavailable
+from tokenbooth.kit.request_body import read_raw
 from tokenbooth.payments.stripe.inbox import to_payload
 from tokenbooth.payments.stripe.webhooks import WebhookVerifier
 from tokenbooth.services.context import ServiceContext

@@ -6,8 +6,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tokenbooth.dashboard.amounts import plain_amount
-from tokenbooth.dashboard.views import Form, Visitor, Web, labelled, see_other
+from tokenbooth.dashboard.filters import plain_amount
+from tokenbooth.dashboard.views import Form, Pages, Visitor, labelled, see_other
 from tokenbooth.kit.errors import TokenboothError
 from tokenbooth.kit.request_models import CardUsdNano, RequestModel
 from tokenbooth.services.topups import RuleChange, find_auto_top_up, set_auto_top_up
@@ -23,15 +23,10 @@ class _Amounts(RequestModel):
     monthly_limit: CardUsdNano | None = None
 
 
-class AutoTopUpPages:
+class AutoTopUpPages(Pages):
     """The rule of automatic top-ups."""
 
-    def __init__(self, web: Web) -> None:
-        self._web = web
-        self._management = web.context.management
-
     def routes(self) -> list[Route]:
-        """The pages by method and path."""
         return [
             Route(_PATH, self._web.for_visitors(self.show), methods=["GET"]),
             Route(_PATH, self._web.posted(self.set_rule), methods=["POST"]),

@@ -8,18 +8,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tokenbooth.dashboard.amounts import checked_amount_nano
+from tokenbooth.config.settings import BillingSettings
 from tokenbooth.dashboard.filters import iso_day, price
-from tokenbooth.dashboard.views import Form, Visitor, Web, labelled, see_other
+from tokenbooth.dashboard.views import Form, Pages, Visitor, labelled, see_other
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.subscriptions import SubscriptionStatus
-from tokenbooth.kit.errors import NotFound, ProviderFailed, TokenboothError
+from tokenbooth.kit.errors import InvalidRequest, NotFound, ProviderFailed, TokenboothError
 from tokenbooth.kit.request_models import CardUsdNano, Id, RequestModel
 from tokenbooth.payments.stripe.client import CheckoutCreated
 from tokenbooth.services import plan_changes, subscriptions, topups
 from tokenbooth.services.checkouts import known_plan
 from tokenbooth.services.idempotency import IdempotentAttempt, Outcome, raise_if_refused, replayed, run_idempotent
 from tokenbooth.services.subscriptions import billing_status, find_subscription
+from tokenbooth.services.topups import check_amount
 from tokenbooth.store.accounts import accounts
 from tokenbooth.store.accounts.audit_log import Entry
 from tokenbooth.store.accounts.idempotency import Answer
@@ -49,15 +50,10 @@ class _Amount(RequestModel):
     amount: CardUsdNano
 
 
-class BillingPages:
+class BillingPages(Pages):
     """Subscriptions and credit."""
 
-    def __init__(self, web: Web) -> None:
-        self._web = web
-        self._management = web.context.management
-
     def routes(self) -> list[Route]:
-        """The pages by method and path."""
         page, posted = self._web.for_visitors, self._web.posted
         return [
             Route("/dashboard/billing", page(self.show), methods=["GET"]),
@@ -242,3 +238,17 @@ def _checkout_url(created: CheckoutCreated) -> Outcome:
 
 def _url(url: str) -> Outcome:
     return replayed(Answer(200, url))
+
+
+def checked_amount_nano(limits: BillingSettings, amount_nano: int) -> int:
+    """The amount, when that much can be bought, in nano-USD.
+
+    Raises:
+        InvalidRequest: it is too little or too much, in the words of a page.
+    """
+    try:
+        check_amount(limits, amount_nano)
+    except InvalidRequest as refused:
+        least, most = price(limits.min_top_up_usd), price(limits.max_top_up_usd)
+        raise InvalidRequest(refused.code, f"A top-up is from {least} to {most}.", param=refused.param) from None
+    return amount_nano

@@ -46,6 +46,11 @@ def price(amount_nano: int) -> str:
     return usd(amount_nano).removesuffix(".00")
 
 
+def plain_amount(amount_nano: int) -> str:
+    """An amount as it stands in a field; nothing for none."""
+    return price(amount_nano)[1:].replace(",", "") if amount_nano else ""
+
+
 def about(amount_nano: int) -> str:
     """An amount cut to what a glance needs, never above the true one: cents from a dollar on, else four decimals, and
     where even these would be zero, all there are."""

@@ -6,21 +6,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tokenbooth.dashboard.views import Visitor, Web
+from tokenbooth.dashboard.views import Pages, Visitor
 from tokenbooth.services.invoices import INVOICES_AT_ONCE, list_invoices, monthly_statement, statement_csv
 
 _ID_MAX: Final = 100
 
 
-class InvoicePages:
+class InvoicePages(Pages):
     """What an account was billed."""
 
-    def __init__(self, web: Web) -> None:
-        self._web = web
-        self._management = web.context.management
-
     def routes(self) -> list[Route]:
-        """The pages by method and path."""
         page = self._web.for_visitors
         return [
             Route("/dashboard/billing/invoices", page(self.invoices), methods=["GET"]),

@@ -10,10 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tokenbooth.api import keys as api_keys
-from tokenbooth.api import management_keys as api_management_keys
 from tokenbooth.dashboard.overview import first_model
-from tokenbooth.dashboard.views import Form, Pages, Visitor, labelled, payload_of, see_other
+from tokenbooth.dashboard.views import Form, Pages, Visitor, labelled, see_other
 from tokenbooth.domain.keys import DEFAULT_SCOPES, Scope
 from tokenbooth.domain.subscriptions import SubscriptionStatus
 from tokenbooth.kit.errors import InvalidRequest, TokenboothError
@@ -21,7 +19,6 @@ from tokenbooth.kit.pagination import page_number
 from tokenbooth.kit.request_models import EndUs, Id, Label, RequestModel, UsdNano, read_integer
 from tokenbooth.services import keys
 from tokenbooth.services.keys import CreatedKey, WantedKey, WantedManagementKey
-from tokenbooth.store.accounts.idempotency import Answer
 from tokenbooth.store.accounts.keys import ApiKeyView
 from tokenbooth.store.payments import billing
 from tokenbooth.store.payments.billing import SubscriptionView
@@ -123,11 +120,8 @@ class KeyPages(Pages):
     async def create(self, request: Request, visitor: Visitor, form: Form) -> Response:
         try:
             wanted, claim = form.read(_NewKey).wanted(), form.claim(request, visitor.account_id)
-            created = _created(
-                await api_keys.create_key(
-                    self._management, visitor.account_id, wanted, actor=visitor.actor, claim=claim
-                ),
-                "apiKey",
+            created = await keys.create_key(
+                self._management, visitor.account_id, wanted, actor=visitor.actor, claim=claim
             )
         except TokenboothError as error:
             problem = labelled(error.message, _LABELS)
@@ -151,11 +145,8 @@ class KeyPages(Pages):
             asked, claim = form.read(_NewManagementKey), form.claim(request, visitor.account_id)
             wanted = WantedManagementKey(asked.name, _scopes(form), asked.expires_at)
             keys.check_end(self._management, asked.expires_at)
-            created = _created(
-                await api_management_keys.create_key(
-                    self._management, visitor.account_id, wanted, actor=visitor.actor, claim=claim
-                ),
-                "managementKey",
+            created = await keys.create_management_key(
+                self._management, visitor.account_id, wanted, actor=visitor.actor, claim=claim
             )
         except TokenboothError as error:
             problem = labelled(error.message, _LABELS)
@@ -262,8 +253,3 @@ def _scopes(form: Form) -> list[Scope]:
         return [Scope(name) for name in dict.fromkeys(given)]
     except ValueError:
         raise InvalidRequest("invalid_value", "There is no such right.", param="scopes") from None
-
-
-def _created(answer: Answer, name: str) -> CreatedKey:
-    payload = payload_of(answer)
-    return CreatedKey(str(payload["id"]), str(payload["name"]), str(payload[name]))

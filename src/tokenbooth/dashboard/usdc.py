@@ -11,9 +11,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tokenbooth.config.chains import BASE, BASE_SEPOLIA
-from tokenbooth.dashboard.amounts import checked_amount_nano, plain_amount
+from tokenbooth.dashboard.billing import checked_amount_nano
+from tokenbooth.dashboard.filters import plain_amount
 from tokenbooth.dashboard.polling import LivePart
-from tokenbooth.dashboard.views import Form, Visitor, Web, labelled, see_other
+from tokenbooth.dashboard.views import Form, Pages, Visitor, labelled, see_other
 from tokenbooth.kit.errors import TokenboothError
 from tokenbooth.kit.request_models import Id, RequestModel, UsdcUsdNano
 from tokenbooth.services import usdc
@@ -49,15 +50,10 @@ class _Transaction(RequestModel):
     tx_hash: Id
 
 
-class UsdcPages:
+class UsdcPages(Pages):
     """Top-ups with USDC."""
 
-    def __init__(self, web: Web) -> None:
-        self._web = web
-        self._management = web.context.management
-
     def routes(self) -> list[Route]:
-        """The pages by method and path."""
         page, posted = self._web.for_visitors, self._web.posted
         return [
             Route(_PATH, page(self.show), methods=["GET"]),

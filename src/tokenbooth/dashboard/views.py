@@ -5,7 +5,6 @@ things.
 """
 
 import hashlib
-import json
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
@@ -23,23 +22,18 @@ from starlette.routing import Route
 from tokenbooth.dashboard.context import DashboardContext
 from tokenbooth.dashboard.filters import FILTERS
 from tokenbooth.kit.errors import (
-    Conflict,
     Forbidden,
     InvalidRequest,
     NotFound,
-    PaymentRequired,
     TokenboothError,
-    Unprocessable,
     UnsupportedMedia,
 )
-from tokenbooth.kit.fields import Fields
 from tokenbooth.kit.request_body import read_raw
 from tokenbooth.kit.request_models import M, names_of, validate
-from tokenbooth.kit.strict_json import JsonValue
 from tokenbooth.kit.texts import UnstorableText, is_storable
 from tokenbooth.services.session import client_address, require_own_origin, session_owner
 from tokenbooth.store.accounts.audit_log import Actor, Entry
-from tokenbooth.store.accounts.idempotency import Answer, Claim
+from tokenbooth.store.accounts.idempotency import Claim
 from tokenbooth.store.accounts.sessions import SessionOwner, is_due_to_touch, touch_session
 
 STATIC_PATH: Final = "/dashboard/static"
@@ -48,7 +42,6 @@ _HERE: Final = Path(__file__).parent
 _MAX_FORM_BYTES: Final = 16 * 1024
 _MAX_FIELDS: Final = 50
 _ONCE_MAX: Final = 64
-_REFUSALS: Final = (InvalidRequest, PaymentRequired, Forbidden, NotFound, Conflict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +89,6 @@ class Form:
         """
         texts = {name: self.text(name).strip() for name in names_of(model)}
         return validate(model, {name: text for name, text in texts.items() if text})
-
-    def fields(self, *names: str, numbers: tuple[str, ...] = ()) -> Fields:
-        """These fields, to be read as the API reads a body's; `numbers` are whole ones."""
-        found: dict[str, JsonValue] = {name: text for name in names if (text := self.text(name).strip())}
-        for name in numbers:
-            text = self.text(name).strip().replace(",", "")
-            if text:
-                found[name] = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else text
-        return Fields(found)
 
     def claim(self, request: Request, account_id: str) -> Claim | None:
         """What makes sending this form twice one thing; None for a form without its `once`."""
@@ -285,30 +269,11 @@ def safe_next(text: str) -> str:
     return text if is_ours else "/dashboard"
 
 
-def payload_of(answer: Answer) -> Mapping[str, object]:
-    """What an answer of the management plane says.
-
-    Raises:
-        TokenboothError: it is a refusal, perhaps one that was kept for this form.
-    """
-    said = json.loads(answer.body)
-    if answer.status < 400:
-        return _object(said)
-    error = _object(said["error"])
-    kind = next((kind for kind in _REFUSALS if kind.status == answer.status), Unprocessable)
-    raise kind(str(error["code"]), str(error["message"]))
-
-
 def labelled(message: str, labels: Mapping[str, str]) -> str:
     """A message of the API with the names of its fields as the page calls them."""
     for name, label in labels.items():
         message = message.replace(f"`{name}`", f"“{label}”")
     return message
-
-
-def _object(value: object) -> Mapping[str, object]:
-    assert isinstance(value, dict)
-    return value
 
 
 def _require_admin(visitor: Visitor) -> None:

@@ -31,6 +31,7 @@ T = TypeVar("T")
 
 _FIRST_REFUSAL: Final = 400
 _SERVER_ERROR: Final = 500
+_ERROR_FIELDS: Final = ("message", "type", "code", "param")
 _KEPT_REFUSALS: Final = (InvalidRequest, PaymentRequired, Forbidden, NotFound, Conflict)
 
 
@@ -134,9 +135,15 @@ async def run_idempotent(
     return render(result).answer
 
 
-def refusal(error: TokenboothError, **details: str) -> Answer:
-    """The answer that tells an error, and that is kept for repetitions; `details` are more fields of the error."""
-    described = {"message": error.message, "type": error.type, "code": error.code, "param": error.param, **details}
+def refusal(error: TokenboothError) -> Answer:
+    """The answer that tells an error, and that is kept for repetitions."""
+    described = {
+        "message": error.message,
+        "type": error.type,
+        "code": error.code,
+        "param": error.param,
+        **error.details,
+    }
     body = json.dumps({"success": False, "error": described}, ensure_ascii=False, separators=(",", ":"))
     return Answer(status=error.status, body=body)
 
@@ -151,7 +158,8 @@ def raise_if_refused(answer: Answer) -> None:
         return
     error = json.loads(answer.body)["error"]
     kind = next((kind for kind in _KEPT_REFUSALS if kind.status == answer.status), Unprocessable)
-    raise kind(error["code"], error["message"], param=error["param"])
+    details = {name: value for name, value in error.items() if name not in _ERROR_FIELDS}
+    raise kind(error["code"], error["message"], param=error["param"], details=details)
 
 
 def _run_tx(conn: Connection, claim: Claim | None, effect: Callable[[Connection], Outcome], *, now_us: int) -> Answer:

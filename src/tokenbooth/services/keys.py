@@ -1,18 +1,24 @@
 """API keys and management keys: create, list, delete. A key is in the clear only in what its creation returns."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
 
 from sqlalchemy import Connection
 
 from tokenbooth.domain.keys import KeyKind, Scope, digest, shown_prefix
 from tokenbooth.domain.windows import parse_duration
-from tokenbooth.kit.errors import InvalidRequest, NotFound
+from tokenbooth.kit.errors import Conflict, InvalidRequest, NotFound
 from tokenbooth.kit.ids import IdPrefix, is_id, new_id, new_key
 from tokenbooth.services.context import ServiceContext
+from tokenbooth.services.idempotency import Outcome, raise_if_refused, refusal, run_idempotent_tx
 from tokenbooth.store.accounts import keys, management_keys
+from tokenbooth.store.accounts.idempotency import Answer, Claim
 from tokenbooth.store.accounts.keys import ApiKeyView, NewApiKey
 from tokenbooth.store.accounts.management_keys import ManagementKey, NewManagementKey
+
+_CREATED: Final = Answer(status=200, body="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +116,18 @@ def insert_key(
     return CreatedKey(new.id, new.name, text)
 
 
+async def create_key(
+    context: ServiceContext, account_id: str, wanted: WantedKey, *, actor: str, claim: Claim | None
+) -> CreatedKey:
+    """Create an API key, once for a claim; errors as `insert_key` raises them.
+
+    Raises:
+        Conflict: the claim made a key before, which cannot be shown again, or it is used otherwise.
+    """
+    insert = partial(insert_key, context=context, account_id=account_id, wanted=wanted, actor=actor)
+    return await _create_once(context, claim, insert)
+
+
 async def delete_key(context: ServiceContext, account_id: str, key_id: str, *, actor: str) -> None:
     """Delete an API key; when this returns, this process refuses it.
 
@@ -162,6 +180,29 @@ def insert_management_key(
     return CreatedKey(new.id, new.name, text)
 
 
+async def create_management_key(
+    context: ServiceContext, account_id: str, wanted: WantedManagementKey, *, actor: str, claim: Claim | None
+) -> CreatedKey:
+    """Create a management key, once for a claim; errors as `insert_management_key` raises them.
+
+    Raises:
+        Conflict: the claim made a key before, which cannot be shown again, or it is used otherwise.
+    """
+    insert = partial(insert_management_key, context=context, account_id=account_id, wanted=wanted, actor=actor)
+    return await _create_once(context, claim, insert)
+
+
+def already_created(key_id: str) -> Conflict:
+    """What a repetition of a key's creation is told."""
+    return Conflict(
+        "key_already_created",
+        "This request created the key named by `id` before. A key is shown only once: if it is lost, "
+        "delete it and create another with a new Idempotency-Key.",
+        param="Idempotency-Key",
+        details={"id": key_id},
+    )
+
+
 def check_end(context: ServiceContext, expires_at_us: int | None) -> None:
     """Refuse an end of a new management key (UTC microseconds) that has passed.
 
@@ -183,6 +224,22 @@ async def delete_management_key(context: ServiceContext, account_id: str, key_id
     now_us = context.clock.now_us()
     await context.store.write(management_keys.delete_management_key, account_id, key_id, actor=actor, now_us=now_us)
     await context.live.changed()
+
+
+async def _create_once(
+    context: ServiceContext, claim: Claim | None, insert: Callable[[Connection], CreatedKey]
+) -> CreatedKey:
+    created: CreatedKey | None = None
+
+    def effect(conn: Connection) -> Outcome:
+        nonlocal created
+        created = insert(conn)
+        # The key goes to the caller alone: no record of the request holds it.
+        return Outcome(_CREATED, replay=refusal(already_created(created.id)))
+
+    raise_if_refused(await run_idempotent_tx(context, claim, effect))
+    assert created is not None, "a repetition is always refused"
+    return created
 
 
 def _grace_us(context: ServiceContext) -> int:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tokenbooth.api.auth import authenticate
-from tokenbooth.api.keys import CreatedKey, shown_once
+from tokenbooth.api.keys import CreatedKey
 from tokenbooth.api.openapi import CREDENTIAL, json_body, object_answer, stripe_answer
 from tokenbooth.api.parsing import authenticated_body
 from tokenbooth.api.responses import respond, success
@@ -22,7 +22,8 @@ from tokenbooth.payments.stripe.client import CheckoutCreated
 from tokenbooth.services import plan_changes, subscriptions
 from tokenbooth.services.checkouts import known_plan
 from tokenbooth.services.context import ServiceContext
-from tokenbooth.services.idempotency import Outcome, replayed, run_idempotent
+from tokenbooth.services.idempotency import Outcome, refusal, replayed, run_idempotent
+from tokenbooth.services.keys import already_created
 from tokenbooth.services.subscriptions import Subscribed
 from tokenbooth.store.payments.billing import BillingStatus, BudgetView, SubscriptionView
 
@@ -272,7 +273,7 @@ def _subscription_outcome(view: SubscriptionView) -> Outcome:
 
 def _subscribed_outcome(begun: Subscribed) -> Outcome:
     answer = success(SubscribedPayload.of(begun))
-    return replayed(answer) if begun.key is None else shown_once(answer, begun.key.id)
+    return replayed(answer) if begun.key is None else Outcome(answer, replay=refusal(already_created(begun.key.id)))
 
 
 def _portal_outcome(url: str) -> Outcome:
