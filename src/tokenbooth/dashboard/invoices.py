@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tokenbooth.dashboard.views import Pages, Visitor
-from tokenbooth.services.invoices import INVOICES_AT_ONCE, list_invoices, monthly_statement, statement_csv
+from tokenbooth.services.invoices import INVOICES_AT_ONCE, find_statement, list_invoices, statement_csv
 
 _ID_MAX: Final = 100
 
@@ -30,7 +30,7 @@ class InvoicePages(Pages):
 
     async def statement(self, request: Request, visitor: Visitor) -> Response:
         month = request.query_params.get("month") or None
-        found = await monthly_statement(self._management, visitor.account_id, month)
+        found = await find_statement(self._management, visitor.account_id, month)
         headers = {
             "content-disposition": f'attachment; filename="{found.file_name}"',
             "cache-control": "no-store",

@@ -69,7 +69,7 @@ async def list_invoices(
     return [(invoice, refunded.get(invoice.invoice_id, 0)) for invoice in invoices]
 
 
-async def monthly_statement(context: ServiceContext, account_id: str, month: str | None) -> MonthlyStatement:
+async def find_statement(context: ServiceContext, account_id: str, month: str | None) -> MonthlyStatement:
     """An account's statement of a month such as "2026-03" (None: this one), after every call that has finished.
 
     Raises:

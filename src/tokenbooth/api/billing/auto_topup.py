@@ -1,6 +1,6 @@
 """The calls about automatic top-ups: an account's rule, and why it was switched off. A job makes the charges."""
 
-from typing import Self
+from typing import Annotated, Self
 
 from fastapi import APIRouter
 from pydantic import Field
@@ -14,18 +14,24 @@ from tokenbooth.api.responses import respond, success
 from tokenbooth.api.schemas import Instant, Payload, UnsignedUsd
 from tokenbooth.domain.keys import Scope
 from tokenbooth.kit.request_models import CardUsdNano, RequestModel
+from tokenbooth.services import topups
 from tokenbooth.services.context import ServiceContext
-from tokenbooth.services.topups import RuleChange, find_auto_top_up, set_auto_top_up
+from tokenbooth.services.topups import RuleChange
 from tokenbooth.store.payments.auto_topups import RuleView
+
+OptionalAmount = Annotated[
+    CardUsdNano | None,
+    Field(description="USD above zero, as a number or a decimal string.", examples=[50, "50.00"]),
+]
 
 
 class AutoTopUpRule(RequestModel):
     """When the available credit falls below `threshold`, `amount` is charged, up to `monthlyLimit` a month."""
 
     enabled: bool
-    threshold: CardUsdNano | None = Field(None, examples=[50, "50.00"])
-    amount: CardUsdNano | None = Field(None, examples=[50, "50.00"])
-    monthly_limit: CardUsdNano | None = Field(None, examples=[50, "50.00"])
+    threshold: OptionalAmount = None
+    amount: OptionalAmount = None
+    monthly_limit: OptionalAmount = None
 
     def change(self) -> RuleChange:
         """What is to be changed; what is not named stays."""
@@ -65,17 +71,17 @@ def router(context: ServiceContext) -> APIRouter:
     async def auto_top_up(request: Request) -> Response:
         """The rule of automatic top-ups."""
         caller = await authenticate(context, request, Scope.BILLING_READ)
-        return respond(success(AutoTopUpPayload.of(await find_auto_top_up(context, caller.account_id))))
+        return respond(success(AutoTopUpPayload.of(await topups.find_auto_top_up(context, caller.account_id))))
 
     @routes.put(
         "/auto-topup",
         responses=stripe_answer(AutoTopUpPayload, 402),
         openapi_extra={"requestBody": json_body(AutoTopUpRule)["requestBody"]},
     )
-    async def change_auto_top_up(request: Request) -> Response:
+    async def set_auto_top_up(request: Request) -> Response:
         """Set the rule: below `threshold` the saved card is charged `amount`, up to `monthlyLimit` a month."""
         caller, _, asked = await authenticated_body(context, request, Scope.BILLING_WRITE, AutoTopUpRule)
-        changed = await set_auto_top_up(context, caller.account_id, asked.change(), actor=caller.actor)
+        changed = await topups.set_auto_top_up(context, caller.account_id, asked.change(), actor=caller.actor)
         return respond(success(AutoTopUpPayload.of(changed)))
 
     return routes

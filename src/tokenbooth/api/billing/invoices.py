@@ -16,7 +16,7 @@ from tokenbooth.domain.keys import Scope
 from tokenbooth.kit.request_models import RequestModel, refuse_value
 from tokenbooth.payments.stripe.customers import CustomerInvoice
 from tokenbooth.services.context import ServiceContext
-from tokenbooth.services.invoices import MonthlyStatement, list_invoices, monthly_statement, statement_csv
+from tokenbooth.services.invoices import MonthlyStatement, find_statement, list_invoices, statement_csv
 
 _ID_MAX: Final = 100
 
@@ -164,11 +164,11 @@ def router(context: ServiceContext) -> APIRouter:
         responses=or_file(object_answer(StatementPayload, 400, 404), "text/csv"),
         openapi_extra=query_parameters(StatementParameters),
     )
-    async def statement(request: Request) -> Response:
+    async def monthly_statement(request: Request) -> Response:
         """Every top-up, charge per day and key, and adjustment of a month, with both balances."""
         caller = await authenticate(context, request, Scope.BILLING_READ)
         asked = read_parameters(request, StatementParameters)
-        found = await monthly_statement(context, caller.account_id, asked.month)
+        found = await find_statement(context, caller.account_id, asked.month)
         if asked.format == "json":
             return respond(success(StatementPayload.of(found)))
         return Response(

@@ -77,7 +77,7 @@ class DepositToVerify(RequestModel):
     """The transaction of a deposit, and how much it was announced to be."""
 
     tx_hash: Id
-    amount: UsdcUsdNano = Field(examples=[50, "50.00"])
+    amount: UsdcUsdNano = Field(description="USD above zero, as a number or a decimal string.", examples=[50, "50.00"])
 
 
 class TopUpPayload(Payload):
