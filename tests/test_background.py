@@ -157,7 +157,8 @@ ENDING = {
     "gateway/upstream/proxy.py": "one answer, awaited by its call",
     "gateway/access/registration.py": "one beat, asked for again by the next; beats of a replay, which ends with it",
     "jobs/inbox.py": "one event, awaited by the webhook or the job; its row stays due",
-    "management/webhooks.py": "one event, whose failure is logged; its row stays due",
+    "api/webhooks.py": "one event, whose failure is logged; its row stays due",
+    "payments/stripe/connection.py": "one call, awaited by its caller, or by who closes the connection",
     "http/server.py": "the start, which the process waits for",
 }
 

@@ -111,6 +111,30 @@ async def test_eight_calls_at_once(rig: Rig, line: Line) -> None:
     assert (line.most, len(line.requests)) == (8, 20)
 
 
+async def test_calls_within_calls_take_no_place(rig: Rig, line: Line) -> None:
+    """Many checkouts at once, each of which needs its price made first, do not wait for each other for ever."""
+    client = rig.our_client()
+    customer_id = await client.customers.ensure("acct_1", "ada@example.com", None, "key-1")
+    async with asyncio.timeout(30):
+        pages = await asyncio.gather(
+            *(
+                client.checkouts.create_subscription(
+                    customer_id=customer_id,
+                    price=STANDARD,
+                    account_id="acct_1",
+                    checkout_id=f"chk_{number}",
+                    success_url="https://shop.example/done",
+                    cancel_url="https://shop.example/back",
+                    idempotency_key=f"key-page-{number}",
+                )
+                for number in range(12)
+            )
+        )
+    await client.aclose()
+    assert len({page.session_id for page in pages}) == 12
+    assert len(set(line.keys("POST /v1/prices"))) == 1
+
+
 async def test_late_answer_is_asked_for_again_with_the_same_key(rig: Rig, line: Line) -> None:
     """A time-out is per attempt; the repetition of what Stripe has done already is answered with what it did."""
     line.delays_s = [1.5]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from tokenbooth.payments.stripe.connection import StripeCalls, StripeConnection, stripe_call
 from tokenbooth.payments.stripe.object_reader import UnexpectedShape
 from tokenbooth.payments.stripe.parsing import parse_session
-from tokenbooth.payments.stripe.subscriptions import PlanPrice, PlanPrices
+from tokenbooth.payments.stripe.subscriptions import PlanPrice, SubscriptionCalls
 
 if TYPE_CHECKING:
     from stripe.params.checkout import SessionCreateParams
@@ -24,9 +24,9 @@ class CheckoutCreated:
 class CheckoutCalls(StripeCalls):
     """Calls about checkout pages."""
 
-    def __init__(self, connection: StripeConnection, prices: PlanPrices) -> None:
+    def __init__(self, connection: StripeConnection, subscriptions: SubscriptionCalls) -> None:
         super().__init__(connection)
-        self._prices = prices
+        self._subscriptions = subscriptions
 
     @stripe_call
     async def create_subscription(
@@ -41,7 +41,7 @@ class CheckoutCalls(StripeCalls):
         idempotency_key: str,
     ) -> CheckoutCreated:
         """A checkout page for a plan at its price."""
-        price_id = await self._prices.id_of(price)
+        price_id = await self._subscriptions.ensure_price(price)
         marks = {"account_id": account_id, "plan_slug": price.plan_slug, "checkout_id": checkout_id}
         params: SessionCreateParams = {
             "mode": "subscription",

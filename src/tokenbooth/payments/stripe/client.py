@@ -28,16 +28,12 @@ from tokenbooth.payments.stripe.parsing import (
 )
 from tokenbooth.payments.stripe.setup import SetupCalls
 from tokenbooth.payments.stripe.snapshots import (
-    DisputeSnapshot,
     InvoiceSnapshot,
     OriginSnapshot,
-    PaymentSnapshot,
-    RefundSnapshot,
-    ScheduleSnapshot,
     SessionSnapshot,
     Snapshot,
 )
-from tokenbooth.payments.stripe.subscriptions import PlanInterval, PlanPrice, PlanPrices, SubscriptionCalls
+from tokenbooth.payments.stripe.subscriptions import PlanInterval, PlanPrice, SubscriptionCalls
 from tokenbooth.payments.stripe.webhooks import WebhookEvent, parse_event
 
 __all__ = [
@@ -83,12 +79,11 @@ class StripeClient(StripeCalls):
                 collects_tax=collects_tax,
             )
         )
-        prices = PlanPrices(self.connection)
         self.livemode = self.connection.livemode
         self.customers = CustomerCalls(self.connection)
-        self.checkouts = CheckoutCalls(self.connection, prices)
         self.cards = CardCalls(self.connection)
-        self.subscriptions = SubscriptionCalls(self.connection, prices)
+        self.subscriptions = SubscriptionCalls(self.connection)
+        self.checkouts = CheckoutCalls(self.connection, self.subscriptions)
         self.balance = BalanceCalls(self.connection)
         self.setup = SetupCalls(self.connection)
 
@@ -109,25 +104,27 @@ class StripeClient(StripeCalls):
         events = tuple(parse_event(entry.to_dict()) for entry in page.data)
         return EventPage(events, page.has_more, events[-1].event_id if events else None)
 
+    @stripe_call
     async def fetch(self, ref: ObjectRef) -> Snapshot:
         """Whatever `ref` names, as it is now."""
+        object_id = ref.object_id
         match ref.kind:
             case "subscription":
-                return await self.subscriptions.fetch(ref.object_id)
+                return await self.subscriptions.fetch(object_id)
             case "invoice":
-                return await self.fetch_invoice(ref.object_id)
+                return await self.fetch_invoice(object_id)
             case "session":
-                return await self.fetch_session(ref.object_id)
+                return await self.fetch_session(object_id)
             case "origin":
-                return await self.fetch_origin(ref.object_id)
+                return await self.fetch_origin(object_id)
             case "schedule":
-                return await self.fetch_schedule(ref.object_id)
+                return parse_schedule((await self._v1.subscription_schedules.retrieve_async(object_id)).to_dict())
             case "payment":
-                return await self.fetch_payment(ref.object_id)
+                return parse_payment((await self._v1.payment_intents.retrieve_async(object_id)).to_dict())
             case "refund":
-                return await self.fetch_refund(ref.object_id)
+                return parse_refund((await self._v1.refunds.retrieve_async(object_id)).to_dict())
             case "dispute":
-                return await self.fetch_dispute(ref.object_id)
+                return parse_dispute((await self._v1.disputes.retrieve_async(object_id)).to_dict())
 
     @stripe_call
     async def fetch_invoice(self, invoice_id: str) -> InvoiceSnapshot:
@@ -152,23 +149,3 @@ class StripeClient(StripeCalls):
         sessions = await self._v1.checkout.sessions.list_async({"payment_intent": payment_intent_id, "limit": 1})
         session_id = next((session.id for session in sessions.data), None)
         return OriginSnapshot(payment_intent_id, None, session_id)
-
-    @stripe_call
-    async def fetch_schedule(self, schedule_id: str) -> ScheduleSnapshot:
-        """The subscription schedule as it is now."""
-        return parse_schedule((await self._v1.subscription_schedules.retrieve_async(schedule_id)).to_dict())
-
-    @stripe_call
-    async def fetch_payment(self, payment_intent_id: str) -> PaymentSnapshot:
-        """The payment intent as it is now."""
-        return parse_payment((await self._v1.payment_intents.retrieve_async(payment_intent_id)).to_dict())
-
-    @stripe_call
-    async def fetch_refund(self, refund_id: str) -> RefundSnapshot:
-        """The refund as it is now."""
-        return parse_refund((await self._v1.refunds.retrieve_async(refund_id)).to_dict())
-
-    @stripe_call
-    async def fetch_dispute(self, dispute_id: str) -> DisputeSnapshot:
-        """The dispute as it is now."""
-        return parse_dispute((await self._v1.disputes.retrieve_async(dispute_id)).to_dict())

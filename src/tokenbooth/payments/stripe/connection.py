@@ -5,6 +5,7 @@ No object and no exception of the SDK leaves `payments.stripe`, and no error tex
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
 from functools import partial, wraps
 from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 from urllib.parse import urlsplit
@@ -23,6 +24,8 @@ _MAX_CALLS: Final = 8
 _AWAY: Final = "The payment provider cannot be reached. Please try again."
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
+_is_within_call: Final = ContextVar("_is_within_call", default=False)
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -33,10 +36,12 @@ stripe.enable_telemetry = False
 class PaymentProviderError(Exception):
     """Stripe did not do what was asked. `message` is safe to show to a customer.
 
-    `unavailable`: Stripe (or our access to it) is away, try later. `declined`: the card was refused.
-    `invalid`: Stripe does not accept the call. `provider_code` is Stripe's own code, such as
-    `resource_missing` or a card's `insufficient_funds`, if it gave one; `object_id` is the id of the payment that
-    was refused.
+    Attributes:
+        kind: `unavailable`: Stripe cannot be reached, or refuses our key; try later. `declined`: the card was refused.
+            `invalid`: Stripe does not accept the call.
+        provider_code: Stripe's code, such as `resource_missing` or a card's `insufficient_funds`, if it gave one.
+        request_id: Stripe's id of the request, if it answered.
+        object_id: the id of the payment that was refused.
     """
 
     def __init__(
@@ -95,11 +100,13 @@ class StripeConnection:
 
     async def complete(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Make a call, which may be several requests. Once begun it runs to its end, even if its caller is cancelled
-        or stops waiting: between two requests Stripe would have half of a change.
+        or stops waiting: between two requests Stripe would have half of a change. A call within a call is part of it.
 
         Raises:
             PaymentProviderError: Stripe did not do it, or the connection is closed.
         """
+        if _is_within_call.get():
+            return await call()
         await self._slots.acquire()
         if self._is_closed:
             self._slots.release()
@@ -138,8 +145,7 @@ Calls = TypeVar("Calls", bound=StripeCalls)
 def stripe_call(
     method: Callable[Concatenate[Calls, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[Calls, P], Coroutine[Any, Any, T]]:
-    """Make a method one call of `StripeConnection.complete`. Such a method awaits no other one: each takes a place of
-    a limited number."""
+    """Make a method a call of `StripeConnection.complete`."""
 
     @wraps(method)
     async def call(self: Calls, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -155,6 +161,7 @@ def key_is_live(secret_key: str) -> bool:
 
 async def _translated(call: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Turn the SDK's errors into ours. Their chain is cut: the SDK's texts may quote a key."""
+    _is_within_call.set(True)
     try:
         return await call()
     except stripe.CardError as error:

@@ -45,57 +45,26 @@ class PlanPrice:
         return f"tokenbooth-{self.plan_slug}-{self.cents}-{self.interval}"
 
 
-class PlanPrices:
-    """The ids of plans' prices, each looked up or made once. For use within a call."""
-
-    def __init__(self, connection: StripeConnection) -> None:
-        self._v1 = connection.sdk.v1
-        self._ids: dict[str, str] = {}
-
-    async def id_of(self, price: PlanPrice) -> str:
-        """The id of a plan's price, made with its product when there is none."""
-        known = self._ids.get(price.lookup_key)
-        if known is None:
-            known = self._ids[price.lookup_key] = await self._find(price) or await self._create(price)
-        return known
-
-    async def _find(self, price: PlanPrice) -> str | None:
-        found = await self._v1.prices.list_async({"lookup_keys": [price.lookup_key], "active": True, "limit": 1})
-        return next((entry.id for entry in found.data), None)
-
-    async def _create(self, price: PlanPrice) -> str:
-        made = await self._v1.prices.create_async(
-            {
-                "currency": "usd",
-                "unit_amount": price.cents,
-                "recurring": {"interval": price.interval},
-                "product_data": {"name": price.plan_name, "metadata": {"plan_slug": price.plan_slug}},
-                "lookup_key": price.lookup_key,
-                "metadata": {"plan_slug": price.plan_slug},
-            },
-            {"idempotency_key": f"price-{price.lookup_key}"},
-        )
-        return made.id
-
-
 class SubscriptionCalls(StripeCalls):
     """Calls about plans and subscriptions."""
 
-    def __init__(self, connection: StripeConnection, prices: PlanPrices) -> None:
+    def __init__(self, connection: StripeConnection) -> None:
         super().__init__(connection)
-        self._prices = prices
+        self._price_ids: dict[str, str] = {}
 
     @stripe_call
     async def ensure_price(self, price: PlanPrice) -> str:
         """The id of a plan's price, made with its product when there is none."""
-        return await self._prices.id_of(price)
+        if price.lookup_key not in self._price_ids:
+            self._price_ids[price.lookup_key] = await self._find_price(price) or await self._create_price(price)
+        return self._price_ids[price.lookup_key]
 
     @stripe_call
     async def create(
         self, *, customer_id: str, card_id: str, price: PlanPrice, account_id: str, checkout_id: str
     ) -> SubscriptionSnapshot:
         """Begin a subscription with a saved card; a card that is refused leaves nothing behind."""
-        price_id = await self._prices.id_of(price)
+        price_id = await self.ensure_price(price)
         made = await self._v1.subscriptions.create_async(
             {
                 "customer": customer_id,
@@ -126,7 +95,11 @@ class SubscriptionCalls(StripeCalls):
     async def fetch(self, subscription_id: str) -> SubscriptionSnapshot:
         """The subscription as it is now, with what its schedule makes of it next; and where its price was changed
         elsewhere, with what Stripe gave back for that."""
-        return await self._fetch(subscription_id)
+        found = await self._v1.subscriptions.retrieve_async(subscription_id, {"expand": [_SCHEDULE]})
+        snapshot = parse_subscription(found.to_dict())
+        if not snapshot.is_changed_elsewhere and not snapshot.is_ended_early:
+            return snapshot
+        return replace(snapshot, credited_cents=await self._credited_cents(snapshot))
 
     @stripe_call
     async def change_plan(
@@ -135,8 +108,8 @@ class SubscriptionCalls(StripeCalls):
         """Move a subscription to a dearer price now. The difference from `charged_from_us` (UTC microseconds) to the
         period's end is invoiced and charged at once; a card that is refused leaves plan and price as they are, and a
         scheduled change given up."""
-        wanted_id = await self._prices.id_of(wanted)
-        before = await self._fetch(subscription_id)
+        wanted_id = await self.ensure_price(wanted)
+        before = await self.fetch(subscription_id)
         if before.owner.checkout_id == checkout_id and before.owner.plan_slug == wanted.plan_slug:
             return before
         released = await self._release_at(before, present)
@@ -151,15 +124,15 @@ class SubscriptionCalls(StripeCalls):
             },
             {"idempotency_key": f"change-{checkout_id}"},
         )
-        return await self._fetch(subscription_id)
+        return await self.fetch(subscription_id)
 
     @stripe_call
     async def schedule_plan(
         self, subscription_id: str, present: PlanPrice, wanted: PlanPrice, checkout_id: str
     ) -> SubscriptionSnapshot:
         """Let a subscription go on at another price from its next period on; nothing is charged or given back."""
-        present_id, wanted_id = await self._prices.id_of(present), await self._prices.id_of(wanted)
-        before = await self._fetch(subscription_id)
+        present_id, wanted_id = await self.ensure_price(present), await self.ensure_price(wanted)
+        before = await self.fetch(subscription_id)
         released = await self._release_at(before, present)
         # After another schedule it is another call, which must not be answered with the first one's schedule.
         key = f"schedule-{checkout_id}-{before.schedule_id or 'first'}"
@@ -191,23 +164,23 @@ class SubscriptionCalls(StripeCalls):
                 ],
             },
         )
-        return await self._fetch(subscription_id)
+        return await self.fetch(subscription_id)
 
     @stripe_call
     async def keep_plan(self, subscription_id: str, present: PlanPrice) -> SubscriptionSnapshot:
         """Give up a change that has not come about; asked again, the same."""
-        return await self._release_at(await self._fetch(subscription_id), present)
+        return await self._release_at(await self.fetch(subscription_id), present)
 
     @stripe_call
     async def cancel_at_period_end(self, subscription_id: str, idempotency_key: str) -> SubscriptionSnapshot:
         """Let the subscription end with its period; asked again, the same. A scheduled change is given up."""
-        await self._release(await self._fetch(subscription_id))
+        await self._release(await self.fetch(subscription_id))
         return await self._update(subscription_id, {"cancel_at_period_end": True}, idempotency_key)
 
     @stripe_call
     async def resume(self, subscription_id: str, idempotency_key: str) -> SubscriptionSnapshot:
         """Undo a cancel that has not come about, however it was made; asked again, the same."""
-        present = await self._fetch(subscription_id)
+        present = await self.fetch(subscription_id)
         if present.cancel_at_period_end:
             return await self._update(subscription_id, {"cancel_at_period_end": False}, idempotency_key)
         if present.cancel_at_us is not None:
@@ -223,12 +196,23 @@ class SubscriptionCalls(StripeCalls):
         )
         return parse_subscription(ended.to_dict())
 
-    async def _fetch(self, subscription_id: str) -> SubscriptionSnapshot:
-        found = await self._v1.subscriptions.retrieve_async(subscription_id, {"expand": [_SCHEDULE]})
-        snapshot = parse_subscription(found.to_dict())
-        if not snapshot.is_changed_elsewhere and not snapshot.is_ended_early:
-            return snapshot
-        return replace(snapshot, credited_cents=await self._credited_cents(snapshot))
+    async def _find_price(self, price: PlanPrice) -> str | None:
+        found = await self._v1.prices.list_async({"lookup_keys": [price.lookup_key], "active": True, "limit": 1})
+        return next((entry.id for entry in found.data), None)
+
+    async def _create_price(self, price: PlanPrice) -> str:
+        made = await self._v1.prices.create_async(
+            {
+                "currency": "usd",
+                "unit_amount": price.cents,
+                "recurring": {"interval": price.interval},
+                "product_data": {"name": price.plan_name, "metadata": {"plan_slug": price.plan_slug}},
+                "lookup_key": price.lookup_key,
+                "metadata": {"plan_slug": price.plan_slug},
+            },
+            {"idempotency_key": f"price-{price.lookup_key}"},
+        )
+        return made.id
 
     async def _credited_cents(self, snapshot: SubscriptionSnapshot) -> int:
         """What Stripe gave back for the rest of the present period, in cents: by the invoice of the change, or by
@@ -251,7 +235,7 @@ class SubscriptionCalls(StripeCalls):
     async def _release_at(self, before: SubscriptionSnapshot, present: PlanPrice) -> SubscriptionSnapshot:
         """The subscription at the price that counts here, without a schedule: after a change that was made elsewhere
         Stripe may bill another one already."""
-        present_id = await self._prices.id_of(present)
+        present_id = await self.ensure_price(present)
         snapshot = await self._release(before)
         if snapshot.price is None or snapshot.price.price_id == present_id:
             return snapshot
@@ -263,13 +247,13 @@ class SubscriptionCalls(StripeCalls):
                 "metadata": {"plan_slug": present.plan_slug},
             },
         )
-        return await self._fetch(snapshot.subscription_id)
+        return await self.fetch(snapshot.subscription_id)
 
     async def _release(self, snapshot: SubscriptionSnapshot) -> SubscriptionSnapshot:
         if snapshot.schedule_id is None:
             return snapshot
         await self._v1.subscription_schedules.release_async(snapshot.schedule_id)
-        return await self._fetch(snapshot.subscription_id)
+        return await self.fetch(snapshot.subscription_id)
 
     async def _update(
         self, subscription_id: str, params: "SubscriptionUpdateParams", idempotency_key: str

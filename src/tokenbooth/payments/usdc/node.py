@@ -1,6 +1,6 @@
-"""What we ask a node of the chain, and the one decision made from it: whether a transaction counts yet.
+"""The questions that we ask a node of the chain, and whether a transaction counts yet by its answers.
 
-Nothing is believed that the chain id was not checked for. Nothing here writes anything, and no private key is known.
+A node's chain id is checked before its answers are believed. Nothing here writes to the chain or holds a private key.
 """
 
 from collections.abc import Callable, Sequence

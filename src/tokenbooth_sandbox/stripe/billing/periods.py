@@ -1,4 +1,4 @@
-"""When billing periods begin and end. Pure; imported within the sandbox."""
+"""When billing periods begin and end. Pure."""
 
 from calendar import monthrange
 from datetime import UTC, datetime

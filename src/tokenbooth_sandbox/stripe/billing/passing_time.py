@@ -1,14 +1,15 @@
 """What time alone brings: renewals, drafts that are charged, retries, endings, sessions that run out.
 
-Effects are replayed in the order of their moments, each with the test clock standing there. Imported within
-the sandbox.
+Effects are replayed in the order of their moments, each with the test clock standing there.
 """
 
 from collections.abc import Callable
 from functools import partial
 
-from tokenbooth_sandbox.stripe import billing, checkout
-from tokenbooth_sandbox.stripe.records import Invoice, KeptAnswer, Session, Subscription
+from tokenbooth_sandbox.stripe import checkout
+from tokenbooth_sandbox.stripe.billing import invoices, renewals, subscriptions
+from tokenbooth_sandbox.stripe.billing.records import Invoice, Subscription
+from tokenbooth_sandbox.stripe.records import KeptAnswer, Session
 from tokenbooth_sandbox.stripe.world import World
 
 _KEPT_ANSWER_S = 86_400
@@ -39,11 +40,11 @@ def _all_due(world: World) -> list[Due]:
     for invoice in world.state.newest(Invoice):
         at = invoice.finalizes_at or invoice.next_attempt_at
         if at is not None and at <= world.now_of(invoice.customer):
-            found.append((at, 0, partial(billing.work_on_invoice, world, invoice)))
+            found.append((at, 0, partial(invoices.work_on_invoice, world, invoice)))
     for subscription in world.state.newest(Subscription):
-        at = billing.next_due(world, subscription)
+        at = subscriptions.next_due(world, subscription)
         if at is not None and at <= world.now_of(subscription.customer):
-            found.append((at, 1, partial(billing.turn_period, world, subscription)))
+            found.append((at, 1, partial(renewals.turn_period, world, subscription)))
     found += [
         (session.expires_at, 2, partial(checkout.expire, world, session))
         for session in world.state.newest(Session)

@@ -1,4 +1,4 @@
-"""Subscription schedules: what a subscription becomes at the end of its period. Imported within the sandbox.
+"""Subscription schedules: what a subscription becomes at the end of its period.
 
 A schedule here is what a change of plan needs: the present phase, which ends with the period, and one that follows.
 Stripe takes more shapes; the API refuses those by name.
@@ -6,10 +6,11 @@ Stripe takes more shapes; the API refuses those by name.
 
 from dataclasses import replace
 
-from tokenbooth_sandbox.stripe import billing
+from tokenbooth_sandbox.stripe.billing import subscriptions
+from tokenbooth_sandbox.stripe.billing.periods import period_start
+from tokenbooth_sandbox.stripe.billing.records import SchedulePhase, Subscription, SubscriptionSchedule
 from tokenbooth_sandbox.stripe.http import StripeFailure
-from tokenbooth_sandbox.stripe.periods import period_start
-from tokenbooth_sandbox.stripe.records import Price, SchedulePhase, Subscription, SubscriptionSchedule
+from tokenbooth_sandbox.stripe.records import Price
 from tokenbooth_sandbox.stripe.world import World
 
 
@@ -42,7 +43,7 @@ def begin(world: World, subscription: Subscription) -> SubscriptionSchedule:
         )
     )
     world.emit("subscription_schedule.created", schedule)
-    billing.update(world, replace(subscription, schedule=schedule.id), {"schedule": None})
+    subscriptions.update(world, replace(subscription, schedule=schedule.id), {"schedule": None})
     return schedule
 
 
@@ -70,7 +71,7 @@ def release(world: World, schedule: SubscriptionSchedule) -> SubscriptionSchedul
     )
     world.emit("subscription_schedule.released", released)
     subscription = world.state.get(Subscription, schedule.subscription or "")
-    billing.update(world, replace(subscription, schedule=None), {"schedule": schedule.id})
+    subscriptions.update(world, replace(subscription, schedule=None), {"schedule": schedule.id})
     return released
 
 
@@ -89,7 +90,7 @@ def cancel_in_portal(world: World, subscription: Subscription, wanted: bool) -> 
     if schedule is not None:
         release(world, schedule)
         subscription = world.state.get(Subscription, subscription.id)
-    return billing.set_portal_cancel(world, subscription, wanted)
+    return subscriptions.set_portal_cancel(world, subscription, wanted)
 
 
 def schedule_price(world: World, subscription: Subscription, price: Price) -> SubscriptionSchedule:
