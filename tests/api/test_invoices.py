@@ -1,4 +1,4 @@
-"""The invoices: invoices with Stripe's pages, and statements that add up."""
+"""Stripe's invoices with their pages, and statements that add up."""
 
 import csv
 import io
