@@ -10,9 +10,9 @@ from tests.support.billing_rows import charge
 from tests.support.shop import Json, Shop, running_shop
 from tokenbooth.domain.ledger import TransferKind
 from tokenbooth.domain.money import NANO_PER_USD, parse_usd
+from tokenbooth.store.accounts.credit import change_credit
 from tokenbooth.store.engine import Store
 from tokenbooth.store.reports.audit import audit
-from tokenbooth.store.reports.operator import change_credit
 from tokenbooth.store.usage.settlement import apply_charges
 
 DAY_S = 86_400

@@ -22,7 +22,8 @@ from tests.support.store import row_counts
 from tokenbooth.api import webhooks
 from tokenbooth.api.responses import respond_error
 from tokenbooth.config.catalog import build_catalog
-from tokenbooth.config.settings import Settings, StripeSettings
+from tokenbooth.config.payments import StripeSettings
+from tokenbooth.config.settings import Settings
 from tokenbooth.kit.errors import TokenboothError
 from tokenbooth.payments.stripe.client import StripeClient
 from tokenbooth.services.context import ServiceContext

@@ -12,7 +12,7 @@ from tokenbooth.payments.usdc.addresses import checksummed
 from tokenbooth.payments.usdc.rpc import Json
 from tokenbooth.services.transaction_checks import CHECKS_PER_MINUTE
 from tokenbooth.store import ledger
-from tokenbooth.store.reports.operator import change_credit
+from tokenbooth.store.accounts.credit import change_credit
 from tokenbooth.store.usdc import deposits
 
 STRANGER = "0x00000000000000000000000000000000000057a9"

@@ -2,25 +2,25 @@
 
 import pytest
 
-from tokenbooth.domain.stripe_balance import BalanceTransaction, EntryMeaning
+from tokenbooth.domain.stripe_balance import BalanceTransaction, TransactionMeaning
 
 
 @pytest.mark.parametrize(
     ("entry_type", "source_id", "meaning"),
     [
-        ("charge", "ch_1", EntryMeaning.PAYMENT),
-        ("payment", "py_1", EntryMeaning.PAYMENT),
-        ("refund", "re_1", EntryMeaning.REFUND),
-        ("payment_failure_refund", "pyr_1", EntryMeaning.REFUND),
-        ("adjustment", "du_1", EntryMeaning.DISPUTE),
-        ("adjustment", "dp_1", EntryMeaning.DISPUTE),
-        ("adjustment", "ch_1", EntryMeaning.OTHER),
-        ("adjustment", None, EntryMeaning.OTHER),
-        ("stripe_fee", None, EntryMeaning.FEE),
-        ("payout", "po_1", EntryMeaning.OTHER),
+        ("charge", "ch_1", TransactionMeaning.PAYMENT),
+        ("payment", "py_1", TransactionMeaning.PAYMENT),
+        ("refund", "re_1", TransactionMeaning.REFUND),
+        ("payment_failure_refund", "pyr_1", TransactionMeaning.REFUND),
+        ("adjustment", "du_1", TransactionMeaning.DISPUTE),
+        ("adjustment", "dp_1", TransactionMeaning.DISPUTE),
+        ("adjustment", "ch_1", TransactionMeaning.OTHER),
+        ("adjustment", None, TransactionMeaning.OTHER),
+        ("stripe_fee", None, TransactionMeaning.FEE),
+        ("payout", "po_1", TransactionMeaning.OTHER),
     ],
 )
-def test_meaning(entry_type: str, source_id: str | None, meaning: EntryMeaning) -> None:
+def test_meaning(entry_type: str, source_id: str | None, meaning: TransactionMeaning) -> None:
     """An adjustment is a dispute only where its source is one, and an unknown type is no customer's money."""
     entry = BalanceTransaction(
         id="txn_1",

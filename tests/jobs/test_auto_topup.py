@@ -20,10 +20,10 @@ from tokenbooth.payments.stripe.client import PaymentProviderError, StripeClient
 from tokenbooth.services.checkouts import caps_of
 from tokenbooth.services.mail import LogMailer, make_mailer
 from tokenbooth.store.accounts import accounts
+from tokenbooth.store.accounts.credit import change_credit
 from tokenbooth.store.engine import Store
 from tokenbooth.store.payments import auto_topups
 from tokenbooth.store.reports.audit import audit
-from tokenbooth.store.reports.operator import change_credit
 from tokenbooth.store.tables import audit_log
 
 RULE = {"enabled": True, "threshold": 10, "amount": "25.00", "monthlyLimit": 60}

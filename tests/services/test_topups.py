@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.store import Customer
-from tokenbooth.config.settings import BillingSettings
+from tokenbooth.config.payments import BillingSettings
 from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.kit.errors import InvalidRequest, Unavailable
 from tokenbooth.services.context import ServiceContext

@@ -14,7 +14,8 @@ from tokenbooth.domain.ledger import SUBSCRIPTION_REVENUE, credit_of
 from tokenbooth.domain.payment_commands import PaymentCommand
 from tokenbooth.store import ledger
 from tokenbooth.store.engine import Store
-from tokenbooth.store.payments import billing, inbox
+from tokenbooth.store.payments import inbox
+from tokenbooth.store.payments.apply import apply_command
 from tokenbooth.store.reports.audit import audit
 
 A = TypeVar("A")
@@ -52,7 +53,7 @@ def test_a_purchase_told_by_twenty_at_once_counts_once(database: Store, ada: Cus
     plan_id = new_checkout(database, ada.account_id, PRO, now_us=NOW_US)
 
     def apply(command: PaymentCommand) -> str | None:
-        return database.write_now(billing.apply, command, now_us=NOW_US)
+        return database.write_now(apply_command, command, now_us=NOW_US)
 
     first: list[PaymentCommand] = [paid_topup(ada.account_id, top_up_id)] * 10
     first += [upsert(ada.account_id, plan_id)] * 10

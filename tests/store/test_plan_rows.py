@@ -16,7 +16,8 @@ from tokenbooth.domain.plan_changes import PendingPlan, PlanAtStripe, PlanState,
 from tokenbooth.kit.errors import Unprocessable
 from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.store.engine import Store
-from tokenbooth.store.payments import billing, checkouts, subscriptions
+from tokenbooth.store.payments import checkouts, subscriptions
+from tokenbooth.store.payments.apply import apply_command
 from tokenbooth.store.payments.checkouts import CheckoutKind, Offer
 from tokenbooth.store.payments.plan_rows import state_of
 from tokenbooth.store.reports.audit import audit
@@ -57,7 +58,7 @@ class Told:
 
     def apply(self, *commands: PaymentCommand, now_us: int = NOW_US) -> list[str | None]:
         """Carry out what Stripe says."""
-        return [self.store.write_now(billing.apply, command, now_us=now_us) for command in commands]
+        return [self.store.write_now(apply_command, command, now_us=now_us) for command in commands]
 
     def state(self, now_us: int = NOW_US) -> PlanState:
         """The plan that counts."""

@@ -26,6 +26,7 @@ from tokenbooth.store import changes, ledger
 from tokenbooth.store.accounts.keys import NewApiKey, create_api_key
 from tokenbooth.store.engine import Store
 from tokenbooth.store.payments import billing, subscriptions
+from tokenbooth.store.payments.apply import apply_command
 from tokenbooth.store.payments.checkouts import CheckoutKind, Offer
 from tokenbooth.store.payments.subscriptions import StaleSnapshot
 from tokenbooth.store.reports.audit import audit
@@ -72,7 +73,7 @@ def periods(store: Store) -> list[tuple[str, int, int]]:
 
 def apply(store: Store, *commands: PaymentCommand) -> list[str | None]:
     """Apply commands one after the other."""
-    return [store.write_now(billing.apply, command, now_us=NOW_US) for command in commands]
+    return [store.write_now(apply_command, command, now_us=NOW_US) for command in commands]
 
 
 def revenue_nano(store: Store) -> int:
@@ -231,7 +232,7 @@ def test_what_was_fetched_before_a_change_does_not_apply(store: Store, ada: Cust
     apply(store, upsert(ada.account_id, checkout_id))
     with pytest.raises(StaleSnapshot):
         store.write_now(
-            billing.apply,
+            apply_command,
             upsert(ada.account_id, checkout_id, status=SubscriptionStatus.PAST_DUE),
             seen={"sub_at_stripe": version},
             now_us=NOW_US,
@@ -290,8 +291,8 @@ def test_a_subscription_is_named_both_ways(store: Store, ada: Customer, checkout
     for look_up in (subscriptions.id_of, subscriptions.stripe_id_of):
         with pytest.raises(NotFound):
             store.read_now(look_up, "sub_unknown")
-    standing = store.read_now(subscriptions.standings)["sub_at_stripe"]
-    assert (standing.status, standing.cancel_at_us, standing.paid_until_us) == (ACTIVE, None, NOW_US + MONTH_US)
+    recorded = store.read_now(subscriptions.recorded_statuses)["sub_at_stripe"]
+    assert (recorded.status, recorded.cancel_at_us, recorded.paid_until_us) == (ACTIVE, None, NOW_US + MONTH_US)
 
 
 def test_a_cancellation_of_ours_is_seen_at_once(store: Store, ada: Customer, checkout_id: str) -> None:
@@ -350,7 +351,7 @@ def test_a_difference_in_price_of_nothing_known_is_left_to_a_person(
     unknown = BookProration("sub_unknown", "in_2", 10, 0, "usd", None)
     euro = BookProration("sub_at_stripe", "in_2", 10, 0, "eur", None)
     nothing = BookProration("sub_at_stripe", "in_2", 0, 0, "usd", None)
-    said = [store.write_now(billing.apply, command, now_us=NOW_US) for command in (unknown, euro, nothing)]
+    said = [store.write_now(apply_command, command, now_us=NOW_US) for command in (unknown, euro, nothing)]
     assert said == [
         "The paid invoice is of a subscription that is not known here.",
         "The invoice was paid in another currency than ours.",
@@ -363,9 +364,9 @@ def test_a_subscription_without_a_checkout_of_ours_has_one_price(store: Store, a
     """A row that an operator brought along is renewed at its price, whoever sold it first."""
     subscription_id = store.write_now(add_subscription, ada.account_id, now_us=NOW_US)
     renewed = grant("in_1", NOW_US, stripe_id=f"test-{subscription_id}")
-    assert store.write_now(billing.apply, renewed, now_us=NOW_US) is None
+    assert store.write_now(apply_command, renewed, now_us=NOW_US) is None
     dearer = grant("in_2", NOW_US, stripe_id=f"test-{subscription_id}", amount_nano=PRO_NANO + 1)
-    assert store.write_now(billing.apply, dearer, now_us=NOW_US) is not None
+    assert store.write_now(apply_command, dearer, now_us=NOW_US) is not None
 
 
 PLANS = {"pro": Plan("pro", "Pro", PRO_NANO, Interval.MONTH, 200, None, 420_000_000, "5h", 5 * 3_600_000_000)}

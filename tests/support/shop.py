@@ -22,7 +22,8 @@ from tests.support.servers import serve
 from tests.support.store import Customer, new_customer
 from tokenbooth.api.app import create_management_app
 from tokenbooth.config.catalog import build_catalog
-from tokenbooth.config.settings import BillingSettings, PlanSettings, Settings, StripeSettings
+from tokenbooth.config.payments import BillingSettings, StripeSettings
+from tokenbooth.config.settings import PlanSettings, Settings
 from tokenbooth.domain.money import NANO_PER_CENT
 from tokenbooth.jobs.auto_topup import AutoTopUp
 from tokenbooth.jobs.inbox import InboxHandler

@@ -22,19 +22,20 @@ from tokenbooth.kit.logs import configure_logging
 from tokenbooth.payments.stripe.client import PaymentProviderError, StripeClient
 from tokenbooth.payments.stripe.snapshots import RefundSnapshot
 from tokenbooth.payments.stripe.webhooks import WebhookEvent
-from tokenbooth.runtime.build import stripe_client
 from tokenbooth.runtime.database import ready_database
+from tokenbooth.runtime.features import stripe_client
 from tokenbooth.store.accounts import audit_log
+from tokenbooth.store.accounts.audit_log import OPERATOR
+from tokenbooth.store.accounts.credit import find_customer
 from tokenbooth.store.engine import Store
 from tokenbooth.store.payments import payments, reversals, subscriptions
 from tokenbooth.store.payments.payments import Payment
-from tokenbooth.store.reports.operator import OPERATOR, find_customer
 
 T = TypeVar("T")
 
 
 class StripeOps:
-    """Everything that a command of this module works with."""
+    """Stripe, the store, and what brings one in line with the other."""
 
     def __init__(self, store: Store, stripe: StripeClient, plans: Mapping[str, Plan]) -> None:
         self.store = store
@@ -58,7 +59,7 @@ class StripeOps:
         job = Reconciler(self.store, self.stripe, self.clock, handle=self._inbox.handle, refresh=self._inbox.refresh)
         return await job.reconcile()
 
-    def note(self, action: str, account_id: str | None, detail: str) -> None:
+    def record(self, action: str, account_id: str | None, detail: str) -> None:
         """Write down who did what."""
         self.store.write_now(
             audit_log.record,
@@ -85,7 +86,7 @@ def refund_payment(config: Path, name: str, *, amount: str | None, reason: str, 
         taken_nano = await ops.store.read(reversals.taken_nano, payment.stripe_payment_intent_id)
         # The same until the refund is in our books, so that a repetition cannot refund twice.
         key = f"refund-{payment.stripe_payment_intent_id}-{amount_cents or 'rest'}-{taken_nano}"
-        ops.note("payment.refunding", payment.account_id, f"{payment.stripe_payment_intent_id}: {reason}")
+        ops.record("payment.refunding", payment.account_id, f"{payment.stripe_payment_intent_id}: {reason}")
         made = await ops.stripe.cards.refund(payment.stripe_payment_intent_id, amount_cents, idempotency_key=key)
         await ops.follow("refund.created", made.refund_id)
         if end and payment.subscription_id is not None:
@@ -173,7 +174,7 @@ def reconcile_books(config: Path, *, as_json: bool) -> int:
 
 async def _end(ops: StripeOps, subscription_id: str, reason: str) -> None:
     stripe_id = await ops.store.read(subscriptions.stripe_id_of, subscription_id)
-    ops.note("subscription.ending", None, f"{subscription_id}: {reason}")
+    ops.record("subscription.ending", None, f"{subscription_id}: {reason}")
     await ops.stripe.subscriptions.end(stripe_id, f"end-{subscription_id}")
     await ops.follow("customer.subscription.deleted", stripe_id)
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from tokenbooth.cli.failures import CONFIGURATION, CommandFailed
 from tokenbooth.cli.output import print_json, print_line
 from tokenbooth.config.catalog import build_catalog
-from tokenbooth.config.settings import StripeSettings, load_settings
+from tokenbooth.config.payments import StripeSettings
+from tokenbooth.config.settings import load_settings
 from tokenbooth.domain.plans import Plan
 from tokenbooth.kit.private_files import write_private
 from tokenbooth.payments.stripe.client import API_VERSION, PaymentProviderError, StripeClient
 from tokenbooth.payments.stripe.setup import Endpoint
-from tokenbooth.runtime.build import stripe_client
+from tokenbooth.runtime.features import stripe_client
 from tokenbooth.services.checkouts import plan_price
 
 WEBHOOK_PATH = "/api/webhooks/stripe"

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tokenbooth.config.settings import BillingSettings
+from tokenbooth.config.payments import BillingSettings
 from tokenbooth.dashboard.filters import iso_day, price
 from tokenbooth.dashboard.views import Form, Pages, Visitor, labelled, see_other
 from tokenbooth.domain.money import format_usd
@@ -163,7 +163,7 @@ class BillingPages(Pages):
             raise
         except TokenboothError as error:
             return await self._page(request, visitor, error=error)
-        await self._management.live.changed()
+        await self._management.live.refresh()
         return see_other(f"/dashboard/billing?done={done}")
 
     async def _run(
@@ -223,8 +223,8 @@ class BillingPages(Pages):
             month=iso_day(now_us)[:7],
             auto=rule,
             disputed=disputed,
-            min_top_up_nano=limits.min_top_up_usd,
-            max_top_up_nano=limits.max_top_up_usd,
+            min_top_up_nano=limits.min_top_up_nano,
+            max_top_up_nano=limits.max_top_up_nano,
             amount=(given or Form({})).text("amount"),
             checkout=request.query_params.get("checkout"),
             waits=request.query_params.get("checkout") == "success",
@@ -249,6 +249,6 @@ def checked_amount_nano(limits: BillingSettings, amount_nano: int) -> int:
     try:
         check_amount(limits, amount_nano)
     except InvalidRequest as refused:
-        least, most = price(limits.min_top_up_usd), price(limits.max_top_up_usd)
+        least, most = price(limits.min_top_up_nano), price(limits.max_top_up_nano)
         raise InvalidRequest(refused.code, f"A top-up is from {least} to {most}.", param=refused.param) from None
     return amount_nano

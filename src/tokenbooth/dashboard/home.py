@@ -47,7 +47,7 @@ class HomePages(Pages):
             example_model=first_model(self._management),
             plans=list(catalog.plans.values()),
             models=[_shown_model(model) for model in catalog.models.values()],
-            min_top_up_nano=self._management.settings.billing.min_top_up_usd,
+            min_top_up_nano=self._management.settings.billing.min_top_up_nano,
         )
 
 

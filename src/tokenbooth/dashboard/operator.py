@@ -23,11 +23,12 @@ from tokenbooth.kit.request_models import RequestModel, UsdNano, read_text, refu
 from tokenbooth.services.mailed_links import mail_invitation
 from tokenbooth.services.usage import end_of_day_us, last_days
 from tokenbooth.store.accounts import accounts, audit_log
+from tokenbooth.store.accounts.credit import change_credit
 from tokenbooth.store.accounts.keys import key_names
-from tokenbooth.store.reports import operator_reports
+from tokenbooth.store.payments import inbox
+from tokenbooth.store.reports import operator as reports
 from tokenbooth.store.reports.audit import audit
-from tokenbooth.store.reports.operator import change_credit
-from tokenbooth.store.reports.operator_reports import AccountReport, AccountRow, Business, LogRow, ParkedRow
+from tokenbooth.store.reports.operator import AccountReport, AccountRow, Business, LogRow, ParkedRow
 from tokenbooth.store.usage.usage_reports import Span
 
 _DAYS: Final = 30
@@ -123,7 +124,7 @@ class OperatorPages(Pages):
             )
         except (InvalidRequest, Conflict) as error:
             return await self._account_page(request, visitor, error=error)
-        await self._management.live.changed()
+        await self._management.live.refresh()
         return see_other(f"/dashboard/operator/accounts/{account_id}?done=suspended")
 
     async def unsuspend(self, request: Request, visitor: Visitor, form: Form) -> Response:
@@ -135,7 +136,7 @@ class OperatorPages(Pages):
             )
         except InvalidRequest as error:
             return await self._account_page(request, visitor, error=error)
-        await self._management.live.changed()
+        await self._management.live.refresh()
         return see_other(f"/dashboard/operator/accounts/{account_id}?done=unsuspended")
 
     async def grant(self, request: Request, visitor: Visitor, form: Form) -> Response:
@@ -157,22 +158,20 @@ class OperatorPages(Pages):
             raise
         except TokenboothError as error:
             return await self._account_page(request, visitor, error=error)
-        await self._management.live.changed()
+        await self._management.live.refresh()
         return see_other(f"/dashboard/operator/accounts/{account_id}?done=granted")
 
     async def show_inbox(self, request: Request, visitor: Visitor) -> Response:
-        parked: list[ParkedRow] = await self._management.store.read(operator_reports.list_parked)
+        parked: list[ParkedRow] = await self._management.store.read(reports.list_parked)
         return self._web.page(
             request, "operator_inbox.html", visitor, parked=parked, done=request.query_params.get("done")
         )
 
     async def retry(self, request: Request, visitor: Visitor, _: Form) -> Response:
         row_id = str(request.path_params["row_id"])
-        await self._management.store.write(
-            operator_reports.retry_parked, row_id, actor=visitor.actor, now_us=self._now_us()
-        )
+        await self._management.store.write(inbox.retry_parked, row_id, actor=visitor.actor, now_us=self._now_us())
         await self._management.handle_event(row_id)
-        await self._management.live.changed()
+        await self._management.live.refresh()
         return see_other("/dashboard/operator/inbox?done=retried")
 
     async def show_upstreams(self, request: Request, visitor: Visitor) -> Response:
@@ -190,9 +189,7 @@ class OperatorPages(Pages):
 
     async def run_audit(self, _request: Request, visitor: Visitor, _: Form) -> Response:
         report = await self._management.store.read(audit)
-        await self._management.store.write(
-            operator_reports.record_audit, report, actor=visitor.actor, now_us=self._now_us()
-        )
+        await self._management.store.write(reports.record_audit, report, actor=visitor.actor, now_us=self._now_us())
         return see_other("/dashboard/operator/audit?done=audited")
 
     async def _accounts_page(
@@ -254,21 +251,21 @@ class OperatorPages(Pages):
 
 def _look(conn: Connection, search: str, span: Span, number: int) -> tuple[list[AccountRow], bool, Business]:
     offset = (number - 1) * _PER_PAGE
-    found, has_more = operator_reports.list_accounts(conn, search, span, limit=_PER_PAGE, offset=offset)
-    return found, has_more, operator_reports.business(conn, span)
+    found, has_more = reports.list_accounts(conn, search, span, limit=_PER_PAGE, offset=offset)
+    return found, has_more, reports.business(conn, span)
 
 
 def _look_at(conn: Connection, account_id: str, span: Span) -> _AccountPage:
-    report = operator_reports.account_report(conn, account_id, span)
+    report = reports.account_report(conn, account_id, span)
     return _AccountPage(
         report=report,
         key_names=key_names(conn, account_id, set(report.by_key)),
-        log=operator_reports.list_log(conn, account_id=account_id, limit=20),
+        log=reports.list_log(conn, account_id=account_id, limit=20),
     )
 
 
 def _audit_and_log(conn: Connection) -> tuple[LogRow | None, list[LogRow]]:
-    return operator_reports.last_audit(conn), operator_reports.list_log(conn)
+    return reports.last_audit(conn), reports.list_log(conn)
 
 
 def _account_id(request: Request) -> str:

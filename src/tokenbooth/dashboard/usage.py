@@ -82,7 +82,7 @@ class UsagePages(Pages):
         except InvalidRequest as error:
             problem = error.message.replace("`", "“", 1).replace("`", "”", 1)
             asked = Asked(last_days(end_of_day_us(now_us)), GroupBy.DAY)
-        await self._management.live.settled()
+        await self._management.live.flush()
         seen = await self._management.store.read(_look, visitor.account_id, asked)
         total = sum(seen.groups.values(), Sums())
         shown = sorted(seen.groups.items(), key=lambda item: item[1].charged_nano, reverse=True)
@@ -106,7 +106,7 @@ class UsagePages(Pages):
     async def sums_csv(self, request: Request, visitor: Visitor) -> Response:
         """The sums as a file, exact; every group, also those that the page leaves out."""
         asked = read_filters(request, self._management.clock.now_us())
-        await self._management.live.settled()
+        await self._management.live.flush()
         seen = await self._management.store.read(_sums, visitor.account_id, asked)
         text = csv_text(_csv_rows(asked, *seen))
         name = f"usage-{iso_day(asked.span.from_us)}-{iso_day(asked.span.to_us - 1)}-by-{asked.group_by}.csv"

@@ -107,7 +107,7 @@ class UsdcPages(Pages):
         return see_other(f"{_PATH}?done={answer.body}")
 
     async def _progress(self, visitor: Visitor, chain: UsdcDeps) -> dict[str, object]:
-        await self._management.live.settled()
+        await self._management.live.flush()
         seen = await self._management.store.read(usdc.deposit_progress, usdc=chain, account_id=visitor.account_id)
         chain_id = chain.node.chain_id
         return {
@@ -137,10 +137,10 @@ class UsdcPages(Pages):
             status=200 if error is None else error.status,
             problem=None if error is None else labelled(error.message, _LABELS),
             done=request.query_params.get("done"),
-            amount=amount or plain_amount(limits.min_top_up_usd),
+            amount=amount or plain_amount(limits.min_top_up_nano),
             tx_hash=tx_hash,
-            min_top_up_nano=limits.min_top_up_usd,
-            max_top_up_nano=limits.max_top_up_usd,
+            min_top_up_nano=limits.min_top_up_nano,
+            max_top_up_nano=limits.max_top_up_nano,
             **await self._progress(visitor, chain),
         )
 

@@ -10,8 +10,8 @@ _FEES: Final = frozenset({"stripe_fee", "stripe_fx_fee", "network_cost", "tax_fe
 _DISPUTE_PREFIXES: Final = ("du_", "dp_")
 
 
-class EntryMeaning(StrEnum):
-    """What a balance transaction is to us."""
+class TransactionMeaning(StrEnum):
+    """What an entry of Stripe's balance is to us."""
 
     PAYMENT = "payment"
     REFUND = "refund"
@@ -22,8 +22,8 @@ class EntryMeaning(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BalanceTransaction:
-    """A transaction of Stripe's balance. `amount_nano` is signed, nano-USD, before `fee_nano`; `payment_intent_id` is
-    that of the payment it is about, None where there is none."""
+    """What moved Stripe's balance. `amount_nano` is signed, nano-USD, before `fee_nano`; `payment_intent_id` is that of
+    the payment it is about, None where there is none."""
 
     id: str
     type: str
@@ -35,12 +35,12 @@ class BalanceTransaction:
     created_at_us: int
 
     @property
-    def meaning(self) -> EntryMeaning:
+    def meaning(self) -> TransactionMeaning:
         """What it is to us; a type that this version does not know moves money without a customer."""
         if self.type in _PAYMENTS:
-            return EntryMeaning.PAYMENT
+            return TransactionMeaning.PAYMENT
         if self.type in _REFUNDS:
-            return EntryMeaning.REFUND
+            return TransactionMeaning.REFUND
         if self.type == "adjustment" and self.source_id is not None and self.source_id.startswith(_DISPUTE_PREFIXES):
-            return EntryMeaning.DISPUTE
-        return EntryMeaning.FEE if self.type in _FEES else EntryMeaning.OTHER
+            return TransactionMeaning.DISPUTE
+        return TransactionMeaning.FEE if self.type in _FEES else TransactionMeaning.OTHER

@@ -17,7 +17,7 @@ from tokenbooth.services.cards import TAX_UNKNOWN, CardCharge, ChargeStatus, cha
 from tokenbooth.services.mail import Mail, Mailer
 from tokenbooth.store.engine import Store
 from tokenbooth.store.payments import auto_topups
-from tokenbooth.store.payments.auto_topups import Candidate, Untold
+from tokenbooth.store.payments.auto_topups import Candidate, UnnotifiedFailure
 from tokenbooth.store.payments.checkouts import TopUpCaps
 
 _NO_CARD: Final = "no_payment_method"
@@ -74,8 +74,8 @@ class AutoTopUp:
             available_nano = candidate.balance_nano - self._held_nano(candidate.account_id)
             if available_nano < candidate.rule.threshold_nano:
                 await self._top_up(candidate)
-        for failed in await self._store.read(auto_topups.untold):
-            await self._tell(failed)
+        for failed in await self._store.read(auto_topups.unnotified):
+            await self._notify(failed)
 
     async def _top_up(self, candidate: Candidate) -> None:
         account_id = candidate.account_id
@@ -129,9 +129,9 @@ class AutoTopUp:
         if outcome.status is not ChargeStatus.FAILED:
             _log.info("auto_top_up", account_id=candidate.account_id, checkout_id=checkout_id, outcome=outcome.status)
 
-    async def _tell(self, failed: Untold) -> None:
+    async def _notify(self, failed: UnnotifiedFailure) -> None:
         # Noted first: an owner may miss a mail that a crash cut off, and is never sent one every few seconds.
-        if not await self._store.write(auto_topups.note_told, failed, now_us=self._clock.now_us()):
+        if not await self._store.write(auto_topups.mark_notified, failed, now_us=self._clock.now_us()):
             return
         _log.warning(
             "auto_top_up_switched_off",

@@ -28,12 +28,12 @@ from tokenbooth.store.usdc.deposits import Deposit, Settled
 _AT_ONCE: Final = 8
 _RECHECKED_AT_ONCE: Final = 2_000
 # Zero-value transfers to strangers' addresses are a common fraud on people who copy addresses; not worth a line.
-_NOT_WORTH_TELLING: Final = (Refusal.ZERO_AMOUNT,)
+_NOT_WORTH_LOGGING: Final = (Refusal.ZERO_AMOUNT,)
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 
-class Books:
+class DepositSettler:
     """The deposits in the store, compared with the chain."""
 
     def __init__(self, store: Store, node: ChainNode, clock: Clock) -> None:
@@ -122,14 +122,14 @@ class Books:
             block=None if receipt is None else found.block,
             now_us=self._clock.now_us(),
         )
-        tell(done)
+        log_settled(done)
         if receipt is not None:
-            await self._tell_refused(tx_hash, receipt.reading.refused)
+            await self._log_refused(tx_hash, receipt.reading.refused)
 
-    async def _tell_refused(self, tx_hash: str, refused: Sequence[tuple[Refusal, str | None]]) -> None:
-        telling = [(reason, to) for reason, to in refused if to is not None and reason not in _NOT_WORTH_TELLING]
-        ours = await self._store.read(deposit_addresses.owners, {to for _, to in telling})
-        for reason, to in telling:
+    async def _log_refused(self, tx_hash: str, refused: Sequence[tuple[Refusal, str | None]]) -> None:
+        worth_logging = [(reason, to) for reason, to in refused if to is not None and reason not in _NOT_WORTH_LOGGING]
+        ours = await self._store.read(deposit_addresses.owners, {to for _, to in worth_logging})
+        for reason, to in worth_logging:
             if to in ours:
                 _log.error(
                     "usdc_deposit_refused",
@@ -140,7 +140,7 @@ class Books:
                 )
 
 
-def tell(done: Settled) -> None:
+def log_settled(done: Settled) -> None:
     """Log what a settlement changed."""
     for deposit in done.credited:
         _log.info("usdc_deposit_credited", **_facts(deposit), announced_nano=deposit.announced_nano)

@@ -13,10 +13,9 @@ from tokenbooth.kit.clock import Clock
 from tokenbooth.kit.ids import IdPrefix, new_id, new_key
 from tokenbooth.store.accounts import accounts, audit_log, sessions
 from tokenbooth.store.accounts.accounts import create_account, set_admin
-from tokenbooth.store.accounts.audit_log import Actor
+from tokenbooth.store.accounts.audit_log import OPERATOR, Actor
 from tokenbooth.store.accounts.management_keys import NewManagementKey, create_management_key
 from tokenbooth.store.engine import Store
-from tokenbooth.store.reports.operator import OPERATOR
 
 _FIRST_KEY_NAME: Final = "first key"
 _MAX_KEYS: Final = 10_000

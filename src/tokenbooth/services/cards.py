@@ -21,7 +21,7 @@ from tokenbooth.payments.stripe.translation import credit_direct
 from tokenbooth.store import ledger
 from tokenbooth.store.accounts import accounts
 from tokenbooth.store.engine import Store
-from tokenbooth.store.payments import checkouts
+from tokenbooth.store.payments import topups
 from tokenbooth.store.payments.checkouts import PendingCharge
 
 _GIVE_UP_AFTER_US: Final = 3_600 * 1_000_000
@@ -122,7 +122,7 @@ def _record_payment(
     match payment.status:
         case "succeeded":
             command = credit_direct(payment, checkout_id, account_id)
-            reason = checkouts.credit_direct(conn, command, now_us=now_us)
+            reason = topups.credit_direct(conn, command, now_us=now_us)
             status = ChargeStatus.CREDITED if reason is None else ChargeStatus.REVIEW
             return ChargeOutcome(status, ledger.balance_nano(conn, credit_of(account_id)), reason)
         case "processing":
@@ -134,5 +134,5 @@ def _record_payment(
 
 
 def _record_failure(conn: Connection, command: DirectFailed, *, now_us: int) -> ChargeOutcome:
-    checkouts.fail_direct(conn, command, now_us=now_us)
+    topups.fail_direct(conn, command, now_us=now_us)
     return ChargeOutcome(ChargeStatus.FAILED, ledger.balance_nano(conn, credit_of(command.account_id)), command.reason)

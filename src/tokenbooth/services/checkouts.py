@@ -9,9 +9,8 @@ from typing import TypedDict, TypeVar
 
 from sqlalchemy import Connection
 
-from tokenbooth.config.settings import BillingSettings
+from tokenbooth.config.payments import BillingSettings
 from tokenbooth.domain.plans import Interval, Plan
-from tokenbooth.domain.windows import parse_duration
 from tokenbooth.kit.errors import NotFound, PaymentRequired, ProviderFailed
 from tokenbooth.kit.ids import IdPrefix
 from tokenbooth.payments.stripe.client import (
@@ -64,8 +63,8 @@ def plan_price(plan: Plan, price_nano: int) -> PlanPrice:
 def caps_of(settings: BillingSettings) -> TopUpCaps:
     """The bounds on top-ups."""
     return TopUpCaps(
-        young_us=parse_duration(settings.young_account),
-        young_daily_nano=settings.young_account_top_up_usd_per_day,
+        young_us=settings.young_account_us,
+        young_daily_nano=settings.young_account_top_up_nano_per_day,
         max_declined=settings.max_declined_cards_per_day,
     )
 

@@ -90,7 +90,7 @@ async def run_idempotent_tx(
         TokenboothError: as `effect` raises, when there is nothing to keep.
     """
     answer = await context.store.write(_run_tx, claim, effect, now_us=context.clock.now_us())
-    await context.live.changed()
+    await context.live.refresh()
     return answer
 
 
@@ -131,7 +131,7 @@ async def run_idempotent(
     except Exception:
         await context.store.write(release, lease)
         raise
-    await context.live.changed()
+    await context.live.refresh()
     return render(result).answer
 
 

@@ -77,7 +77,7 @@ async def find_statement(context: ServiceContext, account_id: str, month: str | 
         NotFound: it has not begun.
     """
     name, start_us, end_us = _month(month, context.clock.now_us())
-    await context.live.settled()
+    await context.live.flush()
     content = await context.store.read(statement, account_id, start_us=start_us, end_us=end_us)
     return MonthlyStatement(name, start_us, end_us, content)
 

@@ -8,7 +8,6 @@ from typing import Final
 from sqlalchemy import Connection
 
 from tokenbooth.domain.keys import KeyKind, Scope, digest, shown_prefix
-from tokenbooth.domain.windows import parse_duration
 from tokenbooth.kit.errors import Conflict, InvalidRequest, NotFound
 from tokenbooth.kit.ids import IdPrefix, is_id, new_id, new_key
 from tokenbooth.services.context import ServiceContext
@@ -59,7 +58,7 @@ class WantedManagementKey:
 
 async def list_keys(context: ServiceContext, account_id: str) -> list[ApiKeyView]:
     """An account's API keys, newest first, with every finished charge in what they spent."""
-    await context.live.settled()
+    await context.live.flush()
     return await context.store.read(keys_of, context, account_id)
 
 
@@ -137,7 +136,7 @@ async def delete_key(context: ServiceContext, account_id: str, key_id: str, *, a
     if not is_id(key_id):
         raise NotFound("key_not_found", "There is no API key with this id.")
     await context.store.write(keys.delete_api_key, account_id, key_id, actor=actor, now_us=context.clock.now_us())
-    await context.live.changed()
+    await context.live.refresh()
 
 
 async def list_management_keys(context: ServiceContext, account_id: str) -> list[ManagementKey]:
@@ -223,7 +222,7 @@ async def delete_management_key(context: ServiceContext, account_id: str, key_id
         raise NotFound("key_not_found", "There is no management key with this id.")
     now_us = context.clock.now_us()
     await context.store.write(management_keys.delete_management_key, account_id, key_id, actor=actor, now_us=now_us)
-    await context.live.changed()
+    await context.live.refresh()
 
 
 async def _create_once(
@@ -243,4 +242,4 @@ async def _create_once(
 
 
 def _grace_us(context: ServiceContext) -> int:
-    return parse_duration(context.settings.billing.renewal_grace)
+    return context.settings.billing.renewal_grace_us

@@ -27,6 +27,7 @@ from tokenbooth.services.stripe import (
     return_url,
 )
 from tokenbooth.store.payments import billing, subscriptions
+from tokenbooth.store.payments.apply import apply_command
 from tokenbooth.store.payments.billing import BillingStatus, SubscriptionView
 from tokenbooth.store.payments.checkouts import CheckoutKind, Offer
 from tokenbooth.store.payments.subscriptions import OwnSubscription
@@ -163,7 +164,7 @@ async def open_portal(context: ServiceContext, account_id: str, attempt: Idempot
 
 async def billing_status(context: ServiceContext, account_id: str) -> BillingStatus:
     """The account's subscriptions, active ones first, and its credit, after every call that has finished."""
-    await context.live.settled()
+    await context.live.flush()
     return await context.store.read(billing.billing_status, account_id, context.catalog().plans, context.clock.now_us())
 
 
@@ -190,7 +191,7 @@ async def find_own(
         NotFound: the account has no such subscription.
         Conflict: it has ended.
     """
-    await context.live.settled()
+    await context.live.flush()
     own = await context.store.read(subscriptions.find_own, account_id, subscription_id)
     if own is None:
         raise _no_subscription()
@@ -232,7 +233,7 @@ def apply_commands(
         ProviderFailed: a person has to look at it first.
     """
     for command in commands:
-        reason = billing.apply(conn, command, plans=context.catalog().plans, now_us=now_us)
+        reason = apply_command(conn, command, plans=context.catalog().plans, now_us=now_us)
         if reason is not None:
             raise ProviderFailed("payment_in_review", f"{reason} We look into it.")
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Final
 
-from tokenbooth.config.settings import BillingSettings
+from tokenbooth.config.payments import BillingSettings
 from tokenbooth.domain.money import NANO_PER_CENT, format_usd
 from tokenbooth.kit.errors import InvalidRequest, ProviderFailed
 from tokenbooth.payments.stripe.client import CheckoutCreated, StripeClient
@@ -82,8 +82,8 @@ def check_amount(limits: BillingSettings, amount_nano: int) -> None:
     Raises:
         InvalidRequest: `amount_nano` is not between `billing.min_top_up_usd` and `billing.max_top_up_usd`.
     """
-    if not limits.min_top_up_usd <= amount_nano <= limits.max_top_up_usd:
-        least, most = format_usd(limits.min_top_up_usd), format_usd(limits.max_top_up_usd)
+    if not limits.min_top_up_nano <= amount_nano <= limits.max_top_up_nano:
+        least, most = format_usd(limits.min_top_up_nano), format_usd(limits.max_top_up_nano)
         raise InvalidRequest("amount_out_of_range", f"`amount` must be from {least} to {most} USD.", param="amount")
 
 
@@ -156,7 +156,7 @@ async def set_auto_top_up(context: ServiceContext, account_id: str, change: Rule
 
 async def find_credit(context: ServiceContext, account_id: str) -> Credit:
     """The account's credit, after every call that has finished."""
-    await context.live.settled()
+    await context.live.flush()
     view = await context.store.read(billing.credits_view, account_id)
     return Credit(
         balance_nano=view.balance_nano,

@@ -64,13 +64,13 @@ async def report(context: ServiceContext, account_id: str, query: UsageQuery) ->
     Raises:
         NotFound: the account never had such a key.
     """
-    await context.live.settled()
+    await context.live.flush()
     return await context.store.read(sums_of, account_id, query)
 
 
 async def requests_page(context: ServiceContext, account_id: str, *, limit: int, after: Position | None) -> RequestPage:
     """A page of the account's requests, with every finished one in it."""
-    await context.live.settled()
+    await context.live.flush()
     return await context.store.read(page_of, account_id, limit=limit, after=after)
 
 

@@ -136,7 +136,7 @@ def request_deposit(
     conn: Connection, *, usdc: UsdcDeps, account_id: str, amount_nano: int, now_us: int
 ) -> DepositRequest:
     """What to pay to the account's address, which is scanned from this transaction on."""
-    address = deposit_addresses.announce(
+    address = deposit_addresses.request_deposit(
         conn,
         account_id,
         key_fingerprint=usdc.book.fingerprint,

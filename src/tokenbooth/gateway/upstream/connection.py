@@ -48,9 +48,11 @@ class UpstreamConnection:
     """
 
     def __init__(self, idle_s: float, on_lost: Callable[["UpstreamConnection"], None]) -> None:
-        """Args:
-        idle_s: the longest silence inside an answer, in seconds.
-        on_lost: told when the connection has ended.
+        """Take what it works with.
+
+        Args:
+            idle_s: the longest silence inside an answer, in seconds.
+            on_lost: told when the connection has ended.
         """
         self._idle_s = idle_s
         self._on_lost = on_lost
@@ -109,7 +111,7 @@ class UpstreamConnection:
         self._has_begun = False
         self._reads_whole = False
         self._sent_at_s = self._loop.time()
-        self._deadline.within(first_byte_s)
+        self._deadline.set(first_byte_s)
 
     def write_out(self) -> None:
         """Write the request, unless the call has ended meanwhile, or the connection."""
@@ -133,7 +135,7 @@ class UpstreamConnection:
     def wait_on(self, timeout_s: float) -> None:
         """Give an answer that has not begun so many more seconds."""
         if self.is_alive:
-            self._deadline.within(timeout_s)
+            self._deadline.set(timeout_s)
 
     @property
     def was_stale(self) -> bool:
@@ -191,7 +193,7 @@ class UpstreamConnection:
         if not self._has_begun:
             self._has_begun = True
             if self._phase is _BODY and not self._paused:
-                self._deadline.within(self._idle_s)
+                self._deadline.set(self._idle_s)
 
     def interrupt(self) -> None:
         """The client hung up: whoever waits gets `ClientHungUp`."""
@@ -202,7 +204,7 @@ class UpstreamConnection:
         """Read no more for now; the time does not count as silence."""
         if not self._paused and self._transport is not None and self._phase is _BODY:
             self._paused = True
-            self._deadline.stop()
+            self._deadline.clear()
             self._transport.pause_reading()
 
     def resume(self) -> None:
@@ -210,7 +212,7 @@ class UpstreamConnection:
         if self._paused and self._transport is not None:
             self._paused = False
             if self._phase is _BODY:
-                self._deadline.within(self._idle_s)
+                self._deadline.set(self._idle_s)
             self._transport.resume_reading()
 
     def release(self, idle_s: float) -> bool:
@@ -224,7 +226,7 @@ class UpstreamConnection:
         self.resume()
         self._phase = _IDLE
         self.reused = True
-        self._deadline.within(idle_s)
+        self._deadline.set(idle_s)
         return True
 
     def close(self) -> None:
@@ -236,16 +238,16 @@ class UpstreamConnection:
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See `asyncio.Protocol`."""
+        """The connection is there."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`."""
+        """A part of an answer arrived."""
         self.has_answered = True
         self._head_bytes += len(data)
         if self._phase is _BODY:
             if self._has_begun:
-                self._deadline.within(self._idle_s)
+                self._deadline.set(self._idle_s)
         elif self._phase is not _HEAD:
             # Nobody asked, or the answer is over.
             self._fail(UpstreamBroke("more than an answer came"))
@@ -268,8 +270,8 @@ class UpstreamConnection:
             self._fail(UpstreamBroke("the answer is too large"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See `asyncio.Protocol`."""
-        self._deadline.end()
+        """The connection is gone; an answer without a length ends with it."""
+        self._deadline.close()
         if self._phase is _BODY and not self._framed and exc is None:
             # An answer without a length ends with its connection.
             self._phase = _COMPLETE
@@ -283,16 +285,16 @@ class UpstreamConnection:
         self._parser = _NO_PARSER
 
     def eof_received(self) -> None:
-        """See `asyncio.Protocol`: the loop closes the connection."""
+        """The server writes no more: the loop closes the connection."""
 
     def pause_writing(self) -> None:
-        """See `asyncio.Protocol`: a request has been written as a whole."""
+        """Nothing to pause: a request has been written as a whole."""
 
     def resume_writing(self) -> None:
-        """See `asyncio.Protocol`."""
+        """Nothing was paused."""
 
     def on_message_begin(self) -> None:
-        """See `httptools.HttpResponseParser`."""
+        """The parser found the begin of an answer."""
         if self._phase is not _HEAD:
             raise UpstreamBroke("more than an answer came")
 
@@ -302,7 +304,7 @@ class UpstreamConnection:
             self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """See `httptools.HttpResponseParser`."""
+        """The parser has the head of an answer."""
         self.status = self._parser.get_status_code()
         self._interim = self.status < 200
         if self._interim:
@@ -315,7 +317,7 @@ class UpstreamConnection:
         self._wake()
 
     def on_body(self, body: bytes) -> None:
-        """See `httptools.HttpResponseParser`."""
+        """The parser has a part of the body."""
         self._head_bytes = 0
         if self._reads_whole and not self._has_begun:
             self.answer_began()
@@ -327,13 +329,13 @@ class UpstreamConnection:
         self._body += body
 
     def on_message_complete(self) -> None:
-        """See `httptools.HttpResponseParser`."""
+        """The parser has all of an answer."""
         if self._interim:
             self._interim = False
             return
         self._phase = _COMPLETE
         self._keep_alive = self._parser.should_keep_alive()
-        self._deadline.stop()
+        self._deadline.clear()
 
     def _hand_over(self) -> None:
         """Give what has arrived to who takes it; its failure ends the call."""
