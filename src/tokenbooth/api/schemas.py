@@ -20,6 +20,10 @@ class Payload(BaseModel):
 
     model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, serialize_by_alias=True)
 
+    def to_json(self) -> str:
+        """The payload as compact JSON, with texts as they are."""
+        return self.model_dump_json(exclude_unset=True)
+
 
 Usd = Annotated[int, PlainSerializer(format_usd), WithJsonSchema(_USD_SCHEMA)]
 """Nano-USD in the program, a decimal string of USD on the wire."""
