@@ -14,7 +14,6 @@ MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
-@dataclass(init=False, slots=True)
 class UpstreamRequest:
     """What an upstream is asked.
 
@@ -26,11 +25,7 @@ class UpstreamRequest:
         headers: further ones, of the wire format.
     """
 
-    path: str
-    body: bytes
-    stream: bool
-    credential: Credential
-    headers: Mapping[str, str]
+    __slots__ = ("body", "credential", "headers", "path", "stream")
 
     def __init__(
         self,

@@ -48,12 +48,7 @@ class UpstreamConnection:
     """
 
     def __init__(self, idle_s: float, on_lost: Callable[["UpstreamConnection"], None]) -> None:
-        """Take what it works with.
-
-        Args:
-            idle_s: the longest silence inside an answer, in seconds.
-            on_lost: told when the connection has ended.
-        """
+        """`idle_s` is the longest silence inside an answer; `on_lost` is told when the connection has ended."""
         self._idle_s = idle_s
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
