@@ -43,7 +43,8 @@ from tokenbooth.gateway.settlement.settle import Settler
 from tokenbooth.gateway.upstream.base import UpstreamRequest
 from tokenbooth.gateway.upstream.failure_log import FailureLog
 from tokenbooth.gateway.upstream.routing import Routing, rest_rules
-from tokenbooth.http.exchange import BodyRoom, HttpExchange
+from tokenbooth.http.connection import ClientConnection
+from tokenbooth.http.exchange import BodyMemory, HttpExchange
 from tokenbooth.store.engine import Store, make_engine
 
 Json = dict[str, object]
@@ -129,7 +130,7 @@ class Outcome:
         return sum(charge.charged_nano for charge in self.charges)
 
 
-class _Line:
+class _Connection(ClientConnection):
     """The client's connection."""
 
     def __init__(self) -> None:
@@ -264,9 +265,9 @@ def call(asked: Asked, *answers: Sent) -> Outcome:
     )
     request = _request(asked, len(answers))
     key = KeyState("key", b"digest", AccountState("acct", 0, False, Allowance(_RICH_NANO)), None, None, None, None)
-    line, loop = _Line(), HandLoop()
+    connection, loop = _Connection(), HandLoop()
     http = HttpExchange(
-        line,
+        connection,
         "POST",
         asked.path,
         [],
@@ -274,7 +275,7 @@ def call(asked: Asked, *answers: Sent) -> Outcome:
         keep_alive=False,
         expects_continue=False,
         most_body_bytes=1,
-        room=BodyRoom(1),
+        memory=BodyMemory(1),
     )
     exchange = Exchange(http, "req_1", clock)
     exchange.key = key
@@ -282,8 +283,8 @@ def call(asked: Asked, *answers: Sent) -> Outcome:
     exchange.routed = Routing(rest_rules(_SETTINGS), clock, random.Random(1)).route(request)
     loop.run_until_complete(_run(pools, admission, relay, exchange))
     _check_nothing_is_left(exchange.admitted, loop)
-    head, _, body = line.written.partition(b"\r\n\r\n")
-    return Outcome(int(head.split()[1]), head, body, line.has_ended, charges.charges, upstreams.asked)
+    head, _, body = connection.written.partition(b"\r\n\r\n")
+    return Outcome(int(head.split()[1]), head, body, connection.has_ended, charges.charges, upstreams.asked)
 
 
 async def _run(pools: Pools, admission: Admission, relay: Relay, exchange: Exchange) -> None:

@@ -1,4 +1,4 @@
-"""What a `ClientConnection` serves in its target: a lane and an ASGI application.
+"""What a `ClientConnection` serves in its target: a fast path and an ASGI application.
 
 How a request is answered follows from the input's number and the request's place on the connection.
 """
@@ -61,7 +61,7 @@ class Unwell(Exception):
 
 
 class Servers:
-    """The lane and the application of one connection."""
+    """The fast path and the application of one connection."""
 
     def __init__(self, seed: int) -> None:
         self.seen: list[Seen] = []
@@ -69,12 +69,12 @@ class Servers:
         self._seed = seed
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def takes(self, path: str) -> bool:
-        """See `Lane.takes`."""
+    def handles(self, path: str) -> bool:
+        """Whether a path is on the fast path."""
         return path.startswith("/v1")
 
     def serve(self, exchange: HttpExchange) -> None:
-        """See `Lane.serve`."""
+        """Begin to serve a request."""
         how, rng = self._plan()
         seen = Seen(exchange.method, exchange.path, list(exchange.headers), how, exchange=exchange)
         seen.scope_headers = exchange.headers

@@ -1,4 +1,4 @@
-"""Target: the bytes of a client, in pieces, through its connection to a lane and an application.
+"""Target: the bytes of a client, in pieces, through its connection to a fast path and an application.
 
 What must hold: what is served is what others read in these bytes, wherever they are cut; answers leave whole and in
 the order of the requests, at most one for each, nothing behind the end; what is kept is bounded; whatever happens in
@@ -22,7 +22,7 @@ from fuzz.hand_loop import HandLoop
 from fuzz.readers import Answer, Headers, NotAnswers, agreed, answers_by_h11, requests_by_h11, without_framing
 from fuzz.streams import BYTEWISE_AT_MOST, pieces
 from fuzz.wire import split_seed
-from tokenbooth.http.limits import Bounds, Edge
+from tokenbooth.http.limits import Bounds, FastPath, ListenerConfig
 from tokenbooth.http.uvicorn import UvicornConnection
 
 BOUNDS: Final = Bounds(head_bytes=2_000, head_lines=20, body_bytes=3_000, all_bodies_bytes=2_500)
@@ -83,9 +83,9 @@ class _Run:
         self.loop = HandLoop()
         self.servers = Servers(seed)
         self.socket = Socket(self.loop)
-        edge = Edge(self.servers, BOUNDS, lambda: "req")
-        self.room = edge.room
-        connection = type("Connection", (UvicornConnection,), {"edge": edge})
+        config = ListenerConfig(FastPath(self.servers.handles, self.servers.serve), BOUNDS, lambda: "req")
+        self.memory = config.body_memory
+        connection = type("Connection", (UvicornConnection,), {"listener_config": config})
         self.connection = connection(_config(), ServerState(), {}, self.loop)
         self.connection.app = self.servers.application
         self.socket.protocol = self.connection
@@ -104,7 +104,7 @@ class _Run:
                 assert size <= BOUNDS.body_bytes, "a body is larger than it may be"
                 kept += size
         assert kept <= _PIECE_BYTES + 16 * BOUNDS.body_bytes
-        assert len(self.connection._ours._turns) <= _MOST_WAITING
+        assert len(self.connection._ours._waiting) <= _MOST_WAITING
 
     def end(self, *, drains: bool = True) -> None:
         """Nothing comes any more; the client reads what there is, or leaves it."""
@@ -122,7 +122,7 @@ class _Run:
         self.loop.failures += self.servers.failures
         self.loop.check()
         assert not self.loop.tasks(), "a task is left"
-        assert self.room.take(BOUNDS.all_bodies_bytes), "room for bodies is never given back"
+        assert self.memory.take(BOUNDS.all_bodies_bytes), "room for bodies is never given back"
         self.loop.close()
 
     def check(self, stream: bytes) -> None:
@@ -132,7 +132,7 @@ class _Run:
         self.answers()
         for seen in self.servers.seen:
             exchange = seen.exchange
-            assert exchange is None or exchange.gone or exchange._answering.name == "DONE", "an exchange never ends"
+            assert exchange is None or exchange.gone or exchange.is_answered, "an exchange never ends"
 
     def answers(self) -> list[Answer]:
         """The answers, each of them checked."""

@@ -59,7 +59,7 @@ def test_a_backup_under_way_restores_replays_and_audits(store: Store, tmp_path: 
     report = opened.read_now(audit)
     opened.close()
 
-    assert (replayed.fresh, events) == (0, 20)
+    assert (replayed.inserted, events) == (0, 20)
     assert report.differences == ()
 
 
@@ -90,7 +90,7 @@ def test_charges_that_only_the_log_has_are_restored(tmp_path: Path) -> None:
     report = opened.read_now(audit)
     opened.close()
 
-    assert replayed.fresh == 3
+    assert replayed.inserted == 3
     assert restored_nano == [before_nano, after_nano]
     assert report.differences == ()
 

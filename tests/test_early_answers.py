@@ -9,33 +9,33 @@ import pytest
 from tests.support.raw_client import RawClient
 from tests.support.servers import serve
 from tokenbooth.http.exchange import HttpExchange
-from tokenbooth.http.limits import Bounds, Edge
+from tokenbooth.http.limits import Bounds, FastPath, ListenerConfig
 
 Receive = Callable[[], Awaitable[dict[str, object]]]
 Send = Callable[[dict[str, object]], Awaitable[None]]
 
 MIB = 1024 * 1024
-PLANES = ["/lane/refused", "/asgi/refused"]
+PLANES = ["/fast/refused", "/asgi/refused"]
 
 
-class RefusingLane:
-    """Answers 401 without a look at the body; `/lane/read` reads it."""
+class FastRefusal:
+    """Answers 401 without a look at the body; `/fast/read` reads it."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def takes(self, path: str) -> bool:
-        """See `Lane.takes`."""
-        return path.startswith("/lane/")
+    def handles(self, path: str) -> bool:
+        """Whether a path is on the fast path."""
+        return path.startswith("/fast/")
 
     def serve(self, exchange: HttpExchange) -> None:
-        """See `Lane.serve`."""
+        """Begin to serve a request."""
         task = asyncio.get_running_loop().create_task(self._answer(exchange))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, exchange: HttpExchange) -> None:
-        if exchange.path == "/lane/read":
+        if exchange.path == "/fast/read":
             exchange.answer(200, b"", b"%d" % len(await exchange.body()))
         else:
             exchange.answer(401, b"", b"who are you?")
@@ -60,7 +60,9 @@ async def refusing(scope: dict[str, object], receive: Receive, send: Send) -> No
 @contextmanager
 def server(bounds: Bounds | None = None) -> Iterator[int]:
     """Both planes on one port."""
-    with serve(refusing, lifespan="off", edge=Edge(RefusingLane(), bounds or Bounds(), lambda: "req_1")) as url:
+    fast = FastRefusal()
+    config = ListenerConfig(FastPath(fast.handles, fast.serve), bounds or Bounds(), lambda: "req_1")
+    with serve(refusing, lifespan="off", config=config) as url:
         yield int(url.rpartition(":")[2])
 
 
@@ -154,12 +156,12 @@ def test_who_sends_for_ever_is_cut_off(path: str, connection: str, bounds: Bound
                     break
         assert client.is_closed()
         with RawClient(port) as other:
-            assert other.send(head("/lane/read", "1.1", "content-length: 3") + b"abc").answer().status == 200
+            assert other.send(head("/fast/read", "1.1", "content-length: 3") + b"abc").answer().status == 200
 
 
 def test_a_request_that_was_read_closes_at_once(port: int) -> None:
     """Lingering is for bodies that nobody read: an ordinary last answer ends its connection without a pause."""
-    for path in ("/lane/read", "/asgi/read"):
+    for path in ("/fast/read", "/asgi/read"):
         with RawClient(port) as client:
             answer = client.send(head(path, "1.0", "content-length: 3") + b"abc").answer()
             assert (answer.status, answer.body) == (200, b"3")

@@ -41,12 +41,12 @@ def test_defaults() -> None:
     """Without a file: the documented limits and the reference's two plans."""
     settings = load_settings(None)
 
-    assert {slug: (p.price_usd, p.rpm, p.budget_usd, p.window) for slug, p in settings.plans.items()} == {
+    assert {slug: (p.price_nano, p.rpm, p.budget_nano, p.window) for slug, p in settings.plans.items()} == {
         "standard": (20 * NANO_PER_USD, 60, 140_000_000, "5h"),
         "pro": (60 * NANO_PER_USD, 200, 420_000_000, "5h"),
     }
     assert (settings.server.port, settings.server.max_body_bytes, settings.server.drain_s) == (8080, 20 * 2**20, 30)
-    assert (settings.stripe, settings.usdc, settings.billing.min_top_up_usd) == (None, None, 10 * NANO_PER_USD)
+    assert (settings.stripe, settings.usdc, settings.billing.min_top_up_nano) == (None, None, 10 * NANO_PER_USD)
     assert (settings.gateway.hold_share_percent, settings.gateway.stale_key_ttl_s) == (25, 300)
 
 
@@ -141,13 +141,13 @@ def test_a_file_that_is_missing_or_unreadable(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "settings_of", "value"),
     [
-        ('[billing]\nmin_top_up_usd = "5"', lambda s: s.billing.min_top_up_usd, 5 * NANO_PER_USD),
-        ('[billing]\nrenewal_grace = "1h"', lambda s: s.billing.max_top_up_usd, 10_000 * NANO_PER_USD),
-        ("[billing]\nmin_top_up_usd = 12.5\nmax_top_up_usd = 100", lambda s: s.billing.min_top_up_usd, 12_500_000_000),
+        ('[billing]\nmin_top_up_usd = "5"', lambda s: s.billing.min_top_up_nano, 5 * NANO_PER_USD),
+        ('[billing]\nrenewal_grace = "1h"', lambda s: s.billing.max_top_up_nano, 10_000 * NANO_PER_USD),
+        ("[billing]\nmin_top_up_usd = 12.5\nmax_top_up_usd = 100", lambda s: s.billing.min_top_up_nano, 12_500_000_000),
         ("[server]\nport = 0", lambda s: s.server.host, "127.0.0.1"),
         ("[gateway]\nhold_wait_ms = 0", lambda s: s.gateway.hold_share_percent, 25),
         (PLAN, lambda s: list(s.plans), ["basic"]),
-        (UPSTREAM + PRICED, lambda s: s.models["a/b"].input_usd_per_million, 270_000_000),
+        (UPSTREAM + PRICED, lambda s: s.models["a/b"].input_nano_per_million, 270_000_000),
         (UPSTREAM + MODEL + "free = true", lambda s: s.models["a/b"].free, True),
     ],
 )
@@ -164,9 +164,9 @@ def test_one_key_of_a_section_leaves_the_others_at_their_defaults(
         ("SERVER__PORT", "9000", lambda s: s.server.port, 9000),
         ("SERVER__TRUSTED_PROXIES", '["10.0.0.1"]', lambda s: s.server.trusted_proxies, ["10.0.0.1"]),
         ("SERVER__PUBLIC_URL", "https://api.example.com/", lambda s: s.server.base_url(), "https://api.example.com"),
-        ("BILLING__RENEWAL_GRACE", "1h", lambda s: s.billing.renewal_grace, "1h"),
-        ("BILLING__MIN_TOP_UP_USD", "5", lambda s: s.billing.min_top_up_usd, 5 * NANO_PER_USD),
-        ("PLANS__BASIC__RPM", "5", lambda s: (s.plans["basic"].rpm, s.plans["basic"].budget_usd), (5, 140_000_000)),
+        ("BILLING__RENEWAL_GRACE", "1h", lambda s: s.billing.renewal_grace_us, 3_600 * 1_000_000),
+        ("BILLING__MIN_TOP_UP_USD", "5", lambda s: s.billing.min_top_up_nano, 5 * NANO_PER_USD),
+        ("PLANS__BASIC__RPM", "5", lambda s: (s.plans["basic"].rpm, s.plans["basic"].budget_nano), (5, 140_000_000)),
         ("UPSTREAMS__DEMO__BASE_URL", "http://h/v1", lambda s: s.upstreams["demo"].base_url, "http://h/v1"),
         ("MODELS__A/B__MAX_OUTPUT_TOKENS", "7", lambda s: s.models["a/b"].max_output_tokens, 7),
         ("MODELS", '{"a/b": {"max_output_tokens": 7}}', lambda s: s.models["a/b"].context_tokens, 1000),
@@ -338,3 +338,52 @@ def test_the_data_directory_is_relative_to_the_file(load: Load, tmp_path: Path) 
 def test_links_without_a_public_url(load: Load, host: str, base_url: str) -> None:
     """An address that a browser on this machine can open."""
     assert load(f'[server]\nhost = "{host}"').server.base_url() == base_url
+
+
+@pytest.mark.parametrize("text", ["[gateway]\nrest_s = 7", "[gateway]\ncooldown_s = 7"])
+def test_an_earlier_name_is_read(load: Load, text: str) -> None:
+    """`rest_s` and `cooldown_s` are one setting."""
+    assert load(text).gateway.cooldown_s == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TOKENBOOTH_GATEWAY__REST_S", "9"),
+        ("TOKENBOOTH_GATEWAY__COOLDOWN_S", "9"),
+        ("TOKENBOOTH_GATEWAY", '{"rest_s": 9}'),
+    ],
+)
+@pytest.mark.parametrize("text", ["[gateway]\nrest_s = 7", "[gateway]\ncooldown_s = 7"])
+def test_the_environment_wins_under_either_name(
+    load: Load, monkeypatch: pytest.MonkeyPatch, name: str, value: str, text: str
+) -> None:
+    """Whichever name the file uses."""
+    monkeypatch.setenv(name, value)
+    assert load(text).gateway.cooldown_s == 9
+
+
+def test_an_earlier_name_beside_the_current_one_is_a_mistake(load: Load) -> None:
+    """Nobody has to guess which one holds."""
+    with pytest.raises(SettingsError, match=r"gateway\.rest_s: this is cooldown_s by its earlier name"):
+        load("[gateway]\nrest_s = 7\ncooldown_s = 8")
+
+
+def test_the_programs_names_are_not_the_files(load: Load) -> None:
+    """A setting has the name that the documentation gives it, and no second one."""
+    with pytest.raises(SettingsError, match=r"billing\.min_top_up_nano"):
+        load("[billing]\nmin_top_up_nano = 5")
+
+
+def test_every_setting_may_come_from_a_variable_or_a_file(
+    load: Load, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A URL with a password is as secret as a key; a variable goes before a file."""
+    monkeypatch.setenv("DATABASE", "postgresql://u:p@h/d")
+    (tmp_path / "sender").write_text("shop@example.com\n", encoding="utf-8")
+    settings = load(
+        '[store]\nurl_env = "DATABASE"\nurl_file = "missing"\n[mail]\nhost = "mail.example.com"\nsender_file = "sender"'
+    )
+    assert settings.store.url == "postgresql://u:p@h/d"
+    assert settings.mail is not None
+    assert settings.mail.sender == "shop@example.com"

@@ -14,7 +14,8 @@ from typing import Final
 from pydantic import SecretStr
 from rich.console import Console
 
-from tokenbooth.config.settings import Settings, SettingsError, UsdcSettings, load_settings
+from tokenbooth.config.payments import UsdcSettings
+from tokenbooth.config.settings import Settings, SettingsError, load_settings
 from tokenbooth.domain.keys import digest
 from tokenbooth.http.server import Listener, bind, port_of, run
 from tokenbooth.kit.clock import Clock, SystemClock
@@ -89,7 +90,7 @@ def run_demo(directory: Path, *, host: str | None, port: int | None) -> int:
     demo = _Demo(application, directory / ACCESS_NAME, SystemClock())
     return run(
         demo,
-        [Listener(application, listening, settings.server.trusted_proxies, application.edge), *listeners],
+        [Listener(application, listening, settings.server.trusted_proxies, application.listener_config), *listeners],
         drain_s=settings.server.drain_s,
         ready=lambda: _announce(demo.access, directory),
     )

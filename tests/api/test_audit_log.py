@@ -7,7 +7,7 @@ import pytest
 from tests.support.shop import Shop, running_shop
 from tokenbooth.store.accounts.audit_log import Actor
 from tokenbooth.store.engine import Store
-from tokenbooth.store.reports.operator_reports import list_log
+from tokenbooth.store.reports.operator import list_log
 
 RULE = {"enabled": True, "threshold": 5, "amount": 20, "monthlyLimit": 100}
 

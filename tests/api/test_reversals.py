@@ -11,10 +11,10 @@ from tests.support.shop import Shop, running_shop
 from tokenbooth.domain.ledger import TransferKind, credit_of, debt_of
 from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.store import ledger
+from tokenbooth.store.accounts.credit import change_credit
 from tokenbooth.store.engine import Store
 from tokenbooth.store.payments import reversals
 from tokenbooth.store.reports.audit import audit
-from tokenbooth.store.reports.operator import change_credit
 from tokenbooth.store.tables import subscription_periods
 from tokenbooth.store.usage.admission import load_account
 

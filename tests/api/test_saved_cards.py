@@ -12,7 +12,8 @@ from tests.support.shop import (
     running_shop,
 )
 from tests.support.store import new_customer, row_counts
-from tokenbooth.config.settings import BillingSettings, PlanSettings
+from tokenbooth.config.payments import BillingSettings
+from tokenbooth.config.settings import PlanSettings
 from tokenbooth.store.engine import Store
 from tokenbooth.store.reports.audit import audit
 

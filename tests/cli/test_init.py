@@ -24,7 +24,7 @@ def _sections(annotation: object) -> list[type[BaseModel]]:
 
 
 def _names(section: type[BaseModel]) -> set[str]:
-    names = set(section.model_fields)
+    names = {field.alias or name for name, field in section.model_fields.items()}
     for field in section.model_fields.values():
         for inner in _sections(field.annotation):
             names |= _names(inner)

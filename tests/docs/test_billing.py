@@ -22,8 +22,8 @@ from tokenbooth.domain.windows import DAY_US, parse_duration, window_at
 from tokenbooth.gateway.formats.base import OUTPUT_FLOOR, REASONING_OUTPUT_FLOOR
 from tokenbooth.gateway.settlement.estimates import Estimates
 from tokenbooth.store import ledger
+from tokenbooth.store.accounts.credit import change_credit
 from tokenbooth.store.engine import Store
-from tokenbooth.store.reports.operator import change_credit
 from tokenbooth.store.tables import ledger_entries, ledger_transfers
 from tokenbooth.store.usage.settlement import apply_charges
 

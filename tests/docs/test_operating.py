@@ -11,13 +11,15 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from tests.docs.pages import ROOT, codes, read, rows, section
+from tests.support.figures import GatewayFigures, sources_of
 from tests.support.gateway_rig import run_rig
 from tests.support.management import management_plane
 from tests.support.store import store
 from tokenbooth.cli import app as command_line
 from tokenbooth.config.settings import Settings
 from tokenbooth.domain.money import format_usd
-from tokenbooth.kit.metrics import Metrics
+from tokenbooth.domain.windows import DAY_US, HOUR_US
+from tokenbooth.runtime.metrics import Metrics
 from tokenbooth.store.engine import Store
 
 __all__ = ["store"]
@@ -46,9 +48,9 @@ def test_every_command_is_named_with_its_options() -> None:
     assert named == dict(_commands(command_line, "tokenbooth "))
 
 
-def test_every_metric_is_named() -> None:
+def test_every_metric_is_named(tmp_path: Path) -> None:
     """The table has each figure of ours that Prometheus gets, and no other."""
-    metrics = Metrics("0").render().decode()
+    metrics = Metrics("0", sources_of(GatewayFigures(), tmp_path)).render().decode()
     families = {line.split()[2] for line in metrics.splitlines() if line.startswith("# TYPE")}
     ours = {name for name in families if name.startswith("tokenbooth_") and not name.endswith("_created")}
     assert set(_table("Metrics")) == ours
@@ -87,6 +89,7 @@ def _covered(path: str) -> bool:
 def _settings(table: type[BaseModel], prefix: str) -> Iterator[tuple[str, str]]:
     """Each key below a table with its default as the page writes it."""
     for name, field in table.model_fields.items():
+        name = field.alias or name
         key = f"{prefix}{name}"
         inner, is_map = _inner(field.annotation)
         if inner is None:
@@ -108,6 +111,11 @@ def _inner(annotation: object) -> tuple[type[BaseModel] | None, bool]:
     return next(iter(found), None), origin is dict
 
 
+def _as_written(duration_us: int) -> str:
+    days, rest_us = divmod(duration_us, DAY_US)
+    return f"{days}d" if days else f"{rest_us // HOUR_US}h"
+
+
 def _default(name: str, field: FieldInfo) -> str:
     if field.is_required():
         return "required"
@@ -116,6 +124,8 @@ def _default(name: str, field: FieldInfo) -> str:
             return "none"
         case bool():
             return str(field.default).lower()
+        case int() if name in ("renewal_grace", "young_account"):
+            return _as_written(field.default)
         case int() if "usd" in name:
             return format_usd(field.default).removesuffix(".00")
         case float():
@@ -132,7 +142,7 @@ def test_every_action_of_the_audit_log_is_named() -> None:
         f"auto_top_up.{what}" for what in ("switched_on", "switched_off", "changed")
     }
     assert {action for action in named - made if f'"{action}"' not in source} == set()
-    written = set(re.findall(r'(?:action=|action = |entry\([a-z]+, |note\()"([a-z_]+\.[a-z_]+)"', source))
+    written = set(re.findall(r'(?:action=|action = |entry\([a-z]+, |record\()"([a-z_]+\.[a-z_]+)"', source))
     assert len(written) > 15
     assert written - named == set()
 

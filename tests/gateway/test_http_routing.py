@@ -22,7 +22,7 @@ from tokenbooth.gateway.upstream.base import Timeouts
 USAGE = {"prompt_tokens": 100, "completion_tokens": 7}
 MESSAGES = "/anthropic/v1/messages"
 SETTINGS = GatewaySettings(
-    rest_after_failures=2, rest_s=10, max_rest_s=15, max_retry_after_s=60, whole_answer_timeout_s=0.5
+    rest_after_failures=2, cooldown_s=10, max_rest_s=15, max_retry_after_s=60, whole_answer_timeout_s=0.5
 )
 
 

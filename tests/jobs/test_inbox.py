@@ -20,7 +20,8 @@ from tokenbooth.payments.stripe.snapshots import InvoiceSnapshot, Ownership, Sna
 from tokenbooth.payments.stripe.webhooks import WebhookEvent
 from tokenbooth.store import ledger
 from tokenbooth.store.engine import Store
-from tokenbooth.store.payments import billing, inbox
+from tokenbooth.store.payments import inbox
+from tokenbooth.store.payments.apply import apply_command
 from tokenbooth.store.payments.inbox import LEASE_US, MAX_ATTEMPTS
 from tokenbooth.store.tables import inbox as inbox_rows
 from tokenbooth.store.tables import subscriptions as subscription_rows
@@ -196,13 +197,13 @@ async def test_what_changed_during_the_fetch_is_fetched_again(
     store: Store, stripe: HandmadeStripe, clock: FakeClock, ada: Customer, checkout_id: str
 ) -> None:
     """P7: an older snapshot that arrives after a newer one was applied does not overwrite it."""
-    store.write_now(billing.apply, upsert(ada.account_id, checkout_id), now_us=NOW_US)
+    store.write_now(apply_command, upsert(ada.account_id, checkout_id), now_us=NOW_US)
 
     async def overtaken() -> None:
         stripe.before = None
         stripe.put_subscription(ada, checkout_id, "past_due")
         newer = upsert(ada.account_id, checkout_id, status=SubscriptionStatus.PAST_DUE)
-        await store.write(billing.apply, newer, now_us=NOW_US + 1)
+        await store.write(apply_command, newer, now_us=NOW_US + 1)
 
     stripe.before = overtaken
     row_id = receive(store, "customer.subscription.updated", ("subscription", STRIPE_ID))

@@ -13,10 +13,10 @@ from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.domain.subscriptions import access_ends_us
 from tokenbooth.domain.windows import parse_duration
 from tokenbooth.store.accounts.accounts import find_account
+from tokenbooth.store.accounts.credit import change_credit
 from tokenbooth.store.engine import Store
 from tokenbooth.store.payments.subscriptions import find_own
 from tokenbooth.store.reports.audit import audit
-from tokenbooth.store.reports.operator import change_credit
 from tokenbooth.store.tables import checkouts
 
 DAY_S = 86_400

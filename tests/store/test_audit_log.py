@@ -18,7 +18,7 @@ from tokenbooth.store.accounts.audit_log import (
     record_failed_log_in,
 )
 from tokenbooth.store.engine import Store
-from tokenbooth.store.reports.operator_reports import list_log
+from tokenbooth.store.reports.operator import list_log
 from tokenbooth.store.tables import audit_log as rows
 
 HOUR_US = 3_600 * 1_000_000

@@ -12,12 +12,13 @@ from tests.support.fakes import MARCH_5_2026_US as NOW_US
 from tests.support.store import Customer, new_customer, row_counts
 from tokenbooth.domain.ledger import credit_of
 from tokenbooth.domain.money import NANO_PER_USD
-from tokenbooth.domain.stripe_commands import CreditDirect, DirectFailed
+from tokenbooth.domain.payment_commands import CreditDirect, DirectFailed
 from tokenbooth.store import ledger
 from tokenbooth.store.accounts.accounts import set_stripe_customer, suspend
 from tokenbooth.store.engine import Store
-from tokenbooth.store.payments import auto_topups, billing, checkouts
-from tokenbooth.store.payments.auto_topups import Candidate, Rule, Untold
+from tokenbooth.store.payments import auto_topups, checkouts
+from tokenbooth.store.payments.apply import apply_command
+from tokenbooth.store.payments.auto_topups import Candidate, Rule, UnnotifiedFailure
 from tokenbooth.store.payments.checkouts import TopUpCaps
 from tokenbooth.store.tables import accounts
 
@@ -66,7 +67,7 @@ def begin(
 def pay(store: Store, candidate: Candidate, checkout_id: str) -> None:
     """Let Stripe say that the charge succeeded."""
     paid = CreditDirect(checkout_id, candidate.account_id, f"pi_{checkout_id}", RULE.amount_nano, "usd")
-    assert store.write_now(billing.apply, paid, now_us=NOW_US) is None
+    assert store.write_now(apply_command, paid, now_us=NOW_US) is None
 
 
 def give(store: Store, candidate: Candidate, amount_nano: int) -> None:
@@ -155,14 +156,17 @@ def test_a_failure_switches_off_and_is_told_once(store: Store, ada: Customer, ca
     begin(store, candidate, "chk_1")
     failed = DirectFailed("chk_1", ada.account_id, None, "Your card was declined.")
     for _ in range(2):
-        assert store.write_now(billing.apply, failed, now_us=NOW_US + 1) is None
+        assert store.write_now(apply_command, failed, now_us=NOW_US + 1) is None
     view = store.read_now(auto_topups.view, ada.account_id, now_us=NOW_US)
     assert (view.rule.enabled, view.failure, view.failed_at_us) == (False, "Your card was declined.", NOW_US + 1)
-    (untold,) = store.read_now(auto_topups.untold)
-    assert untold == Untold(ada.account_id, ada.email, "Your card was declined.", NOW_US + 1)
-    assert ada.email not in repr(untold)
-    assert [store.write_now(auto_topups.note_told, untold, now_us=NOW_US + 2) for _ in range(2)] == [True, False]
-    assert store.read_now(auto_topups.untold) == []
+    (unnotified,) = store.read_now(auto_topups.unnotified)
+    assert unnotified == UnnotifiedFailure(ada.account_id, ada.email, "Your card was declined.", NOW_US + 1)
+    assert ada.email not in repr(unnotified)
+    assert [store.write_now(auto_topups.mark_notified, unnotified, now_us=NOW_US + 2) for _ in range(2)] == [
+        True,
+        False,
+    ]
+    assert store.read_now(auto_topups.unnotified) == []
     assert not begin(store, candidate, "chk_2")
     assert store.write_now(auto_topups.put, ada.account_id, RULE, actor="key_1", now_us=NOW_US + 3).failure is None
 
@@ -171,9 +175,9 @@ def test_a_rule_without_a_card_is_switched_off_with_its_reason(store: Store, ada
     """A later failure is told again."""
     for at_us in (NOW_US + 1, NOW_US + 2):
         store.write_now(auto_topups.switch_off, ada.account_id, "There is no saved card.", now_us=at_us)
-        (untold,) = store.read_now(auto_topups.untold)
-        assert untold.failed_at_us == at_us
-        store.write_now(auto_topups.note_told, untold, now_us=at_us)
+        (unnotified,) = store.read_now(auto_topups.unnotified)
+        assert unnotified.failed_at_us == at_us
+        store.write_now(auto_topups.mark_notified, unnotified, now_us=at_us)
 
 
 def test_a_charge_whose_outcome_is_unknown_is_asked_for(store: Store, candidate: Candidate) -> None:

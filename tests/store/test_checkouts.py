@@ -8,12 +8,13 @@ from tests.support.store import Customer, new_customer
 from tests.support.stripe_state import PRO, TOP_UP, TOP_UP_NANO, new_checkout, paid_topup
 from tokenbooth.domain.ledger import PROMOTION, TransferKind, credit_of
 from tokenbooth.domain.money import NANO_PER_USD
-from tokenbooth.domain.stripe_commands import CheckoutExpired, CheckoutFailed, CreditDirect, DirectFailed
+from tokenbooth.domain.payment_commands import CheckoutExpired, CheckoutFailed, CreditDirect, DirectFailed
 from tokenbooth.kit.errors import Conflict, RateLimited, Unprocessable
 from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.store import ledger
 from tokenbooth.store.engine import Store
 from tokenbooth.store.payments import billing, checkouts, payments
+from tokenbooth.store.payments.apply import apply_command
 from tokenbooth.store.payments.checkouts import CheckoutStatus, PendingSession
 from tokenbooth.store.tables import checkouts as rows
 
@@ -46,7 +47,7 @@ def test_a_paid_top_up_is_credited_once(store: Store, ada: Customer) -> None:
     """2: however many events tell of a paid session, its amount is credited once."""
     checkout_id = new_checkout(store, ada.account_id, TOP_UP, now_us=NOW_US)
     command = paid_topup(ada.account_id, checkout_id)
-    reasons = [store.write_now(billing.apply, command, now_us=NOW_US + i) for i in range(3)]
+    reasons = [store.write_now(apply_command, command, now_us=NOW_US + i) for i in range(3)]
     assert reasons == [None, None, None]
     assert credit_nano(store, ada.account_id) == TOP_UP_NANO
     assert status_of(store, checkout_id) == CheckoutStatus.PAID
@@ -55,9 +56,9 @@ def test_a_paid_top_up_is_credited_once(store: Store, ada: Customer) -> None:
 def test_an_expiry_after_the_payment_takes_nothing_back(store: Store, ada: Customer) -> None:
     """4: a session that is said to have expired after it was paid stays paid."""
     checkout_id = new_checkout(store, ada.account_id, TOP_UP, now_us=NOW_US)
-    store.write_now(billing.apply, paid_topup(ada.account_id, checkout_id), now_us=NOW_US)
+    store.write_now(apply_command, paid_topup(ada.account_id, checkout_id), now_us=NOW_US)
     expired = CheckoutExpired(checkout_id, "cs_at_stripe", ada.account_id)
-    assert store.write_now(billing.apply, expired, now_us=NOW_US) is None
+    assert store.write_now(apply_command, expired, now_us=NOW_US) is None
     assert credit_nano(store, ada.account_id) == TOP_UP_NANO
     assert status_of(store, checkout_id) == CheckoutStatus.PAID
 
@@ -65,10 +66,10 @@ def test_an_expiry_after_the_payment_takes_nothing_back(store: Store, ada: Custo
 def test_a_failed_payment_that_succeeds_later_is_credited(store: Store, ada: Customer) -> None:
     """3: a failed delayed payment brings nothing, a later success of the same session brings the credit."""
     checkout_id = new_checkout(store, ada.account_id, TOP_UP, now_us=NOW_US)
-    store.write_now(billing.apply, CheckoutFailed(checkout_id, "cs_at_stripe", ada.account_id), now_us=NOW_US)
+    store.write_now(apply_command, CheckoutFailed(checkout_id, "cs_at_stripe", ada.account_id), now_us=NOW_US)
     assert credit_nano(store, ada.account_id) == 0
     assert status_of(store, checkout_id) == CheckoutStatus.FAILED
-    store.write_now(billing.apply, paid_topup(ada.account_id, checkout_id), now_us=NOW_US)
+    store.write_now(apply_command, paid_topup(ada.account_id, checkout_id), now_us=NOW_US)
     assert credit_nano(store, ada.account_id) == TOP_UP_NANO
     assert status_of(store, checkout_id) == CheckoutStatus.PAID
 
@@ -83,7 +84,7 @@ def test_another_amount_or_currency_is_not_credited(
     """5: what differs from our own record is left to a person."""
     checkout_id = new_checkout(store, ada.account_id, TOP_UP, now_us=NOW_US)
     command = paid_topup(ada.account_id, checkout_id, amount_nano=amount_nano, currency=currency)
-    reason = store.write_now(billing.apply, command, now_us=NOW_US)
+    reason = store.write_now(apply_command, command, now_us=NOW_US)
     assert reason == "The amount or the currency that was paid differs from what the checkout asked for."
     assert credit_nano(store, ada.account_id) == 0
     assert status_of(store, checkout_id) == CheckoutStatus.REVIEW
@@ -93,7 +94,7 @@ def test_a_payment_is_credited_only_to_the_account_of_the_checkout(store: Store,
     """A payment that names another account than our record is left to a person."""
     bob = new_customer(store, now_us=NOW_US, email="bob@example.com")
     checkout_id = new_checkout(store, ada.account_id, TOP_UP, now_us=NOW_US)
-    reason = store.write_now(billing.apply, paid_topup(bob.account_id, checkout_id), now_us=NOW_US)
+    reason = store.write_now(apply_command, paid_topup(bob.account_id, checkout_id), now_us=NOW_US)
     assert reason == "The checkout belongs to another account than the payment says."
     assert credit_nano(store, bob.account_id) == 0
 
@@ -102,7 +103,7 @@ def test_a_payment_of_another_session_is_not_credited(store: Store, ada: Custome
     """A checkout pays for the session that was made for it and for no other."""
     checkout_id = new_checkout(store, ada.account_id, TOP_UP, now_us=NOW_US)
     store.write_now(checkouts.set_session, checkout_id, "cs_ours", now_us=NOW_US)
-    reason = store.write_now(billing.apply, paid_topup(ada.account_id, checkout_id), now_us=NOW_US)
+    reason = store.write_now(apply_command, paid_topup(ada.account_id, checkout_id), now_us=NOW_US)
     assert reason == "The checkout belongs to another session than the payment says."
     assert credit_nano(store, ada.account_id) == 0
 
@@ -111,14 +112,14 @@ def test_a_top_up_of_a_plans_checkout_is_not_credited(store: Store, ada: Custome
     """The money for a plan never becomes credit."""
     checkout_id = new_checkout(store, ada.account_id, PRO, now_us=NOW_US)
     command = paid_topup(ada.account_id, checkout_id, amount_nano=PRO.amount_nano)
-    reason = store.write_now(billing.apply, command, now_us=NOW_US)
+    reason = store.write_now(apply_command, command, now_us=NOW_US)
     assert reason == "The checkout sells something else than the payment says."
     assert credit_nano(store, ada.account_id) == 0
 
 
 def test_an_unknown_checkout_is_left_to_a_person(store: Store, ada: Customer) -> None:
     """A payment for a checkout that was never noted is not credited."""
-    reason = store.write_now(billing.apply, paid_topup(ada.account_id, "chk_unknown"), now_us=NOW_US)
+    reason = store.write_now(apply_command, paid_topup(ada.account_id, "chk_unknown"), now_us=NOW_US)
     assert reason == "There is no such checkout here."
 
 
@@ -171,7 +172,7 @@ def test_credits_count_a_top_up_that_paid_a_debt_whole(store: Store, ada: Custom
         note="test",
         now_us=NOW_US,
     )
-    store.write_now(billing.apply, paid_topup(ada.account_id, checkout_id), now_us=NOW_US)
+    store.write_now(apply_command, paid_topup(ada.account_id, checkout_id), now_us=NOW_US)
     assert store.read_now(billing.credits_view, ada.account_id) == billing.CreditsView(
         balance_nano=20 * NANO_PER_USD, total_topup_nano=TOP_UP_NANO, total_spent_nano=0
     )
@@ -224,7 +225,7 @@ def test_a_charged_card_is_credited_once(store: Store, ada: Customer) -> None:
     checkout_id = ask(store, ada, CARD)
     failed = DirectFailed(checkout_id, ada.account_id, "pi_1", "declined")
     for command in (direct(ada, checkout_id), failed, direct(ada, checkout_id)):
-        assert store.write_now(billing.apply, command, now_us=NOW_US) is None
+        assert store.write_now(apply_command, command, now_us=NOW_US) is None
     assert credit_nano(store, ada.account_id) == TOP_UP_NANO
     assert status_of(store, checkout_id) == CheckoutStatus.PAID
 
@@ -233,9 +234,9 @@ def test_a_charge_that_fails_brings_nothing_and_a_later_success_does(store: Stor
     """3: failed first, then charged after all."""
     checkout_id = ask(store, ada, CARD)
     failed = DirectFailed(checkout_id, ada.account_id, "pi_1", "declined")
-    assert store.write_now(billing.apply, failed, now_us=NOW_US) is None
+    assert store.write_now(apply_command, failed, now_us=NOW_US) is None
     assert (credit_nano(store, ada.account_id), status_of(store, checkout_id)) == (0, CheckoutStatus.FAILED)
-    assert store.write_now(billing.apply, direct(ada, checkout_id), now_us=NOW_US) is None
+    assert store.write_now(apply_command, direct(ada, checkout_id), now_us=NOW_US) is None
     assert credit_nano(store, ada.account_id) == TOP_UP_NANO
 
 
@@ -243,10 +244,10 @@ def test_a_charge_that_differs_from_our_record_is_left_to_a_person(store: Store,
     """5: an unknown one, another account's, another kind's, another payment's, another currency's."""
     bob = new_customer(store, now_us=NOW_US, email="bob@example.com")
     checkout_id, page_id, paid_id = ask(store, ada, CARD), ask(store, ada, TOP_UP), ask(store, bob, CARD)
-    store.write_now(billing.apply, direct(bob, paid_id, intent="pi_bob"), now_us=NOW_US)
+    store.write_now(apply_command, direct(bob, paid_id, intent="pi_bob"), now_us=NOW_US)
 
     def said(command: CreditDirect | DirectFailed) -> str | None:
-        return store.write_now(billing.apply, command, now_us=NOW_US)
+        return store.write_now(apply_command, command, now_us=NOW_US)
 
     other = "The top-up belongs to another account or is of another kind than the payment says."
     assert said(direct(ada, "chk_unknown")) == "There is no such top-up here."
@@ -263,7 +264,7 @@ def test_an_unknown_checkout_does_not_expire(store: Store, ada: Customer) -> Non
     """Nor does another account's."""
     checkout_id = new_checkout(store, ada.account_id, TOP_UP, now_us=NOW_US)
     expired = [CheckoutExpired("chk_unknown", "cs_1", ada.account_id), CheckoutExpired(checkout_id, "cs_1", "acct_2")]
-    assert all(store.write_now(billing.apply, command, now_us=NOW_US) for command in expired)
+    assert all(store.write_now(apply_command, command, now_us=NOW_US) for command in expired)
     assert status_of(store, checkout_id) == CheckoutStatus.PENDING
 
 
@@ -282,7 +283,7 @@ def test_sessions_that_nobody_told_of_are_found(store: Store, ada: Customer) -> 
 def test_a_payment_is_found_by_each_of_its_names(store: Store, ada: Customer) -> None:
     """By payment intent and by our checkout; an unknown name is none."""
     checkout_id = new_checkout(store, ada.account_id, TOP_UP, now_us=NOW_US)
-    store.write_now(billing.apply, paid_topup(ada.account_id, checkout_id), now_us=NOW_US)
+    store.write_now(apply_command, paid_topup(ada.account_id, checkout_id), now_us=NOW_US)
     found = [store.read_now(payments.find, name) for name in ("pi_of_cs_at_stripe", checkout_id, "pi_unknown")]
     assert found[0] is not None
     assert found == [found[0], found[0], None]

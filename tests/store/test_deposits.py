@@ -14,9 +14,9 @@ from tokenbooth.domain.deposits import BlockRef, TokenTransfer
 from tokenbooth.domain.ledger import USDC_CLEARING, TransferKind, credit_of, debt_of
 from tokenbooth.kit.errors import Conflict
 from tokenbooth.store import ledger
+from tokenbooth.store.accounts.credit import change_credit
 from tokenbooth.store.engine import Store
 from tokenbooth.store.reports.audit import AuditRow, audit
-from tokenbooth.store.reports.operator import change_credit
 from tokenbooth.store.tables import deposits as deposits_table
 from tokenbooth.store.tables import ledger_transfers
 from tokenbooth.store.usdc import chain_cursors, deposit_addresses, deposits
@@ -37,7 +37,7 @@ def _derive(index: int) -> str:
 
 def _address(store: Store, customer: Customer, *, fingerprint: str = "one", amount_nano: int = 50 * USD) -> str:
     return store.write_now(
-        deposit_addresses.announce,
+        deposit_addresses.request_deposit,
         customer.account_id,
         key_fingerprint=fingerprint,
         derive=_derive if fingerprint == "one" else lambda index: f"0x{index + 1_000:040x}",

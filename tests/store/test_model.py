@@ -150,7 +150,7 @@ class Books(RuleBasedStateMachine):
         batch = [self._charge(call, now_us) for call in made]
         batch += [self.charged[number % len(self.charged)] for number in again if self.charged]
         fresh = {charge.request_id for charge in batch} - self.model.charges.keys()
-        assert self.store.write_now(apply_charges, batch, now_us=now_us).fresh == len(fresh)
+        assert self.store.write_now(apply_charges, batch, now_us=now_us).inserted == len(fresh)
         for charge in batch:
             self.model.charge(charge)
         self.charged += batch

@@ -8,11 +8,11 @@ from tests.support.store import Customer, new_customer
 from tokenbooth.domain.ledger import TransferKind
 from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.kit.errors import Conflict, NotFound, Unprocessable
+from tokenbooth.store.accounts.credit import CreditChange, change_credit, find_customer
 from tokenbooth.store.engine import Store
 from tokenbooth.store.payments import inbox
 from tokenbooth.store.reports.audit import audit
-from tokenbooth.store.reports.operator import CreditChange, Figures, change_credit, figures, find_customer, plans_in_use
-from tokenbooth.store.reports.operator_reports import list_log
+from tokenbooth.store.reports.operator import StoreFigures, figures, list_log, plans_in_use
 
 
 @pytest.fixture
@@ -102,10 +102,10 @@ def test_plans_in_use_are_those_that_were_paid_and_go_on(store: Store, ada: Cust
 
 def test_the_figures(store: Store, ada: Customer) -> None:
     """Requests and charges of all time, and what waits in the inbox."""
-    assert store.read_now(figures) == Figures(0, 0, 0, 0, 0)
+    assert store.read_now(figures) == StoreFigures(0, 0, 0, 0, 0)
     store.write_now(add_usage, charge(ada.account_id, finished_at_us=NOW_US, cost_nano=NANO_PER_USD))
     store.write_now(
         inbox.insert, source=inbox.STRIPE, external_id="evt_1", event_type="invoice.paid", payload=b"{}", now_us=NOW_US
     )
-    assert store.read_now(figures) == Figures(1, NANO_PER_USD, 0, 1, 0)
+    assert store.read_now(figures) == StoreFigures(1, NANO_PER_USD, 0, 1, 0)
     assert store.read_now(inbox.known, inbox.STRIPE, ["evt_1", "evt_2"]) == {"evt_1"}

@@ -9,12 +9,13 @@ from tests.support.stripe_state import PRO, PRO_NANO, grant, new_checkout, paid_
 from tokenbooth.domain.ledger import TransferKind
 from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.kit.errors import NotFound
+from tokenbooth.store.accounts.credit import change_credit
 from tokenbooth.store.engine import Store
-from tokenbooth.store.payments import billing, inbox, subscriptions
-from tokenbooth.store.reports import operator_reports
+from tokenbooth.store.payments import inbox, subscriptions
+from tokenbooth.store.payments.apply import apply_command
+from tokenbooth.store.reports import operator as reports
 from tokenbooth.store.reports.audit import audit
-from tokenbooth.store.reports.operator import change_credit, figures
-from tokenbooth.store.reports.operator_reports import Sale
+from tokenbooth.store.reports.operator import Sale, figures
 from tokenbooth.store.usage.usage_reports import Span
 
 SPAN = Span(NOW_US - NOW_US % DAY_US, NOW_US - NOW_US % DAY_US + 30 * DAY_US)
@@ -34,8 +35,8 @@ def ada(store: Store) -> Customer:
         now_us=NOW_US,
     )
     checkout_id = new_checkout(store, customer.account_id, PRO, now_us=NOW_US)
-    store.write_now(billing.apply, upsert(customer.account_id, checkout_id), now_us=NOW_US)
-    store.write_now(billing.apply, grant("in_1", NOW_US), now_us=NOW_US)
+    store.write_now(apply_command, upsert(customer.account_id, checkout_id), now_us=NOW_US)
+    store.write_now(apply_command, grant("in_1", NOW_US), now_us=NOW_US)
     subscription_id = store.read_now(subscriptions.id_of, "sub_at_stripe")
     store.write_now(
         add_usage,
@@ -66,7 +67,7 @@ def park(store: Store) -> str:
 def test_the_business_by_model_and_plan(store: Store, ada: Customer) -> None:
     """Spend, cost and margin of a span; what subscriptions paid, what is owed, what waits."""
     park(store)
-    shown = store.read_now(operator_reports.business, SPAN)
+    shown = store.read_now(reports.business, SPAN)
     assert shown.by_model == {"small": sale(3, 1_300), "large": sale(1, 200)}
     assert shown.by_plan == {"": sale(2, 300), "pro": sale(1, 400), "sub_of_another_file": sale(1, 800)}
     assert (shown.total, shown.total.margin_nano) == (sale(4, 1_500), 1_500 - 28)
@@ -79,7 +80,7 @@ def test_one_account_by_key_model_and_plan(store: Store, ada: Customer) -> None:
     """Its own figures only; an account that is not there is told."""
     bob = new_customer(store, now_us=NOW_US + 1, email="bob@example.com")
     store.write_now(add_usage, charge(bob.account_id, finished_at_us=NOW_US))
-    shown = store.read_now(operator_reports.account_report, ada.account_id, SPAN)
+    shown = store.read_now(reports.account_report, ada.account_id, SPAN)
     assert shown.by_key == {"key_a": sale(3, 1_300), "key_b": sale(1, 200)}
     assert shown.by_model == {"small": sale(3, 1_300), "large": sale(1, 200)}
     assert shown.by_plan == {"": sale(2, 300), "pro": sale(1, 400), "sub_of_another_file": sale(1, 800)}
@@ -87,7 +88,7 @@ def test_one_account_by_key_model_and_plan(store: Store, ada: Customer) -> None:
     assert shown.subscriptions_paid_nano == PRO_NANO
     for unknown in ("acct_unknown", "ada"):
         with pytest.raises(NotFound):
-            store.read_now(operator_reports.account_report, unknown, SPAN)
+            store.read_now(reports.account_report, unknown, SPAN)
 
 
 def test_accounts_are_searched_and_paged(store: Store, ada: Customer) -> None:
@@ -95,7 +96,7 @@ def test_accounts_are_searched_and_paged(store: Store, ada: Customer) -> None:
     bob = new_customer(store, now_us=NOW_US + 1, email="b_b@example.com")
 
     def found(search: str, limit: int = 10, offset: int = 0) -> tuple[list[str], bool]:
-        rows, more = store.read_now(operator_reports.list_accounts, search, SPAN, limit=limit, offset=offset)
+        rows, more = store.read_now(reports.list_accounts, search, SPAN, limit=limit, offset=offset)
         return [row.email for row in rows], more
 
     assert found("") == ([bob.email, ada.email], False)
@@ -110,25 +111,25 @@ def test_accounts_are_searched_and_paged(store: Store, ada: Customer) -> None:
 def test_a_parked_event_is_handled_again_once(store: Store, ada: Customer) -> None:
     """Listed with its reason, due after the operator said so, and then no longer there to retry."""
     row_id = park(store)
-    (row,) = store.read_now(operator_reports.list_parked)
+    (row,) = store.read_now(reports.list_parked)
     assert (row.id, row.external_id, row.error) == (row_id, "evt_1", "There is no such checkout here.")
-    store.write_now(operator_reports.retry_parked, row_id, actor=ada.account_id, now_us=NOW_US + 1)
-    assert store.read_now(operator_reports.count_parked) == 0
+    store.write_now(inbox.retry_parked, row_id, actor=ada.account_id, now_us=NOW_US + 1)
+    assert store.read_now(reports.count_parked) == 0
     assert store.read_now(inbox.due, now_us=NOW_US + 1, limit=10) == [row_id]
     with pytest.raises(NotFound):
-        store.write_now(operator_reports.retry_parked, row_id, actor=ada.account_id, now_us=NOW_US + 1)
-    (entry,) = store.read_now(operator_reports.list_log, action="inbox.retried")
+        store.write_now(inbox.retry_parked, row_id, actor=ada.account_id, now_us=NOW_US + 1)
+    (entry,) = store.read_now(reports.list_log, action="inbox.retried")
     assert (entry.actor, entry.account, entry.detail) == (ada.email, None, row_id)
 
 
 def test_the_last_audit_is_told_with_what_it_found(store: Store) -> None:
     """None before the first; then clean, or the first of the differences."""
-    assert store.read_now(operator_reports.last_audit) is None
-    store.write_now(operator_reports.record_audit, store.read_now(audit), actor="operator", now_us=NOW_US)
+    assert store.read_now(reports.last_audit) is None
+    store.write_now(reports.record_audit, store.read_now(audit), actor="operator", now_us=NOW_US)
     unchecked(store, "INSERT INTO ledger_accounts VALUES ('credit:x', 'credit', 9), ('promotion:x', 'promotion', 9)")
-    clean = store.read_now(operator_reports.last_audit)
-    store.write_now(operator_reports.record_audit, store.read_now(audit), actor="operator", now_us=NOW_US + 1)
-    dirty = store.read_now(operator_reports.last_audit)
+    clean = store.read_now(reports.last_audit)
+    store.write_now(reports.record_audit, store.read_now(audit), actor="operator", now_us=NOW_US + 1)
+    dirty = store.read_now(reports.last_audit)
     assert clean is not None
     assert dirty is not None
     assert clean.detail == "clean (0 ledger accounts, 0 transfers)"
@@ -138,9 +139,9 @@ def test_the_last_audit_is_told_with_what_it_found(store: Store) -> None:
 def test_the_log_of_one_account_or_action(store: Store, ada: Customer) -> None:
     """What a reader filters by, the last first, with emails where they are known."""
     bob = new_customer(store, now_us=NOW_US + 1, email="bob@example.com")
-    of_bob = store.read_now(operator_reports.list_log, account_id=bob.account_id)
+    of_bob = store.read_now(reports.list_log, account_id=bob.account_id)
     assert {row.account for row in of_bob} == {bob.email}
-    (given,) = store.read_now(operator_reports.list_log, action="credit.grant")
+    (given,) = store.read_now(reports.list_log, action="credit.grant")
     assert (given.actor, given.account) == ("operator", ada.email)
     assert given.detail.startswith("5.00 USD: welcome (")
-    assert len(store.read_now(operator_reports.list_log, limit=2)) == 2
+    assert len(store.read_now(reports.list_log, limit=2)) == 2

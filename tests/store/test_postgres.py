@@ -13,11 +13,12 @@ from tests.support.fakes import MARCH_5_2026_US
 from tests.support.store import new_customer
 from tokenbooth.domain.ledger import TransferKind, credit_of
 from tokenbooth.store import processes
+from tokenbooth.store.accounts.credit import change_credit
 from tokenbooth.store.engine import Store, make_engine, open_store
 from tokenbooth.store.migrate import SchemaState, migrate, schema_state
 from tokenbooth.store.processes import ClosedHow, NewProcess
 from tokenbooth.store.reports.audit import AuditRow, audit
-from tokenbooth.store.reports.operator import change_credit, figures, plans_in_use
+from tokenbooth.store.reports.operator import figures, plans_in_use
 from tokenbooth.store.tables import metadata
 
 NOW_US = MARCH_5_2026_US

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, select
 
 from tests.support.fakes import MARCH_5_2026_US, FakeClock
 from tests.support.gateway_rig import MODEL, run_rig
-from tokenbooth.jobs.retention import UsageRetention
+from tokenbooth.jobs.upkeep import forget_usage
 from tokenbooth.store.engine import Store
 from tokenbooth.store.reports.audit import audit
 from tokenbooth.store.tables import usage_events
@@ -35,7 +35,7 @@ async def test_old_requests_go_and_their_sums_stay(store: Store, tmp_path: Path)
             rig.sync()
     span = Span(MARCH_5_2026_US // DAY_US * DAY_US, MARCH_5_2026_US // DAY_US * DAY_US + 10 * DAY_US)
     before = store.read_now(usage_by, account, span, GroupBy.DAY)
-    await UsageRetention(store, clock, keep_days=2).run()
+    await forget_usage(store, clock, keep_days=2)
 
     assert store.read_now(event_days) == [2, 3]
     assert store.read_now(usage_by, account, span, GroupBy.DAY) == before

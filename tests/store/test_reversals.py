@@ -19,15 +19,16 @@ from tokenbooth.domain.ledger import (
     debt_of,
 )
 from tokenbooth.domain.money import NANO_PER_USD
-from tokenbooth.domain.stripe_commands import CreditTopup, ReversalKind, SettleReversal
+from tokenbooth.domain.payment_commands import CreditTopup, ReversalKind, SettleReversal
 from tokenbooth.kit.errors import NotFound
 from tokenbooth.store import ledger
 from tokenbooth.store.accounts.accounts import is_disputed
+from tokenbooth.store.accounts.credit import change_credit
 from tokenbooth.store.engine import Store
-from tokenbooth.store.payments import billing, reversals
+from tokenbooth.store.payments import reversals
+from tokenbooth.store.payments.apply import apply_command
 from tokenbooth.store.payments.subscriptions import StaleSnapshot
 from tokenbooth.store.reports.audit import audit
-from tokenbooth.store.reports.operator import change_credit
 from tokenbooth.store.tables import audit_log, subscription_periods
 
 INTENT = "pi_of_cs_at_stripe"
@@ -38,7 +39,7 @@ def ada(store: Store) -> Iterator[Customer]:
     """A customer who topped up; the ledger is audited afterwards."""
     customer = new_customer(store, now_us=NOW_US)
     checkout_id = new_checkout(store, customer.account_id, TOP_UP, now_us=NOW_US)
-    store.write_now(billing.apply, paid_topup(customer.account_id, checkout_id), now_us=NOW_US)
+    store.write_now(apply_command, paid_topup(customer.account_id, checkout_id), now_us=NOW_US)
     yield customer
     assert store.read_now(audit).differences == ()
 
@@ -62,7 +63,7 @@ def dispute(nano: int, name: str = "dp_1") -> SettleReversal:
 
 def apply(store: Store, command: SettleReversal, **seen: int | None) -> str | None:
     """Carry a command out."""
-    return store.write_now(billing.apply, command, seen=seen, now_us=NOW_US + 1)
+    return store.write_now(apply_command, command, seen=seen, now_us=NOW_US + 1)
 
 
 def standing(store: Store, customer: Customer) -> tuple[int, int]:
@@ -169,8 +170,8 @@ def test_a_row_that_moved_after_the_fetch_is_stale(store: Store, ada: Customer) 
 def test_a_refunded_period_goes_on_and_says_so(store: Store, ada: Customer) -> None:
     """The revenue is taken back, the period is flagged with what it lost; restored, the flag is zero."""
     checkout_id = new_checkout(store, ada.account_id, PRO, now_us=NOW_US)
-    store.write_now(billing.apply, upsert(ada.account_id, checkout_id), now_us=NOW_US)
-    store.write_now(billing.apply, grant("in_1", NOW_US), now_us=NOW_US)
+    store.write_now(apply_command, upsert(ada.account_id, checkout_id), now_us=NOW_US)
+    store.write_now(apply_command, grant("in_1", NOW_US), now_us=NOW_US)
     for held in (PRO_NANO, 0):
         assert apply(store, taken(held, intent="pi_of_in_1")) is None
         assert _nano(store, SUBSCRIPTION_REVENUE) == PRO_NANO - held
@@ -184,7 +185,7 @@ def test_the_tax_in_a_refund_is_no_longer_due(store: Store) -> None:
     checkout_id = new_checkout(store, customer.account_id, TOP_UP, now_us=NOW_US)
     tax_nano = TOP_UP_NANO // 5
     paid = CreditTopup("cs_1", checkout_id, customer.account_id, "pi_1", TOP_UP_NANO, tax_nano, "usd")
-    store.write_now(billing.apply, paid, now_us=NOW_US)
+    store.write_now(apply_command, paid, now_us=NOW_US)
     assert (_nano(store, TAX_DUE), -_nano(store, STRIPE_CLEARING)) == (tax_nano, TOP_UP_NANO + tax_nano)
     apply(store, taken(1, intent="pi_1"))
     assert (standing(store, customer), _nano(store, TAX_DUE)) == ((TOP_UP_NANO, 0), tax_nano - 1)

@@ -83,7 +83,7 @@ def test_one_batch_books_every_pool_and_cuts_only_what_is_overdrawn(store: Store
 
     applied = store.write_now(apply_charges, batch, now_us=NOW_US)
 
-    assert applied == Applied(fresh=6, short_nano={"req_4": 20, "req_5": 20})
+    assert applied == Applied(inserted=6, shortfall_nano={"req_4": 20, "req_5": 20})
     expected = {
         credit_of(ada): 500,
         credit_of(bob): 0,
@@ -105,7 +105,7 @@ def test_a_batch_that_comes_again_changes_nothing(store: Store) -> None:
     first, second = _charge(1, ada, "key_a", 300), _charge(2, ada, "key_a", 200)
 
     fresh = [
-        store.write_now(apply_charges, batch, now_us=NOW_US).fresh
+        store.write_now(apply_charges, batch, now_us=NOW_US).inserted
         for batch in ([first, first], [second, first], [first, second], [])
     ]
 
@@ -179,7 +179,7 @@ def test_late_charges_get_what_is_left_everywhere(store: Store) -> None:
     ]
     applied = store.write_now(apply_late_charges, late, budgets_nano={"standard": 1_000}, now_us=NOW_US)
 
-    assert applied == Applied(fresh=5, short_nano={"req_4": 20, "req_5": 20, "req_7": 50})
+    assert applied == Applied(inserted=5, shortfall_nano={"req_4": 20, "req_5": 20, "req_7": 50})
     expected = {
         window_spend("sub_ada", 7): 1_000,
         key_spend("key_capped"): 250,
@@ -188,7 +188,7 @@ def test_late_charges_get_what_is_left_everywhere(store: Store) -> None:
     }
     assert store.read_now(balances_nano, expected) == expected
     assert store.read_now(audit).differences == ()
-    assert store.write_now(apply_late_charges, late, budgets_nano={"standard": 1_000}, now_us=NOW_US).fresh == 0
+    assert store.write_now(apply_late_charges, late, budgets_nano={"standard": 1_000}, now_us=NOW_US).inserted == 0
 
 
 def test_a_late_charge_is_held_to_the_highest_limit_that_was_in_force(store: Store) -> None:
@@ -203,9 +203,9 @@ def test_a_late_charge_is_held_to_the_highest_limit_that_was_in_force(store: Sto
     late = [_charge(2, ada, "key_a", 150, **window), _charge(3, ada, "key_a", 800, **other)]
     applied = store.write_now(apply_late_charges, late, budgets_nano={"standard": 500}, now_us=NOW_US)
 
-    assert applied.short_nano == {"req_2": 50, "req_3": 300}
+    assert applied.shortfall_nano == {"req_2": 50, "req_3": 300}
     unbounded = [_charge(4, ada, "key_a", 800, **{**other, "window_start_us": 8})]
-    assert store.write_now(apply_late_charges, unbounded, budgets_nano={}, now_us=NOW_US).short_nano == {}
+    assert store.write_now(apply_late_charges, unbounded, budgets_nano={}, now_us=NOW_US).shortfall_nano == {}
     assert store.read_now(audit).differences == ()
 
 
@@ -219,10 +219,10 @@ def test_charges_of_a_closed_run_are_late(store: Store) -> None:
         charges = [_charge(number, ada, "key_capped", 60)]
         return store.write_now(book, charges, epoch="gw_1", limits_nano={}, budgets_nano={}, now_us=NOW_US)
 
-    assert booked(1) == Applied(fresh=1, short_nano={})
+    assert booked(1) == Applied(inserted=1, shortfall_nano={})
     store.write_now(processes.close, "gw_1", ClosedHow.COMMAND, now_us=NOW_US)
-    assert booked(2) == Applied(fresh=1, short_nano={"req_2": 20}, late=True)
-    assert booked(2) == Applied(fresh=0, short_nano={}, late=True)
+    assert booked(2) == Applied(inserted=1, shortfall_nano={"req_2": 20}, late=True)
+    assert booked(2) == Applied(inserted=0, shortfall_nano={}, late=True)
     assert store.read_now(balances_nano, [key_spend("key_capped")]) == {key_spend("key_capped"): 100}
     assert store.read_now(audit).differences == ()
 

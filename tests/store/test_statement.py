@@ -9,13 +9,13 @@ from tests.support.stripe_state import PRO, PRO_NANO, TOP_UP, TOP_UP_NANO, grant
 from tokenbooth.domain.keys import KeyKind, digest
 from tokenbooth.domain.ledger import TransferKind
 from tokenbooth.domain.money import NANO_PER_USD
-from tokenbooth.domain.stripe_commands import ReversalKind, SettleReversal
+from tokenbooth.domain.payment_commands import ReversalKind, SettleReversal
 from tokenbooth.kit.ids import new_key
+from tokenbooth.store.accounts.credit import change_credit
 from tokenbooth.store.accounts.keys import NewApiKey, create_api_key
 from tokenbooth.store.engine import Store
-from tokenbooth.store.payments import billing
+from tokenbooth.store.payments.apply import apply_command
 from tokenbooth.store.reports.audit import audit
-from tokenbooth.store.reports.operator import change_credit
 from tokenbooth.store.reports.statement import Statement, refunded_nano, statement
 from tokenbooth.store.usage.retention import prune_usage
 from tokenbooth.store.usage.settlement import apply_charges
@@ -37,7 +37,7 @@ def ada(store: Store) -> Customer:
         upsert(customer.account_id, plan_id),
         grant("in_1", NOW_US),
     ):
-        store.write_now(billing.apply, command, now_us=NOW_US)
+        store.write_now(apply_command, command, now_us=NOW_US)
     for day in range(3):
         at_us = NOW_US + day * DAY_US
         charges = [
@@ -49,7 +49,7 @@ def ada(store: Store) -> Customer:
         SettleReversal("re_1", ReversalKind.REFUND, "pi_of_cs_at_stripe", NANO_PER_USD, "usd"),
         SettleReversal("re_2", ReversalKind.REFUND, "pi_of_in_1", NANO_PER_USD, "usd"),
     ):
-        store.write_now(billing.apply, refund, now_us=NOW_US + 3 * DAY_US)
+        store.write_now(apply_command, refund, now_us=NOW_US + 3 * DAY_US)
     store.write_now(
         change_credit,
         account=customer.account_id,

@@ -11,21 +11,22 @@ from tests.support.store import Customer, new_customer
 from tests.support.stripe_state import MONTH_US, PRO, PRO_NANO, TOP_UP, grant, new_checkout, upsert
 from tokenbooth.domain.ledger import SUBSCRIPTION_REVENUE, TAX_DUE
 from tokenbooth.domain.money import NANO_PER_USD
-from tokenbooth.domain.plan_changes import PlanAtStripe, SoldPlan
-from tokenbooth.domain.plans import Interval, Plan
-from tokenbooth.domain.stripe_commands import (
+from tokenbooth.domain.payment_commands import (
     BookProration,
     GrantPeriod,
     MarkPaymentFailed,
-    StripeCommand,
+    PaymentCommand,
     UpsertSubscription,
 )
+from tokenbooth.domain.plan_changes import PlanAtStripe, SoldPlan
+from tokenbooth.domain.plans import Interval, Plan
 from tokenbooth.domain.subscriptions import SubscriptionStatus, SubscriptionTerms
 from tokenbooth.kit.errors import NotFound
 from tokenbooth.store import changes, ledger
 from tokenbooth.store.accounts.keys import NewApiKey, create_api_key
 from tokenbooth.store.engine import Store
 from tokenbooth.store.payments import billing, subscriptions
+from tokenbooth.store.payments.apply import apply_command
 from tokenbooth.store.payments.checkouts import CheckoutKind, Offer
 from tokenbooth.store.payments.subscriptions import StaleSnapshot
 from tokenbooth.store.reports.audit import audit
@@ -70,9 +71,9 @@ def periods(store: Store) -> list[tuple[str, int, int]]:
     return store.read_now(read)
 
 
-def apply(store: Store, *commands: StripeCommand) -> list[str | None]:
+def apply(store: Store, *commands: PaymentCommand) -> list[str | None]:
     """Apply commands one after the other."""
-    return [store.write_now(billing.apply, command, now_us=NOW_US) for command in commands]
+    return [store.write_now(apply_command, command, now_us=NOW_US) for command in commands]
 
 
 def revenue_nano(store: Store) -> int:
@@ -96,7 +97,7 @@ def test_every_order_and_repetition_ends_the_same(store: Store) -> None:
         checkout_id = new_checkout(store, customer.account_id, PRO, now_us=NOW_US)
         made = upsert(customer.account_id, checkout_id, stripe_id=f"sub_{number}")
         paid = grant(f"in_{number}", NOW_US, stripe_id=f"sub_{number}")
-        events: list[tuple[StripeCommand, ...]] = [(made, paid), (made,), (made,), (made, paid)]
+        events: list[tuple[PaymentCommand, ...]] = [(made, paid), (made,), (made,), (made, paid)]
         for index in (*order, *order):
             assert apply(store, *events[index]) == [None] * len(events[index])
         ends.add(terms_by_plan(store)[-1])
@@ -131,7 +132,7 @@ def test_a_cancellation_without_a_date_is_at_the_periods_end(store: Store) -> No
         checkout_id = new_checkout(store, customer.account_id, PRO, now_us=NOW_US)
         stripe_id = f"sub_{number}"
         canceling = upsert(customer.account_id, checkout_id, stripe_id=stripe_id, cancel_at_period_end=True)
-        events: list[tuple[StripeCommand, ...]] = [
+        events: list[tuple[PaymentCommand, ...]] = [
             (canceling, grant(f"in_{number}_1", NOW_US, stripe_id=stripe_id)),
             (canceling, grant(f"in_{number}_2", NOW_US + MONTH_US, stripe_id=stripe_id)),
             (canceling,),
@@ -231,7 +232,7 @@ def test_what_was_fetched_before_a_change_does_not_apply(store: Store, ada: Cust
     apply(store, upsert(ada.account_id, checkout_id))
     with pytest.raises(StaleSnapshot):
         store.write_now(
-            billing.apply,
+            apply_command,
             upsert(ada.account_id, checkout_id, status=SubscriptionStatus.PAST_DUE),
             seen={"sub_at_stripe": version},
             now_us=NOW_US,
@@ -254,7 +255,7 @@ def test_every_change_gets_a_new_version_even_in_one_microsecond(store: Store, a
 def test_caches_hear_of_every_change_and_of_no_repetition(store: Store, ada: Customer, checkout_id: str) -> None:
     """The subscription is announced when it is made, granted, or changed."""
     start = store.read_now(changes.last_seq)
-    commands: list[StripeCommand] = [upsert(ada.account_id, checkout_id), grant("in_1", NOW_US)]
+    commands: list[PaymentCommand] = [upsert(ada.account_id, checkout_id), grant("in_1", NOW_US)]
     apply(store, *commands, *commands)
     heard = store.read_now(changes.since, start)
     assert [change.topic for change in heard] == [changes.Topic.SUBSCRIPTION] * 2
@@ -290,8 +291,8 @@ def test_a_subscription_is_named_both_ways(store: Store, ada: Customer, checkout
     for look_up in (subscriptions.id_of, subscriptions.stripe_id_of):
         with pytest.raises(NotFound):
             store.read_now(look_up, "sub_unknown")
-    standing = store.read_now(subscriptions.standings)["sub_at_stripe"]
-    assert (standing.status, standing.cancel_at_us, standing.paid_until_us) == (ACTIVE, None, NOW_US + MONTH_US)
+    recorded = store.read_now(subscriptions.recorded_statuses)["sub_at_stripe"]
+    assert (recorded.status, recorded.cancel_at_us, recorded.paid_until_us) == (ACTIVE, None, NOW_US + MONTH_US)
 
 
 def test_a_cancellation_of_ours_is_seen_at_once(store: Store, ada: Customer, checkout_id: str) -> None:
@@ -350,7 +351,7 @@ def test_a_difference_in_price_of_nothing_known_is_left_to_a_person(
     unknown = BookProration("sub_unknown", "in_2", 10, 0, "usd", None)
     euro = BookProration("sub_at_stripe", "in_2", 10, 0, "eur", None)
     nothing = BookProration("sub_at_stripe", "in_2", 0, 0, "usd", None)
-    said = [store.write_now(billing.apply, command, now_us=NOW_US) for command in (unknown, euro, nothing)]
+    said = [store.write_now(apply_command, command, now_us=NOW_US) for command in (unknown, euro, nothing)]
     assert said == [
         "The paid invoice is of a subscription that is not known here.",
         "The invoice was paid in another currency than ours.",
@@ -363,9 +364,9 @@ def test_a_subscription_without_a_checkout_of_ours_has_one_price(store: Store, a
     """A row that an operator brought along is renewed at its price, whoever sold it first."""
     subscription_id = store.write_now(add_subscription, ada.account_id, now_us=NOW_US)
     renewed = grant("in_1", NOW_US, stripe_id=f"test-{subscription_id}")
-    assert store.write_now(billing.apply, renewed, now_us=NOW_US) is None
+    assert store.write_now(apply_command, renewed, now_us=NOW_US) is None
     dearer = grant("in_2", NOW_US, stripe_id=f"test-{subscription_id}", amount_nano=PRO_NANO + 1)
-    assert store.write_now(billing.apply, dearer, now_us=NOW_US) is not None
+    assert store.write_now(apply_command, dearer, now_us=NOW_US) is not None
 
 
 PLANS = {"pro": Plan("pro", "Pro", PRO_NANO, Interval.MONTH, 200, None, 420_000_000, "5h", 5 * 3_600_000_000)}

@@ -26,7 +26,7 @@ from tokenbooth.domain.money import parse_usd
 from tokenbooth.gateway.service import Gateway
 from tokenbooth.gateway.upstream.base import Timeouts
 from tokenbooth.gateway.upstream.pool import HttpUpstreams
-from tokenbooth.http.limits import Bounds, Edge
+from tokenbooth.http.limits import Bounds, FastPath, ListenerConfig
 from tokenbooth.kit.clock import Clock, SystemClock
 from tokenbooth.kit.errors import StoreUnavailable
 from tokenbooth.kit.ids import IdPrefix, new_id, new_key
@@ -366,8 +366,9 @@ def run_rig(
             upstreams=HttpUpstreams(timeouts or Timeouts(connect_s=5, first_byte_s=30, idle_s=30)),
         )
         app = _WithLife(gateway)
-        edge = Edge(gateway, Bounds(), lambda: new_id(IdPrefix.REQUEST, clock.now_us()))
-        with serve(app, lifespan="on", edge=edge) as base_url, httpx.Client(base_url=base_url, timeout=60) as http:
+        fast_path = FastPath(gateway.handles, gateway.serve)
+        config = ListenerConfig(fast_path, Bounds(), lambda: new_id(IdPrefix.REQUEST, clock.now_us()))
+        with serve(app, lifespan="on", config=config) as base_url, httpx.Client(base_url=base_url, timeout=60) as http:
             assert app.loop is not None
             yield Rig(store, gateway, base_url, models, clock, app.loop, http)
     report = store.read_now(audit)

@@ -13,7 +13,7 @@ from typing import Literal
 
 import uvicorn
 
-from tokenbooth.http.limits import PLAIN_EDGE, Edge
+from tokenbooth.http.limits import PLAIN_LISTENER, ListenerConfig
 from tokenbooth.http.uvicorn import connection_class
 
 _START_TIMEOUT_S = 10.0
@@ -38,7 +38,7 @@ def serve(
     app: Callable[..., Awaitable[None]],
     *,
     lifespan: Literal["auto", "on", "off"] = "auto",
-    edge: Edge = PLAIN_EDGE,
+    config: ListenerConfig = PLAIN_LISTENER,
 ) -> Iterator[str]:
     """Serves `app` from a thread of its own while the block runs.
 
@@ -48,7 +48,7 @@ def serve(
     Args:
         app: the ASGI application; it runs in an event loop of the server's thread.
         lifespan: uvicorn's setting; `auto` runs the application's start-up and shutdown if it has them.
-        edge: what clients may send, and which requests go past the application.
+        config: what clients may send, and which requests go past the application.
 
     Yields:
         The base URL, `http://127.0.0.1:<port>`, without a slash at the end.
@@ -60,10 +60,10 @@ def serve(
     listener.bind(("127.0.0.1", 0))
     port = int(listener.getsockname()[1])
     ready: Future[None] = Future()
-    config = uvicorn.Config(
+    server_config = uvicorn.Config(
         app,
         lifespan=lifespan,
-        http=connection_class(edge),
+        http=connection_class(config),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -71,7 +71,7 @@ def serve(
         # As the product's own server: a connection whose test is busy for some seconds is not idle.
         timeout_keep_alive=75,
     )
-    server = _Server(config, ready)
+    server = _Server(server_config, ready)
     thread = threading.Thread(target=_run, args=(server, listener, ready), name=f"serve-{port}", daemon=True)
     thread.start()
     try:

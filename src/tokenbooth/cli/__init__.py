@@ -115,7 +115,7 @@ def init(
 @app.command()
 def migrate(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """Bring the database's schema up to date; `serve` does the same when it starts."""
-    from tokenbooth.cli.schema import run_migration
+    from tokenbooth.cli.database import run_migration
 
     run_migration(config, as_json=as_json)
 
@@ -129,7 +129,7 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Check the configuration and everything that it names, and say what to do."""
-    from tokenbooth.cli.doctor import run_doctor
+    from tokenbooth.cli.doctor.checks import run_doctor
 
     raise typer.Exit(run_doctor(config, as_json=as_json, ask=ask))
 
@@ -196,7 +196,7 @@ def backup(
     as_json: AsJson = False,
 ) -> None:
     """Write the SQLite database and the charge log into one file, also while the server runs."""
-    from tokenbooth.cli.backups import write_backup
+    from tokenbooth.cli.database import write_backup
 
     write_backup(config, target, as_json=as_json)
 
@@ -208,7 +208,7 @@ def restore(
     as_json: AsJson = False,
 ) -> None:
     """Put a backup in place; the server must be stopped and its old database moved away."""
-    from tokenbooth.cli.backups import restore_backup
+    from tokenbooth.cli.database import restore_backup
 
     restore_backup(config, source, as_json=as_json)
 

@@ -7,9 +7,9 @@ from tokenbooth.cli.output import Json, print_json, print_line, print_table
 from tokenbooth.config.settings import load_settings
 from tokenbooth.kit.clock import SystemClock
 from tokenbooth.runtime.database import ready_database
+from tokenbooth.store.accounts.audit_log import OPERATOR
 from tokenbooth.store.reports.audit import AuditReport, AuditRow, audit
-from tokenbooth.store.reports.operator import OPERATOR
-from tokenbooth.store.reports.operator_reports import record_audit
+from tokenbooth.store.reports.operator import record_audit
 
 
 def run_audit(config: Path, *, as_json: bool) -> int:

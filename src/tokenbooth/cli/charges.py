@@ -124,7 +124,7 @@ def replay_files(config: Path, name: Path | None, *, yes: bool, as_json: bool) -
             charges = _each_once(known)
             if charges and not yes:
                 _ask(charges, as_json=as_json)
-            budgets_nano = {slug: plan.budget_usd for slug, plan in settings.plans.items()}
+            budgets_nano = {slug: plan.budget_nano for slug, plan in settings.plans.items()}
             booked = asyncio.run(book(store, SystemClock(), charges, budgets_nano=budgets_nano))
             lost_bytes = sum(file.lost_bytes for file in known)
             if known:

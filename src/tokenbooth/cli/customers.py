@@ -11,7 +11,7 @@ from tokenbooth.domain.money import InvalidAmount, format_usd, parse_usd
 from tokenbooth.kit.clock import SystemClock
 from tokenbooth.runtime.database import ready_database
 from tokenbooth.services.accounts import create_customer
-from tokenbooth.store.reports.operator import CreditChange, change_credit
+from tokenbooth.store.accounts.credit import CreditChange, change_credit
 
 
 def create_account(

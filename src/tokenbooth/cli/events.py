@@ -8,9 +8,9 @@ from tokenbooth.cli.output import Json, print_json, print_line, print_table
 from tokenbooth.config.settings import load_settings
 from tokenbooth.kit.clock import SystemClock, iso_ms
 from tokenbooth.runtime.database import ready_database
+from tokenbooth.store.accounts.audit_log import OPERATOR
 from tokenbooth.store.payments import inbox
 from tokenbooth.store.payments.inbox import InboxRow, InboxStatus
-from tokenbooth.store.reports.operator import OPERATOR
 
 _STATUSES: Final = {
     "open": (InboxStatus.DUE, InboxStatus.PARKED),

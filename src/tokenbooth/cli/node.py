@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 
-from tokenbooth.config.settings import UsdcSettings
+from tokenbooth.config.payments import UsdcSettings
 from tokenbooth.payments.usdc.node import ChainNode
 from tokenbooth.payments.usdc.rpc import MAX_ANSWER_BYTES, Json, NodeError, NodeTrouble, result_of
 

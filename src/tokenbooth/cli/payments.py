@@ -19,24 +19,25 @@ from tokenbooth.jobs.inbox import InboxHandler
 from tokenbooth.jobs.reconcile import Reconciler, Report
 from tokenbooth.kit.clock import SystemClock
 from tokenbooth.kit.logs import configure_logging
-from tokenbooth.payments.stripe.client import PaymentProviderError, StripeGateway
+from tokenbooth.payments.stripe.client import PaymentProviderError, StripeClient
 from tokenbooth.payments.stripe.snapshots import RefundSnapshot
 from tokenbooth.payments.stripe.webhooks import WebhookEvent
-from tokenbooth.runtime.build import stripe_gateway
 from tokenbooth.runtime.database import ready_database
+from tokenbooth.runtime.features import stripe_client
 from tokenbooth.store.accounts import audit_log
+from tokenbooth.store.accounts.audit_log import OPERATOR
+from tokenbooth.store.accounts.credit import find_customer
 from tokenbooth.store.engine import Store
 from tokenbooth.store.payments import payments, reversals, subscriptions
 from tokenbooth.store.payments.payments import Payment
-from tokenbooth.store.reports.operator import OPERATOR, find_customer
 
 T = TypeVar("T")
 
 
-class Desk:
-    """Everything that a command of this module works with."""
+class StripeOps:
+    """Stripe, the store, and what brings one in line with the other."""
 
-    def __init__(self, store: Store, stripe: StripeGateway, plans: Mapping[str, Plan]) -> None:
+    def __init__(self, store: Store, stripe: StripeClient, plans: Mapping[str, Plan]) -> None:
         self.store = store
         self.stripe = stripe
         self.clock = SystemClock()
@@ -58,7 +59,7 @@ class Desk:
         job = Reconciler(self.store, self.stripe, self.clock, handle=self._inbox.handle, refresh=self._inbox.refresh)
         return await job.reconcile()
 
-    def note(self, action: str, account_id: str | None, detail: str) -> None:
+    def record(self, action: str, account_id: str | None, detail: str) -> None:
         """Write down who did what."""
         self.store.write_now(
             audit_log.record,
@@ -76,23 +77,23 @@ def refund_payment(config: Path, name: str, *, amount: str | None, reason: str, 
     amount_cents = None if amount is None else _cents(amount)
     settings = load_settings(config)
 
-    async def work(desk: Desk) -> tuple[Payment, RefundSnapshot]:
-        payment = await desk.store.read(payments.find, name)
+    async def work(ops: StripeOps) -> tuple[Payment, RefundSnapshot]:
+        payment = await ops.store.read(payments.find, name)
         if payment is None:
             raise CommandFailed(f"no payment is known by the name {name}")
         if end and payment.subscription_id is None:
             raise CommandFailed("--end: the payment was not for a subscription", exit_code=CONFIGURATION)
-        taken_nano = await desk.store.read(reversals.taken_nano, payment.stripe_payment_intent_id)
+        taken_nano = await ops.store.read(reversals.taken_nano, payment.stripe_payment_intent_id)
         # The same until the refund is in our books, so that a repetition cannot refund twice.
         key = f"refund-{payment.stripe_payment_intent_id}-{amount_cents or 'rest'}-{taken_nano}"
-        desk.note("payment.refunding", payment.account_id, f"{payment.stripe_payment_intent_id}: {reason}")
-        made = await desk.stripe.refund(payment.stripe_payment_intent_id, amount_cents, idempotency_key=key)
-        await desk.follow("refund.created", made.refund_id)
+        ops.record("payment.refunding", payment.account_id, f"{payment.stripe_payment_intent_id}: {reason}")
+        made = await ops.stripe.cards.refund(payment.stripe_payment_intent_id, amount_cents, idempotency_key=key)
+        await ops.follow("refund.created", made.refund_id)
         if end and payment.subscription_id is not None:
-            await _end(desk, payment.subscription_id, reason)
+            await _end(ops, payment.subscription_id, reason)
         return payment, made
 
-    payment, made = _at_desk(settings, work)
+    payment, made = _with_stripe(settings, work)
     given = format_usd(made.amount_cents * NANO_PER_CENT)
     if as_json:
         print_json(
@@ -112,10 +113,10 @@ def end_subscription(config: Path, subscription_id: str, *, reason: str, as_json
     """End a subscription now."""
     _check_reason(reason)
 
-    async def work(desk: Desk) -> None:
-        await _end(desk, subscription_id, reason)
+    async def work(ops: StripeOps) -> None:
+        await _end(ops, subscription_id, reason)
 
-    _at_desk(load_settings(config), work)
+    _with_stripe(load_settings(config), work)
     if as_json:
         print_json({"subscriptionId": subscription_id, "ended": True})
     else:
@@ -138,7 +139,7 @@ def unpause_account(config: Path, account: str, *, reason: str, as_json: bool) -
 
 def reconcile_books(config: Path, *, as_json: bool) -> int:
     """Print what differs; returns the exit code."""
-    report = _at_desk(load_settings(config), Desk.reconcile)
+    report = _with_stripe(load_settings(config), StripeOps.reconcile)
     here, there = format_usd(report.here_nano), format_usd(report.at_stripe_nano)
     if as_json:
         print_json(
@@ -171,14 +172,14 @@ def reconcile_books(config: Path, *, as_json: bool) -> int:
     return 0 if report.clean else FAILURE
 
 
-async def _end(desk: Desk, subscription_id: str, reason: str) -> None:
-    stripe_id = await desk.store.read(subscriptions.stripe_id_of, subscription_id)
-    desk.note("subscription.ending", None, f"{subscription_id}: {reason}")
-    await desk.stripe.end_subscription(stripe_id, f"end-{subscription_id}")
-    await desk.follow("customer.subscription.deleted", stripe_id)
+async def _end(ops: StripeOps, subscription_id: str, reason: str) -> None:
+    stripe_id = await ops.store.read(subscriptions.stripe_id_of, subscription_id)
+    ops.record("subscription.ending", None, f"{subscription_id}: {reason}")
+    await ops.stripe.subscriptions.end(stripe_id, f"end-{subscription_id}")
+    await ops.follow("customer.subscription.deleted", stripe_id)
 
 
-def _at_desk(settings: Settings, work: Callable[[Desk], Awaitable[T]]) -> T:
+def _with_stripe(settings: Settings, work: Callable[[StripeOps], Awaitable[T]]) -> T:
     if settings.stripe is None:
         raise CommandFailed("stripe: it is not configured", exit_code=CONFIGURATION)
     configured = settings.stripe
@@ -187,13 +188,13 @@ def _at_desk(settings: Settings, work: Callable[[Desk], Awaitable[T]]) -> T:
     configure_logging(settings.server.log_format)
 
     async def run(store: Store) -> T:
-        gateway = stripe_gateway(configured)
+        client = stripe_client(configured)
         try:
-            return await work(Desk(store, gateway, plans))
+            return await work(StripeOps(store, client, plans))
         except PaymentProviderError as failure:
             raise CommandFailed(f"Stripe: {failure.message} ({failure.provider_code or failure.kind})") from None
         finally:
-            await gateway.aclose()
+            await client.aclose()
 
     with ready_database(settings) as store:
         return asyncio.run(run(store))

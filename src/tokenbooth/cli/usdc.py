@@ -8,16 +8,17 @@ from pathlib import Path
 from tokenbooth.cli.failures import CONFIGURATION, CommandFailed
 from tokenbooth.cli.node import open_node
 from tokenbooth.cli.output import Json, print_json, print_line, print_table
-from tokenbooth.config.settings import UsdcSettings, load_settings
-from tokenbooth.domain.deposits import chain_name
+from tokenbooth.config.chains import chain_name
+from tokenbooth.config.payments import UsdcSettings
+from tokenbooth.config.settings import load_settings
 from tokenbooth.domain.money import format_usd
 from tokenbooth.kit.clock import SystemClock
 from tokenbooth.payments.usdc.addresses import AddressBook, checksummed
 from tokenbooth.payments.usdc.node import ChainNode
 from tokenbooth.payments.usdc.rpc import NodeError
 from tokenbooth.runtime.database import ready_database
+from tokenbooth.store.accounts.audit_log import OPERATOR
 from tokenbooth.store.engine import Store
-from tokenbooth.store.reports.operator import OPERATOR
 from tokenbooth.store.usdc import chain_cursors, deposits
 from tokenbooth.store.usdc.chain_cursors import Cursor, Pass
 from tokenbooth.store.usdc.deposit_addresses import DepositAddress

@@ -189,11 +189,11 @@ def _plan(slug: str, settings: PlanSettings) -> Plan:
     return Plan(
         slug=slug,
         name=settings.name or slug.capitalize(),
-        price_nano=settings.price_usd,
+        price_nano=settings.price_nano,
         interval=settings.interval,
         rpm=settings.rpm,
         tpm=settings.tpm,
-        budget_nano=settings.budget_usd,
+        budget_nano=settings.budget_nano,
         window=settings.window,
         window_us=parse_duration(settings.window),
         markup_basis_points=_basis_points(settings.markup_percent),
@@ -230,12 +230,12 @@ def _list_or_own_price(name: str, settings: ModelSettings, routes: tuple[Route, 
     if settings.free:
         return _own_price(settings, _FREE)
     listed = None
-    if today is not None and (settings.input_usd_per_million is None or settings.output_usd_per_million is None):
+    if today is not None and (settings.input_nano_per_million is None or settings.output_nano_per_million is None):
         prices = (list_price(route.model, route.upstream.base_url, today) for route in routes)
         listed = next((price for price in prices if price is not None), None)
     if listed is not None:
         return _own_price(settings, listed)
-    if settings.input_usd_per_million is None or settings.output_usd_per_million is None:
+    if settings.input_nano_per_million is None or settings.output_nano_per_million is None:
         raise SettingsError(
             f'models."{name}" has no price: set input_usd_per_million and output_usd_per_million, or free = true; '
             "there is no public list price for this model at its upstreams either"
@@ -246,18 +246,18 @@ def _list_or_own_price(name: str, settings: ModelSettings, routes: tuple[Route, 
 def _own_price(settings: ModelSettings, listed: Price) -> Price:
     """The configuration on top of `listed`; a cache rate without a price of its own follows the input."""
     rates = listed.rates
-    own_input = settings.input_usd_per_million is not None
-    input_nano = _or(settings.input_usd_per_million, rates.input)
+    own_input = settings.input_nano_per_million is not None
+    input_nano = _or(settings.input_nano_per_million, rates.input)
     long_context = settings.long_context
     return Price(
         rates=TokenRates(
             input=input_nano,
-            output=_or(settings.output_usd_per_million, rates.output),
-            cached_input=_or(settings.cached_input_usd_per_million, input_nano if own_input else rates.cached_input),
-            cache_write=_or(settings.cache_write_usd_per_million, input_nano if own_input else rates.cache_write),
-            reasoning=settings.reasoning_usd_per_million,
+            output=_or(settings.output_nano_per_million, rates.output),
+            cached_input=_or(settings.cached_input_nano_per_million, input_nano if own_input else rates.cached_input),
+            cache_write=_or(settings.cache_write_nano_per_million, input_nano if own_input else rates.cache_write),
+            reasoning=settings.reasoning_nano_per_million,
         ),
-        per_request_nano=settings.per_request_usd,
+        per_request_nano=settings.per_request_nano,
         long_context=_long_rates(long_context) if long_context is not None else _listed_long(listed, own_input),
         long_context_above_tokens=(
             listed.long_context_above_tokens if long_context is None else long_context.above_tokens
@@ -271,25 +271,25 @@ def _listed_long(listed: Price, own_input: bool) -> TokenRates | None:
 
 
 def _long_rates(settings: LongContextSettings) -> TokenRates:
-    input_nano = settings.input_usd_per_million
+    input_nano = settings.input_nano_per_million
     return TokenRates(
         input=input_nano,
-        output=settings.output_usd_per_million,
-        cached_input=_or(settings.cached_input_usd_per_million, input_nano),
-        cache_write=_or(settings.cache_write_usd_per_million, input_nano),
+        output=settings.output_nano_per_million,
+        cached_input=_or(settings.cached_input_nano_per_million, input_nano),
+        cache_write=_or(settings.cache_write_nano_per_million, input_nano),
     )
 
 
 def _upstream_price(settings: ModelSettings, price: Price) -> Price:
     """What the operator pays: as configured, else the price before the markup."""
     rates = price.rates
-    input_nano = _or(settings.upstream_input_usd_per_million, rates.input)
-    configured = settings.upstream_input_usd_per_million is not None
+    input_nano = _or(settings.upstream_input_nano_per_million, rates.input)
+    configured = settings.upstream_input_nano_per_million is not None
     return Price(
         rates=TokenRates(
             input=input_nano,
-            output=_or(settings.upstream_output_usd_per_million, rates.output),
-            cached_input=_or(settings.upstream_cached_input_usd_per_million, min(rates.cached_input, input_nano)),
+            output=_or(settings.upstream_output_nano_per_million, rates.output),
+            cached_input=_or(settings.upstream_cached_input_nano_per_million, min(rates.cached_input, input_nano)),
             cache_write=rates.cache_write,
             reasoning=rates.reasoning,
         ),

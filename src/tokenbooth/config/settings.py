@@ -7,86 +7,36 @@ a mistake is a `SettingsError` whose message names the key.
 import os
 import re
 from copy import deepcopy
-from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Final, Literal, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
+from tokenbooth.config.payments import BillingSettings, StripeSettings, UsdcSettings
 from tokenbooth.config.sources import SettingsError as SettingsError
-from tokenbooth.config.sources import overlay_environment, put_placeholder, read_toml, resolve_secrets
-from tokenbooth.config.upstream_fields import CEILING_FIELDS
-from tokenbooth.config.upstream_kinds import KINDS
-from tokenbooth.domain.deposits import BASE, BRIDGED_TOKEN, NATIVE_TOKENS
-from tokenbooth.domain.money import NANO_PER_CENT, NANO_PER_USD, InvalidAmount, parse_usd
+from tokenbooth.config.sources import (
+    overlay_environment,
+    put_placeholder,
+    read_toml,
+    resolve_secrets,
+    use_current_names,
+)
+from tokenbooth.config.values import (
+    CeilingField,
+    Duration,
+    KindName,
+    Section,
+    Slug,
+    UsdNano,
+    WireFormat,
+    check_path,
+)
+from tokenbooth.domain.money import NANO_PER_CENT
 from tokenbooth.domain.plans import Interval
-from tokenbooth.domain.windows import InvalidDuration, parse_duration
-from tokenbooth.payments.usdc.addresses import AddressBook, InvalidAddress, InvalidExtendedKey, normal_address
 
 _URL_MAX: Final = 4_000
-# Linux takes 4,096 with its end.
-_PATH_MAX_BYTES: Final = 4_000
-_NAME_MAX_BYTES: Final = 255
-
-
-def _kind(value: object) -> object:
-    if value is not None and value not in KINDS:
-        raise ValueError(f"must be one of {', '.join(KINDS)}")
-    return value
-
-
-def _ceiling_field(value: object) -> object:
-    if value is not None and value not in CEILING_FIELDS:
-        raise ValueError(f"must be one of {', '.join(CEILING_FIELDS)}")
-    return value
-
-
-def _nano(value: object) -> int:
-    if isinstance(value, float):
-        value = Decimal(str(value))
-    if not isinstance(value, int | str | Decimal):
-        raise ValueError('must be an amount of USD, such as "0.14"')
-    try:
-        amount_nano = parse_usd(value)
-    except InvalidAmount as mistake:
-        raise ValueError(str(mistake)) from mistake
-    if amount_nano < 0:
-        raise ValueError("must not be negative")
-    return amount_nano
-
-
-def _duration(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError('must be a duration such as "5h"')
-    try:
-        parse_duration(value)
-    except InvalidDuration as mistake:
-        raise ValueError(str(mistake)) from mistake
-    return value
-
-
-UsdNano = Annotated[int, BeforeValidator(_nano)]
-"""USD in the file (a string or a number), nano-USD in the program."""
-Duration = Annotated[str, BeforeValidator(_duration)]
-CeilingField = Annotated[str | None, BeforeValidator(_ceiling_field)]
-Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
-
-
-class Section(BaseModel):
-    """A table of the file; names that are not known are mistakes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ServerSettings(Section):
@@ -103,7 +53,7 @@ class ServerSettings(Section):
     body_timeout_s: float = Field(30, gt=0)
     idle_timeout_s: float = Field(75, gt=0)
     unread_timeout_s: float = Field(120, gt=0)
-    trusted_proxies: list[str] = []
+    trusted_proxies: list[str] = Field([])
     metrics_bind: str | None = None
     drain_s: int = Field(30, ge=0)
     log_format: Literal["auto", "console", "json"] = "auto"
@@ -114,20 +64,6 @@ class ServerSettings(Section):
             return self.public_url.rstrip("/")
         host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host  # noqa: S104
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
-
-
-def _check_path(path: str) -> None:
-    """Refuse what no file system takes; the message does not repeat what may be very long.
-
-    Raises:
-        ValueError: so it is.
-    """
-    if "\0" in path:
-        raise ValueError("it holds a NUL, which no path can; remove it")
-    if len(os.fsencode(path)) > _PATH_MAX_BYTES:
-        raise ValueError(f"the path is longer than {_PATH_MAX_BYTES} bytes; name a shorter one")
-    if any(len(os.fsencode(name)) > _NAME_MAX_BYTES for name in path.split("/")):
-        raise ValueError(f"a name in the path is longer than {_NAME_MAX_BYTES} bytes; name a shorter one")
 
 
 class StoreSettings(Section):
@@ -142,7 +78,7 @@ class StoreSettings(Section):
         if len(url) > _URL_MAX:
             raise ValueError(f"it has {len(url)} characters; {_URL_MAX} are the most")
         if url.startswith("sqlite:"):
-            _check_path(url.removeprefix("sqlite:"))
+            check_path(url.removeprefix("sqlite:"))
         return url
 
     @field_validator("data_dir")
@@ -154,101 +90,8 @@ class StoreSettings(Section):
             raise ValueError(
                 "it is empty; name a directory, or leave data_dir out: then it is the database's directory"
             )
-        _check_path(data_dir)
+        check_path(data_dir)
         return data_dir
-
-
-class StripeSettings(Section):
-    """`[stripe]`: the payment processor; without it cards are not taken."""
-
-    secret_key: SecretStr
-    webhook_secrets: list[SecretStr] = Field(min_length=1)
-    api_base: str | None = None
-    timeout_s: float = Field(20, gt=0)
-    automatic_tax: bool = False
-
-    @model_validator(mode="after")
-    def _no_empty_secret(self) -> Self:
-        if not self.secret_key.get_secret_value():
-            raise ValueError("secret_key is empty")
-        if not all(secret.get_secret_value() for secret in self.webhook_secrets):
-            raise ValueError("webhook_secret is empty")
-        return self
-
-    def is_live(self) -> bool:
-        """Whether the key moves real money."""
-        return "_live_" in self.secret_key.get_secret_value()
-
-
-def _token(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        token = normal_address(value)
-    except InvalidAddress as mistake:
-        raise ValueError(str(mistake)) from mistake
-    if token == BRIDGED_TOKEN:
-        raise ValueError("this is USDbC, bridged to Base by others; it is not USDC")
-    return token
-
-
-def _xpub(value: object) -> object:
-    if isinstance(value, str):
-        try:
-            AddressBook(value)
-        except InvalidExtendedKey as mistake:
-            raise ValueError(str(mistake)) from mistake
-    return value
-
-
-def _names_a_server(url: str) -> bool:
-    if re.fullmatch(r"[!-~]+", url) is None:
-        return False
-    try:
-        parts = urlsplit(url)
-        return bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
-class UsdcSettings(Section):
-    """`[usdc]`: deposits on Base. The node's URL often holds a key, so it is never shown."""
-
-    rpc_url: SecretStr
-    chain_id: int = Field(BASE, ge=1, lt=2**53)
-    token: Annotated[str | None, BeforeValidator(_token)] = None
-    xpub: Annotated[str, BeforeValidator(_xpub)]
-    credit_at: Literal["safe", "finalized"] = "safe"
-    poll_s: float = Field(4, gt=0, le=600)
-    timeout_s: float = Field(10, gt=0, le=120)
-    max_range_blocks: int = Field(2_000, ge=1, le=100_000)
-    full_scan_s: float = Field(600, ge=0)
-
-    @model_validator(mode="after")
-    def _usable(self) -> Self:
-        if not self.rpc_url.get_secret_value().startswith(("http://", "https://")):
-            raise ValueError("rpc_url must begin with http:// or https://")
-        if not _names_a_server(self.rpc_url.get_secret_value()):
-            # What is wrong in it is not shown: it may be next to the key.
-            raise ValueError("rpc_url names no server: look for spaces, and for a port that is none")
-        if self.token is None and self.chain_id not in NATIVE_TOKENS:
-            raise ValueError(f"token is missing: no address of USDC is known for chain {self.chain_id}")
-        return self
-
-    def token_address(self) -> str:
-        """The contract of USDC, in lower case."""
-        return self.token if self.token is not None else NATIVE_TOKENS[self.chain_id]
-
-
-class BillingSettings(Section):
-    """`[billing]`: rules of payments."""
-
-    min_top_up_usd: UsdNano = 10 * NANO_PER_USD
-    max_top_up_usd: UsdNano = 10_000 * NANO_PER_USD
-    renewal_grace: Duration = "6h"
-    young_account: Duration = "7d"
-    young_account_top_up_usd_per_day: UsdNano = 10_000 * 10**9
-    max_declined_cards_per_day: int = Field(5, ge=1)
 
 
 class GatewaySettings(Section):
@@ -275,7 +118,7 @@ class GatewaySettings(Section):
     max_open_requests: int = Field(10_000, ge=1)
     max_streams_per_key: int | None = Field(None, ge=1)
     rest_after_failures: int = Field(3, ge=1)
-    rest_s: float = Field(2, gt=0, le=3_600)
+    cooldown_s: float = Field(2, gt=0, le=3_600)
     max_rest_s: float = Field(120, gt=0, le=86_400)
     max_retry_after_s: float = Field(300, ge=0, le=3_600)
 
@@ -319,15 +162,15 @@ class PlanSettings(Section):
     """`[plans.<slug>]`: what a subscription costs and allows."""
 
     name: str | None = None
-    price_usd: UsdNano
+    price_nano: UsdNano = Field(alias="price_usd")
     interval: Interval = Interval.MONTH
     rpm: int = Field(ge=1)
     tpm: int | None = Field(None, ge=1)
-    budget_usd: UsdNano = Field(gt=0)
+    budget_nano: UsdNano = Field(gt=0, alias="budget_usd")
     window: Duration = "5h"
     markup_percent: float = Field(0, ge=0, le=10_000)
 
-    @field_validator("price_usd")
+    @field_validator("price_nano")
     @classmethod
     def _whole_cents(cls, price_nano: int) -> int:
         if price_nano % NANO_PER_CENT:
@@ -335,15 +178,12 @@ class PlanSettings(Section):
         return price_nano
 
 
-WireFormat = Literal["openai.chat", "openai.completions", "openai.embeddings", "openai.responses", "anthropic.messages"]
-
-
 class UpstreamSettings(Section):
     """`[upstreams.<name>]`: a server that runs models, and the wire formats that it speaks."""
 
     base_url: str = Field(pattern=r"^https?://[!-~]+$")
     api_key: SecretStr | None = Field(None, min_length=1)
-    kind: Annotated[str | None, BeforeValidator(_kind)] = None
+    kind: KindName = None
     bills_after_disconnect: bool | None = None
     output_limit_field: CeilingField = None
     max_concurrent: int | None = Field(None, ge=1)
@@ -385,26 +225,26 @@ class LongContextSettings(Section):
     """`[models."<name>".long_context]`: prices of a request whose prompt is longer than `above_tokens`."""
 
     above_tokens: int = Field(ge=1)
-    input_usd_per_million: UsdNano
-    output_usd_per_million: UsdNano
-    cached_input_usd_per_million: UsdNano | None = None
-    cache_write_usd_per_million: UsdNano | None = None
+    input_nano_per_million: UsdNano = Field(alias="input_usd_per_million")
+    output_nano_per_million: UsdNano = Field(alias="output_usd_per_million")
+    cached_input_nano_per_million: UsdNano | None = Field(None, alias="cached_input_usd_per_million")
+    cache_write_nano_per_million: UsdNano | None = Field(None, alias="cache_write_usd_per_million")
 
 
 class ModelSettings(Section):
     """`[models."<name>"]`: a model that customers may call."""
 
     upstreams: list[ModelUpstreamSettings] = Field(min_length=1)
-    input_usd_per_million: UsdNano | None = None
-    output_usd_per_million: UsdNano | None = None
-    cached_input_usd_per_million: UsdNano | None = None
-    cache_write_usd_per_million: UsdNano | None = None
-    reasoning_usd_per_million: UsdNano | None = None
-    per_request_usd: UsdNano = 0
+    input_nano_per_million: UsdNano | None = Field(None, alias="input_usd_per_million")
+    output_nano_per_million: UsdNano | None = Field(None, alias="output_usd_per_million")
+    cached_input_nano_per_million: UsdNano | None = Field(None, alias="cached_input_usd_per_million")
+    cache_write_nano_per_million: UsdNano | None = Field(None, alias="cache_write_usd_per_million")
+    reasoning_nano_per_million: UsdNano | None = Field(None, alias="reasoning_usd_per_million")
+    per_request_nano: UsdNano = Field(0, alias="per_request_usd")
     long_context: LongContextSettings | None = None
-    upstream_input_usd_per_million: UsdNano | None = None
-    upstream_output_usd_per_million: UsdNano | None = None
-    upstream_cached_input_usd_per_million: UsdNano | None = None
+    upstream_input_nano_per_million: UsdNano | None = Field(None, alias="upstream_input_usd_per_million")
+    upstream_output_nano_per_million: UsdNano | None = Field(None, alias="upstream_output_usd_per_million")
+    upstream_cached_input_nano_per_million: UsdNano | None = Field(None, alias="upstream_cached_input_usd_per_million")
     markup_percent: float = Field(0, ge=0, le=10_000)
     free: bool = False
     context_tokens: int = Field(ge=1, le=100_000_000)
@@ -412,11 +252,11 @@ class ModelSettings(Section):
     image_tokens_max: int | None = Field(None, ge=1)
     reasoning: bool = False
     output_limit_field: CeilingField = None
-    allowed_parameters: list[str] = []
+    allowed_parameters: list[str] = Field([])
 
     @model_validator(mode="after")
     def _free_is_free(self) -> Self:
-        prices = (self.input_usd_per_million, self.output_usd_per_million, self.long_context)
+        prices = (self.input_nano_per_million, self.output_nano_per_million, self.long_context)
         if self.free and any(price is not None for price in prices):
             raise ValueError("free = true and a price are both set; keep one of them")
         return self
@@ -446,8 +286,8 @@ class Settings(Section):
     mail: MailSettings | None = None
     retention: RetentionSettings = RetentionSettings()
     plans: dict[Slug, PlanSettings] = Field(default_factory=_default_plans)
-    upstreams: dict[str, UpstreamSettings] = {}
-    models: dict[str, ModelSettings] = {}
+    upstreams: dict[str, UpstreamSettings] = Field({})
+    models: dict[str, ModelSettings] = Field({})
 
     @model_validator(mode="after")
     def _models_name_known_upstreams(self) -> Self:
@@ -469,6 +309,7 @@ def load_settings(path: Path | None, *, webhook_secret_may_be_missing: bool = Fa
         SettingsError: the file is missing or malformed, a value is wrong, or a secret's source is missing.
     """
     raw = read_toml(path) if path is not None else {}
+    use_current_names(raw)
     base_dir = path.resolve().parent if path is not None else Path.cwd()
     raw.setdefault("plans", deepcopy(DEFAULT_PLANS))
     overlay_environment(raw, os.environ, Settings.model_fields)

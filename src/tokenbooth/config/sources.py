@@ -7,11 +7,14 @@ import json
 import secrets
 import tomllib
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 ENV_PREFIX: Final = "TOKENBOOTH_"
 _LEVEL: Final = "__"
+# By table and earlier name.
+_RENAMED: Final = {("gateway", "rest_s"): "cooldown_s"}
 
 Raw = dict[str, object]
 
@@ -60,35 +63,39 @@ def overlay_environment(raw: Raw, environ: Mapping[str, str], sections: Collecti
         value = _value(name, text)
         if not tables and not isinstance(value, dict):
             raise SettingsError(f"{name}: {key} is a table; name a key in it, as in {name}{_LEVEL}KEY, or give JSON")
+        match tables:
+            case []:
+                use_current_names({key: value})
+            case [section]:
+                key = _RENAMED.get((section, key), key)
         _put(table, key, value)
 
 
+def use_current_names(raw: Raw) -> None:
+    """Give settings that were written under an earlier name the one that they have now.
+
+    Raises:
+        SettingsError: both names are there.
+    """
+    for (section, before), now in _RENAMED.items():
+        table = raw.get(section)
+        if isinstance(table, dict) and before in table:
+            if now in table:
+                raise SettingsError(f"{section}.{before}: this is {now} by its earlier name; keep one of them")
+            table[now] = table.pop(before)
+
+
 def resolve_secrets(raw: Raw, environ: Mapping[str, str], base_dir: Path) -> None:
-    """Replace `secret_key_env`, `webhook_secret_env`, `api_key_env` and their `_file` twins by the secrets.
+    """Replace each `NAME_env` by the variable that it names, and `NAME_file` by what is in the file, in every table.
 
     Raises:
         SettingsError: a variable is not set, or a file cannot be read.
     """
+    _resolve(raw, (), environ, base_dir)
     stripe = raw.get("stripe")
-    if isinstance(stripe, dict):
-        _resolve(stripe, "stripe", "secret_key", environ, base_dir)
-        _resolve(stripe, "stripe", "webhook_secret", environ, base_dir)
-        secret = stripe.pop("webhook_secret", None)
-        if secret is not None:
-            # During a rotation both secrets stand in one place, separated by a comma.
-            stripe["webhook_secrets"] = [part.strip() for part in str(secret).split(",")]
-    mail = raw.get("mail")
-    if isinstance(mail, dict):
-        _resolve(mail, "mail", "password", environ, base_dir)
-    usdc = raw.get("usdc")
-    if isinstance(usdc, dict):
-        _resolve(usdc, "usdc", "rpc_url", environ, base_dir)
-        _resolve(usdc, "usdc", "xpub", environ, base_dir)
-    upstreams = raw.get("upstreams")
-    if isinstance(upstreams, dict):
-        for name, upstream in upstreams.items():
-            if isinstance(upstream, dict):
-                _resolve(upstream, f"upstreams.{name}", "api_key", environ, base_dir)
+    if isinstance(stripe, dict) and (secret := stripe.pop("webhook_secret", None)) is not None:
+        # During a rotation both secrets stand in one place, separated by a comma.
+        stripe["webhook_secrets"] = [part.strip() for part in str(secret).split(",")]
 
 
 def put_placeholder(raw: Raw, environ: Mapping[str, str], base_dir: Path) -> None:
@@ -96,11 +103,9 @@ def put_placeholder(raw: Raw, environ: Mapping[str, str], base_dir: Path) -> Non
     stripe = raw.get("stripe")
     if not isinstance(stripe, dict):
         return
-    tried = dict(stripe)
-    try:
-        _resolve(tried, "stripe", "webhook_secret", environ, base_dir)
-    except SettingsError:
-        tried.pop("webhook_secret", None)
+    tried = {name: value for name, value in stripe.items() if name.startswith("webhook_secret")}
+    with suppress(SettingsError):
+        _resolve(tried, ("stripe",), environ, base_dir)
     if not tried.get("webhook_secret") and not tried.get("webhook_secrets"):
         for name in ("webhook_secret", "webhook_secret_env", "webhook_secret_file"):
             stripe.pop(name, None)
@@ -127,16 +132,34 @@ def _value(name: str, text: str) -> object:
     return value
 
 
-def _resolve(table: Raw, where: str, name: str, environ: Mapping[str, str], base_dir: Path) -> None:
-    variable, file_name = table.pop(f"{name}_env", None), table.pop(f"{name}_file", None)
-    if variable is not None:
-        if str(variable) not in environ:
-            raise SettingsError(f"{where}.{name}_env: the environment variable {variable} is not set")
-        table[name] = environ[str(variable)]
-    elif file_name is not None:
-        try:
-            table[name] = (base_dir / str(file_name)).read_text(encoding="utf-8").strip()
-        except OSError as failure:
-            raise SettingsError(f"{where}.{name}_file: {file_name}: {failure.strerror}") from None
-        except UnicodeDecodeError:
-            raise SettingsError(f"{where}.{name}_file: {file_name}: not a text file") from None
+def _resolve(table: Raw, path: tuple[str, ...], environ: Mapping[str, str], base_dir: Path) -> None:
+    for name, inner in table.items():
+        if isinstance(inner, dict):
+            _resolve(inner, (*path, name), environ, base_dir)
+    named = {name: value for name, value in table.items() if name.endswith(("_env", "_file")) and _is_value(value)}
+    for reference, source in named.items():
+        del table[reference]
+        name, _, kind = reference.rpartition("_")
+        if source is None or (kind == "file" and named.get(f"{name}_env") is not None):
+            continue
+        where = ".".join((*path, reference))
+        table[name] = _variable(where, str(source), environ) if kind == "env" else _file(where, str(source), base_dir)
+
+
+def _is_value(value: object) -> bool:
+    return not isinstance(value, dict | list)
+
+
+def _variable(where: str, name: str, environ: Mapping[str, str]) -> str:
+    if name not in environ:
+        raise SettingsError(f"{where}: the environment variable {name} is not set")
+    return environ[name]
+
+
+def _file(where: str, name: str, base_dir: Path) -> str:
+    try:
+        return (base_dir / name).read_text(encoding="utf-8").strip()
+    except OSError as failure:
+        raise SettingsError(f"{where}: {name}: {failure.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{where}: {name}: not a text file") from None

@@ -41,7 +41,7 @@ def folded_all(names: Iterable[str]) -> frozenset[str]:
 
 FOLDED_CEILINGS: Final = folded_all(CEILING_FIELDS)
 
-# They make a server write on above the ceiling, or to it whatever it has to say.
+# They make a server write beyond the ceiling, or up to it whatever the model wants.
 OVERRIDES: Final = (
     "auto_max_new_tokens",
     "ban_eos_token",
@@ -73,7 +73,7 @@ MORE_ANSWERS: Final = (
     "num_samples",
     "use_beam_search",
 )
-# Input that is no text under names where nobody counts it.
+# Input that is no text, under names that nobody counts.
 OTHER_INPUT: Final = (
     "attachments",
     "audio_data",
@@ -107,7 +107,7 @@ IMAGE_SIZES: Final = folded_all(
 )
 """Fields of an image in a message that make it count for more tokens than was held for it."""
 
-# Libraries put what is in it beside it.
+# Client libraries merge its fields with those beside it.
 OPENED: Final = ("extra_body",)
 
 FAILED_FINISH_REASONS: Final[Mapping[str, str]] = {
@@ -125,7 +125,7 @@ FAILED_FINISH_REASONS: Final[Mapping[str, str]] = {
     "time_out": "Cohere (TIMEOUT): the generation took too long",
     "timed_out": "the same in another spelling",
 }
-"""Reasons of an end, in lower case, that are none, and who says them: the server failed before the model was done.
+"""Finish reasons, in lower case, that mean that the server failed before the model was done, and who sends them.
 
 Every other reason is an end, that of a content filter as well: the model's answer is as it is, and billed.
 """
@@ -168,7 +168,7 @@ CHOICE_EXTENSIONS: Final = frozenset(
         "content_filter_offsets",
         "content_filter_result",
         "content_filter_results",
-        # vLLM and SGLang, "OpenAI-compatible server"; they tell at what the text stopped.
+        # vLLM and SGLang, "OpenAI-compatible server": at what the text stopped.
         "matched_stop",
         "prompt_logprobs",
         "prompt_token_ids",

@@ -40,7 +40,7 @@ def kind_of_host(base_url: str) -> UpstreamKind | None:
 
 @lru_cache(maxsize=256)
 def kept_back_by(kinds: frozenset[str]) -> KeptBack:
-    """What does not pass where any of these kinds may answer."""
+    """The fields that are kept back where any of these kinds may answer."""
     rows = [KINDS[name].kept_back for name in sorted(kinds)]
     if len(rows) == 1:
         return rows[0]

@@ -16,7 +16,7 @@ GENERIC: Final = "generic"
 
 @dataclass(frozen=True, slots=True)
 class KeptBack:
-    """What does not pass to an upstream; names are folded.
+    """Fields that do not pass to an upstream; names are folded.
 
     Attributes:
         names: fields that are refused by their name.
@@ -43,13 +43,12 @@ class UpstreamKind:
         bounds_reasoning: whether the ceiling bounds the thinking as well; else it bounds the answer alone.
         bills_after_disconnect: whether it goes on, and bills, when a client hangs up.
         image_tokens_max: the most tokens that one image counts for there.
-        thought: the field of an assistant's message that takes back what it thought; empty where that is refused or of
-            no use.
-        needs_thought: whether it refuses a call of a tool that comes back without what was thought before it.
-        begun_mark: the field that tells an answer which the model is to go on with from one that is done; empty where
-            there is none, and a server takes the last message for what it thinks it is.
-        total_tells_thinking: whether what its total has beyond prompt and completion is thinking that it tells nowhere
-            else; elsewhere it may be anything.
+        thought: the field of an assistant's message in which the server takes its earlier thinking back; empty where it
+            refuses or ignores it.
+        needs_thought: whether it refuses a tool call that comes back without the thinking before it.
+        begun_mark: the field that marks an answer that the model is to continue; empty where there is none.
+        total_tells_thinking: whether its total, less prompt and completion, is thinking that it reports nowhere else;
+            elsewhere the rest may be anything.
         costs: fields that buy something which is not priced.
         reaches: fields that reach the operator's account, settings, credentials or other servers, or another tenant.
         prefixes: beginnings of such fields.

@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from tokenbooth.config.catalog import Model
 from tokenbooth.dashboard.overview import first_model
-from tokenbooth.dashboard.views import Web, see_other
+from tokenbooth.dashboard.views import Pages, see_other
 
 _NOTICES: Final = {
     "success": "Thank you. Your payment is being confirmed; this takes a few seconds.",
@@ -26,15 +26,10 @@ class _ShownModel:
     context_tokens: int
 
 
-class SitePages:
-    """The pages of this module."""
-
-    def __init__(self, web: Web) -> None:
-        self._web = web
-        self._management = web.context.management
+class HomePages(Pages):
+    """The start page."""
 
     def routes(self) -> list[Route]:
-        """Where they are."""
         return [Route("/", self.start, methods=["GET"])]
 
     async def start(self, request: Request) -> Response:
@@ -52,7 +47,7 @@ class SitePages:
             example_model=first_model(self._management),
             plans=list(catalog.plans.values()),
             models=[_shown_model(model) for model in catalog.models.values()],
-            min_top_up_nano=self._management.settings.billing.min_top_up_usd,
+            min_top_up_nano=self._management.settings.billing.min_top_up_nano,
         )
 
 

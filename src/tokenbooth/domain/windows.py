@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import Final
 
 SECOND_US: Final = 1_000_000
-DAY_US: Final = 86_400 * SECOND_US
+MINUTE_US: Final = 60 * SECOND_US
+HOUR_US: Final = 60 * MINUTE_US
+DAY_US: Final = 24 * HOUR_US
 FIRST_MONDAY_US: Final = 4 * DAY_US
-MIN_DURATION_US: Final = 60 * SECOND_US
+MIN_DURATION_US: Final = MINUTE_US
 MAX_DURATION_US: Final = 366 * DAY_US
 
-_UNITS_US: Final = {"s": SECOND_US, "m": 60 * SECOND_US, "h": 3_600 * SECOND_US, "d": DAY_US, "w": 7 * DAY_US}
+_UNITS_US: Final = {"s": SECOND_US, "m": MINUTE_US, "h": HOUR_US, "d": DAY_US, "w": 7 * DAY_US}
 _DURATION: Final = re.compile(r"([1-9]\d{0,5})([smhdw])", re.ASCII)
 
 

@@ -310,7 +310,7 @@ class Gateway:
             await self._ceilings.save()
             await self._ceilings.load()
 
-    def takes(self, path: str) -> bool:
+    def handles(self, path: str) -> bool:
         """Whether a path belongs to the data plane."""
         return path.startswith(_PREFIXES) or path in _ROOTS
 

@@ -8,7 +8,7 @@ _NEVER: Final = float("inf")
 
 
 class Deadline:
-    """Calls `on_late` when its time has come, unless it was stopped or put off before."""
+    """Calls `on_late` when its time has come, unless it was cleared or put off before."""
 
     __slots__ = ("_at_s", "_loop", "_on_late", "_timer", "_timer_at_s")
 
@@ -19,31 +19,31 @@ class Deadline:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at_s = _NEVER
 
-    def within(self, seconds: float) -> None:
+    def set(self, seconds: float) -> None:
         """It is late in so many seconds."""
         at_s = self._at_s = self._loop.time() + seconds
         if self._timer_at_s > at_s:
-            self._set(at_s, seconds)
+            self._start_timer(at_s, seconds)
 
-    def stop(self) -> None:
+    def clear(self) -> None:
         """It is never late."""
         self._at_s = _NEVER
 
-    def end(self) -> None:
-        """Stop for good."""
+    def close(self) -> None:
+        """Clear it for good."""
         self._at_s = _NEVER
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
             self._timer_at_s = _NEVER
 
-    def _set(self, at_s: float, seconds: float) -> None:
+    def _start_timer(self, at_s: float, seconds: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_later(seconds, self._look)
+        self._timer = self._loop.call_later(seconds, self._on_timer)
         self._timer_at_s = at_s
 
-    def _look(self) -> None:
+    def _on_timer(self) -> None:
         """The timer has gone off: is it late, or only time to look again?"""
         self._timer = None
         self._timer_at_s = _NEVER
@@ -51,7 +51,7 @@ class Deadline:
         if left_s == _NEVER:
             return
         if left_s > 0:
-            self._set(self._at_s, left_s)
+            self._start_timer(self._at_s, left_s)
             return
         self._at_s = _NEVER
         self._on_late()

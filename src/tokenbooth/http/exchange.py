@@ -7,9 +7,11 @@ not checked here.
 
 import asyncio
 from collections.abc import Callable
-from enum import Enum, auto
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from tokenbooth.http.connection import ClientConnection
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -34,8 +36,8 @@ class NoRoomForBody(Exception):
     """All clients together have sent more of bodies than is kept at once."""
 
 
-class BodyRoom:
-    """Room for bodies that come in many pieces, shared by all connections of a listener; small ones are not counted."""
+class BodyMemory:
+    """Memory for bodies that come in many pieces, shared by a listener's connections; small ones are not counted."""
 
     __slots__ = ("_left_bytes",)
 
@@ -43,7 +45,7 @@ class BodyRoom:
         self._left_bytes = most_bytes
 
     def take(self, size: int) -> bool:
-        """Take room for so many bytes; False when there is none."""
+        """Take so many bytes; False when they are not left."""
         if size > self._left_bytes:
             return False
         self._left_bytes -= size
@@ -54,44 +56,11 @@ class BodyRoom:
         self._left_bytes += size
 
 
-class _Answering(Enum):
-    """How far the answer is."""
-
-    NOT_BEGUN = auto()
-    CHUNKED = auto()
-    UNTIL_CLOSE = auto()
-    DONE = auto()
-
-
-# A member is looked up in its class at some cost, which every request would pay many times.
-_NOT_BEGUN: Final = _Answering.NOT_BEGUN
-_CHUNKED: Final = _Answering.CHUNKED
-_UNTIL_CLOSE: Final = _Answering.UNTIL_CLOSE
-_DONE: Final = _Answering.DONE
-
-
-class Line(Protocol):
-    """The connection, as far as one of its exchanges needs it."""
-
-    def write(self, data: bytes) -> None:
-        """Write, whether or not somebody reads."""
-        ...
-
-    def common_headers(self) -> bytes:
-        """The header lines that every answer has."""
-        ...
-
-    def ended(self, exchange: "HttpExchange") -> None:
-        """The answer is complete."""
-        ...
-
-    def read_on(self) -> None:
-        """Somebody wants the body: read it, if reading was paused."""
-        ...
-
-    def abort(self) -> None:
-        """Close the connection at once."""
-        ...
+# How far an answer is. Numbers, because a member of an enum is looked up at each use.
+_NOT_BEGUN: Final = 0
+_CHUNKED: Final = 1
+_UNTIL_CLOSE: Final = 2
+_DONE: Final = 3
 
 
 class HttpExchange:
@@ -113,13 +82,13 @@ class HttpExchange:
         "_body",
         "_body_size",
         "_complete",
+        "_connection",
         "_counted_bytes",
         "_expects_continue",
         "_is_1_1",
-        "_line",
+        "_memory",
         "_most_body_bytes",
         "_no_room",
-        "_room",
         "_waiter",
         "_wanted",
         "gone",
@@ -134,7 +103,7 @@ class HttpExchange:
 
     def __init__(
         self,
-        line: Line,
+        connection: "ClientConnection",
         method: str,
         path: str,
         headers: RawHeaders,
@@ -143,18 +112,18 @@ class HttpExchange:
         keep_alive: bool,
         expects_continue: bool,
         most_body_bytes: int,
-        room: BodyRoom,
+        memory: BodyMemory,
     ) -> None:
         """Args:
-        line: the connection.
+        connection: the client's.
         method, path, headers: see the attributes.
         is_1_1: whether the client speaks HTTP/1.1, so that an answer can come in chunks.
         keep_alive: whether it wants the connection to stay open.
         expects_continue: whether it waits for a word before it sends the body.
         most_body_bytes: the largest body that is kept.
-        room: where the bytes of a body are counted that does not come in one piece.
+        memory: where the bytes of a body are counted that does not come in one piece.
         """
-        self._line = line
+        self._connection = connection
         self.method = method
         self.path = path
         self.headers = headers
@@ -170,7 +139,7 @@ class HttpExchange:
         self._body: bytes | bytearray = b""
         self._wanted = False
         self._body_size = 0
-        self._room = room
+        self._memory = memory
         self._counted_bytes = 0
         self._no_room = False
         self._complete = False
@@ -182,7 +151,12 @@ class HttpExchange:
     @property
     def began(self) -> bool:
         """Whether an answer has begun, so that no other can be given."""
-        return self._answering is not _NOT_BEGUN
+        return self._answering != _NOT_BEGUN
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the answer is complete."""
+        return self._answering == _DONE
 
     @property
     def unwanted_bytes(self) -> int:
@@ -200,7 +174,7 @@ class HttpExchange:
         if self._body_size > self._most_body_bytes:
             self._body = b""
             self._wake()
-        elif self._answering is not _NOT_BEGUN or self._no_room:
+        elif self._answering != _NOT_BEGUN or self._no_room:
             return
         elif self._wanted and not self._count(len(part)):
             self._wake()
@@ -311,8 +285,8 @@ class HttpExchange:
             raise ClientGone
         if self._expects_continue:
             self._expects_continue = False
-            self._line.write(_CONTINUE)
-        self._line.read_on()
+            self._connection.write(_CONTINUE)
+        self._connection.read_on()
         self._count(len(self._body))
 
     def answer(self, status: int, header_lines: bytes, body: bytes) -> None:
@@ -320,7 +294,7 @@ class HttpExchange:
         if self.gone:
             return
         head = self._head(status, header_lines, b"content-length: %d\r\n" % len(body))
-        self._line.write(head if self.method == "HEAD" else head + body)
+        self._connection.write(head if self.method == "HEAD" else head + body)
         self._end()
 
     def begin(self, status: int, header_lines: bytes) -> None:
@@ -329,33 +303,33 @@ class HttpExchange:
             return
         if self._is_1_1:
             self._answering = _CHUNKED
-            self._line.write(self._head(status, header_lines, b"transfer-encoding: chunked\r\n"))
+            self._connection.write(self._head(status, header_lines, b"transfer-encoding: chunked\r\n"))
         else:
             self._answering = _UNTIL_CLOSE
             self.keep_alive = False
-            self._line.write(self._head(status, header_lines, b""))
+            self._connection.write(self._head(status, header_lines, b""))
 
     def send(self, data: bytes) -> None:
         """Send a part of an answer that has begun; not empty. Nobody hears it when the client is gone."""
         if self.gone:
             return
-        if self._answering is _CHUNKED:
+        if self._answering == _CHUNKED:
             data = b"%x\r\n%b\r\n" % (len(data), data)
-        self._line.write(data)
+        self._connection.write(data)
 
     def finish(self, data: bytes) -> None:
         """Send the last part of an answer that has begun; not empty."""
         if self.gone:
             return
-        if self._answering is _CHUNKED:
+        if self._answering == _CHUNKED:
             data = b"%x\r\n%b\r\n%b" % (len(data), data, _LAST_CHUNK)
-        self._line.write(data)
+        self._connection.write(data)
         self._end()
 
     def abort(self) -> None:
         """Cut the connection: the answer cannot be ended as it should. One that is complete has left."""
-        if not self.gone and self._answering is not _DONE:
-            self._line.abort()
+        if not self.gone and not self.is_answered:
+            self._connection.abort()
 
     def _head(self, status: int, header_lines: bytes, framing: bytes) -> bytes:
         if self._expects_continue and not self._complete:
@@ -363,17 +337,17 @@ class HttpExchange:
             self.keep_alive = False
         status_line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
         end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
-        return b"".join((status_line, self._line.common_headers(), header_lines, framing, end))
+        return b"".join((status_line, self._connection.common_headers(), header_lines, framing, end))
 
     def _end(self) -> None:
         self._answering = _DONE
         self._body = b""
         self._uncount()
-        self._line.ended(self)
+        self._connection.ended(self)
 
     def _count(self, size: int) -> bool:
         """Count bytes that are kept; without room for them none are."""
-        if self._room.take(size):
+        if self._memory.take(size):
             self._counted_bytes += size
             return True
         self._no_room = True
@@ -383,7 +357,7 @@ class HttpExchange:
 
     def _uncount(self) -> None:
         if self._counted_bytes:
-            self._room.give_back(self._counted_bytes)
+            self._memory.give_back(self._counted_bytes)
             self._counted_bytes = 0
 
     def _wake(self) -> None:

@@ -5,9 +5,9 @@ Source of the bounds: RFC 9112 leaves them to the server.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
-from tokenbooth.http.exchange import BodyRoom, HttpExchange
+from tokenbooth.http.exchange import BodyMemory, HttpExchange
 from tokenbooth.kit.clock import SystemClock
 from tokenbooth.kit.ids import IdPrefix, new_id
 
@@ -45,43 +45,38 @@ class Bounds:
     linger_bytes: int = 128 * 1024 * 1024
 
 
-class Lane(Protocol):
-    """Serves the requests of some paths without ASGI."""
+@dataclass(frozen=True, slots=True)
+class FastPath:
+    """Serves the requests of some paths without ASGI.
 
-    def takes(self, path: str) -> bool:
-        """Whether requests for a path are its own."""
-        ...
+    Attributes:
+        handles: whether requests for a path are its own.
+        serve: begins to serve a request whose head has arrived and whose turn it is; must not wait.
+    """
 
-    def serve(self, exchange: HttpExchange) -> None:
-        """Begin to serve a request whose head has arrived and whose turn it is; must not wait."""
-        ...
-
-
-class NoLane:
-    """Every path is the ASGI application's."""
-
-    def takes(self, path: str) -> bool:
-        """See `Lane.takes`."""
-        return False
-
-    def serve(self, exchange: HttpExchange) -> None:
-        """See `Lane.serve`."""
-        raise AssertionError("no path is taken")
+    handles: Callable[[str], bool]
+    serve: Callable[[HttpExchange], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Edge:
-    """The bounds of a listener, its lane, and ids: even what is no request is answered with one."""
+class ListenerConfig:
+    """The bounds of a listener, its fast path, and ids: even what is no request is answered with one."""
 
-    lane: Lane
+    fast_path: FastPath
     bounds: Bounds
     new_request_id: Callable[[], str]
-    room: BodyRoom = field(init=False)
+    body_memory: BodyMemory = field(init=False)
 
     def __post_init__(self) -> None:
-        """Make the room that all connections share."""
-        object.__setattr__(self, "room", BodyRoom(self.bounds.all_bodies_bytes))
+        """Make the memory that all connections share."""
+        object.__setattr__(self, "body_memory", BodyMemory(self.bounds.all_bodies_bytes))
 
 
-PLAIN_EDGE: Final = Edge(NoLane(), Bounds(), lambda: new_id(IdPrefix.REQUEST, SystemClock().now_us()))
+def _not_ours(exchange: HttpExchange) -> None:
+    raise AssertionError("no path is handled")
+
+
+PLAIN_LISTENER: Final = ListenerConfig(
+    FastPath(lambda path: False, _not_ours), Bounds(), lambda: new_id(IdPrefix.REQUEST, SystemClock().now_us())
+)
 """Everything goes to the ASGI application."""

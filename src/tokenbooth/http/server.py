@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 import uvicorn
 
-from tokenbooth.http.limits import PLAIN_EDGE, Edge
+from tokenbooth.http.limits import PLAIN_LISTENER, ListenerConfig
 from tokenbooth.http.uvicorn import connection_class
 from tokenbooth.kit.background import Background, BackgroundTask
 
@@ -53,13 +53,13 @@ class Listener:
         app: the ASGI application; its lifespan is not run, see `Lifecycle`.
         socket: bound, not listening yet.
         trusted_proxies: addresses and networks whose X-Forwarded-* headers are believed.
-        edge: what clients may send, and which requests go past the application.
+        config: what clients may send, and which requests go past the application.
     """
 
     app: Asgi
     socket: socket.socket
     trusted_proxies: Sequence[str] = field(default=())
-    edge: Edge = PLAIN_EDGE
+    config: ListenerConfig = PLAIN_LISTENER
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -230,7 +230,7 @@ def _config(listener: Listener, drain_s: int) -> uvicorn.Config:
     return uvicorn.Config(
         listener.app,
         interface="asgi3",
-        http=connection_class(listener.edge),
+        http=connection_class(listener.config),
         ws="none",
         lifespan="off",
         log_config=None,

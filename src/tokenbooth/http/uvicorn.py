@@ -1,4 +1,4 @@
-"""How uvicorn and `ClientConnection` work together: uvicorn has the socket and runs ASGI, ours reads and gives turns.
+"""How uvicorn and `ClientConnection` work together: uvicorn has the socket and runs ASGI, ours has the rest.
 
 It uses names inside uvicorn, whose version is bounded for that.
 """
@@ -10,42 +10,43 @@ from typing import ClassVar, cast
 from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from tokenbooth.http.connection import AsgiTurn, ClientConnection
+from tokenbooth.http.asgi import AsgiRequest
+from tokenbooth.http.connection import ClientConnection
 from tokenbooth.http.exchange import RawHeaders
-from tokenbooth.http.limits import Edge
+from tokenbooth.http.limits import ListenerConfig
 
 
 class UvicornConnection(HttpToolsProtocol):
-    """One connection of a client, for uvicorn. `edge` is set by `connection_class`."""
+    """One connection of a client, for uvicorn. `listener_config` is set by `connection_class`."""
 
-    edge: ClassVar[Edge]
+    listener_config: ClassVar[ListenerConfig]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See `asyncio.Protocol`."""
+        """A client has connected."""
         super().connection_made(cast("asyncio.Transport", transport))
-        self._made: list[_AsgiTurn] = []
-        self._ours = ClientConnection(self.transport, self.flow, self.edge, self, self.loop)
+        self._made: list[_AsgiRequest] = []
+        self._ours = ClientConnection(self.transport, self.flow, self.listener_config, self, self.loop)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See `asyncio.Protocol`."""
+        """The connection is gone."""
         super().connection_lost(exc)
         self._ours.lost()
 
     def eof_received(self) -> None:
-        """See `asyncio.Protocol`."""
+        """The client has closed its half."""
         self._ours.half_closed()
 
     def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`."""
+        """Bytes have arrived."""
         self._ours.receive(data)
 
     def pause_writing(self) -> None:
-        """See `asyncio.Protocol`."""
+        """The client does not read."""
         super().pause_writing()
         self._ours.pause_writing()
 
     def resume_writing(self) -> None:
-        """See `asyncio.Protocol`."""
+        """The client reads again."""
         super().resume_writing()
         self._ours.resume_writing()
 
@@ -59,23 +60,23 @@ class UvicornConnection(HttpToolsProtocol):
         self._ours.answered()
 
     def default_headers(self) -> RawHeaders:
-        """See `Server.default_headers`; uvicorn makes a new list every second, for the date."""
+        """The headers that every answer has; uvicorn makes a new list every second, for the date."""
         return self.server_state.default_headers
 
-    def asgi_turn(self, url: bytes, headers: RawHeaders, *, expects_continue: bool) -> AsgiTurn:
+    def asgi_request(self, url: bytes, headers: RawHeaders, *, expects_continue: bool) -> AsgiRequest:
         """Let uvicorn make what it makes at the beginning of a request; it comes back with it at once."""
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expects_continue
         self.headers.extend(headers)
         # The order of answers is kept elsewhere, so uvicorn must not look at the request before this one.
         self.cycle = cast("RequestResponseCycle", None)
-        self.parser = self._ours.parser
+        self.parser = self._ours.parser.http
         super().on_headers_complete()
         return self._made.pop()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         cycle.transport = cast("asyncio.Transport", _AnswerTransport(self.transport, cycle))
-        self._made.append(_AsgiTurn(self, cycle, app))
+        self._made.append(_AsgiRequest(self, cycle, app))
 
     def run_asgi(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         """Let the application answer."""
@@ -90,15 +91,15 @@ class _AnswerTransport:
     cycle: RequestResponseCycle
 
     def write(self, data: bytes) -> None:
-        """See `asyncio.Transport`."""
+        """Write a part of the answer."""
         self.transport.write(data)
 
     def is_closing(self) -> bool:
-        """See `asyncio.Transport`."""
+        """Whether the connection is closing."""
         return self.transport.is_closing()
 
     def close(self) -> None:
-        """See `asyncio.Transport`. An answer that is not complete is cut off."""
+        """Close behind an answer that is not complete, so that it is cut off."""
         if not self.cycle.response_complete:
             self.transport.close()
 
@@ -122,8 +123,8 @@ def _closing_unless_continued(cycle: RequestResponseCycle, app: ASGI3Application
 
 
 @dataclass(slots=True, eq=False)
-class _AsgiTurn:
-    """See `AsgiTurn`."""
+class _AsgiRequest:
+    """A request for the application, as uvicorn's cycle."""
 
     connection: UvicornConnection
     cycle: RequestResponseCycle
@@ -131,35 +132,35 @@ class _AsgiTurn:
 
     @property
     def began(self) -> bool:
-        """See `AsgiTurn.began`."""
+        """Whether an answer has begun."""
         return self.cycle.response_started
 
     @property
     def keep_alive(self) -> bool:
-        """See `AsgiTurn.keep_alive`."""
+        """Whether the connection stays open behind the answer."""
         return self.cycle.keep_alive
 
     def begin(self) -> None:
-        """See `AsgiTurn.begin`."""
+        """Let the application answer."""
         app = self.app
         if self.cycle.waiting_for_100_continue:
             app = _closing_unless_continued(self.cycle, app)
         self.connection.run_asgi(self.cycle, app)
 
     def receive(self, body: bytes) -> None:
-        """See `AsgiTurn.receive`."""
+        """Take a part of the body that has arrived."""
         self.connection.on_body(body)
 
     def received(self) -> None:
-        """See `AsgiTurn.received`."""
+        """The request is complete."""
         self.connection.on_message_complete()
 
     def end_connection(self) -> None:
-        """See `AsgiTurn.end_connection`."""
+        """Make its answer the last one of the connection."""
         self.cycle.keep_alive = False
 
     def lost(self) -> None:
-        """See `AsgiTurn.lost`."""
+        """The client is gone."""
         if not self.cycle.response_complete:
             self.cycle.disconnected = True
         # Who reads the body from now on must not ask the client for it.
@@ -167,11 +168,11 @@ class _AsgiTurn:
         self.cycle.message_event.set()
 
 
-def connection_class(edge: Edge) -> type[UvicornConnection]:
+def connection_class(config: ListenerConfig) -> type[UvicornConnection]:
     """The class of the connections of one listener."""
 
     class Connection(UvicornConnection):
         pass
 
-    Connection.edge = edge
+    Connection.listener_config = config
     return Connection

@@ -12,12 +12,12 @@ import structlog
 
 from tokenbooth.kit.clock import Clock
 from tokenbooth.kit.ids import IdPrefix, new_id
-from tokenbooth.payments.stripe.client import PaymentProviderError, StripeGateway
+from tokenbooth.payments.stripe.client import PaymentProviderError, StripeClient
 from tokenbooth.services.cards import TAX_UNKNOWN, CardCharge, ChargeStatus, charge
 from tokenbooth.services.mail import Mail, Mailer
 from tokenbooth.store.engine import Store
 from tokenbooth.store.payments import auto_topups
-from tokenbooth.store.payments.auto_topups import Candidate, Untold
+from tokenbooth.store.payments.auto_topups import Candidate, UnnotifiedFailure
 from tokenbooth.store.payments.checkouts import TopUpCaps
 
 _NO_CARD: Final = "no_payment_method"
@@ -43,7 +43,7 @@ class AutoTopUp:
     def __init__(
         self,
         store: Store,
-        stripe: StripeGateway,
+        stripe: StripeClient,
         clock: Clock,
         caps: TopUpCaps,
         held_nano: Callable[[str], int],
@@ -74,13 +74,13 @@ class AutoTopUp:
             available_nano = candidate.balance_nano - self._held_nano(candidate.account_id)
             if available_nano < candidate.rule.threshold_nano:
                 await self._top_up(candidate)
-        for failed in await self._store.read(auto_topups.untold):
-            await self._tell(failed)
+        for failed in await self._store.read(auto_topups.unnotified):
+            await self._notify(failed)
 
     async def _top_up(self, candidate: Candidate) -> None:
         account_id = candidate.account_id
         try:
-            card_id = await self._stripe.saved_card(candidate.customer_id)
+            card_id = await self._stripe.cards.find_saved(candidate.customer_id)
             if card_id is None:
                 await self._store.write(auto_topups.switch_off, account_id, _NO_CARD, now_us=self._clock.now_us())
                 return
@@ -129,9 +129,9 @@ class AutoTopUp:
         if outcome.status is not ChargeStatus.FAILED:
             _log.info("auto_top_up", account_id=candidate.account_id, checkout_id=checkout_id, outcome=outcome.status)
 
-    async def _tell(self, failed: Untold) -> None:
+    async def _notify(self, failed: UnnotifiedFailure) -> None:
         # Noted first: an owner may miss a mail that a crash cut off, and is never sent one every few seconds.
-        if not await self._store.write(auto_topups.note_told, failed, now_us=self._clock.now_us()):
+        if not await self._store.write(auto_topups.mark_notified, failed, now_us=self._clock.now_us()):
             return
         _log.warning(
             "auto_top_up_switched_off",

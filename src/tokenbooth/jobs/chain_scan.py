@@ -14,17 +14,17 @@ import structlog
 
 from tokenbooth.domain.deposits import MAX_UNITS, BlockRef, PendingDeposit
 from tokenbooth.domain.money import NANO_PER_MICRO_USD
-from tokenbooth.jobs.deposits import Books
+from tokenbooth.domain.windows import DAY_US, SECOND_US
+from tokenbooth.jobs.deposits import DepositSettler
 from tokenbooth.kit.clock import Clock
 from tokenbooth.payments.usdc.log_scan import TransferFinder
-from tokenbooth.payments.usdc.node import MAX_ADDRESSES, ChainNode, Heads, Sighting, Tag, find_heads
+from tokenbooth.payments.usdc.node import MAX_ADDRESSES, ChainNode, Heads, Tag, TransferLog, find_heads
 from tokenbooth.payments.usdc.rpc import NodeError, NodeTrouble
 from tokenbooth.store.engine import Store
 from tokenbooth.store.usdc import chain_cursors, deposit_addresses
 from tokenbooth.store.usdc.chain_cursors import Cursor, Pass
 
-_US_PER_S: Final = 1_000_000
-_RECENT_US: Final = 30 * 86_400 * _US_PER_S
+_RECENT_US: Final = 30 * DAY_US
 """An address that was not shown for this long is left to the slower pass."""
 _MARGIN_S: Final = 3_600
 """Clocks differ: the first scan begins this long before the first address was made."""
@@ -69,7 +69,7 @@ class ChainScan:
         self._node = node
         self._clock = clock
         self._settings = settings
-        self._books = Books(store, node, clock)
+        self._settler = DepositSettler(store, node, clock)
         self._finder = TransferFinder(node, max_range_blocks=settings.max_range_blocks)
         self._failures = 0
         self._not_before_us = 0
@@ -101,7 +101,7 @@ class ChainScan:
         recent = await self._store.read(deposit_addresses.announced_since, self._clock.now_us() - _RECENT_US)
         seen = await self._standing(Pass.RECENT, counted)
         moved_back = await self._step_back_if_gone(Pass.RECENT, seen, heads.finalized)
-        await self._books.recheck(heads, above=0 if moved_back is not None else seen.block_number)
+        await self._settler.recheck(heads, above=0 if moved_back is not None else seen.block_number)
         start = moved_back or seen
         self.figures = replace(self.figures, node_is_up=True, lag_blocks=max(counted.number - start.block_number, 0))
         await self._follow(Pass.RECENT, start, counted, recent, heads)
@@ -112,7 +112,7 @@ class ChainScan:
         self.pending = _pending(sighted, heads.latest.number)
         if self._clock.monotonic_us() >= self._full_scan_due_us:
             await self._scan_all(heads)
-            self._full_scan_due_us = self._clock.monotonic_us() + round(self._settings.full_scan_s * _US_PER_S)
+            self._full_scan_due_us = self._clock.monotonic_us() + round(self._settings.full_scan_s * SECOND_US)
 
     async def _scan_all(self, heads: Heads) -> None:
         every = await self._store.read(deposit_addresses.every_address)
@@ -126,7 +126,7 @@ class ChainScan:
         if stored is not None:
             return stored
         first_us = await self._store.read(deposit_addresses.first_created_us)
-        start = head if first_us is None else await self._block_before(first_us // _US_PER_S - _MARGIN_S, head)
+        start = head if first_us is None else await self._block_before(first_us // SECOND_US - _MARGIN_S, head)
         if await self._advance(which, None, start):
             _log.info("usdc_scan_begins", scan_pass=which, block=start.number)
         return Cursor(start.number, start.hash)
@@ -180,7 +180,7 @@ class ChainScan:
             end = await self._node.block(last)
             if end is None:
                 raise NodeError(NodeTrouble.NONSENSE, f"the node does not have block {last}, which counts")
-            await self._books.settle_sighted(found, heads)
+            await self._settler.settle_sighted(found, heads)
             if not await self._advance(which, seen, end):
                 # Another process went on from here, or the operator set the pass back.
                 return
@@ -204,7 +204,7 @@ class ChainScan:
         pause_s = min(self._settings.first_back_off_s * 2 ** min(self._failures, _MAX_DOUBLINGS), _MAX_BACK_OFF_S)
         pause_s = max(pause_s, min(failure.retry_after_s or 0, _MAX_BACK_OFF_S))
         self._failures += 1
-        self._not_before_us = self._clock.monotonic_us() + round(pause_s * _US_PER_S)
+        self._not_before_us = self._clock.monotonic_us() + round(pause_s * SECOND_US)
         self.figures = replace(self.figures, node_is_up=False)
         _log.warning(
             "usdc_node_failed",
@@ -214,7 +214,7 @@ class ChainScan:
         )
 
 
-def _pending(sighted: Sequence[Sighting], latest: int) -> tuple[PendingDeposit, ...]:
+def _pending(sighted: Sequence[TransferLog], latest: int) -> tuple[PendingDeposit, ...]:
     return tuple(
         PendingDeposit(
             tx_hash=one.tx_hash,

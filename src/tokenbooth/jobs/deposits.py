@@ -12,7 +12,14 @@ import structlog
 
 from tokenbooth.domain.deposits import Refusal
 from tokenbooth.kit.clock import Clock
-from tokenbooth.payments.usdc.node import ChainNode, Heads, Look, Sighting, Standing, look
+from tokenbooth.payments.usdc.node import (
+    ChainNode,
+    Heads,
+    TransactionCheck,
+    TransactionStatus,
+    TransferLog,
+    check_transaction,
+)
 from tokenbooth.payments.usdc.rpc import NodeError, NodeTrouble
 from tokenbooth.store.engine import Store
 from tokenbooth.store.usdc import deposit_addresses, deposits
@@ -21,12 +28,12 @@ from tokenbooth.store.usdc.deposits import Deposit, Settled
 _AT_ONCE: Final = 8
 _RECHECKED_AT_ONCE: Final = 2_000
 # Zero-value transfers to strangers' addresses are a common fraud on people who copy addresses; not worth a line.
-_NOT_WORTH_TELLING: Final = (Refusal.ZERO_AMOUNT,)
+_NOT_WORTH_LOGGING: Final = (Refusal.ZERO_AMOUNT,)
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 
-class Books:
+class DepositSettler:
     """The deposits in the store, compared with the chain."""
 
     def __init__(self, store: Store, node: ChainNode, clock: Clock) -> None:
@@ -34,7 +41,7 @@ class Books:
         self._node = node
         self._clock = clock
 
-    async def settle_sighted(self, sightings: Iterable[Sighting], heads: Heads) -> None:
+    async def settle_sighted(self, sightings: Iterable[TransferLog], heads: Heads) -> None:
         """Credit what the transactions of these logs brought, each once.
 
         Raises:
@@ -70,9 +77,9 @@ class Books:
             ]
         )
 
-    async def _settle_sighted(self, sighting: Sighting, heads: Heads) -> None:
+    async def _settle_sighted(self, sighting: TransferLog, heads: Heads) -> None:
         try:
-            found = await look(self._node, sighting.tx_hash, heads=heads)
+            found = await check_transaction(self._node, sighting.tx_hash, heads=heads)
         except NodeError as failure:
             if failure.trouble is not NodeTrouble.TOO_LARGE:
                 raise
@@ -84,7 +91,7 @@ class Books:
                 action="It is skipped. Look at the transaction; what is really owed, grant by hand.",
             )
             return
-        if found.standing is not Standing.SETTLED:
+        if found.status is not TransactionStatus.SETTLED:
             raise NodeError(NodeTrouble.NONSENSE, "the node shows a log in a block that counts, but not its receipt")
         await self._settle(sighting.tx_hash, found)
 
@@ -100,13 +107,13 @@ class Books:
                 )
             return
         for tx_hash in tx_hashes:
-            found = await look(self._node, tx_hash, heads=heads)
+            found = await check_transaction(self._node, tx_hash, heads=heads)
             # Mined again, above what counts: left as it is until that block counts, or is gone, too.
-            if found.standing not in (Standing.MINED, Standing.MOVING):
+            if found.status not in (TransactionStatus.MINED, TransactionStatus.REORGANISING):
                 await self._settle(tx_hash, found)
 
-    async def _settle(self, tx_hash: str, found: Look) -> None:
-        receipt = found.receipt if found.standing is Standing.SETTLED else None
+    async def _settle(self, tx_hash: str, found: TransactionCheck) -> None:
+        receipt = found.receipt if found.status is TransactionStatus.SETTLED else None
         done: Settled = await self._store.write(
             deposits.settle,
             chain_id=self._node.chain_id,
@@ -115,14 +122,14 @@ class Books:
             block=None if receipt is None else found.block,
             now_us=self._clock.now_us(),
         )
-        tell(done)
+        log_settled(done)
         if receipt is not None:
-            await self._tell_refused(tx_hash, receipt.reading.refused)
+            await self._log_refused(tx_hash, receipt.reading.refused)
 
-    async def _tell_refused(self, tx_hash: str, refused: Sequence[tuple[Refusal, str | None]]) -> None:
-        telling = [(reason, to) for reason, to in refused if to is not None and reason not in _NOT_WORTH_TELLING]
-        ours = await self._store.read(deposit_addresses.owners, {to for _, to in telling})
-        for reason, to in telling:
+    async def _log_refused(self, tx_hash: str, refused: Sequence[tuple[Refusal, str | None]]) -> None:
+        worth_logging = [(reason, to) for reason, to in refused if to is not None and reason not in _NOT_WORTH_LOGGING]
+        ours = await self._store.read(deposit_addresses.owners, {to for _, to in worth_logging})
+        for reason, to in worth_logging:
             if to in ours:
                 _log.error(
                     "usdc_deposit_refused",
@@ -133,7 +140,7 @@ class Books:
                 )
 
 
-def tell(done: Settled) -> None:
+def log_settled(done: Settled) -> None:
     """Log what a settlement changed."""
     for deposit in done.credited:
         _log.info("usdc_deposit_credited", **_facts(deposit), announced_nano=deposit.announced_nano)

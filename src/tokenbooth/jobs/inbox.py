@@ -11,18 +11,21 @@ from typing import Final, Protocol
 import structlog
 
 from tokenbooth.domain.money import format_usd
+from tokenbooth.domain.payment_commands import BookProration, GrantPeriod, PaymentCommand, UpsertSubscription
 from tokenbooth.domain.plans import Plan
-from tokenbooth.domain.stripe_commands import BookProration, GrantPeriod, StripeCommand, UpsertSubscription
-from tokenbooth.jobs.failures import where
 from tokenbooth.kit.clock import Clock
 from tokenbooth.kit.errors import StoreUnavailable
+from tokenbooth.kit.logs import where
 from tokenbooth.payments.stripe.client import PaymentProviderError
-from tokenbooth.payments.stripe.events import MissingObject, ObjectRef, needed, translate
+from tokenbooth.payments.stripe.events import ObjectRef, needed
 from tokenbooth.payments.stripe.inbox import from_payload
-from tokenbooth.payments.stripe.snapshots import Snapshot, UnexpectedShape
+from tokenbooth.payments.stripe.object_reader import UnexpectedShape
+from tokenbooth.payments.stripe.snapshots import Snapshot
+from tokenbooth.payments.stripe.translation import MissingObject, translate
 from tokenbooth.payments.stripe.webhooks import WebhookEvent
 from tokenbooth.store.engine import Store
 from tokenbooth.store.payments import inbox, reversals, subscriptions
+from tokenbooth.store.payments.apply import apply_commands
 from tokenbooth.store.payments.inbox import ClaimedRow, InboxStatus, Outcome
 
 _AT_ONCE: Final = 8
@@ -37,7 +40,7 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 
 class StripeObjects(Protocol):
-    """Where fresh objects come from; `StripeGateway` is one."""
+    """Where fresh objects come from; `StripeClient` is one."""
 
     @property
     def livemode(self) -> bool:
@@ -113,11 +116,11 @@ class InboxHandler:
             commands = translate(event, fetched, livemode=self._stripe.livemode)
             try:
                 reason = await self._store.write(
-                    inbox.apply_all, commands, seen=seen, plans=self._plans(), now_us=self._clock.now_us()
+                    apply_commands, commands, seen=seen, plans=self._plans(), now_us=self._clock.now_us()
                 )
             except subscriptions.StaleSnapshot:
                 continue
-            _tell_of_credit(commands)
+            _log_credit(commands)
             return reason
         raise KeepsChanging
 
@@ -131,12 +134,12 @@ class InboxHandler:
             except StoreUnavailable:
                 raise
             except Exception as failure:
-                outcome = await self._note_failure(row, failure)
+                outcome = await self._record_failure(row, failure)
         except StoreUnavailable:
             # The row stays due; its claim runs out by itself.
             _log.warning("inbox_store_unavailable", row_id=row_id, action="The row is tried again within minutes.")
             return
-        _tell(row, outcome)
+        _log_outcome(row, outcome)
 
     async def _carry_out(self, row: ClaimedRow) -> Outcome:
         event = from_payload(row.payload)
@@ -149,7 +152,7 @@ class InboxHandler:
                 )
             except subscriptions.StaleSnapshot:
                 continue
-            _tell_of_credit(commands)
+            _log_credit(commands)
             return outcome
         raise KeepsChanging
 
@@ -170,7 +173,7 @@ class InboxHandler:
             fetched += tuple(await asyncio.gather(*(self._stripe.fetch(ref) for ref in refs)))
         return fetched, seen
 
-    async def _note_failure(self, row: ClaimedRow, failure: Exception) -> Outcome:
+    async def _record_failure(self, row: ClaimedRow, failure: Exception) -> Outcome:
         error = _safe_text(failure)
         foreseen = isinstance(failure, PaymentProviderError | UnexpectedShape | MissingObject | KeepsChanging)
         _log.warning(
@@ -196,7 +199,7 @@ def _safe_text(failure: Exception) -> str:
             return type(failure).__name__
 
 
-def _tell_of_credit(commands: Sequence[StripeCommand]) -> None:
+def _log_credit(commands: Sequence[PaymentCommand]) -> None:
     for command in commands:
         match command:
             case BookProration() | GrantPeriod():
@@ -215,7 +218,7 @@ def _tell_of_credit(commands: Sequence[StripeCommand]) -> None:
             )
 
 
-def _tell(row: ClaimedRow, outcome: Outcome) -> None:
+def _log_outcome(row: ClaimedRow, outcome: Outcome) -> None:
     if outcome.status is InboxStatus.PARKED:
         _log.error(
             "inbox_event_parked",

@@ -13,29 +13,29 @@ import structlog
 
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.plan_changes import settled
-from tokenbooth.domain.stripe_books import BookedEntry, EntryMeaning
-from tokenbooth.domain.windows import DAY_US
+from tokenbooth.domain.stripe_balance import BalanceTransaction, TransactionMeaning
+from tokenbooth.domain.windows import DAY_US, MINUTE_US
 from tokenbooth.jobs.fair_order import fair_order
 from tokenbooth.kit.clock import Clock
-from tokenbooth.payments.stripe.client import PaymentProviderError, StripeGateway
-from tokenbooth.payments.stripe.events import HANDLED_TYPES, sold_plan, status_of
+from tokenbooth.payments.stripe.client import PaymentProviderError, StripeClient
+from tokenbooth.payments.stripe.events import HANDLED_TYPES
 from tokenbooth.payments.stripe.inbox import to_payload
 from tokenbooth.payments.stripe.snapshots import SubscriptionSnapshot
+from tokenbooth.payments.stripe.translation import sold_plan, status_of
 from tokenbooth.payments.stripe.webhooks import WebhookEvent
 from tokenbooth.services.cards import ChargeStatus, settle_pending
 from tokenbooth.store.engine import Store
-from tokenbooth.store.payments import books, checkouts, inbox, subscriptions
+from tokenbooth.store.payments import checkouts, inbox, stripe_balance, subscriptions
 from tokenbooth.store.payments.checkouts import PendingSession
-from tokenbooth.store.payments.subscriptions import Standing
+from tokenbooth.store.payments.subscriptions import RecordedStatus
 
 EVENTS_CURSOR: Final = "stripe_events"
 BALANCE_CURSOR: Final = "stripe_balance"
 
-_MINUTE_US: Final = 60 * 1_000_000
-_IN_FLIGHT_US: Final = 5 * _MINUTE_US
+_IN_FLIGHT_US: Final = 5 * MINUTE_US
 """Younger things are still under way by the ordinary paths."""
 _EVENTS_KEPT_US: Final = 30 * DAY_US
-_EVENTS_OVERLAP_US: Final = 60 * _MINUTE_US
+_EVENTS_OVERLAP_US: Final = 60 * MINUTE_US
 _BALANCE_OVERLAP_US: Final = 2 * DAY_US
 _SESSIONS_SINCE_US: Final = 3 * DAY_US
 _PAGES_PER_ACCOUNT: Final = 10
@@ -92,7 +92,7 @@ class Reconciler:
     def __init__(
         self,
         store: Store,
-        stripe: StripeGateway,
+        stripe: StripeClient,
         clock: Clock,
         *,
         handle: Callable[[str], Awaitable[None]],
@@ -120,8 +120,8 @@ class Reconciler:
             if difference.repaired:
                 _log.warning("reconciled", kind=difference.kind, subject=difference.subject, was=difference.here)
         unrepaired = frozenset(difference for difference in report.differences if not difference.repaired)
-        standing = unrepaired & self._known
-        for difference in standing:
+        lasting = unrepaired & self._known
+        for difference in lasting:
             _log.error(
                 "books_differ",
                 kind=difference.kind,
@@ -131,7 +131,7 @@ class Reconciler:
                 action="Run `tokenbooth reconcile`, and compare the object in Stripe's dashboard with the account.",
             )
         self._known = unrepaired
-        self.figures = ReconcileFigures(self._clock.now_us(), len(standing))
+        self.figures = ReconcileFigures(self._clock.now_us(), len(lasting))
 
     async def reconcile(self) -> Report:
         """Do everything once.
@@ -151,7 +151,7 @@ class Reconciler:
     async def _events(self, report: Report) -> None:
         """Store and handle every event that never arrived."""
         now_us = self._clock.now_us()
-        position_us = await self._store.read(books.position_us, EVENTS_CURSOR)
+        position_us = await self._store.read(stripe_balance.position_us, EVENTS_CURSOR)
         begin_us = now_us - _EVENTS_KEPT_US if position_us is None else position_us - _EVENTS_OVERLAP_US
         newest_us, after_id, missing = position_us or 0, None, []
         while True:
@@ -170,7 +170,7 @@ class Reconciler:
         for event in reversed(missing):
             await self._take_in(event, now_us, report)
         if newest_us:
-            await self._store.write(books.advance, EVENTS_CURSOR, newest_us)
+            await self._store.write(stripe_balance.advance, EVENTS_CURSOR, newest_us)
 
     async def _take_in(self, event: WebhookEvent, now_us: int, report: Report) -> None:
         row_id = await self._store.write(
@@ -188,7 +188,7 @@ class Reconciler:
     async def _charges(self, report: Report) -> None:
         """Read back charges whose answer was lost."""
         now_us = self._clock.now_us()
-        for pending in await self._store.read(checkouts.pending_charges, before_us=now_us - _MINUTE_US):
+        for pending in await self._store.read(checkouts.pending_charges, before_us=now_us - MINUTE_US):
             outcome = await settle_pending(self._store, self._stripe, self._clock, pending)
             if outcome.status is not ChargeStatus.PENDING:
                 repaired = outcome.status is not ChargeStatus.REVIEW
@@ -216,105 +216,107 @@ class Reconciler:
 
     async def _subscriptions(self, report: Report) -> None:
         """Compare every subscription with our row of it."""
-        standings = await self._store.read(subscriptions.standings)
-        for snapshot in await self._stripe.list_subscriptions():
+        statuses = await self._store.read(subscriptions.recorded_statuses)
+        for snapshot in await self._stripe.subscriptions.list_ours():
             if snapshot.livemode != self._stripe.livemode:
                 continue
-            standing = standings.get(snapshot.subscription_id)
+            recorded = statuses.get(snapshot.subscription_id)
             if (
-                standing is not None
-                and self._agrees(standing, snapshot)
-                and not await self._unpaid_here(standing, snapshot)
+                recorded is not None
+                and self._agrees(recorded, snapshot)
+                and not await self._unpaid_here(recorded, snapshot)
             ):
                 continue
             hints = [self._hint("customer.subscription.updated", snapshot.subscription_id)]
             if snapshot.latest_invoice_id is not None:
                 hints.append(self._hint("invoice.paid", snapshot.latest_invoice_id))
             reasons = [await self._refresh(hint) for hint in hints]
-            here = "unknown" if standing is None else str(standing.status)
+            here = "unknown" if recorded is None else str(recorded.status)
             repaired = all(reason is None for reason in reasons)
             report.differences.append(
                 Difference("subscription", snapshot.subscription_id, here, snapshot.status, repaired)
             )
 
-    def _agrees(self, standing: Standing, snapshot: SubscriptionSnapshot) -> bool:
+    def _agrees(self, recorded: RecordedStatus, snapshot: SubscriptionSnapshot) -> bool:
         status = status_of(snapshot)
-        if status is None or standing.status == status == "canceled":
+        if status is None or recorded.status == status == "canceled":
             return True
-        ends_here = standing.cancel_at_us is not None
+        ends_here = recorded.cancel_at_us is not None
         ends_there = snapshot.cancel_at_period_end or snapshot.cancel_at_us is not None
-        return standing.status == status and ends_here == ends_there and self._bills_alike(standing, snapshot)
+        return recorded.status == status and ends_here == ends_there and self._bills_alike(recorded, snapshot)
 
-    def _bills_alike(self, standing: Standing, snapshot: SubscriptionSnapshot) -> bool:
+    def _bills_alike(self, recorded: RecordedStatus, snapshot: SubscriptionSnapshot) -> bool:
         """Whether Stripe bills the plan that counts here, or the one that is to follow it, and the same follows."""
-        plans = settled(standing.plans, self._clock.now_us())
+        plans = settled(recorded.plans, self._clock.now_us())
         pending = None if plans.pending is None else plans.pending.plan
         billed = None if snapshot.price is None else sold_plan(snapshot.price)
         if pending is not None and billed == pending:
             return True
         return billed == plans.present and (pending is not None) == (snapshot.following is not None)
 
-    async def _unpaid_here(self, standing: Standing, snapshot: SubscriptionSnapshot) -> bool:
+    async def _unpaid_here(self, recorded: RecordedStatus, snapshot: SubscriptionSnapshot) -> bool:
         """Whether Stripe has a paid invoice for a period that we have not granted."""
-        if standing.status == "canceled" or snapshot.latest_invoice_id is None:
+        if recorded.status == "canceled" or snapshot.latest_invoice_id is None:
             return False
-        if standing.paid_until_us is not None and standing.paid_until_us >= snapshot.period_end_us:
+        if recorded.paid_until_us is not None and recorded.paid_until_us >= snapshot.period_end_us:
             return False
         invoice = await self._stripe.fetch_invoice(snapshot.latest_invoice_id)
         ends_us = invoice.period_end_us or 0
-        return invoice.status == "paid" and ends_us > (standing.paid_until_us or 0)
+        return invoice.status == "paid" and ends_us > (recorded.paid_until_us or 0)
 
     async def _balance(self, report: Report) -> None:
         """Explain every entry of Stripe's balance, then compare the sums."""
         now_us = self._clock.now_us()
-        position_us = await self._store.read(books.position_us, BALANCE_CURSOR)
+        position_us = await self._store.read(stripe_balance.position_us, BALANCE_CURSOR)
         begin_us = 0 if position_us is None else position_us - _BALANCE_OVERLAP_US
-        listed = await self._stripe.list_booked(created_from_us=begin_us)
+        listed = await self._stripe.balance.list_transactions(created_from_us=begin_us)
         entries = [entry for entry in listed if entry.currency == "usd"]
         report.differences += [
             Difference("currency", entry.id, "not kept", entry.currency, False)
             for entry in listed
             if entry.currency != "usd"
         ]
-        await self._store.write(books.note, entries, now_us=now_us)
-        for entry in await self._store.read(books.unexplained, entries):
+        await self._store.write(stripe_balance.record, entries, now_us=now_us)
+        for entry in await self._store.read(stripe_balance.unexplained, entries):
             await self._explain(entry, report)
         if entries:
-            await self._store.write(books.advance, BALANCE_CURSOR, max(entry.created_at_us for entry in entries))
-        report.at_stripe_nano = await self._stripe.balance_nano()
-        report.here_nano = await self._store.read(books.clearing_nano)
+            await self._store.write(
+                stripe_balance.advance, BALANCE_CURSOR, max(entry.created_at_us for entry in entries)
+            )
+        report.at_stripe_nano = await self._stripe.balance.total_nano()
+        report.here_nano = await self._store.read(stripe_balance.clearing_nano)
         if report.at_stripe_nano != report.here_nano:
             here, there = format_usd(report.here_nano), format_usd(report.at_stripe_nano)
             report.differences.append(Difference("clearing", "stripe", here, there, False))
 
-    async def _explain(self, entry: BookedEntry, report: Report) -> None:
+    async def _explain(self, entry: BalanceTransaction, report: Report) -> None:
         """Have the object behind an entry applied; what turns out not to be ours is set apart."""
         hint = await self._hint_of(entry)
         reason = None if hint is None else await self._refresh(hint)
         if reason is None and await self._still_unexplained(entry):
-            await self._store.write(books.set_apart, entry, now_us=self._clock.now_us())
+            await self._store.write(stripe_balance.set_apart, entry, now_us=self._clock.now_us())
             return
         amount = format_usd(entry.amount_nano)
         report.differences.append(
             Difference(str(entry.meaning), entry.source_id or entry.id, reason or "not booked", amount, reason is None)
         )
 
-    async def _still_unexplained(self, entry: BookedEntry) -> bool:
-        remaining: Sequence[BookedEntry] = await self._store.read(books.unexplained, [entry])
+    async def _still_unexplained(self, entry: BalanceTransaction) -> bool:
+        remaining: Sequence[BalanceTransaction] = await self._store.read(stripe_balance.unexplained, [entry])
         return bool(remaining)
 
-    async def _hint_of(self, entry: BookedEntry) -> WebhookEvent | None:
+    async def _hint_of(self, entry: BalanceTransaction) -> WebhookEvent | None:
         match entry.meaning:
-            case EntryMeaning.PAYMENT if entry.payment_intent_id is not None:
+            case TransactionMeaning.PAYMENT if entry.payment_intent_id is not None:
                 origin = await self._stripe.fetch_origin(entry.payment_intent_id)
                 if origin.invoice_id is not None:
                     return self._hint("invoice.paid", origin.invoice_id)
                 if origin.session_id is not None:
                     return self._hint("checkout.session.completed", origin.session_id)
                 return self._hint("payment_intent.succeeded", entry.payment_intent_id)
-            case EntryMeaning.REFUND if entry.source_id is not None:
+            case TransactionMeaning.REFUND if entry.source_id is not None:
                 return self._hint("refund.updated", entry.source_id)
-            case EntryMeaning.DISPUTE if entry.source_id is not None:
+            case TransactionMeaning.DISPUTE if entry.source_id is not None:
                 return self._hint("charge.dispute.updated", entry.source_id)
             case _:
                 return None

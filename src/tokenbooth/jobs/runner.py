@@ -13,8 +13,8 @@ from typing import Final
 
 import structlog
 
-from tokenbooth.jobs.failures import where
 from tokenbooth.kit.background import Background, BackgroundTask
+from tokenbooth.kit.logs import where
 
 _JITTER: Final = 0.1
 _STOP_TIMEOUT_S: Final = 10.0

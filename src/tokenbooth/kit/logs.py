@@ -7,6 +7,7 @@ writing masks keys in every value.
 import logging
 import re
 import sys
+import traceback
 from collections.abc import Mapping, MutableMapping
 from typing import Final, Literal, TextIO
 
@@ -94,3 +95,13 @@ def _redacted(value: object) -> object:
             return [_redacted(inner) for inner in value]
         case _:
             return redact(str(value))
+
+
+def where(failure: BaseException) -> list[str]:
+    """The places that an exception came through, outermost first.
+
+    That is what a log line says of one that nobody foresaw, never its text: a driver's text quotes the values of the
+    statement that failed.
+    """
+    frames = traceback.extract_tb(failure.__traceback__)
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]

@@ -1,51 +1,50 @@
 """The composition root: from settings to a running application. Nothing else builds the parts."""
 
+import asyncio
 import socket
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from typing import Final
 
 import structlog
 
 from tokenbooth.api.app import create_management_app
-from tokenbooth.api.checkout import caps_of
 from tokenbooth.config.catalog import Catalog, build_catalog, kind_lines
-from tokenbooth.config.settings import Settings, SettingsError, StripeSettings, UsdcSettings, is_proxied
+from tokenbooth.config.settings import Settings, SettingsError, is_proxied
 from tokenbooth.dashboard import DashboardContext, create_dashboard
-from tokenbooth.domain.windows import parse_duration
 from tokenbooth.gateway.service import Gateway
 from tokenbooth.gateway.upstream.base import Timeouts, Upstreams
 from tokenbooth.gateway.upstream.pool import HttpUpstreams
 from tokenbooth.http.server import Asgi, Listener, address_of, bind, port_of, run
-from tokenbooth.jobs.auto_topup import AutoTopUp
-from tokenbooth.jobs.chain_scan import ChainScan, ScanSettings
-from tokenbooth.jobs.inbox import InboxHandler
-from tokenbooth.jobs.plan_changes import PlanChanges
-from tokenbooth.jobs.reconcile import Reconciler
-from tokenbooth.jobs.retention import UsageRetention
+from tokenbooth.jobs.chain_scan import ScanFigures
+from tokenbooth.jobs.reconcile import ReconcileFigures
 from tokenbooth.jobs.runner import Job, Runner
-from tokenbooth.jobs.sweep import Sweep
+from tokenbooth.jobs.upkeep import forget_usage, settle_plan_changes, sweep
 from tokenbooth.kit.background import Background
 from tokenbooth.kit.clock import Clock, SystemClock
 from tokenbooth.kit.logs import configure_logging
-from tokenbooth.kit.metrics import Metrics
-from tokenbooth.payments.stripe.client import StripeGateway
-from tokenbooth.payments.usdc.addresses import AddressBook
-from tokenbooth.payments.usdc.node import ChainNode
-from tokenbooth.payments.usdc.rpc import HttpRpc
-from tokenbooth.runtime.application import Application, Chain, Parts, Sandbox, data_dir
+from tokenbooth.runtime.application import (
+    CHAIN_SANDBOX_PATH,
+    SANDBOX_PATH,
+    Application,
+    Components,
+    Sandbox,
+    data_dir,
+)
 from tokenbooth.runtime.database import open_database
-from tokenbooth.services.context import ServiceContext, UsdcDeps
-from tokenbooth.services.mail import Mailer, make_mailer
+from tokenbooth.runtime.features import build_stripe, build_usdc
+from tokenbooth.runtime.metrics import Metrics, Sources
+from tokenbooth.services.context import ServiceContext
+from tokenbooth.services.mail import make_mailer
 from tokenbooth.store.engine import Store
 
-_INBOX_EVERY_S: Final = 5.0
 _SWEEP_EVERY_S: Final = 3_600.0
 _CEILINGS_EVERY_S: Final = 5.0
 _FOLDED_FAILURES_EVERY_S: Final = 5.0
 _PLAN_CHANGES_EVERY_S: Final = 15.0
-_AUTO_TOP_UP_EVERY_S: Final = 5.0
-_RECONCILE_EVERY_S: Final = 600.0
 _MAX_PORT: Final = 65_535
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
@@ -70,70 +69,97 @@ def build_application(
         raise SettingsError("stripe.secret_key: no sandbox runs beside a live Stripe key")
     clock = clock or SystemClock()
     snapshot = build_catalog(settings, today=datetime.fromtimestamp(clock.now_us() / 1_000_000, UTC).date())
-    store = open_database(settings)
-    background = Background()
-    for running in store.background:
-        background.watch(running)
 
     def catalog() -> Catalog:
         return snapshot
 
+    closing = AsyncExitStack()
+    store = open_database(settings)
+    closing.push_async_callback(asyncio.to_thread, store.close)
+    background = Background()
+    for running in store.background:
+        background.watch(running)
     gateway = Gateway(
         store=store,
         clock=clock,
         settings=settings.gateway,
         catalog=catalog,
         data_dir=data_dir(settings),
-        grace_us=parse_duration(settings.billing.renewal_grace),
+        grace_us=settings.billing.renewal_grace_us,
         upstreams=_upstreams(settings),
         background=background,
     )
-    stripe = None if settings.stripe is None else stripe_gateway(settings.stripe)
-    inbox = None if stripe is None else InboxHandler(store, stripe, clock, lambda: catalog().plans)
-    reconciler = None
-    if stripe is not None and inbox is not None:
-        reconciler = Reconciler(store, stripe, clock, handle=inbox.handle, refresh=inbox.refresh)
-    chain = None if settings.usdc is None else _chain(settings.usdc, store, clock)
+    mailer = make_mailer(settings.mail)
     context = ServiceContext(
         store=store,
         clock=clock,
         settings=settings,
         catalog=catalog,
         live=gateway,
-        stripe=stripe,
-        handle_event=_leave_alone if inbox is None else inbox.handle,
-        usdc=None if settings.usdc is None or chain is None else _usdc_deps(settings.usdc, chain),
+        stripe=None,
+        handle_event=_ignore_event,
         down=background.down,
     )
+    sources = Sources(
+        gateway=gateway,
+        background=background,
+        clock=clock,
+        data_dir=data_dir(settings),
+        reconciled=ReconcileFigures,
+        scanned=ScanFigures,
+    )
+    jobs = _jobs(settings, store, clock, gateway)
+    checks, starts = [], []
+    sandboxes: dict[str, Asgi] = {}
+    if sandbox is not None:
+        closing.push_async_callback(sandbox.aclose)
+        starts.append(sandbox.start)
+        sandboxes[SANDBOX_PATH] = sandbox
+    if chain_sandbox is not None:
+        sandboxes[CHAIN_SANDBOX_PATH] = chain_sandbox
+    if settings.stripe is not None:
+        stripe = build_stripe(
+            settings.stripe,
+            settings,
+            store=store,
+            clock=clock,
+            plans=lambda: catalog().plans,
+            gateway=gateway,
+            mailer=mailer,
+            closing=closing,
+        )
+        context = replace(context, stripe=stripe.client, handle_event=stripe.inbox.handle)
+        sources.reconciled = lambda: stripe.reconciler.figures
+        jobs += stripe.jobs
+    if settings.usdc is not None:
+        usdc = build_usdc(settings.usdc, store=store, clock=clock, closing=closing)
+        context = replace(context, usdc=usdc.deps)
+        sources.scanned = lambda: usdc.scan.figures
+        checks.append(usdc.check)
+        jobs += usdc.jobs
+    runner = Runner(jobs, background=background)
+    closing.push_async_callback(runner.stop)
     program_version = version("tokenbooth")
     management = create_management_app(context)
-    mailer = make_mailer(settings.mail)
     dashboard = DashboardContext(
-        management=context,
-        mailer=mailer,
-        version=program_version,
-        management_openapi=management.openapi,
+        management=context, mailer=mailer, version=program_version, management_openapi=management.openapi
     )
     return Application(
-        Parts(
+        Components(
             settings=settings,
             store=store,
             catalog=catalog,
+            clock=clock,
+            background=background,
             gateway=gateway,
             management=management,
             dashboard=create_dashboard(dashboard),
-            runner=Runner(
-                _jobs(settings, store, clock, gateway, stripe, inbox, reconciler, chain, mailer), background=background
-            ),
-            background=background,
-            inbox=inbox,
-            stripe=stripe,
-            sandbox=sandbox,
-            metrics=Metrics(program_version),
-            clock=clock,
-            reconciler=reconciler,
-            chain=chain,
-            chain_sandbox=chain_sandbox,
+            sandboxes=sandboxes,
+            metrics=Metrics(program_version, sources),
+            runner=runner,
+            checks=checks,
+            starts=starts,
+            closing=closing,
         )
     )
 
@@ -149,7 +175,7 @@ def serve(settings: Settings) -> int:
     listening = bind(settings.server.host, settings.server.port)
     settings = with_port(settings, port_of(listening))
     application = build_application(settings)
-    listeners = [Listener(application, listening, settings.server.trusted_proxies, application.edge)]
+    listeners = [Listener(application, listening, settings.server.trusted_proxies, application.listener_config)]
     said = {"url": settings.server.base_url(), "version": version("tokenbooth")}
     if settings.server.metrics_bind is not None:
         figures_socket = _bind_metrics(settings.server.metrics_bind)
@@ -192,76 +218,19 @@ def _upstreams(settings: Settings) -> Upstreams:
     return UpstreamsByWay(direct=direct, proxied=ProxiedUpstreams(timeouts), is_proxied=is_proxied)
 
 
-async def _leave_alone(_row_id: str) -> None:
+async def _ignore_event(_row_id: str) -> None:
     """What happens to events while no payment processor is configured."""
 
 
-def stripe_gateway(settings: StripeSettings) -> StripeGateway:
-    """The configured way to Stripe; close it when done."""
-    return StripeGateway(
-        settings.secret_key.get_secret_value(),
-        api_base=settings.api_base,
-        timeout_s=settings.timeout_s,
-        collects_tax=settings.automatic_tax,
-    )
-
-
-def _chain(settings: UsdcSettings, store: Store, clock: Clock) -> Chain:
-    rpc = HttpRpc(settings.rpc_url.get_secret_value(), timeout_s=settings.timeout_s)
-    node = ChainNode(rpc, chain_id=settings.chain_id, token=settings.token_address())
-    scan = ScanSettings(
-        counts_at=settings.credit_at,
-        max_range_blocks=settings.max_range_blocks,
-        full_scan_s=settings.full_scan_s,
-    )
-    return Chain(node, ChainScan(store, node, clock, scan))
-
-
-def _usdc_deps(settings: UsdcSettings, chain: Chain) -> UsdcDeps:
-    return UsdcDeps(
-        node=chain.node,
-        book=AddressBook(settings.xpub),
-        counts_at=settings.credit_at,
-        pending=lambda: chain.scan.pending,
-    )
-
-
-def _jobs(
-    settings: Settings,
-    store: Store,
-    clock: Clock,
-    gateway: Gateway,
-    stripe: StripeGateway | None,
-    inbox: InboxHandler | None,
-    reconciler: Reconciler | None,
-    chain: Chain | None,
-    mailer: Mailer,
-) -> list[Job]:
-    jobs = [
+def _jobs(settings: Settings, store: Store, clock: Clock, gateway: Gateway) -> list[Job]:
+    """Those that run whatever is configured."""
+    return [
         Job("ceilings", _CEILINGS_EVERY_S, gateway.sync_ceilings),
         Job("folded_failures", _FOLDED_FAILURES_EVERY_S, gateway.tell_folded_failures),
-        Job("sweep", _SWEEP_EVERY_S, Sweep(store, clock).run),
-        Job("plan_changes", _PLAN_CHANGES_EVERY_S, PlanChanges(store, clock).run),
-        Job("retention", _SWEEP_EVERY_S, UsageRetention(store, clock, settings.retention.usage_days).run),
+        Job("sweep", _SWEEP_EVERY_S, partial(sweep, store, clock)),
+        Job("plan_changes", _PLAN_CHANGES_EVERY_S, partial(settle_plan_changes, store, clock)),
+        Job("retention", _SWEEP_EVERY_S, partial(forget_usage, store, clock, settings.retention.usage_days)),
     ]
-    if inbox is not None and stripe is not None and reconciler is not None:
-        auto_topup = AutoTopUp(
-            store,
-            stripe,
-            clock,
-            caps_of(settings.billing),
-            gateway.held_nano,
-            mailer=mailer,
-            billing_url=f"{settings.server.base_url()}/dashboard/billing",
-        )
-        jobs += [
-            Job("inbox", _INBOX_EVERY_S, inbox.run_due),
-            Job("auto_topup", _AUTO_TOP_UP_EVERY_S, auto_topup.run),
-            Job("reconcile", _RECONCILE_EVERY_S, reconciler.run),
-        ]
-    if chain is not None and settings.usdc is not None:
-        jobs.append(Job("chain scan", settings.usdc.poll_s, chain.scan.run))
-    return jobs
 
 
 def _bind_metrics(address: str) -> socket.socket:

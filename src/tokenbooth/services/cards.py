@@ -2,7 +2,7 @@
 
 Our record is there before Stripe is asked, and the call's idempotency key is made from it. What became of a
 charge is written here, told by Stripe's webhook, or read back later, whichever comes first: all lead to the same
-one credit. The management plane and the jobs use it; nothing else.
+one credit.
 """
 
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from sqlalchemy import Connection
 
 from tokenbooth.domain.ledger import credit_of
 from tokenbooth.domain.money import NANO_PER_CENT
-from tokenbooth.domain.stripe_commands import DirectFailed
+from tokenbooth.domain.payment_commands import DirectFailed
 from tokenbooth.kit.clock import Clock
-from tokenbooth.payments.stripe.client import PaymentProviderError, StripeGateway
-from tokenbooth.payments.stripe.events import credit_direct
+from tokenbooth.payments.stripe.client import PaymentProviderError, StripeClient
 from tokenbooth.payments.stripe.snapshots import PaymentSnapshot
+from tokenbooth.payments.stripe.translation import credit_direct
 from tokenbooth.store import ledger
 from tokenbooth.store.accounts import accounts
 from tokenbooth.store.engine import Store
-from tokenbooth.store.payments import checkouts
+from tokenbooth.store.payments import topups
 from tokenbooth.store.payments.checkouts import PendingCharge
 
 _GIVE_UP_AFTER_US: Final = 3_600 * 1_000_000
@@ -60,7 +60,7 @@ class CardCharge:
     amount_nano: int
 
 
-async def charge(store: Store, stripe: StripeGateway, clock: Clock, wanted: CardCharge) -> ChargeOutcome:
+async def charge(store: Store, stripe: StripeClient, clock: Clock, wanted: CardCharge) -> ChargeOutcome:
     """Charge a card and write down what came of it; asked again for the same top-up, the same.
 
     Raises:
@@ -74,18 +74,18 @@ async def charge(store: Store, stripe: StripeGateway, clock: Clock, wanted: Card
             raise
         reason = failure.provider_code or ("card_declined" if failure.kind == "declined" else "refused")
         command = DirectFailed(wanted.checkout_id, wanted.account_id, failure.object_id, reason)
-        return await store.write(_failed, command, now_us=clock.now_us())
-    return await store.write(_told, wanted.checkout_id, wanted.account_id, payment, now_us=clock.now_us())
+        return await store.write(_record_failure, command, now_us=clock.now_us())
+    return await store.write(_record_payment, wanted.checkout_id, wanted.account_id, payment, now_us=clock.now_us())
 
 
-async def _charged(stripe: StripeGateway, wanted: CardCharge) -> PaymentSnapshot:
+async def _charged(stripe: StripeClient, wanted: CardCharge) -> PaymentSnapshot:
     """The payment of a top-up with its tax, which is calculated first."""
-    price = await stripe.price_top_up(
+    price = await stripe.cards.price_top_up(
         customer_id=wanted.customer_id,
         amount_cents=wanted.amount_nano // NANO_PER_CENT,
         checkout_id=wanted.checkout_id,
     )
-    return await stripe.charge_saved_card(
+    return await stripe.cards.charge(
         customer_id=wanted.customer_id,
         card_id=wanted.card_id,
         price=price,
@@ -94,7 +94,7 @@ async def _charged(stripe: StripeGateway, wanted: CardCharge) -> PaymentSnapshot
     )
 
 
-async def settle_pending(store: Store, stripe: StripeGateway, clock: Clock, pending: PendingCharge) -> ChargeOutcome:
+async def settle_pending(store: Store, stripe: StripeClient, clock: Clock, pending: PendingCharge) -> ChargeOutcome:
     """Read back what became of a charge whose answer was lost. One that Stripe does not know after an hour was
     never made.
 
@@ -106,23 +106,23 @@ async def settle_pending(store: Store, stripe: StripeGateway, clock: Clock, pend
     payment: PaymentSnapshot | None = None
     if customer_id is not None:
         since_us = pending.created_at_us - _CLOCK_SKEW_US
-        payment = await stripe.find_charge(customer_id, pending.checkout_id, since_us=since_us)
+        payment = await stripe.cards.find_charge(customer_id, pending.checkout_id, since_us=since_us)
     now_us = clock.now_us()
     if payment is not None:
-        return await store.write(_told, pending.checkout_id, pending.account_id, payment, now_us=now_us)
+        return await store.write(_record_payment, pending.checkout_id, pending.account_id, payment, now_us=now_us)
     if now_us < pending.created_at_us + _GIVE_UP_AFTER_US:
         return ChargeOutcome(ChargeStatus.PENDING, 0)
     command = DirectFailed(pending.checkout_id, pending.account_id, None, "not_charged")
-    return await store.write(_failed, command, now_us=now_us)
+    return await store.write(_record_failure, command, now_us=now_us)
 
 
-def _told(
+def _record_payment(
     conn: Connection, checkout_id: str, account_id: str, payment: PaymentSnapshot, *, now_us: int
 ) -> ChargeOutcome:
     match payment.status:
         case "succeeded":
             command = credit_direct(payment, checkout_id, account_id)
-            reason = checkouts.credit_direct(conn, command, now_us=now_us)
+            reason = topups.credit_direct(conn, command, now_us=now_us)
             status = ChargeStatus.CREDITED if reason is None else ChargeStatus.REVIEW
             return ChargeOutcome(status, ledger.balance_nano(conn, credit_of(account_id)), reason)
         case "processing":
@@ -130,9 +130,9 @@ def _told(
         case _:
             reason = payment.failure_code or payment.status
             failed = DirectFailed(checkout_id, account_id, payment.payment_intent_id, reason)
-            return _failed(conn, failed, now_us=now_us)
+            return _record_failure(conn, failed, now_us=now_us)
 
 
-def _failed(conn: Connection, command: DirectFailed, *, now_us: int) -> ChargeOutcome:
-    checkouts.fail_direct(conn, command, now_us=now_us)
+def _record_failure(conn: Connection, command: DirectFailed, *, now_us: int) -> ChargeOutcome:
+    topups.fail_direct(conn, command, now_us=now_us)
     return ChargeOutcome(ChargeStatus.FAILED, ledger.balance_nano(conn, credit_of(command.account_id)), command.reason)

@@ -12,7 +12,6 @@ import random
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
 
@@ -138,7 +137,7 @@ def _raise_if_unstorable(failure: DataError | UnicodeEncodeError) -> None:
     psycopg refuses a NUL before it sends anything, so that such an error has no SQLSTATE.
 
     Raises:
-        UnstorableText: so it is.
+        UnstorableText: it is the text's fault.
     """
     if isinstance(failure, UnicodeEncodeError):
         raise UnstorableText from failure
@@ -258,7 +257,7 @@ class _Operation:
         else:
             self._outcome = lambda: self._future.set_result(result)
 
-    def tell(self) -> None:
+    def finish(self) -> None:
         """Tell the outcome; to be called after the commit."""
         self._outcome()
 
@@ -332,7 +331,7 @@ class _SqliteWriter:
             self._disconnect()
             return
         for operation in group:
-            operation.tell()
+            operation.finish()
 
     def _disconnect(self) -> None:
         conn, self._conn = self._conn, None
@@ -340,15 +339,10 @@ class _SqliteWriter:
             conn.close()
 
 
-@dataclass(frozen=True, slots=True)
-class _Pause:
-    """How long to wait before the next try of a conflicting transaction."""
-
-    attempt: int
-
-    def seconds(self) -> float:
-        # Jitter, so that two transactions that collided don't collide again.
-        return random.uniform(0, _CONFLICT_PAUSE_S * min(2**self.attempt, 64))  # noqa: S311
+def _pause_s(attempt: int) -> float:
+    """How long to wait before the next try of a conflicting transaction, in seconds."""
+    # Jitter, so that two transactions that collided don't collide again.
+    return random.uniform(0, _CONFLICT_PAUSE_S * min(2**attempt, 64))  # noqa: S311
 
 
 class _PostgresWriter:
@@ -378,7 +372,7 @@ class _PostgresWriter:
                     return work(conn)
             except DBAPIError as failure:
                 if _is_worth_another_try(failure, attempt):
-                    time.sleep(_Pause(attempt).seconds())
+                    time.sleep(_pause_s(attempt))
                     continue
                 if _is_away(failure):
                     raise StoreUnavailable from failure

@@ -15,8 +15,9 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from tokenbooth.kit.errors import StoreUnavailable
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
-"""Every revision that this program knows, oldest first; a test holds it to the files in `migrations`."""
+_MIGRATIONS: Final = Path(__file__).with_name("migrations")
+REVISIONS: Final = tuple(sorted(path.name[1:5] for path in (_MIGRATIONS / "versions").glob("r[0-9]*_*.py")))
+"""Every revision that this program knows, oldest first, by the names of the files."""
 
 # Any number that nothing else in this database locks on: the ASCII of "tokbooth".
 _ADVISORY_LOCK: Final = 0x746F6B626F6F7468
@@ -117,7 +118,7 @@ def _run_alembic(conn: Connection) -> None:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = conn
     command.upgrade(config, "head")

@@ -25,13 +25,13 @@ from sqlalchemy import (
     update,
 )
 
+from tokenbooth.domain.windows import SECOND_US
 from tokenbooth.store.accounts import audit_log
+from tokenbooth.store.accounts.audit_log import OPERATOR
 from tokenbooth.store.bulk import Bulk
-from tokenbooth.store.reports.operator import OPERATOR
 from tokenbooth.store.tables import gateway_processes
 
 _WHOLE: Final = "whole"
-_US_PER_S: Final = 1_000_000
 _columns: Final = gateway_processes.c
 
 
@@ -227,8 +227,8 @@ def _is_open() -> ColumnElement[bool]:
 def _database_now_us(conn: Connection) -> ColumnElement[int]:
     """The database's clock; on SQLite that of the one machine, in whole seconds."""
     if conn.dialect.name == "sqlite":
-        return cast(func.strftime("%s", "now"), BigInteger) * _US_PER_S
-    return cast(func.extract("epoch", func.clock_timestamp()) * _US_PER_S, BigInteger)
+        return cast(func.strftime("%s", "now"), BigInteger) * SECOND_US
+    return cast(func.extract("epoch", func.clock_timestamp()) * SECOND_US, BigInteger)
 
 
 _Columns = tuple[str, str, str, int, str, str, str, int, str | None, int | None, int, int]
@@ -268,5 +268,5 @@ def _process(row: Row[*_Columns]) -> Process:
         closed_how=row.closed_how,
         closed_at_us=row.closed_at_us,
         beat=row.beat,
-        silent_s=max(row.silent_us, 0) // _US_PER_S,
+        silent_s=max(row.silent_us, 0) // SECOND_US,
     )

@@ -16,7 +16,7 @@ from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_json, is_emp
 from tokenbooth.gateway.formats.schema import ABSENT, AnsweredChoice, ChatAnswer, MessagesAnswer, ResponsesAnswer
 
 _USUAL_REASONS: Final = frozenset((b'"stop"', b'"length"', b'"tool_calls"', b'"content_filter"'))
-# A longer value says something: nobody writes so much of nothing.
+# A longer value says something.
 _LONGEST_NOTHING_BYTES: Final = 256
 
 # Each with its words put together in any way; and whatever speaks of an error.

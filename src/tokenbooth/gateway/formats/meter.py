@@ -1,4 +1,4 @@
-"""What the meters of all streams share: they pass on whole events, and read usage and the end of the answer.
+"""The base of all meters: they pass on the events of a stream, and read usage and the end of the answer.
 
 A meter decodes only events that may carry usage, the end or a failure. It counts the texts of the others as they leave,
 for a charge when no usage comes. It holds back what may only leave once the charge is on disk.
@@ -41,7 +41,7 @@ def has_typed_events(events: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """What was streamed so far, for a count without usage.
+    """The amount that was streamed so far, for a count without usage.
 
     Attributes:
         events: the number of texts.
@@ -153,7 +153,7 @@ class Meter(ABC):
         return self.usage is not None and self.saw_finish_reason()
 
     def delivered(self) -> Delivered:
-        """How much was streamed, counted from what left."""
+        """The amount that was streamed, counted from what left."""
         self._count()
         return Delivered(self._events, self._text_bytes)
 
@@ -167,7 +167,7 @@ class Meter(ABC):
 
     @abstractmethod
     def _look_closely(self, events: bytes) -> bytes:
-        """What leaves of whole events, each of which is looked into."""
+        """Look into each of some whole events; returns what leaves of them."""
 
     @abstractmethod
     def _is_doubtful(self, events: bytes, texts: int) -> bool:
@@ -205,7 +205,7 @@ class Meter(ABC):
         return events
 
     def _without_strays(self, events: bytes) -> bytes:
-        """What leaves of events some of which are in no field of the standard. Those may report an error."""
+        """Read events with lines in no field of the standard, which may report an error; returns what leaves."""
         passing: list[bytes] = []
         for event in split_events(events):
             stray = stray_of(event)
@@ -218,7 +218,7 @@ class Meter(ABC):
         return b"".join(passing)
 
     def _let_pass(self, events: bytes) -> bytes:
-        """What leaves of whole events."""
+        """Read whole events; returns what leaves of them."""
         return events if self._public is None and self._is_plain(events) else self._look_closely(events)
 
     def _for_client(self, event: bytes, data: bytes, *, is_pattern: bool) -> bytes:

@@ -1,4 +1,4 @@
-"""What a client gets of an upstream's answer: names that pass, our id and model name, and our cost.
+"""Rewriting an upstream's answers for the client: only listed names pass, with our id, model name and cost.
 
 Everything else at the top of an answer, of an event, in its usage and beside a choice's message stays here. What the
 model wrote (messages, deltas, content, items) passes unchanged, with the ids in it, because clients send them back.

@@ -76,7 +76,7 @@ def _items_of(events: list[_Json]) -> list[_Json]:
 
 
 def _place_of(event: _Json, new: int) -> object:
-    """What the events of one item have in common: its index, else its id; `new` where they have neither."""
+    """The key of an event's item: its index, else its id, else `new`."""
     index, item = event.get("output_index"), event.get("item")
     item_id = item.get("id") if isinstance(item, dict) else event.get("item_id")
     return (new if item_id is None else item_id) if index is None else index

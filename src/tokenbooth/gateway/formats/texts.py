@@ -29,7 +29,7 @@ REASONING: Final = (
 _PART_TEXTS: Final = ("text", "thinking", "reasoning", "summary", "refusal", "transcript", "content", "value")
 # Parts of parts; nobody writes more.
 _MOST_DEPTH: Final = 4
-# Of a whole answer's choice, what tells no text, and the message, in which all texts of such a choice are.
+# Fields of a whole answer's choice without text, and the message, which has all texts of such a choice.
 _SILENT_OF_CHOICE: Final = frozenset(("finish_reason", "index", "logprobs", "message"))
 _NOTHING: Final[Mapping[str, object]] = {}
 
@@ -79,7 +79,7 @@ class ChatTexts:
 
 
 def _content_alone(choice: Mapping[str, object]) -> str | None:
-    """The content of a whole answer's choice that says nothing else; None for any other choice.
+    """The content of a whole answer's choice that has no other text; None for any other choice.
 
     That is what almost all are, and looking under each name where a text may stand costs thirty times as much.
     """
@@ -132,7 +132,7 @@ def responses_text_bytes(body: bytes) -> int:
             texts += [_text_in(part) for part in (parts if isinstance(parts, list) else [parts])]
         # Of functions, of custom tools, of patches, of a shell.
         texts += [_as_text(item.get(name)) for name in ("arguments", "input", "operation", "action", "code")]
-    # A server may tell the text in all beside the items, or instead of them.
+    # A server may write the whole text beside the items, or instead of them.
     return max(sum(map(size, texts)), size(_plain(response.get("output_text"))))
 
 
@@ -220,7 +220,7 @@ def _block_texts(content: object) -> list[str]:
 
 
 def _as_text(value: object) -> str:
-    """What a tool is called with; some servers write an object and no text."""
+    """The arguments of a call as text; some servers write an object."""
     if isinstance(value, dict | list) and value:
         return encode(value).decode()
     return _plain(value)

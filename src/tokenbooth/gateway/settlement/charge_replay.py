@@ -83,7 +83,7 @@ async def book(store: Store, clock: Clock, charges: Sequence[Charge], *, budgets
         batch = charges[at : at + size]
         try:
             applied = await store.write(apply_late_charges, batch, budgets_nano=budgets_nano, now_us=clock.now_us())
-            booked.fresh += applied.fresh
+            booked.fresh += applied.inserted
         except StoreUnavailable:
             raise
         except Exception as failure:

@@ -199,8 +199,8 @@ class Flusher:
         self._batch_limit = _BATCH_MAX
 
     def _committed(self, batch: list[QueuedCharge], applied: Applied) -> None:
-        if applied.short_nano:
-            _take_off(batch, applied.short_nano)
+        if applied.shortfall_nano:
+            _take_off(batch, applied.shortfall_nano)
         self._queue.drop(len(batch))
         # Whatever dies from here on, it is none of these charges' fault.
         self._in_flight = 0
@@ -234,7 +234,7 @@ class Flusher:
         path = self._charge_log.set_aside(first.charge)
         self.refused += 1
         tell_refused(Refused(first.charge, error), path)
-        self._committed([first], Applied(fresh=0, short_nano={}))
+        self._committed([first], Applied(inserted=0, shortfall_nano={}))
 
     def _tell_away(self, failure: StoreUnavailable) -> None:
         if not self._queue.is_store_away:
@@ -278,8 +278,8 @@ def _bounded_account(item: QueuedCharge, allowance: Allowance) -> str:
     return key_spend(charge.key_id).id
 
 
-def _take_off(batch: list[QueuedCharge], short_nano: dict[str, int]) -> None:
+def _take_off(batch: list[QueuedCharge], shortfall_nano: dict[str, int]) -> None:
     """The store charged less, so memory must not count it as spent either."""
     for item in batch:
         for allowance in item.allowances:
-            allowance.spent_nano -= short_nano.get(item.charge.request_id, 0)
+            allowance.spent_nano -= shortfall_nano.get(item.charge.request_id, 0)

@@ -106,7 +106,7 @@ class UpstreamConnection:
         self._has_begun = False
         self._reads_whole = False
         self._sent_at_s = self._loop.time()
-        self._deadline.within(first_byte_s)
+        self._deadline.set(first_byte_s)
 
     def write_out(self) -> None:
         """Write the request, unless the call has ended meanwhile, or the connection."""
@@ -130,7 +130,7 @@ class UpstreamConnection:
     def wait_on(self, timeout_s: float) -> None:
         """Give an answer that has not begun so many more seconds."""
         if self.is_alive:
-            self._deadline.within(timeout_s)
+            self._deadline.set(timeout_s)
 
     @property
     def was_stale(self) -> bool:
@@ -188,7 +188,7 @@ class UpstreamConnection:
         if not self._has_begun:
             self._has_begun = True
             if self._phase is _BODY and not self._paused:
-                self._deadline.within(self._idle_s)
+                self._deadline.set(self._idle_s)
 
     def interrupt(self) -> None:
         """The client hung up: whoever waits gets `ClientHungUp`."""
@@ -199,7 +199,7 @@ class UpstreamConnection:
         """Read no more for now; the time does not count as silence."""
         if not self._paused and self._transport is not None and self._phase is _BODY:
             self._paused = True
-            self._deadline.stop()
+            self._deadline.clear()
             self._transport.pause_reading()
 
     def resume(self) -> None:
@@ -207,7 +207,7 @@ class UpstreamConnection:
         if self._paused and self._transport is not None:
             self._paused = False
             if self._phase is _BODY:
-                self._deadline.within(self._idle_s)
+                self._deadline.set(self._idle_s)
             self._transport.resume_reading()
 
     def release(self, idle_s: float) -> bool:
@@ -221,7 +221,7 @@ class UpstreamConnection:
         self.resume()
         self._phase = _IDLE
         self.reused = True
-        self._deadline.within(idle_s)
+        self._deadline.set(idle_s)
         return True
 
     def close(self) -> None:
@@ -242,7 +242,7 @@ class UpstreamConnection:
         self._head_bytes += len(data)
         if self._phase is _BODY:
             if self._has_begun:
-                self._deadline.within(self._idle_s)
+                self._deadline.set(self._idle_s)
         elif self._phase is not _HEAD:
             # Nobody asked, or the answer is over.
             self._fail(UpstreamBroke("more than an answer came"))
@@ -266,7 +266,7 @@ class UpstreamConnection:
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone; an answer without a length ends with it."""
-        self._deadline.end()
+        self._deadline.close()
         if self._phase is _BODY and not self._framed and exc is None:
             # An answer without a length ends with its connection.
             self._phase = _COMPLETE
@@ -330,7 +330,7 @@ class UpstreamConnection:
             return
         self._phase = _COMPLETE
         self._keep_alive = self._parser.should_keep_alive()
-        self._deadline.stop()
+        self._deadline.clear()
 
     def _hand_over(self) -> None:
         """Give what has arrived to who takes it; its failure ends the call."""

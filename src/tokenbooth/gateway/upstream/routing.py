@@ -43,7 +43,7 @@ def rest_rules(settings: GatewaySettings) -> RestRules:
     """The rules as the operator set them."""
     return RestRules(
         failures=settings.rest_after_failures,
-        first_rest_us=round(settings.rest_s * 1_000_000),
+        first_rest_us=round(settings.cooldown_s * 1_000_000),
         longest_rest_us=round(settings.max_rest_s * 1_000_000),
         longest_asked_us=round(settings.max_retry_after_s * 1_000_000),
     )

@@ -9,9 +9,12 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select
 
+from tokenbooth.domain.windows import HOUR_US
 from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.store.tables import audit_log
 
+OPERATOR: Final = "operator"
+"""Who acts by a command."""
 LOG_IN_FAILED: Final = "account.log_in_failed"
 NOBODY: Final = "nobody"
 """The actor of what somebody does who is not logged in."""
@@ -20,8 +23,6 @@ FAILED_PER_ACCOUNT: Final = 20
 FAILED_OF_STRANGERS: Final = 60
 FAILED_IN_ALL: Final = 1_000
 """The most failed log-ins that are noted in an hour: at one account, at none that exists, and of both together."""
-
-_HOUR_US: Final = 3_600 * 1_000_000
 
 
 class Actor(str):
@@ -106,7 +107,7 @@ def record_failed_log_in(conn: Connection, account_id: str | None, *, address: s
         address: of the client.
         now_us: UTC microseconds.
     """
-    recent = (audit_log.c.action == LOG_IN_FAILED) & (audit_log.c.at_us > now_us - _HOUR_US)
+    recent = (audit_log.c.action == LOG_IN_FAILED) & (audit_log.c.at_us > now_us - HOUR_US)
     if _count(conn, recent) >= FAILED_IN_ALL:
         return False
     of_account = audit_log.c.account_id.is_(None) if account_id is None else audit_log.c.account_id == account_id

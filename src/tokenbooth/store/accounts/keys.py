@@ -9,13 +9,13 @@ from sqlalchemy import Connection, and_, func, insert, literal, select, update
 from tokenbooth.domain.ledger import key_spend
 from tokenbooth.domain.subscriptions import (
     SubscriptionStatus,
-    SubscriptionTerms,
     access_ends_us,
     shown_status,
 )
 from tokenbooth.kit.errors import Conflict, NotFound
 from tokenbooth.store import changes
 from tokenbooth.store.accounts import audit_log
+from tokenbooth.store.payments.subscriptions import terms_of
 from tokenbooth.store.tables import accounts, api_keys, ledger_accounts, subscriptions
 
 _IDS_AT_ONCE: Final = 500
@@ -105,7 +105,7 @@ def create_api_key(conn: Connection, new: NewApiKey, *, max_keys: int, grace_us:
         )
     )
     changes.record(conn, changes.Topic.API_KEY_CREATED, new.id, now_us=now_us)
-    _note(conn, new.account_id, new.id, actor=actor, action="api_key.created", now_us=now_us)
+    _record(conn, new.account_id, new.id, actor=actor, action="api_key.created", now_us=now_us)
 
 
 def delete_api_key(conn: Connection, account_id: str, key_id: str, *, actor: str, now_us: int) -> None:
@@ -118,7 +118,7 @@ def delete_api_key(conn: Connection, account_id: str, key_id: str, *, actor: str
     if conn.execute(update(api_keys).where(live).values(deleted_at_us=now_us)).rowcount == 0:
         raise NotFound("key_not_found", "There is no API key with this id.")
     changes.record(conn, changes.Topic.API_KEY, key_id, now_us=now_us)
-    _note(conn, account_id, key_id, actor=actor, action="api_key.deleted", now_us=now_us)
+    _record(conn, account_id, key_id, actor=actor, action="api_key.deleted", now_us=now_us)
 
 
 def has_api_key(conn: Connection, account_id: str, key_id: str) -> bool:
@@ -178,7 +178,7 @@ def list_api_keys(conn: Connection, account_id: str, *, grace_us: int, now_us: i
     )
     views = []
     for row in rows:
-        terms = _terms(row.status, row.paid_until_us, row.cancel_at_us, row.ended_at_us)
+        terms = None if row.status is None else terms_of(row)
         has_access = terms is None or now_us < access_ends_us(terms, grace_us)
         views.append(
             ApiKeyView(
@@ -211,8 +211,7 @@ def _check_subscription(conn: Connection, account_id: str, subscription_id: str,
     ).one_or_none()
     if row is None:
         raise NotFound("subscription_not_found", "There is no subscription with this id.", param="subscriptionId")
-    terms = SubscriptionTerms(SubscriptionStatus(row.status), row.paid_until_us, row.cancel_at_us, row.ended_at_us)
-    if now_us >= access_ends_us(terms, grace_us):
+    if now_us >= access_ends_us(terms_of(row), grace_us):
         raise Conflict(
             "subscription_inactive",
             "This subscription has ended or is not paid yet, so it takes no new keys.",
@@ -234,13 +233,5 @@ def _check_room(conn: Connection, account_id: str, max_keys: int) -> None:
         )
 
 
-def _terms(
-    status: str | None, paid_until_us: int | None, cancel_at_us: int | None, ended_at_us: int | None
-) -> SubscriptionTerms | None:
-    if status is None:
-        return None
-    return SubscriptionTerms(SubscriptionStatus(status), paid_until_us, cancel_at_us, ended_at_us)
-
-
-def _note(conn: Connection, account_id: str, key_id: str, *, actor: str, action: str, now_us: int) -> None:
+def _record(conn: Connection, account_id: str, key_id: str, *, actor: str, action: str, now_us: int) -> None:
     audit_log.record(conn, actor=actor, action=action, account_id=account_id, detail=key_id, now_us=now_us)

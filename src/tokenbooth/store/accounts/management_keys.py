@@ -7,14 +7,14 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select, update
 
 from tokenbooth.domain.keys import Scope
+from tokenbooth.domain.windows import MINUTE_US
 from tokenbooth.kit.errors import Conflict, NotFound
 from tokenbooth.store import changes
 from tokenbooth.store.accounts import audit_log
+from tokenbooth.store.accounts.keys import ROWS_PER_LIVE_KEY
 from tokenbooth.store.tables import accounts, management_keys
 
-_TOUCH_EVERY_US: Final = 60 * 1_000_000
-ROWS_PER_LIVE_KEY: Final = 10
-"""Deleted keys stay as rows; so many times the bound on keys is the bound on rows."""
+_TOUCH_EVERY_US: Final = MINUTE_US
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def create_management_key(conn: Connection, new: NewManagementKey, *, max_keys: 
             expires_at_us=new.expires_at_us,
         )
     )
-    _announce(conn, new.account_id, new.id, actor=actor, action="management_key.created", now_us=now_us)
+    _record(conn, new.account_id, new.id, actor=actor, action="management_key.created", now_us=now_us)
 
 
 def find_management_key(conn: Connection, digest: bytes) -> ManagementKey | None:
@@ -110,7 +110,7 @@ def delete_management_key(conn: Connection, account_id: str, key_id: str, *, act
     )
     if conn.execute(update(management_keys).where(live).values(deleted_at_us=now_us)).rowcount == 0:
         raise NotFound("key_not_found", "There is no management key with this id.")
-    _announce(conn, account_id, key_id, actor=actor, action="management_key.deleted", now_us=now_us)
+    _record(conn, account_id, key_id, actor=actor, action="management_key.deleted", now_us=now_us)
 
 
 def touch_management_key(conn: Connection, key_id: str, *, now_us: int) -> None:
@@ -170,6 +170,6 @@ def _keys(conn: Connection, condition: ColumnElement[bool]) -> list[ManagementKe
     ]
 
 
-def _announce(conn: Connection, account_id: str, key_id: str, *, actor: str, action: str, now_us: int) -> None:
+def _record(conn: Connection, account_id: str, key_id: str, *, actor: str, action: str, now_us: int) -> None:
     changes.record(conn, changes.Topic.MANAGEMENT_KEY, key_id, now_us=now_us)
     audit_log.record(conn, actor=actor, action=action, account_id=account_id, detail=key_id, now_us=now_us)

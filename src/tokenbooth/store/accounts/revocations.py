@@ -7,8 +7,8 @@ from sqlalchemy import Connection, select, update
 
 from tokenbooth.store import changes
 from tokenbooth.store.accounts import audit_log
+from tokenbooth.store.accounts.audit_log import OPERATOR
 from tokenbooth.store.changes import Topic
-from tokenbooth.store.reports.operator import OPERATOR
 from tokenbooth.store.tables import api_keys, management_keys
 
 _TABLES: Final = {Topic.API_KEY: api_keys, Topic.MANAGEMENT_KEY: management_keys}

@@ -10,12 +10,12 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from tokenbooth.domain.windows import HOUR_US
 from tokenbooth.kit.errors import NotFound
 from tokenbooth.store.tables import accounts, mail_links, sessions
 
 _TOUCH_EVERY_US: Final = 60 * 1_000_000
 _MAX_PER_ACCOUNT: Final = 50
-_HOUR_US: Final = 3_600 * 1_000_000
 MAX_LINKS_PER_HOUR: Final = 3
 """So many links are made for one email in an hour, so that nobody's mailbox is flooded."""
 
@@ -187,7 +187,7 @@ def create_link(
     made = conn.execute(
         select(func.count())
         .select_from(mail_links)
-        .where(mail_links.c.email == email, mail_links.c.created_at_us > now_us - _HOUR_US)
+        .where(mail_links.c.email == email, mail_links.c.created_at_us > now_us - HOUR_US)
     ).scalar_one()
     if made >= MAX_LINKS_PER_HOUR:
         return False
@@ -227,6 +227,6 @@ def forget_expired(conn: Connection, *, now_us: int) -> int:
     ended = conn.execute(delete(sessions).where(sessions.c.expires_at_us <= now_us)).rowcount
     # A link counts against the bound of its email for an hour, so it stays as long.
     unused = conn.execute(
-        delete(mail_links).where(mail_links.c.expires_at_us <= now_us, mail_links.c.created_at_us <= now_us - _HOUR_US)
+        delete(mail_links).where(mail_links.c.expires_at_us <= now_us, mail_links.c.created_at_us <= now_us - HOUR_US)
     ).rowcount
     return ended + unused

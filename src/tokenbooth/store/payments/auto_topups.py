@@ -1,26 +1,25 @@
 """Automatic top-ups: an account's rule, and the one charge at a time that it may lead to.
 
-The rule is set by the account; a charge that fails switches it off (`checkouts.fail_direct`). Nothing here talks to
+The rule is set by the account; a charge that fails switches it off (`topups.fail_direct`). Nothing here talks to
 Stripe.
 """
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from tokenbooth.domain.ledger import credit_of
 from tokenbooth.domain.money import format_usd
+from tokenbooth.domain.windows import SECOND_US
 from tokenbooth.kit.errors import TokenboothError
 from tokenbooth.store import ledger
 from tokenbooth.store.accounts import audit_log
 from tokenbooth.store.dialect import insert_unless_there
-from tokenbooth.store.payments import checkouts
+from tokenbooth.store.payments import checkouts, topups
 from tokenbooth.store.payments.checkouts import CheckoutKind, CheckoutStatus, Offer, TopUpCaps
 from tokenbooth.store.tables import accounts, auto_topup_notices, auto_topups
 from tokenbooth.store.tables import checkouts as checkout_rows
-
-_US_PER_S = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Untold:
+class UnnotifiedFailure:
     """A rule that a failure switched off, whose owner has not been told; the failure's time in UTC microseconds."""
 
     account_id: str
@@ -64,7 +63,7 @@ class Untold:
     failed_at_us: int
 
     def __repr__(self) -> str:
-        return f"Untold({self.account_id!r})"
+        return f"UnnotifiedFailure({self.account_id!r})"
 
 
 def view(conn: Connection, account_id: str, *, now_us: int) -> RuleView:
@@ -73,7 +72,7 @@ def view(conn: Connection, account_id: str, *, now_us: int) -> RuleView:
     if row is None:
         return RuleView(Rule(False, 0, 0, 0), 0, None, None)
     return RuleView(
-        rule=Rule(row.enabled, row.threshold_nano, row.amount_nano, row.monthly_limit_nano),
+        rule=_rule(row),
         charged_this_month_nano=_charged_this_month_nano(conn, account_id, now_us),
         failure=row.failure,
         failed_at_us=row.failed_at_us,
@@ -84,7 +83,7 @@ def put(conn: Connection, account_id: str, rule: Rule, *, actor: str, now_us: in
     """Set an account's rule; a former failure is forgotten. `actor` is who asks, for the audit log."""
     before = view(conn, account_id, now_us=now_us).rule
     if rule != before:
-        _note(conn, account_id, before, rule, actor=actor, now_us=now_us)
+        _record(conn, account_id, before, rule, actor=actor, now_us=now_us)
     values = {
         "enabled": rule.enabled,
         "threshold_nano": rule.threshold_nano,
@@ -99,7 +98,7 @@ def put(conn: Connection, account_id: str, rule: Rule, *, actor: str, now_us: in
     return view(conn, account_id, now_us=now_us)
 
 
-def _note(conn: Connection, account_id: str, before: Rule, after: Rule, *, actor: str, now_us: int) -> None:
+def _record(conn: Connection, account_id: str, before: Rule, after: Rule, *, actor: str, now_us: int) -> None:
     match before.enabled, after.enabled:
         case False, True:
             what = "switched_on"
@@ -120,10 +119,10 @@ def _note(conn: Connection, account_id: str, before: Rule, after: Rule, *, actor
 
 def switch_off(conn: Connection, account_id: str, failure: str, *, now_us: int) -> None:
     """Switch a rule off and say why; its account reads it with the rule."""
-    checkouts.switch_off_auto_top_up(conn, account_id, failure, now_us=now_us)
+    topups.switch_off_auto_top_up(conn, account_id, failure, now_us=now_us)
 
 
-def untold(conn: Connection) -> list[Untold]:
+def unnotified(conn: Connection) -> list[UnnotifiedFailure]:
     """Every rule that is off because of a failure that its owner has not been told."""
     noted = (
         select(auto_topup_notices.c.account_id)
@@ -138,10 +137,10 @@ def untold(conn: Connection) -> list[Untold]:
         .join(accounts, accounts.c.id == auto_topups.c.account_id)
         .where(auto_topups.c.failed_at_us.is_not(None), ~noted)
     ).all()
-    return [Untold(row.account_id, row.email, row.failure, row.failed_at_us) for row in rows]
+    return [UnnotifiedFailure(row.account_id, row.email, row.failure, row.failed_at_us) for row in rows]
 
 
-def note_told(conn: Connection, failed: Untold, *, now_us: int) -> bool:
+def mark_notified(conn: Connection, failed: UnnotifiedFailure, *, now_us: int) -> bool:
     """Note that an owner is being told of a failure; False when somebody noted it before."""
     values = {"account_id": failed.account_id, "failed_at_us": failed.failed_at_us, "noted_at_us": now_us}
     return insert_unless_there(conn, auto_topup_notices, values)
@@ -169,7 +168,7 @@ def candidates(conn: Connection) -> list[Candidate]:
             account_id=row.account_id,
             customer_id=row.stripe_customer_id,
             balance_nano=balances_nano[credit_of(row.account_id)],
-            rule=Rule(row.enabled, row.threshold_nano, row.amount_nano, row.monthly_limit_nano),
+            rule=_rule(row),
         )
         for row in rows
     ]
@@ -211,14 +210,18 @@ def begin(
     return insert_unless_there(conn, checkout_rows, checkouts.row_of(checkout_id, account_id, offer, now_us))
 
 
+def _rule(row: Row[tuple[object, ...]]) -> Rule:
+    return Rule(row.enabled, row.threshold_nano, row.amount_nano, row.monthly_limit_nano)
+
+
 def _charged_this_month_nano(conn: Connection, account_id: str, now_us: int) -> int:
-    month = datetime.fromtimestamp(now_us // _US_PER_S, UTC).replace(day=1, hour=0, minute=0, second=0)
+    month = datetime.fromtimestamp(now_us // SECOND_US, UTC).replace(day=1, hour=0, minute=0, second=0)
     total = conn.execute(
         select(func.coalesce(func.sum(checkout_rows.c.amount_nano), 0)).where(
             checkout_rows.c.account_id == account_id,
             checkout_rows.c.kind == CheckoutKind.AUTO_TOP_UP,
             checkout_rows.c.status.in_([CheckoutStatus.PENDING, CheckoutStatus.PAID, CheckoutStatus.REVIEW]),
-            checkout_rows.c.created_at_us >= int(month.timestamp()) * _US_PER_S,
+            checkout_rows.c.created_at_us >= int(month.timestamp()) * SECOND_US,
         )
     ).scalar_one()
     return int(total)

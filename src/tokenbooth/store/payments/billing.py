@@ -1,43 +1,25 @@
-"""What Stripe says, carried out; and what an account sees of its subscriptions and credit.
-
-`apply` is safe to repeat and does not depend on the order of events. Nothing here talks to Stripe.
-"""
+"""What an account sees of its subscriptions and credit."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, assert_never
+from typing import Final
 
 from sqlalchemy import Connection, Row, Select, or_, select
 
 from tokenbooth.domain.ledger import TransferKind, credit_of, debt_of
 from tokenbooth.domain.plan_changes import PendingPlan, PlanState, settled
 from tokenbooth.domain.plans import Plan
-from tokenbooth.domain.stripe_commands import (
-    BookProration,
-    CheckoutExpired,
-    CheckoutFailed,
-    CreditDirect,
-    CreditTopup,
-    DirectFailed,
-    GrantPeriod,
-    Ignore,
-    MarkPaymentFailed,
-    SettleReversal,
-    StripeCommand,
-    UpsertSubscription,
-)
 from tokenbooth.domain.subscriptions import SubscriptionStatus, access_ends_us, shown_status
 from tokenbooth.domain.windows import DAY_US, Window, window_at
 from tokenbooth.store import ledger
 from tokenbooth.store import tables as t
-from tokenbooth.store.payments import checkouts, reversals, subscriptions
+from tokenbooth.store.payments import subscriptions
 from tokenbooth.store.payments.plan_rows import state_of
 from tokenbooth.store.usage.window_spend import window_spent_nano
 
 SHOW_ENDED_US: Final = 30 * DAY_US
 """How long an ended subscription stays in the list."""
 
-_NOTHING_SEEN: Final[Mapping[str, int | None]] = {}
 _Row = Row[tuple[object, ...]]
 
 
@@ -88,54 +70,6 @@ class CreditsView:
     balance_nano: int
     total_topup_nano: int
     total_spent_nano: int
-
-
-def apply(
-    conn: Connection,
-    command: StripeCommand,
-    *,
-    seen: Mapping[str, int | None] = _NOTHING_SEEN,
-    plans: Mapping[str, Plan] | None = None,
-    now_us: int,
-) -> str | None:
-    """Carry out one command; a repetition changes nothing.
-
-    Args:
-        command: what Stripe's objects say.
-        seen: versions of subscriptions, refunds and disputes, noted before they were fetched
-            (`subscriptions.version`, `reversals.version`).
-        plans: the catalog's, which changes of plan have to stay within; None for any.
-        now_us: UTC microseconds.
-
-    Returns:
-        Why a person has to look at it, or None. Nothing is granted or credited then.
-
-    Raises:
-        StaleSnapshot: a subscription's row changed after it was fetched.
-    """
-    match command:
-        case UpsertSubscription():
-            return subscriptions.upsert(conn, command, seen=seen, plans=plans, now_us=now_us)
-        case GrantPeriod():
-            return subscriptions.grant_period(conn, command, now_us=now_us)
-        case BookProration():
-            return subscriptions.book_proration(conn, command, now_us=now_us)
-        case CreditTopup():
-            return checkouts.credit_topup(conn, command, now_us=now_us)
-        case CreditDirect():
-            return checkouts.credit_direct(conn, command, now_us=now_us)
-        case DirectFailed():
-            return checkouts.fail_direct(conn, command, now_us=now_us)
-        case SettleReversal():
-            return reversals.settle(conn, command, seen=seen, now_us=now_us)
-        case CheckoutExpired() | CheckoutFailed():
-            return checkouts.close_unpaid(conn, command, now_us=now_us)
-        case MarkPaymentFailed() | Ignore():
-            # A failed renewal is in the status of the subscription that was fetched with it. To set past_due
-            # for the invoice alone would be wrong where an old invoice stays open beside a paid one.
-            return None
-        case _:
-            assert_never(command)
 
 
 def billing_status(conn: Connection, account_id: str, plans: Mapping[str, Plan], now_us: int) -> BillingStatus:

@@ -1,39 +1,27 @@
-"""Checkouts: what we asked Stripe to collect, and the credit that a paid top-up brings.
+"""Checkouts: what we asked Stripe to collect.
 
-Our record is made before Stripe is called, and only what it says is ever credited. Whatever order events come in, a
-status only moves up: pending, expired, failed, review, paid. Nothing here talks to Stripe.
+Our record is made before Stripe is called, and only what it says is ever credited, see `topups`. Whatever order events
+come in, a status only moves up: pending, expired, failed, review, paid. Nothing here talks to Stripe.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, func, insert, or_, select, update
 
-from tokenbooth.domain.ledger import STRIPE_CLEARING, TransferKind
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.plan_changes import MAX_CHANGES_A_DAY
-from tokenbooth.domain.stripe_commands import (
-    CheckoutExpired,
-    CheckoutFailed,
-    CreditDirect,
-    CreditTopup,
-    DirectFailed,
-)
-from tokenbooth.domain.windows import DAY_US
+from tokenbooth.domain.windows import DAY_US, MINUTE_US, SECOND_US
 from tokenbooth.kit.errors import Conflict, RateLimited, Unprocessable
-from tokenbooth.store import ledger
-from tokenbooth.store.accounts import audit_log
-from tokenbooth.store.payments import payments
-from tokenbooth.store.payments.payments import Payment, PaymentKind
-from tokenbooth.store.tables import accounts, auto_topups, checkouts
+from tokenbooth.store.tables import accounts, checkouts
 
 CURRENCY: Final = "usd"
 
 # Stripe closes an unpaid checkout after 24 hours.
 _SESSION_LIFE_US: Final = DAY_US
-_MAX_FAILURE: Final = 100
-_CHANGE_TAKES_US: Final = 600 * 1_000_000
+MAX_FAILURE: Final = 100
+_CHANGE_TAKES_US: Final = 10 * MINUTE_US
 
 
 class CheckoutKind(StrEnum):
@@ -68,8 +56,14 @@ _LOWER: Final = {status: list(CheckoutStatus)[:rank] for rank, status in enumera
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What is sold. `plan_slug` is None for a top-up; `amount_nano` is the price or the credit, in nano-
-    USD. `card_id` is Stripe's id of the saved card that is charged, `subscription_id` that of a changed one.
+    """What is sold.
+
+    Attributes:
+        kind: a subscription, a top-up, or a change of plan.
+        plan_slug: None for a top-up.
+        amount_nano: the price or the credit, in nano-USD.
+        card_id: Stripe's id of the saved card that is charged.
+        subscription_id: the one whose plan changes.
     """
 
     kind: CheckoutKind
@@ -92,6 +86,28 @@ class TopUpCaps:
     young_us: int
     young_daily_nano: int
     max_declined: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """A checkout as our record has it.
+
+    Attributes:
+        id: ours.
+        account_id: whose.
+        offer: what is sold.
+        status: what became of it.
+        stripe_session_id, stripe_payment_intent_id: Stripe's ids of the page and the payment, as far as known.
+        failure: why the card was refused.
+    """
+
+    id: str
+    account_id: str
+    offer: Offer
+    status: CheckoutStatus
+    stripe_session_id: str | None
+    stripe_payment_intent_id: str | None
+    failure: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +141,12 @@ def create_checkout(
     """Note a checkout before Stripe is asked for it.
 
     Args:
-        checkout_id: ours; the same for a repetition of the same request, which finds what the first one
-        noted. account_id: whose. offer: what is sold. max_pending: how many unpaid checkouts of the last day
-        an account may have. now_us: UTC microseconds. caps: the bounds on top-ups; None for none.
+        checkout_id: ours; the same for a repetition of the same request, which finds what the first one noted.
+        account_id: whose.
+        offer: what is sold.
+        max_pending: how many unpaid checkouts of the last day an account may have.
+        now_us: UTC microseconds.
+        caps: the bounds on top-ups; None for none.
 
     Returns:
         What the record says is sold: `offer`, or that of the first request.
@@ -138,13 +157,7 @@ def create_checkout(
     """
     noted = find(conn, checkout_id)
     if noted is not None:
-        return Offer(
-            CheckoutKind(noted.kind),
-            noted.plan_slug,
-            noted.amount_nano,
-            noted.stripe_payment_method_id,
-            noted.subscription_id,
-        )
+        return noted.offer
     if _pending_count(conn, account_id, now_us) >= max_pending:
         raise Conflict(
             "too_many_pending_checkouts",
@@ -186,7 +199,7 @@ def check_caps(conn: Connection, account_id: str, offer: Offer, caps: TopUpCaps,
         raise RateLimited(
             "too_many_declined_cards",
             "Too many cards were declined today. Pay on a checkout page, or try again tomorrow.",
-            retry_after_s=DAY_US / 1_000_000,
+            retry_after_s=DAY_US / SECOND_US,
         )
     born_us = conn.execute(select(accounts.c.created_at_us).where(accounts.c.id == account_id)).scalar()
     if offer.kind not in TOP_UPS or born_us is None or born_us <= now_us - caps.young_us:
@@ -261,13 +274,14 @@ def pending_sessions(conn: Connection, *, before_us: int, since_us: int) -> list
     return [PendingSession(row.id, row.account_id, row.stripe_session_id) for row in rows]
 
 
-def refuse(conn: Connection, checkout_id: str, reason: str, *, now_us: int) -> None:
-    """Note that the card for a checkout was refused."""
-    conn.execute(
+def refuse(conn: Connection, checkout_id: str, reason: str, *, now_us: int) -> bool:
+    """Record that the card for a checkout was refused; False when it had failed or was paid before."""
+    refused = conn.execute(
         update(checkouts)
         .where(checkouts.c.id == checkout_id, checkouts.c.status.in_(_LOWER[CheckoutStatus.FAILED]))
-        .values(status=CheckoutStatus.FAILED, failure=reason[:_MAX_FAILURE], updated_at_us=now_us)
+        .values(status=CheckoutStatus.FAILED, failure=reason[:MAX_FAILURE], updated_at_us=now_us)
     )
+    return refused.rowcount > 0
 
 
 def set_session(conn: Connection, checkout_id: str, stripe_session_id: str, *, now_us: int) -> None:
@@ -288,153 +302,22 @@ def raise_status(conn: Connection, checkout_id: str, status: CheckoutStatus, *, 
     )
 
 
-def credit_topup(conn: Connection, command: CreditTopup, *, now_us: int) -> str | None:
-    """Credit a paid top-up, once for its session; returns why a person has to look at it instead, or None."""
-    checkout = find(conn, command.checkout_id)
-    reason = _mismatch(checkout, command.account_id, command.stripe_session_id, CheckoutKind.TOP_UP)
-    if reason is not None or checkout is None:
-        return reason
-    if command.currency != CURRENCY or command.amount_nano != checkout.amount_nano:
-        raise_status(conn, checkout.id, CheckoutStatus.REVIEW, now_us=now_us)
-        return "The amount or the currency that was paid differs from what the checkout asked for."
-    if checkout.stripe_session_id is None:
-        set_session(conn, checkout.id, command.stripe_session_id, now_us=now_us)
-    _credit(
-        conn,
-        checkout,
-        f"stripe:session:{command.stripe_session_id}",
-        command,
-        now_us,
+def find(conn: Connection, checkout_id: str) -> Checkout | None:
+    """The checkout with this id."""
+    row = conn.execute(select(checkouts).where(checkouts.c.id == checkout_id)).first()
+    if row is None:
+        return None
+    return Checkout(
+        id=row.id,
+        account_id=row.account_id,
+        offer=Offer(
+            CheckoutKind(row.kind), row.plan_slug, row.amount_nano, row.stripe_payment_method_id, row.subscription_id
+        ),
+        status=CheckoutStatus(row.status),
+        stripe_session_id=row.stripe_session_id,
+        stripe_payment_intent_id=row.stripe_payment_intent_id,
+        failure=row.failure,
     )
-    return None
-
-
-def credit_direct(conn: Connection, command: CreditDirect, *, now_us: int) -> str | None:
-    """Credit a top-up for which a saved card was charged, once for its payment; returns as `credit_topup`."""
-    checkout = find(conn, command.checkout_id)
-    reason = _direct_mismatch(checkout, command.account_id, command.payment_intent_id)
-    if reason is not None or checkout is None:
-        return reason
-    if command.currency != CURRENCY or command.amount_nano != checkout.amount_nano:
-        raise_status(conn, checkout.id, CheckoutStatus.REVIEW, now_us=now_us)
-        return "The amount or the currency that was charged differs from what the top-up asked for."
-    _credit(conn, checkout, f"stripe:payment:{command.payment_intent_id}", command, now_us)
-    return None
-
-
-def fail_direct(conn: Connection, command: DirectFailed, *, now_us: int) -> str | None:
-    """Note that a saved card could not be charged; a credit stays. An account's rule is switched off by it."""
-    checkout = find(conn, command.checkout_id)
-    reason = _direct_mismatch(checkout, command.account_id, command.payment_intent_id)
-    if reason is not None or checkout is None:
-        return reason
-    failed = conn.execute(
-        update(checkouts)
-        .where(checkouts.c.id == checkout.id, checkouts.c.status.in_(_LOWER[CheckoutStatus.FAILED]))
-        .values(status=CheckoutStatus.FAILED, failure=command.reason[:_MAX_FAILURE], updated_at_us=now_us)
-    ).rowcount
-    if failed and checkout.kind == CheckoutKind.AUTO_TOP_UP:
-        switch_off_auto_top_up(conn, checkout.account_id, command.reason, now_us=now_us)
-    return None
-
-
-def switch_off_auto_top_up(conn: Connection, account_id: str, reason: str, *, now_us: int) -> None:
-    """Switch an account's rule off and say why; its owner reads it with the rule, and is told by the job."""
-    failure = reason[:_MAX_FAILURE]
-    conn.execute(
-        update(auto_topups)
-        .where(auto_topups.c.account_id == account_id)
-        .values(enabled=False, failure=failure, failed_at_us=now_us)
-    )
-    audit_log.record(
-        conn, actor="stripe", action="auto_top_up.switched_off", account_id=account_id, detail=failure, now_us=now_us
-    )
-
-
-def _credit(
-    conn: Connection,
-    checkout: Row[tuple[object, ...]],
-    reference: str,
-    command: CreditTopup | CreditDirect,
-    now_us: int,
-) -> None:
-    """Book a paid top-up: the credit, the tax on top of it or inside it, and the payment that all came from."""
-    intent_id = command.payment_intent_id
-    fresh = ledger.add_credit(
-        conn,
-        account_id=checkout.account_id,
-        source=STRIPE_CLEARING,
-        amount_nano=checkout.amount_nano,
-        kind=TransferKind.TOP_UP,
-        reference=reference,
-        note=f"Top-up by card, payment {intent_id}",
-        now_us=now_us,
-    )
-    if fresh:
-        ledger.add_tax(conn, reference=reference, tax_nano=command.tax_nano, now_us=now_us)
-        ledger.set_tax_aside(conn, reference=reference, tax_nano=command.tax_included_nano, now_us=now_us)
-        payments.note(
-            conn,
-            Payment(
-                stripe_payment_intent_id=intent_id,
-                account_id=checkout.account_id,
-                kind=PaymentKind.TOP_UP,
-                reference=reference,
-                paid_nano=checkout.amount_nano + command.tax_nano,
-                credited_nano=checkout.amount_nano,
-                tax_included_nano=command.tax_included_nano,
-                checkout_id=checkout.id,
-                subscription_id=None,
-                stripe_invoice_id=None,
-                created_at_us=now_us,
-            ),
-        )
-    conn.execute(update(checkouts).where(checkouts.c.id == checkout.id).values(stripe_payment_intent_id=intent_id))
-    raise_status(conn, checkout.id, CheckoutStatus.PAID, now_us=now_us)
-
-
-def close_unpaid(conn: Connection, command: CheckoutExpired | CheckoutFailed, *, now_us: int) -> str | None:
-    """Note that a checkout ran out or its payment failed; a credit stays. Returns as `credit_topup`."""
-    reason = _mismatch(find(conn, command.checkout_id), command.account_id, command.stripe_session_id, None)
-    if reason is not None:
-        return reason
-    status = CheckoutStatus.FAILED if isinstance(command, CheckoutFailed) else CheckoutStatus.EXPIRED
-    raise_status(conn, command.checkout_id, status, now_us=now_us)
-    return None
-
-
-def find(conn: Connection, checkout_id: str) -> Row[tuple[object, ...]] | None:
-    """A checkout's row, or None."""
-    return conn.execute(select(checkouts).where(checkouts.c.id == checkout_id)).first()
-
-
-def _mismatch(
-    checkout: Row[tuple[object, ...]] | None,
-    account_id: str,
-    stripe_session_id: str,
-    kind: CheckoutKind | None,
-) -> str | None:
-    if checkout is None:
-        return "There is no such checkout here."
-    if checkout.account_id != account_id:
-        return "The checkout belongs to another account than the payment says."
-    if checkout.stripe_session_id not in (None, stripe_session_id):
-        return "The checkout belongs to another session than the payment says."
-    if kind is not None and checkout.kind != kind:
-        return "The checkout sells something else than the payment says."
-    return None
-
-
-def _direct_mismatch(
-    checkout: Row[tuple[object, ...]] | None, account_id: str, payment_intent_id: str | None
-) -> str | None:
-    if checkout is None:
-        return "There is no such top-up here."
-    if checkout.account_id != account_id or checkout.kind not in CHARGES:
-        return "The top-up belongs to another account or is of another kind than the payment says."
-    if payment_intent_id is not None and checkout.stripe_payment_intent_id not in (None, payment_intent_id):
-        return "The top-up belongs to another payment than this one."
-    return None
 
 
 def _declined_since(conn: Connection, account_id: str, since_us: int) -> int:

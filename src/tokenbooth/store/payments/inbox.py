@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from sqlalchemy import Connection, Row, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, or_, select, update
 
+from tokenbooth.domain.payment_commands import Ignore, PaymentCommand
 from tokenbooth.domain.plans import Plan
-from tokenbooth.domain.stripe_commands import Ignore, StripeCommand
 from tokenbooth.kit.errors import Conflict, NotFound
 from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.store.accounts import audit_log
 from tokenbooth.store.dialect import insert_unless_there
-from tokenbooth.store.payments import billing
+from tokenbooth.store.payments.apply import apply_commands
 from tokenbooth.store.tables import inbox
 
 STRIPE: Final = "stripe"
@@ -89,9 +89,7 @@ def insert(
     same = (inbox.c.source == source) & (inbox.c.external_id == external_id)
     row = conn.execute(select(inbox.c.id, inbox.c.status).where(same)).one()
     if row.status == InboxStatus.PARKED:
-        conn.execute(
-            update(inbox).where(inbox.c.id == row.id).values(status=InboxStatus.DUE, attempts=0, due_at_us=now_us)
-        )
+        _make_due(conn, inbox.c.id == row.id, now_us)
     return str(row.id)
 
 
@@ -145,13 +143,31 @@ def retry(conn: Connection, name: str, *, actor: str, now_us: int) -> InboxRow:
     row = find_row(conn, name)
     if row.status is InboxStatus.HANDLED:
         raise Conflict("event_handled", f"{row.id} was handled; there is nothing to retry")
-    conn.execute(
-        update(inbox)
-        .where(inbox.c.id == row.id, inbox.c.status != InboxStatus.HANDLED)
-        .values(status=InboxStatus.DUE, attempts=0, due_at_us=now_us)
-    )
-    audit_log.record(conn, actor=actor, action="inbox.retried", account_id=None, detail=row.id, now_us=now_us)
+    _retry(conn, row.id, inbox.c.status != InboxStatus.HANDLED, actor=actor, now_us=now_us)
     return find_row(conn, row.id)
+
+
+def retry_parked(conn: Connection, row_id: str, *, actor: str, now_us: int) -> None:
+    """Have a parked event handled again.
+
+    Raises:
+        NotFound: there is none with this id that is parked.
+    """
+    if not _retry(conn, row_id, inbox.c.status == InboxStatus.PARKED, actor=actor, now_us=now_us):
+        raise NotFound("event_not_found", "This event is not parked any more.")
+
+
+def _retry(conn: Connection, row_id: str, condition: ColumnElement[bool], *, actor: str, now_us: int) -> bool:
+    """Make a row due if it meets a condition, and write down who asked; False when it does not."""
+    if not _make_due(conn, (inbox.c.id == row_id) & condition, now_us):
+        return False
+    audit_log.record(conn, actor=actor, action="inbox.retried", account_id=None, detail=row_id, now_us=now_us)
+    return True
+
+
+def _make_due(conn: Connection, condition: ColumnElement[bool], now_us: int) -> bool:
+    values = {"status": InboxStatus.DUE, "attempts": 0, "due_at_us": now_us}
+    return conn.execute(update(inbox).where(condition).values(**values)).rowcount > 0
 
 
 def due(conn: Connection, *, now_us: int, limit: int) -> list[str]:
@@ -187,7 +203,7 @@ def claim(conn: Connection, row_id: str, *, now_us: int) -> ClaimedRow | None:
 def carry_out(
     conn: Connection,
     row_id: str,
-    commands: Sequence[StripeCommand],
+    commands: Sequence[PaymentCommand],
     *,
     seen: Mapping[str, int | None],
     plans: Mapping[str, Plan] | None = None,
@@ -199,39 +215,20 @@ def carry_out(
     Args:
         row_id: a claimed row.
         commands: what the event's objects say.
-        seen, plans: as in `billing.apply`.
+        seen, plans: as in `apply_command`.
         now_us: UTC microseconds.
 
     Raises:
-        StaleSnapshot: as in `billing.apply`; nothing was done.
+        StaleSnapshot: as in `apply_command`; nothing was done.
     """
-    before = _standing(conn, row_id)
+    before = _outcome_of(conn, row_id)
     if before.status is not InboxStatus.DUE:
         return before
-    reason = apply_all(conn, commands, seen=seen, plans=plans, now_us=now_us)
+    reason = apply_commands(conn, commands, seen=seen, plans=plans, now_us=now_us)
     if reason is not None:
         return _mark(conn, row_id, Outcome(InboxStatus.PARKED, reason), now_us)
     ignored = [command.reason for command in commands if isinstance(command, Ignore)]
     return _mark(conn, row_id, Outcome(InboxStatus.HANDLED, " ".join(ignored) or None), now_us)
-
-
-def apply_all(
-    conn: Connection,
-    commands: Sequence[StripeCommand],
-    *,
-    seen: Mapping[str, int | None],
-    plans: Mapping[str, Plan] | None = None,
-    now_us: int,
-) -> str | None:
-    """Apply commands in their order up to the first that needs a person; returns why it does, or None.
-
-    What follows builds on it (a period on its subscription), so the rest waits, too.
-    """
-    for command in commands:
-        reason = billing.apply(conn, command, seen=seen, plans=plans, now_us=now_us)
-        if reason is not None:
-            return reason
-    return None
 
 
 def known(conn: Connection, source: str, external_ids: Sequence[str]) -> set[str]:
@@ -249,7 +246,7 @@ def fail(conn: Connection, row_id: str, error: str, *, now_us: int) -> Outcome:
         .returning(inbox.c.attempts)
     ).scalar()
     if attempts is None:
-        return _standing(conn, row_id)
+        return _outcome_of(conn, row_id)
     if attempts >= MAX_ATTEMPTS:
         return _mark(conn, row_id, Outcome(InboxStatus.PARKED, error), now_us)
     conn.execute(
@@ -286,7 +283,7 @@ def _row(row: Row[tuple[object, ...]]) -> InboxRow:
     )
 
 
-def _standing(conn: Connection, row_id: str) -> Outcome:
+def _outcome_of(conn: Connection, row_id: str) -> Outcome:
     row = conn.execute(select(inbox.c.status, inbox.c.error).where(inbox.c.id == row_id)).one()
     return Outcome(InboxStatus(row.status), row.error)
 

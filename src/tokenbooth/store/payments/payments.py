@@ -57,8 +57,8 @@ class Payment:
         return taken_nano * self.tax_included_nano // self.paid_nano if self.paid_nano else 0
 
 
-def note(conn: Connection, payment: Payment) -> None:
-    """Remember a payment in the transaction that books it."""
+def record(conn: Connection, payment: Payment) -> None:
+    """Record a payment in the transaction that books it."""
     insert_unless_there(
         conn,
         payments,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from sqlalchemy import Connection, Row, insert, select
 
 from tokenbooth.domain.money import format_usd
+from tokenbooth.domain.payment_commands import UpsertSubscription
 from tokenbooth.domain.plan_changes import (
     PendingPlan,
     PlanAtStripe,
@@ -19,12 +20,12 @@ from tokenbooth.domain.plan_changes import (
     settled,
 )
 from tokenbooth.domain.plans import Plan
-from tokenbooth.domain.stripe_commands import UpsertSubscription
 from tokenbooth.domain.subscriptions import SubscriptionStatus
 from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.store.accounts import audit_log
 from tokenbooth.store.payments.checkouts import (
     CURRENCY,
+    Checkout,
     CheckoutKind,
     CheckoutStatus,
     Offer,
@@ -95,7 +96,7 @@ def follow(conn: Connection, row: _Row, command: UpsertSubscription, now_us: int
     wanted = _wanted(after, before)
     scheduled = _agreed_change(conn, row, command.billed.following_checkout_id, wanted)
     if wanted is not None and ours is None and scheduled is None:
-        _note_elsewhere(conn, row, wanted, now_us)
+        _record_elsewhere(conn, row, wanted, now_us)
     if after.present != before.present:
         values |= _credited(conn, row, command.billed, now_us)
     return values
@@ -163,17 +164,18 @@ def _wanted(after: PlanState, before: PlanState) -> SoldPlan | None:
     return None if after.pending is None else after.pending.plan
 
 
-def _agreed_change(conn: Connection, row: _Row, checkout_id: str | None, plan: SoldPlan | None) -> _Row | None:
+def _agreed_change(conn: Connection, row: _Row, checkout_id: str | None, plan: SoldPlan | None) -> Checkout | None:
     """The change to `plan` that we noted before Stripe was asked for it, where Stripe names it."""
     if checkout_id is None or plan is None or checkout_id == row.checkout_id:
         return None
     change = find(conn, checkout_id)
-    if change is None or change.kind != CheckoutKind.PLAN_CHANGE or change.subscription_id != row.id:
+    if change is None or change.offer.kind is not CheckoutKind.PLAN_CHANGE or change.offer.subscription_id != row.id:
         return None
-    return change if SoldPlan(change.plan_slug, change.amount_nano) == plan else None
+    agreed = (change.offer.plan_slug, change.offer.amount_nano)
+    return change if agreed == (plan.slug, plan.price_nano) else None
 
 
-def _note_elsewhere(conn: Connection, row: _Row, wanted: SoldPlan, now_us: int) -> None:
+def _record_elsewhere(conn: Connection, row: _Row, wanted: SoldPlan, now_us: int) -> None:
     offer = Offer(CheckoutKind.PLAN_CHANGE, wanted.slug, wanted.price_nano, None, row.id)
     values = row_of(new_id(IdPrefix.CHECKOUT, now_us), row.account_id, offer, now_us)
     conn.execute(insert(checkouts).values(**values | {"status": CheckoutStatus.PAID}))

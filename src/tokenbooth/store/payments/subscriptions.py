@@ -7,14 +7,14 @@ only while it still holds. Nothing here talks to Stripe.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, insert, select, update
 
 from tokenbooth.domain.ledger import STRIPE_CLEARING, SUBSCRIPTION_REVENUE, Entry, Transfer, TransferKind
+from tokenbooth.domain.payment_commands import BookProration, GrantPeriod, UpsertSubscription
 from tokenbooth.domain.plan_changes import PlanState
 from tokenbooth.domain.plans import Plan
-from tokenbooth.domain.stripe_commands import BookProration, GrantPeriod, UpsertSubscription
 from tokenbooth.domain.subscriptions import SubscriptionStatus, SubscriptionTerms
 from tokenbooth.kit.errors import NotFound
 from tokenbooth.kit.ids import IdPrefix, new_id
@@ -47,7 +47,7 @@ class OwnSubscription:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RecordedStatus:
     """Where our row of a subscription stands, for a comparison with Stripe."""
 
     status: SubscriptionStatus
@@ -56,11 +56,11 @@ class Standing:
     plans: PlanState
 
 
-def standings(conn: Connection) -> dict[str, Standing]:
+def recorded_statuses(conn: Connection) -> dict[str, RecordedStatus]:
     """Where every subscription stands, by Stripe's id."""
     rows = conn.execute(select(subscriptions))
     return {
-        row.stripe_subscription_id: Standing(
+        row.stripe_subscription_id: RecordedStatus(
             SubscriptionStatus(row.status),
             row.cancel_at_us,
             row.paid_until_us,
@@ -123,7 +123,7 @@ def stripe_id_of(conn: Connection, subscription_id: str) -> str:
     return found
 
 
-def terms_of(row: _Row) -> SubscriptionTerms:
+def terms_of(row: Row[*tuple[Any, ...]]) -> SubscriptionTerms:
     """What decides about access, from a row with the columns of `subscriptions`."""
     return SubscriptionTerms(
         status=SubscriptionStatus(row.status),
@@ -237,7 +237,7 @@ def _by_stripe_id(conn: Connection, stripe_subscription_id: str) -> _Row | None:
 def _create(conn: Connection, command: UpsertSubscription, now_us: int) -> str | None:
     """Plan and price come from the checkout that we noted, never from what Stripe's object carries."""
     checkout = None if command.checkout_id is None else find(conn, command.checkout_id)
-    if checkout is None or checkout.kind != CheckoutKind.SUBSCRIPTION:
+    if checkout is None or checkout.offer.kind is not CheckoutKind.SUBSCRIPTION:
         return "The subscription names no checkout of a plan that is known here."
     if checkout.account_id != command.account_id:
         return "The subscription's checkout belongs to another account than Stripe says."
@@ -249,8 +249,8 @@ def _create(conn: Connection, command: UpsertSubscription, now_us: int) -> str |
         insert(subscriptions).values(
             id=subscription_id,
             account_id=checkout.account_id,
-            plan_slug=checkout.plan_slug,
-            price_nano=checkout.amount_nano,
+            plan_slug=checkout.offer.plan_slug,
+            price_nano=checkout.offer.amount_nano,
             stripe_subscription_id=command.stripe_subscription_id,
             checkout_id=checkout.id,
             status=command.status or SubscriptionStatus.INCOMPLETE,
@@ -341,7 +341,7 @@ def _book_payment(
         )
     ledger.add_tax(conn, reference=reference, tax_nano=command.tax_nano, now_us=now_us)
     if command.payment_intent_id is not None:
-        payments.note(
+        payments.record(
             conn,
             Payment(
                 stripe_payment_intent_id=command.payment_intent_id,
@@ -368,4 +368,4 @@ def _agreed_prices_nano(conn: Connection, row: _Row) -> set[int]:
         )
     ).scalars()
     first = None if row.checkout_id is None else find(conn, row.checkout_id)
-    return {row.price_nano, *changed, *(() if first is None else (first.amount_nano,))}
+    return {row.price_nano, *changed, *(() if first is None else (first.offer.amount_nano,))}

@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from tokenbooth.domain.charges import PoolKind
 from tokenbooth.domain.ledger import UNCOLLECTED, AccountKind, TransferKind
-from tokenbooth.domain.windows import DAY_US
+from tokenbooth.domain.windows import DAY_US, HOUR_US
 from tokenbooth.store.tables import (
     ledger_accounts,
     ledger_entries,
@@ -40,7 +40,6 @@ Query = Select[str, int, int]
 """Rows of what is wrong: the subject, the stored figure, the figure as it should be."""
 Difference = tuple[str, int, int]
 
-_HOUR_US: Final = 3_600_000_000
 _HOURLY_SUMS: Final = (
     "prompt_tokens",
     "cached_tokens",
@@ -148,7 +147,7 @@ def _joined(kind: AccountKind, owner: ColumnElement[str]) -> ColumnElement[str]:
 
 def usage_hour_differences(conn: Connection, kept_after_us: int) -> Iterator[Difference]:
     """The roll-up of every hour whose events are all kept is the sum of these events."""
-    hour_us = usage_events.c.finished_at_us - usage_events.c.finished_at_us % _HOUR_US
+    hour_us = usage_events.c.finished_at_us - usage_events.c.finished_at_us % HOUR_US
     keys = (usage_events.c.account_id, hour_us.label("hour_us"), usage_events.c.key_id, usage_events.c.model)
     of_events = select(
         *keys,

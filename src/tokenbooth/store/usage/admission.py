@@ -7,10 +7,11 @@ from typing import Final
 from sqlalchemy import Connection, Row, Select, select
 
 from tokenbooth.domain.ledger import credit_of, key_spend
-from tokenbooth.domain.subscriptions import SubscriptionStatus, SubscriptionTerms
+from tokenbooth.domain.subscriptions import SubscriptionTerms
 from tokenbooth.store.changes import Position, last, last_seq
 from tokenbooth.store.ledger import balance_nano
 from tokenbooth.store.payments.plan_rows import state_of
+from tokenbooth.store.payments.subscriptions import terms_of
 from tokenbooth.store.tables import accounts, api_keys, subscriptions
 from tokenbooth.store.usage.settlement import stored_requests
 from tokenbooth.store.usage.window_spend import window_spent_nano
@@ -133,7 +134,7 @@ def load_subscription(conn: Connection, subscription_id: str) -> SubscriptionRow
     row = conn.execute(select(subscriptions).where(subscriptions.c.id == subscription_id)).one_or_none()
     if row is None:
         return None
-    terms = SubscriptionTerms(SubscriptionStatus(row.status), row.paid_until_us, row.cancel_at_us, row.ended_at_us)
+    terms = terms_of(row)
     plans = state_of(row)
     pending = plans.pending
     if pending is None or pending.plan.is_upgrade_of(plans.present):

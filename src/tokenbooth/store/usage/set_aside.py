@@ -8,8 +8,8 @@ from sqlalchemy import Connection, select
 
 from tokenbooth.domain.charges import Charge
 from tokenbooth.store.accounts import audit_log
+from tokenbooth.store.accounts.audit_log import OPERATOR
 from tokenbooth.store.bulk import Lookup
-from tokenbooth.store.reports.operator import OPERATOR
 from tokenbooth.store.tables import usage_events
 from tokenbooth.store.usage.retention import pruned_until_us
 

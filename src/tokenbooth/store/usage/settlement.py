@@ -28,14 +28,12 @@ from tokenbooth.domain.ledger import (
     key_spend,
     window_spend,
 )
-from tokenbooth.domain.windows import DAY_US
+from tokenbooth.domain.windows import DAY_US, HOUR_US
 from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.store import ledger, processes
 from tokenbooth.store.bulk import Bulk, Lookup
 from tokenbooth.store.tables import api_keys, subscriptions, usage_days, usage_events, usage_hours
 from tokenbooth.store.usage import spend_limits
-
-_HOUR_US: Final = 3_600_000_000
 
 
 def _adding(table: Table, dialect: str) -> Insert:
@@ -65,13 +63,13 @@ class Applied:
     """What became of a batch.
 
     Attributes:
-        fresh: how many charges were not in the store yet.
-        short_nano: by request id, what of a charge was booked as uncollected because nothing was left to pay it.
+        inserted: how many charges were not in the store yet.
+        shortfall_nano: by request id, what of a charge was booked as uncollected because nothing was left to pay it.
         late: whether the run that made the charges is over: its row is closed.
     """
 
-    fresh: int
-    short_nano: dict[str, int]
+    inserted: int
+    shortfall_nano: dict[str, int]
     late: bool = False
 
 
@@ -88,7 +86,7 @@ class _Sums(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Alike:
+class ChargeGroup:
     """Charges of one pool, key, model and hour, added up: everything else is made of these few instead of the many."""
 
     account_id: str
@@ -107,7 +105,7 @@ class _Alike:
         return _pool(self.charges[0])
 
 
-_place: Final = attrgetter("account_id", "key_id", "pool", "subscription_id", "window_start_us", "model")
+_group_key: Final = attrgetter("account_id", "key_id", "pool", "subscription_id", "window_start_us", "model")
 _figures: Final = attrgetter(*_Sums._fields[1:])
 _finished_at_us: Final = attrgetter("finished_at_us")
 
@@ -156,27 +154,27 @@ def apply_late_charges(
         now_us: UTC microseconds.
     """
 
-    def left(conn: Connection, groups: list[_Alike]) -> dict[str, int]:
+    def left(conn: Connection, groups: list[ChargeGroup]) -> dict[str, int]:
         return _left(conn, groups, budgets_nano)
 
     return _apply(conn, charges, left, now_us)
 
 
-_LeftNano = Callable[[Connection, list[_Alike]], dict[str, int]]
+_LeftNano = Callable[[Connection, list[ChargeGroup]], dict[str, int]]
 
 
 def _apply(conn: Connection, charges: Sequence[Charge], left: _LeftNano, now_us: int) -> Applied:
-    fresh = _not_applied(conn, charges)
-    if not fresh:
-        return Applied(fresh=0, short_nano={})
-    groups = _grouped(fresh)
-    short_nano = _shortfalls(fresh, left(conn, groups))
-    if short_nano:
-        groups = _grouped([_cut(charge, short_nano.get(charge.request_id, 0)) for charge in fresh])
+    new = _not_applied(conn, charges)
+    if not new:
+        return Applied(inserted=0, shortfall_nano={})
+    groups = _grouped(new)
+    shortfall_nano = _shortfalls(new, left(conn, groups))
+    if shortfall_nano:
+        groups = _grouped([_reduce(charge, shortfall_nano.get(charge.request_id, 0)) for charge in new])
     _book(conn, groups, now_us)
     _roll_up(conn, groups)
     _touch_keys(conn, groups)
-    return Applied(fresh=len(fresh), short_nano=short_nano)
+    return Applied(inserted=len(new), shortfall_nano=shortfall_nano)
 
 
 def stored_requests(conn: Connection, request_ids: Iterable[str]) -> frozenset[str]:
@@ -191,17 +189,17 @@ def _not_applied(conn: Connection, charges: Sequence[Charge]) -> list[Charge]:
     return [*by_id.values()]
 
 
-def _grouped(charges: Iterable[Charge]) -> list[_Alike]:
-    alike: dict[tuple[tuple[str, str, PoolKind, str, int, str], int], list[Charge]] = {}
+def _grouped(charges: Iterable[Charge]) -> list[ChargeGroup]:
+    by_key: dict[tuple[tuple[str, str, PoolKind, str, int, str], int], list[Charge]] = {}
     for charge in charges:
-        alike.setdefault((_place(charge), charge.finished_at_us // _HOUR_US), []).append(charge)
+        by_key.setdefault((_group_key(charge), charge.finished_at_us // HOUR_US), []).append(charge)
     return [
-        _Alike(*place, hour * _HOUR_US, group, _Sums(len(group), *map(sum, zip(*map(_figures, group), strict=True))))
-        for (place, hour), group in alike.items()
+        ChargeGroup(*key, hour * HOUR_US, group, _Sums(len(group), *map(sum, zip(*map(_figures, group), strict=True))))
+        for (key, hour), group in by_key.items()
     ]
 
 
-def _overdrawn(conn: Connection, groups: list[_Alike]) -> dict[str, int]:
+def _overdrawn(conn: Connection, groups: list[ChargeGroup]) -> dict[str, int]:
     """The credit of those accounts that were charged above it: a refund or dispute took money back in the meantime."""
     charged_nano: dict[str, int] = {}
     for group in groups:
@@ -215,7 +213,7 @@ def _overdrawn(conn: Connection, groups: list[_Alike]) -> dict[str, int]:
     }
 
 
-def _left(conn: Connection, groups: list[_Alike], budgets_nano: Mapping[str, int]) -> dict[str, int]:
+def _left(conn: Connection, groups: list[ChargeGroup], budgets_nano: Mapping[str, int]) -> dict[str, int]:
     """What is left of each credit, window and cap that has to pay, by ledger account."""
     spend_limits.raise_to(conn, _limits(conn, groups, budgets_nano))
     payers = {payer for group in groups for payer in (group.pool, key_spend(group.key_id))}
@@ -229,7 +227,7 @@ def _left(conn: Connection, groups: list[_Alike], budgets_nano: Mapping[str, int
     return left_nano
 
 
-def _limits(conn: Connection, groups: list[_Alike], budgets_nano: Mapping[str, int]) -> dict[str, int]:
+def _limits(conn: Connection, groups: list[ChargeGroup], budgets_nano: Mapping[str, int]) -> dict[str, int]:
     """The limits of today, by ledger account: the keys' caps, and the budgets of the subscriptions' plans."""
     caps = {row.id: row.max_budget_nano for row in _CAPS.find(conn, [*{group.key_id for group in groups}])}
     plans = {row.id: row.plan_slug for row in _PLANS.find(conn, [*{group.subscription_id for group in groups}])}
@@ -249,28 +247,28 @@ def _pool(charge: Charge) -> LedgerAccount:
 
 def _shortfalls(charges: Iterable[Charge], left_nano: dict[str, int]) -> dict[str, int]:
     """By request id, what of a charge is above what is left to pay it; the first charges are paid first."""
-    short_nano: dict[str, int] = {}
+    shortfall_nano: dict[str, int] = {}
     if not left_nano:
-        return short_nano
+        return shortfall_nano
     for charge in charges:
         payers = [payer for payer in (_pool(charge).id, key_spend(charge.key_id).id) if payer in left_nano]
         paid_nano = min([charge.charged_nano, *(left_nano[payer] for payer in payers)])
         for payer in payers:
             left_nano[payer] -= paid_nano
         if paid_nano < charge.charged_nano:
-            short_nano[charge.request_id] = charge.charged_nano - paid_nano
-    return short_nano
+            shortfall_nano[charge.request_id] = charge.charged_nano - paid_nano
+    return shortfall_nano
 
 
-def _cut(charge: Charge, short_nano: int) -> Charge:
+def _reduce(charge: Charge, shortfall_nano: int) -> Charge:
     return charge._replace(
-        charged_nano=charge.charged_nano - short_nano, uncollected_nano=charge.uncollected_nano + short_nano
+        charged_nano=charge.charged_nano - shortfall_nano, uncollected_nano=charge.uncollected_nano + shortfall_nano
     )
 
 
-def _book(conn: Connection, groups: Iterable[_Alike], now_us: int) -> None:
+def _book(conn: Connection, groups: Iterable[ChargeGroup], now_us: int) -> None:
     """Write the usage events, and one transfer for each pool."""
-    by_pool: dict[LedgerAccount, list[_Alike]] = {}
+    by_pool: dict[LedgerAccount, list[ChargeGroup]] = {}
     for group in groups:
         by_pool.setdefault(group.pool, []).append(group)
     transfers: list[Transfer] = []
@@ -285,7 +283,7 @@ def _book(conn: Connection, groups: Iterable[_Alike], now_us: int) -> None:
     _ADD_EVENTS.run(conn, rows)
 
 
-def _transfer(pool: LedgerAccount, groups: list[_Alike], now_us: int) -> Transfer:
+def _transfer(pool: LedgerAccount, groups: list[ChargeGroup], now_us: int) -> Transfer:
     by_key: dict[str, int] = {}
     for group in groups:
         by_key[group.key_id] = by_key.get(group.key_id, 0) + group.sums.charged_nano
@@ -305,13 +303,13 @@ def _pool_entries(pool: LedgerAccount, charged_nano: int) -> list[Entry]:
     return [Entry(pool, charged_nano)]
 
 
-_Place = tuple[str | int, ...]
+_RowKey = tuple[str | int, ...]
 
 
-def _roll_up(conn: Connection, groups: Iterable[_Alike]) -> None:
+def _roll_up(conn: Connection, groups: Iterable[ChargeGroup]) -> None:
     """Add charges to the sums of their hours, and of their days by each dimension that reports group by."""
-    hours: dict[_Place, _Sums] = {}
-    days: dict[_Place, _Sums] = {}
+    hours: dict[_RowKey, _Sums] = {}
+    days: dict[_RowKey, _Sums] = {}
     for group in groups:
         _add_up(hours, (group.account_id, group.hour_us, group.key_id, group.model), group.sums)
         day_us = group.hour_us - group.hour_us % DAY_US
@@ -323,16 +321,16 @@ def _roll_up(conn: Connection, groups: Iterable[_Alike]) -> None:
         ):
             _add_up(days, (group.account_id, dimension, day_us, name), group.sums)
     # In the order of the key, so that two transactions never wait for each other's rows.
-    _ADD_TO_HOURS.run(conn, [place + sums for place, sums in sorted(hours.items())])
-    _ADD_TO_DAYS.run(conn, [place + sums for place, sums in sorted(days.items())])
+    _ADD_TO_HOURS.run(conn, [key + sums for key, sums in sorted(hours.items())])
+    _ADD_TO_DAYS.run(conn, [key + sums for key, sums in sorted(days.items())])
 
 
-def _add_up(totals: dict[_Place, _Sums], place: _Place, sums: _Sums) -> None:
-    before = totals.get(place)
-    totals[place] = sums if before is None else _Sums(*map(add, before, sums))
+def _add_up(totals: dict[_RowKey, _Sums], key: _RowKey, sums: _Sums) -> None:
+    before = totals.get(key)
+    totals[key] = sums if before is None else _Sums(*map(add, before, sums))
 
 
-def _touch_keys(conn: Connection, groups: Iterable[_Alike]) -> None:
+def _touch_keys(conn: Connection, groups: Iterable[ChargeGroup]) -> None:
     last_used: dict[str, int] = {}
     for group in groups:
         last_us = max(map(_finished_at_us, group.charges))

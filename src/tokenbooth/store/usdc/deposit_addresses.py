@@ -35,7 +35,7 @@ class ShownAddress:
     announced_nano: int | None
 
 
-def announce(
+def request_deposit(
     conn: Connection,
     account_id: str,
     *,

@@ -74,7 +74,7 @@ class TextBlock:
         return {"type": "thinking", "thinking": "", "signature": ""}
 
     def delta(self, *, is_last: bool) -> Json | None:
-        """What may leave now; None for nothing."""
+        """The delta that may leave now; None for none."""
         if is_last and self._half:
             self._half = ""
             self._unsent.append("\ufffd")
@@ -122,7 +122,7 @@ class ToolUseBlock(ToolCall):
         return bool(self.name) and not self.is_custom and first not in _NO_ARGUMENTS and first.lstrip()[:1] == "{"
 
     def delta(self, *, is_last: bool) -> Json | None:
-        """What may leave now; None for nothing."""
+        """The delta that may leave now; None for none."""
         is_all = is_last and self.written and not self.sent
         text = self._input_json() if is_all else "".join(self.written[self.sent :])
         self.sent = len(self.written)

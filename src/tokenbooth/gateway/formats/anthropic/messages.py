@@ -145,7 +145,7 @@ class MessagesRequest(PricedRequest):
         return messages_text_bytes(body)
 
     def public_answer(self, request_id: str) -> MessageAnswer:
-        """What the client sees of an answer to this request."""
+        """Rewrites answers to this request for the client."""
         return MessageAnswer(MESSAGE_ID + request_id, self.model.name)
 
     def as_answer(self, body: bytes) -> bytes:

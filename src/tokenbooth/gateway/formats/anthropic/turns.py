@@ -33,7 +33,7 @@ _EMPTY: Final = b'""'
 _TEXT: Final = raw("text")
 _PARAGRAPH: Final = raw("\n\n")
 _NO_INPUT: Final = raw("{}")
-# What is translated of blocks, and what only says how they may be cached, called or quoted.
+# Fields of blocks that are translated, or only control caching, calling or quoting.
 _KNOWN: Final = frozenset(
     (
         "cache_control",

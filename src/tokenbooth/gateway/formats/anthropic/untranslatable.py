@@ -1,4 +1,4 @@
-"""What a messages request holds that has no counterpart in the chat format: it is refused, or left out and named."""
+"""Parts of a messages request without counterpart in the chat format: they are refused, or left out and named."""
 
 import re
 from typing import Final

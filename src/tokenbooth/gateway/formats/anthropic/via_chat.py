@@ -125,7 +125,7 @@ class TranslatingMeter(ChatMeter):
         return self._take_translated()
 
     def _let_pass(self, events: bytes) -> bytes:
-        """What is metered, event by event, so that nothing after an unreadable event counts."""
+        """Meter event by event, so that nothing after an unreadable event counts."""
         passing = self._passed = []
         for event in split_events(events):
             passed = ChatMeter._let_pass(self, event)
@@ -147,7 +147,7 @@ class TranslatingMeter(ChatMeter):
     def _translate(self, passed: bytes) -> bool:
         """Translate an event; returns False when it has no form in the other format."""
         if not self._began_message:
-            # A message begins with the first event that says something.
+            # A message begins with the first event that is part of an answer.
             if not is_real(passed):
                 return True
             self._began_message = True

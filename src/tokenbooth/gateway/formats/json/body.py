@@ -126,7 +126,7 @@ def release_body(fields: Fields) -> None:
 
 
 def size_of(value: msgspec.Raw) -> int:
-    """How many bytes a raw value has."""
+    """The size of a raw value in bytes."""
     return len(value)
 
 

@@ -23,7 +23,7 @@ _LEVELS: Final = bytes.maketrans(b"[]{}", b"\x01\xff\x01\xff")
 
 @dataclass(frozen=True, slots=True)
 class JsonBounds:
-    """What a body may hold outside its texts.
+    """Bounds of a body, outside its texts.
 
     Attributes:
         depth: how deep lists and objects may be nested.

@@ -29,7 +29,7 @@ from tokenbooth.gateway.formats.json.body import (
 from tokenbooth.gateway.formats.json.steps import STEP_BYTES, STEP_ITEMS
 
 LARGE_BYTES: Final = 2 * 1024 * 1024
-"""What is no larger is decoded and encoded in one call: it takes one or two milliseconds."""
+"""The largest JSON that is decoded or encoded in one call, which takes one or two milliseconds."""
 _WINDOW_BYTES: Final = 16 * 1024
 _COPIED_BYTES: Final = 512 * 1024
 # To find a bracket, a comma or a text takes as long as to go over so many bytes.

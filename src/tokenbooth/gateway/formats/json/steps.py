@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 _Result = TypeVar("_Result")
 
 STEP_BYTES: Final = 64 * 1024
-"""How many bytes of a body are looked at in one step; what is no larger is read at once, unless it `takes_long`."""
+"""How many bytes are read in one step. A body that is no larger is read at once, unless it `takes_long`."""
 STEP_ITEMS: Final = 250
 """How many messages, parts or tools are read in one step."""
 NAMES_PER_ITEM: Final = 8

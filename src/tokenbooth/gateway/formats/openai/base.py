@@ -1,4 +1,4 @@
-"""What OpenAI's three older formats (chat completions, completions, embeddings) have in common."""
+"""The common part of OpenAI's three older formats: chat completions, completions, embeddings."""
 
 from typing import ClassVar
 
@@ -64,7 +64,7 @@ class OpenAIRequest(PricedRequest):
         return from_openai(reported)
 
     def public_answer(self, request_id: str) -> OpenAIAnswer:
-        """What the client sees of an answer to this request."""
+        """Rewrites answers to this request for the client."""
         return OpenAIAnswer(self.answer_id_prefix + request_id, self.model.name)
 
     def _streamed_choices(self) -> int:

@@ -185,7 +185,7 @@ class ChatMeter(Meter):
         return b"".join(passing)
 
     def _own(self, event: bytes, data: bytes) -> bytes:
-        """What the client gets of an event without usage; one with a finish reason is no pattern for others."""
+        """An event without usage as the client gets it. One with a finish reason is no pattern for others."""
         return self._for_client(event, data, is_pattern=FINISH.search(event) is None)
 
     def _own_data(self, data: bytes) -> bytes:

@@ -107,7 +107,7 @@ def completions_request_steps(
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a field with texts or token ids holds.
+    """The content of a field with texts or token ids.
 
     Attributes:
         count: the number of prompts.

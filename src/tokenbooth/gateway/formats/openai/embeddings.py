@@ -35,7 +35,7 @@ class EmbeddingsRequest(OpenAIRequest):
         return self.answer_of(read_chat_answer(body, embeds=True), body)
 
     def usage_of(self, reported: dict[str, object]) -> Usage:
-        # An embedding has a prompt alone, or what the total says of it.
+        # An embedding has a prompt alone; some servers report only a total.
         usage = from_openai(reported)
         if not (usage.completion_tokens or usage.untold_tokens):
             return usage

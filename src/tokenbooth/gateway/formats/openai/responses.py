@@ -125,7 +125,7 @@ class ResponsesRequest(PricedRequest):
         return responses_text_bytes(body)
 
     def public_answer(self, request_id: str) -> ResponseAnswer:
-        """What the client sees of an answer to this request."""
+        """Rewrites answers to this request for the client."""
         return ResponseAnswer(RESPONSE_ID + request_id, self.model.name)
 
     def as_answer(self, body: bytes) -> bytes:

@@ -43,7 +43,7 @@ class ResponsesMeter(Meter):
         self._last_event = b""
 
     def delivered(self) -> Delivered:
-        # The last event holds what no piece told.
+        # The last event may hold text that no delta had.
         counted = Meter.delivered(self)
         if self.usage is not None or not self._last_event:
             return counted
@@ -66,7 +66,7 @@ class ResponsesMeter(Meter):
         return _OF_INTEREST.search(events) is None and has_typed_events(events)
 
     def _is_doubtful(self, events: bytes, texts: int) -> bool:
-        # The pieces of audio are no text; what it says comes as a transcript.
+        # Pieces of audio are no text; its text comes as a transcript.
         return holds(events, b'audio.delta"')
 
     def _count_exactly(self, events: bytes) -> None:

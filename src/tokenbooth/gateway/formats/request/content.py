@@ -1,4 +1,4 @@
-"""What is no text in the messages, items or blocks of a request: its bytes, and the tokens that it may count for."""
+"""Content of a request that is no text, such as images: its bytes, and the tokens that it may count for."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from tokenbooth.gateway.formats.request.stored_state import refuse_stored_state
 
 @dataclass(frozen=True, slots=True)
 class NonTextContent:
-    """What a request holds beside text.
+    """Everything in a request's messages, items or blocks that is no text.
 
     Attributes:
         size_bytes: its bytes in the body, such as the data of images.
@@ -43,7 +43,7 @@ class ContentReader(StepCounter):
         self._tokens = 0
 
     def found(self) -> NonTextContent:
-        """What was counted so far."""
+        """Everything that was counted so far."""
         return NonTextContent(self._size_bytes, self._tokens)
 
     def allows(self, name: str) -> bool:

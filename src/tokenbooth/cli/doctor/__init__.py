@@ -1,0 +1,1 @@
+"""`tokenbooth doctor`: checks of an installation, each a finding with what to do about it."""
