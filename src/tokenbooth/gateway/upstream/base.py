@@ -56,7 +56,7 @@ class AnswerHead(Protocol):
 
 
 class UpstreamCall(AnswerHead, Protocol):
-    """One request to an upstream. `begin` it, then `read` it or take `each` part; `end` it in any case."""
+    """One request to an upstream. `begin` it, then `read` it or take it with `for_each_chunk`; `end` it in any case."""
 
     @property
     def sent(self) -> bool:
@@ -92,11 +92,11 @@ class UpstreamCall(AnswerHead, Protocol):
         """
         ...
 
-    async def each(self, take: Callable[[bytes], bool]) -> None:
-        """Hand over the body as it arrives, until its end or until `take` returns False.
+    async def for_each_chunk(self, consume: Callable[[bytes], bool]) -> None:
+        """Hand over the body as it arrives, until its end or until `consume` returns False.
 
         Raises:
-            UpstreamTimedOut, UpstreamBroke, ClientHungUp, and what `take` raises
+            UpstreamTimedOut, UpstreamBroke, ClientHungUp, and what `consume` raises
         """
         ...
 
