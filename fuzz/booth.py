@@ -201,9 +201,9 @@ class _Call:
             raise UpstreamBroke("the connection ended before the answer did")
         return b"".join(self._sent.chunks)
 
-    async def each(self, take: Callable[[bytes], bool]) -> None:
+    async def for_each_chunk(self, consume: Callable[[bytes], bool]) -> None:
         for chunk in self._sent.chunks:
-            if not take(chunk):
+            if not consume(chunk):
                 return
         if self._sent.breaks:
             raise UpstreamBroke("the connection ended before the answer did")

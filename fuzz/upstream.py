@@ -110,7 +110,7 @@ class _Run:
             if reads:
                 call.body = call.taken = await connection.read()
             else:
-                await connection.each(take)
+                await connection.for_each_chunk(take)
                 call.body = call.taken if left > 0 else None
         except (UpstreamFailure, ClientHungUp) as failure:
             call.failure = failure
@@ -126,7 +126,7 @@ class _Run:
         if kept:
             state = self.connection
             assert self.line.reads, "a kept connection does not read"
-            clean = (state._body, state._take, state._waiter)
+            clean = (state._body, state._consume, state._waiter)
             assert clean == (b"", None, None), "a kept connection is not clean"
         return kept
 

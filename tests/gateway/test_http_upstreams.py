@@ -192,14 +192,14 @@ async def test_an_answer_that_is_late_can_be_waited_for(head: bytes, stream: boo
         proceed.set()
         await call.wait_on(5)
         pieces: list[bytes] = []
-        await call.each(gather(pieces))
+        await call.for_each_chunk(gather(pieces))
         assert (call.status, b"".join(pieces)) == (200, b"{}")
         call.end()
 
 
 async def _answer_of(call: UpstreamCall, *, stream: bool) -> None:
     await call.begin()
-    await (call.each(lambda _: True) if stream else call.read())
+    await (call.for_each_chunk(lambda _: True) if stream else call.read())
 
 
 async def test_waiting_on_has_an_end_too() -> None:
@@ -222,7 +222,7 @@ async def test_silence_in_the_middle_is_a_timeout() -> None:
         await call.begin()
         pieces: list[bytes] = []
         with pytest.raises(UpstreamTimedOut):
-            await call.each(gather(pieces))
+            await call.for_each_chunk(gather(pieces))
         call.end()
         assert pieces == [b"x"]
 
@@ -337,7 +337,7 @@ async def test_parts_are_handed_over_as_they_arrive() -> None:
     async with raw_server(stepwise) as server, client() as upstreams:
         call = call_to(upstreams, at(server), stream=True)
         await call.begin()
-        await call.each(take)
+        await call.for_each_chunk(take)
         call.end()
     assert parts == [b"p0", b"p1", b"p2"]
 
@@ -352,13 +352,13 @@ async def test_who_takes_may_stop_or_fail() -> None:
         call = call_to(upstreams, at(server), stream=True)
         await call.begin()
         pieces: list[bytes] = []
-        await call.each(gather(pieces, most=1))
+        await call.for_each_chunk(gather(pieces, most=1))
         assert pieces == [b"a"]
         call.end()
         call = call_to(upstreams, at(server), stream=True)
         await call.begin()
         with pytest.raises(ZeroDivisionError):
-            await call.each(fail)
+            await call.for_each_chunk(fail)
         call.end()
         assert server.connections == 2
 
@@ -395,8 +395,8 @@ async def test_an_interruption_ends_each_wait_once() -> None:
             return True
 
         with pytest.raises(ClientHungUp):
-            await call.each(take)
-        listening = asyncio.create_task(call.each(gather(pieces)))
+            await call.for_each_chunk(take)
+        listening = asyncio.create_task(call.for_each_chunk(gather(pieces)))
         await asyncio.sleep(0)
         assert not listening.done()
         listening.cancel()
@@ -414,7 +414,7 @@ async def test_what_goes_wrong_with_the_last_part_is_told() -> None:
         call = call_to(upstreams, at(server), stream=True)
         await call.begin()
         with pytest.raises(ZeroDivisionError):
-            await call.each(fail)
+            await call.for_each_chunk(fail)
         call.end()
 
 
@@ -502,7 +502,7 @@ async def test_a_pause_holds_the_server_back_and_is_no_silence() -> None:
             taken += len(piece)
             return True
 
-        taking = asyncio.create_task(call.each(take))
+        taking = asyncio.create_task(call.for_each_chunk(take))
         before = -1
         while written != before:
             before = written
@@ -555,7 +555,7 @@ async def test_an_upstream_behind_a_proxy(monkeypatch: pytest.MonkeyPatch) -> No
         call = call_to(upstreams, there, stream=True)
         await call.begin()
         pieces: list[bytes] = []
-        await call.each(gather(pieces))
+        await call.for_each_chunk(gather(pieces))
         call.end()
         assert pieces == [b"a"]
         target = f"POST http://127.0.0.1:{server.port}/v1/chat/completions HTTP/1.1"
@@ -586,7 +586,7 @@ async def test_a_proxied_call_can_be_interrupted_and_fails_like_others(monkeypat
             return True
 
         with pytest.raises(ClientHungUp):
-            await call.each(take)
+            await call.for_each_chunk(take)
         call.end()
         for expected in (UpstreamTimedOut, UpstreamBroke):
             call = call_to(upstreams, at(server), stream=True)
@@ -598,7 +598,7 @@ async def test_a_proxied_call_can_be_interrupted_and_fails_like_others(monkeypat
 
 async def _stream(call: UpstreamCall) -> None:
     await call.begin()
-    await call.each(lambda _: True)
+    await call.for_each_chunk(lambda _: True)
 
 
 async def test_a_late_answer_through_a_proxy_can_be_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

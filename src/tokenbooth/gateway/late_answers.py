@@ -134,7 +134,7 @@ class LateAnswers:
         # What came before the time-out is in the meter.
         meter = exchange.meter or exchange.routed.outbound.meter(lambda usage: 0)
         exchange.meter = meter
-        await call.each(_discard_into(meter))
+        await call.for_each_chunk(_discard_into(meter))
         meter.end_of_body()
         if meter.whole is not None:
             return self._billing.read_and_count(exchange, bytes(meter.whole))

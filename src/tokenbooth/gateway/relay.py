@@ -229,7 +229,7 @@ class Relay:
         passing = StreamForwarder(exchange, call, meter, self._keep_alive_s)
         try:
             exchange.http.on_writable = lambda is_writable: call.resume() if is_writable else call.pause()
-            await call.each(passing.take)
+            await call.for_each_chunk(passing.take)
             passing.end_of_body()
             if meter.whole is None:
                 check_end(exchange, meter)

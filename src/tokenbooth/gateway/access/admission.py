@@ -5,11 +5,10 @@ until the settler's `settle` or `release`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from tokenbooth.config.catalog import Catalog
-from tokenbooth.domain.allowance import Allowance, Hold, free_nano, hold
+from tokenbooth.domain.allowance import Allowance, free_nano, hold
 from tokenbooth.domain.charges import PoolKind
 from tokenbooth.domain.fair_share import Demand, Share, TooLittle, share
 from tokenbooth.domain.pricing import Price, output_cost_nano
@@ -39,7 +38,6 @@ _BYTES_PER_TOKEN_AT_ADMISSION: Final = 4
 _OUTPUT_TOKENS_AT_ADMISSION: Final = 1_024
 
 
-@dataclass(init=False, slots=True)
 class Admitted:
     """A request that may run: its price, what it holds, and what has to be corrected at the end.
 
@@ -53,20 +51,22 @@ class Admitted:
         hold, token_entry: there once it is committed.
     """
 
-    key: KeyState
-    request: PricedRequest
-    price: Price
-    pool: Pool
-    amount_nano: int
-    clamped_output_tokens: int | None
-    requests: RequestRate | None
-    tokens: TokenRate | None
-    counted_tokens: int
-    decided_at_us: int
-    at_risk_nano: int | None
-    held_maximum: bool
-    hold: Hold
-    token_entry: TokenEntry | None
+    __slots__ = (
+        "amount_nano",
+        "at_risk_nano",
+        "clamped_output_tokens",
+        "counted_tokens",
+        "decided_at_us",
+        "held_maximum",
+        "hold",
+        "key",
+        "pool",
+        "price",
+        "request",
+        "requests",
+        "token_entry",
+        "tokens",
+    )
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class Admitted:
         self.decided_at_us = decided_at_us
         self.at_risk_nano = at_risk_nano
         self.held_maximum = held_maximum
-        self.token_entry = None
+        self.token_entry: TokenEntry | None = None
 
     def commit(self) -> None:
         """Hold the money and count the request. Nothing else may have run since it was decided."""

@@ -6,7 +6,6 @@ waits; what was seen is written by `save`, which a job runs.
 """
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -47,7 +46,6 @@ _WITH_CEILING: Final[tuple[WireFormat, ...]] = (
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(init=False, slots=True, eq=False)
 class _Seen:
     """What is known of one ceiling.
 
@@ -57,14 +55,16 @@ class _Seen:
         times_exceeded: since the start.
     """
 
-    key: CeilingKey
-    obeyed_at_us: int | None
-    exceeded_at_us: int | None
-    sent_tokens: int
-    reported_tokens: int
-    stopped_at: int
-    told_at_us: int
-    times_exceeded: int
+    __slots__ = (
+        "exceeded_at_us",
+        "key",
+        "obeyed_at_us",
+        "reported_tokens",
+        "sent_tokens",
+        "stopped_at",
+        "times_exceeded",
+        "told_at_us",
+    )
 
     def __init__(self, row: CeilingRow) -> None:
         self.key = row.key
@@ -86,7 +86,6 @@ class _Seen:
         return CeilingRow(self.key, self.obeyed_at_us, self.exceeded_at_us, self.sent_tokens, self.reported_tokens)
 
 
-@dataclass(init=False, slots=True, eq=False)
 class Standing:
     """How the upstreams of a model stand in one format.
 
@@ -96,11 +95,7 @@ class Standing:
         some_think_apart: whether one of them bounds the answer alone, without the thinking before it.
     """
 
-    model: Model
-    own: list[_Seen]
-    of_its_upstreams: list[_Seen]
-    proven: bool
-    some_think_apart: bool
+    __slots__ = ("model", "of_its_upstreams", "own", "proven", "some_think_apart")
 
     def __init__(self, model: Model, own: list[_Seen], of_its_upstreams: list[_Seen], some_think_apart: bool) -> None:
         self.model = model

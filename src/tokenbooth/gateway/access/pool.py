@@ -1,7 +1,6 @@
 """What pays a key's requests now: a window's budget, or credit; with the key's cap on top, if it has one."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from tokenbooth.config.catalog import Catalog
 from tokenbooth.domain.allowance import Allowance
@@ -17,7 +16,6 @@ from tokenbooth.store.engine import Store
 from tokenbooth.store.usage.admission import load_window_spent_nano
 
 
-@dataclass(init=False, slots=True)
 class Pool:
     """What pays a request: a window's budget, or credit; with the key's cap on top, if it has one.
 
@@ -25,13 +23,15 @@ class Pool:
         allowances: what a hold is taken on.
     """
 
-    kind: PoolKind
-    allowance: Allowance
-    cap: Allowance | None
-    waiters: Waiters
-    plan: Plan | None
-    window: Window | None
-    allowances: tuple[Allowance, ...]
+    __slots__ = (
+        "allowance",
+        "allowances",
+        "cap",
+        "kind",
+        "plan",
+        "waiters",
+        "window",
+    )
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Pool:
         self.waiters = waiters
         self.plan = plan
         self.window = window
-        self.allowances = (allowance,) if cap is None else (allowance, cap)
+        self.allowances: tuple[Allowance, ...] = (allowance,) if cap is None else (allowance, cap)
 
 
 class Pools:

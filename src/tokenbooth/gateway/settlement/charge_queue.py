@@ -7,7 +7,6 @@ the loop has nothing to do for most of the time, and the thread writes.
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
@@ -25,7 +24,6 @@ _BETWEEN_CALLS_US: Final = 1_000
 _LONGEST_WAIT_US: Final = 1_000_000
 
 
-@dataclass(init=False, slots=True)
 class QueuedCharge:
     """A charge that the store does not know yet, with what memory counted it on.
 
@@ -35,10 +33,7 @@ class QueuedCharge:
         segment: where its charge is in the log, if it is.
     """
 
-    charge: Charge
-    pin: Pin
-    allowances: tuple[Allowance, ...]
-    segment: Segment | None
+    __slots__ = ("allowances", "charge", "pin", "segment")
 
     def __init__(self, charge: Charge, pin: Pin, allowances: tuple[Allowance, ...], segment: Segment | None) -> None:
         self.charge = charge

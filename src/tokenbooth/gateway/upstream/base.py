@@ -14,7 +14,6 @@ MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
-@dataclass(init=False, slots=True)
 class UpstreamRequest:
     """What an upstream is asked.
 
@@ -26,11 +25,7 @@ class UpstreamRequest:
         headers: further ones, of the wire format.
     """
 
-    path: str
-    body: bytes
-    stream: bool
-    credential: Credential
-    headers: Mapping[str, str]
+    __slots__ = ("body", "credential", "headers", "path", "stream")
 
     def __init__(
         self,
@@ -61,7 +56,7 @@ class AnswerHead(Protocol):
 
 
 class UpstreamCall(AnswerHead, Protocol):
-    """One request to an upstream. `begin` it, then `read` it or take `each` part; `end` it in any case."""
+    """One request to an upstream. `begin` it, then `read` it or take it with `for_each_chunk`; `end` it in any case."""
 
     @property
     def sent(self) -> bool:
@@ -97,11 +92,11 @@ class UpstreamCall(AnswerHead, Protocol):
         """
         ...
 
-    async def each(self, take: Callable[[bytes], bool]) -> None:
-        """Hand over the body as it arrives, until its end or until `take` returns False.
+    async def for_each_chunk(self, consume: Callable[[bytes], bool]) -> None:
+        """Hand over the body as it arrives, until its end or until `consume` returns False.
 
         Raises:
-            UpstreamTimedOut, UpstreamBroke, ClientHungUp, and what `take` raises
+            UpstreamTimedOut, UpstreamBroke, ClientHungUp, and what `consume` raises
         """
         ...
 

@@ -1,6 +1,6 @@
 """One connection to an upstream server: an HTTP/1.1 response parser between its socket and who waits for the answer.
 
-It carries one call at a time: `send`, then `head`, then `read` or `each`.
+It carries one call at a time: `send`, then `head`, then `read` or `for_each_chunk`.
 """
 
 import asyncio
@@ -48,12 +48,7 @@ class UpstreamConnection:
     """
 
     def __init__(self, idle_s: float, on_lost: Callable[["UpstreamConnection"], None]) -> None:
-        """Take what it works with.
-
-        Args:
-            idle_s: the longest silence inside an answer, in seconds.
-            on_lost: told when the connection has ended.
-        """
+        """`idle_s` is the longest silence inside an answer; `on_lost` is told when the connection has ended."""
         self._idle_s = idle_s
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
@@ -68,9 +63,9 @@ class UpstreamConnection:
         self._head_bytes = 0
         # One piece as a rule; many are put together at once, or small ones would cost many times their size.
         self._body: bytes | bytearray = b""
-        self._take: Callable[[bytes], bool] | None = None
+        self._consume: Callable[[bytes], bool] | None = None
         self._failure: Exception | None = None
-        self._take_failure: Exception | None = None
+        self._consume_failure: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._interrupted = False
         self._is_late = False
@@ -172,21 +167,21 @@ class UpstreamConnection:
             raise self._why_lost()
         return self._body if isinstance(self._body, bytes) else bytes(self._body)
 
-    async def each(self, take: Callable[[bytes], bool]) -> None:
-        """Hand over the body as it arrives, until its end or until `take` returns False.
+    async def for_each_chunk(self, consume: Callable[[bytes], bool]) -> None:
+        """Hand over the body as it arrives, until its end or until `consume` returns False.
 
         Raises:
-            UpstreamTimedOut, UpstreamBroke, ClientHungUp, and what `take` raises
+            UpstreamTimedOut, UpstreamBroke, ClientHungUp, and what `consume` raises
         """
-        self._take = take
+        self._consume = consume
         self._hand_over()
-        while self._is_taking() and self._is_in(_BODY):
+        while self._is_consuming() and self._is_in(_BODY):
             await self._arrival()
-        if self._take_failure is not None:
-            raise self._take_failure
-        if self._is_taking() and not self._is_in(_COMPLETE):
+        if self._consume_failure is not None:
+            raise self._consume_failure
+        if self._is_consuming() and not self._is_in(_COMPLETE):
             raise self._why_lost()
-        self._take = None
+        self._consume = None
 
     def answer_began(self) -> None:
         """From now on silence is bounded; until then the time to the begin of the answer goes on."""
@@ -218,7 +213,7 @@ class UpstreamConnection:
     def release(self, idle_s: float) -> bool:
         """End the call; returns whether the connection can carry another one within `idle_s` seconds."""
         reusable = self._phase is _COMPLETE and self._keep_alive
-        self._take = None
+        self._consume = None
         self._body = b""
         if not reusable:
             self.close()
@@ -262,7 +257,7 @@ class UpstreamConnection:
             return
         if self._is_in(_HEAD):
             return
-        if self._take is not None:
+        if self._consume is not None:
             self._hand_over()
         elif self._is_in(_COMPLETE):
             self._wake()
@@ -340,24 +335,24 @@ class UpstreamConnection:
     def _hand_over(self) -> None:
         """Give what has arrived to who takes it; its failure ends the call."""
         body, self._body = self._body, b""
-        if body and self._take is not None:
+        if body and self._consume is not None:
             try:
-                wants_more = self._take(body if isinstance(body, bytes) else bytes(body))
+                wants_more = self._consume(body if isinstance(body, bytes) else bytes(body))
             except Exception as failure:
                 # It ends the call also behind an answer that is complete.
-                self._take_failure = failure
+                self._consume_failure = failure
                 self._fail(failure)
                 return
             if not wants_more:
-                self._take = None
-        if self._take is None or self._phase is _COMPLETE:
+                self._consume = None
+        if self._consume is None or self._phase is _COMPLETE:
             self._wake()
 
     def _is_in(self, phase: _Phase) -> bool:
         return self._phase is phase
 
-    def _is_taking(self) -> bool:
-        return self._take is not None
+    def _is_consuming(self) -> bool:
+        return self._consume is not None
 
     async def _arrival(self) -> None:
         if not (self._interrupted or self._is_late):
@@ -372,7 +367,7 @@ class UpstreamConnection:
         if self._is_late:
             self._is_late = False
             # Who waits on may want to take it otherwise.
-            self._take = None
+            self._consume = None
             raise UpstreamTimedOut("no answer in time")
 
     def _wake(self) -> None:

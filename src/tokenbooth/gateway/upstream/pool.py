@@ -156,9 +156,9 @@ class HttpCall:
         """The whole body."""
         return await self._answering.read()
 
-    async def each(self, take: Callable[[bytes], bool]) -> None:
-        """Hand over the body as it arrives, until its end or until `take` returns False."""
-        await self._answering.each(take)
+    async def for_each_chunk(self, consume: Callable[[bytes], bool]) -> None:
+        """Hand over the body as it arrives, until its end or until `consume` returns False."""
+        await self._answering.for_each_chunk(consume)
 
     def answer_began(self) -> None:
         """From now on silence is bounded, instead of the time to the answer's begin."""

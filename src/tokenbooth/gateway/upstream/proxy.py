@@ -128,10 +128,10 @@ class ProxiedCall:
                 raise UpstreamBroke("the answer is too large")
         return b"".join(parts)
 
-    async def each(self, take: Callable[[bytes], bool]) -> None:
-        """Hand over the body as it arrives, until its end or until `take` returns False."""
+    async def for_each_chunk(self, consume: Callable[[bytes], bool]) -> None:
+        """Hand over the body as it arrives, until its end or until `consume` returns False."""
         while (chunk := await self._next_chunk()) is not None:
-            if not take(chunk):
+            if not consume(chunk):
                 return
 
     def answer_began(self) -> None:

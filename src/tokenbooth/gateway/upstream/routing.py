@@ -6,7 +6,6 @@ the one that is due soonest. One that asked to be left alone is left alone. Noth
 
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -50,13 +49,10 @@ def rest_rules(settings: GatewaySettings) -> RestRules:
     )
 
 
-@dataclass(init=False, slots=True, eq=False)
 class _Candidate:
     """An upstream that a call may go to, how it is spoken to, and how it does."""
 
-    route: Route
-    outbound: OutboundRequest
-    health: CircuitBreaker
+    __slots__ = ("health", "outbound", "route")
 
     def __init__(self, route: Route, outbound: OutboundRequest, health: CircuitBreaker) -> None:
         self.route = route
