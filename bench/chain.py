@@ -20,7 +20,7 @@ from typing import Final
 from sqlalchemy import Connection, insert
 
 from tests.support.servers import serve
-from tokenbooth.domain.deposits import BASE, NATIVE_TOKENS
+from tokenbooth.config.chains import BASE, NATIVE_TOKENS
 from tokenbooth.jobs.chain_scan import ChainScan, ScanSettings
 from tokenbooth.kit.clock import SystemClock
 from tokenbooth.kit.logs import configure_logging

@@ -22,7 +22,7 @@ import structlog
 from sqlalchemy import Connection, insert, text
 
 from tests.support.dashboard import Booth, open_booth
-from tokenbooth.domain.deposits import BASE, NATIVE_TOKENS
+from tokenbooth.config.chains import BASE, NATIVE_TOKENS
 from tokenbooth.domain.keys import KeyKind, digest
 from tokenbooth.domain.windows import DAY_US
 from tokenbooth.kit.ids import IdPrefix, new_id, new_key

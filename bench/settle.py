@@ -17,18 +17,20 @@ from typing import Final
 
 from bench.store import KEYS, MODELS, bench_account, sqlite_store
 from tokenbooth.config.catalog import Model
-from tokenbooth.domain.allowance import Allowance, hold
+from tokenbooth.domain.allowance import Allowance
 from tokenbooth.domain.charges import PoolKind
 from tokenbooth.domain.pricing import Price, TokenRates
 from tokenbooth.domain.usage import Usage
-from tokenbooth.gateway.access.admission import Admitted, Pool
+from tokenbooth.gateway.access.admission import Admitted
 from tokenbooth.gateway.access.cache import AccountState, KeyState
+from tokenbooth.gateway.access.pool import Pool
 from tokenbooth.gateway.access.prompt_ratio import PromptRatios
 from tokenbooth.gateway.access.registration import Registration
 from tokenbooth.gateway.formats.openai.chat import ENDPOINT, ChatRequest
 from tokenbooth.gateway.settlement.charge_log import ChargeLog
+from tokenbooth.gateway.settlement.charge_queue import ChargeQueue
 from tokenbooth.gateway.settlement.flusher import Flusher
-from tokenbooth.gateway.settlement.settle import Counted, Settler
+from tokenbooth.gateway.settlement.settle import BilledUsage, Settler
 from tokenbooth.kit.clock import SystemClock
 from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.store.engine import Store
@@ -36,7 +38,7 @@ from tokenbooth.store.engine import Store
 SIZES: Final = (1, 20, 100, 1_000)
 RECORD_BYTES: Final = 260
 _PRICE: Final = Price(TokenRates(input=270_000_000, output=1_100_000_000, cached_input=70_000_000, cache_write=0))
-_COUNTED: Final = Counted(Usage(prompt_tokens=1_000, completion_tokens=200, cached_tokens=100), estimated=False)
+_COUNTED: Final = BilledUsage(Usage(prompt_tokens=1_000, completion_tokens=200, cached_tokens=100), estimated=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +72,9 @@ async def _measure(store: Store, rounds: int) -> None:
             on_database_went_back=_nothing,
         )
         await process.begin(_no_replay)
-        flusher = Flusher(
-            store=store, clock=SystemClock(), log=log, max_unflushed=10_000, process=process, budgets_nano=dict
-        )
-        settler = Settler(clock=SystemClock(), log=log, ratios=PromptRatios(), flusher=flusher)
+        queue = ChargeQueue(10_000)
+        flusher = Flusher(store=store, clock=SystemClock(), log=log, queue=queue, process=process, budgets_nano=dict)
+        settler = Settler(clock=SystemClock(), log=log, ratios=PromptRatios(), queue=queue)
         for size in SIZES:
             _report(size, [await _batch(settler, flusher, keys, size) for _ in range(rounds)])
         log.close()
@@ -124,37 +125,26 @@ def _keys(account_id: str) -> list[KeyState]:
 def _admitted(keys: list[KeyState], number: int) -> Admitted:
     key = keys[number % KEYS]
     credit = key.account.credit
-    key.account.in_use += 1
-    held = hold((credit,), 1_000_000)
-    assert held is not None
-    return Admitted(
+    admitted = Admitted(
         key=key,
         request=_request(f"maker/model-{number % MODELS}"),
         price=_PRICE,
         pool=Pool(PoolKind.CREDIT, credit, None, key.account.waiters, None, None),
-        hold=held,
-        clamped_output_tokens=None,
-        requests=None,
-        tokens=None,
-        token_entry=None,
-        at_risk_nano=None,
-        held_maximum=False,
+        amount_nano=1_000_000,
     )
+    admitted.commit()
+    return admitted
 
 
 def _request(model: str) -> ChatRequest:
     return ChatRequest(
-        endpoint=ENDPOINT,
-        model=Model(model, _PRICE, _PRICE, (), 65_536, 8_192, 0, False, "max_tokens", frozenset()),
-        fields={},
+        ENDPOINT,
+        Model(model, _PRICE, _PRICE, (), 65_536, 8_192, 0, False, "max_tokens", frozenset()),
+        {},
         stream=False,
         text_bytes=4_000,
-        parts_tokens=0,
-        choices=1,
-        ceiling_named=False,
-        output_ceiling=1_000,
+        asked_ceiling=1_000,
         floor_tokens=256,
-        wants_usage=False,
     )
 
 

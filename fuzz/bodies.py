@@ -15,14 +15,15 @@ from tests.support.catalog_samples import sample_model
 from tests.support.formats import speaking
 from tokenbooth.config.catalog import Model
 from tokenbooth.config.settings import GatewaySettings
-from tokenbooth.config.upstream_kinds import FOLDED_CEILINGS, folded
+from tokenbooth.config.upstream_fields import FOLDED_CEILINGS, folded
 from tokenbooth.gateway.errors import Refusal
-from tokenbooth.gateway.formats.anthropic.count_tokens import count_tokens
+from tokenbooth.gateway.formats.anthropic.count_tokens import count_tokens_steps
 from tokenbooth.gateway.formats.anthropic.via_chat import TranslatedMessages
-from tokenbooth.gateway.formats.base import PricedRequest, Speech
+from tokenbooth.gateway.formats.base import OutboundRequest, PricedRequest
 from tokenbooth.gateway.formats.json.body import decode_fields, encode_fields
+from tokenbooth.gateway.formats.json.steps import at_once
 from tokenbooth.gateway.formats.openai.chat import model_name
-from tokenbooth.gateway.formats.parameters import LONGEST_NAME
+from tokenbooth.gateway.formats.request.parameters import LONGEST_NAME
 from tokenbooth.gateway.registry import ENDPOINTS
 from tokenbooth.gateway.upstream.routing import Routing, rest_rules
 from tokenbooth.kit.clock import SystemClock
@@ -73,7 +74,7 @@ def _read(body: bytes, path: str, model: Model) -> PricedRequest | None:
         fields = decode_fields(body, MAX_DEPTH)
         model_name(fields)
         request = ENDPOINTS[path].read(fields, model, len(body), [])
-        _ROUTING.attempt(request)
+        _ROUTING.route(request)
     except Refusal as refusal:
         _check_refusal(refusal)
         return None
@@ -84,7 +85,7 @@ def _count(body: bytes, model: Model) -> None:
     try:
         fields = decode_fields(body, MAX_DEPTH)
         model_name(fields)
-        count_tokens(fields, model, len(body), [])
+        at_once(count_tokens_steps(fields, model, len(body), []))
     except Refusal as refusal:
         _check_refusal(refusal)
 
@@ -101,30 +102,30 @@ def _check_request(request: PricedRequest) -> None:
     assert 0 <= request.output_ceiling <= request.model.max_output_tokens
     clamped = (None,) if request.output_ceiling < 2 else (None, request.output_ceiling // 2)
     for route in request.model.routes:
-        speech = request.speech(route.upstream.formats)
-        if speech is not None:
+        outbound = request.outbound(route.upstream.formats)
+        if outbound is not None:
             for ceiling in clamped:
                 _check_sent(
-                    speech,
-                    encode_fields(speech.upstream_fields(replace(route, model=UPSTREAM_MODEL), ceiling)),
+                    outbound,
+                    encode_fields(outbound.upstream_fields(replace(route, model=UPSTREAM_MODEL), ceiling)),
                     ceiling,
                 )
 
 
-def _check_sent(speech: Speech, sent: bytes, clamped: int | None) -> None:
-    request = speech.request
+def _check_sent(outbound: OutboundRequest, sent: bytes, clamped: int | None) -> None:
+    request = outbound.request
     last_wins = _parsed(sent, first_wins=False)
     names = [name for name, _ in json.loads(sent, object_pairs_hook=list, parse_float=str, parse_int=str)]
     assert len(names) == len(set(names)), "a name stands twice"
-    spoken_of = _SPOKEN_OF[speech.path]
+    spoken_of = _SPOKEN_OF[outbound.path]
     assert {name for name in names if name.casefold() in spoken_of} <= spoken_of, "a name in other letters"
     for read in (last_wins, _parsed(sent, first_wins=True)):
         assert read["model"] == UPSTREAM_MODEL
         assert (read.get("stream") is True) == request.stream
-        _check_ceilings(speech, read, clamped)
-        assert _choices(speech.path, read) <= request.choices
-        _check_prompt(speech, read)
-    _check_usage_asked(speech, last_wins)
+        _check_ceilings(outbound, read, clamped)
+        assert _choices(outbound.path, read) <= request.choices
+        _check_prompt(outbound, read)
+    _check_usage_asked(outbound, last_wins)
 
 
 def _parsed(sent: bytes, *, first_wins: bool) -> Json:
@@ -138,9 +139,9 @@ def _parsed(sent: bytes, *, first_wins: bool) -> Json:
     return parsed
 
 
-def _check_ceilings(speech: Speech, read: Json, clamped: int | None) -> None:
-    priced = speech.request.output_ceiling if clamped is None else clamped
-    if speech.path == "/embeddings":
+def _check_ceilings(outbound: OutboundRequest, read: Json, clamped: int | None) -> None:
+    priced = outbound.request.output_ceiling if clamped is None else clamped
+    if outbound.path == "/embeddings":
         return
     # In a longer name nobody looks for another one.
     names = [name for name in read if len(name) <= LONGEST_NAME]
@@ -160,9 +161,9 @@ def _choices(path: str, read: Json) -> int:
     return max((1, *counts)) * (len(prompts) if several and isinstance(prompts, list) else 1)
 
 
-def _check_prompt(speech: Speech, read: Json) -> None:
+def _check_prompt(outbound: OutboundRequest, read: Json) -> None:
     """Images are counted, and what is not counted as an image is counted as text."""
-    request = speech.request
+    request = outbound.request
     # Only an item of the responses format has an output.
     images = [
         image
@@ -171,10 +172,10 @@ def _check_prompt(speech: Speech, read: Json) -> None:
         for holder in holders
         for image in _images(message.get(holder))
     ]
-    if speech.path in ("/chat/completions", "/responses", "/messages"):
+    if outbound.path in ("/chat/completions", "/responses", "/messages"):
         assert request.parts_tokens >= len(images) * request.model.image_tokens_max
     # A translation says the same in other words.
-    if not isinstance(speech, TranslatedMessages):
+    if not isinstance(outbound, TranslatedMessages):
         texts = sum(_text_bytes(value) for name, value in read.items() if name != "model")
         assert texts - sum(map(_text_bytes, images)) <= request.text_bytes
 
@@ -207,12 +208,12 @@ def _text_bytes(value: object) -> int:
             return 0
 
 
-def _check_usage_asked(speech: Speech, read: Json) -> None:
+def _check_usage_asked(outbound: OutboundRequest, read: Json) -> None:
     options = read.get("stream_options")
-    if not speech.request.stream and speech.path != "/messages":
+    if not outbound.request.stream and outbound.path != "/messages":
         assert "stream_options" not in read
-    elif speech.path in ("/chat/completions", "/completions"):
+    elif outbound.path in ("/chat/completions", "/completions"):
         assert isinstance(options, dict)
         assert options["include_usage"] is True
-    if speech.path == "/responses":
+    if outbound.path == "/responses":
         assert read["store"] is False

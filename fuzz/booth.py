@@ -21,20 +21,24 @@ from tokenbooth.config.catalog import Catalog, Model, Upstream, WireFormat
 from tokenbooth.config.settings import GatewaySettings
 from tokenbooth.domain.allowance import Allowance
 from tokenbooth.domain.charges import Charge
-from tokenbooth.gateway.access.admission import Admission, Admitted, Pool
+from tokenbooth.gateway.access.admission import Admission, Admitted
 from tokenbooth.gateway.access.cache import AccountState, KeyState
 from tokenbooth.gateway.access.ceilings import Ceilings
+from tokenbooth.gateway.access.pool import Pools
 from tokenbooth.gateway.access.prompt_ratio import PromptRatios
+from tokenbooth.gateway.billing import Billing
 from tokenbooth.gateway.drains import Drains
 from tokenbooth.gateway.errors import Refusal, UpstreamBroke
 from tokenbooth.gateway.exchange import Exchange
+from tokenbooth.gateway.failed_attempts import FailedAttempts
 from tokenbooth.gateway.formats.base import PricedRequest
 from tokenbooth.gateway.formats.json.body import decode_fields
+from tokenbooth.gateway.late_answers import LateAnswers
 from tokenbooth.gateway.registry import ENDPOINTS
 from tokenbooth.gateway.relay import Relay
 from tokenbooth.gateway.settlement.charge_log import ChargeLog, Segment
+from tokenbooth.gateway.settlement.charge_queue import ChargeQueue, QueuedCharge
 from tokenbooth.gateway.settlement.estimates import Estimates
-from tokenbooth.gateway.settlement.flusher import Flusher, Unflushed
 from tokenbooth.gateway.settlement.settle import Settler
 from tokenbooth.gateway.upstream.base import UpstreamRequest
 from tokenbooth.gateway.upstream.failure_log import FailureLog
@@ -153,7 +157,7 @@ class _ChargesInMemory(ChargeLog):
     """A charge log without a disk."""
 
     def __init__(self) -> None:
-        self.is_full = False
+        self._is_full = False
         self.charges: list[Charge] = []
 
     def append(self, charge: Charge) -> Segment:
@@ -162,13 +166,12 @@ class _ChargesInMemory(ChargeLog):
         return Segment(Path(), fd=-1)
 
 
-class _NothingToFlush(Flusher):
-    """A flusher without a store."""
+class _NothingToFlush(ChargeQueue):
+    """A queue in front of no store."""
 
-    def __init__(self) -> None:
-        """It needs nothing."""
+    __slots__ = ()
 
-    def add(self, item: Unflushed) -> None:
+    def add(self, item: QueuedCharge) -> None:
         """What was charged is in the log."""
 
 
@@ -244,13 +247,16 @@ def call(asked: Asked, *answers: Sent) -> Outcome:
     """
     clock, charges = FakeClock(), _ChargesInMemory()
     ceilings, ratios, upstreams = Ceilings(_store(), clock), PromptRatios(), _Upstreams(answers)
-    settler = Settler(clock=clock, log=charges, ratios=ratios, flusher=_NothingToFlush())
+    settler = Settler(clock=clock, log=charges, ratios=ratios, queue=_NothingToFlush(most=1))
     drains = Drains(most=8, most_per_account=2)
-    relay = Relay(upstreams, settler, ceilings, Estimates(), drains, FailureLog(clock), read_on_s=100, keep_alive_s=10)
+    billing, failed_attempts = Billing(settler, ceilings, Estimates()), FailedAttempts(FailureLog(clock))
+    late_answers = LateAnswers(billing, drains, failed_attempts, read_on_s=100)
+    relay = Relay(upstreams, billing, ceilings, late_answers, failed_attempts, keep_alive_s=10)
+    pools = Pools(store=_store(), clock=clock, catalog=_no_plans)
     admission = Admission(
-        store=_store(),
         clock=clock,
         catalog=_no_plans,
+        pools=pools,
         ratios=ratios,
         ceilings=ceilings,
         grace_us=0,
@@ -258,12 +264,7 @@ def call(asked: Asked, *answers: Sent) -> Outcome:
         hold_wait_s=0,
     )
     request = _request(asked, len(answers))
-    attempt = Routing(rest_rules(_SETTINGS), clock, random.Random(1)).attempt(request)
     key = KeyState("key", b"digest", AccountState("acct", 0, False, Allowance(_RICH_NANO)), None, None, None, None)
-    pool = admission.pool_now(key)
-    assert isinstance(pool, Pool)
-    admitted = admission.admit_now(key, request, pool, attempt.refuse_busy)
-    assert isinstance(admitted, Admitted)
     connection, loop = _Connection(), HandLoop()
     http = HttpExchange(
         connection,
@@ -276,16 +277,24 @@ def call(asked: Asked, *answers: Sent) -> Outcome:
         most_body_bytes=1,
         memory=BodyMemory(1),
     )
-    exchange = Exchange("req_1", admitted, http, attempt, ENDPOINTS[asked.path], clock, None)
-    loop.run_until_complete(_run(relay, exchange))
-    _check_nothing_is_left(admitted, loop)
+    exchange = Exchange(http, "req_1", clock)
+    exchange.key = key
+    exchange.read(ENDPOINTS[asked.path], request)
+    exchange.routed = Routing(rest_rules(_SETTINGS), clock, random.Random(1)).route(request)
+    loop.run_until_complete(_run(pools, admission, relay, exchange))
+    _check_nothing_is_left(exchange.admitted, loop)
     head, _, body = connection.written.partition(b"\r\n\r\n")
     return Outcome(int(head.split()[1]), head, body, connection.has_ended, charges.charges, upstreams.asked)
 
 
-async def _run(relay: Relay, exchange: Exchange) -> None:
+async def _run(pools: Pools, admission: Admission, relay: Relay, exchange: Exchange) -> None:
     """Run an exchange as the gateway does."""
+    assert exchange.key is not None
     try:
+        exchange.pool = await pools.lookup(exchange.key)
+        exchange.admitted = await admission.decide(exchange.key, exchange.request, exchange.pool)
+        exchange.routed.take()
+        exchange.admitted.commit()
         await relay.run(exchange)
     except Refusal as refusal:
         exchange.refuse(refusal)

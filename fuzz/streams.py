@@ -28,8 +28,9 @@ from tokenbooth.domain.pricing import cost_nano
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.errors import UpstreamFailure
 from tokenbooth.gateway.formats.anthropic.via_chat import TranslatingMeter
-from tokenbooth.gateway.formats.base import Delivered, Meter, Speech
+from tokenbooth.gateway.formats.base import OutboundRequest
 from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_fields
+from tokenbooth.gateway.formats.meter import Delivered, Meter
 from tokenbooth.gateway.formats.sse import BrokenStream, EventFramer, split_events
 from tokenbooth.gateway.registry import ENDPOINTS
 from tokenbooth.gateway.settlement.usage import count_answer
@@ -91,17 +92,17 @@ def meter_all(meter: Meter, cut: list[bytes]) -> Metered:
             out.append(meter.feed(piece))
         except BrokenStream:
             broken = True
-        if meter.ended or meter.failed or broken:
+        if meter.saw_end_marker or meter.failed or broken:
             break
     return Metered(
         out=_OUR_CALL_ID.sub(b"toolu_", b"".join(out)),
-        tail=_OUR_CALL_ID.sub(b"toolu_", meter.tail(_CHARGED_NANO)) if meter.complete() else b"",
+        tail=_OUR_CALL_ID.sub(b"toolu_", meter.final_events(_CHARGED_NANO)) if meter.may_end_without_marker() else b"",
         usage=meter.usage,
         prompt_usage=meter.prompt_usage,
         invalid_usage=meter.invalid_usage,
-        ended=meter.ended,
+        ended=meter.saw_end_marker,
         failed=meter.failed,
-        finished=meter.finished(),
+        finished=meter.saw_finish_reason(),
         delivered=meter.delivered(),
         broken=broken,
     )
@@ -133,7 +134,7 @@ def check_stream(data: bytes) -> None:
             assert meter_all(make(), [stream + b'data: {"choices":[{"delta":{"content":"more"}}]}\n\n']) == whole
 
 
-def _speeches(**more: object) -> list[Speech]:
+def _outbound_requests(**more: object) -> list[OutboundRequest]:
     """A request of every format, as it is spoken to its own kind of upstream, and the translated one.
 
     Args:
@@ -149,11 +150,13 @@ def _speeches(**more: object) -> list[Speech]:
         ("/anthropic/v1/messages", messages_model(), fields),
         ("/anthropic/v1/messages", _CHAT_ONLY, {**fields, "max_tokens": 6_000, "thinking": _THINKING}),
     ]
-    spoken: list[Speech] = []
+    spoken: list[OutboundRequest] = []
     for path, model, body in asked:
         content = msgspec.json.encode(body if path == "/v1/embeddings" else {**body, **more})
         request = ENDPOINTS[path].read(decode_fields(content, 128), model, len(content), [])
-        spoken += [speech for route in model.routes if (speech := request.speech(route.upstream.formats)) is not None]
+        spoken += [
+            outbound for route in model.routes if (outbound := request.outbound(route.upstream.formats)) is not None
+        ]
     return spoken
 
 
@@ -163,16 +166,18 @@ def _no_cost(usage: Usage) -> int:
 
 def _meters() -> list[Callable[[], Meter]]:
     """A meter of every format with streams, as the relay makes it; of a chat with its usage and without."""
-    speeches = [one for one in _speeches(stream=True) if one.path != "/embeddings"]
-    speeches += [one for one in _speeches(stream=True, stream_options={"include_usage": True}) if _is_chat(one)]
-    return [partial(speech.meter, _no_cost, "req_1") for speech in speeches]
+    outbound_requests = [one for one in _outbound_requests(stream=True) if one.path != "/embeddings"]
+    outbound_requests += [
+        one for one in _outbound_requests(stream=True, stream_options={"include_usage": True}) if _is_chat(one)
+    ]
+    return [partial(outbound.meter, _no_cost, "req_1") for outbound in outbound_requests]
 
 
-def _is_chat(speech: Speech) -> bool:
-    return speech.request.endpoint == "chat.completions"
+def _is_chat(outbound: OutboundRequest) -> bool:
+    return outbound.request.endpoint == "chat.completions"
 
 
-_SPEECHES: Final = _speeches()
+_OUTBOUND_REQUESTS: Final = _outbound_requests()
 _METERS: Final = _meters()
 
 
@@ -196,14 +201,14 @@ def check_answer(data: bytes) -> None:
         AssertionError: something that must hold does not.
     """
     _check_calls(data)
-    for speech in _SPEECHES:
+    for outbound in _OUTBOUND_REQUESTS:
         try:
-            came = speech.read_answer(data)
-            counted = count_answer(speech, came, data, request_id="r", upstream="u")
+            came = outbound.read_answer(data)
+            counted = count_answer(outbound, came, data, request_id="r", upstream="u")
             answer = came.client_answer(counted.usage).encode(0)
         except (*UNREADABLE, UpstreamFailure):
             continue
-        usage, request = counted.usage, speech.request
+        usage, request = counted.usage, outbound.request
         assert 0 <= usage.cached_tokens + usage.cache_write_tokens <= usage.prompt_tokens <= request.most_prompt_tokens
         assert 0 <= usage.completion_tokens <= request.model.max_output_tokens * request.choices
         assert cost_nano(request.model.price, usage) >= 0

@@ -8,21 +8,18 @@ from hypothesis import strategies as st
 from tests.docs.pages import codes, read, rows, section
 from tests.support.catalog_samples import sample_model, with_kind
 from tokenbooth.config.catalog import Model, WireFormat
-from tokenbooth.config.upstream_kinds import (
+from tokenbooth.config.upstream_fields import (
     CEILING_FIELDS,
     CREDENTIAL_MARKS,
     FOLDED_CEILINGS,
-    GENERIC,
     IMAGE_SIZES,
-    KINDS,
     MORE_ANSWERS,
     OTHER_INPUT,
     OVERRIDES,
-    UpstreamKind,
     folded,
-    kept_back_by,
-    kind_of_host,
 )
+from tokenbooth.config.upstream_kinds import KINDS, kept_back_by, kind_of_host
+from tokenbooth.config.upstream_table import GENERIC, UpstreamKind
 from tokenbooth.gateway.errors import Refusal
 from tokenbooth.gateway.formats.json.body import decode_fields, encode_fields
 from tokenbooth.gateway.registry import ENDPOINTS
@@ -93,9 +90,9 @@ def sent(model: Model, path: str, fields: dict[str, object], clamped: int | None
     content = msgspec.json.encode({"model": "m", **BODIES[path], **fields})
     request = ENDPOINTS[path].read(decode_fields(content, 128), model, len(content), [])
     route = model.routes[0]
-    speech = request.speech(route.upstream.formats)
-    assert speech is not None
-    decoded: dict[str, object] = msgspec.json.decode(encode_fields(speech.upstream_fields(route, clamped)))
+    outbound = request.outbound(route.upstream.formats)
+    assert outbound is not None
+    decoded: dict[str, object] = msgspec.json.decode(encode_fields(outbound.upstream_fields(route, clamped)))
     return decoded
 
 

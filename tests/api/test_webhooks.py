@@ -25,7 +25,7 @@ from tokenbooth.config.catalog import build_catalog
 from tokenbooth.config.payments import StripeSettings
 from tokenbooth.config.settings import Settings
 from tokenbooth.kit.errors import TokenboothError
-from tokenbooth.payments.stripe.client import StripeGateway
+from tokenbooth.payments.stripe.client import StripeClient
 from tokenbooth.services.context import ServiceContext
 from tokenbooth.store.engine import Store, open_store
 from tokenbooth.store.migrate import migrate
@@ -80,14 +80,14 @@ async def endpoint(
     stripe = StripeSettings(secret_key=SecretStr("sk_test_hook"), webhook_secrets=[SecretStr(WEBHOOK_SECRET)])
     settings = Settings(stripe=stripe if configured else None)
     catalog = build_catalog(settings)
-    gateway = StripeGateway("sk_test_hook", api_base="http://127.0.0.1:9")
+    ours = StripeClient("sk_test_hook", api_base="http://127.0.0.1:9")
     context = ServiceContext(
         store=store,
         clock=clock,
         settings=settings,
         catalog=lambda: catalog,
         live=live or FakeLive(),
-        stripe=gateway if configured else None,
+        stripe=ours if configured else None,
         handle_event=handle,
     )
     app = FastAPI()
@@ -100,7 +100,7 @@ async def endpoint(
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
         yield client
-    await gateway.aclose()
+    await ours.aclose()
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import pytest
 from tests.support.chains import FINAL_BLOCKS, SAFE_BLOCKS, USDC, DrivenChain
 from tests.support.deposit_rig import UNITS, Booth, running_booth
 from tests.support.store import new_customer
-from tokenbooth.domain.deposits import BASE, PendingDeposit
+from tokenbooth.config.chains import BASE
+from tokenbooth.domain.deposits import PendingDeposit
 from tokenbooth.jobs.chain_scan import ChainScan, ScanSettings
 from tokenbooth.payments.usdc.log_scan import TransferFinder
 from tokenbooth.payments.usdc.node import MAX_ADDRESSES, ChainNode

@@ -10,7 +10,7 @@ import pytest
 from tests.support.chains import SAFE_BLOCKS, USDC, SandboxChain, running_sandbox
 from tests.support.dashboard import Booth, Browser, open_booth
 from tests.support.fakes import FakeClock
-from tokenbooth.domain.deposits import BASE
+from tokenbooth.config.chains import BASE
 from tokenbooth.jobs.chain_scan import ChainScan, ScanSettings
 from tokenbooth.payments.usdc.addresses import AddressBook
 from tokenbooth.payments.usdc.node import ChainNode

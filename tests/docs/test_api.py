@@ -7,11 +7,14 @@ from typing import Final, get_args
 import tokenbooth.gateway
 from tests.support.gateway_rig import MoodyStore, open_moody_store, run_rig
 from tokenbooth.config.settings import GatewaySettings, ServerSettings
-from tokenbooth.config.upstream_kinds import GENERIC, KINDS, folded
+from tokenbooth.config.upstream_fields import folded
+from tokenbooth.config.upstream_kinds import KINDS
+from tokenbooth.config.upstream_table import GENERIC
 from tokenbooth.config.values import WireFormat
 from tokenbooth.gateway.formats.openai.completions import MAX_PROMPTS
 from tokenbooth.gateway.formats.openai.embeddings import MAX_INPUTS
-from tokenbooth.gateway.formats.parameters import MAX_CHOICES, REFUSED_FIELDS
+from tokenbooth.gateway.formats.request.parameters import MAX_CHOICES
+from tokenbooth.gateway.formats.request.unpriced import REFUSED_FIELDS
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
 API: Final = (DOCS / "api.md").read_text(encoding="utf-8")

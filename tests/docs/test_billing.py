@@ -19,7 +19,7 @@ from tokenbooth.domain.plan_changes import charged_from_us
 from tokenbooth.domain.pricing import Price, TokenRates, cost_nano, worst_cost_nano
 from tokenbooth.domain.usage import Usage
 from tokenbooth.domain.windows import DAY_US, parse_duration, window_at
-from tokenbooth.gateway.formats.parameters import OUTPUT_FLOOR, REASONING_OUTPUT_FLOOR
+from tokenbooth.gateway.formats.base import OUTPUT_FLOOR, REASONING_OUTPUT_FLOOR
 from tokenbooth.gateway.settlement.estimates import Estimates
 from tokenbooth.store import ledger
 from tokenbooth.store.accounts.credit import change_credit

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.answer_rig import CHATS_ONLY, AnswerRig, Face, run_answer_rig
+from tests.support.answer_rig import CHATS_ONLY, AnswerRig, Format, run_answer_rig
 from tests.support.gateway_rig import (
     EVERY_FORMAT,
     JumpingClock,
@@ -101,6 +101,6 @@ def chats_only(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnswerRig]:
 
 
 @pytest.fixture
-def answers(face: Face, every_format: AnswerRig, chats_only: AnswerRig) -> AnswerRig:
-    """The gateway for the format that a test's file calls `face`."""
-    return chats_only if face == "translated" else every_format
+def answers(form: Format, every_format: AnswerRig, chats_only: AnswerRig) -> AnswerRig:
+    """The gateway for the format that a test's file calls `form`."""
+    return chats_only if form == "translated" else every_format

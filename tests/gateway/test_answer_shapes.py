@@ -13,14 +13,14 @@ from tests.support.catalog_samples import sample_model
 from tests.support.chat_streams import Spoken, chat_streams
 from tests.support.formats import CHAT, Json, events_in, messages_body, read_messages
 from tokenbooth.domain.usage import Usage
-from tokenbooth.gateway.formats.base import Speech
+from tokenbooth.gateway.formats.base import OutboundRequest
 from tokenbooth.gateway.formats.chat_answer import UnreadableAnswer
 
 THINKING = {"type": "enabled", "budget_tokens": 1_024}
 
 
-def speech(*, stream: bool) -> Speech:
-    spoken = read_messages(messages_body(stream=stream, max_tokens=6_000, thinking=THINKING), sample_model()).speech(
+def outbound(*, stream: bool) -> OutboundRequest:
+    spoken = read_messages(messages_body(stream=stream, max_tokens=6_000, thinking=THINKING), sample_model()).outbound(
         CHAT
     )
     assert spoken is not None
@@ -35,21 +35,21 @@ def written(value: object) -> bytes:
 def whole(message: object) -> list[Json]:
     """The blocks of a whole answer."""
     body = b'{"id":"chatcmpl-1","choices":[{"index":0,"message":%b,"finish_reason":"stop"}]}' % written(message)
-    answer = msgspec.json.decode(speech(stream=False).read_answer(body).client_answer(Usage(1, 1)).encode(0))
+    answer = msgspec.json.decode(outbound(stream=False).read_answer(body).client_answer(Usage(1, 1)).encode(0))
     blocks: list[Json] = answer["content"]
     return blocks
 
 
 def streamed(*deltas: object, finish: bytes = b'"stop"') -> list[Json]:
     """The blocks that a client collects from a stream; none is opened while another one is."""
-    meter = speech(stream=True).meter(lambda usage: 0)
+    meter = outbound(stream=True).meter(lambda usage: 0)
     events = b'data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":%b,"finish_reason":null}]}\n\n'
     out = b"".join(meter.feed(events % written(delta)) for delta in deltas)
     out += meter.feed(b'data: {"choices":[{"index":0,"delta":{},"finish_reason":%b}]}\n\n' % finish)
     out += meter.feed(b"data: [DONE]\n\n")
     blocks: list[Json] = []
     is_open = False
-    for event in events_in(out + meter.tail(0)):
+    for event in events_in(out + meter.final_events(0)):
         match event["type"]:
             case "content_block_start":
                 assert not is_open
@@ -220,14 +220,14 @@ def test_a_stream_in_any_spelling_is_what_was_meant(spoken: Spoken, shows_thinki
     """Every word, thought and call arrives whole and once, and what leaves is a message, event by event."""
     thinking = THINKING if shows_thinking else {"type": "disabled"}
     request = read_messages(messages_body(stream=True, max_tokens=6_000, thinking=thinking), sample_model())
-    asked = request.speech(CHAT)
+    asked = request.outbound(CHAT)
     assert asked is not None
     meter = asked.meter(lambda usage: 0)
-    out = b"".join(meter.feed(piece) for piece in spoken.pieces if not meter.ended)
-    assert meter.ended
+    out = b"".join(meter.feed(piece) for piece in spoken.pieces if not meter.saw_end_marker)
+    assert meter.saw_end_marker
     assert not meter.failed
-    assert meter.complete()
-    events = events_in(out + meter.tail(0))
+    assert meter.may_end_without_marker()
+    events = events_in(out + meter.final_events(0))
     message, meant = put_together(events), spoken.meant
     said: dict[str, str] = {"thinking": "", "text": ""}
     for block in message.content:
@@ -247,7 +247,7 @@ def test_a_stream_in_any_spelling_is_what_was_meant(spoken: Spoken, shows_thinki
 @given(chat_streams())
 def test_a_stream_that_nobody_asked_for_says_the_same_whole(spoken: Spoken) -> None:
     """Some servers stream although they are not asked to."""
-    asked, meant = speech(stream=False), spoken.meant
+    asked, meant = outbound(stream=False), spoken.meant
     came = asked.read_answer(asked.as_answer(spoken.body))
     answer = msgspec.json.decode(came.client_answer(Usage(1, 1)).encode(0))
     said: dict[str, str] = {"thinking": "", "text": ""}
@@ -270,13 +270,13 @@ def test_a_stream_whose_call_has_no_name_is_no_whole_answer() -> None:
     """As it is none when it was asked for."""
     events = b'data: {"choices":[{"delta":%b}]}\n\ndata: [DONE]\n\n' % written(calls(piece(0, "{}", id="c")))
     with pytest.raises(UnreadableAnswer):
-        speech(stream=False).as_answer(events)
+        outbound(stream=False).as_answer(events)
 
 
 def test_the_stop_sequence_survives_putting_together() -> None:
     """Where the server names it."""
     events = b'data: {"choices":[{"delta":{"content":"a"},"finish_reason":"stop","stop_reason":"END"}]}\n\n'
-    asked = speech(stream=False)
+    asked = outbound(stream=False)
     answer = msgspec.json.decode(asked.read_answer(asked.as_answer(events)).client_answer(Usage(1, 1)).encode(0))
 
     assert (answer["stop_reason"], answer["stop_sequence"]) == ("stop_sequence", "END")
@@ -315,7 +315,7 @@ def _is_nested(events: list[Json]) -> bool:
 )
 def test_what_has_no_meaning_is_an_error(delta: object) -> None:
     """Never a clean message without it, which would be charged."""
-    meter = speech(stream=True).meter(lambda usage: 0)
+    meter = outbound(stream=True).meter(lambda usage: 0)
     meter.feed(b'data: {"choices":[{"index":0,"delta":%b,"finish_reason":null}]}\n\n' % written(delta))
     meter.feed(b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n')
     assert meter.failed
@@ -342,7 +342,7 @@ def test_ids_that_are_missing_or_come_twice_are_replaced() -> None:
 
 def test_a_message_that_tells_all_again_adds_only_what_is_new() -> None:
     """MiniMax ends its streams with one."""
-    meter = speech(stream=True).meter(lambda usage: 0)
+    meter = outbound(stream=True).meter(lambda usage: 0)
     out = meter.feed(b'data: {"choices":[{"index":0,"delta":{"content":"Hel"}}]}\n\n')
     out += meter.feed(b'data: {"choices":[{"index":0,"message":{"content":"Hello"},"finish_reason":"stop"}]}\n\n')
 
@@ -354,7 +354,7 @@ def test_a_message_that_tells_all_again_adds_only_what_is_new() -> None:
 
 def test_only_the_first_of_several_choices_is_told() -> None:
     """The format has one answer, and two must not be mixed into one."""
-    meter = speech(stream=True).meter(lambda usage: 0)
+    meter = outbound(stream=True).meter(lambda usage: 0)
     out = meter.feed(b'data: {"choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n')
     out += meter.feed(b'data: {"choices":[{"index":1,"delta":{"content":"Ho"}}]}\n\n')
 
@@ -367,6 +367,6 @@ def test_an_index_of_any_number_is_no_error_of_ours(index: bytes) -> None:
     """Of a choice and of a call; what cannot be a number is none."""
     call = b'{"index":%b,"id":"c","function":{"name":"f","arguments":"{}"}}' % index
     body = b'{"choices":[{"index":%b,"message":{"content":"Hi","tool_calls":[%b]}}]}' % (index, call)
-    answer = speech(stream=False).read_answer(body).client_answer(Usage(1, 1))
+    answer = outbound(stream=False).read_answer(body).client_answer(Usage(1, 1))
     blocks = msgspec.json.decode(answer.encode(0))["content"]
     assert [block["type"] for block in blocks] == ["text", "tool_use"]

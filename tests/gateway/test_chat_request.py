@@ -8,7 +8,7 @@ from tokenbooth.config.catalog import Model
 from tokenbooth.gateway.errors import Refusal
 from tokenbooth.gateway.formats.json.body import decode_fields, encode_fields
 from tokenbooth.gateway.formats.openai.chat import ChatRequest, model_name, read_chat_request
-from tokenbooth.gateway.formats.stored_state import STATE_FIELDS
+from tokenbooth.gateway.formats.request.stored_state import STATE_FIELDS
 
 MESSAGES = b'"messages":[{"role":"user","content":"Hello"}]'
 CUT_BYTES = 2_000

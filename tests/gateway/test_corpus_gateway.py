@@ -19,10 +19,11 @@ from tests.support.formats import (
     speaking,
 )
 from tokenbooth.config.catalog import Model
-from tokenbooth.config.upstream_kinds import GENERIC, KINDS
+from tokenbooth.config.upstream_kinds import KINDS
+from tokenbooth.config.upstream_table import GENERIC
 from tokenbooth.domain.usage import InvalidUsage, Usage
 from tokenbooth.gateway.errors import UpstreamFailure
-from tokenbooth.gateway.formats.base import Speech
+from tokenbooth.gateway.formats.base import OutboundRequest
 from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_fields
 from tokenbooth.gateway.formats.openai.chat import read_chat_request
 from tokenbooth.gateway.formats.sse import BrokenStream
@@ -62,7 +63,7 @@ def model_of(row: Row) -> Model:
     return replace(MODEL, routes=(replace(route, upstream=replace(route.upstream, name="u", kind=kind)),))
 
 
-def speech_for(row: Row) -> Speech:
+def outbound_for(row: Row) -> OutboundRequest:
     """The request that the row answers, as spoken to an upstream of the row's format."""
     model = model_of(row)
     wire = frozenset((row.wire,))
@@ -80,66 +81,66 @@ def speech_for(row: Row) -> Speech:
                     **flags,
                 }
             )
-            speech = read_chat_request(decode_fields(body, 128), speaking(model, row.wire), len(body)).speech(wire)
+            outbound = read_chat_request(decode_fields(body, 128), speaking(model, row.wire), len(body)).outbound(wire)
         case "openai.completions":
             body = msgspec.json.encode({"model": "m", "prompt": prompt, **flags})
-            speech = read_completions(body, speaking(model, row.wire)).speech(wire)
+            outbound = read_completions(body, speaking(model, row.wire)).outbound(wire)
         case "openai.embeddings":
             body = msgspec.json.encode({"model": "m", "input": prompt})
-            speech = read_embeddings(body, speaking(model, row.wire)).speech(wire)
+            outbound = read_embeddings(body, speaking(model, row.wire)).outbound(wire)
         case "openai.responses":
             body = msgspec.json.encode({"model": "m", "input": prompt, **flags})
-            speech = read_responses(body, speaking(model, row.wire)).speech(wire)
+            outbound = read_responses(body, speaking(model, row.wire)).outbound(wire)
         case "anthropic.messages":
-            speech = read_messages(messages_body(**flags), speaking(model, row.wire)).speech(wire)
+            outbound = read_messages(messages_body(**flags), speaking(model, row.wire)).outbound(wire)
         case _:
             assert_never(row.wire)
-    assert speech is not None
-    return speech
+    assert outbound is not None
+    return outbound
 
 
-def translated_speech_for(row: Row) -> Speech:
+def translated_outbound_for(row: Row) -> OutboundRequest:
     """A messages request whose upstream speaks chat completions, with its thinking shown."""
     thinking = {"type": "enabled", "budget_tokens": 1_024}
     body = messages_body(stream=row.streamed, max_tokens=6_000, thinking=thinking)
-    speech = read_messages(body, speaking(model_of(row), "openai.chat")).speech(frozenset(("openai.chat",)))
-    assert speech is not None
-    return speech
+    outbound = read_messages(body, speaking(model_of(row), "openai.chat")).outbound(frozenset(("openai.chat",)))
+    assert outbound is not None
+    return outbound
 
 
-def read(row: Row, speech: Speech, chunk_bytes: int | None = None) -> Read:
+def read(row: Row, outbound: OutboundRequest, chunk_bytes: int | None = None) -> Read:
     """The relay's way through an answer with status 200, without sockets."""
     if row.streamed and row.media_type == "text/event-stream":
-        return read_stream(row.answer, speech, chunk_bytes or len(row.answer))
+        return read_stream(row.answer, outbound, chunk_bytes or len(row.answer))
     try:
-        answer = speech.read_answer(row.answer)
-        counted = count_answer(speech, answer, row.answer, request_id="r", upstream="u")
-        events = speech.as_events(row.answer) if row.streamed else None
+        answer = outbound.read_answer(row.answer)
+        counted = count_answer(outbound, answer, row.answer, request_id="r", upstream="u")
+        events = outbound.as_events(row.answer) if row.streamed else None
         left = answer.client_answer(counted.usage, "r").encode(0) if events is None else b""
         if events is not None:
-            meter = speech.meter(lambda usage: 0)
-            left = meter.feed(events) + meter.tail(0)
+            meter = outbound.meter(lambda usage: 0)
+            left = meter.feed(events) + meter.final_events(0)
     except (*UNREADABLE, UpstreamFailure, InvalidUsage):
         return Read(None, estimated=False, failed=True, left=b"")
     return Read(counted.usage, counted.estimated, failed=False, left=left)
 
 
-def read_stream(answer: bytes, speech: Speech, chunk_bytes: int) -> Read:
-    meter = speech.meter(lambda usage: 0)
+def read_stream(answer: bytes, outbound: OutboundRequest, chunk_bytes: int) -> Read:
+    meter = outbound.meter(lambda usage: 0)
     left, broken = b"", False
     try:
         for start in range(0, len(answer), chunk_bytes):
             left += meter.feed(answer[start : start + chunk_bytes])
-            if meter.ended or meter.failed:
+            if meter.saw_end_marker or meter.failed:
                 break
         left += meter.end_of_body()
     except BrokenStream:
         broken = True
-    failed = broken or meter.failed or not (meter.ended or meter.complete())
-    counted = count_stream(speech.request, meter, request_id="r", upstream="u")
+    failed = broken or meter.failed or not (meter.saw_end_marker or meter.may_end_without_marker())
+    counted = count_stream(outbound.request, meter, request_id="r", upstream="u")
     # Nothing is charged where the upstream failed before its first real event.
     charged = counted.usage if not failed or meter.usage or meter.prompt_usage or meter.delivered().events else None
-    return Read(charged, counted.estimated, failed, left if failed else left + meter.tail(0))
+    return Read(charged, counted.estimated, failed, left if failed else left + meter.final_events(0))
 
 
 def text_bytes(row: Row) -> int:
@@ -174,14 +175,14 @@ def check(row: Row, outcome: Read) -> None:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_a_row_is_read_right(row: Row) -> None:
     """In the format that it is asked in: what it costs, and whether it failed."""
-    check(row, read(row, speech_for(row)))
+    check(row, read(row, outbound_for(row)))
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 7])
 @pytest.mark.parametrize("row", [row for row in ROWS if row.streamed], ids=lambda row: row.name)
 def test_pieces_change_nothing(row: Row, chunk_bytes: int) -> None:
     """Where the network cuts a stream makes no difference."""
-    whole, pieces = read(row, speech_for(row)), read(row, speech_for(row), chunk_bytes)
+    whole, pieces = read(row, outbound_for(row)), read(row, outbound_for(row), chunk_bytes)
     assert pieces == whole
 
 
@@ -191,7 +192,7 @@ CHAT = [row for row in ROWS if row.wire == "openai.chat" and "two choices" not i
 @pytest.mark.parametrize("row", CHAT, ids=lambda row: row.name)
 def test_a_translated_client_is_told_the_same(row: Row) -> None:
     """A chat completion as a message: its text, its thinking, its calls and its end; or an error."""
-    outcome = read(row, translated_speech_for(row))
+    outcome = read(row, translated_outbound_for(row))
     check(row, outcome)
     if outcome.failed:
         assert b"message_stop" not in outcome.left
@@ -207,7 +208,7 @@ def test_a_translated_client_is_told_the_same(row: Row) -> None:
 @pytest.mark.parametrize("row", [row for row in ROWS if row.failed], ids=lambda row: row.name)
 def test_nothing_of_a_failure_in_the_upstreams_words_leaves(row: Row) -> None:
     """Addresses, accounts, requests, balances: what a failure says stays here."""
-    left = read(row, speech_for(row)).left
+    left = read(row, outbound_for(row)).left
     for canary in (
         b"10.1.2.3",
         b"user_2bX",

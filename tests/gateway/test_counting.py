@@ -6,11 +6,11 @@ from structlog.testing import capture_logs
 
 from tests.support.catalog_samples import sample_model
 from tokenbooth.domain.usage import Usage
-from tokenbooth.gateway.formats.base import Delivered
 from tokenbooth.gateway.formats.json.body import decode_fields
-from tokenbooth.gateway.formats.meter import StreamMeter
+from tokenbooth.gateway.formats.meter import Delivered
 from tokenbooth.gateway.formats.openai.chat import ChatRequest, read_chat_request
-from tokenbooth.gateway.settlement.settle import Counted
+from tokenbooth.gateway.formats.openai.chat_stream import ChatMeter
+from tokenbooth.gateway.settlement.settle import BilledUsage
 from tokenbooth.gateway.settlement.usage import count_answer, count_stream, estimate
 
 
@@ -23,7 +23,7 @@ def answer(message: dict[str, object], **fields: object) -> bytes:
     return msgspec.json.encode({"choices": [{"message": message}], **fields})
 
 
-def counted(body: bytes, request: ChatRequest | None = None) -> Counted:
+def counted(body: bytes, request: ChatRequest | None = None) -> BilledUsage:
     asked = request or request_of()
     return count_answer(asked, asked.read_answer(body), body, request_id="req_1", upstream="demo")
 
@@ -32,7 +32,7 @@ def test_reported_usage_is_taken() -> None:
     """What the upstream reports is what is charged."""
     usage = {"prompt_tokens": 9, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 2}}
 
-    assert counted(answer({"content": "Hi"}, usage=usage)) == Counted(
+    assert counted(answer({"content": "Hi"}, usage=usage)) == BilledUsage(
         Usage(prompt_tokens=9, completion_tokens=4, cached_tokens=2), estimated=False
     )
 
@@ -42,7 +42,7 @@ def test_an_answer_without_usage_is_counted(name: str) -> None:
     """Four bytes a token, of every text that the meter of a stream counts too (40)."""
     request = request_of()
 
-    assert counted(answer({name: "x" * 10}), request) == Counted(
+    assert counted(answer({name: "x" * 10}), request) == BilledUsage(
         Usage(prompt_tokens=-(-request.text_bytes // 4), completion_tokens=3), estimated=True
     )
 
@@ -59,7 +59,7 @@ def test_the_input_of_custom_tools_counts() -> None:
     calls = [{"type": "custom", "custom": {"name": "f", "input": "x" * 8}}]
 
     assert counted(answer({"content": None, "tool_calls": calls})).usage.completion_tokens == 2
-    meter = StreamMeter(None)
+    meter = ChatMeter(None)
     meter.feed(b"data: " + msgspec.json.encode({"choices": [{"delta": {"tool_calls": calls}}]}) + b"\n\n")
     assert meter.delivered() == Delivered(events=1, text_bytes=8)
 
@@ -84,7 +84,7 @@ def test_absurd_usage_is_bounded_and_told() -> None:
     with capture_logs() as logs:
         result = counted(answer({"content": "x"}, usage=usage), request_of(n=2))
 
-    assert result == Counted(
+    assert result == BilledUsage(
         Usage(
             prompt_tokens=65_536,
             completion_tokens=2 * 8_192,
@@ -99,10 +99,10 @@ def test_absurd_usage_is_bounded_and_told() -> None:
 
 def test_a_stream_with_usage() -> None:
     """The usage that came is taken."""
-    meter = StreamMeter(None)
+    meter = ChatMeter(None)
     meter.feed(b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}\n\n')
 
-    assert count_stream(request_of(), meter, request_id="req_1", upstream="demo") == Counted(
+    assert count_stream(request_of(), meter, request_id="req_1", upstream="demo") == BilledUsage(
         Usage(prompt_tokens=3, completion_tokens=2), estimated=False
     )
 
@@ -110,7 +110,7 @@ def test_a_stream_with_usage() -> None:
 @pytest.mark.parametrize("usage", [None, {"prompt_tokens": -3}])
 def test_a_stream_without_usage(usage: object) -> None:
     """Counted from what was streamed, whether usage was absent or impossible (40)."""
-    meter = StreamMeter(None)
+    meter = ChatMeter(None)
     for _ in range(3):
         meter.feed(b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n')
     if usage is not None:

@@ -7,12 +7,13 @@ from tests.support.catalog_samples import sample_model
 from tests.support.formats import messages_body, read_messages
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.formats.anthropic.stream import MessagesMeter
-from tokenbooth.gateway.formats.base import Meter, PricedRequest
+from tokenbooth.gateway.formats.base import PricedRequest
 from tokenbooth.gateway.formats.json.body import decode_fields
-from tokenbooth.gateway.formats.meter import StreamMeter
+from tokenbooth.gateway.formats.meter import Meter
 from tokenbooth.gateway.formats.openai.chat import ChatRequest, read_chat_request
+from tokenbooth.gateway.formats.openai.chat_stream import ChatMeter
 from tokenbooth.gateway.settlement.estimates import Estimates
-from tokenbooth.gateway.settlement.settle import Counted
+from tokenbooth.gateway.settlement.settle import BilledUsage
 from tokenbooth.gateway.settlement.usage import Figures, Unseen, count_cut, learn_answer, learn_stream
 
 
@@ -22,9 +23,9 @@ def request_of(*, reasoning: bool = False, **fields: object) -> ChatRequest:
     return read_chat_request(decode_fields(body, 128), sample_model(reasoning=reasoning), len(body))
 
 
-def heard(*events: dict[str, object]) -> StreamMeter:
+def heard(*events: dict[str, object]) -> ChatMeter:
     """A meter that has heard these events."""
-    meter = StreamMeter(None)
+    meter = ChatMeter(None)
     for event in events:
         meter.feed(b"data: " + msgspec.json.encode(event) + b"\n\n")
     return meter
@@ -43,7 +44,7 @@ def reported(prompt: int, output: int, **more: object) -> dict[str, object]:
 
 def cut(
     request: PricedRequest, meter: Meter | None, unseen: Unseen = Unseen.NOTHING, estimates: Estimates | None = None
-) -> Counted:
+) -> BilledUsage:
     """What is counted."""
     figures = Figures(estimates or Estimates(), "acct")
     return count_cut(request, meter, unseen, figures, request_id="r", upstream="u")
@@ -53,7 +54,7 @@ def test_nothing_heard_is_the_prompt() -> None:
     """A quarter of a token a byte."""
     request = request_of()
 
-    assert cut(request, None) == Counted(Usage(-(-request.text_bytes // 4), 0), estimated=True)
+    assert cut(request, None) == BilledUsage(Usage(-(-request.text_bytes // 4), 0), estimated=True)
 
 
 @pytest.mark.parametrize(
@@ -68,21 +69,21 @@ def test_a_usage_before_the_end_is_a_lower_bound(told: tuple[int, int], output: 
 
     counted = cut(request, heard(word("abcd", usage=usage), word("abcd")))
 
-    assert counted == Counted(Usage(max(told[0], -(-request.text_bytes // 4)), output), estimated=True)
+    assert counted == BilledUsage(Usage(max(told[0], -(-request.text_bytes // 4)), output), estimated=True)
 
 
 def test_a_usage_of_the_end_is_the_truth() -> None:
     """Though the end marker is missing; a larger count of ours does not matter."""
     meter = heard(word("abcd" * 100), word("", finish="stop"), reported(3, 2))
 
-    assert cut(request_of(), meter, Unseen.REST) == Counted(Usage(3, 2), estimated=False)
+    assert cut(request_of(), meter, Unseen.REST) == BilledUsage(Usage(3, 2), estimated=False)
 
 
 def test_a_usage_without_choices_before_the_finish_is_not_the_end() -> None:
     """Some servers tell what there is so far in events of their own."""
     counted = cut(request_of(), heard(word("abcd" * 2), reported(500, 1), word("abcd" * 2)))
 
-    assert counted == Counted(Usage(500, 4), estimated=True)
+    assert counted == BilledUsage(Usage(500, 4), estimated=True)
 
 
 def test_cached_tokens_stay_cached() -> None:
@@ -98,7 +99,7 @@ def test_a_prompt_that_the_format_tells_first_is_the_truth() -> None:
     start = {"type": "message_start", "message": {"usage": {"input_tokens": 5, "output_tokens": 1}}}
     meter.feed(b"event: message_start\ndata: " + msgspec.json.encode(start) + b"\n\n")
 
-    assert cut(read_messages(messages_body()), meter) == Counted(Usage(5, 1), estimated=True)
+    assert cut(read_messages(messages_body()), meter) == BilledUsage(Usage(5, 1), estimated=True)
 
 
 class TestUnseen:

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tokenbooth.gateway.formats.anthropic.stream import MessagesMeter
-from tokenbooth.gateway.formats.meter import StreamMeter
+from tokenbooth.gateway.formats.openai.chat_stream import ChatMeter
 from tokenbooth.gateway.formats.openai.responses_stream import ResponsesMeter
 from tokenbooth.gateway.formats.sse import (
     MAX_EVENT_BYTES,
@@ -115,13 +115,13 @@ def chunk_in_lines(delta: dict[str, object], finish: str | None = None) -> bytes
 def test_data_in_several_lines_is_one_text(before: bytes, finish: str, is_end: bool, size: int) -> None:
     """Its text counts, and the reason of its end is seen (HTML standard, 9.2.6: lines of data are one value)."""
     stream = before + chunk_in_lines({"content": "Hi"}) + chunk_in_lines({}, finish)
-    meter = StreamMeter(None)
+    meter = ChatMeter(None)
     for at in range(0, len(stream), size):
         meter.feed(stream[at : at + size])
     assert meter.delivered().text_bytes == 2
-    assert meter.complete() is is_end
+    assert meter.may_end_without_marker() is is_end
     meter.feed(b"data: [DONE]\n\n")
-    assert (meter.ended, meter.failed) == (True, not is_end)
+    assert (meter.saw_end_marker, meter.failed) == (True, not is_end)
 
 
 def test_fields_in_any_order() -> None:
@@ -169,7 +169,7 @@ def test_the_first_bytes_say_what_a_body_is(body: bytes, whole: bool) -> None:
 
 def test_a_piece_of_json_is_no_event() -> None:
     """Where a text is cut, its rest may look like one."""
-    meter = StreamMeter(None)
+    meter = ChatMeter(None)
     body = b'{"text":"data: 1"}\n\n'
     assert meter.feed(body[:9]) + meter.feed(body[9:]) == b""
     assert bytes(meter.whole or b"") == body
@@ -193,18 +193,18 @@ STRAYS: Final = (
 def test_an_error_in_no_field_fails_the_stream(stray: bytes, newline: bytes, at: list[int]) -> None:
     """In each format and wherever it is cut; none of it leaves, nor what follows."""
     body = (b"data: " + LAST + b"\n\n" + stray + b"data: [DONE]\n\n" * stray.endswith(b"\n\n")).replace(b"\n", newline)
-    for meter in (StreamMeter(None), MessagesMeter(), ResponsesMeter()):
+    for meter in (ChatMeter(None), MessagesMeter(), ResponsesMeter()):
         out = b""
         for piece in cut(body, at):
             if not meter.failed:
                 out += meter.feed(piece)
         out += meter.end_of_body()
-        assert (out, meter.failed, meter.ended) == (b"data: " + LAST + b"\n\n", True, False)
+        assert (out, meter.failed, meter.saw_end_marker) == (b"data: " + LAST + b"\n\n", True, False)
 
 
 def test_other_bare_json_does_not_leave() -> None:
     """It is in no field, so that no client reads it."""
-    meter = StreamMeter(None)
+    meter = ChatMeter(None)
     event = b"data: " + CHUNK + b"\n\n"
     assert meter.feed(event + b'{"id":"secret"}\n\n' + event) == event + event
     assert not meter.failed

@@ -21,10 +21,11 @@ from tests.support.formats import (
     read_responses,
     speaking,
 )
-from tokenbooth.config.upstream_kinds import FAILED_FINISH_REASONS
+from tokenbooth.config.upstream_fields import FAILED_FINISH_REASONS
 from tokenbooth.gateway.errors import FailedAnswer
-from tokenbooth.gateway.formats.base import Meter, Speech
-from tokenbooth.gateway.formats.failed_answers import says_something, tells_failure
+from tokenbooth.gateway.formats.base import OutboundRequest
+from tokenbooth.gateway.formats.failed_answers import is_failure, says_something
+from tokenbooth.gateway.formats.meter import Meter
 from tokenbooth.gateway.settlement.usage import count_answer
 
 ERRORS: list[object] = [
@@ -62,7 +63,7 @@ CHAT_ANSWER: dict[str, object] = {
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 7, "completion_tokens": 2},
 }
-WHOLE: dict[str, tuple[Speech, dict[str, object]]] = {
+WHOLE: dict[str, tuple[OutboundRequest, dict[str, object]]] = {
     "chat": (read_chat(), CHAT_ANSWER),
     "completions": (
         read_completions(b'{"model":"m","prompt":"Hi"}'),
@@ -87,11 +88,13 @@ WHOLE: dict[str, tuple[Speech, dict[str, object]]] = {
 }
 
 
-def translated() -> Speech:
+def translated() -> OutboundRequest:
     """A message whose upstream speaks chat completions."""
-    speech = read_messages(messages_body(), speaking(sample_model(), "openai.chat")).speech(frozenset(("openai.chat",)))
-    assert speech is not None
-    return speech
+    outbound = read_messages(messages_body(), speaking(sample_model(), "openai.chat")).outbound(
+        frozenset(("openai.chat",))
+    )
+    assert outbound is not None
+    return outbound
 
 
 WHOLE["messages, translated"] = (translated(), CHAT_ANSWER)
@@ -116,9 +119,9 @@ def meter_of(name: str) -> Meter:
     return WHOLE[name][0].meter(lambda usage: 0)
 
 
-def count(speech: Speech, body: bytes) -> tuple[int, int]:
+def count(outbound: OutboundRequest, body: bytes) -> tuple[int, int]:
     """What a whole answer consumed."""
-    usage = count_answer(speech, speech.read_answer(body), body, request_id="r", upstream="u").usage
+    usage = count_answer(outbound, outbound.read_answer(body), body, request_id="r", upstream="u").usage
     return usage.prompt_tokens, usage.completion_tokens
 
 
@@ -141,9 +144,9 @@ def test_an_answer_with_nothing_in_it_is_a_failure(name: str, body: bytes) -> No
 @pytest.mark.parametrize("name", WHOLE)
 def test_an_error_beside_an_answer_is_a_failure(name: str) -> None:
     """Whoever reports an error has failed, whatever else it says."""
-    speech, answer = WHOLE[name]
+    outbound, answer = WHOLE[name]
     with pytest.raises(FailedAnswer):
-        count(speech, msgspec.json.encode({**answer, "error": {"message": "overloaded"}}))
+        count(outbound, msgspec.json.encode({**answer, "error": {"message": "overloaded"}}))
 
 
 TYPED_FAILURES: list[tuple[str, dict[str, object]]] = [
@@ -172,14 +175,14 @@ def test_an_error_in_an_event_of_the_format_fails_the_stream(
     block = {"type": "content_block_start", "content_block": {"type": "x", "error": "no such file"}, "error": {}}
     passes = msgspec.json.encode(item if name == "responses" else block)
     assert b"no such file" in fine.feed(said + event + b"data: " + passes + b"\n\n" + end)
-    assert (fine.ended, fine.failed) == (True, False)
+    assert (fine.saw_end_marker, fine.failed) == (True, False)
 
 
 @pytest.mark.parametrize("holder", ["choice", "delta", "message"])
 @pytest.mark.parametrize("name", ["chat", "completions", "messages, translated"])
 def test_an_error_in_a_choice_is_a_failure(name: str, holder: str) -> None:
     """OpenRouter API reference, `choices`; with an ordinary reason of the end, too. One that says nothing is none."""
-    speech, answer = WHOLE[name]
+    outbound, answer = WHOLE[name]
     for error, fails in (({"code": 502, "message": "overloaded"}, True), (None, False)):
         choice: dict[str, object] = {"index": 0, "finish_reason": "stop", "text": "Hi", "message": {"content": "Hi"}}
         choice |= {"error": error} if holder == "choice" else {holder: {"content": "Hi", "error": error}}
@@ -189,18 +192,18 @@ def test_an_error_in_a_choice_is_a_failure(name: str, holder: str) -> None:
         assert meter.failed is fails
         if fails:
             with pytest.raises(FailedAnswer):
-                count(speech, whole)
+                count(outbound, whole)
         else:
-            assert count(speech, whole) == (7, 2)
+            assert count(outbound, whole) == (7, 2)
 
 
 @pytest.mark.parametrize("error", ABSENT, ids=repr)
 @pytest.mark.parametrize("name", WHOLE)
 def test_an_error_that_says_nothing_is_none(name: str, error: object) -> None:
     """Some servers have the field in every answer."""
-    speech, answer = WHOLE[name]
+    outbound, answer = WHOLE[name]
     output = 0 if name == "embeddings" else 2
-    assert count(speech, msgspec.json.encode({**answer, "error": error})) == (7, output)
+    assert count(outbound, msgspec.json.encode({**answer, "error": error})) == (7, output)
 
 
 @pytest.mark.parametrize("told", ERRORS, ids=repr)
@@ -250,8 +253,8 @@ def test_a_stream_with_nothing_in_it_is_a_failure(name: str) -> None:
     empty, full = meter_of(name), meter_of(name)
     empty.feed(end)
     full.feed(said + end)
-    assert (empty.ended, empty.failed) == (True, True)
-    assert (full.ended, full.failed) == (True, False)
+    assert (empty.saw_end_marker, empty.failed) == (True, True)
+    assert (full.saw_end_marker, full.failed) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -296,7 +299,7 @@ def test_a_finish_reason_that_is_a_failure_is_no_end(reason: str) -> None:
     assert meter.usage is not None
     assert (meter.usage.prompt_tokens, meter.usage.completion_tokens) == (40, 2)
     torn.feed(SAID["chat"][0] + ending)
-    assert not torn.complete()
+    assert not torn.may_end_without_marker()
     with pytest.raises(FailedAnswer):
         count(read_chat(), msgspec.json.encode({"choices": [{"message": {"content": "H"}, "finish_reason": reason}]}))
 
@@ -306,9 +309,9 @@ def test_every_other_finish_reason_is_an_end(reason: str) -> None:
     """That of a content filter, too."""
     meter = meter_of("chat")
     meter.feed(SAID["chat"][0] + b'data: {"choices":[{"delta":{},"finish_reason":"%b"}]}\n\n' % reason.encode())
-    assert meter.complete()
+    assert meter.may_end_without_marker()
     meter.feed(b"data: [DONE]\n\n")
-    assert (meter.ended, meter.failed) == (True, False)
+    assert (meter.saw_end_marker, meter.failed) == (True, False)
 
 
 @pytest.mark.parametrize("space", [b"", b" ", b"  ", b"\t"])
@@ -318,7 +321,7 @@ def test_spaces_hide_no_failed_finish(name: str, space: bytes) -> None:
     meter = meter_of(name)
     ending = b'data: {"choices":[{"delta":{},"finish_reason":%b"timeout"}]}\n\n' % space
     meter.feed(SAID[name][0] + ending)
-    assert not meter.complete()
+    assert not meter.may_end_without_marker()
     meter.feed(b"data: [DONE]\n\n")
     assert meter.failed
 
@@ -335,4 +338,4 @@ def test_an_error_behind_the_last_event_is_seen(rest: bytes) -> None:
 def test_absent_values_are_no_failures(told: object) -> None:
     """In an event's place they say nothing."""
     assert not says_something(told)
-    assert not tells_failure({"error": told})
+    assert not is_failure({"error": told})

@@ -1,7 +1,6 @@
-"""The flusher, as far as it shows from inside: it slows calls down, and no charge stops the others."""
+"""The flusher, as far as it shows from inside: no charge stops the others."""
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -20,7 +19,8 @@ from tokenbooth.domain.charges import Charge
 from tokenbooth.gateway.access.cache import AccountState
 from tokenbooth.gateway.settlement.charge_files import read_file, set_aside
 from tokenbooth.gateway.settlement.charge_log import ChargeLog
-from tokenbooth.gateway.settlement.flusher import Flusher, Unflushed
+from tokenbooth.gateway.settlement.charge_queue import ChargeQueue, QueuedCharge
+from tokenbooth.gateway.settlement.flusher import Flusher
 from tokenbooth.kit.background import BackgroundTask
 from tokenbooth.store.engine import Store, make_engine
 from tokenbooth.store.migrate import migrate
@@ -71,30 +71,21 @@ def made(account: AccountState, number: int) -> Charge:
     return charge(account.account_id, finished_at_us=MARCH_5_2026_US + number, cost_nano=0)
 
 
-def new_flusher(
-    store: Store,
-    log: ChargeLog,
-    *,
-    clock: FakeClock | None = None,
-    max_unflushed: int = 1_000,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Flusher:
+def new_flusher(store: Store, log: ChargeLog, queue: ChargeQueue, *, clock: FakeClock | None = None) -> Flusher:
     """A flusher of a process that no row stands for."""
     return Flusher(
         store=store,
         clock=clock or FakeClock(),
         log=log,
-        max_unflushed=max_unflushed,
+        queue=queue,
         process=unregistered(store, Path()),
         budgets_nano=dict,
-        sleep=sleep,
     )
 
 
-def add(flusher: Flusher, log: ChargeLog, account: AccountState, charged: Charge) -> None:
+def add(queue: ChargeQueue, log: ChargeLog, account: AccountState, charged: Charge) -> None:
     """Finish a request, as the settler does."""
-    account.in_use += 1
-    flusher.add(Unflushed(charged, account, (account.credit,), log.append(charged)))
+    queue.add(QueuedCharge(charged, account.pin(), (account.credit,), log.append(charged)))
 
 
 def stored(store: Store) -> set[str]:
@@ -109,72 +100,29 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_calls_give_way_before_there_is_no_room(
-    store: PoisonedStore, log: ChargeLog, account: AccountState
-) -> None:
-    """From a quarter of what may wait on, each charge lets the writing thread have the interpreter."""
-    slept: list[float] = []
-    flusher = new_flusher(store, log, max_unflushed=8, sleep=slept.append)
-    waited = []
-    for number in range(8):
-        assert flusher.has_room()
-        flusher.add(Unflushed(made(account, number), account, (account.credit,), None))
-        waited.append(len(slept))
-    assert not flusher.has_room()
-    assert waited == [0, 0, 1, 2, 3, 4, 5, 6]
-    assert flusher.waiting == 8
-
-
-async def test_what_waits_does_not_grow_with_the_room_for_it(
-    store: PoisonedStore, log: ChargeLog, account: AccountState
-) -> None:
-    """While the database takes charges, calls give way to the thread that writes them long before the room is used."""
-    slept: list[float] = []
-    flusher = new_flusher(store, log, max_unflushed=1_000_000, sleep=slept.append)
-    item = Unflushed(made(account, 1), account, (account.credit,), None)
-    while not slept and flusher.waiting < 20_000:
-        flusher.add(item)
-    assert len(slept) == 1
-    assert flusher.waiting == 5_001
-
-
-async def test_nothing_gives_way_to_a_database_that_is_away(
-    store: PoisonedStore, log: ChargeLog, account: AccountState
-) -> None:
-    """Nobody could use the time then, so calls are slowed only from a quarter of what may wait on."""
-    slept: list[float] = []
-    flusher = new_flusher(store, log, max_unflushed=100_000, sleep=slept.append)
-    item = Unflushed(made(account, 1), account, (account.credit,), None)
-    store.close()
-    flusher.add(item)
-    assert not await flusher.drain(0.01)
-    while not slept and flusher.waiting < 50_000:
-        flusher.add(item)
-    assert flusher.waiting == 25_001
-
-
 async def test_a_charge_at_which_the_flusher_dies_is_set_aside_the_third_time(
     store: PoisonedStore, log: ChargeLog, account: AccountState, tmp_path: Path
 ) -> None:
     """Of many in one batch that one alone; all others are stored, and the flusher goes on with what comes."""
-    flusher = new_flusher(store, log)
+    queue = ChargeQueue(1_000)
+    flusher = new_flusher(store, log, queue)
     charges = [made(account, number) for number in range(20)]
     poisoned = charges[7]
     store.poison = poisoned.request_id
     for charged in charges:
-        add(flusher, log, account, charged)
+        add(queue, log, account, charged)
     task = BackgroundTask("flusher", flusher.run, after_death=flusher.note_death)
     task.start()
-    await until(lambda: flusher.waiting == 0)
+    await until(lambda: len(queue) == 0)
 
     assert task.running.deaths == 3
     assert task.running.is_down
     assert stored(store) == {charged.request_id for charged in charges if charged is not poisoned}
     assert [read_file(path).content.charges for path in set_aside(tmp_path)] == [[poisoned]]
-    assert (flusher.refused, account.in_use) == (1, 0)
+    assert (flusher.refused, account.pins) == (1, 0)
     late = made(account, 99)
-    add(flusher, log, account, late)
-    await flusher.settled()
+    add(queue, log, account, late)
+    await flusher.flush()
     assert late.request_id in stored(store)
     await task.stop()
 
@@ -183,14 +131,15 @@ async def test_deaths_that_are_no_charges_fault_set_nothing_aside(
     store: PoisonedStore, log: ChargeLog, account: AccountState, tmp_path: Path
 ) -> None:
     """A flusher that died without a charge in hand, however often, refuses none of them."""
-    flusher = new_flusher(store, log)
+    queue = ChargeQueue(1_000)
+    flusher = new_flusher(store, log, queue)
     for _ in range(5):
         flusher.note_death()
     charged = made(account, 1)
-    add(flusher, log, account, charged)
+    add(queue, log, account, charged)
     task = BackgroundTask("flusher", flusher.run, after_death=flusher.note_death)
     task.start()
-    await flusher.settled()
+    await flusher.flush()
     await task.stop()
 
     assert (stored(store), set_aside(tmp_path)) == ({charged.request_id}, [])
@@ -201,10 +150,11 @@ async def test_deaths_far_apart_set_nothing_aside(
 ) -> None:
     """Three deaths within more than a minute are bad luck, not a bad charge."""
     clock = FakeClock()
-    flusher = new_flusher(store, log, clock=clock)
+    queue = ChargeQueue(1_000)
+    flusher = new_flusher(store, log, queue, clock=clock)
     charged = made(account, 1)
     store.poison = charged.request_id
-    add(flusher, log, account, charged)
+    add(queue, log, account, charged)
     deaths = []
 
     def after_death() -> None:
@@ -216,7 +166,7 @@ async def test_deaths_far_apart_set_nothing_aside(
 
     task = BackgroundTask("flusher", flusher.run, after_death=after_death)
     task.start()
-    await until(lambda: flusher.waiting == 0)
+    await until(lambda: len(queue) == 0)
     await task.stop()
 
     assert (stored(store), set_aside(tmp_path)) == ({charged.request_id}, [])
@@ -226,18 +176,19 @@ async def test_a_charge_that_can_neither_be_stored_nor_set_aside_waits(
     store: PoisonedStore, log: ChargeLog, account: AccountState, tmp_path: Path
 ) -> None:
     """The flusher dies of it, so that the server is not ready; with the directory back it goes on."""
-    flusher = new_flusher(store, log)
+    queue = ChargeQueue(1_000)
+    flusher = new_flusher(store, log, queue)
     refused = made(account, 1)._replace(upstream_cost_nano=2**63)
     good = made(account, 2)
-    add(flusher, log, account, refused)
-    add(flusher, log, account, good)
+    add(queue, log, account, refused)
+    add(queue, log, account, good)
     (tmp_path / "charges").rename(tmp_path / "elsewhere")
     task = BackgroundTask("flusher", flusher.run, after_death=flusher.note_death)
     task.start()
     await until(lambda: task.running.deaths >= 2)
-    assert flusher.waiting >= 1
+    assert len(queue) >= 1
     (tmp_path / "elsewhere").rename(tmp_path / "charges")
-    await until(lambda: flusher.waiting == 0)
+    await until(lambda: len(queue) == 0)
     await task.stop()
 
     assert stored(store) == {good.request_id}
@@ -248,20 +199,20 @@ async def test_a_disk_that_lets_go_of_nothing_does_not_stop_the_flusher(
     store: PoisonedStore, log: ChargeLog, account: AccountState
 ) -> None:
     """While the committed part of the log cannot be emptied, charges still reach the store."""
-    flusher = new_flusher(store, log)
+    queue = ChargeQueue(1_000)
+    flusher = new_flusher(store, log, queue)
     task = BackgroundTask("flusher", flusher.run, after_death=flusher.note_death)
     task.start()
     first = made(account, 1)
-    account.in_use += 1
     segment = log.append(first)
     with only_growing(segment):
-        flusher.add(Unflushed(first, account, (account.credit,), segment))
-        await flusher.settled()
-        add(flusher, log, account, made(account, 2))
-        await flusher.settled()
+        queue.add(QueuedCharge(first, account.pin(), (account.credit,), segment))
+        await flusher.flush()
+        add(queue, log, account, made(account, 2))
+        await flusher.flush()
         assert len(stored(store)) == 2
-    add(flusher, log, account, made(account, 3))
-    await flusher.settled()
+    add(queue, log, account, made(account, 3))
+    await flusher.flush()
     await task.stop()
 
     assert (len(stored(store)), task.running.deaths, segment.size_bytes) == (3, 0, 0)
@@ -271,8 +222,9 @@ async def test_a_drain_that_dies_leaves_the_rest_to_the_log(
     store: PoisonedStore, log: ChargeLog, account: AccountState, tmp_path: Path
 ) -> None:
     """The stop goes on, whatever the last charges do to it."""
-    flusher = new_flusher(store, log)
-    add(flusher, log, account, made(account, 1)._replace(upstream_cost_nano=2**63))
+    queue = ChargeQueue(1_000)
+    flusher = new_flusher(store, log, queue)
+    add(queue, log, account, made(account, 1)._replace(upstream_cost_nano=2**63))
     (tmp_path / "charges").rename(tmp_path / "elsewhere")
     assert await flusher.drain(5) is False
     (tmp_path / "elsewhere").rename(tmp_path / "charges")

@@ -15,11 +15,12 @@ from tests.support.formats import CHAT, messages_body, read_messages, speaking
 from tokenbooth.config.settings import GatewaySettings
 from tokenbooth.domain.usage import InvalidUsage, Usage
 from tokenbooth.gateway.errors import Refusal, UpstreamFailure
-from tokenbooth.gateway.formats.anthropic.count_tokens import count_tokens
+from tokenbooth.gateway.formats.anthropic.count_tokens import count_tokens_steps
 from tokenbooth.gateway.formats.anthropic.stream import MessagesMeter
 from tokenbooth.gateway.formats.json.body import decode_fields, encode_fields
-from tokenbooth.gateway.formats.meter import StreamMeter
+from tokenbooth.gateway.formats.json.steps import at_once
 from tokenbooth.gateway.formats.openai.chat import model_name
+from tokenbooth.gateway.formats.openai.chat_stream import ChatMeter
 from tokenbooth.gateway.formats.openai.responses_stream import ResponsesMeter
 from tokenbooth.gateway.formats.sse import BrokenStream
 from tokenbooth.gateway.registry import ENDPOINTS
@@ -88,17 +89,17 @@ def test_any_body_is_read_or_refused(body: dict[str, object], path: str, asked: 
         fields = decode_fields(content, 128)
         model_name(fields)
         request = ENDPOINTS[path].read(fields, served, len(content), [])
-        _ROUTING.attempt(request)
+        _ROUTING.route(request)
     except Refusal as refused:
         _told(refused)
         return
     assert request.text_bytes >= 0
     assert request.output_ceiling <= served.max_output_tokens
     for route in served.routes:
-        speech = request.speech(route.upstream.formats)
-        if speech is not None:
-            encode_fields(speech.upstream_fields(route, 5))
-            speech.headers()
+        outbound = request.outbound(route.upstream.formats)
+        if outbound is not None:
+            encode_fields(outbound.upstream_fields(route, 5))
+            outbound.headers()
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
@@ -107,7 +108,7 @@ def test_any_body_is_counted_or_refused(body: dict[str, object]) -> None:
     """Also where nothing is asked of a model."""
     content = encoded({"model": "m", "messages": [{"role": "user", "content": "Hi"}], **body})
     try:
-        count_tokens(decode_fields(content, 128), model, len(content), [])
+        at_once(count_tokens_steps(decode_fields(content, 128), model, len(content), []))
     except Refusal as refused:
         _told(refused)
 
@@ -117,20 +118,20 @@ def test_any_body_is_counted_or_refused(body: dict[str, object]) -> None:
 def test_any_stream_is_metered(events: list[dict[str, object]], step: int) -> None:
     """By every meter, cut anywhere; what an upstream makes up never becomes an error of ours."""
     stream = b"".join(b"data: " + encoded(one) + b"\n\n" for one in events)
-    translated = read_messages(messages_body(stream=True), chat_only).speech(CHAT)
+    translated = read_messages(messages_body(stream=True), chat_only).outbound(CHAT)
     assert translated is not None
-    for meter in (ResponsesMeter(), MessagesMeter(), StreamMeter(None), translated.meter(usage_at_no_cost)):
+    for meter in (ResponsesMeter(), MessagesMeter(), ChatMeter(None), translated.meter(usage_at_no_cost)):
         for at in range(0, len(stream), step):
-            if meter.ended or meter.failed:
+            if meter.saw_end_marker or meter.failed:
                 break
             try:
                 meter.feed(stream[at : at + step])
             except BrokenStream:
                 break
         meter.delivered()
-        meter.finished()
-        if meter.complete():
-            meter.tail(5)
+        meter.saw_finish_reason()
+        if meter.may_end_without_marker():
+            meter.final_events(5)
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
@@ -139,11 +140,11 @@ def test_any_answer_is_translated_or_no_answer(
     answer: dict[str, object], choice: dict[str, object], message: object
 ) -> None:
     """A whole answer that has no form is a failure of the upstream."""
-    speech = read_messages(messages_body(), chat_only).speech(CHAT)
-    assert speech is not None
+    outbound = read_messages(messages_body(), chat_only).outbound(CHAT)
+    assert outbound is not None
     body = encoded({**answer, "choices": [{**choice, "message": message}]})
     try:
-        came = speech.read_answer(body)
+        came = outbound.read_answer(body)
         came.client_answer(came.reported_usage() or Usage(1, 1)).encode(0)
     except (msgspec.DecodeError, InvalidUsage, UpstreamFailure):
         return

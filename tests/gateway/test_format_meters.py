@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.support.formats import Json, events_in, messages_body, read_messages, read_responses
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.formats.anthropic.stream import MessagesMeter
-from tokenbooth.gateway.formats.base import Delivered, Meter
-from tokenbooth.gateway.formats.meter import StreamMeter
+from tokenbooth.gateway.formats.meter import Delivered, Meter
+from tokenbooth.gateway.formats.openai.chat_stream import ChatMeter
 from tokenbooth.gateway.formats.openai.responses_stream import ResponsesMeter
 from tokenbooth.gateway.formats.sse import MAX_EVENT_BYTES, BrokenStream
 from tokenbooth.gateway.settlement.usage import count_stream
@@ -30,7 +30,7 @@ def feed(meter: Meter, whole: bytes, at: list[int]) -> bytes:
     out = b""
     edges = [0, *sorted(cut % (len(whole) + 1) for cut in at), len(whole)]
     for start, end in pairwise(edges):
-        if start < end and not meter.ended and not meter.failed:
+        if start < end and not meter.saw_end_marker and not meter.failed:
             out += meter.feed(whole[start:end])
     return out
 
@@ -51,10 +51,10 @@ def test_a_response_ends_with_its_usage_and_cost(at: list[int], newline: bytes) 
     meter = ResponsesMeter()
 
     assert feed(meter, text + stream(completed(), newline=newline), at) == text.replace(b"\r", b"")
-    assert (meter.ended, meter.complete(), meter.usage) == (True, True, Usage(9, 4))
-    (last,) = events_in(meter.tail(1_500))
+    assert (meter.saw_end_marker, meter.may_end_without_marker(), meter.usage) == (True, True, Usage(9, 4))
+    (last,) = events_in(meter.final_events(1_500))
     assert last == {**completed(), "response": {"id": "r", "usage": {**USAGE, "cost": 0.0000015}, "output": []}}
-    assert meter.tail(1_500).startswith(b"event: response.completed\n")
+    assert meter.final_events(1_500).startswith(b"event: response.completed\n")
 
 
 def test_a_response_that_was_cut_short_ends_too() -> None:
@@ -62,7 +62,7 @@ def test_a_response_that_was_cut_short_ends_too() -> None:
     meter = ResponsesMeter()
     meter.feed(stream(completed("response.incomplete")))
 
-    assert (meter.ended, meter.usage) == (True, Usage(9, 4))
+    assert (meter.saw_end_marker, meter.usage) == (True, Usage(9, 4))
 
 
 @pytest.mark.parametrize("kind", ["response.failed", "error", "response.cancelled"])
@@ -71,7 +71,7 @@ def test_a_failure_is_no_end(kind: str) -> None:
     meter = ResponsesMeter()
 
     assert meter.feed(stream(TEXT, {"type": kind, "message": "host 10.0.0.1"}, TEXT)) == stream(TEXT)
-    assert (meter.ended, meter.failed, meter.complete()) == (False, True, False)
+    assert (meter.saw_end_marker, meter.failed, meter.may_end_without_marker()) == (False, True, False)
 
 
 def test_a_response_without_usage_is_counted() -> None:
@@ -83,7 +83,7 @@ def test_a_response_without_usage_is_counted() -> None:
     counted = count_stream(request, meter, request_id="r", upstream="u")
 
     assert (counted.estimated, counted.usage.completion_tokens) == (True, 3)
-    assert events_in(meter.tail(5)) == [completed(usage=None)]
+    assert events_in(meter.final_events(5)) == [completed(usage=None)]
 
 
 def test_an_impossible_usage_of_a_response_is_not_believed() -> None:
@@ -91,7 +91,7 @@ def test_an_impossible_usage_of_a_response_is_not_believed() -> None:
     meter = ResponsesMeter()
     meter.feed(stream(completed(usage={"input_tokens": -1})))
 
-    assert (meter.usage, meter.invalid_usage, meter.ended) == (None, True, True)
+    assert (meter.usage, meter.invalid_usage, meter.saw_end_marker) == (None, True, True)
 
 
 START: Json = {
@@ -111,9 +111,13 @@ def test_a_message_ends_with_its_usage_and_cost(at: list[int], newline: bytes) -
     meter = MessagesMeter()
 
     assert feed(meter, text + stream(LAST, PING, STOP, newline=newline), at) == text.replace(b"\r", b"")
-    assert (meter.ended, meter.finished(), meter.usage) == (True, True, Usage(10, 12, cached_tokens=3))
+    assert (meter.saw_end_marker, meter.saw_finish_reason(), meter.usage) == (
+        True,
+        True,
+        Usage(10, 12, cached_tokens=3),
+    )
     shown = {**LAST, "usage": {"output_tokens": 12, "cost": 0.000000007}}
-    assert events_in(meter.tail(7)) == [shown, PING, STOP]
+    assert events_in(meter.final_events(7)) == [shown, PING, STOP]
 
 
 def test_cumulative_usage_of_messages_counts_once() -> None:
@@ -138,9 +142,9 @@ UNREADABLE_EVENTS = (
 def test_an_event_that_is_no_text_or_bottomless_passes(data: bytes) -> None:
     """It is nothing that we could read, and no reason to fail."""
     event = b"data: " + data + b"\n\n"
-    for meter in (ResponsesMeter(), MessagesMeter(), StreamMeter(None)):
+    for meter in (ResponsesMeter(), MessagesMeter(), ChatMeter(None)):
         assert meter.feed(event) == event
-        assert (meter.usage, meter.complete()) == (None, False)
+        assert (meter.usage, meter.may_end_without_marker()) == (None, False)
 
 
 def test_a_cost_is_not_shown_where_it_cannot_be_written() -> None:
@@ -151,8 +155,8 @@ def test_a_cost_is_not_shown_where_it_cannot_be_written() -> None:
     ):
         meter.feed(b"data: " + data + b"\n\n")
 
-        assert meter.complete()
-        assert data in meter.tail(5)
+        assert meter.may_end_without_marker()
+        assert data in meter.final_events(5)
 
 
 def test_a_message_that_does_not_end_breaks_the_stream() -> None:
@@ -173,8 +177,8 @@ def test_an_ending_is_known_by_its_type_however_the_stream_is_cut() -> None:
     fake = stream({"type": "x", "of": {"type": "error"}})
 
     assert together.feed(disguised + fake) == alone.feed(disguised) == b""
-    assert together.ended
-    assert alone.ended
+    assert together.saw_end_marker
+    assert alone.saw_end_marker
 
 
 def test_a_message_that_breaks_off_is_charged_by_its_prompt_and_a_count() -> None:
@@ -183,7 +187,7 @@ def test_a_message_that_breaks_off_is_charged_by_its_prompt_and_a_count() -> Non
     meter.feed(stream(START, DELTA, DELTA, DELTA))
     counted = count_stream(read_messages(messages_body()), meter, request_id="r", upstream="u")
 
-    assert not meter.complete()
+    assert not meter.may_end_without_marker()
     assert meter.delivered() == Delivered(events=3, text_bytes=15)
     assert (counted.usage, counted.estimated) == (Usage(10, 4, cached_tokens=3), True)
 
@@ -202,8 +206,8 @@ def test_a_message_without_its_last_event_may_end() -> None:
     meter = MessagesMeter()
     meter.feed(stream(START, LAST))
 
-    assert (meter.ended, meter.complete()) == (False, True)
-    assert [one["type"] for one in events_in(meter.tail(0))] == ["message_delta", "message_stop"]
+    assert (meter.saw_end_marker, meter.may_end_without_marker()) == (False, True)
+    assert [one["type"] for one in events_in(meter.final_events(0))] == ["message_delta", "message_stop"]
 
 
 def test_the_cost_is_shown_where_usage_came_earlier() -> None:
@@ -214,7 +218,7 @@ def test_the_cost_is_shown_where_usage_came_earlier() -> None:
         meter = MessagesMeter()
         meter.feed(stream(START, early, last, STOP))
 
-        assert events_in(meter.tail(7))[0]["usage"] == {"cost": 0.000000007}
+        assert events_in(meter.final_events(7))[0]["usage"] == {"cost": 0.000000007}
 
 
 def test_a_message_without_any_usage_is_counted() -> None:
@@ -255,9 +259,9 @@ def test_broken_events_are_metered(pieces: list[bytes]) -> None:
     """Neither are events that only look like an end or like usage."""
     for meter in (ResponsesMeter(), MessagesMeter()):
         for piece in pieces:
-            if not meter.ended and not meter.failed:
+            if not meter.saw_end_marker and not meter.failed:
                 meter.feed(piece)
-        meter.tail(1)
+        meter.final_events(1)
 
 
 @pytest.mark.parametrize("status", [5, {"a": 1}, ["failed"], True, None])
@@ -266,7 +270,7 @@ def test_a_status_of_another_type_hides_no_end(status: object) -> None:
     meter = ResponsesMeter()
     end: Json = {"type": "response.completed", "response": {"status": status, "usage": USAGE, "output": []}}
     assert feed(meter, stream(TEXT, end), []) == stream(TEXT)
-    assert (meter.ended, meter.failed, meter.usage) == (True, False, Usage(9, 4))
+    assert (meter.saw_end_marker, meter.failed, meter.usage) == (True, False, Usage(9, 4))
 
 
 @pytest.mark.parametrize("response", [5, "completed", [], [{"id": "r"}]])
@@ -275,7 +279,7 @@ def test_an_end_that_cannot_be_read_is_a_failure(kind: str, response: object) ->
     """It does not leave: its client would take the answer for complete, and get an error behind it."""
     meter = ResponsesMeter()
     assert feed(meter, stream(TEXT, {"type": kind, "response": response}), []) == stream(TEXT)
-    assert (meter.ended, meter.failed) == (False, True)
+    assert (meter.saw_end_marker, meter.failed) == (False, True)
 
 
 @pytest.mark.parametrize("told", [{"delta": 5}, {"delta": []}, {"message": "m"}, {"message": [1]}])
@@ -284,4 +288,4 @@ def test_an_end_of_a_message_that_cannot_be_read_is_a_failure(told: Json) -> Non
     meter = MessagesMeter()
     said: Json = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi"}}
     assert feed(meter, stream(said, {"type": "message_stop", **told}), []) == stream(said)
-    assert (meter.ended, meter.failed) == (False, True)
+    assert (meter.saw_end_marker, meter.failed) == (False, True)

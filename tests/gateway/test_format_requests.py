@@ -17,10 +17,11 @@ from tests.support.formats import (
     sent,
 )
 from tokenbooth.gateway.errors import Refusal
-from tokenbooth.gateway.formats.anthropic.count_tokens import count_tokens
+from tokenbooth.gateway.formats.anthropic.count_tokens import count_tokens_steps
 from tokenbooth.gateway.formats.base import PricedRequest
 from tokenbooth.gateway.formats.json.body import decode_fields, encode_fields
-from tokenbooth.gateway.formats.stored_state import STATE_FIELDS
+from tokenbooth.gateway.formats.json.steps import at_once
+from tokenbooth.gateway.formats.request.stored_state import STATE_FIELDS
 
 Read = Callable[[bytes], PricedRequest]
 
@@ -334,14 +335,14 @@ def test_images_of_responses_count_by_the_piece() -> None:
 
 
 def test_a_messages_request() -> None:
-    """Its own speech for an upstream of its format, with the version that the client speaks."""
+    """Its own outbound request for an upstream of its format, with the version that the client speaks."""
     body = messages_body(system="Be kind.", stream=True, top_k=5)
     request = read_messages(
         body, headers=[(b"anthropic-version", b"2023-06-01"), (b"anthropic-beta", b"x, pdfs-2024-09-25")]
     )
-    speech = request.speech(frozenset(("anthropic.messages", "openai.chat")))
+    outbound = request.outbound(frozenset(("anthropic.messages", "openai.chat")))
 
-    assert speech is request
+    assert outbound is request
     assert (request.path, request.credential, request.text_bytes) == ("/messages", "x-api-key", len(body))
     assert request.headers() == {"anthropic-version": "2023-06-01", "anthropic-beta": "pdfs-2024-09-25"}
     assert sent(request, 300) == {
@@ -460,7 +461,7 @@ def test_tokens_are_counted_without_a_ceiling() -> None:
     body = b'{"model":"m","messages":[{"role":"user","content":"Hello"}]}'
 
     def count(body: bytes) -> object:
-        return msgspec.json.decode(count_tokens(decode_fields(body, 128), sample_model(), len(body), []))
+        return msgspec.json.decode(at_once(count_tokens_steps(decode_fields(body, 128), sample_model(), len(body), [])))
 
     assert count(body) == {"input_tokens": -(-len(body) // 4)}
     assert count(messages_body(system="x" * 400_000)) == {"input_tokens": 65_536}

@@ -10,11 +10,12 @@ import pytest
 from tests.gateway.corpus.rows import Row, Wire
 from tests.gateway.corpus.servers import ROWS
 from tests.gateway.corpus.told import Told, chat_told, message_told, response_told, same_calls
-from tests.support.answer_rig import INPUT, OUTPUT, Asked, Counts, Face, Outcome, outcomes_of
-from tokenbooth.config.upstream_kinds import GENERIC, KINDS
+from tests.support.answer_rig import INPUT, OUTPUT, Asked, Counts, Format, Outcome, outcomes_of
+from tokenbooth.config.upstream_kinds import KINDS
+from tokenbooth.config.upstream_table import GENERIC
 from tokenbooth.domain.usage import Usage
 
-FACES: Final[dict[Wire, Face]] = {
+FORMATS: Final[dict[Wire, Format]] = {
     "openai.chat": "chat",
     "openai.completions": "completions",
     "openai.responses": "responses",
@@ -47,19 +48,19 @@ class Case:
 
     Attributes:
         row: what the upstream answers.
-        face: the client's format.
+        form: the client's format.
         stream: whether the client asks for a stream.
     """
 
     row: Row
-    face: Face
+    form: Format
     stream: bool
 
     @property
     def name(self) -> str:
         """What distinguishes it."""
         asked = "as a stream" if self.stream else "as a whole"
-        return f"{self.row.name} [{self.face}, {asked}]"
+        return f"{self.row.name} [{self.form}, {asked}]"
 
     @property
     def is_other_way(self) -> bool:
@@ -70,23 +71,23 @@ class Case:
         """The call."""
         kind = self.row.server.lower().replace(" ", "_").replace(".", "_")
         more: dict[str, object] = {}
-        if self.face == "translated":
+        if self.form == "translated":
             more = SHOWN_THINKING
         elif "two choices" in self.row.shape:
             more = {"n": 2}
-        return Asked(self.face, self.row.answer, self.stream, kind if kind in KINDS else GENERIC, more)
+        return Asked(self.form, self.row.answer, self.stream, kind if kind in KINDS else GENERIC, more)
 
 
 def cases() -> Iterator[Case]:
     """Each row in its own format and translated, each as a stream and as a whole."""
     for row in ROWS:
-        faces = [FACES[row.wire]]
+        forms = [FORMATS[row.wire]]
         if row.wire == "openai.chat" and "two choices" not in row.shape:
-            faces.append("translated")
-        for face in faces:
-            yield Case(row, face, row.streamed)
-            if face != "embeddings":
-                yield Case(row, face, not row.streamed)
+            forms.append("translated")
+        for form in forms:
+            yield Case(row, form, row.streamed)
+            if form != "embeddings":
+                yield Case(row, form, not row.streamed)
 
 
 CASES: Final = tuple(cases())
@@ -101,7 +102,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[Case, Outcome]:
 
 def told_to(case: Case, outcome: Outcome) -> Told:
     """What the client reads."""
-    read = {"responses": response_told, "messages": message_told, "translated": message_told}.get(case.face, chat_told)
+    read = {"responses": response_told, "messages": message_told, "translated": message_told}.get(case.form, chat_told)
     return read(outcome.answer.content, streamed=case.stream)
 
 
@@ -135,7 +136,7 @@ def test_a_row_is_told_and_charged(case: Case, outcomes: dict[Case, Outcome]) ->
         return
     assert outcome.answer.status_code == 200, outcome.answer.text
     assert outcome.is_stream is case.stream
-    if case.face != "embeddings":
+    if case.form != "embeddings":
         check_told(case, told_to(case, outcome))
     expected = row_nano(case, outcome)
     assert outcome.charged_nano == expected
@@ -159,7 +160,7 @@ def check_told(case: Case, told: Told) -> None:
     assert told.text == row.text
     assert told.thinking == row.reasoning
     assert same_calls(told.calls, row.tool_calls)
-    match case.face:
+    match case.form:
         case "translated":
             assert told.reason in STOP_REASONS.get(row.finish or "stop", ("end_turn",))
         case "responses":

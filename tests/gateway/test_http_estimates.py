@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from tests.gateway.test_texts import MESSAGES as CHAT_MESSAGES
-from tests.support.answer_rig import Asked, Face, Json, Outcome, Way, outcomes_of
+from tests.support.answer_rig import Asked, Format, Json, Outcome, Way, outcomes_of
 from tests.support.answers import DONE, chunks, named, whole
 
 TEXT: Final = "four words of text"
@@ -23,7 +23,7 @@ class Said:
 
     Attributes:
         name: what is in it.
-        face: its format.
+        form: its format.
         way: how it comes.
         answer: its body.
         text_bytes: the bytes of its texts, each once.
@@ -31,7 +31,7 @@ class Said:
     """
 
     name: str
-    face: Face
+    form: Format
     way: Way
     answer: bytes
     text_bytes: int
@@ -46,17 +46,17 @@ class Said:
 def of_chats() -> Iterator[Said]:
     """The texts of a message, in one event or whole; the sources are with the list."""
     for name, message, text_bytes in CHAT_MESSAGES:
-        for face in ("chat", "translated"):
-            answer = whole(face, message={"role": "assistant", **message})
+        for form in ("chat", "translated"):
+            answer = whole(form, message={"role": "assistant", **message})
             pieces = 2 if name == "thought and said" else 1
             event, end = chunks(
-                face, {"index": 0, "delta": message}, {"index": 0, "delta": {}, "finish_reason": "stop"}
+                form, {"index": 0, "delta": message}, {"index": 0, "delta": {}, "finish_reason": "stop"}
             )
             stream = event + end + DONE
-            yield Said(name, face, "whole", answer, text_bytes)
-            yield Said(name, face, "streamed", stream, text_bytes, pieces)
-            yield Said(name, face, "whole as stream", answer, text_bytes)
-            yield Said(name, face, "stream as whole", stream, text_bytes)
+            yield Said(name, form, "whole", answer, text_bytes)
+            yield Said(name, form, "streamed", stream, text_bytes, pieces)
+            yield Said(name, form, "whole as stream", answer, text_bytes)
+            yield Said(name, form, "stream as whole", stream, text_bytes)
 
 
 def of_completions() -> Iterator[Said]:
@@ -208,11 +208,11 @@ ALL: Final = (*of_chats(), *of_completions(), *of_responses(), *of_messages())
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[Said, Outcome]:
     """What each came to."""
-    asked = [Asked(one.face, one.answer, one.stream) for one in ALL]
+    asked = [Asked(one.form, one.answer, one.stream) for one in ALL]
     return dict(zip(ALL, outcomes_of(tmp_path_factory.mktemp("estimates"), asked), strict=True))
 
 
-@pytest.mark.parametrize("said", ALL, ids=lambda one: f"{one.name} [{one.face}, {one.way}]")
+@pytest.mark.parametrize("said", ALL, ids=lambda one: f"{one.name} [{one.form}, {one.way}]")
 def test_a_text_is_charged_once(said: Said, outcomes: dict[Said, Outcome]) -> None:
     """Four bytes a token, and in a stream no fewer tokens than events with text; marked as an estimate."""
     outcome = outcomes[said]

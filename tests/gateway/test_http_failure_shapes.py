@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from tests.support.answer_rig import FACES, PLAIN, AnswerRig, Face, Json, Outcome
+from tests.support.answer_rig import FORMATS, PLAIN, AnswerRig, Format, Json, Outcome
 from tests.support.answers import DONE, PIECES, TEXT, chunks, named
 from tests.support.scripted_upstream import Script
 
@@ -54,18 +54,18 @@ WHOLE_ONLY: Final[dict[str, bytes]] = {
 }
 
 
-@pytest.fixture(params=FACES)
-def face(request: pytest.FixtureRequest) -> Face:
+@pytest.fixture(params=FORMATS)
+def form(request: pytest.FixtureRequest) -> Format:
     """A format."""
-    given: Face = request.param
+    given: Format = request.param
     return given
 
 
-def check_failed(answers: AnswerRig, face: Face, script: Script, *, stream: bool) -> None:
+def check_failed(answers: AnswerRig, form: Format, script: Script, *, stream: bool) -> None:
     """A status and our words, free; counted once and logged with whose call it was, without secrets."""
     before = sum(answers.rig.gateway.failed_attempts().values())
     with capture_logs() as lines:
-        outcome = answers.ask(face, script, stream=stream)
+        outcome = answers.ask(form, script, stream=stream)
     assert (outcome.answer.status_code, outcome.charged_nano) == (502, None), outcome.answer.text
     assert b"upstream_error" in outcome.answer.content
     assert_no_secrets(outcome)
@@ -85,30 +85,30 @@ def assert_no_secrets(outcome: Outcome) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("source", FAILURES)
-def test_in_the_place_of_a_whole_answer(answers: AnswerRig, face: Face, source: str, stream: bool) -> None:
+def test_in_the_place_of_a_whole_answer(answers: AnswerRig, form: Format, source: str, stream: bool) -> None:
     """Also to a client that asked for a stream."""
     body = msgspec.json.encode(FAILURES[source])
-    check_failed(answers, face, Script((body,), content_type="application/json"), stream=stream)
+    check_failed(answers, form, Script((body,), content_type="application/json"), stream=stream)
 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("what", WHOLE_ONLY)
-def test_what_is_no_answer(answers: AnswerRig, face: Face, what: str, stream: bool) -> None:
+def test_what_is_no_answer(answers: AnswerRig, form: Format, what: str, stream: bool) -> None:
     """An answer has choices, content or usage."""
-    check_failed(answers, face, Script((WHOLE_ONLY[what],), content_type="application/json"), stream=stream)
+    check_failed(answers, form, Script((WHOLE_ONLY[what],), content_type="application/json"), stream=stream)
 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("source", FAILURES)
-def test_in_the_place_of_the_first_event(answers: AnswerRig, face: Face, source: str, stream: bool) -> None:
+def test_in_the_place_of_the_first_event(answers: AnswerRig, form: Format, source: str, stream: bool) -> None:
     """Also to a client that asked for none."""
     event = b"data: " + msgspec.json.encode(FAILURES[source]) + b"\n\n"
-    check_failed(answers, face, Script((event, DONE)), stream=stream)
+    check_failed(answers, form, Script((event, DONE)), stream=stream)
 
 
-def begun(face: Face) -> list[bytes]:
+def begun(form: Format) -> list[bytes]:
     """The text of an answer, without an end."""
-    match face:
+    match form:
         case "responses":
             deltas: list[Json] = [
                 {"type": "response.output_text.delta", "item_id": "m", "delta": one} for one in PIECES
@@ -123,25 +123,25 @@ def begun(face: Face) -> list[bytes]:
                 *(named({"type": "content_block_delta", "index": 0, "delta": one}) for one in texts),
             ]
         case "completions":
-            return chunks(face, *({"index": 0, "text": one} for one in PIECES))
+            return chunks(form, *({"index": 0, "text": one} for one in PIECES))
         case _:
-            return chunks(face, *({"index": 0, "delta": {"content": one}} for one in PIECES))
+            return chunks(form, *({"index": 0, "delta": {"content": one}} for one in PIECES))
 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("source", FAILURES)
-def test_behind_some_text(answers: AnswerRig, face: Face, source: str, stream: bool) -> None:
+def test_behind_some_text(answers: AnswerRig, form: Format, source: str, stream: bool) -> None:
     """An error event in our words, never a clean end; the text is charged. As a whole answer it is a failure, free."""
-    if face == "embeddings":
+    if form == "embeddings":
         # Nothing stands before a failure.
-        check_failed(answers, face, Script((b"".join(begun(face)),)), stream=False)
+        check_failed(answers, form, Script((b"".join(begun(form)),)), stream=False)
         return
     event = b"data: " + msgspec.json.encode(FAILURES[source]) + b"\n\n"
-    script = Script((*begun(face), event, DONE))
+    script = Script((*begun(form), event, DONE))
     if not stream:
-        check_failed(answers, face, script, stream=False)
+        check_failed(answers, form, script, stream=False)
         return
-    outcome = answers.ask(face, script, stream=True)
+    outcome = answers.ask(form, script, stream=True)
     assert not outcome.ended
     assert b"error" in outcome.answer.content
     assert_no_secrets(outcome)

@@ -490,7 +490,7 @@ def test_a_stream_that_is_never_silent_has_no_comments(told: Rig, scripts: Scrip
 
 
 def test_many_messages_at_once_never_overspend(native: Rig) -> None:
-    """The caps hold on this face as on the other (34)."""
+    """The caps hold in this format as in the others (34)."""
     account = native.account("5")
     key = native.credit_key(account, max_budget_usd="0.0005")
     body = {"model": MODEL, "max_tokens": 300, "messages": [{"role": "user", "content": "[[write 200]]"}]}

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.support.answer_rig import FACES, AnswerRig, Counts, Face, Json
+from tests.support.answer_rig import FORMATS, AnswerRig, Counts, Format, Json
 from tests.support.answers import streamed, whole
 
 TEXT: Final = '[{"[{' * 5_000
@@ -12,10 +12,10 @@ USAGE: Final[Json] = {"prompt_tokens": 1_000, "completion_tokens": 200, "total_t
 MESSAGE_USAGE: Final[Json] = {"input_tokens": 1_000, "output_tokens": 200}
 
 
-def with_text(face: Face, text: str) -> dict[str, Any]:
+def with_text(form: Format, text: str) -> dict[str, Any]:
     """A field that holds a text: what a tool is for, or who asks."""
     schema = {"type": "object", "properties": {}}
-    match face:
+    match form:
         case "chat":
             return {
                 "tools": [{"type": "function", "function": {"name": "f", "description": text, "parameters": schema}}]
@@ -29,9 +29,9 @@ def with_text(face: Face, text: str) -> dict[str, Any]:
 
 
 # openai/codex#32318: tools in a namespace, as Codex sends them. The others are nobody's that costs anything.
-MORE: Final[dict[str, dict[Face, dict[str, Any]]]] = {
-    "brackets in a text": {face: with_text(face, TEXT) for face in FACES},
-    "a field that nobody knows": {face: {"x_of_mine": {"a": [1, {"b": None}]}} for face in FACES},
+MORE: Final[dict[str, dict[Format, dict[str, Any]]]] = {
+    "brackets in a text": {form: with_text(form, TEXT) for form in FORMATS},
+    "a field that nobody knows": {form: {"x_of_mine": {"a": [1, {"b": None}]}} for form in FORMATS},
     "tools in a namespace": {
         "responses": {
             "tools": [
@@ -45,23 +45,23 @@ MORE: Final[dict[str, dict[Face, dict[str, Any]]]] = {
         }
     },
 }
-ROWS: Final = [(what, face, stream) for what, by in MORE.items() for face in by for stream in (False, True)]
+ROWS: Final = [(what, form, stream) for what, by in MORE.items() for form in by for stream in (False, True)]
 
 
-@pytest.mark.parametrize(("what", "face", "stream"), [row for row in ROWS if not (row[1] == "embeddings" and row[2])])
+@pytest.mark.parametrize(("what", "form", "stream"), [row for row in ROWS if not (row[1] == "embeddings" and row[2])])
 def test_it_passes_and_costs_what_was_consumed(
-    every_format: AnswerRig, chats_only: AnswerRig, what: str, face: Face, stream: bool
+    every_format: AnswerRig, chats_only: AnswerRig, what: str, form: Format, stream: bool
 ) -> None:
     """To the nano-dollar; the bounds of nesting count what is nested."""
-    usage = MESSAGE_USAGE if face == "messages" else USAGE
+    usage = MESSAGE_USAGE if form == "messages" else USAGE
     answer = (
-        streamed(face, {"first": usage, "last": usage} if face == "messages" else {"last": usage})
+        streamed(form, {"first": usage, "last": usage} if form == "messages" else {"last": usage})
         if stream
-        else whole(face, usage)
+        else whole(form, usage)
     )
-    outcome = (chats_only if face == "translated" else every_format).ask(
-        face, answer, stream=stream, **MORE[what][face]
+    outcome = (chats_only if form == "translated" else every_format).ask(
+        form, answer, stream=stream, **MORE[what][form]
     )
-    expected = Counts(1_000, 0 if face == "embeddings" else 200).nano
+    expected = Counts(1_000, 0 if form == "embeddings" else 200).nano
     assert outcome.ended, outcome.answer.text
     assert (outcome.charged_nano, outcome.shown_nano, outcome.estimated) == (expected, expected, False)

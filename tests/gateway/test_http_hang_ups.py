@@ -271,5 +271,5 @@ def test_a_stop_while_an_answer_is_read_on(tmp_path: Path, ends: bool) -> None:
 
 
 def _draining(rig: Rig, account: str) -> int:
-    state = rig.gateway._states.accounts.get(account)
+    state = rig.gateway._accounts.accounts.get(account)
     return 0 if state is None else state.draining

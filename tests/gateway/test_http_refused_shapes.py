@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from tests.support.answer_rig import FACES, PLAIN, AnswerRig, Face
+from tests.support.answer_rig import FORMATS, PLAIN, AnswerRig, Format
 from tests.support.scripted_upstream import Script
 
 SECRET: Final = "http://10.1.2.3/x"
@@ -51,40 +51,42 @@ OTHERS: Final = {
 }
 
 
-@pytest.fixture(params=FACES)
-def face(request: pytest.FixtureRequest) -> Face:
+@pytest.fixture(params=FORMATS)
+def form(request: pytest.FixtureRequest) -> Format:
     """A format."""
-    given: Face = request.param
+    given: Format = request.param
     return given
 
 
 @pytest.mark.parametrize(("status", "stream"), [(400, False), (400, True), (413, False), (422, True)])
 @pytest.mark.parametrize("source", REASONS)
 def test_the_reason_of_a_refusal_is_told(
-    answers: AnswerRig, face: Face, source: str, status: int, stream: bool
+    answers: AnswerRig, form: Format, source: str, status: int, stream: bool
 ) -> None:
     """With its status, in the envelope of the format."""
     error, told = REASONS[source]
     script = Script((msgspec.json.encode(error),), status=status, content_type="application/json")
-    outcome = answers.ask(face, script, stream=stream)
+    outcome = answers.ask(form, script, stream=stream)
     body = outcome.answer.json()
     assert (outcome.answer.status_code, body["error"]["message"]) == (status, told)
-    assert (body.get("type") == "error") is (face in ("messages", "translated"))
+    assert (body.get("type") == "error") is (form in ("messages", "translated"))
     assert outcome.charged_nano is None
 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("status", OTHERS)
-def test_what_is_the_operators_is_told_in_our_words(answers: AnswerRig, face: Face, status: int, stream: bool) -> None:
+def test_what_is_the_operators_is_told_in_our_words(
+    answers: AnswerRig, form: Format, status: int, stream: bool
+) -> None:
     """And to the operator: one line with whose call it was and a scrubbed reason, and one more in the figure."""
     error = {"error": {"message": f"No such model as up at {SECRET} of acct_12345678"}}
     script = Script((msgspec.json.encode(error),), status=status, content_type="application/json")
     figure = ("at-generic", f"http_{status}")
     before = answers.rig.gateway.failed_attempts().get(figure, 0)
     with capture_logs() as lines:
-        outcome = answers.ask(face, script, stream=stream)
+        outcome = answers.ask(form, script, stream=stream)
     expected = OTHERS[status]
-    if face in ("messages", "translated") and expected == 503:
+    if form in ("messages", "translated") and expected == 503:
         # The format has a status of its own for it.
         expected = 529
     assert outcome.answer.status_code == expected

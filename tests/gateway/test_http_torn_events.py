@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.support.answer_rig import WRITING, AnswerRig, Counts, Face, Json
+from tests.support.answer_rig import WRITING, AnswerRig, Counts, Format, Json
 from tests.support.answers import PIECES, Reports, streamed, whole
 from tokenbooth.gateway.formats.sse import split_events
 
@@ -23,25 +23,25 @@ TORN: Final = (
 
 
 @pytest.fixture(params=WRITING)
-def face(request: pytest.FixtureRequest) -> Face:
+def form(request: pytest.FixtureRequest) -> Format:
     """A format."""
-    given: Face = request.param
+    given: Format = request.param
     return given
 
 
-def reports(face: Face) -> Reports:
+def reports(form: Format) -> Reports:
     """A usage where the format has it."""
-    return {"first": MESSAGE_USAGE, "last": MESSAGE_USAGE} if face == "messages" else {"last": USAGE}
+    return {"first": MESSAGE_USAGE, "last": MESSAGE_USAGE} if form == "messages" else {"last": USAGE}
 
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("torn", TORN)
-def test_a_torn_event_is_a_failure(answers: AnswerRig, face: Face, torn: bytes, stream: bool) -> None:
+def test_a_torn_event_is_a_failure(answers: AnswerRig, form: Format, torn: bytes, stream: bool) -> None:
     """Something is missing, although the stream goes on to a clean end: what was delivered before it is charged."""
-    events = split_events(streamed(face, reports(face)))
+    events = split_events(streamed(form, reports(form)))
     before = next(number for number, one in enumerate(events) if PIECES[0].encode() in one) + 1
     body = b"".join((*events[:before], torn, *events[before:]))
-    outcome = answers.ask(face, body, stream=stream)
+    outcome = answers.ask(form, body, stream=stream)
     assert not outcome.ended
     if not stream:
         assert (outcome.answer.status_code, outcome.charged_nano) == (502, None)
@@ -49,7 +49,7 @@ def test_a_torn_event_is_a_failure(answers: AnswerRig, face: Face, torn: bytes, 
     assert PIECES[0].encode() in outcome.answer.content
     assert PIECES[1].encode() not in outcome.answer.content
     assert b"error" in outcome.answer.content
-    if face == "messages":
+    if form == "messages":
         assert outcome.charged_nano == Counts(1_000, 200).nano
     else:
         assert outcome.charged_nano == outcome.estimate_nano(len(PIECES[0]), 1)
@@ -80,14 +80,14 @@ def texts_in(said: bytes, *, stream: bool) -> str:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_two_halves_in_two_events_are_one_character(answers: AnswerRig, face: Face, stream: bool) -> None:
+def test_two_halves_in_two_events_are_one_character(answers: AnswerRig, form: Format, stream: bool) -> None:
     """elizaOS/eliza#30904. Nothing of the text is lost, and it is charged as reported."""
-    body = streamed(face, reports(face))
-    if face == "responses":
+    body = streamed(form, reports(form))
+    if form == "responses":
         # Its last event tells all of it again.
         body = body.replace(f"{PIECES[0]}{PIECES[1]}".encode(), rb"\ud83d\ude00")
     body = body.replace(PIECES[0].encode(), rb"\ud83d").replace(PIECES[1].encode(), rb"\ude00")
-    outcome = answers.ask(face, body, stream=stream)
+    outcome = answers.ask(form, body, stream=stream)
     assert outcome.ended, outcome.answer.text
     text = texts_in(outcome.answer.content, stream=stream)
     assert text.encode("utf-16-le", "surrogatepass").decode("utf-16-le") == "\U0001f600"
@@ -95,11 +95,11 @@ def test_two_halves_in_two_events_are_one_character(answers: AnswerRig, face: Fa
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_half_at_the_end_is_no_failure(answers: AnswerRig, face: Face, stream: bool) -> None:
+def test_a_half_at_the_end_is_no_failure(answers: AnswerRig, form: Format, stream: bool) -> None:
     """A ceiling may cut an answer inside of a character: the rest of it arrives."""
     text = "".join(PIECES).encode()
-    usage = MESSAGE_USAGE if face == "messages" else USAGE
-    outcome = answers.ask(face, whole(face, usage).replace(text, rb"Hello \ud83d"), stream=stream)
+    usage = MESSAGE_USAGE if form == "messages" else USAGE
+    outcome = answers.ask(form, whole(form, usage).replace(text, rb"Hello \ud83d"), stream=stream)
     assert outcome.ended, outcome.answer.text
     assert texts_in(outcome.answer.content, stream=stream) == "Hello \ufffd"
     assert (outcome.charged_nano, outcome.shown_nano) == (REPORTED, REPORTED)

@@ -14,7 +14,7 @@ from tests.support.raw_server import Handler, RawServer, raw_server, read_reques
 from tokenbooth.config.catalog import Upstream
 from tokenbooth.gateway.errors import ClientHungUp, UpstreamBroke, UpstreamTimedOut, UpstreamUnreachable
 from tokenbooth.gateway.upstream.base import MAX_ANSWER_BYTES, Timeouts, UpstreamCall, UpstreamRequest, Upstreams
-from tokenbooth.gateway.upstream.connect import Dialer
+from tokenbooth.gateway.upstream.connect import Connector
 from tokenbooth.gateway.upstream.pool import HttpUpstreams
 from tokenbooth.gateway.upstream.proxy import ProxiedUpstreams, UpstreamsByWay
 
@@ -444,7 +444,7 @@ async def test_a_body_in_small_chunks_is_whole() -> None:
 async def test_an_interruption_ends_the_connecting_too() -> None:
     """Who hung up while we connect is let go at once, and was not asked for anything."""
 
-    class Slow(Dialer):
+    class Slow(Connector):
         async def connect(self, protocol: asyncio.Protocol, host: str, port: int, *, is_tls: bool) -> None:
             connecting.set()
             await asyncio.Event().wait()

@@ -18,7 +18,7 @@ from tests.support.answer_rig import (
     WAYS,
     Asked,
     Counts,
-    Face,
+    Format,
     Json,
     Outcome,
     Way,
@@ -26,8 +26,8 @@ from tests.support.answer_rig import (
 )
 from tests.support.answers import PIECES, TEXT, Phase, Place, Reports, streamed, whole
 
-OPENAI: Final[tuple[Face, ...]] = (*OF_CHOICES, "responses")
-ALL: Final[tuple[Face, ...]] = (*OPENAI, "embeddings")
+OPENAI: Final[tuple[Format, ...]] = (*OF_CHOICES, "responses")
+ALL: Final[tuple[Format, ...]] = (*OPENAI, "embeddings")
 USAGE: Final[Json] = {"prompt_tokens": 1_000, "completion_tokens": 200, "total_tokens": 1_200}
 ABSENT: Final = -1
 """Of a count: as we count it."""
@@ -43,7 +43,7 @@ class Shape:
         source: where servers were seen to report it so.
         reported: what is reported when; a whole answer has what is reported last.
         counts: the tokens of each kind; `ABSENT` and `MOST` are as we count.
-        faces: the formats in which it may come.
+        forms: the formats in which it may come.
         place: where it stands.
         estimated: it is counted by us, at least in part.
         model: whose answer it is.
@@ -52,16 +52,16 @@ class Shape:
     source: str
     reported: Reports
     counts: Counts
-    faces: tuple[Face, ...] = OPENAI
+    forms: tuple[Format, ...] = OPENAI
     place: Place = "top"
     estimated: bool = False
     model: str = PLAIN
 
 
-def at_end(source: str, counts: Counts, usage: object, *faces: Face, **more: str) -> Shape:
+def at_end(source: str, counts: Counts, usage: object, *forms: Format, **more: str) -> Shape:
     """A shape that is reported once, at the end; a model whose reasoning is reported thinks."""
     model = more.get("model", THINKING if counts.reasoning else PLAIN)
-    return Shape(source, {"last": usage}, counts, faces or OPENAI, model=model)
+    return Shape(source, {"last": usage}, counts, forms or OPENAI, model=model)
 
 
 def beside(source: str, counts: Counts, more: Json, total: int | None = 1_200) -> Shape:
@@ -373,13 +373,13 @@ class Case:
     """A shape in one format, coming one way."""
 
     shape: Shape = field(repr=False)
-    face: Face
+    form: Format
     way: Way
 
     @property
     def name(self) -> str:
         """What distinguishes it."""
-        return f"{self.shape.source} [{self.face}, {self.way}]"
+        return f"{self.shape.source} [{self.form}, {self.way}]"
 
     @property
     def stream(self) -> bool:
@@ -390,15 +390,15 @@ class Case:
         """The call."""
         shape = self.shape
         if self.way in ("streamed", "stream as whole"):
-            answer = streamed(self.face, shape.reported, place=shape.place)
+            answer = streamed(self.form, shape.reported, place=shape.place)
         else:
-            answer = whole(self.face, self.whole_usage(), place=shape.place)
-        return Asked(self.face, answer, self.stream, shape.model)
+            answer = whole(self.form, self.whole_usage(), place=shape.place)
+        return Asked(self.form, answer, self.stream, shape.model)
 
     def whole_usage(self) -> object:
         """What a whole answer reports: a message all that its events say together."""
         *earlier, last = self.shape.reported.values()
-        if self.face != "messages" or not earlier or not isinstance(earlier[0], dict) or not isinstance(last, dict):
+        if self.form != "messages" or not earlier or not isinstance(earlier[0], dict) or not isinstance(last, dict):
             return last
         return {**earlier[0], **{name: value for name, value in last.items() if value not in (None, 0, "null")}}
 
@@ -415,14 +415,14 @@ class Case:
 def cases() -> Iterator[Case]:
     """Each shape in its formats, in each way that it can come; a series of reports has no whole answer."""
     for shape in SHAPES:
-        for face in shape.faces:
+        for form in shape.forms:
             for way in WAYS:
-                is_series = len(shape.reported) > 1 and face != "messages"
-                if face == "embeddings" and way != "whole":
+                is_series = len(shape.reported) > 1 and form != "messages"
+                if form == "embeddings" and way != "whole":
                     continue
                 if is_series and way in ("whole", "whole as stream"):
                     continue
-                yield Case(shape, face, way)
+                yield Case(shape, form, way)
 
 
 CASES: Final = tuple(cases())

@@ -102,9 +102,9 @@ def test_no_more_than_two_copies_of_a_body_exist(name: str) -> None:
         fields = decode_top(body)
         request = ENDPOINTS[path].read(fields, model, len(body), [])
         release_body(request.fields)
-        speech = request.speech(model.routes[0].upstream.formats)
-        assert speech is not None
-        sent = encode_fields(speech.upstream_fields(model.routes[0], None))
+        outbound = request.outbound(model.routes[0].upstream.formats)
+        assert outbound is not None
+        sent = encode_fields(outbound.upstream_fields(model.routes[0], None))
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -7,8 +7,8 @@ from tokenbooth.domain.charges import PoolKind
 from tokenbooth.domain.rates import RequestRate, TokenRate
 from tokenbooth.domain.subscriptions import SubscriptionStatus, SubscriptionTerms
 from tokenbooth.domain.windows import Window
-from tokenbooth.gateway.access.admission import Pool
 from tokenbooth.gateway.access.cache import AccountState, KeyState, SubscriptionState
+from tokenbooth.gateway.access.pool import Pool
 from tokenbooth.gateway.access.waiters import Waiters
 from tokenbooth.gateway.replies.limit_headers import duration, limit_lines
 

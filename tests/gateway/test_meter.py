@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenbooth.domain.usage import Usage
-from tokenbooth.gateway.formats.base import Delivered
-from tokenbooth.gateway.formats.meter import StreamMeter, with_cost
+from tokenbooth.gateway.formats.meter import Delivered
+from tokenbooth.gateway.formats.openai.chat_stream import ChatMeter
 from tokenbooth.gateway.formats.public_answers import usd_number
+from tokenbooth.gateway.formats.reported_usage import with_cost
 from tokenbooth.gateway.formats.sse import MAX_EVENT_BYTES, BrokenStream
 
 
@@ -30,12 +31,12 @@ def events(*data: str, newline: str = "\n") -> bytes:
     return "".join(f"data: {one}{newline}{newline}" for one in data).encode()
 
 
-def feed(meter: StreamMeter, stream: bytes, cuts: list[int]) -> bytes:
+def feed(meter: ChatMeter, stream: bytes, cuts: list[int]) -> bytes:
     """Feed a stream cut at these offsets, as the relay does: nothing more after the end marker."""
     out = b""
     edges = [0, *sorted(cut % (len(stream) + 1) for cut in cuts), len(stream)]
     for start, end in pairwise(edges):
-        if start < end and not meter.ended:
+        if start < end and not meter.saw_end_marker:
             out += meter.feed(stream[start:end])
     return out
 
@@ -49,13 +50,13 @@ newlines = st.sampled_from(("\n", "\r\n"))
 def test_any_chunking_is_the_same_stream(at: list[int], newline: str) -> None:
     """Text passes with one kind of line end, the usage event and the end marker don't, wherever the bytes are cut."""
     text = events(*TEXT, delta("", "stop"), newline=newline)
-    meter = StreamMeter(None)
+    meter = ChatMeter(None)
 
     out = feed(meter, text + events(usage_data(9, 4), "[DONE]", newline=newline), at)
 
     assert out == events(*TEXT, delta("", "stop"))
     assert meter.usage == Usage(prompt_tokens=9, completion_tokens=4)
-    assert (meter.ended, meter.finished()) == (True, True)
+    assert (meter.saw_end_marker, meter.saw_finish_reason()) == (True, True)
     assert msgspec.json.decode(meter.usage_event or b"") == msgspec.json.decode(usage_data(9, 4))
     assert meter.delivered().events == 4
 
@@ -64,12 +65,12 @@ def test_any_chunking_is_the_same_stream(at: list[int], newline: str) -> None:
 def test_line_ends_may_be_mixed(at: list[int]) -> None:
     """Comments of a proxy with one line end among events with another hide neither usage nor end."""
     stream = b": ping\r\n\r\n" + events(*TEXT) + b": ping\r\n\r\n" + events(usage_data(9, 4), "[DONE]")
-    meter = StreamMeter(None)
+    meter = ChatMeter(None)
 
     out = feed(meter, stream, at)
 
     assert meter.usage == Usage(prompt_tokens=9, completion_tokens=4)
-    assert meter.ended
+    assert meter.saw_end_marker
     assert b"data: [DONE]" not in out
 
 
@@ -79,7 +80,7 @@ def test_cumulative_usage_counts_once(at: list[int]) -> None:
     growing = [
         delta("a" * n, usage={"prompt_tokens": 9, "completion_tokens": n, "total_tokens": 9 + n}) for n in (1, 2, 3)
     ]
-    meter = StreamMeter(None)
+    meter = ChatMeter(None)
 
     out = feed(meter, events(*growing, "[DONE]"), at)
 
@@ -91,26 +92,26 @@ def test_cumulative_usage_counts_once(at: list[int]) -> None:
 def test_usage_of_null_in_each_chunk_is_none() -> None:
     """OpenAI sends null until the last event."""
     stream = events(delta("a", usage=None), delta("b", usage=None))
-    meter = StreamMeter(None)
+    meter = ChatMeter(None)
 
     assert meter.feed(stream) == stream
     assert meter.usage is None
-    assert not meter.finished()
+    assert not meter.saw_finish_reason()
 
 
 def test_usage_and_end_in_one_chunk() -> None:
     """They often arrive together, and what follows the end is nobody's."""
-    meter = StreamMeter(None)
+    meter = ChatMeter(None)
 
     assert meter.feed(events(delta("a"), usage_data(1, 1), "[DONE]", delta("more"))) == events(delta("a"))
-    assert (meter.usage, meter.ended) == (Usage(prompt_tokens=1, completion_tokens=1), True)
+    assert (meter.usage, meter.saw_end_marker) == (Usage(prompt_tokens=1, completion_tokens=1), True)
 
 
 def test_usage_without_a_list_of_choices_is_read() -> None:
     """An event whose `choices` is null, or missing, carries usage all the same and is withheld."""
     for choices in ({"choices": None}, {}):
         usage = {"usage": {"prompt_tokens": 5, "completion_tokens": 6}}
-        meter = StreamMeter(None)
+        meter = ChatMeter(None)
         out = meter.feed(events(msgspec.json.encode(choices | usage).decode()))
 
         assert (out, meter.usage) == (b"", Usage(prompt_tokens=5, completion_tokens=6))
@@ -118,7 +119,7 @@ def test_usage_without_a_list_of_choices_is_read() -> None:
 
 def test_cost_is_shown_in_a_usage_event_with_choices() -> None:
     """Where the usage stands in an event that has to pass anyway, its cost is added there."""
-    meter = StreamMeter(lambda usage: usage.completion_tokens * 1_000)
+    meter = ChatMeter(lambda usage: usage.completion_tokens * 1_000)
     out = meter.feed(events(delta("a", usage={"prompt_tokens": 9, "completion_tokens": 7})))
 
     shown = msgspec.json.decode(out.removeprefix(b"data: "))
@@ -143,7 +144,7 @@ def test_usd_numbers(amount_nano: int, number: bytes) -> None:
 
 def test_impossible_usage_is_marked_and_withheld() -> None:
     """Counts that cannot be true are no usage; the event without choices does not pass, another one does (44)."""
-    meter = StreamMeter(None)
+    meter = ChatMeter(None)
     with_choices = events(delta("a", usage={"prompt_tokens": -1}))
 
     assert meter.feed(events(usage_data(-1, 5))) == b""
@@ -153,16 +154,16 @@ def test_impossible_usage_is_marked_and_withheld() -> None:
 
 def test_an_error_of_the_upstream_ends_the_stream() -> None:
     """Neither the error, in the upstream's words, nor what follows it leaves."""
-    meter = StreamMeter(None)
+    meter = ChatMeter(None)
     out = meter.feed(events(delta("a"), '{"error":{"message":"account acct_1 is out of quota"}}', delta("b")))
 
-    assert (out, meter.failed, meter.ended) == (events(delta("a")), True, False)
+    assert (out, meter.failed, meter.saw_end_marker) == (events(delta("a")), True, False)
 
 
 @pytest.mark.parametrize("data", [delta("a", error=None), delta('say "error": 1'), '{"x":{"error":1}}', '{"error":'])
 def test_what_only_looks_like_an_error_passes(data: str) -> None:
     """An error of null, in a text, further inside, or in no JSON at all."""
-    meter = StreamMeter(None)
+    meter = ChatMeter(None)
 
     assert meter.feed(events(data)) == events(data)
     assert not meter.failed
@@ -171,7 +172,7 @@ def test_what_only_looks_like_an_error_passes(data: str) -> None:
 def test_usage_that_is_no_object_of_ours_passes() -> None:
     """An event that only looks like one with usage is passed on, and nothing is read from it."""
     other = events('{"choices":[],"x":{"usage":{"prompt_tokens":1}}}', '{"choices":5,"usage":{"a":')
-    meter = StreamMeter(None)
+    meter = ChatMeter(None)
 
     assert meter.feed(other) == other
     assert meter.usage is None
@@ -188,29 +189,29 @@ def test_without_usage_what_was_delivered_counts() -> None:
         '{"choices":[{"delta":{"refusal":"1"}}]}',
         '{"choices":[{"delta":{},"finish_reason":"stop"}]}',
     ]
-    meter = StreamMeter(None)
+    meter = ChatMeter(None)
     for chunk in chunks:
         meter.feed(events(chunk))
 
     assert meter.delivered() == Delivered(events=5, text_bytes=5 + 3 + 2 + len('{\\"a\\":1}') + 1)
-    assert meter.finished()
+    assert meter.saw_finish_reason()
 
 
 def test_counting_in_between_changes_nothing() -> None:
     """A long stream is counted piece by piece, with the same result, and its finish is remembered."""
-    meter = StreamMeter(None)
+    meter = ChatMeter(None)
     meter.feed(events(delta("x", "length")))
     for _ in range(50):
         meter.feed(events(delta("y" * 1_000)))
 
     assert meter.delivered() == Delivered(events=51, text_bytes=50_001)
     assert meter.delivered() == Delivered(events=51, text_bytes=50_001)
-    assert meter.finished()
+    assert meter.saw_finish_reason()
 
 
 def test_an_unfinished_event_is_kept_back() -> None:
     """Half an event does not leave, and does not count as delivered."""
-    meter = StreamMeter(None)
+    meter = ChatMeter(None)
 
     assert meter.feed(b'data: {"choices":[{"delta":{"content":"a"}}]}\n') == b""
     assert meter.delivered() == Delivered(events=0, text_bytes=0)
@@ -218,7 +219,7 @@ def test_an_unfinished_event_is_kept_back() -> None:
 
 def test_an_event_without_an_end_breaks_the_stream() -> None:
     """An upstream that never ends its event does not fill the memory."""
-    meter = StreamMeter(None)
+    meter = ChatMeter(None)
     piece = b"x" * (1024 * 1024)
     for _ in range(MAX_EVENT_BYTES // len(piece)):
         assert meter.feed(piece) == b""
@@ -232,7 +233,7 @@ def test_a_large_event_in_many_pieces_costs_no_more_than_its_length() -> None:
 
     The limit of this test is far above what a linear search needs and far below a quadratic one.
     """
-    meter = StreamMeter(None)
+    meter = ChatMeter(None)
     event = b'data: {"x":"' + b"x" * (MAX_EVENT_BYTES - 100) + b'"}\n\n'
     out = [meter.feed(event[at : at + 50]) for at in range(0, len(event), 50)]
 
@@ -243,7 +244,7 @@ def test_a_large_event_in_many_pieces_costs_no_more_than_its_length() -> None:
 def test_a_further_empty_line_is_nothing(blank: bytes) -> None:
     """Wherever the stream is cut, the same leaves of it: an event without a line says nothing."""
     stream = b'data: {"choices":[],"usage":{"prompt_tokens":1}}\n\n' + blank + b"data: {}\n\n"
-    whole, bytewise = StreamMeter(None), StreamMeter(None)
+    whole, bytewise = ChatMeter(None), ChatMeter(None)
 
     assert whole.feed(stream) == b"data: {}\n\n"
     assert b"".join(bytewise.feed(stream[at : at + 1]) for at in range(len(stream))) == b"data: {}\n\n"
@@ -252,7 +253,7 @@ def test_a_further_empty_line_is_nothing(blank: bytes) -> None:
 def test_a_text_that_does_not_end_ends_with_its_line() -> None:
     """A broken event is not counted together with the one behind it, wherever the stream is cut."""
     events = [b'data: {"content":"abc\n\n', b'data: {"content":"d"\n\n']
-    whole, cut = StreamMeter(None), StreamMeter(None)
+    whole, cut = ChatMeter(None), ChatMeter(None)
     whole.feed(b"".join(events))
     for event in events:
         cut.feed(event)
@@ -264,7 +265,7 @@ def test_a_text_that_does_not_end_ends_with_its_line() -> None:
 @given(st.lists(st.binary(max_size=40), max_size=10))
 def test_any_bytes_are_metered(chunks: list[bytes]) -> None:
     """Whatever an upstream sends, the meter passes or keeps it without an error."""
-    meter = StreamMeter(None)
+    meter = ChatMeter(None)
     out = b"".join(meter.feed(chunk) for chunk in chunks)
 
     assert len(out) <= sum(map(len, chunks)) + 4 * len(chunks)
@@ -277,7 +278,7 @@ def test_any_bytes_are_metered(chunks: list[bytes]) -> None:
 )
 def test_broken_events_are_metered(pieces: list[bytes]) -> None:
     """Neither are events that only look like usage or the end."""
-    meter = StreamMeter(None)
+    meter = ChatMeter(None)
     for piece in pieces:
         meter.feed(piece)
 

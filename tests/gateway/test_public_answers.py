@@ -22,11 +22,12 @@ from tests.support.formats import (
     read_responses,
     speaking,
 )
-from tokenbooth.config.upstream_kinds import USAGE_EXTENSIONS
+from tokenbooth.config.upstream_fields import USAGE_EXTENSIONS
 from tokenbooth.domain.usage import Usage
-from tokenbooth.gateway.formats.base import Meter, Speech
+from tokenbooth.gateway.formats.base import OutboundRequest
 from tokenbooth.gateway.formats.json.body import UNREADABLE
-from tokenbooth.gateway.formats.meter import StreamMeter
+from tokenbooth.gateway.formats.meter import Meter
+from tokenbooth.gateway.formats.openai.chat_stream import ChatMeter
 from tokenbooth.gateway.formats.public_answers import OpenAIAnswer, usd_number
 from tokenbooth.gateway.formats.public_names import (
     CHOICE_FIELDS,
@@ -120,20 +121,20 @@ def response(**more: object) -> Json:
     return {"id": CANARY, "object": "response", "model": CANARY, "output": [item], "error": None, **more}
 
 
-def chat_only() -> Speech:
+def chat_only() -> OutboundRequest:
     model = speaking(sample_model(reasoning=True), "openai.chat")
-    speech = read_messages(messages_body(thinking={"type": "enabled", "budget_tokens": 1_024}), model).speech(CHAT)
-    assert speech is not None
-    return speech
+    outbound = read_messages(messages_body(thinking={"type": "enabled", "budget_tokens": 1_024}), model).outbound(CHAT)
+    assert outbound is not None
+    return outbound
 
 
-def native() -> Speech:
+def native() -> OutboundRequest:
     return read_messages(messages_body())
 
 
 SAID: Json = {"role": "assistant", "content": "Hi", "reasoning_content": "hm", "tool_calls": [TOOL_CALL]}
-# For each format: the speech, a whole answer, what of its content has to leave, its usage, the new id.
-WHOLE: dict[str, tuple[Callable[[], Speech], Json, tuple[str, ...], Json, str]] = {
+# For each format: the outbound request, a whole answer, what of its content has to leave, its usage, the new id.
+WHOLE: dict[str, tuple[Callable[[], OutboundRequest], Json, tuple[str, ...], Json, str]] = {
     "chat": (read_chat, completion({"message": SAID}, citations=["u1"]), ("call_7", "u1"), USAGE, "chatcmpl-req"),
     "completions": (
         lambda: read_completions(b'{"model":"m","prompt":"Hi"}'),
@@ -165,7 +166,7 @@ WHOLE: dict[str, tuple[Callable[[], Speech], Json, tuple[str, ...], Json, str]] 
 @pytest.mark.parametrize("form", WHOLE)
 def test_a_whole_answer_shows_nothing_private(form: str, name: str) -> None:
     """Whatever such a field holds, at the top, in the usage and its details, and beside a choice's message."""
-    speech_of, answer, said, usage, answer_id = WHOLE[form]
+    outbound_of, answer, said, usage, answer_id = WHOLE[form]
     for value in VALUES:
         counts = {**usage, "prompt_tokens_details": {**DETAILS, name: value}, "input_tokens_details": DETAILS}
         answer = {**answer, name: value, "usage": {**counts, name: value}}
@@ -173,8 +174,8 @@ def test_a_whole_answer_shows_nothing_private(form: str, name: str) -> None:
             choices = answer["choices"]
             assert isinstance(choices, list)
             answer["choices"] = [{**choices[0], name: value}]
-        speech = speech_of()
-        told = speech.read_answer(msgspec.json.encode(answer)).client_answer(Usage(9, 4), "req").encode(CHARGED_NANO)
+        outbound = outbound_of()
+        told = outbound.read_answer(msgspec.json.encode(answer)).client_answer(Usage(9, 4), "req").encode(CHARGED_NANO)
 
         assert CANARY not in told.decode()
         assert b"upstream_inference_cost" not in told
@@ -182,7 +183,7 @@ def test_a_whole_answer_shows_nothing_private(form: str, name: str) -> None:
             assert one in told.decode()
         decoded = msgspec.json.decode(told)
         assert decoded["id"] == answer_id
-        assert decoded["model"] == speech.request.model.name
+        assert decoded["model"] == outbound.request.model.name
         assert decoded["usage"]["cost"] == CHARGED_USD
 
 
@@ -212,7 +213,7 @@ def test_choices_of_any_form(choices: object) -> None:
         told = read_chat().read_answer(body).client_answer(Usage(1, 1), "req").encode(1)
     except UNREADABLE:
         told = b""
-    meter = StreamMeter(None, OpenAIAnswer("ours", "m"))
+    meter = ChatMeter(None, OpenAIAnswer("ours", "m"))
     told += meter.feed(b"data: " + body + b"\n\n")
     assert b"canary" not in told
 
@@ -250,7 +251,7 @@ def responses_event(text: str, **more: object) -> Json:
     return {"type": "response.output_text.delta", "sequence_number": 3, "item_id": "msg_7", "delta": text, **more}
 
 
-STREAMS: dict[str, tuple[Callable[[], Speech], Callable[..., Json], tuple[Json, ...], tuple[Json, ...]]] = {
+STREAMS: dict[str, tuple[Callable[[], OutboundRequest], Callable[..., Json], tuple[Json, ...], tuple[Json, ...]]] = {
     "chat": (lambda: read_chat(stream=True, stream_options={"include_usage": True}), chat_event, (), ()),
     "completions": (
         lambda: read_completions(b'{"model":"m","prompt":"Hi","stream":true,"stream_options":{"include_usage":true}}'),
@@ -294,9 +295,9 @@ def feed(meter: Meter, stream: bytes, at: list[int]) -> bytes:
     out = b""
     edges = [0, *sorted(cut % (len(stream) + 1) for cut in at), len(stream)]
     for start, end in pairwise(edges):
-        if start < end and not meter.ended:
+        if start < end and not meter.saw_end_marker:
             out += meter.feed(stream[start:end])
-    return out + meter.tail(CHARGED_NANO)
+    return out + meter.final_events(CHARGED_NANO)
 
 
 def text_of(form: str, event: Json) -> str | None:
@@ -334,7 +335,7 @@ def test_a_stream_shows_nothing_private(
     form: str, planned: list[tuple[str, Json, bool, bool, bool]], at: list[int], newline: str, growing: bool
 ) -> None:
     """Wherever it is cut, in whatever order its fields come; every text arrives, under one id."""
-    speech_of, event_of, first, last = STREAMS[form]
+    outbound_of, event_of, first, last = STREAMS[form]
     stream = b"".join(framed(event, newline=newline) for event in first)
     for number, (text, beside, spaced, reverse, noise) in enumerate(planned):
         event = event_of(text, **beside)
@@ -353,7 +354,7 @@ def test_a_stream_shows_nothing_private(
         )
         stream += b"data: [DONE]\n\n"
 
-    out = feed(speech_of().meter(lambda usage: CHARGED_NANO, "req"), stream, at)
+    out = feed(outbound_of().meter(lambda usage: CHARGED_NANO, "req"), stream, at)
 
     assert CANARY not in out.decode()
     events = events_in(out)
@@ -368,7 +369,7 @@ def test_a_stream_shows_nothing_private(
 
 def test_comments_and_broken_events_do_not_leave() -> None:
     """A comment may name who wrote it; what is no object is nothing that a client can read."""
-    meter = StreamMeter(None, OpenAIAnswer("ours", "m"))
+    meter = ChatMeter(None, OpenAIAnswer("ours", "m"))
     assert meter.feed(b": HOST PROCESSING\n\nid: 7\n\nretry: 5\n\ndata: {broken\n\ndata: 5\n\n") == b""
 
 

@@ -1,11 +1,12 @@
 """Events that are like one before: rewritten and counted by comparison as they would be when they are decoded."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tokenbooth.gateway.formats.anthropic.stream import MessagesMeter
-from tokenbooth.gateway.formats.meter import EventMeter, StreamMeter
+from tokenbooth.gateway.formats.meter import Meter
+from tokenbooth.gateway.formats.openai.chat_stream import ChatMeter
 from tokenbooth.gateway.formats.openai.completions import CompletionMeter
 from tokenbooth.gateway.formats.openai.responses_stream import ResponsesMeter
 from tokenbooth.gateway.formats.public_answers import MessageAnswer, OpenAIAnswer, PublicAnswer, ResponseAnswer
@@ -59,7 +60,7 @@ HOSTILE = (
 )
 
 
-def meter_of(form: str) -> EventMeter:
+def meter_of(form: str) -> Meter:
     """A meter of the format, for a client of ours."""
     match form:
         case "messages":
@@ -69,15 +70,15 @@ def meter_of(form: str) -> EventMeter:
         case "completions":
             return CompletionMeter(None, OpenAIAnswer("ours", "m"))
         case _:
-            return StreamMeter(None, OpenAIAnswer("ours", "m"))
+            return ChatMeter(None, OpenAIAnswer("ours", "m"))
 
 
-def meter_without_patterns(form: str) -> EventMeter:
+def meter_without_patterns(form: str) -> Meter:
     """A meter whose events leave as they came."""
     meter = {"messages": MessagesMeter, "responses": ResponsesMeter}.get(form)
     if meter is not None:
         return meter()
-    return CompletionMeter(None) if form == "completions" else StreamMeter(None)
+    return CompletionMeter(None) if form == "completions" else ChatMeter(None)
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -117,12 +118,13 @@ def test_like_events_count_as_if_each_were_looked_into(form: str, planned: list[
 
 @pytest.mark.parametrize("form", FORMATS)
 @given(st.integers(0, 5), st.lists(st.sampled_from(HOSTILE), max_size=8))
+@example(0, [b"\\", rb"\ud83d\ude00"])
 def test_what_breaks_out_of_a_text_is_not_like_others(form: str, kind: int, pieces: list[bytes]) -> None:
     """Quotes and line ends in the place of a text: it is told as it is without a pattern, or is told to be no text."""
     templates, answer = FORMATS[form]
     template = templates[kind % len(templates)]
     stream = PublicStream(answer("ours", "m"))
-    stream.rewrite(template % b"a", data_of(template % b"a"), meter_of(form))
+    stream.rewrite(template % b"a", data_of(template % b"a"), meter_of(form).plain_texts)
     broken = template % b"".join(pieces)
     repeated = stream.repeated(broken)
     if repeated is None:
@@ -139,7 +141,7 @@ def test_like_events_are_not_decoded_again() -> None:
     """An event that differs by its text only is rewritten by comparison, several at once too; another one is not."""
     stream = PublicStream(OpenAIAnswer("ours", "m"))
     first, second = CHAT[0] % b"a", CHAT[0] % b'\\"b\\\\'
-    told = stream.rewrite(first, data_of(first), StreamMeter(None))
+    told = stream.rewrite(first, data_of(first), ChatMeter(None).plain_texts)
     assert stream.repeated(second + first) == told.replace(b'"a"', b'"\\"b\\\\"') + told
     assert (stream.is_counted, stream.texts, stream.text_bytes) == (True, 2, 6)
     assert stream.repeated(first.replace(b"{", b'{"host":"a",', 1)) is None
@@ -158,13 +160,13 @@ def test_like_events_are_not_decoded_again() -> None:
 def test_no_pattern_is_learned_of_what_is_not_proven(hidden: bytes) -> None:
     """A name that comes twice, a line end in a text, a text that does not leave, a text within a text."""
     stream = PublicStream(OpenAIAnswer("ours", "m"))
-    stream.rewrite(hidden, hidden[6:].strip(), StreamMeter(None))
+    stream.rewrite(hidden, hidden[6:].strip(), ChatMeter(None).plain_texts)
     assert stream.repeated(hidden) in (None, stream.rewrite(hidden, hidden[6:].strip(), None))
 
 
 def test_an_end_within_a_text_is_no_text() -> None:
     """Line ends in what looks like a learned event make events of their own, and one that is torn is a failure."""
-    meter = StreamMeter(None, OpenAIAnswer("ours", "m"))
+    meter = ChatMeter(None, OpenAIAnswer("ours", "m"))
     meter.feed(CHAT[0] % b"a")
     before, _, behind = (CHAT[0] % b"MARK").partition(b"MARK")
     out = meter.feed(before + b"\n\ndata: [DONE]\n\ndata: " + behind)

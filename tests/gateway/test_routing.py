@@ -13,7 +13,7 @@ from tokenbooth.config.catalog import OPENAI_FORMATS, Route, Upstream
 from tokenbooth.gateway.errors import Refusal, UpstreamUnreachable
 from tokenbooth.gateway.formats.base import PricedRequest
 from tokenbooth.gateway.upstream.circuit_breaker import RestRules
-from tokenbooth.gateway.upstream.routing import Attempt, Routing
+from tokenbooth.gateway.upstream.routing import RoutedCall, Routing
 
 S = 1_000_000
 RULES = RestRules(failures=1, first_rest_us=10 * S, longest_rest_us=10 * S, longest_asked_us=60 * S)
@@ -38,14 +38,14 @@ def routing(clock: FakeClock | None = None) -> Routing:
     return Routing(RULES, clock or FakeClock(), random.Random(7))
 
 
-def begin(choosing: Routing, request: PricedRequest) -> Attempt:
+def begin(choosing: Routing, request: PricedRequest) -> RoutedCall:
     """A call that has chosen its first upstream."""
-    attempt = choosing.attempt(request)
-    attempt.begin()
+    attempt = choosing.route(request)
+    attempt.take()
     return attempt
 
 
-def name(attempt: Attempt) -> str:
+def name(attempt: RoutedCall) -> str:
     """Where a call goes now."""
     return attempt.route.upstream.name
 
@@ -89,15 +89,13 @@ def test_an_upstream_that_cannot_be_asked_is_none() -> None:
     deaf = upstream("deaf", formats=frozenset(("openai.embeddings",)))
     request = asking(deaf, upstream("a", max_concurrent=1), weights=(1_000, 1))
     choosing = routing()
-    choosing.attempt(request).refuse_busy()
     attempt = begin(choosing, request)
 
     assert name(attempt) == "a"
     with pytest.raises(Refusal) as refused:
-        choosing.attempt(request).refuse_busy()
+        choosing.route(request).take()
     assert (refused.value.status, refused.value.code, refused.value.retry_after_us) == (503, "overloaded", S)
-    with pytest.raises(Refusal):
-        begin(choosing, request)
+    assert sum(health.open_calls for health in choosing.report([request.model])) == 1
 
 
 def test_a_call_asks_one_resting_upstream_at_most() -> None:

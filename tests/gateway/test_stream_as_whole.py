@@ -21,9 +21,9 @@ def stream(*deltas: Json) -> bytes:
     return b"".join(b"data: %b\n\n" % msgspec.json.encode(chunk) for chunk in chunks) + b"data: [DONE]\n\n"
 
 
-def message_of(body: bytes) -> Json:
+def message_of(body: bytes, put_together: Callable[[bytes], bytes] = chat_answer) -> Json:
     """The only message of an answer."""
-    (choice,) = msgspec.json.decode(chat_answer(body))["choices"]
+    (choice,) = msgspec.json.decode(put_together(body))["choices"]
     message: Json = choice["message"]
     return message
 
@@ -114,10 +114,13 @@ CALLS: list[tuple[list[Json], list[tuple[str, str]]]] = [
 ]
 
 
+@pytest.mark.parametrize("put_together", [chat_answer, whole_completion])
 @pytest.mark.parametrize(("deltas", "calls"), CALLS)
-def test_pieces_of_calls(deltas: list[Json], calls: list[tuple[str, str]]) -> None:
-    """Each call is one, with its whole arguments."""
-    told = message_of(stream(*deltas))["tool_calls"]
+def test_pieces_of_calls(
+    deltas: list[Json], calls: list[tuple[str, str]], put_together: Callable[[bytes], bytes]
+) -> None:
+    """Each call is one, with its whole arguments, whether it stays a completion or becomes a message."""
+    told = message_of(stream(*deltas), put_together)["tool_calls"]
     assert isinstance(told, list)
     assert [(call["function"]["name"], call["function"]["arguments"]) for call in told] == calls
     assert not any("index" in call for call in told)

@@ -7,8 +7,8 @@ import pytest
 
 from tests.support.formats import Json, messages_body, messages_model, read_chat, read_messages, read_responses
 from tokenbooth.gateway.formats.anthropic.stream import MessagesMeter
-from tokenbooth.gateway.formats.meter import StreamMeter
 from tokenbooth.gateway.formats.openai.chat import ChatRequest
+from tokenbooth.gateway.formats.openai.chat_stream import ChatMeter
 from tokenbooth.gateway.formats.openai.responses_stream import ResponsesMeter
 
 TEXT = "four words of text"
@@ -66,7 +66,7 @@ def event(**data: object) -> bytes:
 @pytest.mark.parametrize(("message", "text_bytes"), [row[1:] for row in MESSAGES], ids=[row[0] for row in MESSAGES])
 def test_a_text_of_a_chat_counts_once(message: Json, text_bytes: int) -> None:
     """Whole and streamed alike."""
-    meter = StreamMeter(None)
+    meter = ChatMeter(None)
     meter.feed(event(choices=[{"index": 0, "delta": message}]))
     whole = msgspec.json.encode({"choices": [{"index": 0, "message": message}]})
     assert meter.delivered().text_bytes == text_bytes
@@ -80,7 +80,7 @@ def chat() -> ChatRequest:
 @pytest.mark.parametrize("repeats_each", [True, False])
 def test_a_message_beside_the_deltas_counts_once(repeats_each: bool) -> None:
     """Perplexity tells the message so far in each event, MiniMax all in its last (microsoft/foundry-local#144)."""
-    meter = StreamMeter(None)
+    meter = ChatMeter(None)
     for number in range(1, 4):
         told = {"message": {"content": TEXT * number}} if repeats_each else {}
         meter.feed(event(choices=[{"index": 0, "delta": {"content": TEXT}, **told}]))
@@ -102,7 +102,7 @@ def test_a_message_beside_the_deltas_counts_once(repeats_each: bool) -> None:
 )
 def test_a_text_elsewhere_in_a_choice_counts_once(said: Json) -> None:
     """MiniMax, ChatCompletion Pro (`messages`), Azure OpenAI, On your data (the same, with deltas), old llama.cpp."""
-    meter = StreamMeter(None)
+    meter = ChatMeter(None)
     meter.feed(event(choices=[{"index": 0, **said}]))
     assert meter.delivered().text_bytes == ONCE
     assert chat().text_bytes_in(msgspec.json.encode({"choices": [{"index": 0, **said}]})) == ONCE
@@ -168,14 +168,21 @@ NOTHING_SAID: Final[list[object]] = [None, "", "null", False, {}, " "]
 @pytest.mark.parametrize("reason", NOTHING_SAID)
 def test_a_reason_that_says_nothing_is_no_end(reason: object) -> None:
     """ollama/ollama#4357, sgl-project/sglang#3912."""
-    meter, message = StreamMeter(None), MessagesMeter()
+    meter, message = ChatMeter(None), MessagesMeter()
     meter.feed(event(choices=[{"index": 0, "delta": {"content": "a"}, "finish_reason": reason}]))
     message.feed(event(type="message_delta", delta={"stop_reason": reason}, usage={"output_tokens": 3}))
-    assert not any((meter.finished(), meter.complete(), message.finished(), message.complete()))
+    assert not any(
+        (
+            meter.saw_finish_reason(),
+            meter.may_end_without_marker(),
+            message.saw_finish_reason(),
+            message.may_end_without_marker(),
+        )
+    )
     meter.feed(event(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}]))
     message.feed(event(type="message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 4}))
-    assert meter.complete()
-    assert message.complete()
+    assert meter.may_end_without_marker()
+    assert message.may_end_without_marker()
 
 
 @pytest.mark.parametrize(
@@ -190,27 +197,27 @@ def test_a_reason_that_says_nothing_is_no_end(reason: object) -> None:
 )
 def test_a_reason_inside_of_what_is_said_is_no_end(choice: Json) -> None:
     """It is the choice that ends."""
-    meter = StreamMeter(None)
+    meter = ChatMeter(None)
     meter.feed(event(choices=[{"index": 0, **choice, "finish_reason": None}], finish_reason="stop"))
-    assert not meter.finished()
+    assert not meter.saw_finish_reason()
     meter.feed(b'data: {"choices":[null,{"index":0,"delta":{"content":"\\ud83d"},"finish_reason":"stop"}]}\n\n')
-    assert meter.finished()
+    assert meter.saw_finish_reason()
 
 
 def test_several_choices_end_together() -> None:
     """The answer ends when all that were asked for have."""
-    meter = StreamMeter(None, choices=2)
+    meter = ChatMeter(None, choices=2)
     meter.feed(event(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}]))
     meter.feed(event(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}]))
-    assert not meter.finished()
+    assert not meter.saw_finish_reason()
     meter.feed(event(choices=[{"index": 1, "delta": {}, "finish_reason": "length"}]))
-    assert meter.complete()
+    assert meter.may_end_without_marker()
 
 
 @pytest.mark.parametrize("usage", NOTHING_SAID[1:])
 def test_a_usage_that_says_nothing_is_absent(usage: object) -> None:
     """Neither a failure nor a count."""
-    meter = StreamMeter(None)
+    meter = ChatMeter(None)
     meter.feed(event(choices=[{"index": 0, "delta": {"content": "a"}}], usage=usage))
     assert (meter.usage, meter.invalid_usage) == (None, False)
     body = msgspec.json.encode({"choices": [{"message": {"content": "a"}}], "usage": usage})

@@ -11,7 +11,7 @@ from tokenbooth.config.catalog import Model
 from tokenbooth.config.upstream_kinds import KINDS
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.errors import Refusal
-from tokenbooth.gateway.formats.base import Speech
+from tokenbooth.gateway.formats.base import OutboundRequest
 from tokenbooth.gateway.formats.json.body import encode_fields
 
 MODEL = sample_model()
@@ -23,17 +23,17 @@ EMPTY = {"type": "object", "properties": {}}
 HI = {"role": "user", "content": "Hi"}
 
 
-def speech_of(model: Model = MODEL, /, **fields: object) -> Speech:
+def outbound_of(model: Model = MODEL, /, **fields: object) -> OutboundRequest:
     """A request with these fields, as an upstream of the chat format is asked it."""
-    speech = read_messages(messages_body(**fields), model).speech(CHAT)
-    assert speech is not None
-    return speech
+    outbound = read_messages(messages_body(**fields), model).outbound(CHAT)
+    assert outbound is not None
+    return outbound
 
 
 def added(model: Model = MODEL, /, **fields: object) -> Json:
     """What the fields add to the body of a plain request."""
-    plain = sent(speech_of(model))
-    return {name: value for name, value in sent(speech_of(model, **fields)).items() if plain.get(name) != value}
+    plain = sent(outbound_of(model))
+    return {name: value for name, value in sent(outbound_of(model, **fields)).items() if plain.get(name) != value}
 
 
 def function(**fields: object) -> Json:
@@ -158,7 +158,7 @@ def test_a_field(name: str) -> None:
     fields, expected = TRANSLATED[name]
 
     assert added(**fields) == expected
-    assert speech_of(**fields).omitted == ()
+    assert outbound_of(**fields).omitted == ()
 
 
 # What changes details, or is of no use to the model, and has no counterpart.
@@ -179,7 +179,7 @@ def test_what_is_left_out_is_named(name: str) -> None:
     fields, omitted = LEFT_OUT[name]
 
     assert added(**fields) == {}
-    assert speech_of(**fields).omitted == omitted
+    assert outbound_of(**fields).omitted == omitted
 
 
 def test_what_is_left_out_of_a_tool_is_named() -> None:
@@ -187,7 +187,7 @@ def test_what_is_left_out_of_a_tool_is_named() -> None:
     tools = look(allowed_callers=["code_execution_20260120"])
 
     assert added(tools=tools) == function(name="look", parameters=SCHEMA)
-    assert speech_of(tools=tools).omitted == ("tools.allowed_callers",)
+    assert outbound_of(tools=tools).omitted == ("tools.allowed_callers",)
 
 
 REFUSED: dict[str, tuple[Json, str, str]] = {
@@ -232,7 +232,7 @@ def test_what_would_be_missed_is_refused(name: str) -> None:
     """By its name, with what to do about it."""
     fields, param, advice = REFUSED[name]
     with pytest.raises(Refusal) as refused:
-        speech_of(**fields)
+        outbound_of(**fields)
 
     assert (refused.value.status, refused.value.param) == (400, param)
     assert advice in refused.value.message
@@ -241,18 +241,18 @@ def test_what_would_be_missed_is_refused(name: str) -> None:
 def test_what_the_operator_lets_pass_is_passed_on() -> None:
     """By its name, but never a number of answers that nothing was held for."""
     model = sample_model("provider", "n", "stop")
-    speech = speech_of(model, provider={"order": ["a"]}, n=3, stop="x", stop_sequences=["y"])
-    body = sent(speech)
+    outbound = outbound_of(model, provider={"order": ["a"]}, n=3, stop="x", stop_sequences=["y"])
+    body = sent(outbound)
 
     assert (body["provider"], body["stop"], "n" in body) == ({"order": ["a"]}, ["y"], False)
-    assert speech.omitted == ("n",)
+    assert outbound.omitted == ("n",)
 
 
 def test_a_model_with_both_upstreams_names_what_the_one_left_out() -> None:
     """The other got it."""
     both = speaking(MODEL, "openai.chat", "anthropic.messages")
     request = read_messages(messages_body(top_k=5), both)
-    translated, native = request.speech(CHAT), request.speech(frozenset(("anthropic.messages",)))
+    translated, native = request.outbound(CHAT), request.outbound(frozenset(("anthropic.messages",)))
 
     assert translated is not None
     assert native is not None
@@ -269,9 +269,9 @@ def test_a_model_with_both_upstreams_names_what_the_one_left_out() -> None:
 )
 def test_how_much_a_model_is_to_think(fields: Json, effort: str | None, omitted: tuple[str, ...]) -> None:
     """A word for it that nobody knows is named."""
-    speech = speech_of(REASONING, max_tokens=6_000, **fields)
+    outbound = outbound_of(REASONING, max_tokens=6_000, **fields)
 
-    assert (sent(speech).get("reasoning_effort"), speech.omitted) == (effort, omitted)
+    assert (sent(outbound).get("reasoning_effort"), outbound.omitted) == (effort, omitted)
 
 
 def test_names_that_chat_refuses_come_back_as_they_were() -> None:
@@ -284,7 +284,7 @@ def test_names_that_chat_refuses_come_back_as_they_were() -> None:
             {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": LONG, "input": {}}]},
         ],
     }
-    body = sent(speech_of(**asked))
+    body = sent(outbound_of(**asked))
     tools = msgspec.convert(body["tools"], list[dict[str, object]])
     long, other = (str(msgspec.convert(tool["function"], Json)["name"]) for tool in tools)
     calls = [
@@ -293,11 +293,11 @@ def test_names_that_chat_refuses_come_back_as_they_were() -> None:
     ]
     completion = {"choices": [{"index": 0, "message": {"tool_calls": calls}, "finish_reason": "tool_calls"}]}
     whole = msgspec.json.decode(
-        speech_of(**asked).read_answer(msgspec.json.encode(completion)).client_answer(Usage(1, 1)).encode(0)
+        outbound_of(**asked).read_answer(msgspec.json.encode(completion)).client_answer(Usage(1, 1)).encode(0)
     )
-    meter = speech_of(stream=True, **asked).meter(lambda usage: 0)
+    meter = outbound_of(stream=True, **asked).meter(lambda usage: 0)
     chunk = {"choices": [{"index": 0, "delta": {"tool_calls": calls}, "finish_reason": "tool_calls"}]}
-    events = events_in(meter.feed(b"data: %b\n\ndata: [DONE]\n\n" % msgspec.json.encode(chunk)) + meter.tail(0))
+    events = events_in(meter.feed(b"data: %b\n\ndata: [DONE]\n\n" % msgspec.json.encode(chunk)) + meter.final_events(0))
     blocks = [msgspec.convert(event["content_block"], Json) for event in events if "content_block" in event]
 
     assert body["tool_choice"] == {"type": "function", "function": {"name": long}}
@@ -317,7 +317,7 @@ CALLED = [
 def sent_to(kind: str, model: Model, /, **fields: object) -> list[Json]:
     """The messages that an upstream of this kind gets."""
     route = replace(SAMPLE_ROUTE, upstream=replace(SAMPLE_ROUTE.upstream, kind=KINDS[kind]))
-    body = msgspec.json.decode(encode_fields(speech_of(model, **fields).upstream_fields(route, None)))
+    body = msgspec.json.decode(encode_fields(outbound_of(model, **fields).upstream_fields(route, None)))
     return msgspec.convert(body["messages"], list[Json])
 
 
@@ -354,7 +354,7 @@ def test_thinking_that_is_not_to_be_shown_is_not() -> None:
     """It is paid all the same."""
     completion = {"choices": [{"message": {"reasoning_content": "hm", "content": "Hi"}, "finish_reason": "stop"}]}
     thinking = {"type": "enabled", "budget_tokens": 1_024, "display": "omitted"}
-    asked = speech_of(REASONING, max_tokens=6_000, thinking=thinking)
+    asked = outbound_of(REASONING, max_tokens=6_000, thinking=thinking)
     answer = asked.read_answer(msgspec.json.encode(completion)).client_answer(Usage(1, 1))
 
     assert msgspec.json.decode(answer.encode(0))["content"] == [{"type": "text", "text": "Hi"}]

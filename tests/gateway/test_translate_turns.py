@@ -11,22 +11,22 @@ from hypothesis import strategies as st
 from tests.support.catalog_samples import sample_model
 from tests.support.formats import CHAT, Json, messages_body, read_messages, sent
 from tokenbooth.gateway.errors import Refusal
-from tokenbooth.gateway.formats.base import Speech
+from tokenbooth.gateway.formats.base import OutboundRequest
 
 MODEL = sample_model()
 MARK = {"cache_control": {"type": "ephemeral"}}
 
 
-def speech_of(*messages: Json, **fields: object) -> Speech:
+def outbound_of(*messages: Json, **fields: object) -> OutboundRequest:
     """A request with these messages, as an upstream of the chat format is asked it."""
-    speech = read_messages(messages_body(messages=list(messages), **fields), MODEL).speech(CHAT)
-    assert speech is not None
-    return speech
+    outbound = read_messages(messages_body(messages=list(messages), **fields), MODEL).outbound(CHAT)
+    assert outbound is not None
+    return outbound
 
 
 def translated(*messages: Json, **fields: object) -> list[Json]:
     """The messages that the upstream gets."""
-    return msgspec.convert(sent(speech_of(*messages, **fields))["messages"], list[Json])
+    return msgspec.convert(sent(outbound_of(*messages, **fields))["messages"], list[Json])
 
 
 def text(words: str, **more: object) -> Json:
@@ -308,7 +308,7 @@ def test_what_has_no_form_there(name: str) -> None:
     """It is refused by its name, before anything is held, and the client is told what to do."""
     message, param, advice = REFUSED[name]
     with pytest.raises(Refusal) as refused:
-        speech_of(HI, message)
+        outbound_of(HI, message)
 
     assert (refused.value.status, refused.value.param) == (400, param)
     assert advice in refused.value.message
@@ -326,21 +326,21 @@ def test_what_has_no_form_there(name: str) -> None:
 )
 def test_what_is_left_out_of_a_block_is_named(block: Json, omitted: tuple[str, ...]) -> None:
     """But for marks that only save work."""
-    assert speech_of(user(block)).omitted == omitted
+    assert outbound_of(user(block)).omitted == omitted
 
 
 def test_what_is_signed_for_another_model_is_named() -> None:
     """Only its own model can read it."""
     signed: Json = {"type": "thinking", "thinking": "hm", "signature": "EqQB"}
 
-    assert speech_of(HI, assistant(signed, text("A")), HI).omitted == ("content.thinking",)
+    assert outbound_of(HI, assistant(signed, text("A")), HI).omitted == ("content.thinking",)
 
 
 def test_few_names_are_told() -> None:
     """A client may send any number of them, and a header is short."""
     blocks = [text("Hi", **{f"x{number}": 1}) for number in range(1_000)]
 
-    assert len(speech_of(user(*blocks)).omitted) == 32
+    assert len(outbound_of(user(*blocks)).omitted) == 32
 
 
 words = st.text('ab é\U0001f600"\\\n', max_size=4)

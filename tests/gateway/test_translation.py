@@ -14,21 +14,22 @@ from tokenbooth.config.upstream_kinds import KINDS
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.errors import Refusal
 from tokenbooth.gateway.formats.anthropic.to_chat import fit_messages
-from tokenbooth.gateway.formats.base import Meter, Speech
+from tokenbooth.gateway.formats.base import OutboundRequest
+from tokenbooth.gateway.formats.meter import Meter
 
 CHAT_MODEL = sample_model()
 
 
-def speech_of(model: Model = CHAT_MODEL, /, **fields: object) -> Speech:
+def outbound_of(model: Model = CHAT_MODEL, /, **fields: object) -> OutboundRequest:
     """A messages request as an upstream of the chat format is asked it."""
-    speech = read_messages(messages_body(**fields), model).speech(CHAT)
-    assert speech is not None
-    return speech
+    outbound = read_messages(messages_body(**fields), model).outbound(CHAT)
+    assert outbound is not None
+    return outbound
 
 
 def asked(model: Model = CHAT_MODEL, /, **fields: object) -> Json:
     """The body of the chat completion."""
-    return sent(speech_of(model, **fields))
+    return sent(outbound_of(model, **fields))
 
 
 def messages_of(*messages: Json, **fields: object) -> object:
@@ -37,17 +38,19 @@ def messages_of(*messages: Json, **fields: object) -> object:
 
 def test_a_plain_request() -> None:
     """The upstream's model name, the ceiling in its field, and nothing that it does not know."""
-    speech = speech_of(system="Be kind.", temperature=0.5, top_k=3, metadata={"user_id": "u"}, stop_sequences=["END"])
+    outbound = outbound_of(
+        system="Be kind.", temperature=0.5, top_k=3, metadata={"user_id": "u"}, stop_sequences=["END"]
+    )
 
-    assert (speech.path, speech.credential, dict(speech.headers())) == ("/chat/completions", "authorization", {})
-    assert sent(speech) == {
+    assert (outbound.path, outbound.credential, dict(outbound.headers())) == ("/chat/completions", "authorization", {})
+    assert sent(outbound) == {
         "model": "upstream-name",
         "messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}],
         "max_tokens": 1_000,
         "temperature": 0.5,
         "stop": ["END"],
     }
-    assert sent(speech, 300)["max_tokens"] == 300
+    assert sent(outbound, 300)["max_tokens"] == 300
 
 
 def test_the_ceiling_stands_in_the_models_field_and_within_its_limit() -> None:
@@ -236,17 +239,17 @@ def test_what_has_no_form_there_is_refused_by_name(fields: Json, param: str) -> 
     both = read_messages(messages_body(**fields), speaking(CHAT_MODEL, "openai.chat", "anthropic.messages"))
 
     assert (refused.value.code, refused.value.param) == ("unsupported_parameter", param)
-    assert both.speech(CHAT) is None
-    assert both.speech(frozenset(("anthropic.messages",))) is both
+    assert both.outbound(CHAT) is None
+    assert both.outbound(frozenset(("anthropic.messages",))) is both
 
 
 def whole(message: Json, finish: str = "stop", **choice: object) -> Json:
     """The message that a whole completion becomes."""
     completion = {"id": "chatcmpl-1", "choices": [{"message": message, "finish_reason": finish, **choice}]}
     usage = Usage(prompt_tokens=20, completion_tokens=6, cached_tokens=8, cache_write_tokens=2)
-    speech = speech_of(thinking={"type": "enabled", "budget_tokens": 1_024})
+    outbound = outbound_of(thinking={"type": "enabled", "budget_tokens": 1_024})
     decoded: Json = msgspec.json.decode(
-        speech.read_answer(msgspec.json.encode(completion)).client_answer(usage, "1").encode(0)
+        outbound.read_answer(msgspec.json.encode(completion)).client_answer(usage, "1").encode(0)
     )
     return decoded
 
@@ -349,13 +352,13 @@ ANSWER = (
 
 
 def meter_of(**fields: object) -> Meter:
-    return speech_of(stream=True, **fields).meter(lambda usage: 0, "1")
+    return outbound_of(stream=True, **fields).meter(lambda usage: 0, "1")
 
 
 def feed(meter: Meter, stream: bytes, at: list[int]) -> bytes:
     out = b""
     for start, end in pairwise([0, *sorted(cut % (len(stream) + 1) for cut in at), len(stream)]):
-        if start < end and not meter.ended:
+        if start < end and not meter.saw_end_marker:
             out += meter.feed(stream[start:end])
     return out
 
@@ -396,7 +399,7 @@ def test_a_stream(at: list[int]) -> None:
         },
         {"type": "content_block_delta", "index": 3, "delta": {"type": "input_json_delta", "partial_json": "{}"}},
     ]
-    assert events_in(meter.tail(2_000)) == [
+    assert events_in(meter.final_events(2_000)) == [
         {"type": "content_block_stop", "index": 3},
         {
             "type": "message_delta",
@@ -411,7 +414,7 @@ def test_a_stream(at: list[int]) -> None:
         },
         {"type": "message_stop"},
     ]
-    assert (meter.usage, meter.ended) == (Usage(20, 6), True)
+    assert (meter.usage, meter.saw_end_marker) == (Usage(20, 6), True)
 
 
 def test_thinking_is_not_shown_to_a_client_that_did_not_ask() -> None:
@@ -428,7 +431,7 @@ def test_calls_with_one_number_and_several_ids() -> None:
     events = events_in(
         meter.feed(chunk(call(0, "{}", id="a", name="f")) + chunk(call(0, "{}", id="b", name="f")) + chunk({}, "stop"))
     )
-    last = events_in(meter.tail(0))[-2]["delta"]
+    last = events_in(meter.final_events(0))[-2]["delta"]
 
     assert [one["type"] for one in events].count("content_block_start") == 2
     # The server's word for why it stopped is not right; the client has to run the calls.
@@ -440,7 +443,11 @@ def test_a_stream_without_a_word_is_a_message_without_content() -> None:
     meter = meter_of()
     meter.feed(DONE)
 
-    assert [one["type"] for one in events_in(meter.tail(0))] == ["message_start", "message_delta", "message_stop"]
+    assert [one["type"] for one in events_in(meter.final_events(0))] == [
+        "message_start",
+        "message_delta",
+        "message_stop",
+    ]
 
 
 def test_an_error_in_mid_stream_does_not_leave() -> None:
@@ -448,7 +455,7 @@ def test_an_error_in_mid_stream_does_not_leave() -> None:
     meter = meter_of()
     meter.feed(b'data: {"error":{"message":"org-1"}}\n\n')
 
-    assert (meter.failed, meter.complete()) == (True, False)
+    assert (meter.failed, meter.may_end_without_marker()) == (True, False)
 
 
 def test_thinking_without_a_signature_goes_back() -> None:

@@ -14,7 +14,7 @@ from tests.support.catalog_samples import with_kind
 from tests.support.formats import Json, messages_body, messages_model, read_messages, read_responses
 from tokenbooth.config.upstream_kinds import KINDS
 from tokenbooth.domain.pricing import Price, TokenRates, cost_nano
-from tokenbooth.gateway.formats.base import Speech
+from tokenbooth.gateway.formats.base import OutboundRequest
 from tokenbooth.gateway.formats.json.body import decode_fields
 from tokenbooth.gateway.formats.openai.chat import read_chat_request
 from tokenbooth.gateway.settlement.usage import count_answer, count_stream
@@ -221,9 +221,9 @@ TABLE = [
 ]
 
 
-def speech_of(wire: str, *, stream: bool = False) -> Speech:
+def outbound_of(wire: str, *, stream: bool = False) -> OutboundRequest:
     """A request of the format, as spoken to an upstream of the same format."""
-    speech: Speech | None
+    outbound: OutboundRequest | None
     match wire:
         case "chat":
             body = msgspec.json.encode(
@@ -231,16 +231,18 @@ def speech_of(wire: str, *, stream: bool = False) -> Speech:
             )
             # Its kind says what its totals mean, see the row; the other rows add up without it.
             model = with_kind(KINDS["gemini"], "openai.chat")
-            speech = read_chat_request(decode_fields(body, 128), model, len(body)).speech(frozenset(("openai.chat",)))
+            outbound = read_chat_request(decode_fields(body, 128), model, len(body)).outbound(
+                frozenset(("openai.chat",))
+            )
         case "responses":
             body = msgspec.json.encode({"model": "m", "input": "Hi", "stream": stream})
-            speech = read_responses(body).speech(frozenset(("openai.responses",)))
+            outbound = read_responses(body).outbound(frozenset(("openai.responses",)))
         case _:
-            speech = read_messages(
+            outbound = read_messages(
                 messages_body(stream=stream), replace(messages_model(), context_tokens=200_000)
-            ).speech(frozenset(("anthropic.messages",)))
-    assert speech is not None
-    return speech
+            ).outbound(frozenset(("anthropic.messages",)))
+    assert outbound is not None
+    return outbound
 
 
 def whole(golden: Golden) -> bytes:
@@ -275,8 +277,8 @@ def events(golden: Golden) -> bytes:
 @pytest.mark.parametrize("golden", TABLE, ids=lambda golden: golden.source)
 def test_a_whole_answer_costs_what_was_computed_by_hand(golden: Golden) -> None:
     """Every documented usage object has exactly one price (45)."""
-    speech, body = speech_of(golden.wire), whole(golden)
-    counted = count_answer(speech, speech.read_answer(body), body, request_id="r", upstream="of-gemini")
+    outbound, body = outbound_of(golden.wire), whole(golden)
+    counted = count_answer(outbound, outbound.read_answer(body), body, request_id="r", upstream="of-gemini")
 
     assert cost_nano(golden.price, counted.usage) == golden.nano
 
@@ -284,9 +286,9 @@ def test_a_whole_answer_costs_what_was_computed_by_hand(golden: Golden) -> None:
 @pytest.mark.parametrize("golden", TABLE, ids=lambda golden: golden.source)
 def test_a_stream_costs_the_same(golden: Golden) -> None:
     """The way in which usage arrives does not change the price (41, 45)."""
-    speech = speech_of(golden.wire, stream=True)
-    meter = speech.meter(lambda usage: 0)
+    outbound = outbound_of(golden.wire, stream=True)
+    meter = outbound.meter(lambda usage: 0)
     meter.feed(events(golden))
-    counted = count_stream(speech.request, meter, request_id="r", upstream="of-gemini")
+    counted = count_stream(outbound.request, meter, request_id="r", upstream="of-gemini")
 
     assert cost_nano(golden.price, counted.usage) == golden.nano

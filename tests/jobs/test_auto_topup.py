@@ -17,7 +17,7 @@ from tokenbooth.api.checkout import caps_of
 from tokenbooth.domain.ledger import TransferKind
 from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.jobs.auto_topup import AutoTopUp
-from tokenbooth.payments.stripe.client import PaymentProviderError, StripeGateway
+from tokenbooth.payments.stripe.client import PaymentProviderError, StripeClient
 from tokenbooth.services.mail import LogMailer, make_mailer
 from tokenbooth.store.accounts import accounts
 from tokenbooth.store.accounts.credit import change_credit
@@ -236,8 +236,9 @@ class Scripted:
     def __init__(self, failure: PaymentProviderError) -> None:
         self.failure = failure
         self.asked = 0
+        self.cards = self
 
-    async def saved_card(self, customer_id: str) -> str | None:
+    async def find_saved(self, customer_id: str) -> str | None:
         """Fail."""
         self.asked += 1
         raise self.failure
@@ -247,7 +248,7 @@ def job(shop: Shop, stripe: Scripted) -> AutoTopUp:
     """The job over a scripted Stripe."""
     return AutoTopUp(
         shop.store,
-        cast("StripeGateway", stripe),
+        cast("StripeClient", stripe),
         shop.clock,
         caps_of(shop.settings.billing),
         shop.live.held_nano,

@@ -3,7 +3,7 @@
 from tests.support.fakes import MARCH_5_2026_US as NOW_US
 from tests.support.fakes import FakeClock
 from tests.support.store import new_customer, row_counts
-from tokenbooth.domain.stripe_commands import Ignore
+from tokenbooth.domain.payment_commands import Ignore
 from tokenbooth.jobs.upkeep import sweep
 from tokenbooth.store import changes, processes
 from tokenbooth.store.accounts import idempotency

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +13,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.support.servers import serve
-from tokenbooth.payments.stripe.client import StripeGateway
+from tokenbooth.payments.stripe.client import StripeClient
 from tokenbooth.payments.stripe.webhooks import WebhookEvent, WebhookVerifier
 from tokenbooth_sandbox.stripe import SandboxConfig, StripeSandbox, create_sandbox
 
@@ -83,9 +83,9 @@ class Rig:
         """The official SDK, set at the sandbox."""
         return stripe.StripeClient(API_KEY, base_addresses={"api": self.base_url}, http_client=stripe.RequestsClient())
 
-    def gateway(self) -> StripeGateway:
+    def our_client(self) -> StripeClient:
         """Our client, set at the sandbox."""
-        return StripeGateway(API_KEY, api_base=self.base_url, max_network_retries=0)
+        return StripeClient(API_KEY, api_base=self.base_url, max_network_retries=0)
 
     def types(self) -> list[str]:
         """The types of the webhooks that arrived, in order of arrival."""
@@ -115,8 +115,14 @@ class Rig:
 
 
 @contextmanager
-def running_sandbox(*, state_file: Path | None = None, clock: ManualClock | None = None) -> Iterator[Rig]:
-    """A sandbox under the demo's prefix, and its webhook endpoint."""
+def running_sandbox(
+    *,
+    state_file: Path | None = None,
+    clock: ManualClock | None = None,
+    around: Callable[[ASGIApp], ASGIApp] = lambda sandbox: sandbox,
+) -> Iterator[Rig]:
+    """A sandbox under the demo's prefix, and its webhook endpoint. `around`: what stands between a client and the
+    sandbox, to watch, lose or delay answers."""
     mounted = _Mounted()
     rig = Rig("", clock or ManualClock())
 
@@ -132,7 +138,7 @@ def running_sandbox(*, state_file: Path | None = None, clock: ManualClock | None
             await mounted.sandbox.aclose()
 
     host = Starlette(
-        routes=[Route("/hook", receive_webhook, methods=["POST"]), Mount(PREFIX, app=mounted)],
+        routes=[Route("/hook", receive_webhook, methods=["POST"]), Mount(PREFIX, app=around(mounted))],
         lifespan=lifespan,
     )
     with serve(host) as origin:

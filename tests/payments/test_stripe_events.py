@@ -3,33 +3,24 @@
 import pytest
 
 from tests.payments import stripe_samples as samples
-from tokenbooth.domain.plan_changes import PlanAtStripe, SoldPlan
-from tokenbooth.domain.stripe_commands import (
+from tokenbooth.domain.payment_commands import (
     CheckoutExpired,
     CheckoutFailed,
     CreditTopup,
     GrantPeriod,
     Ignore,
     MarkPaymentFailed,
-    StripeCommand,
+    PaymentCommand,
     UpsertSubscription,
 )
+from tokenbooth.domain.plan_changes import PlanAtStripe, SoldPlan
 from tokenbooth.domain.subscriptions import SubscriptionStatus
-from tokenbooth.payments.stripe.events import (
-    HANDLED_TYPES,
-    MissingObject,
-    ObjectRef,
-    key_is_live,
-    needed,
-    translate,
-)
-from tokenbooth.payments.stripe.snapshots import (
-    Snapshot,
-    UnexpectedShape,
-    parse_invoice,
-    parse_session,
-    parse_subscription,
-)
+from tokenbooth.payments.stripe.connection import key_is_live
+from tokenbooth.payments.stripe.events import HANDLED_TYPES, ObjectRef, needed
+from tokenbooth.payments.stripe.object_reader import UnexpectedShape
+from tokenbooth.payments.stripe.parsing import parse_invoice, parse_session, parse_subscription
+from tokenbooth.payments.stripe.snapshots import Snapshot
+from tokenbooth.payments.stripe.translation import MissingObject, translate
 
 S = 1_000_000
 UPSERT = UpsertSubscription(
@@ -79,7 +70,7 @@ SUBSCRIPTION_SESSION: dict[str, object] = {
 }
 
 
-def outcome(kind: str, object_id: str, *fetched: Snapshot) -> tuple[StripeCommand, ...]:
+def outcome(kind: str, object_id: str, *fetched: Snapshot) -> tuple[PaymentCommand, ...]:
     """What an event of the test mode leads to."""
     return translate(samples.event(kind, object_id), fetched, livemode=False)
 

@@ -6,8 +6,9 @@ import pytest
 
 from tests.payments.stripe_fields import FIELDS, NOT_IN_EXAMPLES, find_in_sdk
 from tests.payments.stripe_rig import Rig, paid_subscription, running_sandbox
-from tokenbooth.payments.stripe.balance import read_booked, read_endpoint, read_paper
-from tokenbooth.payments.stripe.snapshots import (
+from tokenbooth.payments.stripe.balance import parse_balance_transaction
+from tokenbooth.payments.stripe.customers import parse_customer_invoice
+from tokenbooth.payments.stripe.parsing import (
     parse_dispute,
     parse_invoice,
     parse_payment,
@@ -15,6 +16,7 @@ from tokenbooth.payments.stripe.snapshots import (
     parse_session,
     parse_subscription,
 )
+from tokenbooth.payments.stripe.setup import parse_endpoint
 from tokenbooth.payments.stripe.webhooks import parse_event
 
 
@@ -51,13 +53,13 @@ def _watched(value: object, read: set[str], path: str) -> object:
 
 READERS: dict[str, tuple[str, tuple[Callable[[object], object], ...]]] = {
     "subscription": ("subscriptions", (parse_subscription,)),
-    "invoice": ("invoices?expand[]=data.payments", (parse_invoice, read_paper)),
+    "invoice": ("invoices?expand[]=data.payments", (parse_invoice, parse_customer_invoice)),
     "checkout.session": ("checkout/sessions", (parse_session,)),
     "payment_intent": ("payment_intents", (parse_payment,)),
     "refund": ("refunds", (parse_refund,)),
     "dispute": ("disputes", (parse_dispute,)),
-    "balance_transaction": ("balance_transactions?expand[]=data.source", (read_booked,)),
-    "webhook_endpoint": ("webhook_endpoints", (read_endpoint,)),
+    "balance_transaction": ("balance_transactions?expand[]=data.source", (parse_balance_transaction,)),
+    "webhook_endpoint": ("webhook_endpoints", (parse_endpoint,)),
     "event": ("events", (parse_event,)),
 }
 

@@ -4,13 +4,9 @@ import pytest
 import stripe
 
 from tests.payments import stripe_samples as samples
-from tokenbooth.payments.stripe.snapshots import (
-    InvoiceSnapshot,
-    UnexpectedShape,
-    parse_invoice,
-    parse_session,
-    parse_subscription,
-)
+from tokenbooth.payments.stripe.object_reader import UnexpectedShape
+from tokenbooth.payments.stripe.parsing import parse_invoice, parse_session, parse_subscription
+from tokenbooth.payments.stripe.snapshots import InvoiceSnapshot
 
 
 def test_period_is_read_from_the_item() -> None:

@@ -13,7 +13,7 @@ from tests.payments.stripe_rig import (
     paid_subscription,
     running_sandbox,
 )
-from tokenbooth_sandbox.stripe.periods import period_start
+from tokenbooth_sandbox.stripe.billing.periods import period_start
 
 HOUR_S = 3_600
 

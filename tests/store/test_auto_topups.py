@@ -12,7 +12,7 @@ from tests.support.fakes import MARCH_5_2026_US as NOW_US
 from tests.support.store import Customer, new_customer, row_counts
 from tokenbooth.domain.ledger import credit_of
 from tokenbooth.domain.money import NANO_PER_USD
-from tokenbooth.domain.stripe_commands import CreditDirect, DirectFailed
+from tokenbooth.domain.payment_commands import CreditDirect, DirectFailed
 from tokenbooth.store import ledger
 from tokenbooth.store.accounts.accounts import set_stripe_customer, suspend
 from tokenbooth.store.engine import Store

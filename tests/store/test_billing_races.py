@@ -11,7 +11,7 @@ from tests.support.fakes import MARCH_5_2026_US as NOW_US
 from tests.support.store import Customer, new_customer, row_counts
 from tests.support.stripe_state import PRO, PRO_NANO, TOP_UP, TOP_UP_NANO, grant, new_checkout, paid_topup, upsert
 from tokenbooth.domain.ledger import SUBSCRIPTION_REVENUE, credit_of
-from tokenbooth.domain.stripe_commands import StripeCommand
+from tokenbooth.domain.payment_commands import PaymentCommand
 from tokenbooth.store import ledger
 from tokenbooth.store.engine import Store
 from tokenbooth.store.payments import inbox
@@ -52,10 +52,10 @@ def test_a_purchase_told_by_twenty_at_once_counts_once(database: Store, ada: Cus
     top_up_id = new_checkout(database, ada.account_id, TOP_UP, now_us=NOW_US)
     plan_id = new_checkout(database, ada.account_id, PRO, now_us=NOW_US)
 
-    def apply(command: StripeCommand) -> str | None:
+    def apply(command: PaymentCommand) -> str | None:
         return database.write_now(apply_command, command, now_us=NOW_US)
 
-    first: list[StripeCommand] = [paid_topup(ada.account_id, top_up_id)] * 10
+    first: list[PaymentCommand] = [paid_topup(ada.account_id, top_up_id)] * 10
     first += [upsert(ada.account_id, plan_id)] * 10
     assert at_once(apply, first) == [None] * 20
     assert at_once(apply, [grant("in_1", NOW_US)] * 20) == [None] * 20

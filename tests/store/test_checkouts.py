@@ -8,7 +8,7 @@ from tests.support.store import Customer, new_customer
 from tests.support.stripe_state import PRO, TOP_UP, TOP_UP_NANO, new_checkout, paid_topup
 from tokenbooth.domain.ledger import PROMOTION, TransferKind, credit_of
 from tokenbooth.domain.money import NANO_PER_USD
-from tokenbooth.domain.stripe_commands import CheckoutExpired, CheckoutFailed, CreditDirect, DirectFailed
+from tokenbooth.domain.payment_commands import CheckoutExpired, CheckoutFailed, CreditDirect, DirectFailed
 from tokenbooth.kit.errors import Conflict, RateLimited, Unprocessable
 from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.store import ledger

@@ -6,7 +6,7 @@ from tests.support.fakes import MARCH_5_2026_US as NOW_US
 from tests.support.store import new_customer, row_counts
 from tests.support.stripe_state import TOP_UP, TOP_UP_NANO, new_checkout, paid_topup
 from tokenbooth.domain.ledger import credit_of
-from tokenbooth.domain.stripe_commands import Ignore, StripeCommand
+from tokenbooth.domain.payment_commands import Ignore, PaymentCommand
 from tokenbooth.kit.errors import Conflict, NotFound
 from tokenbooth.store import ledger
 from tokenbooth.store.engine import Store
@@ -29,7 +29,7 @@ def receive(store: Store, external_id: str = "evt_1", now_us: int = NOW_US) -> s
     )
 
 
-def carry_out(store: Store, row_id: str, *commands: StripeCommand) -> Outcome:
+def carry_out(store: Store, row_id: str, *commands: PaymentCommand) -> Outcome:
     """Apply commands for a row."""
     return store.write_now(inbox.carry_out, row_id, commands, seen={}, now_us=NOW_US)
 

@@ -11,8 +11,8 @@ from tests.support.fakes import MARCH_5_2026_US as NOW_US
 from tests.support.store import Customer, new_customer
 from tests.support.stripe_state import MONTH_US, PRO, PRO_NANO, grant, new_checkout, upsert
 from tokenbooth.domain.money import NANO_PER_USD
+from tokenbooth.domain.payment_commands import BookProration, GrantPeriod, PaymentCommand, UpsertSubscription
 from tokenbooth.domain.plan_changes import PendingPlan, PlanAtStripe, PlanState, SoldPlan, settled
-from tokenbooth.domain.stripe_commands import BookProration, GrantPeriod, StripeCommand, UpsertSubscription
 from tokenbooth.kit.errors import Unprocessable
 from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.store.engine import Store
@@ -56,7 +56,7 @@ class Told:
         """Stripe's word."""
         return upsert(self.account_id, self.checkout_id, billed=billed)
 
-    def apply(self, *commands: StripeCommand, now_us: int = NOW_US) -> list[str | None]:
+    def apply(self, *commands: PaymentCommand, now_us: int = NOW_US) -> list[str | None]:
         """Carry out what Stripe says."""
         return [self.store.write_now(apply_command, command, now_us=now_us) for command in commands]
 

@@ -19,7 +19,7 @@ from tokenbooth.domain.ledger import (
     debt_of,
 )
 from tokenbooth.domain.money import NANO_PER_USD
-from tokenbooth.domain.stripe_commands import CreditTopup, ReversalKind, SettleReversal
+from tokenbooth.domain.payment_commands import CreditTopup, ReversalKind, SettleReversal
 from tokenbooth.kit.errors import NotFound
 from tokenbooth.store import ledger
 from tokenbooth.store.accounts.accounts import is_disputed

@@ -9,7 +9,7 @@ from tests.support.stripe_state import PRO, PRO_NANO, TOP_UP, TOP_UP_NANO, grant
 from tokenbooth.domain.keys import KeyKind, digest
 from tokenbooth.domain.ledger import TransferKind
 from tokenbooth.domain.money import NANO_PER_USD
-from tokenbooth.domain.stripe_commands import ReversalKind, SettleReversal
+from tokenbooth.domain.payment_commands import ReversalKind, SettleReversal
 from tokenbooth.kit.ids import new_key
 from tokenbooth.store.accounts.credit import change_credit
 from tokenbooth.store.accounts.keys import NewApiKey, create_api_key

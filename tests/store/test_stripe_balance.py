@@ -6,8 +6,8 @@ from tests.support.fakes import MARCH_5_2026_US as NOW_US
 from tests.support.store import new_customer
 from tests.support.stripe_state import TOP_UP, TOP_UP_NANO, new_checkout, paid_topup
 from tokenbooth.domain.ledger import STRIPE_FEES, STRIPE_OTHER, LedgerAccount
+from tokenbooth.domain.payment_commands import ReversalKind, SettleReversal
 from tokenbooth.domain.stripe_balance import BalanceTransaction
-from tokenbooth.domain.stripe_commands import ReversalKind, SettleReversal
 from tokenbooth.store import ledger
 from tokenbooth.store.engine import Store
 from tokenbooth.store.payments import stripe_balance

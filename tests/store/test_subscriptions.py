@@ -11,15 +11,15 @@ from tests.support.store import Customer, new_customer
 from tests.support.stripe_state import MONTH_US, PRO, PRO_NANO, TOP_UP, grant, new_checkout, upsert
 from tokenbooth.domain.ledger import SUBSCRIPTION_REVENUE, TAX_DUE
 from tokenbooth.domain.money import NANO_PER_USD
-from tokenbooth.domain.plan_changes import PlanAtStripe, SoldPlan
-from tokenbooth.domain.plans import Interval, Plan
-from tokenbooth.domain.stripe_commands import (
+from tokenbooth.domain.payment_commands import (
     BookProration,
     GrantPeriod,
     MarkPaymentFailed,
-    StripeCommand,
+    PaymentCommand,
     UpsertSubscription,
 )
+from tokenbooth.domain.plan_changes import PlanAtStripe, SoldPlan
+from tokenbooth.domain.plans import Interval, Plan
 from tokenbooth.domain.subscriptions import SubscriptionStatus, SubscriptionTerms
 from tokenbooth.kit.errors import NotFound
 from tokenbooth.store import changes, ledger
@@ -71,7 +71,7 @@ def periods(store: Store) -> list[tuple[str, int, int]]:
     return store.read_now(read)
 
 
-def apply(store: Store, *commands: StripeCommand) -> list[str | None]:
+def apply(store: Store, *commands: PaymentCommand) -> list[str | None]:
     """Apply commands one after the other."""
     return [store.write_now(apply_command, command, now_us=NOW_US) for command in commands]
 
@@ -97,7 +97,7 @@ def test_every_order_and_repetition_ends_the_same(store: Store) -> None:
         checkout_id = new_checkout(store, customer.account_id, PRO, now_us=NOW_US)
         made = upsert(customer.account_id, checkout_id, stripe_id=f"sub_{number}")
         paid = grant(f"in_{number}", NOW_US, stripe_id=f"sub_{number}")
-        events: list[tuple[StripeCommand, ...]] = [(made, paid), (made,), (made,), (made, paid)]
+        events: list[tuple[PaymentCommand, ...]] = [(made, paid), (made,), (made,), (made, paid)]
         for index in (*order, *order):
             assert apply(store, *events[index]) == [None] * len(events[index])
         ends.add(terms_by_plan(store)[-1])
@@ -132,7 +132,7 @@ def test_a_cancellation_without_a_date_is_at_the_periods_end(store: Store) -> No
         checkout_id = new_checkout(store, customer.account_id, PRO, now_us=NOW_US)
         stripe_id = f"sub_{number}"
         canceling = upsert(customer.account_id, checkout_id, stripe_id=stripe_id, cancel_at_period_end=True)
-        events: list[tuple[StripeCommand, ...]] = [
+        events: list[tuple[PaymentCommand, ...]] = [
             (canceling, grant(f"in_{number}_1", NOW_US, stripe_id=stripe_id)),
             (canceling, grant(f"in_{number}_2", NOW_US + MONTH_US, stripe_id=stripe_id)),
             (canceling,),
@@ -255,7 +255,7 @@ def test_every_change_gets_a_new_version_even_in_one_microsecond(store: Store, a
 def test_caches_hear_of_every_change_and_of_no_repetition(store: Store, ada: Customer, checkout_id: str) -> None:
     """The subscription is announced when it is made, granted, or changed."""
     start = store.read_now(changes.last_seq)
-    commands: list[StripeCommand] = [upsert(ada.account_id, checkout_id), grant("in_1", NOW_US)]
+    commands: list[PaymentCommand] = [upsert(ada.account_id, checkout_id), grant("in_1", NOW_US)]
     apply(store, *commands, *commands)
     heard = store.read_now(changes.since, start)
     assert [change.topic for change in heard] == [changes.Topic.SUBSCRIPTION] * 2

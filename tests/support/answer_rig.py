@@ -27,22 +27,23 @@ from tests.support.gateway_rig import (
 from tests.support.scripted_upstream import Script, ScriptedUpstream, serve_scripts
 from tokenbooth.config.catalog import Catalog, Route, Upstream, WireFormat
 from tokenbooth.config.settings import GatewaySettings
-from tokenbooth.config.upstream_kinds import GENERIC, KINDS
+from tokenbooth.config.upstream_kinds import KINDS
+from tokenbooth.config.upstream_table import GENERIC
 from tokenbooth.domain.charges import Charge
 from tokenbooth.domain.pricing import Price, TokenRates
 from tokenbooth.gateway.upstream.base import Timeouts
 
 Json = dict[str, Any]
-Face = Literal["chat", "completions", "responses", "messages", "translated", "embeddings"]
+Format = Literal["chat", "completions", "responses", "messages", "translated", "embeddings"]
 """The format of a client and its upstream; `translated` is a message made of a chat completion."""
-FACES: Final[tuple[Face, ...]] = get_args(Face)
-WRITING: Final = FACES[:-1]
-OF_CHOICES: Final[tuple[Face, ...]] = ("chat", "completions", "translated")
+FORMATS: Final[tuple[Format, ...]] = get_args(Format)
+WRITING: Final = FORMATS[:-1]
+OF_CHOICES: Final[tuple[Format, ...]] = ("chat", "completions", "translated")
 CHATS_ONLY: Final[tuple[WireFormat, ...]] = ("openai.chat",)
 Way = Literal["whole", "streamed", "whole as stream", "stream as whole"]
 """How an answer comes and what was asked for; the last two say first what comes."""
 WAYS: Final[tuple[Way, ...]] = get_args(Way)
-PATHS: Final[Mapping[Face, str]] = {
+PATHS: Final[Mapping[Format, str]] = {
     "chat": "/v1/chat/completions",
     "completions": "/v1/completions",
     "responses": "/v1/responses",
@@ -151,14 +152,14 @@ class Asked:
     """One call.
 
     Attributes:
-        face: the format.
+        form: the format.
         answer: what the upstream says.
         stream: whether a stream is asked for.
         model: the model's name.
         more: further fields of the request.
     """
 
-    face: Face
+    form: Format
     answer: Script | bytes
     stream: bool
     model: str = PLAIN
@@ -167,18 +168,18 @@ class Asked:
     def body(self, said: str) -> bytes:
         """The request, whose only text is `said`."""
         body: Json = {"model": self.model}
-        match self.face:
+        match self.form:
             case "completions":
                 body["prompt"] = said
             case "responses" | "embeddings":
                 body["input"] = said
             case _:
                 body["messages"] = [{"role": "user", "content": said}]
-        if self.face in ("messages", "translated"):
+        if self.form in ("messages", "translated"):
             body["max_tokens"] = MAX_OUTPUT
-        elif self.face in ("chat", "completions") and self.stream:
+        elif self.form in ("chat", "completions") and self.stream:
             body["stream_options"] = {"include_usage": True}
-        if self.face != "embeddings":
+        if self.form != "embeddings":
             body["stream"] = self.stream
         return msgspec.json.encode({**body, **self.more})
 
@@ -193,16 +194,16 @@ class AnswerRig:
         self.rig = rig
         self._upstream = upstream
 
-    def ask(self, face: Face, answer: Script | bytes, *, stream: bool, model: str = PLAIN, **more: object) -> Outcome:
+    def ask(self, form: Format, answer: Script | bytes, *, stream: bool, model: str = PLAIN, **more: object) -> Outcome:
         """What one call of a new account gets, and what it is charged."""
-        asked = Asked(face, answer, stream, model, more)
+        asked = Asked(form, answer, stream, model, more)
         sent, account = self._prepared(asked), self.rig.account("1000")
-        got = self.rig.http.post(PATHS[face], content=sent, headers=self._headers(account))
+        got = self.rig.http.post(PATHS[form], content=sent, headers=self._headers(account))
         return Outcome(len(sent), self.rig.charges(account), got)
 
     def ask_all(self, calls: Iterable[Asked]) -> list[Outcome]:
         """The same for many calls, some of them at once."""
-        prepared = [(PATHS[asked.face], self._prepared(asked), self.rig.account("1000")) for asked in calls]
+        prepared = [(PATHS[asked.form], self._prepared(asked), self.rig.account("1000")) for asked in calls]
         headers = [self._headers(account) for _, _, account in prepared]
 
         async def run() -> list[httpx.Response]:
@@ -226,7 +227,7 @@ class AnswerRig:
         """What a client is charged that hangs up when it has seen this; the upstream's script goes on behind that."""
         account = self.rig.account("1000")
         sent, read = self._prepared(asked), b""
-        with self.rig.http.stream("POST", PATHS[asked.face], content=sent, headers=self._headers(account)) as answer:
+        with self.rig.http.stream("POST", PATHS[asked.form], content=sent, headers=self._headers(account)) as answer:
             for piece in answer.iter_raw():
                 read += piece
                 if seen in read:
@@ -249,7 +250,7 @@ def outcomes_of(directory: Path, calls: Sequence[Asked]) -> list[Outcome]:
     """What each of many calls comes to; the translated ones at an upstream that speaks chats only."""
     found: dict[int, Outcome] = {}
     for is_translated, formats in ((False, EVERY_FORMAT), (True, CHATS_ONLY)):
-        chosen = [number for number, asked in enumerate(calls) if (asked.face == "translated") is is_translated]
+        chosen = [number for number, asked in enumerate(calls) if (asked.form == "translated") is is_translated]
         (directory / str(is_translated)).mkdir()
         with run_answer_rig(directory / str(is_translated), *formats) as rig:
             found.update(zip(chosen, rig.ask_all(calls[number] for number in chosen), strict=True))

@@ -8,7 +8,7 @@ from typing import Final, Literal, assert_never
 
 import msgspec
 
-from tests.support.answer_rig import Face, Json
+from tests.support.answer_rig import Format, Json
 
 TEXT: Final = "four words of text, and again four words of text, and then some more of it."
 PIECES: Final = (TEXT[:40], TEXT[40:])
@@ -21,16 +21,16 @@ NO_REPORTS: Final[Reports] = {}
 DONE: Final = b"data: [DONE]\n\n"
 
 
-def whole(face: Face, usage: object = None, *, place: Place = "top", message: Json | None = None) -> bytes:
+def whole(form: Format, usage: object = None, *, place: Place = "top", message: Json | None = None) -> bytes:
     """A whole answer.
 
     Args:
-        face: its format.
+        form: its format.
         usage: what it reports; None for nothing.
         place: where.
         message: the message of a chat completion, for another one than one that says `TEXT`.
     """
-    match face:
+    match form:
         case "chat" | "translated":
             said = {"message": {"role": "assistant", "content": TEXT} if message is None else message}
             answer = _of_choices("chat.completion", {**said, "finish_reason": "stop"}, usage, place)
@@ -44,20 +44,20 @@ def whole(face: Face, usage: object = None, *, place: Place = "top", message: Js
             data = [{"object": "embedding", "index": 0, "embedding": [0.25]}]
             answer = {"object": "list", "data": data, "model": "up", **_said("usage", usage)}
         case _:
-            assert_never(face)
+            assert_never(form)
     return msgspec.json.encode(answer)
 
 
-def streamed(face: Face, reports: Reports = NO_REPORTS, *, place: Place = "top") -> bytes:
+def streamed(form: Format, reports: Reports = NO_REPORTS, *, place: Place = "top") -> bytes:
     """The same as a stream.
 
     Args:
-        face: its format.
+        form: its format.
         reports: what is reported when; a message has the first one in its first event and the last in its last but one,
             a response has the last one only.
         place: where.
     """
-    match face:
+    match form:
         case "chat" | "translated":
             return _chunks("chat.completion.chunk", [{"delta": {"content": piece}} for piece in PIECES], reports, place)
         case "completions":
@@ -91,12 +91,12 @@ def streamed(face: Face, reports: Reports = NO_REPORTS, *, place: Place = "top")
         case "embeddings":
             raise AssertionError("embeddings are not streamed")
         case _:
-            assert_never(face)
+            assert_never(form)
 
 
-def chunks(face: Face, *choices: Json, usage: object = None) -> list[bytes]:
+def chunks(form: Format, *choices: Json, usage: object = None) -> list[bytes]:
     """An event for each of these choices, and one behind them for the usage."""
-    kind = "text_completion" if face == "completions" else "chat.completion.chunk"
+    kind = "text_completion" if form == "completions" else "chat.completion.chunk"
     told: list[Json] = [{"id": "c", "object": kind, "choices": [choice]} for choice in choices]
     if usage is not None:
         told.append({"id": "c", "object": kind, "choices": [], "usage": usage})

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from tokenbooth.config.catalog import Model, Route, Upstream
-from tokenbooth.config.upstream_kinds import UpstreamKind
+from tokenbooth.config.upstream_table import UpstreamKind
 from tokenbooth.domain.pricing import Price, TokenRates
 
 DEMO_PRICE = Price(

@@ -18,7 +18,7 @@ from typing import Final, Protocol
 import httpx
 
 from tests.support.servers import serve
-from tokenbooth.domain.deposits import BASE, BRIDGED_TOKEN, NATIVE_TOKENS
+from tokenbooth.config.chains import BASE, BRIDGED_TOKEN, NATIVE_TOKENS
 from tokenbooth.payments.usdc.receipts import TRANSFER_TOPIC
 from tokenbooth_sandbox.chain import ChainConfig, ChainSandbox
 

@@ -16,8 +16,8 @@ from tests.support.fakes import FakeClock, FakeLive
 from tests.support.store import Customer, new_customer
 from tokenbooth.api.app import create_management_app
 from tokenbooth.config.catalog import build_catalog
+from tokenbooth.config.chains import BASE
 from tokenbooth.config.settings import Settings
-from tokenbooth.domain.deposits import BASE
 from tokenbooth.jobs.chain_scan import ChainScan, ScanSettings
 from tokenbooth.payments.usdc.addresses import AddressBook
 from tokenbooth.payments.usdc.node import ChainNode, Tag

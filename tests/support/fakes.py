@@ -41,12 +41,12 @@ class FakeLive:
         self.is_admitting = True
         self.is_storing = True
 
-    async def settled(self) -> None:
+    async def flush(self) -> None:
         """Count the call, or fail as a test said."""
         self.settled_calls += 1
         self._fail()
 
-    async def changed(self) -> None:
+    async def refresh(self) -> None:
         """Count the call, or fail as a test said."""
         self.changed_calls += 1
         self._fail()

@@ -6,13 +6,15 @@ import msgspec
 
 from tests.support.catalog_samples import SAMPLE_ROUTE, sample_model
 from tokenbooth.config.catalog import Model
-from tokenbooth.gateway.formats.anthropic.messages import MessagesRequest, RawHeaders, read_messages_request
-from tokenbooth.gateway.formats.base import Speech
+from tokenbooth.gateway.formats.anthropic.messages import MessagesRequest, messages_request_steps
+from tokenbooth.gateway.formats.base import OutboundRequest
 from tokenbooth.gateway.formats.json.body import decode_fields, encode_fields
+from tokenbooth.gateway.formats.json.steps import at_once
 from tokenbooth.gateway.formats.openai.chat import ChatRequest, read_chat_request
-from tokenbooth.gateway.formats.openai.completions import CompletionsRequest, read_completions_request
-from tokenbooth.gateway.formats.openai.embeddings import EmbeddingsRequest, read_embeddings_request
-from tokenbooth.gateway.formats.openai.responses import ResponsesRequest, read_responses_request
+from tokenbooth.gateway.formats.openai.completions import CompletionsRequest, completions_request_steps
+from tokenbooth.gateway.formats.openai.embeddings import EmbeddingsRequest, embeddings_request_steps
+from tokenbooth.gateway.formats.openai.responses import ResponsesRequest, responses_request_steps
+from tokenbooth.http.exchange import RawHeaders
 
 ANTHROPIC = frozenset(("anthropic.messages",))
 CHAT = frozenset(("openai.chat",))
@@ -40,22 +42,24 @@ def read_chat(**fields: object) -> ChatRequest:
 
 def read_completions(body: bytes, model: Model | None = None) -> CompletionsRequest:
     """A completions request."""
-    return read_completions_request(decode_fields(body, 128), model or sample_model(), len(body))
+    return at_once(completions_request_steps(decode_fields(body, 128), model or sample_model(), len(body)))
 
 
 def read_embeddings(body: bytes, model: Model | None = None) -> EmbeddingsRequest:
     """An embeddings request."""
-    return read_embeddings_request(decode_fields(body, 128), model or sample_model(), len(body))
+    return at_once(embeddings_request_steps(decode_fields(body, 128), model or sample_model(), len(body)))
 
 
 def read_responses(body: bytes, model: Model | None = None) -> ResponsesRequest:
     """A responses request."""
-    return read_responses_request(decode_fields(body, 128), model or sample_model(), len(body))
+    return at_once(responses_request_steps(decode_fields(body, 128), model or sample_model(), len(body)))
 
 
 def read_messages(body: bytes, model: Model | None = None, headers: RawHeaders | None = None) -> MessagesRequest:
     """A messages request."""
-    return read_messages_request(decode_fields(body, 128), model or messages_model(), len(body), headers or [])
+    return at_once(
+        messages_request_steps(decode_fields(body, 128), model or messages_model(), len(body), headers or [])
+    )
 
 
 def messages_body(**fields: object) -> bytes:
@@ -65,9 +69,9 @@ def messages_body(**fields: object) -> bytes:
     )
 
 
-def sent(speech: Speech, clamped: int | None = None) -> Json:
+def sent(outbound: OutboundRequest, clamped: int | None = None) -> Json:
     """What the upstream gets."""
-    decoded: Json = msgspec.json.decode(encode_fields(speech.upstream_fields(SAMPLE_ROUTE, clamped)))
+    decoded: Json = msgspec.json.decode(encode_fields(outbound.upstream_fields(SAMPLE_ROUTE, clamped)))
     return decoded
 
 

@@ -151,7 +151,7 @@ class Rig:
 
     def sync(self) -> None:
         """Let the gateway know of every change, as the management plane does after one."""
-        self.on_loop(self.gateway.changed())
+        self.on_loop(self.gateway.refresh())
 
     def settled(self) -> None:
         """Wait until all charges so far are in the store, if it takes any.
@@ -159,9 +159,9 @@ class Rig:
         The gateway itself waits for a bounded time only, which a busy disk may exceed.
         """
         give_up_s = time.monotonic() + 60
-        self.on_loop(self.gateway.settled())
+        self.on_loop(self.gateway.flush())
         while self.gateway.charges_waiting and self.gateway.stores() and time.monotonic() < give_up_s:
-            self.on_loop(self.gateway.settled())
+            self.on_loop(self.gateway.flush())
 
     def post(self, key: str, body: Mapping[str, object], **headers: str) -> httpx.Response:
         """A chat completion without the official client."""

@@ -29,7 +29,7 @@ from tokenbooth.domain.money import NANO_PER_CENT
 from tokenbooth.jobs.auto_topup import AutoTopUp
 from tokenbooth.jobs.inbox import InboxHandler
 from tokenbooth.jobs.reconcile import ReconcileFigures, Reconciler, Report
-from tokenbooth.payments.stripe.client import StripeGateway
+from tokenbooth.payments.stripe.client import StripeClient
 from tokenbooth.services.context import ServiceContext
 from tokenbooth.services.mail import LogMailer, Mailer
 from tokenbooth.store.engine import Store
@@ -138,7 +138,7 @@ class Shop:
 
     def reconcile(self) -> Report:
         """Hold the product's books against Stripe's, as the job does."""
-        return asyncio.run(self._with_gateway(self._reconcile))
+        return asyncio.run(self._with_stripe(self._reconcile))
 
     def top_up_automatically(self) -> None:
         """Run the job of automatic top-ups once."""
@@ -148,10 +148,10 @@ class Shop:
         """The same, with mail by `mailer`."""
         caps = caps_of(self.settings.billing)
 
-        async def run(gateway: StripeGateway) -> None:
+        async def run(client: StripeClient) -> None:
             job = AutoTopUp(
                 self.store,
-                gateway,
+                client,
                 self.clock,
                 caps,
                 self.live.held_nano,
@@ -160,41 +160,41 @@ class Shop:
             )
             await job.run()
 
-        await self._with_gateway(run)
+        await self._with_stripe(run)
 
-    async def _with_gateway(self, work: Callable[[StripeGateway], Awaitable[T]]) -> T:
-        gateway = StripeGateway(
+    async def _with_stripe(self, work: Callable[[StripeClient], Awaitable[T]]) -> T:
+        client = StripeClient(
             API_KEY, api_base=self.origin + PREFIX, max_network_retries=0, collects_tax=self.collects_tax
         )
         try:
-            return await work(gateway)
+            return await work(client)
         finally:
-            await gateway.aclose()
+            await client.aclose()
 
     def watch_books(self, times: int) -> ReconcileFigures:
         """Run the reconciler's job some times; what it shows afterwards."""
 
-        async def run(gateway: StripeGateway) -> ReconcileFigures:
-            handler = InboxHandler(self.store, gateway, self.clock)
-            job = Reconciler(self.store, gateway, self.clock, handle=handler.handle, refresh=handler.refresh)
+        async def run(client: StripeClient) -> ReconcileFigures:
+            handler = InboxHandler(self.store, client, self.clock)
+            job = Reconciler(self.store, client, self.clock, handle=handler.handle, refresh=handler.refresh)
             for _ in range(times):
                 await job.run()
             return job.figures
 
-        return asyncio.run(self._with_gateway(run))
+        return asyncio.run(self._with_stripe(run))
 
-    async def _reconcile(self, gateway: StripeGateway) -> Report:
-        handler = InboxHandler(self.store, gateway, self.clock)
-        reconciler = Reconciler(self.store, gateway, self.clock, handle=handler.handle, refresh=handler.refresh)
+    async def _reconcile(self, client: StripeClient) -> Report:
+        handler = InboxHandler(self.store, client, self.clock)
+        reconciler = Reconciler(self.store, client, self.clock, handle=handler.handle, refresh=handler.refresh)
         return await reconciler.reconcile()
 
     def handle_due(self) -> None:
         """Handle every stored event that is due, as the job does."""
 
-        async def run(gateway: StripeGateway) -> None:
-            await InboxHandler(self.store, gateway, self.clock).run_due()
+        async def run(client: StripeClient) -> None:
+            await InboxHandler(self.store, client, self.clock).run_due()
 
-        asyncio.run(self._with_gateway(run))
+        asyncio.run(self._with_stripe(run))
 
     def lose_webhooks(self) -> None:
         """Let Stripe's webhooks go nowhere from now on."""
@@ -296,7 +296,7 @@ def running_shop(
     product, sandbox_at = _Late(), _Late()
     made: list[StripeSandbox] = []
     handlers: list[InboxHandler] = []
-    gateways: list[StripeGateway] = []
+    clients: list[StripeClient] = []
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -305,8 +305,8 @@ def running_shop(
             await sandbox.aclose()
         for handler in handlers:
             await handler.drained()
-        for gateway in gateways:
-            await gateway.aclose()
+        for client in clients:
+            await client.aclose()
 
     host = Starlette(routes=[Mount(PREFIX, app=sandbox_at), Mount("", app=product)], lifespan=lifespan)
     with serve(host) as origin:
@@ -314,10 +314,10 @@ def running_shop(
         made.append(sandbox)
         sandbox_at.app = around_stripe(sandbox)
         settings = _settings(origin, max_pending, stripe_timeout_s, billing or BillingSettings(), plans or {})
-        gateway = StripeGateway(API_KEY, api_base=origin + PREFIX, max_network_retries=0, collects_tax=collects_tax)
-        gateways.append(gateway)
+        client = StripeClient(API_KEY, api_base=origin + PREFIX, max_network_retries=0, collects_tax=collects_tax)
+        clients.append(client)
         catalog = build_catalog(settings)
-        handler = InboxHandler(store, gateway, clock, lambda: catalog.plans)
+        handler = InboxHandler(store, client, clock, lambda: catalog.plans)
         handlers.append(handler)
         live = FakeLive()
         product.app = create_management_app(
@@ -327,7 +327,7 @@ def running_shop(
                 settings=settings,
                 catalog=lambda: catalog,
                 live=live,
-                stripe=gateway,
+                stripe=client,
                 handle_event=handler.handle,
             )
         )

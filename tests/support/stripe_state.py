@@ -3,8 +3,8 @@
 from typing import Final
 
 from tokenbooth.domain.money import NANO_PER_USD
+from tokenbooth.domain.payment_commands import CreditTopup, GrantPeriod, UpsertSubscription
 from tokenbooth.domain.plan_changes import PlanAtStripe
-from tokenbooth.domain.stripe_commands import CreditTopup, GrantPeriod, UpsertSubscription
 from tokenbooth.domain.subscriptions import SubscriptionStatus
 from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.store.engine import Store

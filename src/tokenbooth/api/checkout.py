@@ -33,9 +33,9 @@ from tokenbooth.payments.stripe.client import (
     PaymentProviderError,
     PlanInterval,
     PlanPrice,
-    StripeGateway,
+    StripeClient,
 )
-from tokenbooth.payments.stripe.snapshots import UnexpectedShape
+from tokenbooth.payments.stripe.object_reader import UnexpectedShape
 from tokenbooth.services.cards import TAX_UNKNOWN
 from tokenbooth.services.context import ServiceContext
 from tokenbooth.store.accounts import accounts
@@ -47,7 +47,7 @@ from tokenbooth.store.payments.checkouts import CheckoutKind, CheckoutStatus, Of
 T = TypeVar("T")
 
 
-def configured_stripe(context: ServiceContext) -> StripeGateway:
+def configured_stripe(context: ServiceContext) -> StripeClient:
     """Our way to Stripe.
 
     Raises:
@@ -93,7 +93,7 @@ async def sell_plan(context: ServiceContext, account_id: str, plan: Plan, attemp
     created = await _session(
         context,
         checkout_id,
-        stripe.create_subscription_checkout(
+        stripe.checkouts.create_subscription(
             customer_id=customer_id,
             price=plan_price(plan, noted.amount_nano),
             account_id=account_id,
@@ -116,7 +116,7 @@ async def sell_credit(context: ServiceContext, account_id: str, amount_nano: int
     created = await _session(
         context,
         checkout_id,
-        stripe.create_topup_checkout(
+        stripe.checkouts.create_topup(
             customer_id=customer_id,
             amount_cents=noted.amount_nano // NANO_PER_CENT,
             account_id=account_id,
@@ -148,7 +148,7 @@ async def cancel(context: ServiceContext, account_id: str, subscription_id: str,
     cancel_at_us = own.terms.cancel_at_us
     if cancel_at_us is None:
         stripe = configured_stripe(context)
-        call = stripe.cancel_at_period_end(own.stripe_subscription_id, attempt.provider_key("cancel"))
+        call = stripe.subscriptions.cancel_at_period_end(own.stripe_subscription_id, attempt.provider_key("cancel"))
         cancel_at_us = (await asked(context, call)).cancel_at_us or own.paid_until_us
     return await context.store.write(
         note_end,
@@ -240,7 +240,7 @@ async def note(context: ServiceContext, account_id: str, offer: Offer, attempt: 
     return checkout_id, noted
 
 
-async def customer(context: ServiceContext, stripe: StripeGateway, account_id: str) -> str:
+async def customer(context: ServiceContext, stripe: StripeClient, account_id: str) -> str:
     """The account's customer at Stripe, made at the first checkout."""
     account = await context.store.read(accounts.find_account, account_id)
     if account is None:
@@ -248,7 +248,7 @@ async def customer(context: ServiceContext, stripe: StripeGateway, account_id: s
     known_id = account.stripe_customer_id
     # By account, not by request: two first checkouts at once make one customer.
     key = f"customer-{account_id}-{known_id or 'first'}"
-    customer_id = await asked(context, stripe.ensure_customer(account_id, account.email, known_id, key))
+    customer_id = await asked(context, stripe.customers.ensure(account_id, account.email, known_id, key))
     if customer_id != known_id:
         await context.store.write(accounts.set_stripe_customer, account_id, customer_id)
     return customer_id

@@ -13,12 +13,13 @@ from sqlalchemy import Connection
 
 from tokenbooth.api.idempotency import Outcome, same
 from tokenbooth.api.responses import Json, success
-from tokenbooth.domain.deposits import REFUSAL_TEXTS, BlockRef, PendingDeposit, TokenTransfer, chain_name, payment_uri
+from tokenbooth.config.chains import chain_name
+from tokenbooth.domain.deposits import REFUSAL_TEXTS, BlockRef, PendingDeposit, TokenTransfer, payment_uri
 from tokenbooth.domain.ledger import credit_of
 from tokenbooth.domain.money import format_usd
 from tokenbooth.kit.errors import InvalidRequest, NotFound, Unavailable, Unprocessable
 from tokenbooth.payments.usdc.addresses import checksummed, normal_tx_hash
-from tokenbooth.payments.usdc.node import Look, Standing, find_heads, look
+from tokenbooth.payments.usdc.node import TransactionCheck, TransactionStatus, check_transaction, find_heads
 from tokenbooth.payments.usdc.receipts import why_nothing
 from tokenbooth.payments.usdc.rpc import NodeError
 from tokenbooth.services.context import ServiceContext, UsdcDeps
@@ -174,7 +175,7 @@ async def verify(context: ServiceContext, desk: UsdcDeps, account_id: str, said:
         return await _pending(context, desk, said, attempt, None, "Very many transactions are looked up now.")
     try:
         heads = await find_heads(desk.node, counts_at=desk.counts_at)
-        found = await look(desk.node, said.tx_hash, heads=heads)
+        found = await check_transaction(desk.node, said.tx_hash, heads=heads)
     except NodeError as failure:
         _log.warning("usdc_node_failed", trouble=failure.trouble, detail=failure.detail, action="It is tried again.")
         return await _pending(context, desk, said, attempt, None, "The chain's node does not answer now.")
@@ -183,7 +184,7 @@ async def verify(context: ServiceContext, desk: UsdcDeps, account_id: str, said:
     ours = await context.store.read(deposit_addresses.of_account, account_id)
     transfers = found.receipt.reading.transfers
     if not any(transfer.recipient in ours for transfer in transfers):
-        if found.standing is Standing.SETTLED:
+        if found.status is TransactionStatus.SETTLED:
             # It may be another customer's, who then need not wait for the scan.
             await context.store.write(
                 deposits.settle,
@@ -194,10 +195,10 @@ async def verify(context: ServiceContext, desk: UsdcDeps, account_id: str, said:
                 now_us=context.clock.now_us(),
             )
         reason = why_nothing(found.receipt, ours)
-        if found.standing is Standing.SETTLED:
+        if found.status is TransactionStatus.SETTLED:
             context.looks.remember(account_id, said.tx_hash, reason, now_us=now_us)
         raise Unprocessable(reason, REFUSAL_TEXTS[reason], param="txHash")
-    if found.standing is not Standing.SETTLED:
+    if found.status is not TransactionStatus.SETTLED:
         return await _pending(context, desk, said, attempt, found, "Its block does not count yet.")
     return await context.store.write(
         _credit,
@@ -256,9 +257,9 @@ def _credited_already(conn: Connection, chain_id: int, account_id: str, said: Cl
 
 
 async def _not_mined(
-    context: ServiceContext, desk: UsdcDeps, account_id: str, said: Claimed, attempt: Attempt, found: Look
+    context: ServiceContext, desk: UsdcDeps, account_id: str, said: Claimed, attempt: Attempt, found: TransactionCheck
 ) -> Answer:
-    if found.standing is Standing.UNKNOWN:
+    if found.status is TransactionStatus.UNKNOWN:
         now_us = context.clock.now_us()
         first_us = await context.store.write(
             deposit_addresses.asked_first_us,
@@ -279,7 +280,7 @@ async def _not_mined(
 
 
 async def _pending(
-    context: ServiceContext, desk: UsdcDeps, said: Claimed, attempt: Attempt, found: Look | None, why: str
+    context: ServiceContext, desk: UsdcDeps, said: Claimed, attempt: Attempt, found: TransactionCheck | None, why: str
 ) -> Answer:
     """202; not kept for repetitions, which look again."""
     await context.store.write(complete, attempt, None)

@@ -71,7 +71,7 @@ async def once(context: ServiceContext, claim: Claim | None, effect: Callable[[C
         TokenboothError: as `effect` raises, when there is nothing to keep.
     """
     answer = await context.store.write(_once, claim, effect, now_us=context.clock.now_us())
-    await context.live.changed()
+    await context.live.refresh()
     return answer
 
 
@@ -106,7 +106,7 @@ async def guarded(
     except Exception:
         await context.store.write(release, begun)
         raise
-    await context.live.changed()
+    await context.live.refresh()
     return answer
 
 

@@ -116,7 +116,7 @@ def key_payload(key: ApiKeyView) -> dict[str, Json]:
 
 async def list_keys(context: ServiceContext, account_id: str) -> list[Json]:
     """The payload of an account's keys, newest first, with every finished charge in it."""
-    await context.live.settled()
+    await context.live.flush()
     found = await context.store.read(
         list_api_keys, account_id, grace_us=_grace_us(context), now_us=context.clock.now_us()
     )
@@ -190,7 +190,7 @@ async def delete_key(context: ServiceContext, *, account_id: str, key_id: str, a
     if not is_id(key_id):
         raise NotFound("key_not_found", "There is no API key with this id.")
     await context.store.write(delete_api_key, account_id, key_id, actor=actor, now_us=context.clock.now_us())
-    await context.live.changed()
+    await context.live.refresh()
 
 
 def shown_once(answer: Answer, key_id: str) -> Outcome:

@@ -129,7 +129,7 @@ async def delete_key(context: ServiceContext, *, account_id: str, key_id: str, a
     if not is_id(key_id):
         raise NotFound("key_not_found", "There is no management key with this id.")
     await context.store.write(delete_management_key, account_id, key_id, actor=actor, now_us=context.clock.now_us())
-    await context.live.changed()
+    await context.live.refresh()
 
 
 def router(context: ServiceContext) -> APIRouter:

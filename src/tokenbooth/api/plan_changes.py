@@ -12,7 +12,7 @@ from tokenbooth.domain.plan_changes import PlanState, SoldPlan, charged_from_us,
 from tokenbooth.domain.plans import Plan
 from tokenbooth.domain.subscriptions import SubscriptionStatus, shown_status
 from tokenbooth.kit.errors import Conflict, Unprocessable
-from tokenbooth.payments.stripe.client import StripeGateway
+from tokenbooth.payments.stripe.client import StripeClient
 from tokenbooth.payments.stripe.snapshots import SubscriptionSnapshot
 from tokenbooth.services.context import ServiceContext
 from tokenbooth.store.accounts.idempotency import Answer, Attempt
@@ -107,7 +107,7 @@ def _refuse_other_rhythm(context: ServiceContext, present_slug: str, plan: Plan)
 
 async def _at_stripe(
     context: ServiceContext,
-    stripe: StripeGateway,
+    stripe: StripeClient,
     own: OwnSubscription,
     present: SoldPlan,
     wanted: SoldPlan,
@@ -120,16 +120,18 @@ async def _at_stripe(
     wanted_price = checkout.plan_price(plan, wanted.price_nano)
     stripe_id = own.stripe_subscription_id
     if wanted == present:
-        return await checkout.asked(context, stripe.keep_plan(stripe_id, present_price))
+        return await checkout.asked(context, stripe.subscriptions.keep_plan(stripe_id, present_price))
     if not wanted.is_upgrade_of(present):
-        call = stripe.schedule_plan(stripe_id, present_price, wanted_price, checkout_id)
+        call = stripe.subscriptions.schedule_plan(stripe_id, present_price, wanted_price, checkout_id)
         return await checkout.asked(context, call)
-    billed = await checkout.asked(context, stripe.fetch_subscription(stripe_id))
+    billed = await checkout.asked(context, stripe.subscriptions.fetch(stripe_id))
     charged_us = charged_from_us(
         context.clock.now_us(),
         period_start_us=billed.period_start_us,
         period_end_us=billed.period_end_us,
         window_us=plan.window_us,
     )
-    call = stripe.change_plan(stripe_id, present_price, wanted_price, checkout_id, charged_from_us=charged_us)
+    call = stripe.subscriptions.change_plan(
+        stripe_id, present_price, wanted_price, checkout_id, charged_from_us=charged_us
+    )
     return await or_refused(context, checkout_id, call)

@@ -15,15 +15,15 @@ from tokenbooth.api.keys import shown_once
 from tokenbooth.api.responses import Json, success
 from tokenbooth.domain.keys import KeyKind, digest, shown_prefix
 from tokenbooth.domain.money import format_usd
+from tokenbooth.domain.payment_commands import PaymentCommand
 from tokenbooth.domain.plans import Plan
-from tokenbooth.domain.stripe_commands import StripeCommand
 from tokenbooth.domain.subscriptions import SubscriptionStatus, shown_status
 from tokenbooth.kit.clock import iso_ms
 from tokenbooth.kit.errors import Conflict, PaymentRequired, ProviderFailed
 from tokenbooth.kit.ids import IdPrefix, new_id, new_key
-from tokenbooth.payments.stripe.client import StripeGateway
-from tokenbooth.payments.stripe.events import invoice_commands
+from tokenbooth.payments.stripe.client import StripeClient
 from tokenbooth.payments.stripe.snapshots import SubscriptionSnapshot
+from tokenbooth.payments.stripe.translation import invoice_commands
 from tokenbooth.services.cards import CardCharge, ChargeStatus, charge
 from tokenbooth.services.context import ServiceContext
 from tokenbooth.store.accounts.idempotency import Answer, Attempt, complete
@@ -71,13 +71,13 @@ async def top_up(context: ServiceContext, account_id: str, amount_nano: int, att
     return answer
 
 
-async def saved_card(context: ServiceContext, stripe: StripeGateway, customer_id: str, *, instead: str) -> str:
+async def saved_card(context: ServiceContext, stripe: StripeClient, customer_id: str, *, instead: str) -> str:
     """The card to charge.
 
     Raises:
         PaymentRequired: none is saved; the message says what to do `instead`.
     """
-    card_id = await checkout.asked(context, stripe.saved_card(customer_id))
+    card_id = await checkout.asked(context, stripe.cards.find_saved(customer_id))
     if card_id is None:
         raise PaymentRequired("no_payment_method", f"No card is saved yet. Use {instead}: it saves the card.")
     return card_id
@@ -115,7 +115,7 @@ async def subscribe(
     begun = await or_refused(
         context,
         checkout_id,
-        stripe.subscribe(
+        stripe.subscriptions.create(
             customer_id=customer_id,
             card_id=noted.card_id or card_id,
             price=checkout.plan_price(plan, noted.amount_nano),
@@ -146,7 +146,7 @@ async def resume(context: ServiceContext, account_id: str, subscription_id: str,
     cancel_at_us = own.terms.cancel_at_us
     if cancel_at_us is not None:
         stripe = checkout.configured_stripe(context)
-        call = stripe.resume(own.stripe_subscription_id, attempt.provider_key("resume"))
+        call = stripe.subscriptions.resume(own.stripe_subscription_id, attempt.provider_key("resume"))
         cancel_at_us = (await checkout.asked(context, call)).cancel_at_us
     view = await context.store.write(
         checkout.note_end,
@@ -169,7 +169,9 @@ async def portal(context: ServiceContext, account_id: str, attempt: Attempt) -> 
     """
     stripe = checkout.configured_stripe(context)
     customer_id = await checkout.customer(context, stripe, account_id)
-    url = await checkout.asked(context, stripe.portal_url(customer_id, checkout.return_url(context, "portal")))
+    url = await checkout.asked(
+        context, stripe.customers.portal_url(customer_id, checkout.return_url(context, "portal"))
+    )
     answer = success({"url": url})
     await context.store.write(complete, attempt, answer)
     return answer
@@ -185,8 +187,8 @@ async def or_refused(context: ServiceContext, checkout_id: str, call: Awaitable[
 
 
 async def commands_of(
-    context: ServiceContext, stripe: StripeGateway, snapshot: SubscriptionSnapshot
-) -> tuple[StripeCommand, ...]:
+    context: ServiceContext, stripe: StripeClient, snapshot: SubscriptionSnapshot
+) -> tuple[PaymentCommand, ...]:
     """What a subscription that Stripe just answered with leads to, its newest invoice included."""
     if snapshot.latest_invoice_id is None:
         raise ProviderFailed("stripe_error", "The payment provider's answer was not understood.")
@@ -194,7 +196,7 @@ async def commands_of(
     return invoice_commands(invoice, snapshot)
 
 
-def apply(conn: Connection, context: ServiceContext, commands: tuple[StripeCommand, ...], now_us: int) -> None:
+def apply(conn: Connection, context: ServiceContext, commands: tuple[PaymentCommand, ...], now_us: int) -> None:
     """Carry out what Stripe answered with.
 
     Raises:
@@ -211,7 +213,7 @@ def _begin(
     context: ServiceContext,
     account_id: str,
     begun: SubscriptionSnapshot,
-    commands: tuple[StripeCommand, ...],
+    commands: tuple[PaymentCommand, ...],
     attempt: Attempt,
     key_name: str | None,
     actor: str,

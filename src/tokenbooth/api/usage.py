@@ -132,7 +132,7 @@ async def report(
     context: ServiceContext, account_id: str, asked: ReportQuery, *, key_id: str | None = None
 ) -> dict[str, Json]:
     """The payload of a report, with every finished charge in it; the total is the sum of the groups."""
-    await context.live.settled()
+    await context.live.flush()
     groups = await context.store.read(usage_by, account_id, asked.span, asked.group_by, key_id=key_id)
     return {
         "from": iso_ms(asked.span.from_us),
@@ -213,7 +213,7 @@ def router(context: ServiceContext) -> APIRouter:
         given = read_query(request, "cursor", "limit")
         limit = _read_limit(given.get("limit"))
         after = read_cursor(given["cursor"]) if "cursor" in given else None
-        await context.live.settled()
+        await context.live.flush()
         # One more than asked for tells whether there is another page.
         found = await context.store.read(list_requests, caller.account_id, limit=limit + 1, after=after)
         page = found[:limit]

@@ -84,7 +84,7 @@ def router(context: ServiceContext, *, handle_within_s: float = HANDLE_WITHIN_S)
             now_us=now_us,
         )
         await handling.handle(row_id)
-        await context.live.changed()
+        await context.live.refresh()
         return respond(success({"received": True}))
 
     return routes

@@ -19,7 +19,7 @@ from tokenbooth.jobs.inbox import InboxHandler
 from tokenbooth.jobs.reconcile import Reconciler, Report
 from tokenbooth.kit.clock import SystemClock
 from tokenbooth.kit.logs import configure_logging
-from tokenbooth.payments.stripe.client import PaymentProviderError, StripeGateway
+from tokenbooth.payments.stripe.client import PaymentProviderError, StripeClient
 from tokenbooth.payments.stripe.snapshots import RefundSnapshot
 from tokenbooth.payments.stripe.webhooks import WebhookEvent
 from tokenbooth.runtime.database import ready_database
@@ -37,7 +37,7 @@ T = TypeVar("T")
 class StripeOps:
     """Stripe, the store, and what brings one in line with the other."""
 
-    def __init__(self, store: Store, stripe: StripeGateway, plans: Mapping[str, Plan]) -> None:
+    def __init__(self, store: Store, stripe: StripeClient, plans: Mapping[str, Plan]) -> None:
         self.store = store
         self.stripe = stripe
         self.clock = SystemClock()
@@ -87,7 +87,7 @@ def refund_payment(config: Path, name: str, *, amount: str | None, reason: str, 
         # The same until the refund is in our books, so that a repetition cannot refund twice.
         key = f"refund-{payment.stripe_payment_intent_id}-{amount_cents or 'rest'}-{taken_nano}"
         ops.record("payment.refunding", payment.account_id, f"{payment.stripe_payment_intent_id}: {reason}")
-        made = await ops.stripe.refund(payment.stripe_payment_intent_id, amount_cents, idempotency_key=key)
+        made = await ops.stripe.cards.refund(payment.stripe_payment_intent_id, amount_cents, idempotency_key=key)
         await ops.follow("refund.created", made.refund_id)
         if end and payment.subscription_id is not None:
             await _end(ops, payment.subscription_id, reason)
@@ -175,7 +175,7 @@ def reconcile_books(config: Path, *, as_json: bool) -> int:
 async def _end(ops: StripeOps, subscription_id: str, reason: str) -> None:
     stripe_id = await ops.store.read(subscriptions.stripe_id_of, subscription_id)
     ops.record("subscription.ending", None, f"{subscription_id}: {reason}")
-    await ops.stripe.end_subscription(stripe_id, f"end-{subscription_id}")
+    await ops.stripe.subscriptions.end(stripe_id, f"end-{subscription_id}")
     await ops.follow("customer.subscription.deleted", stripe_id)
 
 
@@ -188,13 +188,13 @@ def _with_stripe(settings: Settings, work: Callable[[StripeOps], Awaitable[T]]) 
     configure_logging(settings.server.log_format)
 
     async def run(store: Store) -> T:
-        gateway = stripe_client(configured)
+        client = stripe_client(configured)
         try:
-            return await work(StripeOps(store, gateway, plans))
+            return await work(StripeOps(store, client, plans))
         except PaymentProviderError as failure:
             raise CommandFailed(f"Stripe: {failure.message} ({failure.provider_code or failure.kind})") from None
         finally:
-            await gateway.aclose()
+            await client.aclose()
 
     with ready_database(settings) as store:
         return asyncio.run(run(store))

@@ -15,8 +15,8 @@ from tokenbooth.config.payments import StripeSettings
 from tokenbooth.config.settings import load_settings
 from tokenbooth.domain.plans import Plan
 from tokenbooth.kit.private_files import write_private
-from tokenbooth.payments.stripe.balance import Endpoint
-from tokenbooth.payments.stripe.client import API_VERSION, PaymentProviderError, StripeGateway
+from tokenbooth.payments.stripe.client import API_VERSION, PaymentProviderError, StripeClient
+from tokenbooth.payments.stripe.setup import Endpoint
 from tokenbooth.runtime.features import stripe_client
 
 WEBHOOK_PATH = "/api/webhooks/stripe"
@@ -73,26 +73,28 @@ def set_up(config: Path, *, secret_file: Path | None, as_json: bool) -> None:
 
 
 async def _make(settings: StripeSettings, plans: tuple[Plan, ...], base_url: str) -> Done:
-    gateway = stripe_client(settings)
+    client = stripe_client(settings)
     try:
-        prices = {plan.slug: await gateway.ensure_price(plan_price(plan, plan.price_nano)) for plan in plans}
-        portal_id, _ = await gateway.ensure_portal(f"{base_url}/")
-        endpoint, made = await _endpoint(gateway, base_url + WEBHOOK_PATH)
+        prices = {
+            plan.slug: await client.subscriptions.ensure_price(plan_price(plan, plan.price_nano)) for plan in plans
+        }
+        portal_id, _ = await client.setup.ensure_portal(f"{base_url}/")
+        endpoint, made = await _endpoint(client, base_url + WEBHOOK_PATH)
         return Done(prices, portal_id, endpoint, made)
     except PaymentProviderError as failure:
         raise CommandFailed(f"Stripe: {failure.message} ({failure.provider_code or failure.kind})") from None
     finally:
-        await gateway.aclose()
+        await client.aclose()
 
 
-async def _endpoint(gateway: StripeGateway, url: str) -> tuple[Endpoint, bool]:
+async def _endpoint(client: StripeClient, url: str) -> tuple[Endpoint, bool]:
     """The endpoint at our address and version; one of another version stays until the operator deletes it."""
-    for endpoint in await gateway.list_endpoints():
+    for endpoint in await client.setup.list_endpoints():
         if endpoint.url == url and endpoint.api_version == API_VERSION:
             if endpoint.missing_events or not endpoint.enabled:
-                endpoint = await gateway.subscribe_endpoint(endpoint.id)
+                endpoint = await client.setup.subscribe_endpoint(endpoint.id)
             return endpoint, False
-    return await gateway.make_endpoint(url), True
+    return await client.setup.create_endpoint(url), True
 
 
 def _write_secret(path: Path, secret: str) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 from tokenbooth.cli.failures import CONFIGURATION, CommandFailed
 from tokenbooth.cli.node import open_node
 from tokenbooth.cli.output import Json, print_json, print_line, print_table
+from tokenbooth.config.chains import chain_name
 from tokenbooth.config.payments import UsdcSettings
 from tokenbooth.config.settings import load_settings
-from tokenbooth.domain.deposits import chain_name
 from tokenbooth.domain.money import format_usd
 from tokenbooth.kit.clock import SystemClock
 from tokenbooth.payments.usdc.addresses import AddressBook, checksummed

@@ -9,7 +9,8 @@ from typing import Final, Literal
 from tokenbooth.config.list_prices import list_price
 from tokenbooth.config.settings import LongContextSettings, ModelSettings, PlanSettings, Settings, UpstreamSettings
 from tokenbooth.config.sources import SettingsError
-from tokenbooth.config.upstream_kinds import GENERIC, KINDS, KeptBack, UpstreamKind, kept_back_by, kind_of_host
+from tokenbooth.config.upstream_kinds import KINDS, kept_back_by, kind_of_host
+from tokenbooth.config.upstream_table import GENERIC, KeptBack, UpstreamKind
 from tokenbooth.domain.plans import Plan
 from tokenbooth.domain.pricing import Price, TokenRates, with_markup
 from tokenbooth.domain.windows import parse_duration

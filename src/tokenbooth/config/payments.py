@@ -4,8 +4,8 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from tokenbooth.config.chains import BASE, NATIVE_TOKENS
 from tokenbooth.config.values import DurationUs, ExtendedKey, Section, Token, UsdNano, names_a_server
-from tokenbooth.domain.deposits import BASE, NATIVE_TOKENS
 from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.domain.windows import DAY_US, HOUR_US
 

@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from tokenbooth.config.upstream_kinds import CEILING_FIELDS, KINDS
-from tokenbooth.domain.deposits import BRIDGED_TOKEN
+from tokenbooth.config.chains import BRIDGED_TOKEN
+from tokenbooth.config.upstream_fields import CEILING_FIELDS
+from tokenbooth.config.upstream_kinds import KINDS
 from tokenbooth.domain.money import parse_usd
 from tokenbooth.domain.windows import parse_duration
 from tokenbooth.payments.usdc.addresses import AddressBook, normal_address

@@ -118,7 +118,7 @@ class BillingPages:
 
     async def resume(self, request: Request, visitor: Visitor, form: Form) -> Response:
         subscription_id = str(request.path_params["subscription_id"])
-        await self._management.live.settled()
+        await self._management.live.flush()
 
         async def work(attempt: Attempt) -> Answer:
             return await saved_cards.resume(self._management, visitor.account_id, subscription_id, attempt)
@@ -143,7 +143,7 @@ class BillingPages:
     async def change(self, request: Request, visitor: Visitor, form: Form) -> Response:
         subscription_id = str(request.path_params["subscription_id"])
         slug = form.text("planSlug")[:_ID_MAX]
-        await self._management.live.settled()
+        await self._management.live.flush()
 
         async def work(attempt: Attempt) -> Answer:
             plan = checkout.known_plan(self._management, slug)
@@ -181,7 +181,7 @@ class BillingPages:
             raise
         except TokenboothError as error:
             return await self._page(request, visitor, error=error)
-        await self._management.live.changed()
+        await self._management.live.refresh()
         return see_other(f"/dashboard/billing?done={done}")
 
     async def _own(self, request: Request, visitor: Visitor) -> SubscriptionView:
@@ -210,7 +210,7 @@ class BillingPages:
 
     async def _look(self, visitor: Visitor) -> tuple[BillingStatus, int]:
         management = self._management
-        await management.live.settled()
+        await management.live.flush()
         status = await management.store.read(
             billing.billing_status, visitor.account_id, management.catalog().plans, management.clock.now_us()
         )

@@ -201,7 +201,7 @@ class KeyPages:
         problem: str | None = None,
         given: Form | None = None,
     ) -> Response:
-        await self._management.live.settled()
+        await self._management.live.flush()
         found, subscriptions = await self._management.store.read(self._look, visitor.account_id)
         return self._web.page(
             request,

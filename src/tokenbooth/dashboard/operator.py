@@ -104,7 +104,7 @@ class OperatorPages:
             )
         except (InvalidRequest, Conflict) as error:
             return await self._account_page(request, visitor, error=error)
-        await self._management.live.changed()
+        await self._management.live.refresh()
         return see_other(f"/dashboard/operator/accounts/{account_id}?done=suspended")
 
     async def unsuspend(self, request: Request, visitor: Visitor, form: Form) -> Response:
@@ -116,7 +116,7 @@ class OperatorPages:
             )
         except InvalidRequest as error:
             return await self._account_page(request, visitor, error=error)
-        await self._management.live.changed()
+        await self._management.live.refresh()
         return see_other(f"/dashboard/operator/accounts/{account_id}?done=unsuspended")
 
     async def grant(self, request: Request, visitor: Visitor, form: Form) -> Response:
@@ -138,7 +138,7 @@ class OperatorPages:
             raise
         except TokenboothError as error:
             return await self._account_page(request, visitor, error=error)
-        await self._management.live.changed()
+        await self._management.live.refresh()
         return see_other(f"/dashboard/operator/accounts/{account_id}?done=granted")
 
     async def show_inbox(self, request: Request, visitor: Visitor) -> Response:
@@ -151,7 +151,7 @@ class OperatorPages:
         row_id = str(request.path_params["row_id"])
         await self._management.store.write(inbox.retry_parked, row_id, actor=visitor.actor, now_us=self._now_us())
         await self._management.handle_event(row_id)
-        await self._management.live.changed()
+        await self._management.live.refresh()
         return see_other("/dashboard/operator/inbox?done=retried")
 
     async def show_upstreams(self, request: Request, visitor: Visitor) -> Response:

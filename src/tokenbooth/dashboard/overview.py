@@ -69,7 +69,7 @@ class OverviewPages:
         return _PART.again(self._web, request, visitor, seen=await self._look(visitor))
 
     async def _look(self, visitor: Visitor) -> _Seen:
-        await self._management.live.settled()
+        await self._management.live.flush()
         return await self._management.store.read(
             _read,
             visitor.account_id,

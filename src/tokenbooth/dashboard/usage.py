@@ -89,7 +89,7 @@ class UsagePages:
             asked = read_filters(request, now_us)
         except InvalidRequest as error:
             problem, asked = error.message.replace("`", "“", 1).replace("`", "”", 1), _default(now_us)
-        await self._management.live.settled()
+        await self._management.live.flush()
         seen = await self._management.store.read(_look, visitor.account_id, asked)
         total = sum(seen.groups.values(), Sums())
         shown = sorted(seen.groups.items(), key=lambda item: item[1].charged_nano, reverse=True)
@@ -113,7 +113,7 @@ class UsagePages:
     async def sums_csv(self, request: Request, visitor: Visitor) -> Response:
         """The sums as a file, exact; every group, also those that the page leaves out."""
         asked = read_filters(request, self._management.clock.now_us())
-        await self._management.live.settled()
+        await self._management.live.flush()
         seen = await self._management.store.read(_sums, visitor.account_id, asked)
         text = "".join(_csv_lines(asked, *seen))
         name = f"usage-{iso_day(asked.span.from_us)}-{iso_day(asked.span.to_us - 1)}-by-{asked.group_by}.csv"

@@ -12,11 +12,11 @@ from starlette.routing import Route
 from tokenbooth.api import deposits
 from tokenbooth.api.deposits import Progress
 from tokenbooth.api.idempotency import guarded, once
+from tokenbooth.config.chains import BASE, BASE_SEPOLIA
 from tokenbooth.dashboard.amounts import USDC_DECIMALS, top_up_amount_nano
 from tokenbooth.dashboard.filters import price
 from tokenbooth.dashboard.polling import LivePart
 from tokenbooth.dashboard.views import Form, Visitor, Web, labelled, payload_of, see_other
-from tokenbooth.domain.deposits import BASE, BASE_SEPOLIA
 from tokenbooth.kit.errors import TokenboothError
 from tokenbooth.services.context import UsdcDeps
 from tokenbooth.store.accounts.idempotency import Answer, Attempt
@@ -88,7 +88,7 @@ class UsdcPages:
         return see_other(f"{_HERE}?done={payload['status']}")
 
     async def _look(self, visitor: Visitor, desk: UsdcDeps) -> dict[str, object]:
-        await self._management.live.settled()
+        await self._management.live.flush()
         seen: Progress = await self._management.store.read(deposits.progress, desk=desk, account_id=visitor.account_id)
         chain_id = desk.node.chain_id
         return {

@@ -1,4 +1,4 @@
-"""Deposits of USDC: what one is, what a transaction may be refused for, and the figures of the chains.
+"""Deposits of USDC: what one is, and what a transaction may be refused for.
 
 Amounts on the chain are micro-USD ("units"), six decimals; in the books they are nano-USD. Nothing here talks to a
 chain or a database.
@@ -13,18 +13,6 @@ from tokenbooth.domain.money import NANO_PER_MICRO_USD
 DECIMALS: Final = 6
 MAX_UNITS: Final = 10**15
 """One billion USD: far above any deposit, far below where 64 bits of nano-USD end."""
-
-BASE: Final = 8453
-BASE_SEPOLIA: Final = 84532
-NATIVE_TOKENS: Final = {
-    BASE: "0x833589fcd6edb6e08f4c7c32d4f71b54bda02913",
-    BASE_SEPOLIA: "0x036cbd53842c5426634e7929541ec2318f3dcf7e",
-}
-"""Circle's own USDC, by chain id; addresses in lower case, as everywhere in the program."""
-BRIDGED_TOKEN: Final = "0xd9aaec86b65d86f6a7b5b1b0c42ffa531710b6ca"  # noqa: S105
-"""USDbC, bridged to Base by others: it has the name and the decimals, and is another asset."""
-
-_CHAIN_NAMES: Final = {BASE: "base", BASE_SEPOLIA: "base-sepolia"}
 
 
 class Refusal(StrEnum):
@@ -108,11 +96,6 @@ class Reading:
 
     transfers: tuple[TokenTransfer, ...]
     refused: tuple[tuple[Refusal, str | None], ...] = ()
-
-
-def chain_name(chain_id: int) -> str:
-    """The name of a chain as answers show it; CAIP-2 for one that we have no name for."""
-    return _CHAIN_NAMES.get(chain_id, f"eip155:{chain_id}")
 
 
 def payment_uri(*, token: str, chain_id: int, address: str, amount_nano: int) -> str:

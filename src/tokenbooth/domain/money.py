@@ -69,15 +69,14 @@ def _plain_text(value: int | str | Decimal) -> str:
 
 def format_usd(amount_nano: int, *, min_decimals: int = 2) -> str:
     """Write nano-USD as an exact decimal: at least `min_decimals` decimals, zeros beyond them cut ("25.00")."""
-    size_nano = abs(amount_nano)
+    if amount_nano < 0:
+        return "-" + format_usd(-amount_nano, min_decimals=min_decimals)
     # With a one before them, so that zeros stay.
-    fraction = str(NANO_PER_USD + size_nano % NANO_PER_USD)[1:].rstrip("0")
+    fraction = str(NANO_PER_USD + amount_nano % NANO_PER_USD)[1:].rstrip("0")
     if len(fraction) < min_decimals:
         fraction = fraction.ljust(min_decimals, "0")
-    text = str(size_nano // NANO_PER_USD)
-    if fraction:
-        text = text + "." + fraction
-    return "-" + text if amount_nano < 0 else text
+    whole = str(amount_nano // NANO_PER_USD)
+    return f"{whole}.{fraction}" if fraction else whole
 
 
 def divide_rounding_up(numerator: int, denominator: int) -> int:

@@ -6,9 +6,10 @@ from typing import Final
 
 import structlog
 
-from tokenbooth.gateway.access.cache import States
-from tokenbooth.gateway.access.keys import Keyring
+from tokenbooth.gateway.access.cache import AccountCache
+from tokenbooth.gateway.access.keys import KeyCache
 from tokenbooth.gateway.access.revocations import Revocations
+from tokenbooth.gateway.settlement.charge_queue import ChargeQueue
 from tokenbooth.gateway.settlement.flusher import Flusher
 from tokenbooth.kit.clock import Clock
 from tokenbooth.store import changes
@@ -23,27 +24,31 @@ _log = structlog.get_logger(__name__)
 
 
 class ChangeFeed:
-    """Reads the change sequence and applies it to the states; `sync` does it now, `run` every 250 ms."""
+    """Reads the change sequence and applies it to what is in memory; `sync` does it now, `run` every 250 ms."""
 
     def __init__(
         self,
         store: Store,
         clock: Clock,
-        states: States,
-        keyring: Keyring,
+        accounts: AccountCache,
+        keys: KeyCache,
         revocations: Revocations,
         flusher: Callable[[], Flusher],
+        queue: Callable[[], ChargeQueue],
     ) -> None:
-        """Args:
-        store, clock, states, keyring, revocations: what it works with.
-        flusher: gives what brings charges to the store.
+        """Take what it works with.
+
+        Args:
+            store, clock, accounts, keys, revocations: what it works with.
+            flusher, queue: give what brings charges to the store, and those that wait for it.
         """
         self._store = store
         self._clock = clock
-        self._states = states
-        self._keyring = keyring
+        self._accounts = accounts
+        self._keys = keys
         self._revocations = revocations
         self._flusher = flusher
+        self._queue = queue
         self._lock = asyncio.Lock()
         self._distrusted = False
         self._went_back_at_us = -_SAME_FAIL_OVER_US
@@ -54,7 +59,7 @@ class ChangeFeed:
     async def start(self) -> None:
         """Begin at the last change; what is loaded later knows everything before it."""
         position = await self._store.read(changes.last)
-        self._states.applied_seq, self._states.applied_id = position.seq, position.id
+        self._accounts.applied_seq, self._accounts.applied_id = position.seq, position.id
         self.synced_at_us = self._clock.monotonic_us()
 
     async def run(self) -> None:
@@ -103,7 +108,7 @@ class ChangeFeed:
                     continue
                 for change in page:
                     await self._apply(change)
-                    self._states.applied_seq, self._states.applied_id = change.seq, change.id
+                    self._accounts.applied_seq, self._accounts.applied_id = change.seq, change.id
                 if len(page) < _PAGE:
                     break
             self.synced_at_us = began_us
@@ -119,7 +124,7 @@ class ChangeFeed:
     async def _next_page(self) -> list[Change]:
         if self._distrusted:
             raise DatabaseWentBack("it has fewer beats of this process than it confirmed")
-        seq, seen_id = self._states.applied_seq, self._states.applied_id
+        seq, seen_id = self._accounts.applied_seq, self._accounts.applied_id
         return await self._store.read(changes.since, seq, _PAGE, seen_id=seen_id)
 
     def _tell_went_back(self, failure: DatabaseWentBack) -> None:
@@ -141,16 +146,16 @@ class ChangeFeed:
         Raises:
             StoreUnavailable: the store does not answer; what is remembered stays.
         """
-        states, flusher = self._states, self._flusher()
-        states.forget_idle()
+        accounts, queue = self._accounts, self._queue()
+        accounts.forget_idle()
         # Nothing is stored meanwhile, so that what waits is just what the store does not know.
-        async with flusher.storing:
-            waiting = [charge.request_id for charge in flusher.waiting_charges()]
+        async with self._flusher().storing:
+            waiting = [charge.request_id for charge in queue.charges()]
             reloaded = await self._store.read(
-                reload, list(states.accounts), list(states.keys), list(states.subscriptions), waiting
+                reload, list(accounts.accounts), list(accounts.keys), list(accounts.subscriptions), waiting
             )
-            states.take_over(reloaded, flusher.waiting_charges())
-        self._keyring.forget_unknown()
+            accounts.take_over(reloaded, queue.charges())
+        self._keys.forget_unknown()
         self._distrusted = False
 
     async def _apply(self, change: Change) -> None:
@@ -165,20 +170,20 @@ class ChangeFeed:
             case Topic.MANAGEMENT_KEY:
                 await self._revocations.note(Topic.MANAGEMENT_KEY, change.subject)
             case Topic.API_KEY_CREATED:
-                self._keyring.forget_unknown()
+                self._keys.forget_unknown()
             case Topic.ACCOUNT:
                 await self._reload_account(change.subject)
             case _:
                 pass  # Topics of a newer version concern nothing that is cached here.
 
     def _apply_credit(self, change: Change) -> None:
-        state = self._states.accounts.get(change.subject)
+        state = self._accounts.accounts.get(change.subject)
         if state is not None and change.seq > state.seq:
             state.credit.limit_nano += change.delta_nano
             state.waiters.wake()
 
     async def _reload_subscription(self, subscription_id: str) -> None:
-        state = self._states.subscriptions.get(subscription_id)
+        state = self._accounts.subscriptions.get(subscription_id)
         if state is None:
             return
         row = await self._store.read(load_subscription, subscription_id)
@@ -187,18 +192,18 @@ class ChangeFeed:
             state.waiters.wake()
 
     async def _reload_key(self, key_id: str) -> None:
-        state = self._states.keys.get(key_id)
+        state = self._accounts.keys.get(key_id)
         if state is None:
             return
         row = await self._store.read(load_key_row, key_id)
         if row is None:
-            self._states.forget_key(key_id)
-            self._keyring.refuse(state.digest)
+            self._accounts.forget_key(key_id)
+            self._keys.refuse(state.digest)
         else:
             state.refresh(row)
 
     async def _reload_account(self, account_id: str) -> None:
-        state = self._states.accounts.get(account_id)
+        state = self._accounts.accounts.get(account_id)
         if state is None:
             return
         row = await self._store.read(load_account, account_id)

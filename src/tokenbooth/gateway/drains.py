@@ -12,9 +12,11 @@ class Drains:
     __slots__ = ("_most", "_most_per_account", "_open")
 
     def __init__(self, *, most: int, most_per_account: int) -> None:
-        """Args:
-        most: of all accounts at once.
-        most_per_account: of one, so that nobody takes all of them.
+        """Bound them.
+
+        Args:
+            most: of all accounts at once.
+            most_per_account: of one, so that nobody takes all of them.
         """
         self._most = most
         self._most_per_account = most_per_account

@@ -1,29 +1,38 @@
-"""One admitted request and whom to answer. The relay runs it."""
+"""One request to the data plane: what is known of it so far, and how it is answered."""
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from tokenbooth.gateway.access.admission import Admitted
+from tokenbooth.gateway.access.cache import AccountState, KeyState
+from tokenbooth.gateway.access.pool import Pool
 from tokenbooth.gateway.access.stream_limit import StreamSlot
 from tokenbooth.gateway.errors import ClientHungUp, Refusal
-from tokenbooth.gateway.formats.base import Meter
-from tokenbooth.gateway.registry import Endpoint
+from tokenbooth.gateway.formats.base import PricedRequest
+from tokenbooth.gateway.formats.meter import Meter
+from tokenbooth.gateway.registry import Endpoint, style_of
 from tokenbooth.gateway.upstream.base import UpstreamCall
-from tokenbooth.gateway.upstream.routing import Attempt
+from tokenbooth.gateway.upstream.routing import RoutedCall
 from tokenbooth.http.exchange import HttpExchange
 from tokenbooth.kit.clock import Clock
 
 
-@dataclass(init=False, slots=True)
 class Exchange:
-    """One admitted request on its way: whom to answer, and what is known so far.
+    """One request on its way. It is made when its head is there, and gains the rest step by step.
 
     Attributes:
-        http: the client's request and its answer.
-        attempt: its way through the upstreams.
+        http: the client's side of it.
+        style: how errors and limits are written to it.
+        task: what serves it.
+        key: who asks; None before that is known.
+        pool: what pays; None before that is known.
+        unfunded: the account that had no money when the request began, and counts it.
+        endpoint, request: what is asked for, once it is read.
+        stream_slot: its place among the key's open streams, if those are bounded.
+        routed: its way through the upstreams.
+        admitted: its price and its hold.
         upstream: the name of the one that is asked, or answers.
-        call: the call to it.
+        upstream_call: the call to it.
         asked: whether an upstream works on it, and its prompt is to be paid.
         meter: of the stream that answers it.
         began: whether a real event of the stream has come: none that only keeps the connection open, and no error.
@@ -31,59 +40,72 @@ class Exchange:
         timed_out: whether the client was told that there was no answer in time, while the upstream still works.
         read_on: the timer that ends the reading of an answer that nobody waits for any more; None for others.
         parts_sent: how many parts of the answer's body have left.
-        stream_slot: its place among the key's open streams, if those are bounded.
         error_body: what an upstream said that refused the request as wrong; None before that.
     """
 
-    request_id: str
-    admitted: Admitted
-    http: HttpExchange
-    attempt: Attempt
+    __slots__ = (
+        "_reads_on",
+        "admitted",
+        "asked",
+        "began",
+        "clock",
+        "endpoint",
+        "error_body",
+        "http",
+        "is_whole",
+        "key",
+        "meter",
+        "parts_sent",
+        "path",
+        "pool",
+        "read_on",
+        "request",
+        "request_id",
+        "routed",
+        "stream_slot",
+        "style",
+        "task",
+        "timed_out",
+        "unfunded",
+        "upstream",
+        "upstream_call",
+    )
+
     endpoint: Endpoint
-    clock: Clock
-    stream_slot: StreamSlot | None
-    upstream: str
-    call: UpstreamCall | None
-    asked: bool
-    meter: Meter | None
-    began: bool
-    is_whole: bool
-    timed_out: bool
-    read_on: asyncio.TimerHandle | None
-    parts_sent: int
-    error_body: bytes | None
-    _reads_on: Callable[["Exchange"], bool] | None
+    request: PricedRequest
+    routed: RoutedCall
+    admitted: Admitted
 
-    def __init__(
-        self,
-        request_id: str,
-        admitted: Admitted,
-        http: HttpExchange,
-        attempt: Attempt,
-        endpoint: Endpoint,
-        clock: Clock,
-        stream_slot: StreamSlot | None,
-    ) -> None:
-        self.request_id = request_id
-        self.admitted = admitted
+    def __init__(self, http: HttpExchange, request_id: str, clock: Clock) -> None:
         self.http = http
-        self.attempt = attempt
-        self.endpoint = endpoint
+        self.path = http.path
+        self.request_id = request_id
         self.clock = clock
-        self.stream_slot = stream_slot
+        self.style = style_of(http.path)
+        self.task: asyncio.Task[None] | None = None
+        self.key: KeyState | None = None
+        self.pool: Pool | None = None
+        self.unfunded: AccountState | None = None
+        self.stream_slot: StreamSlot | None = None
         self.upstream = ""
-        self.call = None
+        self.upstream_call: UpstreamCall | None = None
         self.asked = False
-        self.meter = None
+        self.meter: Meter | None = None
         self.began = False
-        self.is_whole = not admitted.request.stream
+        self.is_whole = False
         self.timed_out = False
-        self.read_on = None
+        self.read_on: asyncio.TimerHandle | None = None
         self.parts_sent = 0
-        self.error_body = None
-        self._reads_on = None
+        self.error_body: bytes | None = None
+        self._reads_on: Callable[[Exchange], bool] | None = None
 
-    def watch(self, reads_on: Callable[["Exchange"], bool]) -> None:
+    def read(self, endpoint: Endpoint, request: PricedRequest) -> None:
+        """Take what was read of the body."""
+        self.endpoint = endpoint
+        self.request = request
+        self.is_whole = not request.stream
+
+    def watch(self, reads_on: "Callable[[Exchange], bool]") -> None:
         """From now on the call ends when the client hangs up; what waits for the upstream raises `ClientHungUp` then.
 
         Args:
@@ -96,13 +118,18 @@ class Exchange:
         """Go on, unless the client is gone.
 
         Raises:
-            ClientHungUp: so it is.
+            ClientHungUp: it is.
         """
         if self.http.gone:
             raise ClientHungUp
 
+    @property
+    def is_worked_on(self) -> bool:
+        """Whether an upstream has the request, and may bill it."""
+        return self.asked and self.upstream_call is not None and self.upstream_call.sent
+
     def _hung_up(self) -> None:
-        call = self.call
+        call = self.upstream_call
         if call is None:
             return
         if call.sent and self._reads_on is not None and self._reads_on(self):
@@ -111,28 +138,27 @@ class Exchange:
         else:
             call.interrupt()
 
-    def refuse(self, refusal: Refusal) -> None:
-        """Answer with a refusal, while the call goes on."""
-        admitted, face = self.admitted, self.endpoint.face
-        status, body = face.error(refusal, self.request_id)
-        lines = b"content-type: application/json\r\n%b%b%b" % (
-            face.id_lines(self.request_id),
-            refusal.header_lines(),
-            face.limit_lines(admitted.key, admitted.pool, self.clock),
-        )
+    def answer(self, status: int, body: bytes, header_lines: bytes = b"") -> None:
+        """Give a whole JSON answer, with further header lines."""
+        lines = b"content-type: application/json\r\n%b%b" % (self.style.id_lines(self.request_id), header_lines)
         self.http.answer(status, lines, body)
 
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer with a refusal; the call may go on."""
+        status, body = self.style.error(refusal, self.request_id)
+        self.answer(status, body, refusal.header_lines() + self._limit_lines())
+
+    def answer_with_limits(self, body: bytes) -> None:
+        """Give a whole JSON answer with the limits as they are now."""
+        self.answer(200, body, self._limit_lines())
+
     def header_lines(self, content_type: bytes) -> bytes:
-        """The header lines of the answer, with the limits as they are now."""
-        admitted, face = self.admitted, self.endpoint.face
-        lines = b"content-type: %b\r\n%b%b" % (
-            content_type,
-            face.id_lines(self.request_id),
-            face.limit_lines(admitted.key, admitted.pool, self.clock),
-        )
-        if admitted.clamped_output_tokens is not None:
-            lines += b"x-max-tokens-clamped: %d\r\n" % admitted.clamped_output_tokens
-        omitted = self.attempt.speech.omitted
+        """The header lines of an upstream's answer, with the limits as they are now."""
+        lines = b"content-type: %b\r\n%b%b" % (content_type, self.style.id_lines(self.request_id), self._limit_lines())
+        clamped_output_tokens = self.admitted.clamped_output_tokens
+        if clamped_output_tokens is not None:
+            lines += b"x-max-tokens-clamped: %d\r\n" % clamped_output_tokens
+        omitted = self.routed.outbound.omitted
         if omitted:
             lines += b"x-omitted: %b\r\n" % ", ".join(omitted).encode()
         return lines
@@ -144,6 +170,13 @@ class Exchange:
 
     def finish(self, part: bytes) -> None:
         """Send the last part; the place among the key's streams is free before the client knows of the end."""
+        self.free_stream_slot()
+        self.http.finish(part)
+
+    def free_stream_slot(self) -> None:
+        """Give the place among the key's streams back; a repeated call changes nothing."""
         if self.stream_slot is not None:
             self.stream_slot.free()
-        self.http.finish(part)
+
+    def _limit_lines(self) -> bytes:
+        return b"" if self.key is None else self.style.limit_lines(self.key, self.pool, self.clock)

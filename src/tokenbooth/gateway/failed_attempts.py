@@ -110,13 +110,13 @@ class FailedAttempts:
             "key": key.key_id,
             **more,
         }
-        told = Told(event, exchange.upstream, exchange.admitted.request.model.name, kind)
+        told = Told(event, exchange.upstream, exchange.request.model.name, kind)
         self._failures.tell(told, fields, counts=counts)
 
 
 def _reason(exchange: Exchange, body: bytes) -> str:
     # Of all upstreams, because another one is asked by now.
-    return reason_for_log(body, [route.upstream.api_key for route in exchange.admitted.request.model.routes])
+    return reason_for_log(body, [route.upstream.api_key for route in exchange.request.model.routes])
 
 
 def _note(*, moved_on: bool) -> str:

@@ -10,18 +10,20 @@ from typing import Final
 import msgspec
 
 from tokenbooth.config.catalog import Model
-from tokenbooth.gateway.access.admission import Pool
 from tokenbooth.gateway.access.cache import KeyState
+from tokenbooth.gateway.access.pool import Pool
 from tokenbooth.gateway.errors import Refusal
-from tokenbooth.gateway.formats.anthropic.messages import RawHeaders, messages_request_steps, read_messages_request
+from tokenbooth.gateway.formats.anthropic.messages import messages_request_steps
 from tokenbooth.gateway.formats.base import PricedRequest
 from tokenbooth.gateway.formats.json.body import Fields
+from tokenbooth.gateway.formats.json.steps import at_once
 from tokenbooth.gateway.formats.openai.chat import chat_request_steps, read_chat_request
-from tokenbooth.gateway.formats.openai.completions import completions_request_steps, read_completions_request
-from tokenbooth.gateway.formats.openai.embeddings import embeddings_request_steps, read_embeddings_request
-from tokenbooth.gateway.formats.openai.responses import read_responses_request, responses_request_steps
+from tokenbooth.gateway.formats.openai.completions import completions_request_steps
+from tokenbooth.gateway.formats.openai.embeddings import embeddings_request_steps
+from tokenbooth.gateway.formats.openai.responses import responses_request_steps
 from tokenbooth.gateway.replies import anthropic, openai
 from tokenbooth.gateway.replies.limit_headers import limit_lines
+from tokenbooth.http.exchange import RawHeaders
 from tokenbooth.kit.clock import Clock
 
 ANTHROPIC_PREFIX: Final = "/anthropic"
@@ -30,8 +32,8 @@ TOKEN_ID_PATHS: Final = ("/v1/completions", "/v1/embeddings")
 
 
 @dataclass(frozen=True, slots=True)
-class Face:
-    """How errors and limits look on one side of the data plane.
+class ApiStyle:
+    """How errors, limits and request ids are written for the SDKs of one API.
 
     Attributes:
         error: status and body of a refusal, given our request id.
@@ -51,18 +53,18 @@ class Endpoint:
     Attributes:
         read: reads what decides about the price: top level, model, size of the body in bytes, the client's headers.
         steps: the same in steps, for a large body.
-        face: see there.
+        style: how errors and limits are written, for the SDKs of this API.
         error_event: an error in mid-stream, as the format's SDKs understand it.
     """
 
     read: Callable[[Fields, Model, int, RawHeaders], PricedRequest]
     steps: Callable[[Fields, Model, int, RawHeaders], Generator[None, None, PricedRequest]]
-    face: Face
+    style: ApiStyle
     error_event: Callable[[Refusal], bytes]
 
 
-def face_of(path: str) -> Face:
-    """The side of the data plane that a path is on."""
+def style_of(path: str) -> ApiStyle:
+    """The API whose style a path answers in."""
     return ANTHROPIC if path.startswith(ANTHROPIC_PREFIX) else OPENAI
 
 
@@ -98,8 +100,8 @@ def _responses_error_event(refusal: Refusal) -> bytes:
     return b"event: error\ndata: " + msgspec.json.encode({**event, "error": error}) + b"\n\n"
 
 
-OPENAI: Final = Face(_openai_error, _openai_limits, _openai_id)
-ANTHROPIC: Final = Face(_anthropic_error, _anthropic_limits, _anthropic_id)
+OPENAI: Final = ApiStyle(_openai_error, _openai_limits, _openai_id)
+ANTHROPIC: Final = ApiStyle(_anthropic_error, _anthropic_limits, _anthropic_id)
 ENDPOINTS: Final[Mapping[str, Endpoint]] = {
     "/v1/chat/completions": Endpoint(
         lambda fields, model, size, _: read_chat_request(fields, model, size),
@@ -108,22 +110,27 @@ ENDPOINTS: Final[Mapping[str, Endpoint]] = {
         openai.error_event,
     ),
     "/v1/completions": Endpoint(
-        lambda fields, model, size, _: read_completions_request(fields, model, size),
+        lambda fields, model, size, _: at_once(completions_request_steps(fields, model, size)),
         lambda fields, model, size, _: completions_request_steps(fields, model, size),
         OPENAI,
         openai.error_event,
     ),
     "/v1/embeddings": Endpoint(
-        lambda fields, model, size, _: read_embeddings_request(fields, model, size),
+        lambda fields, model, size, _: at_once(embeddings_request_steps(fields, model, size)),
         lambda fields, model, size, _: embeddings_request_steps(fields, model, size),
         OPENAI,
         openai.error_event,
     ),
     "/v1/responses": Endpoint(
-        lambda fields, model, size, _: read_responses_request(fields, model, size),
+        lambda fields, model, size, _: at_once(responses_request_steps(fields, model, size)),
         lambda fields, model, size, _: responses_request_steps(fields, model, size),
         OPENAI,
         _responses_error_event,
     ),
-    "/anthropic/v1/messages": Endpoint(read_messages_request, messages_request_steps, ANTHROPIC, anthropic.error_event),
+    "/anthropic/v1/messages": Endpoint(
+        lambda fields, model, size, headers: at_once(messages_request_steps(fields, model, size, headers)),
+        messages_request_steps,
+        ANTHROPIC,
+        anthropic.error_event,
+    ),
 }

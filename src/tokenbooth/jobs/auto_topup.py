@@ -12,7 +12,7 @@ import structlog
 
 from tokenbooth.kit.clock import Clock
 from tokenbooth.kit.ids import IdPrefix, new_id
-from tokenbooth.payments.stripe.client import PaymentProviderError, StripeGateway
+from tokenbooth.payments.stripe.client import PaymentProviderError, StripeClient
 from tokenbooth.services.cards import TAX_UNKNOWN, CardCharge, ChargeStatus, charge
 from tokenbooth.services.mail import Mail, Mailer
 from tokenbooth.store.engine import Store
@@ -43,7 +43,7 @@ class AutoTopUp:
     def __init__(
         self,
         store: Store,
-        stripe: StripeGateway,
+        stripe: StripeClient,
         clock: Clock,
         caps: TopUpCaps,
         held_nano: Callable[[str], int],
@@ -80,7 +80,7 @@ class AutoTopUp:
     async def _top_up(self, candidate: Candidate) -> None:
         account_id = candidate.account_id
         try:
-            card_id = await self._stripe.saved_card(candidate.customer_id)
+            card_id = await self._stripe.cards.find_saved(candidate.customer_id)
             if card_id is None:
                 await self._store.write(auto_topups.switch_off, account_id, _NO_CARD, now_us=self._clock.now_us())
                 return

@@ -18,7 +18,7 @@ from tokenbooth.domain.windows import DAY_US, SECOND_US
 from tokenbooth.jobs.deposits import DepositSettler
 from tokenbooth.kit.clock import Clock
 from tokenbooth.payments.usdc.log_scan import TransferFinder
-from tokenbooth.payments.usdc.node import MAX_ADDRESSES, ChainNode, Heads, Sighting, Tag, find_heads
+from tokenbooth.payments.usdc.node import MAX_ADDRESSES, ChainNode, Heads, Tag, TransferLog, find_heads
 from tokenbooth.payments.usdc.rpc import NodeError, NodeTrouble
 from tokenbooth.store.engine import Store
 from tokenbooth.store.usdc import chain_cursors, deposit_addresses
@@ -214,7 +214,7 @@ class ChainScan:
         )
 
 
-def _pending(sighted: Sequence[Sighting], latest: int) -> tuple[PendingDeposit, ...]:
+def _pending(sighted: Sequence[TransferLog], latest: int) -> tuple[PendingDeposit, ...]:
     return tuple(
         PendingDeposit(
             tx_hash=one.tx_hash,

@@ -12,7 +12,14 @@ import structlog
 
 from tokenbooth.domain.deposits import Refusal
 from tokenbooth.kit.clock import Clock
-from tokenbooth.payments.usdc.node import ChainNode, Heads, Look, Sighting, Standing, look
+from tokenbooth.payments.usdc.node import (
+    ChainNode,
+    Heads,
+    TransactionCheck,
+    TransactionStatus,
+    TransferLog,
+    check_transaction,
+)
 from tokenbooth.payments.usdc.rpc import NodeError, NodeTrouble
 from tokenbooth.store.engine import Store
 from tokenbooth.store.usdc import deposit_addresses, deposits
@@ -34,7 +41,7 @@ class DepositSettler:
         self._node = node
         self._clock = clock
 
-    async def settle_sighted(self, sightings: Iterable[Sighting], heads: Heads) -> None:
+    async def settle_sighted(self, sightings: Iterable[TransferLog], heads: Heads) -> None:
         """Credit what the transactions of these logs brought, each once.
 
         Raises:
@@ -70,9 +77,9 @@ class DepositSettler:
             ]
         )
 
-    async def _settle_sighted(self, sighting: Sighting, heads: Heads) -> None:
+    async def _settle_sighted(self, sighting: TransferLog, heads: Heads) -> None:
         try:
-            found = await look(self._node, sighting.tx_hash, heads=heads)
+            found = await check_transaction(self._node, sighting.tx_hash, heads=heads)
         except NodeError as failure:
             if failure.trouble is not NodeTrouble.TOO_LARGE:
                 raise
@@ -84,7 +91,7 @@ class DepositSettler:
                 action="It is skipped. Look at the transaction; what is really owed, grant by hand.",
             )
             return
-        if found.standing is not Standing.SETTLED:
+        if found.status is not TransactionStatus.SETTLED:
             raise NodeError(NodeTrouble.NONSENSE, "the node shows a log in a block that counts, but not its receipt")
         await self._settle(sighting.tx_hash, found)
 
@@ -100,13 +107,13 @@ class DepositSettler:
                 )
             return
         for tx_hash in tx_hashes:
-            found = await look(self._node, tx_hash, heads=heads)
+            found = await check_transaction(self._node, tx_hash, heads=heads)
             # Mined again, above what counts: left as it is until that block counts, or is gone, too.
-            if found.standing not in (Standing.MINED, Standing.MOVING):
+            if found.status not in (TransactionStatus.MINED, TransactionStatus.REORGANISING):
                 await self._settle(tx_hash, found)
 
-    async def _settle(self, tx_hash: str, found: Look) -> None:
-        receipt = found.receipt if found.standing is Standing.SETTLED else None
+    async def _settle(self, tx_hash: str, found: TransactionCheck) -> None:
+        receipt = found.receipt if found.status is TransactionStatus.SETTLED else None
         done: Settled = await self._store.write(
             deposits.settle,
             chain_id=self._node.chain_id,

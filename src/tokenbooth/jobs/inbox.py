@@ -11,15 +11,17 @@ from typing import Final, Protocol
 import structlog
 
 from tokenbooth.domain.money import format_usd
+from tokenbooth.domain.payment_commands import BookProration, GrantPeriod, PaymentCommand, UpsertSubscription
 from tokenbooth.domain.plans import Plan
-from tokenbooth.domain.stripe_commands import BookProration, GrantPeriod, StripeCommand, UpsertSubscription
 from tokenbooth.kit.clock import Clock
 from tokenbooth.kit.errors import StoreUnavailable
 from tokenbooth.kit.logs import where
 from tokenbooth.payments.stripe.client import PaymentProviderError
-from tokenbooth.payments.stripe.events import MissingObject, ObjectRef, needed, translate
+from tokenbooth.payments.stripe.events import ObjectRef, needed
 from tokenbooth.payments.stripe.inbox import from_payload
-from tokenbooth.payments.stripe.snapshots import Snapshot, UnexpectedShape
+from tokenbooth.payments.stripe.object_reader import UnexpectedShape
+from tokenbooth.payments.stripe.snapshots import Snapshot
+from tokenbooth.payments.stripe.translation import MissingObject, translate
 from tokenbooth.payments.stripe.webhooks import WebhookEvent
 from tokenbooth.store.engine import Store
 from tokenbooth.store.payments import inbox, reversals, subscriptions
@@ -38,7 +40,7 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 
 class StripeObjects(Protocol):
-    """Where fresh objects come from; `StripeGateway` is one."""
+    """Where fresh objects come from; `StripeClient` is one."""
 
     @property
     def livemode(self) -> bool:
@@ -197,7 +199,7 @@ def _safe_text(failure: Exception) -> str:
             return type(failure).__name__
 
 
-def _log_credit(commands: Sequence[StripeCommand]) -> None:
+def _log_credit(commands: Sequence[PaymentCommand]) -> None:
     for command in commands:
         match command:
             case BookProration() | GrantPeriod():

@@ -17,10 +17,11 @@ from tokenbooth.domain.stripe_balance import BalanceTransaction, TransactionMean
 from tokenbooth.domain.windows import DAY_US, MINUTE_US
 from tokenbooth.jobs.fair_order import fair_order
 from tokenbooth.kit.clock import Clock
-from tokenbooth.payments.stripe.client import PaymentProviderError, StripeGateway
-from tokenbooth.payments.stripe.events import HANDLED_TYPES, sold_plan, status_of
+from tokenbooth.payments.stripe.client import PaymentProviderError, StripeClient
+from tokenbooth.payments.stripe.events import HANDLED_TYPES
 from tokenbooth.payments.stripe.inbox import to_payload
 from tokenbooth.payments.stripe.snapshots import SubscriptionSnapshot
+from tokenbooth.payments.stripe.translation import sold_plan, status_of
 from tokenbooth.payments.stripe.webhooks import WebhookEvent
 from tokenbooth.services.cards import ChargeStatus, settle_pending
 from tokenbooth.store.engine import Store
@@ -91,7 +92,7 @@ class Reconciler:
     def __init__(
         self,
         store: Store,
-        stripe: StripeGateway,
+        stripe: StripeClient,
         clock: Clock,
         *,
         handle: Callable[[str], Awaitable[None]],
@@ -216,7 +217,7 @@ class Reconciler:
     async def _subscriptions(self, report: Report) -> None:
         """Compare every subscription with our row of it."""
         statuses = await self._store.read(subscriptions.recorded_statuses)
-        for snapshot in await self._stripe.list_subscriptions():
+        for snapshot in await self._stripe.subscriptions.list_ours():
             if snapshot.livemode != self._stripe.livemode:
                 continue
             recorded = statuses.get(snapshot.subscription_id)
@@ -268,7 +269,7 @@ class Reconciler:
         now_us = self._clock.now_us()
         position_us = await self._store.read(stripe_balance.position_us, BALANCE_CURSOR)
         begin_us = 0 if position_us is None else position_us - _BALANCE_OVERLAP_US
-        listed = await self._stripe.list_balance_transactions(created_from_us=begin_us)
+        listed = await self._stripe.balance.list_transactions(created_from_us=begin_us)
         entries = [entry for entry in listed if entry.currency == "usd"]
         report.differences += [
             Difference("currency", entry.id, "not kept", entry.currency, False)
@@ -282,7 +283,7 @@ class Reconciler:
             await self._store.write(
                 stripe_balance.advance, BALANCE_CURSOR, max(entry.created_at_us for entry in entries)
             )
-        report.at_stripe_nano = await self._stripe.balance_nano()
+        report.at_stripe_nano = await self._stripe.balance.total_nano()
         report.here_nano = await self._store.read(stripe_balance.clearing_nano)
         if report.at_stripe_nano != report.here_nano:
             here, there = format_usd(report.here_nano), format_usd(report.at_stripe_nano)

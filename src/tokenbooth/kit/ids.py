@@ -38,7 +38,8 @@ class IdPrefix(StrEnum):
 def new_id(prefix: IdPrefix, now_us: int) -> str:
     """A new id; `now_us` (UTC microseconds) makes it sort by time."""
     number = now_us << _RANDOM_BITS | _random.getrandbits(_RANDOM_BITS)
-    return prefix.value + "_" + number.to_bytes(_ID_BYTES).hex()
+    # The member is the text; its `value` is looked up at a tenth of what a request's start costs.
+    return prefix + "_" + number.to_bytes(_ID_BYTES).hex()
 
 
 def new_key(kind: KeyKind) -> str:

@@ -20,7 +20,7 @@ from tokenbooth.jobs.inbox import InboxHandler
 from tokenbooth.jobs.reconcile import Reconciler
 from tokenbooth.jobs.runner import Job
 from tokenbooth.kit.clock import Clock
-from tokenbooth.payments.stripe.client import StripeGateway
+from tokenbooth.payments.stripe.client import StripeClient
 from tokenbooth.payments.usdc.addresses import AddressBook
 from tokenbooth.payments.usdc.node import ChainNode
 from tokenbooth.payments.usdc.rpc import HttpRpc, NodeError, NodeTrouble
@@ -40,7 +40,7 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 class StripeFeature:
     """Stripe's client, the handler of its events, the reconciler, and their periodic jobs."""
 
-    client: StripeGateway
+    client: StripeClient
     inbox: InboxHandler
     reconciler: Reconciler
     jobs: list[Job]
@@ -79,9 +79,9 @@ class UsdcFeature:
                     )
 
 
-def stripe_client(settings: StripeSettings) -> StripeGateway:
+def stripe_client(settings: StripeSettings) -> StripeClient:
     """The configured client of Stripe; close it when done."""
-    return StripeGateway(
+    return StripeClient(
         settings.secret_key.get_secret_value(),
         api_base=settings.api_base,
         timeout_s=settings.timeout_s,

@@ -13,11 +13,11 @@ from sqlalchemy import Connection
 
 from tokenbooth.domain.ledger import credit_of
 from tokenbooth.domain.money import NANO_PER_CENT
-from tokenbooth.domain.stripe_commands import DirectFailed
+from tokenbooth.domain.payment_commands import DirectFailed
 from tokenbooth.kit.clock import Clock
-from tokenbooth.payments.stripe.client import PaymentProviderError, StripeGateway
-from tokenbooth.payments.stripe.events import credit_direct
+from tokenbooth.payments.stripe.client import PaymentProviderError, StripeClient
 from tokenbooth.payments.stripe.snapshots import PaymentSnapshot
+from tokenbooth.payments.stripe.translation import credit_direct
 from tokenbooth.store import ledger
 from tokenbooth.store.accounts import accounts
 from tokenbooth.store.engine import Store
@@ -60,7 +60,7 @@ class CardCharge:
     amount_nano: int
 
 
-async def charge(store: Store, stripe: StripeGateway, clock: Clock, wanted: CardCharge) -> ChargeOutcome:
+async def charge(store: Store, stripe: StripeClient, clock: Clock, wanted: CardCharge) -> ChargeOutcome:
     """Charge a card and write down what came of it; asked again for the same top-up, the same.
 
     Raises:
@@ -78,14 +78,14 @@ async def charge(store: Store, stripe: StripeGateway, clock: Clock, wanted: Card
     return await store.write(_told, wanted.checkout_id, wanted.account_id, payment, now_us=clock.now_us())
 
 
-async def _charged(stripe: StripeGateway, wanted: CardCharge) -> PaymentSnapshot:
+async def _charged(stripe: StripeClient, wanted: CardCharge) -> PaymentSnapshot:
     """The payment of a top-up with its tax, which is calculated first."""
-    price = await stripe.price_top_up(
+    price = await stripe.cards.price_top_up(
         customer_id=wanted.customer_id,
         amount_cents=wanted.amount_nano // NANO_PER_CENT,
         checkout_id=wanted.checkout_id,
     )
-    return await stripe.charge_saved_card(
+    return await stripe.cards.charge(
         customer_id=wanted.customer_id,
         card_id=wanted.card_id,
         price=price,
@@ -94,7 +94,7 @@ async def _charged(stripe: StripeGateway, wanted: CardCharge) -> PaymentSnapshot
     )
 
 
-async def settle_pending(store: Store, stripe: StripeGateway, clock: Clock, pending: PendingCharge) -> ChargeOutcome:
+async def settle_pending(store: Store, stripe: StripeClient, clock: Clock, pending: PendingCharge) -> ChargeOutcome:
     """Read back what became of a charge whose answer was lost. One that Stripe does not know after an hour was
     never made.
 
@@ -106,7 +106,7 @@ async def settle_pending(store: Store, stripe: StripeGateway, clock: Clock, pend
     payment: PaymentSnapshot | None = None
     if customer_id is not None:
         since_us = pending.created_at_us - _CLOCK_SKEW_US
-        payment = await stripe.find_charge(customer_id, pending.checkout_id, since_us=since_us)
+        payment = await stripe.cards.find_charge(customer_id, pending.checkout_id, since_us=since_us)
     now_us = clock.now_us()
     if payment is not None:
         return await store.write(_told, pending.checkout_id, pending.account_id, payment, now_us=now_us)

@@ -7,7 +7,7 @@ from tokenbooth.config.catalog import Catalog
 from tokenbooth.config.settings import Settings
 from tokenbooth.domain.deposits import PendingDeposit
 from tokenbooth.kit.clock import Clock
-from tokenbooth.payments.stripe.client import StripeGateway
+from tokenbooth.payments.stripe.client import StripeClient
 from tokenbooth.payments.usdc.addresses import AddressBook
 from tokenbooth.payments.usdc.node import ChainNode, Tag
 from tokenbooth.services.account_rates import AccountRates
@@ -56,7 +56,7 @@ class ServiceContext:
     settings: Settings
     catalog: Callable[[], Catalog]
     live: Live
-    stripe: StripeGateway | None
+    stripe: StripeClient | None
     handle_event: Callable[[str], Awaitable[None]]
     usdc: UsdcDeps | None = None
     rates: AccountRates = field(default_factory=AccountRates)

@@ -8,11 +8,11 @@ from tokenbooth.domain.upstreams import UpstreamHealth
 class Live(Protocol):
     """The gateway's live state, as far as others need it."""
 
-    async def settled(self) -> None:
+    async def flush(self) -> None:
         """Return when every charge finished so far is in the store, or after a bounded wait when it is away."""
         ...
 
-    async def changed(self) -> None:
+    async def refresh(self) -> None:
         """Apply what was committed to the change sequence so far to this process's caches, now."""
         ...
 

@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tokenbooth.domain.deposits import BASE, NATIVE_TOKENS
 from tokenbooth.kit.private_files import write_private
 
+_BASE: Final = 8453
+_USDC: Final = "0x833589fcd6edb6e08f4c7c32d4f71b54bda02913"
 TRANSFER_TOPIC: Final = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 FAUCET: Final = "0x00000000000000000000000000000000000fa0ce"
 
@@ -34,8 +35,8 @@ class ChainConfig:
         clock: UTC seconds.
     """
 
-    chain_id: int = BASE
-    token: str = NATIVE_TOKENS[BASE]
+    chain_id: int = _BASE
+    token: str = _USDC
     safe_blocks: int = 4
     final_blocks: int = 8
     block_time_s: float | None = None

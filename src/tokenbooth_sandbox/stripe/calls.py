@@ -1,12 +1,14 @@
 """What a handler of the API gets and gives, and what all lists and expansions have in common."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from tokenbooth_sandbox.stripe.billing.records import Invoice, InvoicePayment
 from tokenbooth_sandbox.stripe.forms import Params
 from tokenbooth_sandbox.stripe.http import JsonObject, JsonValue, StripeFailure
-from tokenbooth_sandbox.stripe.records import Invoice, InvoicePayment, Record, Session
-from tokenbooth_sandbox.stripe.render.billing import line_item
+from tokenbooth_sandbox.stripe.records import Record, Session
+from tokenbooth_sandbox.stripe.render.checkout import line_item
 from tokenbooth_sandbox.stripe.render.shared import listing
 from tokenbooth_sandbox.stripe.world import World
 
@@ -34,6 +36,29 @@ class Refused:
 
 
 Answer = JsonObject | Refused
+Handler = Callable[[Call], Answer]
+
+
+def retrieve(kind: type[Record], what: str | None = None) -> Handler:
+    """A handler that shows one record; `what` is how a refusal calls it."""
+    return lambda call: call.world.render(call.world.state.get(kind, call.ids["id"], what=what))
+
+
+def list_of(kind: type[Record], *fields: str) -> Handler:
+    """A handler that lists records, by the values of `fields` that parameters of the same names ask for."""
+
+    def show(call: Call) -> Answer:
+        asked = {name: call.params.opt_text(name) for name in fields}
+        return page(
+            call,
+            [
+                record
+                for record in call.world.state.newest(kind)
+                if all(value is None or getattr(record, name) == value for name, value in asked.items())
+            ],
+        )
+
+    return show
 
 
 def page(call: Call, records: list[R]) -> JsonObject:

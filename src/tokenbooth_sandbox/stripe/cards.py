@@ -1,7 +1,6 @@
 """The card numbers that the sandbox knows, Stripe's documented test numbers, and how they behave.
 
-A number lives only as long as the call that brings it; what is kept is brand and last four digits. Pure;
-imported within the sandbox.
+A number lives only as long as the call that brings it; what is kept is brand and last four digits. Pure.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,9 @@
-"""Hosted checkout sessions: made, paid, refused, run out. Imported within the sandbox."""
+"""Hosted checkout sessions: made, paid, refused, run out."""
 
 from dataclasses import replace
 
-from tokenbooth_sandbox.stripe import billing, money_flow
+from tokenbooth_sandbox.stripe import money_flow
+from tokenbooth_sandbox.stripe.billing import renewals
 from tokenbooth_sandbox.stripe.cards import Card, declined
 from tokenbooth_sandbox.stripe.http import StripeFailure
 from tokenbooth_sandbox.stripe.records import (
@@ -58,7 +59,7 @@ def _pay_subscription(world: World, session: Session, customer: Customer, method
     if card.delayed:
         raise StripeFailure("The sandbox confirms delayed methods in payment mode only.", param="card")
     item = session.line_items[0]
-    subscription, invoice = billing.begin(
+    subscription, invoice = renewals.begin(
         world,
         customer=customer.id,
         price=world.state.get(Price, item.price),

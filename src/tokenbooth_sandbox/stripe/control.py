@@ -29,26 +29,25 @@ from typing import Literal
 
 import msgspec
 
-from tokenbooth_sandbox.stripe import billing, checkout, money_flow, schedules
+from tokenbooth_sandbox.stripe import checkout, money_flow
+from tokenbooth_sandbox.stripe.billing import invoices, proration, schedules, subscriptions
+from tokenbooth_sandbox.stripe.billing.passing_time import catch_up
+from tokenbooth_sandbox.stripe.billing.records import Invoice, Subscription, SubscriptionSchedule
 from tokenbooth_sandbox.stripe.delivery import Postman
 from tokenbooth_sandbox.stripe.http import JsonObject, JsonValue, StripeFailure
-from tokenbooth_sandbox.stripe.passing_time import catch_up
 from tokenbooth_sandbox.stripe.records import (
-    KINDS,
     CardBehaviour,
     Charge,
     Customer,
     Dispute,
-    Invoice,
     PaymentIntent,
     PaymentMethod,
     Price,
     Record,
     Refund,
     Session,
-    Subscription,
-    SubscriptionSchedule,
 )
+from tokenbooth_sandbox.stripe.state import KINDS
 from tokenbooth_sandbox.stripe.world import World
 
 _TEN_YEARS_S = 10 * 366 * 86_400
@@ -266,7 +265,7 @@ class Control:
                 return lambda: self._portal_change(body)
             case SubscriptionStatus():
                 changed = replace(found, status=body.status)
-                return lambda: billing.update(world, changed, {"status": found.status})
+                return lambda: subscriptions.update(world, changed, {"status": found.status})
 
     def _tax_effect(self, body: TaxMode | Place) -> Callable[[], object]:
         world, state = self._world, self._world.state
@@ -297,7 +296,7 @@ class Control:
         if schedule is not None:
             schedules.release(self._world, schedule)
             subscription = self._world.state.get(Subscription, body.subscription)
-        billing.change_price(self._world, subscription, price, proration="always_invoice")
+        proration.change_price(self._world, subscription, price, proration="always_invoice")
 
     def _advance(self, body: Advance) -> None:
         settings = self._world.settings
@@ -310,7 +309,7 @@ class Control:
         invoice = self._world.state.get(Invoice, invoice_id)
         if invoice.status != "open":
             raise StripeFailure(f"The invoice is {invoice.status}.", param="invoice")
-        billing.charge_invoice(self._world, invoice, on_session=False)
+        invoices.charge_invoice(self._world, invoice, on_session=False)
 
     def state(self) -> JsonObject:
         """The clock, the delivery mode, and how many objects of each kind there are."""

@@ -1,7 +1,7 @@
 """Stripe's parameters: form-encoded, nested by brackets, every name known or refused.
 
 `Params` notes which names a handler reads; `finish` refuses the rest. So a handler's reads are its schema,
-and a typo in the product's call fails here as it would at Stripe. Imported within the sandbox.
+and a typo in the product's call fails here as it would at Stripe.
 """
 
 import re

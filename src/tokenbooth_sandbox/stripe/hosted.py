@@ -10,13 +10,15 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from tokenbooth_sandbox.stripe import checkout, pages, schedules
+from tokenbooth_sandbox.stripe import checkout, pages
+from tokenbooth_sandbox.stripe.billing import schedules
+from tokenbooth_sandbox.stripe.billing.passing_time import catch_up
+from tokenbooth_sandbox.stripe.billing.records import Invoice, Subscription
 from tokenbooth_sandbox.stripe.cards import read_card
 from tokenbooth_sandbox.stripe.delivery import Postman
 from tokenbooth_sandbox.stripe.forms import Params, parse_form
 from tokenbooth_sandbox.stripe.http import StripeFailure, json_answer, read_body
-from tokenbooth_sandbox.stripe.passing_time import catch_up
-from tokenbooth_sandbox.stripe.records import Customer, Invoice, PortalSession, Session, Subscription
+from tokenbooth_sandbox.stripe.records import Customer, PortalSession, Session
 from tokenbooth_sandbox.stripe.world import World
 
 _PAGE_HEADERS = {

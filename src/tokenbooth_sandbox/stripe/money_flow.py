@@ -1,4 +1,4 @@
-"""Cards charged and refunded: payment intents, charges, balance transactions. Imported within the sandbox."""
+"""Cards charged and refunded: payment intents, charges, balance transactions."""
 
 from dataclasses import dataclass, replace
 

@@ -1,4 +1,4 @@
-"""The sandbox's HTML: the hosted checkout page and the customer portal. Pure; imported by the application.
+"""The sandbox's HTML: the hosted checkout page and the customer portal. Pure.
 
 Every value is escaped, nothing is loaded from anywhere, and a typed card is never shown again.
 """
@@ -6,7 +6,8 @@ Every value is escaped, nothing is loaded from anywhere, and a typed card is nev
 from datetime import UTC, datetime
 from html import escape
 
-from tokenbooth_sandbox.stripe.records import Invoice, Price, Session, Subscription
+from tokenbooth_sandbox.stripe.billing.records import Invoice, Subscription
+from tokenbooth_sandbox.stripe.records import Price, Session
 from tokenbooth_sandbox.stripe.state import State
 
 _STYLE = """

@@ -1,18 +1,16 @@
 """What the sandbox remembers: one frozen record per object, in our own words.
 
-Records hold facts only; `render` writes them in Stripe's form. No card number is ever part of one. Imported
-within the sandbox. Amounts are in the currency's smallest unit, times are UTC seconds, as Stripe counts them.
+Records hold facts only; `render` writes them in Stripe's form. No card number is ever part of one. Amounts are in the
+currency's smallest unit, times are UTC seconds, as Stripe counts them.
 """
 
 from dataclasses import dataclass, field
 from typing import Literal
 
 CardBehaviour = Literal["ok", "fails_later", "declines", "authenticate", "disputed"]
-BillingReason = Literal["subscription_create", "subscription_cycle", "subscription_update"]
 BookingType = Literal["charge", "refund", "refund_failure", "adjustment", "payout"]
 DisputeStatus = Literal["needs_response", "won", "lost"]
 SessionMode = Literal["payment", "subscription", "setup"]
-
 
 _TAX_PERCENT = 10
 
@@ -236,148 +234,6 @@ class BalanceTransaction(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Subscription(Record):
-    """`period_index` is the number of the present period, counted from `anchor`."""
-
-    customer: str
-    status: str
-    metadata: dict[str, str]
-    item_id: str
-    price: str
-    quantity: int
-    currency: str
-    anchor: int
-    period_index: int
-    period_start: int
-    period_end: int
-    default_payment_method: str | None
-    latest_invoice: str | None = None
-    cancel_at_period_end: bool = False
-    cancel_at: int | None = None
-    canceled_at: int | None = None
-    ended_at: int | None = None
-    cancel_reason: str | None = None
-    is_taxed: bool = False
-    schedule: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SchedulePhase:
-    """What a subscription is from `start` to `end`, UTC seconds."""
-
-    start: int
-    end: int
-    price: str
-    quantity: int
-    proration_behavior: str
-    metadata: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class SubscriptionSchedule(Record):
-    """The phases of a subscription; `subscription` is None once it was released."""
-
-    customer: str
-    status: Literal["active", "released", "canceled"]
-    phases: tuple[SchedulePhase, ...]
-    end_behavior: Literal["release"]
-    metadata: dict[str, str]
-    subscription: str | None
-    released_subscription: str | None = None
-    released_at: int | None = None
-    canceled_at: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ProrationLine:
-    """A difference between two prices for what was left of a period; credit is negative."""
-
-    id: str
-    price: str
-    amount: int
-    description: str
-
-
-@dataclass(frozen=True, slots=True)
-class Invoice(Record):
-    """A subscription's invoice: the prorations of a change, or its one ordinary line and what waited for it.
-    `finalizes_at` is set
-    while it is a draft; `applied` is what the customer's credit paid of it."""
-
-    customer: str
-    subscription: str
-    subscription_metadata: dict[str, str]
-    item_id: str
-    line_id: str
-    price: str
-    quantity: int
-    description: str
-    status: Literal["draft", "open", "paid", "void", "uncollectible"]
-    billing_reason: BillingReason
-    amount: int
-    currency: str
-    period_start: int
-    period_end: int
-    number: str | None = None
-    attempt_count: int = 0
-    finalizes_at: int | None = None
-    next_attempt_at: int | None = None
-    finalized_at: int | None = None
-    paid_at: int | None = None
-    prorations: tuple[ProrationLine, ...] = ()
-    applied: int = 0
-    is_taxed: bool = False
-    inclusive: bool = False
-
-    @property
-    def ordinary(self) -> int:
-        """What its ordinary line comes to."""
-        return self.amount - sum(line.amount for line in self.prorations)
-
-    @property
-    def tax(self) -> int:
-        """The tax on top of `amount`, or inside it; negative where a credit is larger than what is sold."""
-        if not self.is_taxed:
-            return 0
-        return tax_in(self.amount) if self.inclusive else tax_on(self.amount)
-
-    @property
-    def total(self) -> int:
-        """The amount with its tax."""
-        return self.amount if self.inclusive else self.amount + self.tax
-
-    @property
-    def amount_due(self) -> int:
-        """What is left to be charged."""
-        return max(self.total, 0) - self.applied
-
-
-@dataclass(frozen=True, slots=True)
-class InvoiceItem(Record):
-    """A proration that waits for the next invoice; `invoice` is the one that took it in."""
-
-    customer: str
-    subscription: str
-    price: str
-    amount: int
-    currency: str
-    description: str
-    start: int
-    end: int
-    invoice: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class InvoicePayment(Record):
-    invoice: str
-    payment_intent: str
-    amount: int
-    currency: str
-    status: Literal["open", "paid"]
-    paid_at: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Event(Record):
     """`body` is the event's whole document as it was when it happened, JSON."""
 
@@ -432,33 +288,3 @@ class Settings(Record):
     copies: int = 1
     inclusive_tax: bool = False
     counters: dict[str, int] = field(default_factory=dict)
-
-
-KINDS: tuple[type[Record], ...] = (
-    Customer,
-    Product,
-    Price,
-    Session,
-    PaymentMethod,
-    PaymentIntent,
-    SetupIntent,
-    Charge,
-    Refund,
-    Dispute,
-    Payout,
-    BalanceTransaction,
-    Subscription,
-    SubscriptionSchedule,
-    TaxCalculation,
-    TaxTransaction,
-    Invoice,
-    InvoiceItem,
-    InvoicePayment,
-    Event,
-    WebhookEndpoint,
-    PortalConfiguration,
-    PortalSession,
-    KeptAnswer,
-    Settings,
-    TestClock,
-)

@@ -1,7 +1,7 @@
 """The sandbox's memory: records by id, kept in one SQLite file, changed in whole transactions.
 
 Reads are from memory. A transaction that fails leaves no trace; one that ends is on disk before its caller
-answers (it survives `kill -9`). It must be used from one thread at a time. Imported within the sandbox.
+answers (it survives `kill -9`). It must be used from one thread at a time.
 """
 
 import sqlite3
@@ -13,10 +13,69 @@ from typing import TypeVar
 import msgspec
 
 from tokenbooth.kit.private_files import make_private_directory, touch_private
+from tokenbooth_sandbox.stripe.billing.records import (
+    Invoice,
+    InvoiceItem,
+    InvoicePayment,
+    Subscription,
+    SubscriptionSchedule,
+)
 from tokenbooth_sandbox.stripe.http import no_such
-from tokenbooth_sandbox.stripe.records import KINDS, Record
+from tokenbooth_sandbox.stripe.records import (
+    BalanceTransaction,
+    Charge,
+    Customer,
+    Dispute,
+    Event,
+    KeptAnswer,
+    PaymentIntent,
+    PaymentMethod,
+    Payout,
+    PortalConfiguration,
+    PortalSession,
+    Price,
+    Product,
+    Record,
+    Refund,
+    Session,
+    Settings,
+    SetupIntent,
+    TaxCalculation,
+    TaxTransaction,
+    TestClock,
+    WebhookEndpoint,
+)
 
 R = TypeVar("R", bound=Record)
+
+KINDS: tuple[type[Record], ...] = (
+    Customer,
+    Product,
+    Price,
+    Session,
+    PaymentMethod,
+    PaymentIntent,
+    SetupIntent,
+    Charge,
+    Refund,
+    Dispute,
+    Payout,
+    BalanceTransaction,
+    Subscription,
+    SubscriptionSchedule,
+    TaxCalculation,
+    TaxTransaction,
+    Invoice,
+    InvoiceItem,
+    InvoicePayment,
+    Event,
+    WebhookEndpoint,
+    PortalConfiguration,
+    PortalSession,
+    KeptAnswer,
+    Settings,
+    TestClock,
+)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS record (seq INTEGER PRIMARY KEY, kind TEXT, id TEXT, body BLOB, UNIQUE (kind, id))

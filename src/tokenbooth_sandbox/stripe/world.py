@@ -1,6 +1,6 @@
 """The sandbox's one world: its records, its clock, its ids, the events of the call that runs.
 
-Everything that changes state takes the world as its first argument. Imported within the sandbox.
+Everything that changes state takes the world as its first argument.
 """
 
 import json
@@ -10,6 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from tokenbooth_sandbox.stripe.billing.records import (
+    Invoice,
+    InvoiceItem,
+    InvoicePayment,
+    Subscription,
+    SubscriptionSchedule,
+)
 from tokenbooth_sandbox.stripe.http import JsonObject, no_such
 from tokenbooth_sandbox.stripe.records import (
     BalanceTransaction,
@@ -17,9 +24,6 @@ from tokenbooth_sandbox.stripe.records import (
     Customer,
     Dispute,
     Event,
-    Invoice,
-    InvoiceItem,
-    InvoicePayment,
     PaymentIntent,
     PaymentMethod,
     Payout,
@@ -32,8 +36,6 @@ from tokenbooth_sandbox.stripe.records import (
     Session,
     Settings,
     SetupIntent,
-    Subscription,
-    SubscriptionSchedule,
     TaxCalculation,
     TaxTransaction,
     TestClock,
@@ -41,6 +43,7 @@ from tokenbooth_sandbox.stripe.records import (
 )
 from tokenbooth_sandbox.stripe.render import billing as render_billing
 from tokenbooth_sandbox.stripe.render import catalog as render_catalog
+from tokenbooth_sandbox.stripe.render import checkout as render_checkout
 from tokenbooth_sandbox.stripe.render import payments as render_payments
 from tokenbooth_sandbox.stripe.render import tax as render_tax
 from tokenbooth_sandbox.stripe.state import State
@@ -148,7 +151,7 @@ class World:
         """An object in Stripe's form."""
         match record:
             case Session():
-                return render_billing.session(record, self.state, self.public_url)
+                return render_checkout.session(record, self.state, self.public_url)
             case Subscription():
                 return render_billing.subscription(record, self.state)
             case SubscriptionSchedule():

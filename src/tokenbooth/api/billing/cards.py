@@ -70,7 +70,7 @@ def router(context: ServiceContext) -> APIRouter:
         caller, claim, fields = await posted(context, request, "subscriptionId", "planSlug")
         subscription_id = fields.text("subscriptionId", max_length=_ID_MAX)
         plan = checkout.known_plan(context, fields.text("planSlug", max_length=_ID_MAX))
-        await context.live.settled()
+        await context.live.flush()
 
         async def work(attempt: Attempt) -> Answer:
             return await plan_changes.change_plan(context, caller.account_id, subscription_id, plan, attempt)
@@ -83,7 +83,7 @@ def router(context: ServiceContext) -> APIRouter:
         """Take back a cancel that has not come about."""
         caller, claim, fields = await posted(context, request, "subscriptionId")
         subscription_id = fields.text("subscriptionId", max_length=_ID_MAX)
-        await context.live.settled()
+        await context.live.flush()
 
         async def work(attempt: Attempt) -> Answer:
             return await saved_cards.resume(context, caller.account_id, subscription_id, attempt)

@@ -24,8 +24,8 @@ from tokenbooth.domain.keys import Scope
 from tokenbooth.domain.money import format_usd
 from tokenbooth.kit.clock import iso_ms
 from tokenbooth.kit.errors import InvalidRequest, NotFound
-from tokenbooth.payments.stripe.balance import InvoicePaper
-from tokenbooth.payments.stripe.calls import PaymentProviderError
+from tokenbooth.payments.stripe.connection import PaymentProviderError
+from tokenbooth.payments.stripe.customers import CustomerInvoice
 from tokenbooth.services.context import ServiceContext
 from tokenbooth.store.accounts import accounts
 from tokenbooth.store.reports.statement import Statement, refunded_nano, statement
@@ -83,7 +83,7 @@ def router(context: ServiceContext) -> APIRouter:
 
 async def list_invoices(
     context: ServiceContext, account_id: str, *, after: str | None
-) -> list[tuple[InvoicePaper, int]]:
+) -> list[tuple[CustomerInvoice, int]]:
     """An account's invoices, newest first, each with what was refunded of it, in nano-USD.
 
     Args:
@@ -100,13 +100,13 @@ async def list_invoices(
     account = await context.store.read(accounts.find_account, account_id)
     if account is None or account.stripe_customer_id is None:
         return []
-    listing = stripe.list_invoices(account.stripe_customer_id, limit=INVOICES_AT_ONCE, after_id=after)
+    listing = stripe.customers.list_invoices(account.stripe_customer_id, limit=INVOICES_AT_ONCE, after_id=after)
     papers = await checkout.asked(context, _page(listing, after))
     taken = await context.store.read(refunded_nano, account_id)
     return [(paper, taken.get(paper.invoice_id, 0)) for paper in papers]
 
 
-async def _page(listing: Awaitable[tuple[InvoicePaper, ...]], after: str | None) -> tuple[InvoicePaper, ...]:
+async def _page(listing: Awaitable[tuple[CustomerInvoice, ...]], after: str | None) -> tuple[CustomerInvoice, ...]:
     try:
         return await listing
     except PaymentProviderError as failure:
@@ -128,7 +128,7 @@ async def statement_csv(context: ServiceContext, account_id: str, month: str | N
 
 
 async def _statement(context: ServiceContext, account_id: str, start_us: int, end_us: int) -> Statement:
-    await context.live.settled()
+    await context.live.flush()
     return await context.store.read(statement, account_id, start_us=start_us, end_us=end_us)
 
 
@@ -146,7 +146,7 @@ def _month(text: str | None, now_us: int) -> tuple[str, int, int]:
     return match[0], int(start.timestamp()) * _US_PER_S, int(end.timestamp()) * _US_PER_S
 
 
-def _invoice_json(paper: InvoicePaper, taken_nano: int) -> dict[str, Json]:
+def _invoice_json(paper: CustomerInvoice, taken_nano: int) -> dict[str, Json]:
     return {
         "id": paper.invoice_id,
         "number": paper.number,

@@ -79,7 +79,7 @@ def router(context: ServiceContext) -> APIRouter:
         """Let a subscription end with its paid period; until then it can be used as before."""
         caller, claim, fields = await posted(context, request, "subscriptionId")
         subscription_id = fields.text("subscriptionId", max_length=_ID_MAX)
-        await context.live.settled()
+        await context.live.flush()
 
         async def work(attempt: Attempt) -> Answer:
             view = await checkout.cancel(context, caller.account_id, subscription_id, attempt)
@@ -174,7 +174,7 @@ def _topup_amount_nano(context: ServiceContext, fields: Fields) -> tuple[str, in
 
 
 async def _status(context: ServiceContext, account_id: str) -> Answer:
-    await context.live.settled()
+    await context.live.flush()
     status = await context.store.read(
         billing.billing_status, account_id, context.catalog().plans, context.clock.now_us()
     )
@@ -187,7 +187,7 @@ async def _status(context: ServiceContext, account_id: str) -> Answer:
 
 
 async def _credits(context: ServiceContext, account_id: str) -> Answer:
-    await context.live.settled()
+    await context.live.flush()
     view = await context.store.read(billing.credits_view, account_id)
     held_nano = context.live.held_nano(account_id)
     return success(

@@ -16,7 +16,7 @@ from typing import Final
 
 from tokenbooth.cli.doctor.findings import Finding, Level
 from tokenbooth.config.catalog import Catalog, Model, Route, WireFormat
-from tokenbooth.config.upstream_kinds import CEILING_FIELDS
+from tokenbooth.config.upstream_fields import CEILING_FIELDS
 from tokenbooth.store.ceilings import CeilingKey
 
 TIMEOUT_S: Final = 60.0

@@ -16,8 +16,8 @@ from typing import Final
 from tokenbooth.cli.doctor.findings import Finding, Level
 from tokenbooth.config.payments import StripeSettings
 from tokenbooth.config.settings import Settings
-from tokenbooth.payments.stripe.balance import Endpoint
-from tokenbooth.payments.stripe.client import API_VERSION, PaymentProviderError, StripeGateway
+from tokenbooth.payments.stripe.client import API_VERSION, PaymentProviderError, StripeClient
+from tokenbooth.payments.stripe.setup import Endpoint
 
 WEBHOOK_PATH: Final = "/api/webhooks/stripe"
 _STRIPE: Final = "https://api.stripe.com"
@@ -91,16 +91,16 @@ def _examine_endpoints(endpoints: tuple[Endpoint, ...], url: str) -> Iterator[Fi
 
 
 async def _endpoints(stripe: StripeSettings) -> tuple[Endpoint, ...]:
-    gateway = StripeGateway(
+    client = StripeClient(
         stripe.secret_key.get_secret_value(),
         api_base=stripe.api_base,
         timeout_s=_TIMEOUT_S,
         max_network_retries=0,
     )
     try:
-        return await gateway.list_endpoints()
+        return await client.setup.list_endpoints()
     finally:
-        await gateway.aclose()
+        await client.aclose()
 
 
 def _clock_skew_s(stripe: StripeSettings) -> float | None:

@@ -1,7 +1,7 @@
 """The one admission: account, subscription, rates, money, in this order; a refusal consumes nothing.
 
-Every route that can cost money comes through `Admission.admit`. What it returns holds money until `settle` or
-`release` of the settler ends it.
+Every route that can cost money comes through `Admission.decide`. What it returns holds nothing until `commit`, and then
+until the settler's `settle` or `release`.
 """
 
 from collections.abc import Callable
@@ -12,15 +12,14 @@ from tokenbooth.config.catalog import Catalog
 from tokenbooth.domain.allowance import Allowance, Hold, free_nano, hold
 from tokenbooth.domain.charges import PoolKind
 from tokenbooth.domain.fair_share import Demand, Share, TooLittle, share
-from tokenbooth.domain.plans import Plan
 from tokenbooth.domain.pricing import Price, output_cost_nano
 from tokenbooth.domain.rates import RequestRate, TokenEntry, TokenRate
 from tokenbooth.domain.subscriptions import access_ends_us
-from tokenbooth.domain.windows import Window, window_at
 from tokenbooth.gateway.access.cache import KeyState, SubscriptionState
-from tokenbooth.gateway.access.ceilings import Ceilings, begin_unproven, may_begin
+from tokenbooth.gateway.access.ceilings import Ceilings
+from tokenbooth.gateway.access.pool import Pool, Pools
 from tokenbooth.gateway.access.prompt_ratio import PromptRatios
-from tokenbooth.gateway.access.waiters import Waiters
+from tokenbooth.gateway.access.unproven import begin_unproven, end_unproven, may_begin
 from tokenbooth.gateway.errors import (
     DELETED_KEY,
     Category,
@@ -32,72 +31,42 @@ from tokenbooth.gateway.errors import (
     invalid_key,
     key_budget_exceeded,
     rate_limited,
-    unavailable,
 )
 from tokenbooth.gateway.formats.base import PricedRequest
 from tokenbooth.kit.clock import Clock, iso_ms
-from tokenbooth.kit.errors import StoreUnavailable
-from tokenbooth.store.engine import Store
-from tokenbooth.store.usage.admission import load_window_spent_nano
 
 _BYTES_PER_TOKEN_AT_ADMISSION: Final = 4
 _OUTPUT_TOKENS_AT_ADMISSION: Final = 1_024
 
 
 @dataclass(init=False, slots=True)
-class Pool:
-    """What pays a request: a window's budget, or credit; with the key's cap on top, if it has one.
-
-    Attributes:
-        allowances: what a hold is taken on.
-    """
-
-    kind: PoolKind
-    allowance: Allowance
-    cap: Allowance | None
-    waiters: Waiters
-    plan: Plan | None
-    window: Window | None
-    allowances: tuple[Allowance, ...]
-
-    def __init__(
-        self,
-        kind: PoolKind,
-        allowance: Allowance,
-        cap: Allowance | None,
-        waiters: Waiters,
-        plan: Plan | None,
-        window: Window | None,
-    ) -> None:
-        self.kind = kind
-        self.allowance = allowance
-        self.cap = cap
-        self.waiters = waiters
-        self.plan = plan
-        self.window = window
-        self.allowances = (allowance,) if cap is None else (allowance, cap)
-
-
-@dataclass(init=False, slots=True)
 class Admitted:
-    """A request that may run: its price, its hold, and what has to be corrected at the end.
+    """A request that may run: its price, what it holds, and what has to be corrected at the end.
 
     Attributes:
+        amount_nano: what it holds on each allowance of the pool.
+        requests, tokens: the rates that count it.
+        counted_tokens: what it counts for, until the true number is known.
+        decided_at_us: monotonic microseconds.
         at_risk_nano: what it would cost above its hold without its ceiling, where nobody has seen that kept; else None.
         held_maximum: whether it holds the model's maximum, because no ceiling bounds it.
+        hold, token_entry: there once it is committed.
     """
 
     key: KeyState
     request: PricedRequest
     price: Price
     pool: Pool
-    hold: Hold
+    amount_nano: int
     clamped_output_tokens: int | None
     requests: RequestRate | None
     tokens: TokenRate | None
-    token_entry: TokenEntry | None
+    counted_tokens: int
+    decided_at_us: int
     at_risk_nano: int | None
     held_maximum: bool
+    hold: Hold
+    token_entry: TokenEntry | None
 
     def __init__(
         self,
@@ -105,51 +74,75 @@ class Admitted:
         request: PricedRequest,
         price: Price,
         pool: Pool,
-        hold: Hold,
-        clamped_output_tokens: int | None,
-        requests: RequestRate | None,
-        tokens: TokenRate | None,
-        token_entry: TokenEntry | None,
-        at_risk_nano: int | None,
-        held_maximum: bool,
+        amount_nano: int,
+        clamped_output_tokens: int | None = None,
+        requests: RequestRate | None = None,
+        tokens: TokenRate | None = None,
+        counted_tokens: int = 0,
+        decided_at_us: int = 0,
+        at_risk_nano: int | None = None,
+        held_maximum: bool = False,
     ) -> None:
         self.key = key
         self.request = request
         self.price = price
         self.pool = pool
-        self.hold = hold
+        self.amount_nano = amount_nano
         self.clamped_output_tokens = clamped_output_tokens
         self.requests = requests
         self.tokens = tokens
-        self.token_entry = token_entry
+        self.counted_tokens = counted_tokens
+        self.decided_at_us = decided_at_us
         self.at_risk_nano = at_risk_nano
         self.held_maximum = held_maximum
+        self.token_entry = None
+
+    def commit(self) -> None:
+        """Hold the money and count the request. Nothing else may have run since it was decided."""
+        allowances = self.pool.allowances
+        held = hold(allowances, self.amount_nano)
+        assert held is not None, "something was held between the decision and the hold"
+        self.hold = held
+        if self.requests is not None:
+            self.requests.admit(self.decided_at_us)
+        if self.tokens is not None:
+            self.token_entry = self.tokens.admit(self.decided_at_us, self.counted_tokens)
+        if self.at_risk_nano is not None:
+            begin_unproven(self.key.account, allowances, self.at_risk_nano)
+
+    def end_risk(self) -> None:
+        """The call has ended, so it can't cost more than it did; a repeated call changes nothing."""
+        if self.at_risk_nano is not None:
+            end_unproven(self.key.account, self.pool.allowances, self.at_risk_nano)
+            self.at_risk_nano = None
 
 
 class Admission:
-    """Decides about requests, in memory; the store is asked only for a window it has never seen."""
+    """Decides about requests, in memory."""
 
     def __init__(
         self,
         *,
-        store: Store,
         clock: Clock,
         catalog: Callable[[], Catalog],
+        pools: Pools,
         ratios: PromptRatios,
         ceilings: Ceilings,
         grace_us: int,
         hold_share_percent: int,
         hold_wait_s: float,
     ) -> None:
-        """Args:
-        store, clock, catalog, ratios, ceilings: what it decides with.
-        grace_us: how long a subscription goes on while its renewal is unpaid, microseconds.
-        hold_share_percent: the part of what is free that one call may hold.
-        hold_wait_s: how long a call waits for money that is only held.
+        """Take what it decides with.
+
+        Args:
+            clock, catalog, pools, ratios, ceilings: what it asks.
+            grace_us: how long a subscription goes on while its renewal is unpaid, microseconds.
+            hold_share_percent: the part of what is free that one call may hold.
+            hold_wait_s: how long a call waits for money that is only held.
         """
-        self._store = store
         self._clock = clock
         self._catalog = catalog
+        self._pools = pools
         self._ratios = ratios
         self._ceilings = ceilings
         self._grace_us = grace_us
@@ -169,7 +162,7 @@ class Admission:
             plan = self._catalog().plans.get(subscription.plan_at(self._clock.now_us()))
             if plan is not None:
                 # Every refusal tells the limits, also one that comes before the first admission.
-                _follow_plan(subscription, plan)
+                subscription.follow_plan(plan)
         if key.account.suspended:
             raise Refusal(
                 403,
@@ -186,12 +179,12 @@ class Admission:
             )
 
     def refuse_at_limit(self, key: KeyState) -> None:
-        """Whether a request may count now, before its body is looked at; `admit_now` asks again and counts it.
+        """Whether a request may count now, before its body is looked at; `decide` asks again and counts it.
 
         Raises:
             Refusal: as many requests as may are counted already.
         """
-        requests, _, scope = rates_of(key)
+        requests, _, scope = key.rates()
         if requests is not None:
             now_us = self._clock.monotonic_us()
             if wait_us := requests.wait_us(now_us):
@@ -204,31 +197,28 @@ class Admission:
         if key.subscription is None:
             credit = key.account.credit
             return credit.spent_nano < credit.limit_nano
-        pool = self.pool_now(key)
+        pool = self._pools.cached(key)
         return pool is None or pool.allowance.unspent_nano() > 0
 
     def money_spent(self, key: KeyState) -> Refusal | None:
         """The refusal of a key that has no money, whatever a call would cost; None: it has some."""
-        pool = None if self.has_money(key) else self.pool_now(key)
+        pool = None if self.has_money(key) else self._pools.cached(key)
         return None if pool is None else self._spent(pool, floor_nano=1)
 
-    async def admit(
-        self, key: KeyState, request: PricedRequest, pool: Pool, refuse_busy: Callable[[], None]
-    ) -> Admitted:
-        """Admit a request, waiting a moment for money that is only held.
+    async def decide(self, key: KeyState, request: PricedRequest, pool: Pool) -> Admitted:
+        """Decide about a request, waiting a moment for money that is only held; nothing is consumed before `commit`.
 
         Args:
             key: who asks.
             request: for what.
             pool: what pays now; after a wait it is looked up again.
-            refuse_busy: raises a refusal when no upstream could be asked now.
 
         Raises:
-            Refusal: a limit is reached, or the money does not suffice; nothing was consumed.
+            Refusal: a limit is reached, or the money does not suffice.
         """
         give_up_at_us = None
         while True:
-            outcome = self.admit_now(key, request, pool, refuse_busy)
+            outcome = self._decide_now(key, request, pool)
             if isinstance(outcome, Admitted):
                 return outcome
             now_us = self._clock.monotonic_us()
@@ -242,54 +232,47 @@ class Admission:
             await pool.waiters.wait(left_us / 1_000_000)
             # While it waited the key may have ended, or the window.
             self.check_access(key)
-            pool = await self.pool(key)
+            pool = await self._pools.lookup(key)
 
-    def admit_now(
-        self, key: KeyState, request: PricedRequest, pool: Pool, refuse_busy: Callable[[], None]
-    ) -> Admitted | TooLittle:
-        """One try, without a pause: rates are asked, money is held, then the rates count it; see `admit`."""
+    def _decide_now(self, key: KeyState, request: PricedRequest, pool: Pool) -> Admitted | TooLittle:
         now_us = self._clock.monotonic_us()
-        requests, tokens, scope = rates_of(key)
+        requests, tokens, scope = key.rates()
         price = self._catalog().price_for(request.model, pool.plan)
-        counted = _tokens_at_admission(request)
+        counted_tokens = _tokens_at_admission(request)
         if requests is not None and (wait_us := requests.wait_us(now_us)):
             raise rate_limited("requests", scope, requests.used(now_us), requests.limit, wait_us)
-        if tokens is not None and (wait := tokens.wait_us(now_us, counted)) != 0:
+        if tokens is not None and (wait := tokens.wait_us(now_us, counted_tokens)) != 0:
             raise rate_limited("tokens", scope, tokens.used(now_us), tokens.limit, wait)
         standing = self._ceilings.standing(request)
         held_maximum = self._ceilings.must_hold_maximum(request, standing)
+        left_nano = free_nano(pool.allowances)
         decided = share(
             price,
             self._demand(request, held_maximum),
-            free_nano=free_nano(pool.allowances),
+            free_nano=left_nano,
             hold_share_percent=self._hold_share_percent,
             tokens_per_byte_bp=self._ratios.basis_points(request.model.name),
         )
         if isinstance(decided, TooLittle):
             return decided
+        amount_nano = decided.amount_nano
         at_risk_nano = None if standing.proven or held_maximum else _at_risk_nano(request, price, decided)
-        if at_risk_nano is not None and not may_begin(key.account, pool.allowances, decided.amount_nano, at_risk_nano):
-            return TooLittle(decided.amount_nano)
-        # The last question before anything is consumed; from here to the upstream there is no pause.
-        refuse_busy()
-        held = hold(pool.allowances, decided.amount_nano)
-        if held is None:
-            return TooLittle(decided.amount_nano)
-        if requests is not None:
-            requests.admit(now_us)
-        key.account.in_use += 1
-        if at_risk_nano is not None:
-            begin_unproven(key.account, pool.allowances, at_risk_nano)
+        if at_risk_nano is not None and not may_begin(key.account, pool.allowances, amount_nano, at_risk_nano):
+            return TooLittle(amount_nano)
+        if left_nano < amount_nano:
+            # What costs nothing needs an allowance that is not overdrawn all the same.
+            return TooLittle(amount_nano)
         return Admitted(
-            key=key,
-            request=request,
-            price=price,
-            pool=pool,
-            hold=held,
+            key,
+            request,
+            price,
+            pool,
+            amount_nano,
             clamped_output_tokens=decided.clamped_output_tokens,
             requests=requests,
             tokens=tokens,
-            token_entry=None if tokens is None else tokens.admit(now_us, counted),
+            counted_tokens=counted_tokens,
+            decided_at_us=now_us,
             at_risk_nano=at_risk_nano,
             held_maximum=held_maximum,
         )
@@ -307,47 +290,6 @@ class Admission:
             floor_tokens=most if held_maximum else request.floor_tokens,
         )
 
-    def pool_now(self, key: KeyState) -> Pool | None:
-        """See `pool`; None when the store has to be asked first."""
-        subscription = key.subscription
-        if subscription is None:
-            return Pool(PoolKind.CREDIT, key.account.credit, key.cap, key.account.waiters, plan=None, window=None)
-        plan, window = self._window_now(subscription)
-        if window.start_us not in subscription.windows:
-            return None
-        return _window_pool(key, subscription, plan, window)
-
-    async def pool(self, key: KeyState) -> Pool:
-        """What pays the key's requests now.
-
-        Raises:
-            Refusal: the store is away and the window is not known.
-        """
-        pool, subscription = self.pool_now(key), key.subscription
-        if pool is not None:
-            return pool
-        assert subscription is not None  # credit is always known
-        plan, window = self._window_now(subscription)
-        await self._load_window(subscription, window)
-        return _window_pool(key, subscription, plan, window)
-
-    def _window_now(self, subscription: SubscriptionState) -> tuple[Plan, Window]:
-        now_us = self._clock.now_us()
-        plan = self._catalog().plans.get(subscription.plan_at(now_us))
-        if plan is None:
-            raise unavailable()
-        _follow_plan(subscription, plan)
-        return plan, window_at(now_us, plan.window_us)
-
-    async def _load_window(self, subscription: SubscriptionState, window: Window) -> None:
-        try:
-            spent_nano = await self._store.read(load_window_spent_nano, subscription.subscription_id, window.start_us)
-        except StoreUnavailable:
-            # A window that just began is taken for unspent then, so that known keys go on.
-            return
-        # Even a window that just began may be spent: by an earlier run whose clock was ahead.
-        subscription.add_window(window.start_us, spent_nano=spent_nano)
-
     def _is_open(self, subscription: SubscriptionState) -> bool:
         return self._clock.now_us() < access_ends_us(subscription.terms, self._grace_us)
 
@@ -360,31 +302,6 @@ class Admission:
             return insufficient_credits(funds, floor_nano)
         wait_us = max(pool.window.end_us - self._clock.now_us(), 1)
         return budget_exceeded(funds, pool.plan.window, iso_ms(pool.window.end_us), wait_us)
-
-
-def rates_of(key: KeyState) -> tuple[RequestRate | None, TokenRate | None, str]:
-    """The rates that count for a key: its subscription's, shared by all its keys, or its own."""
-    if key.subscription is not None:
-        return key.subscription.requests, key.subscription.tokens, "subscription"
-    return key.requests, key.tokens, "key"
-
-
-def _window_pool(key: KeyState, subscription: SubscriptionState, plan: Plan, window: Window) -> Pool:
-    allowance = subscription.known_window(window, plan.budget_nano)
-    if allowance is None:
-        raise unavailable()
-    return Pool(PoolKind.WINDOW, allowance, key.cap, subscription.waiters, plan, window)
-
-
-def _follow_plan(subscription: SubscriptionState, plan: Plan) -> None:
-    """The plan's limits of today hold from the next admission on."""
-    subscription.requests.limit = plan.rpm
-    if plan.tpm is None:
-        subscription.tokens = None
-    elif subscription.tokens is None:
-        subscription.tokens = TokenRate(plan.tpm)
-    else:
-        subscription.tokens.limit = plan.tpm
 
 
 def _at_risk_nano(request: PricedRequest, price: Price, decided: Share) -> int | None:

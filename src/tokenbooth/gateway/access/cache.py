@@ -13,6 +13,7 @@ from typing import Final
 
 from tokenbooth.domain.allowance import Allowance
 from tokenbooth.domain.charges import Charge, PoolKind
+from tokenbooth.domain.plans import Plan
 from tokenbooth.domain.rates import RequestRate, TokenRate
 from tokenbooth.domain.subscriptions import SubscriptionTerms
 from tokenbooth.domain.windows import Window
@@ -31,7 +32,7 @@ class AccountState:
         seq: the last change that `credit` contains.
         subscriptions: the ids of its subscriptions in memory.
         keys: how many keys in memory belong to it.
-        in_use: open requests plus charges that are not in the store yet.
+        pins: of open requests, and of charges that are not in the store yet; while there is one, it stays in memory.
         unproven_calls: open calls whose ceiling nobody has seen kept yet.
         draining: answers that are read on although nobody waits for them.
         unfunded_calls: open calls that began while there was no money.
@@ -44,10 +45,30 @@ class AccountState:
     waiters: Waiters = field(default_factory=Waiters)
     subscriptions: set[str] = field(default_factory=set)
     keys: int = 0
-    in_use: int = 0
+    pins: int = 0
     unproven_calls: int = 0
     draining: int = 0
     unfunded_calls: int = 0
+
+    def pin(self) -> "Pin":
+        """Keep the account in memory until the pin is released."""
+        return Pin(self)
+
+
+class Pin:
+    """Keeps an account in memory, with its keys and subscriptions."""
+
+    __slots__ = ("_account",)
+
+    def __init__(self, account: AccountState) -> None:
+        account.pins += 1
+        self._account: AccountState | None = account
+
+    def release(self) -> None:
+        """Let the account go; a repeated call changes nothing."""
+        if self._account is not None:
+            self._account.pins -= 1
+            self._account = None
 
 
 @dataclass(slots=True)
@@ -76,6 +97,16 @@ class SubscriptionState:
         if now_us >= self.plan_changes_at_us and self.next_plan_slug is not None:
             return self.next_plan_slug
         return self.plan_slug
+
+    def follow_plan(self, plan: Plan) -> None:
+        """The plan's limits of today hold from the next admission on."""
+        self.requests.limit = plan.rpm
+        if plan.tpm is None:
+            self.tokens = None
+        elif self.tokens is None:
+            self.tokens = TokenRate(plan.tpm)
+        else:
+            self.tokens.limit = plan.tpm
 
     def known_window(self, window: Window, budget_nano: int) -> Allowance | None:
         """The allowance of a window; a window later than all known ones has nothing spent yet. None: ask the store."""
@@ -117,6 +148,12 @@ class KeyState:
     deleted: bool = False
     open_streams: int = 0
 
+    def rates(self) -> tuple[RequestRate | None, TokenRate | None, str]:
+        """The rates that count for it, and whose they are: its subscription's, shared by all its keys, or its own."""
+        if self.subscription is not None:
+            return self.subscription.requests, self.subscription.tokens, "subscription"
+        return self.requests, self.tokens, "key"
+
     def refresh(self, row: KeyRow) -> None:
         """Take over what the store says now."""
         if self.cap is not None and row.max_budget_nano is not None:
@@ -127,7 +164,7 @@ class KeyState:
             self.tokens.limit = row.tpm
 
 
-class States:
+class AccountCache:
     """All keys, accounts and subscriptions in memory, bounded in number.
 
     Attributes:
@@ -204,10 +241,10 @@ class States:
         """Forget all accounts without a call under way; what is asked for next is loaded anew."""
         self._newest = None
         for state in list(self.keys.values()):
-            if not state.account.in_use:
+            if not state.account.pins:
                 self._drop(state)
         for account in list(self.accounts.values()):
-            if not account.in_use:
+            if not account.pins:
                 self._drop_account(account)
 
     def take_over(self, reloaded: Reloaded, waiting: Iterable[Charge]) -> None:
@@ -256,7 +293,7 @@ class States:
         """Drop what has been idle for long, when there is too much of it; never what was added just now."""
         if len(self.by_digest) > self._max_keys:
             for state in list(islice(self.by_digest.values(), _LOOKED_AT)):
-                if not state.account.in_use and state is not self._newest:
+                if not state.account.pins and state is not self._newest:
                     self._drop(state)
                     break
                 self.by_digest.move_to_end(state.digest)
@@ -277,7 +314,7 @@ class States:
 
     def _drop_idle_account(self) -> None:
         for account in list(islice(self.accounts.values(), _LOOKED_AT)):
-            if not account.keys and not account.in_use:
+            if not account.keys and not account.pins:
                 self._drop_account(account)
                 return
             self.accounts.move_to_end(account.account_id)

@@ -6,33 +6,22 @@ waits; what was seen is written by `save`, which a job runs.
 """
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
 from tokenbooth.config.catalog import Model, Route, WireFormat
-from tokenbooth.config.upstream_kinds import CEILING_FIELDS
-from tokenbooth.domain.allowance import Allowance
+from tokenbooth.config.upstream_fields import CEILING_FIELDS
 from tokenbooth.domain.upstreams import CeilingHealth
 from tokenbooth.domain.usage import Usage
-from tokenbooth.gateway.access.cache import AccountState
 from tokenbooth.gateway.formats.base import PricedRequest
-from tokenbooth.gateway.formats.json.body import UNREADABLE
-from tokenbooth.gateway.formats.schema import decode_ending
-from tokenbooth.gateway.formats.sse import data_of, split_events
 from tokenbooth.gateway.formats.thinking import is_asked_to_think, switches_thinking_off, thinks
 from tokenbooth.kit.clock import Clock
 from tokenbooth.store.ceilings import CeilingKey, CeilingRow, load_ceilings, save_ceilings
 from tokenbooth.store.engine import Store
 
 DISTRUST_US: Final = 24 * 3_600 * 1_000_000
-# Most answers say nothing of the kind, and are not looked at closely.
-_STOPPED: Final = re.compile(
-    rb'"(?:finish_reason|stop_reason|reason)"\s*:\s*"(?:length|max_tokens|max_output_tokens)"', re.IGNORECASE
-)
-_STOPS: Final = frozenset(("length", "max_tokens", "max_output_tokens"))
 _REFUSED: Final = re.compile("|".join(CEILING_FIELDS).encode())
 _TOLD_EVERY_US: Final = 3_600 * 1_000_000
 _TOLERATED_PERCENT: Final = 2
@@ -367,33 +356,6 @@ class Ceilings:
         return seen
 
 
-def is_cut_off(answer: bytes) -> bool:
-    """Whether a whole answer says that a ceiling cut it off.
-
-    Only where its format says why it ended: a client can have the same words echoed or written by the model elsewhere.
-    """
-    return _STOPPED.search(answer) is not None and _says_so(answer)
-
-
-def are_cut_off(events: bytes) -> bool:
-    """Whether one of these events of a stream says that a ceiling cut the answer off; see `is_cut_off`."""
-    return _STOPPED.search(events) is not None and any(_says_so(data_of(event)) for event in split_events(events))
-
-
-def _says_so(data: bytes) -> bool:
-    try:
-        ending = decode_ending(data)
-    except UNREADABLE:
-        return False
-    reasons = [choice.finish_reason for choice in ending.choices or ()]
-    reasons.append(ending.stop_reason)
-    if ending.type == "message_delta" and ending.delta is not None:
-        reasons.append(ending.delta.stop_reason)
-    incomplete = ending.incomplete_details if ending.response is None else ending.response.incomplete_details
-    reasons.append(None if incomplete is None else incomplete.reason)
-    return any(reason is not None and reason.lower() in _STOPS for reason in reasons)
-
-
 def _is_asked_to_think(request: PricedRequest) -> bool:
     """Whether a request asks a model to think that does not do so by itself.
 
@@ -412,36 +374,6 @@ def _may_prove(request: PricedRequest, ceiling: int, usage: Usage) -> bool:
         return False
     # Where the thinking of a model that thinks by itself was switched off, nothing is known of it.
     return not (model.reasoning and switches_thinking_off(request.fields))
-
-
-def may_begin(account: AccountState, allowances: Iterable[Allowance], amount_nano: int, at_risk_nano: int) -> bool:
-    """Whether a call may begin whose ceiling nobody has seen kept.
-
-    Without a ceiling, all such calls of the account together must not cost more than it has; a single one may.
-
-    Args:
-        account: who asks.
-        allowances: what pays.
-        amount_nano: what the call will hold on each, in nano-USD.
-        at_risk_nano: what it would cost above that without its ceiling.
-    """
-    if not account.unproven_calls:
-        return True
-    return all(a.at_risk_nano + amount_nano + at_risk_nano <= a.free_nano() for a in allowances)
-
-
-def begin_unproven(account: AccountState, allowances: Iterable[Allowance], at_risk_nano: int) -> None:
-    """Such a call begins."""
-    account.unproven_calls += 1
-    for allowance in allowances:
-        allowance.at_risk_nano += at_risk_nano
-
-
-def end_unproven(account: AccountState, allowances: Iterable[Allowance], at_risk_nano: int) -> None:
-    """It has ended."""
-    account.unproven_calls -= 1
-    for allowance in allowances:
-        allowance.at_risk_nano -= at_risk_nano
 
 
 def _spoken(route: Route, wire: WireFormat) -> WireFormat:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from tokenbooth.domain.keys import KeyKind, digest, is_well_formed, kind_of
-from tokenbooth.gateway.access.cache import KeyState, States
+from tokenbooth.gateway.access.cache import AccountCache, KeyState
 from tokenbooth.gateway.errors import DELETED_KEY, invalid_key, unavailable
 from tokenbooth.kit.errors import StoreUnavailable
 from tokenbooth.store.engine import Store
@@ -20,12 +20,12 @@ _LOAD_TRIES: Final = 5
 _MISSING: Final = "No API key. Send it as 'Authorization: Bearer sk_live_…'."
 
 
-class Keyring:
+class KeyCache:
     """Known keys, and digests known to be nobody's; both bounded."""
 
-    def __init__(self, store: Store, states: States) -> None:
+    def __init__(self, store: Store, accounts: AccountCache) -> None:
         self._store = store
-        self._states = states
+        self._accounts = accounts
         self._unknown: OrderedDict[bytes, None] = OrderedDict()
         # Hashing and checking a key costs more than the rest of authentication; the text is only ever in memory.
         self._digests: OrderedDict[bytes, bytes] = OrderedDict()
@@ -33,22 +33,23 @@ class Keyring:
         self.look_ups = 0
         """How often the store was asked for a key."""
 
-    def known(self, presented: bytes) -> KeyState | None:
-        """The state of a presented key that is in memory, without waiting."""
-        known_digest = self._digests.get(presented)
-        return None if known_digest is None else self._states.by_digest.get(known_digest)
-
-    async def find(self, presented: bytes) -> KeyState:
-        """The state of a presented key, loaded if need be.
+    async def authenticate(self, headers: Iterable[tuple[bytes, bytes]]) -> KeyState:
+        """The key that a request presents, loaded if need be.
 
         Raises:
             Refusal: no such key, the wrong kind of key, or the store is away.
         """
+        presented = presented_key(headers)
+        known_digest = self._digests.get(presented)
+        known = None if known_digest is None else self._accounts.by_digest.get(known_digest)
+        return await self._lookup(presented) if known is None else known
+
+    async def _lookup(self, presented: bytes) -> KeyState:
         text = presented.decode("latin-1")
         if not is_well_formed(text, KeyKind.API):
             raise invalid_key(_wrong_kind(text))
         key_digest = digest(text)
-        state = self._states.by_digest.get(key_digest)
+        state = self._accounts.by_digest.get(key_digest)
         if state is None and key_digest not in self._unknown:
             state = await self._load_once(key_digest)
         if state is None:
@@ -69,10 +70,10 @@ class Keyring:
         try:
             for _ in range(_LOAD_TRIES):
                 self.look_ups += 1
-                times_reloaded = self._states.times_reloaded
+                times_reloaded = self._accounts.times_reloaded
                 seq, loaded = await self._store.read(load_key, key_digest)
                 # A look-up from before a change that is applied already would bring back what the change ended.
-                if seq >= self._states.applied_seq and times_reloaded == self._states.times_reloaded:
+                if seq >= self._accounts.applied_seq and times_reloaded == self._accounts.times_reloaded:
                     return self._take(key_digest, loaded)
         except StoreUnavailable as failure:
             raise unavailable() from failure
@@ -82,7 +83,7 @@ class Keyring:
         if loaded is None:
             self._remember_unknown(key_digest)
             return None
-        return self._states.add(loaded)
+        return self._accounts.add(loaded)
 
     def _remember(self, presented: bytes, key_digest: bytes) -> None:
         self._digests[presented] = key_digest
@@ -112,10 +113,11 @@ def presented_key(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     api_key = None
     for name, value in headers:
         if name == b"authorization":
-            scheme, _, credential = value.partition(b" ")
-            if scheme.lower() != b"bearer" or not credential.strip():
+            scheme, _, rest = value.partition(b" ")
+            credential = rest.strip()
+            if not credential or scheme.lower() != b"bearer":
                 raise invalid_key(_MISSING)
-            return credential.strip()
+            return credential
         if name == b"x-api-key":
             api_key = value.strip()
     if not api_key:

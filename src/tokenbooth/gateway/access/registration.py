@@ -65,13 +65,15 @@ class Registration:
         since_boot_us: Callable[[], int] = since_boot_us,
         watch_s: float = WATCH_S,
     ) -> None:
-        """Args:
-        store, clock: what it works with.
-        data_dir: the directory that is locked.
-        catalog_hash: of what is sold now.
-        on_database_went_back: called when the database has fewer beats than it confirmed.
-        since_boot_us: a clock that also runs while the process or the machine stands still, in microseconds.
-        watch_s: how long to watch a beat that does not move, in seconds.
+        """Take what it works with.
+
+        Args:
+            store, clock: what it works with.
+            data_dir: the directory that is locked.
+            catalog_hash: of what is sold now.
+            on_database_went_back: called when the database has fewer beats than it confirmed.
+            since_boot_us: a clock that also runs while the process or the machine stands still, in microseconds.
+            watch_s: how long to watch a beat that does not move, in seconds.
         """
         self._store = store
         self._clock = clock

@@ -1,4 +1,4 @@
-"""Calls that wait a moment for money that is only held. Never compiled: the compiler loses exceptions over `await`."""
+"""Calls that wait a moment for money that is only held."""
 
 import asyncio
 from collections import deque
@@ -14,24 +14,29 @@ class Waiters:
     __slots__ = ("_futures",)
 
     def __init__(self) -> None:
-        self._futures: deque[asyncio.Future[None]] = deque()
+        self._futures: deque[asyncio.Future[bool]] = deque()
 
     async def wait(self, timeout_s: float) -> bool:
         """Wait for the next release; False when it took longer."""
-        future = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bool] = loop.create_future()
         self._futures.append(future)
-        try:
-            async with asyncio.timeout(timeout_s):
-                await future
-        except TimeoutError:
-            return False
-        return True
+        timer = loop.call_later(timeout_s, _resolve, future, False)
+        # Of a call that is cancelled here the timer finds a future that is done.
+        was_woken = await future
+        timer.cancel()
+        return was_woken
 
     def wake(self) -> None:
         """Let those who wait the longest look again; the others look when their time is up."""
         woken = 0
         while self._futures and woken < _WOKEN_AT_ONCE:
-            future = self._futures.popleft()
-            if not future.done():
-                future.set_result(None)
-                woken += 1
+            woken += _resolve(self._futures.popleft(), True)
+
+
+def _resolve(future: "asyncio.Future[bool]", was_woken: bool) -> bool:
+    """End a wait; False for one that has ended already."""
+    if future.done():
+        return False
+    future.set_result(was_woken)
+    return True

@@ -1,10 +1,10 @@
-"""Looking for bytes in bytes, as cheaply as Python can."""
+"""The cheapest search for bytes in bytes."""
 
 
 def holds(data: bytes, part: bytes) -> bool:
-    """Whether `part` stands in `data`.
+    """Whether `data` contains `part`.
 
-    The operator `in` first takes `part` for a number, and makes an error of that which it drops: twice the cost in a
-    short text. For a single byte, as a number, it is the cheapest.
+    The operator `in` first tries `part` as a number and drops the error, which doubles the cost in a short text. For a
+    single byte, given as a number, `in` is the cheapest.
     """
     return data.find(part) >= 0

@@ -1,8 +1,8 @@
-"""Reading what servers send as a chat completion: the same things under many names and in many shapes.
+"""A tolerant reader of chat completions: servers send the same things under many names and in many shapes.
 
-What is plainly meant is read as what is meant: numbers in the place of texts, halves of a character in two events, an
-object where its JSON is due. What cannot be read is an error, never nothing: the client pays for the answer. Never
-compiled: it works on decoded JSON of any shape.
+It accepts whatever has one plain meaning: numbers in the place of texts, halves of a character in two events, an object
+where its JSON is due. Everything else is an error, because the client pays for the answer and must not lose a part of
+it. Never compiled: it works on decoded JSON of any shape.
 """
 
 import json
@@ -13,12 +13,11 @@ from typing import Final
 import msgspec
 
 from tokenbooth.gateway.formats.ends import is_end
-from tokenbooth.gateway.formats.json.body import UNREADABLE
+from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_json
 from tokenbooth.gateway.formats.texts import REASONING
 
 Json = dict[str, object]
 
-_decode: Final = msgspec.json.Decoder().decode
 _ABSENT: Final = ("", "null")
 _THOUGHT_PARTS: Final = ("thinking", "reasoning", "reasoning.text", "reasoning.summary")
 # What only the server can read, or what only points at sources.
@@ -35,12 +34,12 @@ class CallPiece:
     """A call of a tool, or a piece of one.
 
     Attributes:
-        index: the call's number at the server; None when it says none.
-        call_id: the call's id; empty when it says none.
-        name: the tool's name; empty when it says none.
+        index: the call's number at the server; None for none.
+        call_id: the call's id; empty for none.
+        name: the tool's name; empty for none.
         arguments: JSON, or a custom tool's text.
         is_custom: whether the arguments are any text.
-        begins: whether it names an id or a type, if only an empty one, as the first piece of a call does.
+        begins: whether it has an id or a type, even an empty one, as the first piece of a call does.
     """
 
     index: int | None
@@ -52,19 +51,19 @@ class CallPiece:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What a message, or a piece of one, says."""
+class MessageContent:
+    """The thought, the text and the tool calls of a message, or of a piece of one."""
 
     thought: str = ""
     text: str = ""
     calls: list[CallPiece] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        """Whether it says anything."""
+        """Whether any of them is there."""
         return bool(self.thought or self.text or self.calls)
 
 
-NOTHING: Final = Said()
+NO_CONTENT: Final = MessageContent()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +71,15 @@ class Choice:
     """The first choice of a completion, or of a chunk.
 
     Attributes:
-        delta: what is new.
-        message: what was said in all.
+        delta: what a chunk adds.
+        message: the whole message.
         finish_reason: why the answer ended; empty while it goes on.
-        stop_sequence: the stop sequence that ended it; empty when that is not said.
-        index: its number; 0 when it says none.
+        stop_sequence: the stop sequence that ended it; empty when the server does not report it.
+        index: its number; 0 when it has none.
     """
 
-    delta: Said = NOTHING
-    message: Said = NOTHING
+    delta: MessageContent = NO_CONTENT
+    message: MessageContent = NO_CONTENT
     finish_reason: str = ""
     stop_sequence: str = ""
     index: int = 0
@@ -116,7 +115,7 @@ def decode_lenient(text: bytes | str) -> object:
         UnreadableAnswer: it is no JSON.
     """
     try:
-        return _decode(text)
+        return decode_json(text)
     except UNREADABLE:
         pass
     try:
@@ -166,8 +165,8 @@ def _choice(choice: Json) -> Choice:
     reason, stop = choice.get("finish_reason"), choice.get("stop_reason")
     return Choice(
         # Some servers write it as a completion does.
-        _said(choice.get("delta") or choice.get("text")),
-        _said(choice.get("message")),
+        _content_of(choice.get("delta") or choice.get("text")),
+        _content_of(choice.get("message")),
         whole_characters(reason) if isinstance(reason, str) and is_end(reason) else "",
         # Some servers write the number of a token here.
         whole_characters(stop) if isinstance(stop, str) else "",
@@ -175,11 +174,11 @@ def _choice(choice: Json) -> Choice:
     )
 
 
-def _said(message: object) -> Said:
+def _content_of(message: object) -> MessageContent:
     if not message:
-        return NOTHING
+        return NO_CONTENT
     if isinstance(message, str):
-        return Said(text=message)
+        return MessageContent(text=message)
     if not isinstance(message, dict):
         raise UnreadableAnswer("a message is no object")
     thought, text = _parts(message.get("content"))
@@ -197,7 +196,7 @@ def _said(message: object) -> Said:
         text = _text(audio.get("transcript"))
     if message.get("images"):
         raise UnreadableAnswer("an answer that is an image has no form in this format")
-    return Said(thought, text, _calls(message))
+    return MessageContent(thought, text, _calls(message))
 
 
 def _thought(value: object) -> str:
@@ -250,14 +249,19 @@ def _calls(message: Json) -> list[CallPiece]:
     calls = [given] if isinstance(given, dict) else given or []
     if not isinstance(calls, list):
         raise UnreadableAnswer("'tool_calls' is no list")
-    read = [_call(call) for call in calls if call]
+    read = [read_call(call) for call in calls if call]
     legacy = message.get("function_call")
     if legacy and not read:
-        read.append(_call({"function": legacy}))
+        read.append(read_call({"function": legacy}))
     return read
 
 
-def _call(call: object) -> CallPiece:
+def read_call(call: object) -> CallPiece:
+    """Read a call of a tool, or a piece of one.
+
+    Raises:
+        UnreadableAnswer: it is no object, or its function is none.
+    """
     if not isinstance(call, dict):
         raise UnreadableAnswer("a call of a tool is no object")
     custom, function = call.get("custom"), call.get("function")

@@ -1,6 +1,6 @@
-"""Which reasons end an answer.
+"""Recognising the finish reason of an answer.
 
-Servers write an empty text, null or the text "null" while an answer goes on; the presence of the field says nothing.
+Servers write an empty text, null or the text "null" while an answer goes on, so that the field alone proves nothing.
 """
 
 import re
@@ -12,16 +12,16 @@ from tokenbooth.gateway.formats.schema import decode_ended_choices
 
 _NO_WORDS: Final = frozenset(("", "null", "none"))
 FINISH: Final = re.compile(rb'"finish_reason"[ \t]*:[ \t]*"(?![ \t]*(?:[Nn]ull|NULL|[Nn]one|NONE)?[ \t]*")')
-"""Finds a reason of OpenAI's older formats that `is_end` takes for one."""
+"""Finds a finish reason of OpenAI's older formats, by the rule of `is_end`."""
 
 
 def is_end(reason: object) -> bool:
-    """Whether this is a reason for which a model ends its answer: a `finish_reason` or a `stop_reason`."""
+    """Whether a `finish_reason` or a `stop_reason` says that the answer has ended."""
     return isinstance(reason, str) and reason.strip().lower() not in _NO_WORDS
 
 
 def ended_choices(data: bytes) -> frozenset[int]:
-    """The numbers of the choices whose end an event of OpenAI's older formats tells."""
+    """The numbers of the choices that end with an event of OpenAI's older formats."""
     try:
         choices = decode_with_halves(decode_ended_choices, data).choices or ()
     except UNREADABLE:

@@ -1,4 +1,4 @@
-"""Failures that are told in the place of an answer or of an event, whatever their shape.
+"""Recognising failures that stand in the place of an answer or an event, whatever their shape.
 
 Servers and gateways report failures with status 200: as an error object, a text, a list, a page, or as nothing at all.
 Only a value that says something counts: null, an empty text, object or list, false, zero and the text "null" are
@@ -10,16 +10,14 @@ from typing import Final
 
 import msgspec
 
-from tokenbooth.config.upstream_kinds import FAILED_FINISH_REASONS
+from tokenbooth.config.upstream_fields import FAILED_FINISH_REASONS
 from tokenbooth.gateway.errors import FailedAnswer
-from tokenbooth.gateway.formats.json.body import UNREADABLE
+from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_json, is_empty, size_of
 from tokenbooth.gateway.formats.schema import ABSENT, AnsweredChoice, ChatAnswer, MessagesAnswer, ResponsesAnswer
 
-_ABSENT: Final = frozenset((b"", b"null", b'""', b"{}", b"[]", b"false", b'"null"', b"0"))
 _USUAL_REASONS: Final = frozenset((b'"stop"', b'"length"', b'"tool_calls"', b'"content_filter"'))
-# A longer value says something: nobody writes so much of nothing.
+# A longer value says something.
 _LONGEST_NOTHING_BYTES: Final = 256
-_decode: Final = msgspec.json.Decoder().decode
 
 # Each with its words put together in any way; and whatever speaks of an error.
 _REASONS: Final = "|".join(
@@ -31,7 +29,7 @@ FAILED_FINISH: Final = re.compile(rb'"(?:finish|stop)_reason"[ \t]*:[ \t]*"(?:%s
 _ERROR_EVENT: Final = re.compile(rb"(?m)^event:[ \t]*[\w.]*error[ \t]*\r?$", re.IGNORECASE)
 # What an answer or an event of it has, in any format.
 _ANSWER_NAMES: Final = ("choices", "usage", "content", "output", "data", "delta")
-# What nothing but a failure says, where there is no answer beside it.
+# Names that only a failure has, where there is no answer beside them.
 _FAILURE_NAMES: Final = frozenset(
     (
         "code",
@@ -49,13 +47,13 @@ _FAILURE_NAMES: Final = frozenset(
         "title",
     )
 )
-# MiniMax and others tell in every answer how they are.
+# MiniMax and others report their state in every answer.
 _FINE: Final = frozenset(("0", "200", "ok", "success", "succeeded", "completed", "in_progress"))
 _FAILED_STATUSES: Final = frozenset(("failed", "cancelled", "canceled", "expired"))
 
 
 def says_something(value: object) -> bool:
-    """Whether a decoded value is there at all."""
+    """Whether a decoded value is anything but a way to write nothing."""
     match value:
         case None | msgspec.UNSET:
             return False
@@ -72,20 +70,19 @@ def says_something(value: object) -> bool:
 
 
 def is_meaningful(value: msgspec.Raw) -> bool:
-    """Whether a value, as it is written in JSON, is there at all."""
-    written = bytes(value)
-    if written in _ABSENT:
+    """Whether a value, as it is written in JSON, says something."""
+    if is_empty(value):
         return False
-    if len(written) > _LONGEST_NOTHING_BYTES:
+    if size_of(value) > _LONGEST_NOTHING_BYTES:
         return True
     try:
-        return says_something(_decode(written))
+        return says_something(decode_json(value))
     except UNREADABLE:
         return True
 
 
 def check_chat_answer(answer: ChatAnswer, body: bytes, *, embeds: bool) -> None:
-    """Check that a whole answer of OpenAI's older formats is one; what says that there is no error is taken out of it.
+    """Check that a whole answer of OpenAI's older formats is one, and remove from it what says that there is no error.
 
     Args:
         answer: what was read of it.
@@ -99,12 +96,12 @@ def check_chat_answer(answer: ChatAnswer, body: bytes, *, embeds: bool) -> None:
         if (
             is_meaningful(answer.error)
             or is_meaningful(answer.errors)
-            or (answer.base_resp and _is_bad_base_resp(_decoded(answer.base_resp)))
+            or (answer.base_resp and _is_bad(_decoded(answer.base_resp, "status_code")))
         ):
             raise FailedAnswer("the answer is an error", body)
         answer.error = answer.errors = answer.base_resp = ABSENT
     choices = answer.choices
-    if not embeds and b'"error"' in body and _has_failed_choice(_decoded_choices(body)):
+    if not embeds and b'"error"' in body and _has_failed_choice(_decoded(msgspec.Raw(body), "choices")):
         raise FailedAnswer("a choice is an error", body)
     if not embeds and choices is not None and len(choices) == 1 and bytes(choices[0].finish_reason) in _USUAL_REASONS:
         # Nearly every answer, and nothing else of it has to be looked at.
@@ -121,7 +118,11 @@ def check_chat_answer(answer: ChatAnswer, body: bytes, *, embeds: bool) -> None:
 
 
 def check_messages_answer(answer: MessagesAnswer, body: bytes) -> None:
-    """See `check_chat_answer`, of the Messages format."""
+    """Check that a whole answer of the messages format is one.
+
+    Raises:
+        FailedAnswer: it reports an error, ended as a failure, or has neither content nor usage.
+    """
     if answer.type == "error" or (answer.error and is_meaningful(answer.error)):
         raise FailedAnswer("the answer is an error", body)
     if not says_something(answer.usage) and not is_meaningful(answer.content):
@@ -131,7 +132,11 @@ def check_messages_answer(answer: MessagesAnswer, body: bytes) -> None:
 
 
 def check_response(answer: ResponsesAnswer, body: bytes) -> None:
-    """See `check_chat_answer`, of the responses format."""
+    """Check that a whole answer of the responses format is one.
+
+    Raises:
+        FailedAnswer: it failed, or has neither output nor usage.
+    """
     if is_failed_response(answer):
         raise FailedAnswer("the response failed", body)
     if not says_something(answer.usage) and not is_meaningful(answer.output):
@@ -150,7 +155,7 @@ def is_failed_finish(reason: msgspec.Raw) -> bool:
 
 
 def is_failed_event(event: bytes, data: bytes) -> bool:
-    """Whether an event of a stream tells a failure.
+    """Whether an event of a stream reports a failure.
 
     Args:
         event: the whole event.
@@ -161,44 +166,43 @@ def is_failed_event(event: bytes, data: bytes) -> bool:
     if not data or data == b"[DONE]":
         return False
     try:
-        return tells_failure(_decode(data))
+        return is_failure(decode_json(data))
     except UNREADABLE:
-        # A text or a page is none of an answer; what is broken JSON may be an event all the same.
+        # A text or a page is no event; broken JSON may be one all the same.
         return data[:1] not in (b"{", b"[")
 
 
-def tells_failure(told: object) -> bool:
+def is_failure(value: object) -> bool:
     """Whether a value that stands in an event's place is a failure: an error of any shape, or no event at all."""
-    match told:
-        case dict():
-            return _is_failure(told)
-        case _:
-            return says_something(told)
+    return _is_failed_object(value) if isinstance(value, dict) else says_something(value)
 
 
-def _is_failure(told: dict[object, object]) -> bool:
-    if told.get("object") == "error" or told.get("type") == "error":
+def _is_failed_object(event: dict[object, object]) -> bool:
+    if event.get("object") == "error" or event.get("type") == "error":
         return True
-    for name, value in told.items():
+    for name, value in event.items():
         if str(name).casefold().startswith("error") and says_something(value):
             return True
-    if _is_bad_base_resp(told.get("base_resp")) or _has_failed_choice(told.get("choices")):
+    base_resp = event.get("base_resp")
+    if isinstance(base_resp, dict) and _is_bad(base_resp.get("status_code")):
         return True
-    if any(says_something(told.get(name)) for name in _ANSWER_NAMES):
-        return False
-    if told.get("success") is False:
+    if _has_failed_choice(event.get("choices")):
         return True
-    if told.get("success") is True:
+    if any(says_something(event.get(name)) for name in _ANSWER_NAMES):
         return False
-    said = {str(name).replace("_", "").casefold(): value for name, value in told.items()}
-    codes = [said.get(name) for name in ("code", "status", "statuscode")]
+    if event.get("success") is False:
+        return True
+    if event.get("success") is True:
+        return False
+    folded = {str(name).replace("_", "").casefold(): value for name, value in event.items()}
+    codes = [folded.get(name) for name in ("code", "status", "statuscode")]
     if any(says_something(code) for code in codes):
         return any(_is_bad(code) for code in codes)
-    return any(says_something(value) for name, value in said.items() if name in _FAILURE_NAMES)
+    return any(says_something(value) for name, value in folded.items() if name in _FAILURE_NAMES)
 
 
 def _has_failed_choice(choices: object) -> bool:
-    """Whether a choice tells an error, beside what it says or in its place (OpenRouter API reference, `choices`)."""
+    """Whether a choice reports an error, beside its text or in its place (OpenRouter API reference, `choices`)."""
     # The compiler takes a variable of a loop for what it is compared with first.
     choice: object
     holder: object
@@ -214,22 +218,13 @@ def _is_bad(code: object) -> bool:
     return says_something(code) and str(code).strip().casefold() not in _FINE
 
 
-def _is_bad_base_resp(value: object) -> bool:
-    return isinstance(value, dict) and _is_bad(value.get("status_code"))
-
-
-def _decoded(value: msgspec.Raw) -> object:
-    """A value; None where it is unreadable."""
+def _decoded(value: msgspec.Raw, name: str) -> object:
+    """A field of an object; None where there is none, or the object is unreadable."""
     try:
-        decoded: object = _decode(value)
+        decoded: object = decode_json(value)
     except UNREADABLE:
         return None
-    return decoded
-
-
-def _decoded_choices(body: bytes) -> object:
-    told = _decoded(msgspec.Raw(body))
-    return told.get("choices") if isinstance(told, dict) else None
+    return decoded.get(name) if isinstance(decoded, dict) else None
 
 
 def _has_choice(choices: list[AnsweredChoice] | None) -> bool:

@@ -1,7 +1,7 @@
-"""What of an upstream's answer is the customer's: names that pass, an id and a model's name of ours, and our cost.
+"""Rewriting an upstream's answers for the client: only listed names pass, with our id, model name and cost.
 
-Everything else at the top of an answer, of an event, in its usage and beside a choice's message stays here. What was
-said (messages, deltas, content, items) passes as it came, with the ids in it, because they come back.
+Everything else at the top of an answer, of an event, in its usage and beside a choice's message stays here. What the
+model wrote (messages, deltas, content, items) passes unchanged, with the ids in it, because clients send them back.
 """
 
 import re
@@ -10,9 +10,9 @@ from typing import Final
 
 import msgspec
 
-from tokenbooth.config.upstream_kinds import USAGE_EXTENSIONS
+from tokenbooth.config.upstream_fields import USAGE_EXTENSIONS
 from tokenbooth.domain.money import NANO_PER_USD
-from tokenbooth.gateway.formats.json.body import Fields, decode_object, encode, encoded
+from tokenbooth.gateway.formats.json.body import Fields, decode_json, decode_object, encode, raw
 from tokenbooth.gateway.formats.public_names import MESSAGE_EVENT_FIELDS, RESPONSE_EVENT_FIELDS
 from tokenbooth.gateway.formats.schema import (
     ABSENT,
@@ -44,20 +44,16 @@ _WORDS: Final = frozenset(("search_context_size", "service_tier"))
 _WORD: Final = re.compile(r"[a-z_]{1,16}")
 _UNSET: Final = msgspec.UNSET
 _NULL: Final = msgspec.Raw(b"null")
-_decode: Final = msgspec.json.Decoder().decode
 _LINE_ENDS: Final = re.compile(rb"[\r\n]+")
 
 
 class ClientAnswer:
-    """A whole answer as its client gets it, but for what it cost."""
+    """A whole answer as the client gets it, without its cost."""
 
     __slots__ = ("_answer", "_usage")
 
     def __init__(self, answer: object, usage: dict[str, object] | None) -> None:
-        """Args:
-        answer: what is encoded.
-        usage: the usage object in it; None when it has none.
-        """
+        """Keep an answer; `usage` is the usage object in it, None for none."""
         self._answer = answer
         self._usage = usage
 
@@ -71,26 +67,23 @@ class ClientAnswer:
 def usd_number(amount_nano: int) -> bytes:
     """Nano-USD as an exact JSON number of USD."""
     # With a one before the fraction, so that its zeros stay.
-    text = str(amount_nano // NANO_PER_USD) + "." + str(NANO_PER_USD + amount_nano % NANO_PER_USD)[1:]
-    return text.encode()
+    fraction = str(NANO_PER_USD + amount_nano % NANO_PER_USD)[1:]
+    return f"{amount_nano // NANO_PER_USD}.{fraction}".encode()
 
 
 class PublicAnswer(ABC):
-    """What a client gets to see of an answer in one format."""
+    """Rewrites answers of one format to what the client may see."""
 
     __slots__ = ("_id", "_model")
 
     def __init__(self, answer_id: str, model: str) -> None:
-        """Args:
-        answer_id: ours.
-        model: the model as the client named it.
-        """
+        """Rewrite to our `answer_id`, and to the client's name of the model."""
         self._id = answer_id
         self._model = model
 
     @abstractmethod
     def public_event(self, data: bytes) -> bytes:
-        """The data of an event with what passes of it alone, and with ours in place of the upstream's.
+        """The data of an event, reduced to what passes, with our id and model name.
 
         Raises:
             UNREADABLE: it is no object of the format.
@@ -102,12 +95,12 @@ class PublicAnswer(ABC):
         Raises:
             UNREADABLE: it is no object of the format.
         """
-        told = self.public_event(data)
+        public = self.public_event(data)
         # Line ends between values would end the event's line.
-        return _LINE_ENDS.sub(b" ", told) if _LF in told or _CR in told else told
+        return _LINE_ENDS.sub(b" ", public) if _LF in public or _CR in public else public
 
     def _make_own(self, answer: ChatAnswer | MessagesAnswer | ResponsesAnswer) -> dict[str, object] | None:
-        """Put ours in place of the upstream's; returns the usage that leaves, to which a cost may be added."""
+        """Set our id and model name, and reduce the usage; returns the usage that leaves, None for none."""
         if answer.id is not _UNSET:
             answer.id = self._id
         if answer.model is not _UNSET:
@@ -125,7 +118,7 @@ class OpenAIAnswer(PublicAnswer):
     __slots__ = ()
 
     def client_answer(self, answer: ChatAnswer) -> ClientAnswer:
-        """A whole answer that is none of a failure, for the client; nothing else can be made of it afterwards."""
+        """A whole answer for the client. It changes what was read."""
         usage = self._make_own(answer)
         choices = answer.choices
         if choices is not None:
@@ -136,7 +129,7 @@ class OpenAIAnswer(PublicAnswer):
         return ClientAnswer(answer, usage)
 
     def public_event(self, data: bytes) -> bytes:
-        """See `PublicAnswer.public_event`: a chunk has the form of the answer."""
+        # A chunk has the form of the answer.
         answer = decode_chat_answer(data)
         answer.error = answer.errors = answer.base_resp = ABSENT
         self.client_answer(answer)
@@ -149,21 +142,20 @@ class MessageAnswer(PublicAnswer):
     __slots__ = ()
 
     def client_answer(self, answer: MessagesAnswer) -> ClientAnswer:
-        """See `OpenAIAnswer.client_answer`."""
+        """A whole answer for the client. It changes what was read."""
         usage = self._make_own(answer)
         answer.error = ABSENT
         return ClientAnswer(answer, usage)
 
     def public_event(self, data: bytes) -> bytes:
-        """See `PublicAnswer.public_event`: the one that starts a message holds it."""
         fields = decode_object(data)
         public = _passing(fields, MESSAGE_EVENT_FIELDS)
         if "usage" in fields:
-            public["usage"] = encoded(public_usage(_decode(fields["usage"])))
+            public["usage"] = raw(public_usage(decode_json(fields["usage"])))
         if "message" in fields:
             message = decode_messages_answer(fields["message"])
             self.client_answer(message)
-            public["message"] = encoded(message)
+            public["message"] = raw(message)
         return encode(public)
 
 
@@ -173,8 +165,9 @@ class ResponseAnswer(PublicAnswer):
     __slots__ = ()
 
     def client_answer(self, answer: ResponsesAnswer) -> ClientAnswer:
-        """See `OpenAIAnswer.client_answer`; what clients may look for and never is here stays as nothing."""
+        """A whole answer for the client. It changes what was read."""
         usage = self._make_own(answer)
+        # Clients look for these names, even where there is nothing under them.
         if answer.error:
             answer.error = _NULL
         if answer.previous_response_id:
@@ -182,13 +175,12 @@ class ResponseAnswer(PublicAnswer):
         return ClientAnswer(answer, usage)
 
     def public_event(self, data: bytes) -> bytes:
-        """See `PublicAnswer.public_event`: those that tell how the response stands hold it."""
         fields = decode_object(data)
         public = _passing(fields, RESPONSE_EVENT_FIELDS)
         if "response" in fields:
             response = decode_responses_answer(fields["response"])
             self.client_answer(response)
-            public["response"] = encoded(response)
+            public["response"] = raw(response)
         return encode(public)
 
 
@@ -197,7 +189,7 @@ def _passing(fields: Fields, names: frozenset[str]) -> Fields:
 
 
 def public_usage(usage: object) -> dict[str, object] | None:
-    """What of a decoded usage object is a count, neither prices nor whose they are; None for what is no usage."""
+    """The counts of a decoded usage object, without prices and owners; None for what is no usage object."""
     return _counts(usage, 1) if isinstance(usage, dict) else None
 
 

@@ -6,7 +6,7 @@ list, so what passes is listed. Both of `id` and `model` pass with values of our
 
 from typing import Final
 
-from tokenbooth.config.upstream_kinds import ANSWER_EXTENSIONS, CHOICE_EXTENSIONS
+from tokenbooth.config.upstream_fields import ANSWER_EXTENSIONS, CHOICE_EXTENSIONS
 
 # OpenAI API reference: "The chat completion object", "The chat completion chunk object", "The completion object",
 # "Create embeddings".

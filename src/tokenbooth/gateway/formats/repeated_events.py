@@ -1,17 +1,16 @@
-"""Rewrites the events of a stream to what its client gets of them; events like one before are not decoded.
+"""Rewriting the events of a stream for the client, without decoding events that are like one before.
 
 Most events of a stream differ from the one before by a text only. Such a pattern is learned from an event that was
-decoded, and the next ones are compared with it byte by byte. What they say is counted on the way, because looking for
-their texts afterwards would cost more than all else that is done with an event.
+decoded, and the next events are compared with it byte by byte. Their texts are counted on the way, because a search for
+them afterwards would cost more than everything else that is done with an event.
 """
 
 import re
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final
 
-import msgspec
-
-from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_object
-from tokenbooth.gateway.formats.json.half_characters import marked_halves, restored_halves
+from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_json, decode_object, decode_text
+from tokenbooth.gateway.formats.json.half_characters import decode_with_halves, marked_halves, restored_halves
 from tokenbooth.gateway.formats.public_answers import PublicAnswer
 from tokenbooth.gateway.formats.sse import data_of
 
@@ -32,40 +31,33 @@ _CHANGING: Final = re.compile(
 _TEXT_MARK: Final = "text-%d-that-changes-5b1f"
 _NUMBER_MARK: Final = 730_519_226_840_000
 _EVENT_TYPE: Final = re.compile(r"[a-z][a-z_.]{0,63}")
-_decode: Final = msgspec.json.Decoder().decode
-_decode_type: Final = msgspec.json.Decoder(str).decode
 
 
-class TextFinder(Protocol):
-    """Finds what is counted as said in events, see `EventMeter`."""
-
-    def plain_texts(self, events: bytes) -> list[bytes] | None:
-        """The texts; None when these events have to be counted in another way."""
-        ...
+FindTexts = Callable[[bytes], list[bytes] | None]
 
 
 class _Changing:
-    """A text or number that changes from event to event, and what stands behind it."""
+    """A text or number that changes from event to event, and the bytes after it."""
 
-    __slots__ = ("behind", "behind_bytes", "is_number", "is_said", "own_behind")
+    __slots__ = ("after", "after_bytes", "is_number", "is_text", "own_after")
 
-    def __init__(self, is_number: bool, is_said: bool, behind: bytes, own_behind: bytes) -> None:
+    def __init__(self, is_number: bool, is_text: bool, after: bytes, own_after: bytes) -> None:
         self.is_number = is_number
         # Whether it is a text that counts as delivered.
-        self.is_said = is_said
-        self.behind = behind
-        self.behind_bytes = len(behind)
-        self.own_behind = own_behind
+        self.is_text = is_text
+        self.after = after
+        self.after_bytes = len(after)
+        self.own_after = own_after
 
     def end_in(self, events: bytes, at: int) -> int:
-        """Where the value that begins at `at` ends, if what stands behind it follows; else -1."""
+        """The end of the value that begins at `at`, if the expected bytes follow; else -1."""
         if self.is_number:
-            end = events.find(self.behind, at)
+            end = events.find(self.after, at)
             return end if end > at and events[at:end].isdigit() else -1
         end = events.find(b'"', at)
         while end > at and events[end - 1] == _BACKSLASH and _is_escaped(events, end, at):
             end = events.find(b'"', end + 1)
-        return end if end >= at and events.startswith(self.behind, end) else -1
+        return end if end >= at and events.startswith(self.after, end) else -1
 
 
 def _is_escaped(events: bytes, quote: int, start: int) -> bool:
@@ -77,7 +69,7 @@ def _is_escaped(events: bytes, quote: int, start: int) -> bool:
 
 
 class _Rewritten:
-    """What was made of events so far."""
+    """The rewritten events so far, and the texts in them."""
 
     __slots__ = ("is_counted", "parts", "text_bytes", "texts")
 
@@ -89,7 +81,7 @@ class _Rewritten:
 
 
 class _Pattern:
-    """Events that are the same but for some texts and numbers."""
+    """Events that only differ in some texts and numbers."""
 
     __slots__ = ("_before", "_before_bytes", "_changing", "_is_counted", "_line_ends", "_own_before")
 
@@ -99,10 +91,10 @@ class _Pattern:
         self._own_before = own_before
         self._changing = changing
         self._is_counted = is_counted
-        self._line_ends = before.count(b"\n") + sum(one.behind.count(b"\n") for one in changing)
+        self._line_ends = before.count(b"\n") + sum(one.after.count(b"\n") for one in changing)
 
     def rewrite(self, events: bytes, start: int, into: _Rewritten) -> int:
-        """Rewrite the event that begins at `start`; returns where it ends, or -1 when it is not of this pattern."""
+        """Rewrite the event that begins at `start`; returns its end, or -1 when it does not fit."""
         if not events.startswith(self._before, start):
             return -1
         at = start + self._before_bytes
@@ -113,11 +105,11 @@ class _Pattern:
             if end < 0:
                 return -1
             parts.append(events[at:end])
-            parts.append(one.own_behind)
-            if one.is_said and end > at:
+            parts.append(one.own_after)
+            if one.is_text and end > at:
                 texts += 1
                 text_bytes += end - at
-            at = end + one.behind_bytes
+            at = end + one.after_bytes
         # A line end within a text would end the event there.
         if events.count(b"\n", start, at) != self._line_ends:
             return -1
@@ -132,11 +124,10 @@ class PublicStream:
     """Rewrites the events of one stream.
 
     Attributes:
-        has_torn: the data of an event was no JSON, so that something is missing in what leaves.
-        is_counted: whether the texts of the last events that were like others are counted in `texts`; where they are
-            not, what left has to be looked into.
-        texts: how many texts they had.
-        text_bytes: the bytes of these.
+        has_torn: whether the data of an event was no JSON, so that something is missing in what leaves.
+        is_counted: whether `texts` counts the last repeated events; if not, what left has to be looked into.
+        texts: the number of texts in them.
+        text_bytes: the bytes of these texts.
     """
 
     __slots__ = (
@@ -164,7 +155,7 @@ class PublicStream:
         self.text_bytes = 0
 
     def repeated(self, events: bytes) -> bytes | None:
-        """Whole events as the client gets them, if they are like some that were learned; else None."""
+        """Whole events as the client gets them, if all of them fit a learned pattern; else None."""
         pattern = self._pattern
         if pattern is None or _CR in events:
             return None
@@ -187,62 +178,63 @@ class PublicStream:
         return b"".join(rewritten.parts)
 
     def forget(self) -> None:
-        """Know no event again until others are learned."""
+        """Drop all patterns."""
         self._pattern = None
         self._patterns.clear()
 
     def data(self, data: bytes) -> bytes:
-        """The data of one event as the client gets it; empty when it is no object, which no client can read."""
+        """The data of one event as the client gets it; empty when it is no object."""
         try:
             return self._answer.event_data(data)
         except UNREADABLE:
             return self._mended(data)
 
     def _mended(self, data: bytes) -> bytes:
-        """The same of data with halves of characters; what is no JSON is told by `has_torn`."""
+        """The data of an event with halves of characters. Sets `has_torn` when it is no JSON."""
         marked = marked_halves(data)
         try:
-            told = _decode(marked)
+            decoded = decode_json(marked)
         except UNREADABLE:
             self.has_torn = True
             return b""
         try:
-            return restored_halves(self._answer.event_data(marked)) if isinstance(told, dict) else b""
+            return restored_halves(self._answer.event_data(marked)) if isinstance(decoded, dict) else b""
         except UNREADABLE:
             return b""
 
-    def rewrite(self, event: bytes, data: bytes, finder: TextFinder | None) -> bytes:
+    def rewrite(self, event: bytes, data: bytes, find_texts: FindTexts | None) -> bytes:
         """One event as the client gets it: without comments and ids of the stream; empty when nothing is left.
 
         Args:
             event: the whole event.
             data: its data.
-            finder: finds its texts; None when events like it have to be looked into.
+            find_texts: finds the texts of events, None where they have to be counted in another way; itself None when
+                events like this one have to be looked into.
         """
-        told = self._told(event, data)
+        rewritten = self._rewritten_event(event, data)
         if (
-            finder is not None
-            and told
+            find_texts is not None
+            and rewritten
             and len(event) <= _LONGEST_PATTERN_BYTES
             and self._learned < _PATTERNS + self._repeats // _REPEATS_PER_PATTERN
         ):
             self._learned += 1
-            self._learn(event, finder)
-        return told
+            self._learn(event, find_texts)
+        return rewritten
 
-    def _told(self, event: bytes, data: bytes) -> bytes:
-        told = self.data(data) if data else b""
-        if not told or told == b"{}":
-            # A ping, or what only said whose server it was.
+    def _rewritten_event(self, event: bytes, data: bytes) -> bytes:
+        rewritten = self.data(data) if data else b""
+        if not rewritten or rewritten == b"{}":
+            # A ping, or an event that only named the server.
             return b""
         kind = _kind_of(event, data)
-        return b"event: %b\ndata: %b\n\n" % (kind, told) if kind else b"data: %b\n\n" % told
+        return b"event: %b\ndata: %b\n\n" % (kind, rewritten) if kind else b"data: %b\n\n" % rewritten
 
-    def _learn(self, event: bytes, finder: TextFinder) -> None:
-        """Have the event as a pattern, if it is proven to be one.
+    def _learn(self, event: bytes, find_texts: FindTexts) -> None:
+        """Keep the event as a pattern, if it is proven to be one.
 
-        With marks in place of what changes, the event has to be JSON in which each mark is a value of its own, and to
-        leave with the same marks in the same order.
+        With marks in place of what changes, the event has to be JSON in which each mark is a value of its own, and it
+        has to leave with the same marks in the same order.
         """
         found = list(_CHANGING.finditer(event))
         if not found:
@@ -262,12 +254,12 @@ class PublicStream:
         marked = b"".join(part + mark for part, mark in zip(before, marks, strict=False)) + before[-1]
         data = data_of(marked)
         try:
-            values = _values(_decode(data))
+            values = _values(decode_json(data))
         except UNREADABLE:
             return
-        told = self._told(marked, data)
+        rewritten = self._rewritten_event(marked, data)
         own_before: list[bytes] = []
-        rest = told
+        rest = rewritten
         for index, mark in enumerate(marks):
             value: object = _NUMBER_MARK + index if numbers[index] else _TEXT_MARK % index
             part, seen, rest = rest.partition(mark)
@@ -275,25 +267,25 @@ class PublicStream:
                 return
             own_before.append(part)
         own_before.append(rest)
-        texts = finder.plain_texts(told)
-        said = frozenset(texts or ())
+        texts = find_texts(rewritten)
+        plain = frozenset(texts or ())
         changing = [
-            _Changing(is_number, mark in said, behind, own)
-            for is_number, mark, behind, own in zip(numbers, marks, before[1:], own_before[1:], strict=True)
+            _Changing(is_number, mark in plain, after, own)
+            for is_number, mark, after, own in zip(numbers, marks, before[1:], own_before[1:], strict=True)
         ]
         # A text that is always the same would be counted in another way, and one that is not found may be seen beside
         # other events.
-        is_counted = bool(texts) and len(texts or ()) == sum(one.is_said for one in changing)
+        is_counted = bool(texts) and len(texts or ()) == sum(one.is_text for one in changing)
         self._pattern = _Pattern(before[0], own_before[0], changing, is_counted)
         self._patterns = [self._pattern, *self._patterns[: _MOST_AT_ONCE - 1]]
 
 
 def _kind_of(event: bytes, data: bytes) -> bytes:
-    """The type that an event is sent under, if it has one and its data says the same."""
+    """The name of an event, if it has one: the type in its data."""
     if not any(line.startswith(b"event:") for line in event.splitlines()):
         return b""
     try:
-        kind = _decode_type(decode_object(data).get("type", b'""'))
+        kind = decode_text(decode_with_halves(decode_object, data).get("type", b'""'))
     except UNREADABLE:
         return b""
     return kind.encode() if _EVENT_TYPE.fullmatch(kind) else b""

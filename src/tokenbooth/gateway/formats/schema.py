@@ -1,4 +1,4 @@
-"""What is read of requests, and of an upstream's answers and events, as shapes for msgspec, which skips the rest.
+"""Schemas for msgspec of what is read from requests, answers and events. It skips every other field.
 
 Never compiled: msgspec reads annotations at run time, and the compiler does not keep them whole.
 """
@@ -61,14 +61,14 @@ class ChatEvent(msgspec.Struct):
 
 
 class EndedChoice(msgspec.Struct):
-    """A choice that may tell its end."""
+    """A choice that may have a finish reason."""
 
     index: object = 0
     finish_reason: object = None
 
 
 class EndedChoices(msgspec.Struct):
-    """An event of these formats that may tell the ends of choices."""
+    """An event of these formats whose choices may have finish reasons."""
 
     choices: list[EndedChoice | None] | None = None
 
@@ -88,13 +88,13 @@ class MessagesAnswer(msgspec.Struct, omit_defaults=True):
 
 
 class MessagesDelta(msgspec.Struct):
-    """What a `message_delta` changes."""
+    """The change that a `message_delta` makes."""
 
     stop_reason: object = None
 
 
 class StopReason(msgspec.Struct):
-    """Why a message ended, as a `message_delta` tells it."""
+    """The stop reason in a `message_delta`."""
 
     stop_reason: str | None = None
 
@@ -149,7 +149,7 @@ class ResponseEnding(msgspec.Struct):
 
 
 class Ending(msgspec.Struct):
-    """Where each format says, in a whole answer or in an event, why the answer ended."""
+    """The places of the finish reason in whole answers and events of all formats."""
 
     type: str = ""
     choices: list[ChoiceEnding] | None = None

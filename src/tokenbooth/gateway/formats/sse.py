@@ -1,8 +1,8 @@
-"""The framing of event streams, as the HTML standard has it, and what servers make of it (9.2, "Server-sent events").
+"""The framing of event streams (HTML standard, 9.2, "Server-sent events"), and what servers make of it.
 
-What leaves here has one form, however the bytes arrive: events of lines that end with LF, with their data in one line,
-each ended by an empty line. Line ends of CR and CRLF, a byte order mark, empty events, data in several lines and an
-event that the body's end leaves open are read as well.
+Events leave in one form, however their bytes arrive: lines that end with LF, the data in one line, an empty line at the
+end. Also read are line ends of CR and CRLF, a byte order mark, empty events, data in several lines, and an event that
+the end of the body leaves open.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from tokenbooth.gateway.formats.byte_search import holds
-from tokenbooth.gateway.formats.json.body import UNREADABLE
+from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_json, decode_object, encode, raw
 
 _CR: Final = ord("\r")
 MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
@@ -21,7 +21,7 @@ END_MARKER: Final = b"[DONE]"
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _FIRST_FIELDS: Final = (b"data:", b"event:")
 _FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:", b":")
-# llama.cpp writes a failure under a field of its own, Gemini as bare JSON behind the last event, a proxy as a page.
+# llama.cpp writes a failure under a field of its own, Gemini as bare JSON after the last event, a proxy as a page.
 _STRAYS: Final = (b"error:", b"{", b"[", b"<", b" ", b"\t")
 _JSON: Final = (b"{", b"[")
 _UNFRAMED: Final = (b"{", b"[", b"<")
@@ -29,22 +29,19 @@ _STRAY_FIELD: Final = b"error:"
 # Two lines of data in one event.
 _LINES_OF_DATA: Final = re.compile(rb"(?m)^data:.*\n(?:.+\n)*?data:")
 _LONGEST_FIELD: Final = 6
-_decode_raw: Final = msgspec.json.Decoder(msgspec.Raw).decode
-_decode_json: Final = msgspec.json.Decoder().decode
-_decode_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class BrokenStream(Exception):
-    """What the upstream sends is no event stream that we can meter."""
+    """The upstream sends no event stream that can be metered."""
 
 
 class EventFramer:
     """Cuts a body into whole events.
 
     Attributes:
-        holds: whether the next chunk has to be taken here, whatever it is.
+        holds: whether the next chunk has to be fed here, whatever it is.
         whole: the body so far, when it is no stream but one JSON text; None for a stream.
-        has_strays: whether the last events that left have some that are in no field of the standard.
+        has_strays: whether the last events that left hold lines that are in no field of the standard.
     """
 
     __slots__ = ("_after_cr", "_begun", "_tail", "has_strays", "holds", "whole")
@@ -59,7 +56,7 @@ class EventFramer:
         self._tail = bytearray()
 
     def feed(self, chunk: bytes) -> bytes:
-        """The events that this chunk completes, in their one form; the rest waits.
+        """The events that this chunk completes, in their one form. The rest waits for the next chunk.
 
         Only new bytes are searched, so that a large event in many small pieces costs no more than its length.
 
@@ -97,10 +94,10 @@ class EventFramer:
         return self._in_form(events)
 
     def end(self) -> bytes:
-        """The event that the end of the body leaves open, in the form of a whole one; empty when there is none.
+        """The event that the end of the body leaves open, in the form of a whole one; empty for none.
 
         Raises:
-            BrokenStream: the body ends inside of it.
+            BrokenStream: the body ends inside it.
         """
         self.has_strays = False
         rest = bytes(self._tail)
@@ -114,7 +111,7 @@ class EventFramer:
         return events
 
     def _begin(self, chunk: bytes) -> bytes:
-        """The body's first bytes say what it is."""
+        """Find out from the first bytes whether the body is a stream; returns what can be read of them."""
         start = bytes(self._tail) + chunk
         self._tail.clear()
         if len(start) < len(_BYTE_ORDER_MARK) and _BYTE_ORDER_MARK.startswith(start):
@@ -130,7 +127,7 @@ class EventFramer:
         return start
 
     def _in_form(self, events: bytes) -> bytes:
-        """Some events in the form that leaves, without those that are empty."""
+        """Events in the form that leaves, without empty ones."""
         parts = [part.strip(b"\n") for part in events.split(b"\n\n")]
         formed: list[bytes] = []
         for part in parts:
@@ -145,7 +142,7 @@ class EventFramer:
         return b"".join([part + b"\n\n" for part in formed])
 
     def _apart(self, part: bytes) -> list[bytes]:
-        """An event, and behind it what stands in its lines without being a field; it may have many lines."""
+        """An event, and after it what is in its lines without being a field. It may have many lines."""
         lines: list[bytes] = []
         strays: list[bytes] = []
         in_stray = False
@@ -170,10 +167,10 @@ class EventFramer:
 def events_of(body: bytes) -> Iterator[bytes]:
     """The events of a whole body, each with its end.
 
-    One that the body's end leaves open comes last; who stops before has not asked whether it is torn.
+    One that the end of the body leaves open comes last, and is only checked when the caller reads up to it.
 
     Raises:
-        BrokenStream: an event is too large, or the body ends inside of one.
+        BrokenStream: an event is too large, or the body ends inside one.
     """
     framer = EventFramer()
     yield from split_events(framer.feed(body))
@@ -197,7 +194,7 @@ def is_in_form(chunk: bytes) -> bool:
 
 
 def _may_have_strays(events: bytes) -> bool:
-    """Whether a line behind the first one may be in no field of the standard."""
+    """Whether a line after the first one may be in no field of the standard."""
     return (
         holds(events, b"\n{")
         or holds(events, b"\nerror:")
@@ -218,6 +215,11 @@ def without_mark(body: bytes) -> bytes:
     return body.removeprefix(_BYTE_ORDER_MARK)
 
 
+def named_event(data: dict[str, object]) -> bytes:
+    """An event in the formats whose events have a name, which is the type in their data."""
+    return b"event: " + str(data["type"]).encode() + b"\ndata: " + encode(data) + b"\n\n"
+
+
 def split_events(events: bytes) -> list[bytes]:
     """Whole events in their one form, each with its end."""
     return [event + b"\n\n" for event in events.split(b"\n\n") if event]
@@ -230,12 +232,12 @@ def data_of(event: bytes) -> bytes:
 
 
 def stray_of(event: bytes) -> bytes | None:
-    """What an event holds that is in no field of the standard; None for a proper event."""
+    """The content of an event that is in no field of the standard; None for a proper event."""
     return event[_LONGEST_FIELD:].strip() if event.startswith(_STRAY_FIELD) else None
 
 
 def is_real(events: bytes) -> bool:
-    """Whether some events say something of an answer: no comment, no ping, no chunk without choices and usage."""
+    """Whether any event is part of an answer: no comment, no ping, no chunk without choices and usage."""
     return any(_is_real(data_of(event)) for event in split_events(events))
 
 
@@ -243,9 +245,9 @@ def _is_real(data: bytes) -> bool:
     if not data or data == END_MARKER:
         return False
     try:
-        fields = _decode_fields(data)
+        fields = decode_object(data)
     except UNREADABLE:
-        # Half a character, for instance: who translates it may make something of it.
+        # Half a character, for instance, which a translation may still read.
         return True
     if not fields or bytes(fields.get("type", b"")) == b'"ping"':
         return False
@@ -258,7 +260,7 @@ def _is_real(data: bytes) -> bool:
 
 
 def _with_one_line(part: bytes) -> bytes:
-    """An event whose data has several lines with all of it in the first: JSON means the same with blanks for them."""
+    """An event with all of its data in one line: JSON means the same with blanks in place of the line ends."""
     lines = part.split(b"\n")
     data = b" ".join([line[5:].strip() for line in lines if line.startswith(b"data:")])
     first = next(at for at, line in enumerate(lines) if line.startswith(b"data:"))
@@ -268,18 +270,13 @@ def _with_one_line(part: bytes) -> bytes:
 
 def _is_json(data: bytes) -> bool:
     try:
-        _decode_json(data)
+        decode_json(data)
     except UNREADABLE:
         return False
     return True
 
 
 def _named_error(value: bytes) -> bytes:
-    """The value of an error field as the JSON that names it."""
-    try:
-        told = (
-            _decode_raw(value) if _is_json(value) else msgspec.Raw(msgspec.json.encode(value.decode(errors="replace")))
-        )
-    except UNREADABLE:
-        told = msgspec.Raw(b'"error"')
-    return msgspec.json.encode({"error": told})
+    """The value of a field `error:` as a JSON object with that name."""
+    error = msgspec.Raw(value) if _is_json(value) else raw(value.decode(errors="replace"))
+    return encode({"error": error})

@@ -1,6 +1,6 @@
-"""The events of a stream put together to a whole answer, for a client that did not ask for a stream.
+"""Putting the events of a stream together to a whole answer, for a client that did not ask for a stream.
 
-Who calls has seen that the stream came to its end without an error.
+The stream is known to have come to its end without an error.
 """
 
 from typing import Final
@@ -8,10 +8,11 @@ from typing import Final
 import msgspec
 
 from tokenbooth.domain.usage import merged
-from tokenbooth.gateway.formats.chat_answer import decode_lenient, whole_characters, whole_texts
-from tokenbooth.gateway.formats.json.body import UNREADABLE
+from tokenbooth.gateway.formats.chat_answer import CallPiece, decode_lenient, read_call, whole_texts
+from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_json, encode
+from tokenbooth.gateway.formats.reported_usage import take_reported
 from tokenbooth.gateway.formats.sse import END_MARKER, data_of, events_of
-from tokenbooth.gateway.formats.usage_places import take_reported
+from tokenbooth.gateway.formats.tool_calls import ToolCall, call_of
 
 _Json = dict[str, object]
 # Pieces of one text; other fields of a delta are whole each time.
@@ -29,11 +30,6 @@ def chat_answer(body: bytes) -> bytes:
         delta = choice.pop("delta", None)
         if isinstance(delta, dict):
             message.update(delta)
-        calls = message.get("tool_calls")
-        for call in calls if isinstance(calls, list) else ():
-            if isinstance(call, dict):
-                # Only events number them.
-                call.pop("index", None)
         choice["message"] = message
     return _encoded({**answer, "object": "chat.completion", "choices": choices})
 
@@ -45,26 +41,23 @@ def completion_answer(body: bytes) -> bytes:
 
 
 def response_answer(body: bytes) -> bytes:
-    """A response, which its last event holds; where it has no output, that is what the events before told.
+    """A response, which its last event holds. Where it has no output, the events before supply it.
 
     Raises:
         msgspec.DecodeError: no event holds it.
     """
-    response: _Json | None = None
     events = _events(body)
-    for event in events:
-        told = event.get("response")
-        if isinstance(told, dict):
-            response = told
-    if response is None:
+    responses = [held for event in events if isinstance(held := event.get("response"), dict)]
+    if not responses:
         raise msgspec.DecodeError("no response")
+    response = responses[-1]
     if not response.get("output"):
         response["output"] = _items_of(events)
     return _encoded(response)
 
 
 def _items_of(events: list[_Json]) -> list[_Json]:
-    """The items of a response from its events: as they were when they were done, else from their pieces."""
+    """The items of a response from its events: as the event that ends an item has it, else from their pieces."""
     items: dict[object, _Json] = {}
     done: set[object] = set()
     for event in events:
@@ -83,7 +76,7 @@ def _items_of(events: list[_Json]) -> list[_Json]:
 
 
 def _place_of(event: _Json, new: int) -> object:
-    """By what the events of one item are known."""
+    """The key of an event's item: its index, else its id, else `new`."""
     index, item = event.get("output_index"), event.get("item")
     item_id = item.get("id") if isinstance(item, dict) else event.get("item_id")
     return (new if item_id is None else item_id) if index is None else index
@@ -102,7 +95,7 @@ def _add_to_item(items: dict[object, _Json], at: object, kind: str, piece: str) 
 
 
 def _add_to_part(items: dict[object, _Json], at: object, name: str, part: _Json, piece: str) -> None:
-    """Add to the last part of a message; of another type than `part` it is followed by one."""
+    """Add to the last part of a message, or begin another part if the last one is of another type."""
     item = items.setdefault(at, {"type": "message", "role": "assistant", "status": "completed"})
     parts = item.get("content")
     if not isinstance(parts, list):
@@ -116,7 +109,7 @@ def message_answer(body: bytes) -> bytes:
     """A message from its events.
 
     Raises:
-        msgspec.DecodeError: it does not begin.
+        msgspec.DecodeError: there is no `message_start`.
     """
     message: _Json | None = None
     blocks: dict[object, _Json] = {}
@@ -167,21 +160,21 @@ def _merge_end(message: _Json, event: _Json) -> None:
 
 
 def _key(index: object) -> object:
-    """A number of a block or a choice; a list or an object numbers nothing."""
+    """The index of a block or a choice; None for a list or an object, which is none."""
     return None if isinstance(index, dict | list) else index
 
 
 def _input_of(written: str) -> object:
     try:
-        return msgspec.json.decode(written or "{}")
+        return decode_json(written or "{}")
     except UNREADABLE:
         return {"input": written}
 
 
 def _merged(body: bytes) -> tuple[_Json, list[_Json]]:
-    """The fields of all chunks, the later ones over the earlier, and the choices by their index.
+    """The fields of all chunks, later ones replacing earlier ones, and the choices in the order of their indexes.
 
-    The usage is where it has its place, whichever places the chunks had for it.
+    The usage is at the top, wherever the chunks have it.
     """
     answer: _Json = {}
     choices: dict[object, _Json] = {}
@@ -189,18 +182,22 @@ def _merged(body: bytes) -> tuple[_Json, list[_Json]]:
         reported = take_reported(event)
         if reported:
             answer["usage"] = _usage_together(answer.get("usage"), reported)
-        told = event.pop("choices", None)
+        pieces = event.pop("choices", None)
         answer.update({name: value for name, value in event.items() if value is not None or name not in answer})
-        for position, choice in enumerate(told if isinstance(told, list) else ()):
+        for position, choice in enumerate(pieces if isinstance(pieces, list) else ()):
             if isinstance(choice, dict):
                 index = _key(choice.get("index"))
                 number = position if index is None else index
                 _merge(choices.setdefault(number, {"index": number}), choice)
+    for choice in choices.values():
+        delta = choice.get("delta")
+        if isinstance(delta, dict) and isinstance(delta.get("tool_calls"), list):
+            delta["tool_calls"] = _whole_calls(delta["tool_calls"])
     return answer, [choices[index] for index in sorted(choices, key=str)]
 
 
 def _usage_together(known: object, reported: _Json) -> _Json:
-    """Two reports on one answer as one: of each count the last that says something, of all else the last."""
+    """Two usage objects of one answer as one: of each count the last that is not absent, of all else the last."""
     if not isinstance(known, dict) or not known:
         return reported
     both = {**known, **reported}
@@ -209,6 +206,7 @@ def _usage_together(known: object, reported: _Json) -> _Json:
 
 
 def _merge(known: _Json, piece: _Json) -> None:
+    """Add a piece to what is known: texts go on, lists and objects grow, other values are replaced."""
     for name, value in piece.items():
         before = known.get(name)
         if name in _TEXTS and isinstance(before, str) and isinstance(value, str):
@@ -216,21 +214,23 @@ def _merge(known: _Json, piece: _Json) -> None:
         elif isinstance(before, dict) and isinstance(value, dict):
             _merge(before, value)
         elif name == "tool_calls" and isinstance(value, list):
-            known[name] = _merged_calls(before if isinstance(before, list) else [], value)
+            # Put together at the end: which call a piece belongs to depends on the pieces beside it.
+            events = before if isinstance(before, list) else []
+            events.append(value)
+            known[name] = events
         elif name == "content" and isinstance(before, str | list) and isinstance(value, str | list):
             # A text once, a list of parts the next time.
             known[name] = _joined_parts(_as_parts(before), _as_parts(value))
         elif isinstance(before, list) and isinstance(value, list):
             known[name] = [*before, *value]
-        elif value is not None and value != "":
-            # A null or an empty text behind a value takes nothing away.
-            known[name] = value if not isinstance(value, dict) else dict(value)
-            if name == "delta" and isinstance(value, dict):
-                fresh: _Json = {}
-                _merge(fresh, value)
-                known[name] = fresh
-        else:
+        elif isinstance(value, dict):
+            known[name] = copied = dict[str, object]()
+            _merge(copied, value)
+        elif value is None or value == "":
+            # It takes nothing away from an earlier value.
             known.setdefault(name, value)
+        else:
+            known[name] = value
 
 
 def _as_parts(content: str | list[object]) -> list[object]:
@@ -240,99 +240,70 @@ def _as_parts(content: str | list[object]) -> list[object]:
 
 
 def _joined_parts(before: list[object], more: list[object]) -> list[object]:
-    """All parts; a text that goes on is one."""
+    """The parts of both; two texts that follow each other are one."""
     match before, more:
-        case [*others, {"type": "text", "text": str(begun), **rest}], [{"type": "text", "text": str(goes_on)}, *behind]:
+        case [*others, {"type": "text", "text": str(begun), **rest}], [{"type": "text", "text": str(goes_on)}, *after]:
             if not rest:
-                return [*others, {"type": "text", "text": begun + goes_on}, *behind]
+                return [*others, {"type": "text", "text": begun + goes_on}, *after]
     return [*before, *more]
 
 
-def _merged_calls(known: list[object], pieces: list[object]) -> list[object]:
-    calls = list(known)
-    for piece in pieces:
-        if not isinstance(piece, dict):
-            continue
-        found = _call_of(piece, [call for call in calls if isinstance(call, dict)])
-        if found is None:
-            calls.append(dict(piece))
-            continue
-        piece.pop("index", None)
-        if found.get("id"):
-            piece.pop("id", None)
-        _drop_placeholder(found.get("function"), piece.get("function"))
-        _join_name(found.get("function"), piece.get("function"))
-        _merge(found, piece)
-    return calls
+class _WholeCall(ToolCall):
+    """A call of a tool with all fields of its pieces."""
+
+    __slots__ = ("fields",)
+
+    def __init__(self, piece: CallPiece) -> None:
+        ToolCall.__init__(self, piece)
+        self.fields: _Json = {}
+
+    def in_completion(self) -> _Json:
+        """The call, as a whole answer has it."""
+        holders = [self.fields.get(name) for name in ("custom", "function")]
+        held = next((one for one in holders if isinstance(one, dict) and one), self.fields)
+        if self.name:
+            held["name"] = self.name
+        arguments = "input" if self.fields.get("custom") else "arguments"
+        if isinstance(held.get(arguments), str):
+            held[arguments] = self.arguments()
+        return self.fields
 
 
-def _drop_placeholder(function: object, piece: object) -> None:
-    """Some servers begin the arguments with an empty object, and then write them."""
-    match function, piece:
-        case {"arguments": "{}"}, {"arguments": str(written)} if written.lstrip().startswith("{"):
-            assert isinstance(function, dict)
-            function["arguments"] = ""
-        case _:
-            pass
-
-
-def _join_name(function: object, piece: object) -> None:
-    """Some servers write a name in pieces, some repeat it."""
-    match function, piece:
-        case {"name": str(begun)}, {"name": str(more)} if begun and more and not more.startswith(begun):
-            assert isinstance(piece, dict)
-            piece["name"] = begun + more
-
-
-def _call_of(piece: _Json, calls: list[_Json]) -> _Json | None:
-    """The call that a piece goes on with: that of its id, else the latest of its number; None when it begins one."""
-    call_id, index = piece.get("id"), piece.get("index")
-    same = [call for call in calls if call_id and call.get("id") == call_id]
-    # Named under another number it is another call, although some servers give all of them one id.
-    is_any = index is None or not _is_named(piece)
-    known = next((call for call in same if is_any or call.get("index") in (index, None)), None)
-    if known is not None:
-        return known
-    latest = next((call for call in reversed(calls) if index is None or call.get("index") in (index, None)), None)
-    if latest is None:
-        return None
-    is_whole = _is_whole(latest)
-    if call_id and latest.get("id") and (_is_named(piece) or is_whole):
-        return None
-    # A call that is named behind a whole one is another, although nothing else tells them apart.
-    return None if is_whole and _is_named(piece) else latest
-
-
-def _is_named(call: _Json) -> bool:
-    function = call.get("function")
-    return isinstance(function, dict) and bool(function.get("name"))
-
-
-def _is_whole(call: _Json) -> bool:
-    """Whether a call has a name and whole arguments."""
-    function = call.get("function")
-    if not isinstance(function, dict) or not function.get("name"):
-        return False
-    arguments = function.get("arguments")
-    try:
-        return isinstance(
-            decode_lenient(whole_characters(arguments)) if isinstance(arguments, str) else arguments, dict
-        )
-    except UNREADABLE:
-        return False
+def _whole_calls(events: list[object]) -> list[_Json]:
+    """Whole calls from their pieces, which come in one list for each event."""
+    calls: list[_WholeCall] = []
+    for pieces in events:
+        in_event: list[_WholeCall] = []
+        for given in pieces if isinstance(pieces, list) else ():
+            if not isinstance(given, dict):
+                continue
+            piece = read_call(given)
+            call = call_of(piece, calls, in_event)
+            if call is None:
+                call = _WholeCall(piece)
+                calls.append(call)
+            in_event.append(call)
+            call.take_name(piece)
+            call.add(piece)
+            # Only events number calls, and the first id stands.
+            given.pop("index", None)
+            if call.fields.get("id"):
+                given.pop("id", None)
+            _merge(call.fields, given)
+    return [call.in_completion() for call in calls]
 
 
 def _encoded(answer: _Json) -> bytes:
-    """An answer as JSON; halves of a character that came in two events are one there."""
+    """An answer as JSON, with halves of a character from two events put together."""
     try:
-        return msgspec.json.encode(answer)
+        return encode(answer)
     except UnicodeEncodeError:
-        return msgspec.json.encode(whole_texts(answer))
+        return encode(whole_texts(answer))
 
 
 def _events(body: bytes) -> list[_Json]:
-    """The events up to the one that ends the stream: what stands behind it is no part of the answer."""
-    told: list[_Json] = []
+    """The events up to the one that ends the stream; what follows it is no part of the answer."""
+    events: list[_Json] = []
     for event in events_of(body):
         data = data_of(event)
         if data == END_MARKER:
@@ -343,7 +314,7 @@ def _events(body: bytes) -> list[_Json]:
             # A comment.
             continue
         if isinstance(decoded, dict):
-            told.append(decoded)
+            events.append(decoded)
             if decoded.get("type") in _LAST_TYPES:
                 break
-    return told
+    return events

@@ -1,16 +1,14 @@
-"""The texts of answers, each once, for a count where no usage came.
+"""The texts of answers, each counted once, for a charge where no usage came.
 
-Servers tell the same text under several names beside each other (a thought as `reasoning` and as `reasoning_content`),
-or again as a whole behind its pieces (`message` behind `delta`). What is counted is what the model wrote: text, visible
-thoughts, refusals, transcripts of audio, and what it calls tools with.
+Servers write the same text under several names (a thought as `reasoning` and as `reasoning_content`), or as a whole
+after its pieces (`message` after `delta`). What counts is what the model wrote: text, visible thoughts, refusals,
+transcripts of audio, and the arguments of tool calls.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-import msgspec
-
-from tokenbooth.gateway.formats.json.body import UNREADABLE
+from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_dict, encode
 from tokenbooth.gateway.formats.json.half_characters import decode_with_halves
 
 # Beside the usual names those of Copilot (`cot_summary`), GLM and Gemini's gateways (`thought`), Cohere (`tool_plan`).
@@ -31,9 +29,8 @@ REASONING: Final = (
 _PART_TEXTS: Final = ("text", "thinking", "reasoning", "summary", "refusal", "transcript", "content", "value")
 # Parts of parts; nobody writes more.
 _MOST_DEPTH: Final = 4
-# Of a whole answer's choice, what tells no text, and the message, in which all texts of such a choice are.
+# Fields of a whole answer's choice without text, and the message, which has all texts of such a choice.
 _SILENT_OF_CHOICE: Final = frozenset(("finish_reason", "index", "logprobs", "message"))
-_decode_object: Final = msgspec.json.Decoder(dict[str, object]).decode
 _NOTHING: Final[Mapping[str, object]] = {}
 
 
@@ -49,34 +46,30 @@ class ChatTexts:
         self._repeated: dict[object, str] = {}
 
     def add(self, data: bytes) -> None:
-        """Take a whole answer, or the data of an event; what cannot be read has no text."""
-        try:
-            choices = _decode(data).get("choices")
-        except UNREADABLE:
-            return
-        for choice in _objects(choices):
+        """Add a whole answer, or the data of an event."""
+        for choice in _objects(_decode(data).get("choices")):
             content = _content_alone(choice)
             if content is not None:
                 if content:
                     self.events += 1
                     self._repeat(choice.get("index"), content)
                 continue
-            said = list(_said(choice.get("delta"))) + list(_said_beside(choice))
+            texts = _message_texts(choice.get("delta")) + _message_texts(_plain(choice.get("text")))
             # MiniMax and Azure have a list of them.
             messages = [choice.get("message"), *_objects(choice.get("messages"))]
-            message = "".join(text for one in messages for text in _said(one))
-            said += [text for one in _objects(choice.get("messages")) for text in _said(one.get("delta"))]
+            message = "".join(text for one in messages for text in _message_texts(one))
+            texts += [text for one in _objects(choice.get("messages")) for text in _message_texts(one.get("delta"))]
             if message:
                 self._repeat(choice.get("index"), message)
-            self.events += len(said) or bool(message)
-            self._text_bytes += sum(map(size, said))
+            self.events += len(texts) or bool(message)
+            self._text_bytes += sum(map(size, texts))
 
     def text_bytes(self, passed_bytes: int = 0) -> int:
         """The bytes of all texts, with those of pieces that were counted elsewhere."""
         return max(passed_bytes + self._text_bytes, sum(map(size, self._repeated.values())))
 
     def _repeat(self, index: object, message: str) -> None:
-        """A message is told again, or on; what it repeats counts once."""
+        """Count a whole message, which may repeat or continue an earlier one, once."""
         key = index if isinstance(index, int) else 0
         before = self._repeated.get(key, "")
         if message.startswith(before):
@@ -86,7 +79,7 @@ class ChatTexts:
 
 
 def _content_alone(choice: Mapping[str, object]) -> str | None:
-    """The content of a whole answer's choice that says nothing else; None for any other choice.
+    """The content of a whole answer's choice that has no other text; None for any other choice.
 
     That is what almost all are, and looking under each name where a text may stand costs thirty times as much.
     """
@@ -114,69 +107,56 @@ def chat_text_bytes(body: bytes) -> int:
 
 def messages_text_bytes(body: bytes) -> int:
     """The bytes of the texts of a whole message."""
-    try:
-        content = _decode(body).get("content")
-    except UNREADABLE:
-        return 0
+    content = _decode(body).get("content")
     return size(content) if isinstance(content, str) else sum(map(size, _block_texts(content)))
 
 
 def message_event_texts(data: bytes) -> list[str]:
     """The texts of an event of a message."""
-    try:
-        event = _decode(data)
-    except UNREADABLE:
-        return []
+    event = _decode(data)
     delta = _object(event.get("delta"))
-    said = [text for name in ("text", "thinking", "partial_json") if (text := delta.get(name))]
+    texts = [text for name in ("text", "thinking", "partial_json") if (text := delta.get(name))]
     block = _object(event.get("content_block"))
     content = _object(event.get("message")).get("content")
-    return [text for text in said if isinstance(text, str)] + _block_texts([block]) + _block_texts(content)
+    return [text for text in texts if isinstance(text, str)] + _block_texts([block]) + _block_texts(content)
 
 
 def responses_text_bytes(body: bytes) -> int:
     """The bytes of the texts of a whole response, or of the event that holds it."""
-    try:
-        told = _decode(body)
-    except UNREADABLE:
-        return 0
-    response = _object(told.get("response")) or told
-    said: list[str] = []
+    decoded = _decode(body)
+    response = _object(decoded.get("response")) or decoded
+    texts: list[str] = []
     for item in _objects(response.get("output")):
         for name in ("content", "summary"):
             parts = item.get(name)
-            said += [_text_in(part) for part in (parts if isinstance(parts, list) else [parts])]
+            texts += [_text_in(part) for part in (parts if isinstance(parts, list) else [parts])]
         # Of functions, of custom tools, of patches, of a shell.
-        said += [_as_text(item.get(name)) for name in ("arguments", "input", "operation", "action", "code")]
-    # A server may tell the text in all beside the items, or instead of them.
-    return max(sum(map(size, said)), size(_plain(response.get("output_text"))))
+        texts += [_as_text(item.get(name)) for name in ("arguments", "input", "operation", "action", "code")]
+    # A server may write the whole text beside the items, or instead of them.
+    return max(sum(map(size, texts)), size(_plain(response.get("output_text"))))
 
 
 def _decode(data: bytes) -> dict[str, object]:
-    return decode_with_halves(_decode_object, data)
+    """An object; empty for what cannot be read, which has no text."""
+    try:
+        return decode_with_halves(decode_dict, data)
+    except UNREADABLE:
+        return {}
 
 
 def size(text: str) -> int:
     """The bytes of a text as JSON writes it."""
     try:
-        return len(msgspec.json.encode(text)) - 2
+        return len(encode(text)) - 2
     except UnicodeEncodeError:
         # A lone surrogate.
         return len(text.encode(errors="surrogatepass"))
 
 
-def _said_beside(choice: Mapping[str, object]) -> Iterator[str]:
-    """What a choice says itself, which is what a completion does."""
-    if text := _plain(choice.get("text")):
-        yield text
-
-
-def _said(message: object) -> Iterator[str]:
-    """What a message, or a piece of one, says; each text once."""
+def _message_texts(message: object) -> list[str]:
+    """The texts of a message, or of a piece of one, each once."""
     if not isinstance(message, dict):
-        if text := _plain(message):
-            yield text
-        return
+        return [message] if isinstance(message, str) and message else []
     content = message.get("content")
     thoughts = [_text_in(message.get(name)) for name in REASONING]
     if isinstance(content, list):
@@ -184,15 +164,13 @@ def _said(message: object) -> Iterator[str]:
         content = [part for part in content if not (isinstance(part, dict) and _thinks(part))]
     words = [_text_in(value) for value in (content, message.get("refusal"), message.get("text"))]
     words.append(_plain(_object(message.get("audio")).get("transcript")))
-    told = message.get("tool_calls")
-    calls = [*_objects([told] if isinstance(told, dict) else told), {"function": message.get("function_call")}]
+    given = message.get("tool_calls")
+    calls = [*_objects([given] if isinstance(given, dict) else given), {"function": message.get("function_call")}]
     written = [text for call in calls if (text := _called_with(call))]
     # Two calls may be the same; the older form of a call repeats the newer one's.
     if len(written) > 1 and written[-1] in written[:-1] and message.get("function_call"):
         written.pop()
-    yield from _once(thoughts)
-    yield from _once(words)
-    yield from written
+    return _once(thoughts) + _once(words) + written
 
 
 def _called_with(call: Mapping[str, object]) -> str:
@@ -230,28 +208,21 @@ def _text_in(value: object, depth: int = _MOST_DEPTH) -> str:
     return ""
 
 
-def _first_text(part: Mapping[str, object], names: tuple[str, ...]) -> Iterator[str]:
-    for name in names:
-        if text := _plain(part.get(name)):
-            yield text
-            return
-
-
 def _block_texts(content: object) -> list[str]:
     """The texts of blocks of a message."""
-    said: list[str] = []
+    texts: list[str] = []
     for block in _objects(content):
         if block.get("type") in ("tool_use", "server_tool_use"):
-            said.append(_as_text(block.get("input")))
+            texts.append(_as_text(block.get("input")))
         elif block.get("type") in ("text", "thinking"):
-            said += _first_text(block, ("text", "thinking"))
-    return [text for text in said if text]
+            texts.append(_plain(block.get("text")) or _plain(block.get("thinking")))
+    return [text for text in texts if text]
 
 
 def _as_text(value: object) -> str:
-    """What a tool is called with; some servers write an object and no text."""
+    """The arguments of a call as text; some servers write an object."""
     if isinstance(value, dict | list) and value:
-        return msgspec.json.encode(value).decode()
+        return encode(value).decode()
     return _plain(value)
 
 
@@ -264,6 +235,4 @@ def _object(value: object) -> Mapping[str, object]:
 
 
 def _objects(value: object) -> list[Mapping[str, object]]:
-    if isinstance(value, str):
-        return []
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []

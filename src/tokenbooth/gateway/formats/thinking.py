@@ -1,16 +1,17 @@
 """Whether a request asks its model to think before it answers, and how hard, in every dialect of the formats.
 
-A name that is not known counts when it speaks of thinking or reasoning: reading an answer to its end for nothing costs
-little, and an answer that is taken for a plain one could be had for free. Nothing here does I/O.
+An unknown name counts when it contains "think" or "reason". Reading an answer to its end for nothing costs little; an
+answer that is wrongly taken for a plain one could be had for free.
 """
 
 from typing import Final
 
 import msgspec
 
-from tokenbooth.config.upstream_kinds import GENERIC, KINDS
+from tokenbooth.config.upstream_kinds import KINDS
+from tokenbooth.config.upstream_table import GENERIC
 from tokenbooth.gateway.formats.base import PricedRequest
-from tokenbooth.gateway.formats.json.body import UNREADABLE, Fields
+from tokenbooth.gateway.formats.json.body import UNREADABLE, Fields, decode_json
 
 # With no other names than these a request does not ask for it.
 _PLAIN: Final = frozenset(
@@ -52,7 +53,6 @@ _EFFORTS: Final = ("", "minimal", "low", "medium", "high", "xhigh", "max")
 _LOW_BUDGET_TOKENS: Final = 4_096
 _MEDIUM_BUDGET_TOKENS: Final = 16_384
 _LEVELS: Final = 3
-_decode: Final = msgspec.json.Decoder().decode
 
 
 def thinks(request: PricedRequest) -> bool:
@@ -61,7 +61,7 @@ def thinks(request: PricedRequest) -> bool:
 
 
 def is_asked_to_think(request: PricedRequest) -> bool:
-    """Whether a request asks its model to think; found out once."""
+    """Whether a request asks its model to think. The result is kept in the request."""
     asked = request.asks_to_think
     if asked is None:
         asked = request.asks_to_think = asks_to_think(request.fields)
@@ -74,13 +74,13 @@ def asks_to_think(fields: Fields) -> bool:
 
 
 def switches_thinking_off(fields: Fields) -> bool:
-    """Whether the top level of a request speaks of thinking, and asks for none."""
+    """Whether the top level of a request has settings for thinking, all of which switch it off."""
     values = [] if _is_plain(fields) else _values(fields)
     return bool(values) and all(map(_is_off, values))
 
 
 def effort_of(fields: Fields) -> str:
-    """How hard a request asks the model to think: one of OpenAI's words; empty when it says nothing.
+    """How hard a request asks the model to think, as one of OpenAI's words for it; empty when it does not say.
 
     A budget of tokens counts as the effort that it is usual for. Of several the highest counts.
     """
@@ -127,7 +127,7 @@ def _is_about_thinking(name: str) -> bool:
 
 def _decoded(value: msgspec.Raw) -> object:
     try:
-        return _decode(value)
+        return decode_json(value)
     except UNREADABLE:
         return None
 

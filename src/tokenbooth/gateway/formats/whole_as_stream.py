@@ -1,12 +1,12 @@
-"""A whole answer as the events of a stream, for a client that asked for one and an upstream that does not stream."""
+"""Writing a whole answer as the events of a stream, for a client that asked for one where the upstream sent none."""
 
 from typing import Final
 
 import msgspec
 
-from tokenbooth.gateway.formats.json.body import decode_object, decode_objects
+from tokenbooth.gateway.formats.json.body import decode_dict, decode_object, decode_objects, encode, is_object, raw
+from tokenbooth.gateway.formats.sse import named_event
 
-_decode_json: Final = msgspec.json.Decoder(dict[str, object]).decode
 _Json = dict[str, object]
 _CHUNK: Final = msgspec.Raw(b'"chat.completion.chunk"')
 
@@ -41,7 +41,7 @@ def message_events(body: bytes) -> bytes:
     Raises:
         UNREADABLE: the body is no message.
     """
-    message = _decode_json(body)
+    message = decode_dict(body)
     blocks = message.get("content")
     if isinstance(blocks, str):
         blocks = [{"type": "text", "text": blocks}] if blocks else []
@@ -62,7 +62,7 @@ def message_events(body: bytes) -> bytes:
     else:
         events.append({"type": "message_delta", "delta": end})
     events.append({"type": "message_stop"})
-    return b"".join([_named(event) for event in events])
+    return b"".join([named_event(event) for event in events])
 
 
 def response_events(body: bytes) -> bytes:
@@ -71,7 +71,7 @@ def response_events(body: bytes) -> bytes:
     Raises:
         UNREADABLE: the body is no response.
     """
-    response = _decode_json(body)
+    response = decode_dict(body)
     items = response.get("output")
     status = response.get("status")
     begun = {**response, "status": "in_progress", "output": [], "usage": None}
@@ -85,29 +85,29 @@ def response_events(body: bytes) -> bytes:
         events += _item_events(index, item)
     ending = "response.incomplete" if status == "incomplete" else "response.completed"
     events.append({"type": ending, "response": response})
-    return b"".join(_named({**event, "sequence_number": number}) for number, event in enumerate(events))
+    return b"".join(named_event({**event, "sequence_number": number}) for number, event in enumerate(events))
 
 
 def _in_pieces(block: _Json) -> tuple[_Json, list[_Json]]:
-    """A block as it begins, and what is added to it; a kind that has no pieces begins whole."""
+    """A block as it begins, and its deltas; a kind without deltas begins whole."""
     match block:
         case {"type": "text", "text": str(text)}:
             citations = block.get("citations")
-            told: list[_Json] = [
+            citation_deltas: list[_Json] = [
                 {"type": "citations_delta", "citation": citation}
                 for citation in (citations if isinstance(citations, list) else ())
             ]
             begun = {**block, "text": ""}
             if citations:
                 begun["citations"] = []
-            return begun, [{"type": "text_delta", "text": text}, *told]
+            return begun, [{"type": "text_delta", "text": text}, *citation_deltas]
         case {"type": "thinking", "thinking": str(thinking)}:
             deltas: list[_Json] = [{"type": "thinking_delta", "thinking": thinking}]
             if block.get("signature"):
                 deltas.append({"type": "signature_delta", "signature": block["signature"]})
             return {**block, "thinking": "", "signature": ""}, deltas
         case {"type": "tool_use" | "server_tool_use", "input": dict(given)}:
-            written = msgspec.json.encode(given).decode()
+            written = encode(given).decode()
             return {**block, "input": {}}, [{"type": "input_json_delta", "partial_json": written}]
         case _:
             return block, []
@@ -173,24 +173,20 @@ def _summary_events(at: _Json, part: object) -> list[_Json]:
     ]
 
 
-def _named(event: _Json) -> bytes:
-    return b"event: " + str(event["type"]).encode() + b"\ndata: " + msgspec.json.encode(event) + b"\n\n"
-
-
 def _delta(message: msgspec.Raw) -> msgspec.Raw:
     fields = decode_object(message)
     if bytes(fields.get("tool_calls", b"null")) != b"null":
-        told = fields["tool_calls"]
+        given = fields["tool_calls"]
         # Some servers write the only call without its list.
-        calls = [decode_object(told)] if bytes(told)[:1] == b"{" else decode_objects(told)
+        calls = [decode_object(given)] if is_object(given) else decode_objects(given)
         numbered = [{"index": msgspec.Raw(b"%d" % position), **call} for position, call in enumerate(calls)]
-        fields["tool_calls"] = msgspec.Raw(msgspec.json.encode(numbered))
-    return msgspec.Raw(msgspec.json.encode(fields))
+        fields["tool_calls"] = raw(numbered)
+    return raw(fields)
 
 
 def _events(fields: dict[str, msgspec.Raw], choices: list[dict[str, msgspec.Raw]]) -> bytes:
     usage = fields.pop("usage", msgspec.Raw(b"null"))
-    told: list[dict[str, object]] = [{**fields, "choices": choices}]
+    events: list[dict[str, object]] = [{**fields, "choices": choices}]
     if bytes(usage) != b"null":
-        told.append({**fields, "choices": [], "usage": usage})
-    return b"".join(b"data: " + msgspec.json.encode(event) + b"\n\n" for event in told) + b"data: [DONE]\n\n"
+        events.append({**fields, "choices": [], "usage": usage})
+    return b"".join(b"data: " + encode(event) + b"\n\n" for event in events) + b"data: [DONE]\n\n"

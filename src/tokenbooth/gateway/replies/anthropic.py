@@ -6,8 +6,8 @@ from typing import Final
 import msgspec
 
 from tokenbooth.config.catalog import Model
-from tokenbooth.gateway.access.admission import Pool, rates_of
 from tokenbooth.gateway.access.cache import KeyState
+from tokenbooth.gateway.access.pool import Pool
 from tokenbooth.gateway.errors import Category, Refusal
 from tokenbooth.gateway.replies.limit_headers import limit_lines
 from tokenbooth.kit.clock import iso_ms
@@ -87,7 +87,7 @@ def all_limit_lines(key: KeyState, pool: Pool | None, monotonic_us: int, now_us:
         now_us: UTC microseconds.
     """
     lines = limit_lines(key, pool, monotonic_us)
-    requests, tokens, _ = rates_of(key)
+    requests, tokens, _ = key.rates()
     for rate, unit in ((requests, b"requests"), (tokens, b"tokens")):
         if rate is None:
             continue

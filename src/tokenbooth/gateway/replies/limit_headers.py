@@ -5,8 +5,8 @@ from typing import Final
 
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.rates import RequestRate, TokenRate
-from tokenbooth.gateway.access.admission import Pool, rates_of
 from tokenbooth.gateway.access.cache import KeyState
+from tokenbooth.gateway.access.pool import Pool
 from tokenbooth.kit.clock import iso_ms
 
 # Of a second, in milliseconds, without zeros at the end.
@@ -21,7 +21,7 @@ def limit_lines(key: KeyState, pool: Pool | None, monotonic_us: int) -> bytes:
         pool: what pays, if that was looked up.
         monotonic_us: the time that rates go by, microseconds.
     """
-    requests, tokens, _ = rates_of(key)
+    requests, tokens, _ = key.rates()
     lines = b"" if requests is None else _rate_lines(requests, b"requests", monotonic_us)
     if tokens is not None:
         lines += _rate_lines(tokens, b"tokens", monotonic_us)

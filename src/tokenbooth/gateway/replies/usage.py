@@ -4,14 +4,14 @@ import msgspec
 
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.rates import RequestRate, TokenRate
-from tokenbooth.gateway.access.admission import Pool, rates_of
 from tokenbooth.gateway.access.cache import KeyState
+from tokenbooth.gateway.access.pool import Pool
 from tokenbooth.kit.clock import iso_ms
 
 
 def usage_answer(key: KeyState, pool: Pool, monotonic_us: int) -> bytes:
     """The body of the answer: amounts in USD as exact decimal strings, rates per minute."""
-    requests, tokens, scope = rates_of(key)
+    requests, tokens, scope = key.rates()
     allowance = pool.allowance
     return msgspec.json.encode(
         {

@@ -101,18 +101,19 @@ class ChargeLog:
 
     Attributes:
         epoch: the id of this run, which stands at the head of every segment.
-        is_full: whether the last record could not be written; reset it to try again.
         syncer: the thread that forces records to disk.
     """
 
     def __init__(self, data_dir: Path, *, first_number: int, epoch: str) -> None:
-        """Args:
-        data_dir: the locked data directory.
-        first_number: the number of the first segment; larger than any that still lies there.
-        epoch: the id of this run.
+        """Take what it works with.
+
+        Args:
+            data_dir: the locked data directory.
+            first_number: the number of the first segment; larger than any that still lies there.
+            epoch: the id of this run.
         """
         self.epoch = epoch
-        self.is_full = False
+        self._is_full = False
         self._data_dir = data_dir
         self._directory = data_dir / DIRECTORY_NAME
         make_private_directory(self._directory)
@@ -128,6 +129,14 @@ class ChargeLog:
         self.syncer = BackgroundThread("charge-log-sync", self._sync_loop)
         self.syncer.start()
 
+    def can_append(self) -> bool:
+        """Whether the last record could be written."""
+        return not self._is_full
+
+    def try_again(self) -> None:
+        """Space may have been made: the next charge shows whether records can be written again."""
+        self._is_full = False
+
     def append(self, charge: Charge) -> "Segment":
         """Write a charge; returns the segment to name when it is committed.
 
@@ -135,7 +144,7 @@ class ChargeLog:
             ChargeLogFull: the record is not on disk, and no part of it either.
         """
         record = encode_record(charge)
-        self.is_full = True
+        self._is_full = True
         if self._sync_failed:
             raise ChargeLogFull("the disk does not take what was written")
         try:
@@ -149,7 +158,7 @@ class ChargeLog:
                 self._take_back(segment)
         except OSError as failure:
             raise ChargeLogFull(str(failure)) from failure
-        self.is_full = False
+        self._is_full = False
         segment.size_bytes += written
         segment.uncommitted += 1
         # Setting it takes a lock. The syncer clears it before it syncs, so while it is set this record is still ahead.

@@ -4,22 +4,20 @@ Never compiled: the compiler loses an exception that is being handled over an `a
 """
 
 import asyncio
-import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import groupby, islice
+from collections.abc import Callable, Mapping
+from itertools import groupby
 from operator import attrgetter
 from typing import Final
 
 import structlog
 
 from tokenbooth.domain.allowance import Allowance
-from tokenbooth.domain.charges import Charge, PoolKind
+from tokenbooth.domain.charges import PoolKind
 from tokenbooth.domain.ledger import key_spend, window_spend
-from tokenbooth.gateway.access.cache import AccountState
 from tokenbooth.gateway.access.registration import Registration
-from tokenbooth.gateway.settlement.charge_log import ChargeLog, Segment
+from tokenbooth.gateway.settlement.charge_log import ChargeLog
+from tokenbooth.gateway.settlement.charge_queue import ChargeQueue, QueuedCharge
 from tokenbooth.gateway.settlement.charge_replay import Refused, tell_refused
 from tokenbooth.kit.clock import Clock
 from tokenbooth.kit.errors import StoreUnavailable
@@ -34,31 +32,10 @@ _BATCH_MAX: Final = 20_000
 _RETRY_FIRST_S: Final = 0.1
 _RETRY_MOST_S: Final = 5.0
 _SETTLED_WAIT_S: Final = 2.0
-# From so many on the writing thread is behind, and calls are slowed down: each that waits takes more than a kilobyte.
-_BEHIND_FROM: Final = 5_000
-# While the database is away that would not help, but from this share of what may wait on none is refused so soon.
-_AWAY_SHARE: Final = 4
 # A charge at which the flusher died three times within a minute is set aside.
 _DEATHS_OF_A_CHARGE: Final = 3
 _DEATHS_WITHIN_US: Final = 60_000_000
-_GIVE_WAY_S: Final = 0.0002
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class Unflushed:
-    """A settled request that the store does not know yet, without its body.
-
-    Attributes:
-        account: who is charged.
-        allowances: what it was charged to.
-        segment: where its charge is in the log, if it is.
-    """
-
-    charge: Charge
-    account: AccountState
-    allowances: tuple[Allowance, ...]
-    segment: Segment | None
 
 
 _segment: Final = attrgetter("segment")
@@ -78,34 +55,27 @@ class Flusher:
         store: Store,
         clock: Clock,
         log: ChargeLog,
-        max_unflushed: int,
+        queue: ChargeQueue,
         process: Registration,
         budgets_nano: Callable[[], Mapping[str, int]],
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Args:
-        store, clock, log: what it works with.
-        max_unflushed: how many charges may wait.
-        process: the run that the charges are of; fenced when the store says that it is over.
-        budgets_nano: gives what a window of each plan may spend today.
-        sleep: lets the other threads have the interpreter, for so many seconds.
+        """Take what it works with.
+
+        Args:
+            store, clock, log: what it works with.
+            queue: where it finds what is to be stored.
+            process: the run that the charges are of; fenced when the store says that it is over.
+            budgets_nano: gives what a window of each plan may spend today.
         """
-        self._sleep = sleep
         self._store = store
         self._clock = clock
         self._charge_log = log
-        self._max_unflushed = max_unflushed
-        self._slow_from_away = max_unflushed // _AWAY_SHARE
-        self._slow_from = min(self._slow_from_away, _BEHIND_FROM)
         self._process = process
         self._budgets_nano = budgets_nano
-        self._queue: deque[Unflushed] = deque()
-        self._wake = asyncio.Event()
+        self._queue = queue
         self._hurry = asyncio.Event()
-        self._finished = 0
         self._flushed = 0
         self._barriers: deque[tuple[int, asyncio.Future[None]]] = deque()
-        self._store_away = False
         self._batch_limit = _BATCH_MAX
         self._in_flight = 0
         self._suspects = 0
@@ -115,42 +85,16 @@ class Flusher:
         self.storing = asyncio.Lock()
 
     @property
-    def waiting(self) -> int:
-        """How many charges are not in the store yet."""
-        return len(self._queue)
-
-    @property
     def is_store_away(self) -> bool:
         """Whether the store did not take the last batch."""
-        return self._store_away
+        return self._queue.is_store_away
 
-    def waiting_charges(self) -> Iterator[Charge]:
-        """The charges that are not in the store yet, or that it has not confirmed, oldest first."""
-        return (item.charge for item in self._queue)
-
-    def has_room(self) -> bool:
-        """Whether more charges may come."""
-        return len(self._queue) < self._max_unflushed
-
-    def add(self, item: Unflushed) -> None:
-        """Take a charge, to be stored with the next batch.
-
-        When many wait, the loop gives way: with a core full of calls the writing thread hardly gets the interpreter,
-        and what waits would grow for as long as the load lasts.
-        """
-        self._queue.append(item)
-        self._finished += 1
-        self._wake.set()
-        waiting = len(self._queue)
-        if waiting > self._slow_from and (not self._store_away or waiting > self._slow_from_away):
-            self._sleep(_GIVE_WAY_S)
-
-    async def settled(self) -> None:
+    async def flush(self) -> None:
         """Return when all charges so far are in the store, or after a bounded wait."""
-        if self._flushed == self._finished:
+        if self._flushed == self._queue.added:
             return
         future = asyncio.get_running_loop().create_future()
-        self._barriers.append((self._finished, future))
+        self._barriers.append((self._queue.added, future))
         self._hurry.set()
         try:
             async with asyncio.timeout(_SETTLED_WAIT_S):
@@ -164,14 +108,14 @@ class Flusher:
             self._poisoned = False
             self._set_aside("died on it")
         if self._queue:
-            self._wake.set()
+            self._queue.came.set()
         while True:
-            await self._wake.wait()
-            self._wake.clear()
-            if len(self._queue) < _BATCH_MAX:
+            await self._queue.came.wait()
+            self._queue.came.clear()
+            if not self._queue.is_behind():
                 await self._pause(_BATCH_PAUSE_S)
             # What comes meanwhile gathers for the next batch; otherwise every commit would be followed by a small one.
-            await self._flush(self._finished)
+            await self._flush(self._queue.added)
 
     def note_death(self) -> None:
         """`run` died. From the second time on the charges that it held go one by one, so that the third time tells
@@ -192,7 +136,7 @@ class Flusher:
         try:
             async with asyncio.timeout(timeout_s):
                 while self._queue:
-                    await self._flush(self._finished)
+                    await self._flush(self._queue.added)
         except TimeoutError:
             return False
         except Exception as failure:
@@ -229,7 +173,7 @@ class Flusher:
         Raises:
             StoreUnavailable: the store does not answer.
         """
-        batch = list(islice(self._queue, 1 if self._suspects else self._batch_limit))
+        batch = self._queue.first(1 if self._suspects else self._batch_limit)
         self._in_flight = len(batch)
         limits = _new_limits(batch)
         try:
@@ -254,29 +198,28 @@ class Flusher:
         self._committed(batch, applied)
         self._batch_limit = _BATCH_MAX
 
-    def _committed(self, batch: list[Unflushed], applied: Applied) -> None:
+    def _committed(self, batch: list[QueuedCharge], applied: Applied) -> None:
         if applied.shortfall_nano:
             _take_off(batch, applied.shortfall_nano)
-        for _ in batch:
-            self._queue.popleft()
+        self._queue.drop(len(batch))
         # Whatever dies from here on, it is none of these charges' fault.
         self._in_flight = 0
         self._flushed += len(batch)
         self._suspects = max(self._suspects - len(batch), 0)
         for item in batch:
-            item.account.in_use -= 1
+            item.pin.release()
         for segment, items in groupby(batch, key=_segment):
             if segment is not None:
                 self._charge_log.committed(segment, sum(1 for _ in items))
         if not self._queue:
-            # Space was made, in the store at least: the next charge shows whether the log can be written again.
-            self._charge_log.is_full = False
+            # Space was made, in the store at least.
+            self._charge_log.try_again()
         while self._barriers and self._barriers[0][0] <= self._flushed:
             _, future = self._barriers.popleft()
             if not future.done():
                 future.set_result(None)
 
-    def _isolate(self, batch: list[Unflushed], failure: Exception) -> None:
+    def _isolate(self, batch: list[QueuedCharge], failure: Exception) -> None:
         """The store refuses a batch for what is in it: halve it until one charge is left, and set that one aside."""
         if len(batch) > 1:
             self._batch_limit = len(batch) // 2
@@ -287,29 +230,29 @@ class Flusher:
         """Keep the first charge of the queue in a file, and go on with the others."""
         if not self._queue:
             return
-        first = self._queue[0]
+        (first,) = self._queue.first(1)
         path = self._charge_log.set_aside(first.charge)
         self.refused += 1
         tell_refused(Refused(first.charge, error), path)
         self._committed([first], Applied(inserted=0, shortfall_nano={}))
 
     def _tell_away(self, failure: StoreUnavailable) -> None:
-        if not self._store_away:
+        if not self._queue.is_store_away:
             _log.error(
                 "flush_failed",
                 queued=len(self._queue),
                 error=repr(failure.__cause__ or failure),
                 note="Charges are safe in the charge log and are tried again. Check the database.",
             )
-        self._store_away = True
+        self._queue.is_store_away = True
 
     def _tell_back(self) -> None:
-        if self._store_away:
+        if self._queue.is_store_away:
             _log.info("flush_back", queued=len(self._queue), note="The database takes charges again.")
-        self._store_away = False
+        self._queue.is_store_away = False
 
 
-def _new_limits(batch: list[Unflushed]) -> dict[str, int]:
+def _new_limits(batch: list[QueuedCharge]) -> dict[str, int]:
     """Limits that the charges were admitted under and that the store does not know of, by ledger account."""
     return {
         _bounded_account(item, allowance): allowance.highest_nano
@@ -319,7 +262,7 @@ def _new_limits(batch: list[Unflushed]) -> dict[str, int]:
     }
 
 
-def _noted(batch: list[Unflushed], limits_nano: Mapping[str, int]) -> None:
+def _noted(batch: list[QueuedCharge], limits_nano: Mapping[str, int]) -> None:
     """The store knows these limits now."""
     for item in batch:
         for allowance in item.allowances:
@@ -327,7 +270,7 @@ def _noted(batch: list[Unflushed], limits_nano: Mapping[str, int]) -> None:
                 allowance.noted_nano = limits_nano[_bounded_account(item, allowance)]
 
 
-def _bounded_account(item: Unflushed, allowance: Allowance) -> str:
+def _bounded_account(item: QueuedCharge, allowance: Allowance) -> str:
     """The ledger account of what a window or a key spent."""
     charge = item.charge
     if charge.pool is PoolKind.WINDOW and allowance is item.allowances[0]:
@@ -335,7 +278,7 @@ def _bounded_account(item: Unflushed, allowance: Allowance) -> str:
     return key_spend(charge.key_id).id
 
 
-def _take_off(batch: list[Unflushed], shortfall_nano: dict[str, int]) -> None:
+def _take_off(batch: list[QueuedCharge], shortfall_nano: dict[str, int]) -> None:
     """The store charged less, so memory must not count it as spent either."""
     for item in batch:
         for allowance in item.allowances:

@@ -1,5 +1,6 @@
 """Settlement: the true cost against the hold, then the charge on disk; the flusher brings it to the store."""
 
+import asyncio
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
@@ -12,15 +13,16 @@ from tokenbooth.domain.pricing import cost_nano
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.access.admission import Admitted
 from tokenbooth.gateway.access.prompt_ratio import PromptRatios
+from tokenbooth.gateway.errors import unavailable
 from tokenbooth.gateway.settlement.charge_log import ChargeLog, ChargeLogFull
-from tokenbooth.gateway.settlement.flusher import Flusher, Unflushed
+from tokenbooth.gateway.settlement.charge_queue import ChargeQueue, QueuedCharge
 from tokenbooth.kit.clock import Clock
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(init=False, slots=True)
-class Counted:
+class BilledUsage:
     """What an answer consumed; `estimated` when we counted it because the upstream did not say.
 
     Attributes:
@@ -54,22 +56,40 @@ _NOTHING: Final = Terms.NOTHING
 
 
 class Settler:
-    """Ends holds, writes the charge log, and hands charges to the flusher."""
+    """Ends holds, writes the charge log, and hands charges to the queue of the flusher."""
 
-    def __init__(self, *, clock: Clock, log: ChargeLog, ratios: PromptRatios, flusher: Flusher) -> None:
+    def __init__(self, *, clock: Clock, log: ChargeLog, ratios: PromptRatios, queue: ChargeQueue) -> None:
         self._clock = clock
         self._charge_log = log
         self._ratios = ratios
-        self._flusher = flusher
+        self._queue = queue
 
     def accepts(self) -> bool:
         """Whether new requests may be admitted: the log can be written and the queue is not full."""
-        return not self._charge_log.is_full and self._flusher.has_room()
+        return self._charge_log.can_append() and self._queue.has_room()
+
+    async def keep_pace(self) -> bool:
+        """Let a call begin only if it can be charged, and slowly while the store is behind; returns whether it waited.
+
+        Raises:
+            Refusal: the log cannot be written, the queue is full, or the call would have to wait for too long.
+        """
+        if not self.accepts():
+            raise unavailable()
+        wait_us = self._queue.wait_us(self._clock.monotonic_us()) if self._queue.is_behind() else 0
+        if wait_us is None:
+            raise unavailable()
+        if not wait_us:
+            return False
+        await asyncio.sleep(wait_us / 1_000_000)
+        if not self.accepts():
+            raise unavailable()
+        return True
 
     def settle(
         self,
         admitted: Admitted,
-        counted: Counted,
+        counted: BilledUsage,
         *,
         request_id: str,
         upstream: str,
@@ -148,22 +168,22 @@ class Settler:
         if not admitted.hold.open:
             return
         release(admitted.hold)
-        admitted.key.account.in_use -= 1
         if admitted.token_entry is not None and admitted.tokens is not None:
             admitted.tokens.correct(admitted.token_entry, 0, self._clock.monotonic_us())
         admitted.pool.waiters.wake()
 
     def _record(self, charge: Charge, admitted: Admitted) -> None:
-        segment, was_full = None, self._charge_log.is_full
+        segment, could_append = None, self._charge_log.can_append()
         try:
             segment = self._charge_log.append(charge)
-            if was_full:
+            if not could_append:
                 _log.info("charge_log_back", note="The charge log can be written again; requests are admitted.")
         except ChargeLogFull as failure:
-            if not was_full:
+            if could_append:
                 _log.error(
                     "charge_log_full",
                     error=str(failure),
                     note="No new requests are admitted until the data directory can be written. Free disk space.",
                 )
-        self._flusher.add(Unflushed(charge, admitted.key.account, admitted.hold.allowances, segment))
+        # Its own pin: the request's ends with the answer, which may be before the store knows of the charge.
+        self._queue.add(QueuedCharge(charge, admitted.key.account.pin(), admitted.hold.allowances, segment))

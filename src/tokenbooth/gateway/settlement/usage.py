@@ -6,11 +6,11 @@ from typing import Final
 import structlog
 
 from tokenbooth.domain.usage import InvalidUsage, Usage
-from tokenbooth.gateway.formats.base import Delivered, Meter, PricedRequest, Speech, UpstreamAnswer
-from tokenbooth.gateway.formats.parameters import REASONING_OUTPUT_FLOOR
+from tokenbooth.gateway.formats.base import REASONING_OUTPUT_FLOOR, OutboundRequest, PricedRequest, UpstreamAnswer
+from tokenbooth.gateway.formats.meter import Delivered, Meter
 from tokenbooth.gateway.formats.thinking import effort_of, thinks
 from tokenbooth.gateway.settlement.estimates import Estimates
-from tokenbooth.gateway.settlement.settle import Counted
+from tokenbooth.gateway.settlement.settle import BilledUsage
 
 # In a longer answer nobody looks for its text only to learn from it.
 _LONGEST_LESSON_BYTES: Final = 256 * 1024
@@ -46,12 +46,12 @@ NOTHING_LEARNED: Final = Figures(Estimates(), "")
 
 def count_stream(
     request: PricedRequest, meter: Meter, figures: Figures = NOTHING_LEARNED, *, request_id: str, upstream: str
-) -> Counted:
+) -> BilledUsage:
     """What a stream consumed that came to its end: the usage that came, else a count of what was streamed."""
     usage = meter.usage
     if usage is not None and not _is_nothing(usage):
         if _is_whole(request, usage):
-            return Counted(_bounded(request, usage, request_id, upstream), estimated=False)
+            return BilledUsage(_bounded(request, usage, request_id, upstream), estimated=False)
         filled = _filled(request, usage, meter.delivered(), figures, upstream)
         # What a translated answer shows is what is charged.
         meter.usage = filled.usage = _bounded(request, filled.usage, request_id, upstream)
@@ -64,12 +64,12 @@ def count_stream(
         counted = _bounded(request, meter.prompt_usage, request_id, upstream)._replace(
             completion_tokens=max(counted.completion_tokens, meter.prompt_usage.completion_tokens),
         )
-    return Counted(counted, estimated=True, text_bytes=meter.delivered().text_bytes)
+    return BilledUsage(counted, estimated=True, text_bytes=meter.delivered().text_bytes)
 
 
 def count_cut(
     request: PricedRequest, meter: Meter | None, unseen: Unseen, figures: Figures, *, request_id: str, upstream: str
-) -> Counted:
+) -> BilledUsage:
     """What an answer consumed whose end nobody heard.
 
     Args:
@@ -80,17 +80,17 @@ def count_cut(
         request_id, upstream: for the log.
     """
     if meter is None:
-        return Counted(_with_unseen(request, estimate(request, _NOTHING_SEEN, figures), unseen, figures), True)
+        return BilledUsage(_with_unseen(request, estimate(request, _NOTHING_SEEN, figures), unseen, figures), True)
     if meter.has_final_usage():
         return count_stream(request, meter, figures, request_id=request_id, upstream=upstream)
     delivered = meter.delivered()
     counted = _with_unseen(request, estimate(request, delivered, figures), unseen, figures)
     told = meter.usage or meter.prompt_usage
     if told is None:
-        return Counted(counted, estimated=True, text_bytes=delivered.text_bytes)
+        return BilledUsage(counted, estimated=True, text_bytes=delivered.text_bytes)
     told = _bounded(request, told._replace(untold_tokens=0), request_id, upstream)
     prompt_told = meter.prompt_usage is not None and meter.prompt_usage.prompt_tokens > 0
-    return Counted(
+    return BilledUsage(
         # Told before the end it is a lower bound, but for a prompt that the format tells first.
         told._replace(
             prompt_tokens=told.prompt_tokens if prompt_told else max(told.prompt_tokens, counted.prompt_tokens),
@@ -102,7 +102,7 @@ def count_cut(
     )
 
 
-def most_billed(request: PricedRequest, counted: Counted, figures: Figures) -> Usage:
+def most_billed(request: PricedRequest, counted: BilledUsage, figures: Figures) -> Usage:
     """What the upstream may bill for an answer that was cut; all that it was allowed where nothing was learned."""
     if figures.estimates.answer_tokens(request.model.name, effort_of(request.fields)) is not None:
         return counted.usage
@@ -111,14 +111,14 @@ def most_billed(request: PricedRequest, counted: Counted, figures: Figures) -> U
 
 
 def count_answer(
-    speech: Speech,
+    outbound: OutboundRequest,
     answer: UpstreamAnswer,
     body: bytes,
     figures: Figures = NOTHING_LEARNED,
     *,
     request_id: str,
     upstream: str,
-) -> Counted:
+) -> BilledUsage:
     """What a whole answer consumed, of which `body` is what came."""
     try:
         reported = answer.reported_usage()
@@ -126,13 +126,13 @@ def count_answer(
         reported = None
         _tell_invalid(request_id, upstream)
     if reported is not None and not _is_nothing(reported):
-        if _is_whole(speech.request, reported):
-            return Counted(_bounded(speech.request, reported, request_id, upstream), estimated=False)
-        filled = _filled(speech.request, reported, _text_of(speech, body), figures, upstream)
-        filled.usage = _bounded(speech.request, filled.usage, request_id, upstream)
+        if _is_whole(outbound.request, reported):
+            return BilledUsage(_bounded(outbound.request, reported, request_id, upstream), estimated=False)
+        filled = _filled(outbound.request, reported, _text_of(outbound, body), figures, upstream)
+        filled.usage = _bounded(outbound.request, filled.usage, request_id, upstream)
         return filled
-    delivered = _text_of(speech, body)
-    return Counted(estimate(speech.request, delivered, figures), estimated=True, text_bytes=delivered.text_bytes)
+    delivered = _text_of(outbound, body)
+    return BilledUsage(estimate(outbound.request, delivered, figures), estimated=True, text_bytes=delivered.text_bytes)
 
 
 def estimate(request: PricedRequest, delivered: Delivered, figures: Figures = NOTHING_LEARNED) -> Usage:
@@ -164,15 +164,15 @@ def learn(figures: Figures, request: PricedRequest, usage: Usage) -> bool:
 
 
 def learn_stream(figures: Figures, request: PricedRequest, usage: Usage, meter: Meter) -> None:
-    """See `learn`, of a stream."""
+    """Learn from a stream that came to its end."""
     if learn(figures, request, usage):
         _learn_text(figures, request, usage, meter.delivered())
 
 
-def learn_answer(figures: Figures, speech: Speech, usage: Usage, body: bytes) -> None:
-    """See `learn`, of a whole answer."""
-    if learn(figures, speech.request, usage) and len(body) <= _LONGEST_LESSON_BYTES:
-        _learn_text(figures, speech.request, usage, _text_of(speech, body))
+def learn_answer(figures: Figures, outbound: OutboundRequest, usage: Usage, body: bytes) -> None:
+    """Learn from a whole answer."""
+    if learn(figures, outbound.request, usage) and len(body) <= _LONGEST_LESSON_BYTES:
+        _learn_text(figures, outbound.request, usage, _text_of(outbound, body))
 
 
 def _learn_text(figures: Figures, request: PricedRequest, usage: Usage, delivered: Delivered) -> None:
@@ -222,8 +222,8 @@ def _of_one(request: PricedRequest, tokens: int) -> int:
     return tokens if request.choices == 1 else -(-tokens // request.choices)
 
 
-def _text_of(speech: Speech, body: bytes) -> Delivered:
-    return Delivered(events=0, text_bytes=speech.text_bytes_in(body))
+def _text_of(outbound: OutboundRequest, body: bytes) -> Delivered:
+    return Delivered(events=0, text_bytes=outbound.text_bytes_in(body))
 
 
 def _is_nothing(usage: Usage) -> bool:
@@ -238,7 +238,7 @@ def _is_whole(request: PricedRequest, usage: Usage) -> bool:
     return usage.completion_tokens > 0 or request.endpoint == _EMBEDDINGS
 
 
-def _filled(request: PricedRequest, usage: Usage, delivered: Delivered, figures: Figures, upstream: str) -> Counted:
+def _filled(request: PricedRequest, usage: Usage, delivered: Delivered, figures: Figures, upstream: str) -> BilledUsage:
     """A usage with what its parts leave open: from the total as far as our count makes that plausible, else our count.
 
     A total may hold what is no part of the answer, such as cache reads, so it counts for at most twice what we count.
@@ -248,7 +248,7 @@ def _filled(request: PricedRequest, usage: Usage, delivered: Delivered, figures:
     if request.endpoint == _EMBEDDINGS:
         # Nothing is written, so all of a total is prompt.
         prompt, is_estimated = _from_total(untold, counted.prompt_tokens)
-        return Counted(Usage(prompt, 0), is_estimated)
+        return BilledUsage(Usage(prompt, 0), is_estimated)
     prompt, completion = usage.prompt_tokens, usage.completion_tokens
     if not prompt:
         prompt, is_estimated = _from_total(untold, counted.prompt_tokens)
@@ -262,7 +262,7 @@ def _filled(request: PricedRequest, usage: Usage, delivered: Delivered, figures:
         completion = max(completion, min(completion + untold, 2 * counted.completion_tokens))
     # What nobody called reasoning has the output's price.
     usage = usage._replace(prompt_tokens=prompt, completion_tokens=completion, untold_tokens=0)
-    return Counted(usage, is_estimated, delivered.text_bytes if is_estimated else 0)
+    return BilledUsage(usage, is_estimated, delivered.text_bytes if is_estimated else 0)
 
 
 def _from_total(untold: int, counted: int) -> tuple[int, bool]:
@@ -298,7 +298,7 @@ def within_limits(request: PricedRequest, usage: Usage) -> Usage:
 
 
 def _bounded(request: PricedRequest, usage: Usage, request_id: str, upstream: str) -> Usage:
-    """See `within_limits`; tells the operator when something was cut."""
+    """Cut a usage to what the model can do at all, and tell the operator when something was cut."""
     bounded = within_limits(request, usage)
     if bounded is usage:
         return usage

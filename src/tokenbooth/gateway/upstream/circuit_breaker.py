@@ -1,4 +1,4 @@
-"""When an upstream is asked and when it is left alone: a state machine without I/O and without a clock.
+"""A circuit breaker for each upstream: when it is asked and when it is left alone, without I/O and without a clock.
 
 It is up until several calls in a row have failed. Then it rests. After the rest a single call tries it: when that
 succeeds it is up, when it fails the next rest is twice as long, up to a bound. An upstream that says how long it wants
@@ -38,27 +38,27 @@ class Change(Enum):
     BACK = "back"
 
 
-class Health:
+class CircuitBreaker:
     """One upstream. What a call found out counts only if nothing was decided since the call began.
 
     Attributes:
-        is_up: whether it neither rests nor is on trial.
+        is_up: whether the circuit is closed: it neither rests nor is probed.
         open_calls: calls that it works on.
         failures: failed calls since the last success.
         failed_calls: failed calls ever.
         last_error: the last failure in a few words.
-        epoch: grows with each decision; a call remembers the one that it began in.
+        generation: grows with each decision; a call remembers the one that it began in.
     """
 
     __slots__ = (
         "_asked_until_us",
+        "_is_half_open",
         "_rests",
         "_rests_until_us",
         "_rules",
-        "_trial",
-        "epoch",
         "failed_calls",
         "failures",
+        "generation",
         "is_up",
         "last_error",
         "open_calls",
@@ -70,19 +70,19 @@ class Health:
         self.is_up = True
         self._asked_until_us = 0
         self._rests = 0
-        self._trial = False
+        self._is_half_open = False
         self.open_calls = 0
         self.failures = 0
         self.failed_calls = 0
         self.last_error: str | None = None
-        self.epoch = 0
+        self.generation = 0
 
     @property
     def state(self) -> UpstreamState:
         """For people. One whose rest is over rests until a call tries it."""
         if self.is_up:
             return "up"
-        return "trial" if self._trial else "resting"
+        return "trial" if self._is_half_open else "resting"
 
     @property
     def due_us(self) -> int:
@@ -90,30 +90,30 @@ class Health:
         return self._rests_until_us
 
     def is_ready(self, now_us: int) -> bool:
-        """Whether a call may go there as a matter of course: it is up, or due for a trial that nobody makes yet."""
-        return self.is_up or (not self._trial and self._rests_until_us <= now_us)
+        """Whether a call may go there as a matter of course: it is up, or due for a probe that nobody makes yet."""
+        return self.is_up or (not self._is_half_open and self._rests_until_us <= now_us)
 
     def asked_wait_us(self, now_us: int) -> int:
         """How much longer it wants to be left alone, by its own word; 0 for not at all."""
         return max(self._asked_until_us - now_us, 0)
 
     def begin(self, now_us: int) -> bool:
-        """Count a call that begins; returns whether it is the trial."""
+        """Count a call that begins; returns whether it is the probe after a rest."""
         self.open_calls += 1
         if self.is_up or not self.is_ready(now_us):
             return False
-        self._trial = True
+        self._is_half_open = True
         return True
 
-    def end(self, epoch: int, *, on_trial: bool) -> None:
-        """Count a call that ended; a trial that found nothing out, since its client hung up, is another call's."""
+    def end(self, generation: int, *, is_probe: bool) -> None:
+        """Count a call that ended. If its client abandoned the probe, the next call is one."""
         self.open_calls -= 1
-        if on_trial and epoch == self.epoch:
-            self._trial = False
+        if is_probe and generation == self.generation:
+            self._is_half_open = False
 
-    def succeeded(self, epoch: int) -> Change | None:
-        """A call that began in `epoch` was answered."""
-        if epoch != self.epoch:
+    def succeeded(self, generation: int) -> Change | None:
+        """A call that began in `generation` was answered."""
+        if generation != self.generation:
             return None
         self.failures = 0
         if self.is_up:
@@ -121,8 +121,8 @@ class Health:
         self.is_up = True
         self._rests_until_us = 0
         self._rests = 0
-        self._trial = False
-        self.epoch += 1
+        self._is_half_open = False
+        self.generation += 1
         return Change.BACK
 
     def note_failed_call(self, error: str) -> None:
@@ -130,19 +130,19 @@ class Health:
         self.failed_calls += 1
         self.last_error = error
 
-    def failed(self, epoch: int, now_us: int, error: str, *, on_trial: bool, asked_us: int = 0) -> Change | None:
-        """A call that began in `epoch` failed.
+    def failed(self, generation: int, now_us: int, error: str, *, is_probe: bool, asked_us: int = 0) -> Change | None:
+        """A call that began in `generation` failed.
 
         Args:
-            epoch: see there.
+            generation: see there.
             now_us: the time.
             error: what happened, in a few words.
-            on_trial: whether the call was the trial.
+            is_probe: whether the call was the probe.
             asked_us: for how long the upstream wants to be left alone, by its own word.
         """
         self.note_failed_call(error)
         asked_us = min(asked_us, self._rules.longest_asked_us)
-        is_current = epoch == self.epoch
+        is_current = generation == self.generation
         if not is_current and not asked_us:
             return None
         self.failures += 1
@@ -150,7 +150,7 @@ class Health:
             # Its word counts whenever the call began.
             self._asked_until_us = max(self._asked_until_us, now_us + asked_us)
         if not self.is_up:
-            self._go_on_resting(now_us, on_trial=on_trial and is_current)
+            self._go_on_resting(now_us, is_probe=is_probe and is_current)
             return None
         until_us = self._asked_until_us if asked_us else 0
         if self.failures >= self._rules.failures:
@@ -160,11 +160,11 @@ class Health:
         self._rest(until_us)
         return Change.RESTS
 
-    def _go_on_resting(self, now_us: int, *, on_trial: bool) -> None:
+    def _go_on_resting(self, now_us: int, *, is_probe: bool) -> None:
         until_us = max(self._rests_until_us, self._asked_until_us)
-        if on_trial:
+        if is_probe:
             until_us = max(until_us, self._doubled(now_us))
-        if on_trial or until_us > self._rests_until_us:
+        if is_probe or until_us > self._rests_until_us:
             self._rest(until_us)
 
     def _doubled(self, now_us: int) -> int:
@@ -176,5 +176,5 @@ class Health:
     def _rest(self, until_us: int) -> None:
         self.is_up = False
         self._rests_until_us = until_us
-        self._trial = False
-        self.epoch += 1
+        self._is_half_open = False
+        self.generation += 1

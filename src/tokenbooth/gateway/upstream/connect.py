@@ -7,13 +7,11 @@ from functools import cached_property
 from tokenbooth.gateway.errors import UpstreamUnreachable
 
 
-class Dialer:
+class Connector:
     """Makes connections, with TLS where it is asked for."""
 
     def __init__(self, connect_s: float) -> None:
-        """Args:
-        connect_s: how long a connection may take, in seconds.
-        """
+        """`connect_s` is how long a connection may take, in seconds."""
         self._connect_s = connect_s
 
     async def connect(self, protocol: asyncio.Protocol, host: str, port: int, *, is_tls: bool) -> None:

@@ -48,9 +48,11 @@ class UpstreamConnection:
     """
 
     def __init__(self, idle_s: float, on_lost: Callable[["UpstreamConnection"], None]) -> None:
-        """Args:
-        idle_s: the longest silence inside an answer, in seconds.
-        on_lost: told when the connection has ended.
+        """Take what it works with.
+
+        Args:
+            idle_s: the longest silence inside an answer, in seconds.
+            on_lost: told when the connection has ended.
         """
         self._idle_s = idle_s
         self._on_lost = on_lost
@@ -236,11 +238,11 @@ class UpstreamConnection:
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See `asyncio.Protocol`."""
+        """The connection is there."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`."""
+        """A part of an answer arrived."""
         self.has_answered = True
         self._head_bytes += len(data)
         if self._phase is _BODY:
@@ -268,7 +270,7 @@ class UpstreamConnection:
             self._fail(UpstreamBroke("the answer is too large"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See `asyncio.Protocol`."""
+        """The connection is gone; an answer without a length ends with it."""
         self._deadline.close()
         if self._phase is _BODY and not self._framed and exc is None:
             # An answer without a length ends with its connection.
@@ -283,16 +285,16 @@ class UpstreamConnection:
         self._parser = _NO_PARSER
 
     def eof_received(self) -> None:
-        """See `asyncio.Protocol`: the loop closes the connection."""
+        """The server writes no more: the loop closes the connection."""
 
     def pause_writing(self) -> None:
-        """See `asyncio.Protocol`: a request has been written as a whole."""
+        """Nothing to pause: a request has been written as a whole."""
 
     def resume_writing(self) -> None:
-        """See `asyncio.Protocol`."""
+        """Nothing was paused."""
 
     def on_message_begin(self) -> None:
-        """See `httptools.HttpResponseParser`."""
+        """The parser found the begin of an answer."""
         if self._phase is not _HEAD:
             raise UpstreamBroke("more than an answer came")
 
@@ -302,7 +304,7 @@ class UpstreamConnection:
             self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """See `httptools.HttpResponseParser`."""
+        """The parser has the head of an answer."""
         self.status = self._parser.get_status_code()
         self._interim = self.status < 200
         if self._interim:
@@ -315,7 +317,7 @@ class UpstreamConnection:
         self._wake()
 
     def on_body(self, body: bytes) -> None:
-        """See `httptools.HttpResponseParser`."""
+        """The parser has a part of the body."""
         self._head_bytes = 0
         if self._reads_whole and not self._has_begun:
             self.answer_began()
@@ -327,7 +329,7 @@ class UpstreamConnection:
         self._body += body
 
     def on_message_complete(self) -> None:
-        """See `httptools.HttpResponseParser`."""
+        """The parser has all of an answer."""
         if self._interim:
             self._interim = False
             return

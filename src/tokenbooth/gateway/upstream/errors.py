@@ -10,7 +10,7 @@ from tokenbooth.domain.money import format_usd
 from tokenbooth.gateway.errors import Category, Refusal, UpstreamFailure, UpstreamTimedOut
 from tokenbooth.gateway.upstream.base import AnswerHead
 from tokenbooth.gateway.upstream.error_bodies import ErrorTold, read_error
-from tokenbooth.gateway.upstream.retry_after import asked_wait_us
+from tokenbooth.gateway.upstream.retry_after import retry_after_us
 
 PASSED_STATUSES: Final = frozenset((400, 413, 422))
 _OVERLOADED_STATUSES: Final = frozenset((429, 503, 529))
@@ -189,7 +189,7 @@ def refusal_of_status(
         return _passed(status, body, private)
     if status in _TIMED_OUT_STATUSES:
         refusal = timed_out(charged_nano=0)
-        refusal.retry_after_us = asked_wait_us(response, now_us)
+        refusal.retry_after_us = retry_after_us(response, now_us)
         return refusal
     if status in _OVERLOADED_STATUSES:
         return Refusal(
@@ -197,9 +197,9 @@ def refusal_of_status(
             Category.OVERLOADED,
             "overloaded",
             "The model's server is overloaded. Try again in a moment.",
-            retry_after_us=asked_wait_us(response, now_us),
+            retry_after_us=retry_after_us(response, now_us),
         )
-    return _failed(asked_wait_us(response, now_us))
+    return _failed(retry_after_us(response, now_us))
 
 
 def _failed(retry_after_us: int | None = None) -> Refusal:

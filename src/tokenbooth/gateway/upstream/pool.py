@@ -17,9 +17,9 @@ from tokenbooth.gateway.errors import ClientHungUp, UpstreamBroke
 from tokenbooth.gateway.formats.base import Credential
 from tokenbooth.gateway.formats.json.steps import STEP_BYTES
 from tokenbooth.gateway.upstream.base import Timeouts, UpstreamCall, UpstreamRequest, sent_headers
-from tokenbooth.gateway.upstream.connect import Dialer
+from tokenbooth.gateway.upstream.connect import Connector
 from tokenbooth.gateway.upstream.connection import UpstreamConnection
-from tokenbooth.gateway.upstream.write_batch import Outbox
+from tokenbooth.gateway.upstream.write_batch import WriteBatch
 
 # Servers commonly keep idle connections for 60 s and more; a shorter time meets fewer that were just closed.
 _KEPT_IDLE_S: Final = 30.0
@@ -29,6 +29,7 @@ _KEPT_IDLE_S: Final = 30.0
 class _Server:
     """A server with what every request to it begins with, and its idle connections, the last used ones last."""
 
+    upstream: Upstream
     host: str
     port: int
     is_tls: bool
@@ -55,7 +56,7 @@ class _Server:
 
 
 class HttpCall:
-    """See `UpstreamCall`."""
+    """One request over a connection of the pool."""
 
     __slots__ = (
         "_begun",
@@ -84,16 +85,16 @@ class HttpCall:
 
     @property
     def sent(self) -> bool:
-        """See `UpstreamCall.sent`."""
+        """Whether the request has left, so that the upstream may be working on it."""
         return self._connection is not None and self._connection.is_sent
 
     @property
     def status(self) -> int:
-        """See `UpstreamCall.status`."""
+        """The HTTP status of the answer."""
         return self._answering.status
 
     def header(self, name: str) -> str | None:
-        """See `UpstreamCall.header`."""
+        """A header's first value; `name` in lower case."""
         wanted = name.encode()
         for known, value in self._answering.headers:
             if known == wanted:
@@ -101,7 +102,7 @@ class HttpCall:
         return None
 
     async def begin(self) -> None:
-        """See `UpstreamCall.begin`."""
+        """Send the request and wait for the head of the answer."""
         self._begun = True
         self._upstreams.calls += 1
         if self._server.idle:
@@ -136,36 +137,36 @@ class HttpCall:
         upstreams = self._upstreams
         if upstreams.calls > 1:
             connection.prepare(self._request, self._first_byte_s, self._body)
-            upstreams.outbox.add(connection)
+            upstreams.write_batch.add(connection)
         else:
             connection.send(self._request, self._first_byte_s, self._body)
         await connection.head()
 
     @property
     def is_alive(self) -> bool:
-        """See `UpstreamCall.is_alive`."""
+        """Whether an answer, or the rest of it, may still come."""
         return self._connection is not None and self._connection.is_alive
 
     async def wait_on(self, timeout_s: float) -> None:
-        """See `UpstreamCall.wait_on`."""
+        """After a time-out wait once more: for the head, and then for the first byte of the body."""
         self._answering.wait_on(timeout_s)
         await self._answering.head()
 
     async def read(self) -> bytes:
-        """See `UpstreamCall.read`."""
+        """The whole body."""
         return await self._answering.read()
 
     async def each(self, take: Callable[[bytes], bool]) -> None:
-        """See `UpstreamCall.each`."""
+        """Hand over the body as it arrives, until its end or until `take` returns False."""
         await self._answering.each(take)
 
     def answer_began(self) -> None:
-        """See `UpstreamCall.answer_began`."""
+        """From now on silence is bounded, instead of the time to the answer's begin."""
         if self._connection is not None:
             self._connection.answer_began()
 
     def interrupt(self) -> None:
-        """See `UpstreamCall.interrupt`."""
+        """Let what waits for the upstream raise `ClientHungUp`, once."""
         self._interrupted = True
         if self._connecting is not None:
             self._connecting.cancel()
@@ -173,17 +174,17 @@ class HttpCall:
             self._connection.interrupt()
 
     def pause(self) -> None:
-        """See `UpstreamCall.pause`."""
+        """Read no more of the body for now."""
         if self._connection is not None:
             self._connection.pause()
 
     def resume(self) -> None:
-        """See `UpstreamCall.resume`."""
+        """Read on."""
         if self._connection is not None:
             self._connection.resume()
 
     def end(self) -> None:
-        """See `UpstreamCall.end`."""
+        """End the call: its connection serves the next one if the answer was complete, else it is closed."""
         if self._begun:
             self._begun = False
             self._upstreams.calls -= 1
@@ -198,36 +199,40 @@ class HttpCall:
 
 
 class HttpUpstreams:
-    """See `Upstreams`.
+    """Sends requests over pooled connections.
 
     Attributes:
         timeouts: see there.
         calls: how many are under way.
-        outbox: for requests of many calls at once; a call that is alone need not wait for the turn's end.
+        write_batch: for requests of many calls at once; a call that is alone need not wait for the turn's end.
     """
 
-    def __init__(self, timeouts: Timeouts, dialer: Dialer | None = None) -> None:
-        """Args:
-        timeouts: see there.
-        dialer: makes the connections.
-        """
+    def __init__(self, timeouts: Timeouts, connector: Connector | None = None) -> None:
+        """Know the limits, and what makes the connections; by default that goes straight to the servers."""
         self.timeouts = timeouts
         self.calls = 0
-        self.outbox = Outbox()
-        self._dialer = dialer or Dialer(timeouts.connect_s)
-        self._servers: dict[Upstream, _Server] = {}
+        self.write_batch = WriteBatch()
+        self._connector = connector or Connector(timeouts.connect_s)
+        self._servers: dict[str, _Server] = {}
         self._open: set[UpstreamConnection] = set()
 
     def post(self, upstream: Upstream, request: UpstreamRequest) -> UpstreamCall:
-        """See `Upstreams.post`."""
-        server = self._servers.get(upstream)
-        if server is None:
-            server = self._servers[upstream] = _server_of(upstream)
+        """A call, not sent yet."""
+        server = self._server(upstream)
         head, body = server.head(upstream, request), request.body
         first_byte_s = self.timeouts.first_s(request.stream)
         if len(body) > STEP_BYTES:
             return HttpCall(self, server, b"%b%d\r\n\r\n" % (head, len(body)), body, first_byte_s)
         return HttpCall(self, server, b"%b%d\r\n\r\n%b" % (head, len(body), body), b"", first_byte_s)
+
+    def _server(self, upstream: Upstream) -> _Server:
+        """The server of an upstream; a new one where the configuration of its name has changed."""
+        server = self._servers.get(upstream.name)
+        if server is None or (server.upstream is not upstream and server.upstream != upstream):
+            server = self._servers[upstream.name] = _server_of(upstream)
+        # After a new configuration that says the same, the next call finds its own again.
+        server.upstream = upstream
+        return server
 
     async def connect(self, server: _Server) -> UpstreamConnection:
         """A new connection.
@@ -237,7 +242,7 @@ class HttpUpstreams:
         """
         connection = UpstreamConnection(self.timeouts.idle_s, partial(self._lost, server))
         protocol = cast("asyncio.Protocol", connection)
-        await self._dialer.connect(protocol, server.host, server.port, is_tls=server.is_tls)
+        await self._connector.connect(protocol, server.host, server.port, is_tls=server.is_tls)
         self._open.add(connection)
         return connection
 
@@ -248,7 +253,7 @@ class HttpUpstreams:
             connection.close()
 
     async def close(self) -> None:
-        """See `Upstreams.close`."""
+        """Close every connection."""
         for connection in list(self._open):
             connection.close()
 
@@ -262,6 +267,7 @@ def _server_of(upstream: Upstream) -> _Server:
     url = urlsplit(upstream.base_url)
     is_tls = url.scheme == "https"
     return _Server(
+        upstream,
         host=url.hostname or "",
         port=url.port or (443 if is_tls else 80),
         is_tls=is_tls,

@@ -31,7 +31,7 @@ _READ_BUFFER_BYTES: Final = 1
 
 
 class ProxiedCall:
-    """See `UpstreamCall`."""
+    """One request through a proxy."""
 
     def __init__(
         self,
@@ -42,12 +42,14 @@ class ProxiedCall:
         *,
         stream: bool,
     ) -> None:
-        """Args:
-        name: of the upstream.
-        request: to be sent.
-        timeouts: see there.
-        endings: where its end is kept while it is under way.
-        stream: whether an event stream is asked for.
+        """Take what it works with.
+
+        Args:
+            name: of the upstream.
+            request: to be sent.
+            timeouts: see there.
+            endings: where its end is kept while it is under way.
+            stream: whether an event stream is asked for.
         """
         self._first_byte_s = timeouts.first_s(stream)
         self._opening: asyncio.Task[Response] | None = None
@@ -65,16 +67,16 @@ class ProxiedCall:
 
     @property
     def sent(self) -> bool:
-        """See `UpstreamCall.sent`. The library does not tell of the connection, so it is taken for there at once."""
+        """Whether the request has left. The library does not tell, so it is taken for sent at once."""
         return self._begun
 
     @property
     def status(self) -> int:
-        """See `UpstreamCall.status`."""
+        """The HTTP status of the answer."""
         return self._answering.status
 
     def header(self, name: str) -> str | None:
-        """See `UpstreamCall.header`."""
+        """A header's first value; `name` in lower case."""
         try:
             return self._answering.get_header(name)
         except ValueError:
@@ -82,7 +84,7 @@ class ProxiedCall:
             return None
 
     async def begin(self) -> None:
-        """See `UpstreamCall.begin`."""
+        """Send the request and wait for the head of the answer."""
         self._begun = True
         self._opening = asyncio.ensure_future(self._open())
         await self.wait_on(self._first_byte_s)
@@ -92,12 +94,12 @@ class ProxiedCall:
 
     @property
     def is_alive(self) -> bool:
-        """See `UpstreamCall.is_alive`."""
+        """Whether an answer, or the rest of it, may still come."""
         opening = self._opening
         return opening is not None and (not opening.done() or opening.exception() is None)
 
     async def wait_on(self, timeout_s: float) -> None:
-        """See `UpstreamCall.wait_on`."""
+        """After a time-out wait once more: for the head, and then for the first byte of the body."""
         self._begins_by_s = asyncio.get_running_loop().time() + timeout_s
         opening = self._opening
         if opening is None:
@@ -115,7 +117,7 @@ class ProxiedCall:
             raise UpstreamBroke(self._name) from failure
 
     async def read(self) -> bytes:
-        """See `UpstreamCall.read`."""
+        """The whole body."""
         self._begins_by_s = None
         parts: list[bytes] = []
         size = 0
@@ -127,29 +129,29 @@ class ProxiedCall:
         return b"".join(parts)
 
     async def each(self, take: Callable[[bytes], bool]) -> None:
-        """See `UpstreamCall.each`."""
+        """Hand over the body as it arrives, until its end or until `take` returns False."""
         while (chunk := await self._next_chunk()) is not None:
             if not take(chunk):
                 return
 
     def answer_began(self) -> None:
-        """See `UpstreamCall.answer_began`."""
+        """From now on silence is bounded, instead of the time to the answer's begin."""
         self._begins_by_s = None
 
     def interrupt(self) -> None:
-        """See `UpstreamCall.interrupt`."""
+        """Let what waits for the upstream raise `ClientHungUp`, once."""
         self._interrupted.set()
 
     def pause(self) -> None:
-        """See `UpstreamCall.pause`."""
+        """Read no more of the body for now."""
         self._reading.clear()
 
     def resume(self) -> None:
-        """See `UpstreamCall.resume`."""
+        """Read on."""
         self._reading.set()
 
     def end(self) -> None:
-        """See `UpstreamCall.end`; the library ends it a moment later."""
+        """End the call; the library ends it a moment later."""
         opening, self._opening = self._opening, None
         if opening is not None and not opening.cancel() and opening.exception() is None:
             self._response = opening.result()
@@ -206,7 +208,7 @@ async def _result_of(task: "asyncio.Task[T]") -> T:
 
 
 class ProxiedUpstreams:
-    """See `Upstreams`. One client, with a pool of connections; the proxies are those of the environment."""
+    """Sends requests through the proxies of the environment, by one client with a pool of connections."""
 
     def __init__(self, timeouts: Timeouts) -> None:
         self._timeouts = timeouts
@@ -224,7 +226,7 @@ class ProxiedUpstreams:
         )
 
     def post(self, upstream: Upstream, request: UpstreamRequest) -> UpstreamCall:
-        """See `Upstreams.post`."""
+        """A call, not sent yet."""
         asked = (
             self._client.post(upstream.base_url + request.path)
             .headers(sent_headers(upstream, request))
@@ -235,18 +237,20 @@ class ProxiedUpstreams:
         return ProxiedCall(upstream.name, asked, self._timeouts, self._endings, stream=request.stream)
 
     async def close(self) -> None:
-        """See `Upstreams.close`."""
+        """Close every connection."""
         await asyncio.gather(*self._endings, return_exceptions=True)
         await self._client.close()
 
 
 class UpstreamsByWay:
-    """See `Upstreams`. Each upstream is reached directly, or through the environment's proxy."""
+    """Sends requests. Each upstream is reached directly, or through the environment's proxy."""
 
     def __init__(self, *, direct: Upstreams, proxied: Upstreams, is_proxied: Callable[[str], bool]) -> None:
-        """Args:
-        direct, proxied: the two ways.
-        is_proxied: whether a URL is reached through a proxy.
+        """Take what it works with.
+
+        Args:
+            direct, proxied: the two ways.
+            is_proxied: whether a URL is reached through a proxy.
         """
         self._direct = direct
         self._proxied = proxied
@@ -254,7 +258,7 @@ class UpstreamsByWay:
         self._ways: dict[Upstream, Upstreams] = {}
 
     def post(self, upstream: Upstream, request: UpstreamRequest) -> UpstreamCall:
-        """See `Upstreams.post`."""
+        """A call, not sent yet."""
         way = self._ways.get(upstream)
         if way is None:
             way = self._proxied if self._is_proxied(upstream.base_url) else self._direct
@@ -262,6 +266,6 @@ class UpstreamsByWay:
         return way.post(upstream, request)
 
     async def close(self) -> None:
-        """See `Upstreams.close`."""
+        """Close every connection."""
         await self._direct.close()
         await self._proxied.close()

@@ -5,20 +5,14 @@ Azure's servers, finer, and goes first.
 """
 
 from email.utils import parsedate_to_datetime
-from typing import Final, Protocol
+from typing import Final
+
+from tokenbooth.gateway.upstream.base import AnswerHead
 
 LONGEST_US: Final = 3_600_000_000
 
 
-class Head(Protocol):
-    """The head of an answer."""
-
-    def header(self, name: str) -> str | None:
-        """A header's first value."""
-        ...
-
-
-def asked_wait_us(head: Head, now_us: int) -> int | None:
+def retry_after_us(head: AnswerHead, now_us: int) -> int | None:
     """What the headers ask for, at most an hour, in microseconds from now; None when they say nothing.
 
     Args:

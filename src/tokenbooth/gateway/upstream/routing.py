@@ -22,10 +22,10 @@ from tokenbooth.gateway.errors import (
     unsupported_endpoint,
     upstreams_busy,
 )
-from tokenbooth.gateway.formats.base import PricedRequest, Speech
+from tokenbooth.gateway.formats.base import OutboundRequest, PricedRequest
 from tokenbooth.gateway.upstream.base import AnswerHead
-from tokenbooth.gateway.upstream.circuit_breaker import Change, Health, RestRules
-from tokenbooth.gateway.upstream.retry_after import asked_wait_us
+from tokenbooth.gateway.upstream.circuit_breaker import Change, CircuitBreaker, RestRules
+from tokenbooth.gateway.upstream.retry_after import retry_after_us
 from tokenbooth.kit.clock import Clock
 
 _BUSY_WAIT_US: Final = 1_000_000
@@ -55,12 +55,12 @@ class _Candidate:
     """An upstream that a call may go to, how it is spoken to, and how it does."""
 
     route: Route
-    speech: Speech
-    health: Health
+    outbound: OutboundRequest
+    health: CircuitBreaker
 
-    def __init__(self, route: Route, speech: Speech, health: Health) -> None:
+    def __init__(self, route: Route, outbound: OutboundRequest, health: CircuitBreaker) -> None:
         self.route = route
-        self.speech = speech
+        self.outbound = outbound
         self.health = health
 
     def has_room(self) -> bool:
@@ -68,28 +68,28 @@ class _Candidate:
 
 
 class Routing:
-    """Knows how the upstreams do, and chooses among them."""
+    """Picks an upstream by weight, leaving out those that rest."""
 
     def __init__(self, rules: RestRules, clock: Clock, rng: random.Random) -> None:
         self._rules = rules
         self.clock = clock
         self._rng = rng
-        self._healths: dict[str, Health] = {}
+        self._healths: dict[str, CircuitBreaker] = {}
 
-    def attempt(self, request: PricedRequest) -> "Attempt":
+    def route(self, request: PricedRequest) -> "RoutedCall":
         """A call that has asked no upstream yet.
 
         Raises:
             Refusal: none of the model's upstreams can be asked in this format, or in one that it translates to.
         """
         candidates = [
-            _Candidate(route, speech, self._health(route.upstream))
+            _Candidate(route, outbound, self._health(route.upstream))
             for route in request.model.routes
-            if (speech := request.speech(route.upstream.formats)) is not None
+            if (outbound := request.outbound(route.upstream.formats)) is not None
         ]
         if not candidates:
             raise unsupported_endpoint(request.model.name, request.endpoint)
-        return Attempt(self, candidates)
+        return RoutedCall(self, candidates)
 
     def choose(self, candidates: list[_Candidate], *, may_ask_resting: bool) -> _Candidate | None:
         """The one to ask now, if any.
@@ -115,10 +115,10 @@ class Routing:
         upstreams = {route.upstream.name: route.upstream for model in models for route in model.routes}
         return [self._report(upstream) for _, upstream in sorted(upstreams.items())]
 
-    def _health(self, upstream: Upstream) -> Health:
+    def _health(self, upstream: Upstream) -> CircuitBreaker:
         health = self._healths.get(upstream.name)
         if health is None:
-            health = self._healths[upstream.name] = Health(self._rules)
+            health = self._healths[upstream.name] = CircuitBreaker(self._rules)
         return health
 
     def busy(self, candidates: list[_Candidate]) -> Refusal:
@@ -140,42 +140,48 @@ class Routing:
         )
 
 
-class Attempt:
+class RoutedCall:
     """One call on its way through the upstreams, one after the other. `end` gives back what it occupies.
 
     Attributes:
-        route: where it goes now; the first one that it could go to before it began.
-        speech: how it is spoken there.
+        route: where it goes now; there is none before `take`.
+        outbound: how it is spoken there.
     """
 
-    __slots__ = ("_asked_resting", "_epoch", "_health", "_left", "_on_trial", "_open", "_routing", "route", "speech")
+    __slots__ = (
+        "_asked_resting",
+        "_generation",
+        "_health",
+        "_is_probe",
+        "_left",
+        "_open",
+        "_routing",
+        "outbound",
+        "route",
+    )
+
+    route: Route
+    outbound: OutboundRequest
+    _health: CircuitBreaker
+    _generation: int
 
     def __init__(self, routing: Routing, candidates: list[_Candidate]) -> None:
         self._routing = routing
         self._left = candidates
         self._asked_resting = False
         self._open = False
-        self._on_trial = False
-        self._show(candidates[0])
+        self._is_probe = False
 
-    def refuse_busy(self) -> None:
-        """Refuse a call that could not begin now, before anything is counted or held for it.
-
-        Raises:
-            Refusal: as `begin`.
-        """
-        first = self._left[0]
-        # Nearly always the first one could be asked, and nothing else has to be looked at.
-        if not (first.health.is_up and first.has_room()):
-            self._first()
-
-    def begin(self) -> None:
-        """Choose the upstream that is asked first; `end` must follow.
+    def take(self) -> None:
+        """Choose the upstream that is asked first, and take a place there; `end` must follow.
 
         Raises:
-            Refusal: each is as busy as it may be, or asked to be left alone.
+            Refusal: each is as busy as it may be, or asked to be left alone; nothing was taken.
         """
-        self._occupy(self._first())
+        first = self._routing.choose(self._left, may_ask_resting=True)
+        if first is None:
+            raise self._routing.busy(self._left)
+        self._occupy(first)
 
     def move_on(self) -> bool:
         """Give back the upstream that was asked, and take the next; False, and nothing changes, when there is none.
@@ -193,18 +199,18 @@ class Attempt:
         """Give back the upstream; a repeated call changes nothing."""
         if self._open:
             self._open = False
-            self._health.end(self._epoch, on_trial=self._on_trial)
+            self._health.end(self._generation, is_probe=self._is_probe)
 
     def succeeded(self) -> None:
         """The first byte of an answer came, or the whole of it."""
-        if self._health.succeeded(self._epoch) is Change.BACK:
+        if self._health.succeeded(self._generation) is Change.BACK:
             _log.info(
                 "upstream_back",
                 upstream=self.route.upstream.name,
                 note="It answers again, and gets its share of calls.",
             )
 
-    def heard(self, response: AnswerHead) -> None:
+    def record_response(self, response: AnswerHead) -> None:
         """The head of an answer came. One with status 200 proves nothing until a body follows."""
         status = response.status
         if status == 200:
@@ -215,7 +221,7 @@ class Attempt:
             if status not in _CUSTOMERS:
                 self._health.note_failed_call(f"HTTP {status}")
             return
-        wait_us = asked_wait_us(response, self._routing.clock.now_us()) if status in _ASKS_FOR_REST else None
+        wait_us = retry_after_us(response, self._routing.clock.now_us()) if status in _ASKS_FOR_REST else None
         self._failed(f"HTTP {status}", asked_us=wait_us or 0, rejects_us=status in _REFUSES_US)
 
     def failed(self, failure: UpstreamFailure) -> None:
@@ -228,32 +234,26 @@ class Attempt:
             case _:
                 self._failed("a broken answer")
 
-    def _first(self) -> _Candidate:
-        first = self._routing.choose(self._left, may_ask_resting=True)
-        if first is None:
-            raise self._routing.busy(self._left)
-        return first
-
     def _show(self, candidate: _Candidate) -> None:
         self.route = candidate.route
-        self.speech = candidate.speech
+        self.outbound = candidate.outbound
         self._health = candidate.health
-        self._epoch = candidate.health.epoch
+        self._generation = candidate.health.generation
 
     def _occupy(self, candidate: _Candidate) -> None:
         health = candidate.health
         self._left.remove(candidate)
         if not health.is_up:
             self._asked_resting = True
-        # While it is up there are no trials, and the time does not matter.
-        self._on_trial = health.begin(0 if health.is_up else self._routing.clock.monotonic_us())
+        # While it is up there are no probes, and the time does not matter.
+        self._is_probe = health.begin(0 if health.is_up else self._routing.clock.monotonic_us())
         self._open = True
         self._show(candidate)
 
     def _failed(self, error: str, *, asked_us: int = 0, rejects_us: bool = False) -> None:
         health = self._health
         now_us = self._routing.clock.monotonic_us()
-        change = health.failed(self._epoch, now_us, error, on_trial=self._on_trial, asked_us=asked_us)
+        change = health.failed(self._generation, now_us, error, is_probe=self._is_probe, asked_us=asked_us)
         if change is not Change.RESTS:
             return
         upstream = self.route.upstream.name
@@ -277,5 +277,5 @@ class Attempt:
         )
 
 
-def _has_room(upstream: Upstream, health: Health) -> bool:
+def _has_room(upstream: Upstream, health: CircuitBreaker) -> bool:
     return upstream.max_concurrent is None or health.open_calls < upstream.max_concurrent

@@ -16,7 +16,7 @@ class Sender(Protocol):
         ...
 
 
-class Outbox:
+class WriteBatch:
     """Those that write at the end of this turn, in order."""
 
     __slots__ = ("_waiting",)

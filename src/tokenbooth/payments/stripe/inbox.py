@@ -5,7 +5,7 @@ No I/O.
 
 import json
 
-from tokenbooth.payments.stripe.snapshots import US_PER_S
+from tokenbooth.payments.stripe.object_reader import US_PER_S
 from tokenbooth.payments.stripe.webhooks import WebhookEvent, parse_event
 
 

@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 
 from tokenbooth.kit.errors import InvalidRequest
-from tokenbooth.payments.stripe.snapshots import Fields, UnexpectedShape
+from tokenbooth.payments.stripe.object_reader import ObjectReader, UnexpectedShape
 
 DEFAULT_TOLERANCE_S = 300
 _MAX_SIGNATURES = 16
@@ -39,7 +39,7 @@ class WebhookEvent:
 
 def parse_event(value: object) -> WebhookEvent:
     """Read an event object, from a verified body or from Stripe's event list. Raises `UnexpectedShape`."""
-    fields = Fields(value, "event")
+    fields = ObjectReader(value, "event")
     if fields.text("object") != "event":
         raise UnexpectedShape("event.object", "`event`")
     subject = fields.child("data").child("object")

@@ -6,7 +6,7 @@ in halves and asked again; the range that it took is remembered.
 
 from collections.abc import Sequence
 
-from tokenbooth.payments.usdc.node import MAX_ADDRESSES, ChainNode, Sighting
+from tokenbooth.payments.usdc.node import MAX_ADDRESSES, ChainNode, TransferLog
 from tokenbooth.payments.usdc.rpc import NodeError, NodeTrouble
 
 
@@ -19,7 +19,7 @@ class TransferFinder:
         self.range_blocks = max_range_blocks
         """How many blocks a question should span now."""
 
-    async def find(self, first: int, last: int, addresses: Sequence[str]) -> list[Sighting]:
+    async def find(self, first: int, last: int, addresses: Sequence[str]) -> list[TransferLog]:
         """Transfers to `addresses` (lower case) in blocks `first` to `last`; the caller bounds the range.
 
         Raises:
@@ -27,7 +27,7 @@ class TransferFinder:
         """
         if first > last:
             return []
-        found: list[Sighting] = []
+        found: list[TransferLog] = []
         for start in range(0, len(addresses), MAX_ADDRESSES):
             found += await self._ask(first, last, addresses[start : start + MAX_ADDRESSES])
         return found
@@ -40,9 +40,9 @@ class TransferFinder:
         """Ask for less next time: not every node says what it found too much."""
         self.range_blocks = max(self.range_blocks // 2, 1)
 
-    async def _ask(self, first: int, last: int, addresses: Sequence[str]) -> list[Sighting]:
+    async def _ask(self, first: int, last: int, addresses: Sequence[str]) -> list[TransferLog]:
         try:
-            return await self._node.sightings(first, last, addresses)
+            return await self._node.transfer_logs(first, last, addresses)
         except NodeError as failure:
             if failure.trouble is not NodeTrouble.TOO_LARGE or (first == last and len(addresses) == 1):
                 raise

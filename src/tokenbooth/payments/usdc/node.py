@@ -1,6 +1,6 @@
-"""What we ask a node of the chain, and the one decision made from it: whether a transaction counts yet.
+"""The questions that we ask a node of the chain, and whether a transaction counts yet by its answers.
 
-Nothing is believed that the chain id was not checked for. Nothing here writes anything, and no private key is known.
+A node's chain id is checked before its answers are believed. Nothing here writes to the chain or holds a private key.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,8 +34,8 @@ _NOTHING: Final = "0x" + 64 * "0"
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
-    """A transfer that a node's index shows: only a hint where to look.
+class TransferLog:
+    """A transfer that a node's index shows: only a hint which transaction to check.
 
     `recipient` (lower case) and `units` (micro-USD) are what the index says; None where it does not say it properly.
     """
@@ -113,7 +113,7 @@ class ChainNode:
         """Whether the node knows the transaction at all, mined or not."""
         return await self._rpc.call("eth_getTransactionByHash", [tx_hash]) is not None
 
-    async def sightings(self, first: int, last: int, recipients: Sequence[str]) -> list[Sighting]:
+    async def transfer_logs(self, first: int, last: int, recipients: Sequence[str]) -> list[TransferLog]:
         """Transfers of the token to `recipients` (at most `MAX_ADDRESSES`, lower case) in blocks `first` to `last`.
 
         Raises:
@@ -127,20 +127,20 @@ class ChainNode:
             "topics": [TRANSFER_TOPIC, None, [f"0x{address[2:]:0>64}" for address in recipients]],
         }
         answer = await self._rpc.call("eth_getLogs", [wanted])
-        return _read("eth_getLogs", lambda: _sightings(answer, first, last))
+        return _read("eth_getLogs", lambda: _transfer_logs(answer, first, last))
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._rpc.aclose()
 
 
-class Standing(StrEnum):
+class TransactionStatus(StrEnum):
     """Where a transaction stands."""
 
     UNKNOWN = "unknown"
-    POOLED = "pooled"
+    PENDING = "pending"
     """The node knows it, no block has it."""
-    MOVING = "moving"
+    REORGANISING = "reorganising"
     """The node does not agree with itself on which block has it."""
     MINED = "mined"
     """In a block that may still be reorganised away."""
@@ -149,17 +149,17 @@ class Standing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What a look at a transaction showed.
+class TransactionCheck:
+    """What a check of a transaction found.
 
     Attributes:
-        standing: where it stands.
+        status: where it stands.
         receipt: None unless mined.
         block: its block; None unless mined.
         confirmations: blocks on top of it, its own included.
     """
 
-    standing: Standing
+    status: TransactionStatus
     receipt: Receipt | None = None
     block: BlockRef | None = None
     confirmations: int = 0
@@ -186,22 +186,24 @@ async def find_heads(node: ChainNode, *, counts_at: Tag) -> Heads:
     return Heads(latest=await node.head("latest"), counted=counted, finalized=finalized)
 
 
-async def look(node: ChainNode, tx_hash: str, *, heads: Heads) -> Look:
-    """Look at a transaction (hash in lower case).
+async def check_transaction(node: ChainNode, tx_hash: str, *, heads: Heads) -> TransactionCheck:
+    """Find out where a transaction stands (hash in lower case).
 
     Raises:
         NodeError: the node does not answer properly.
     """
     receipt = await node.receipt(tx_hash)
     if receipt is None:
-        return Look(Standing.POOLED if await node.is_known(tx_hash) else Standing.UNKNOWN)
+        return TransactionCheck(
+            TransactionStatus.PENDING if await node.is_known(tx_hash) else TransactionStatus.UNKNOWN
+        )
     confirmations = max(heads.latest.number - receipt.block_number + 1, 0)
     block = await node.block(receipt.block_number)
     # Asked for last: had the chain moved in between, the receipt would be of a block that is no longer in it.
     if block is None or block.hash != receipt.block_hash:
-        return Look(Standing.MOVING)
-    standing = Standing.SETTLED if block.number <= heads.counted.number else Standing.MINED
-    return Look(standing, receipt, block, confirmations)
+        return TransactionCheck(TransactionStatus.REORGANISING)
+    status = TransactionStatus.SETTLED if block.number <= heads.counted.number else TransactionStatus.MINED
+    return TransactionCheck(status, receipt, block, confirmations)
 
 
 def _read(method: str, reader: Callable[[], T]) -> T:
@@ -216,7 +218,7 @@ def _block(answer: Json) -> BlockRef:
     return BlockRef(quantity(fields, "number"), word(fields, "hash"), quantity(fields, "timestamp"))
 
 
-def _sightings(answer: Json, first: int, last: int) -> list[Sighting]:
+def _transfer_logs(answer: Json, first: int, last: int) -> list[TransferLog]:
     if not isinstance(answer, list):
         raise MalformedAnswer("logs")
     found = []
@@ -230,7 +232,7 @@ def _sightings(answer: Json, first: int, last: int) -> list[Sighting]:
             raise MalformedAnswer("a log is of a block outside the range")
         topics = log.get("topics")
         found.append(
-            Sighting(
+            TransferLog(
                 tx_hash=word(log, "transactionHash"),
                 block_number=number,
                 block_hash=word(log, "blockHash"),

@@ -1,7 +1,6 @@
 """JSON-RPC over HTTP: one request, one bounded answer, failures told apart by what may be done about them.
 
-The node's URL often holds a secret; it must never stand in an error or a log line. Nothing above
-`payments` but the composition root and the command line builds one.
+The node's URL often holds a secret; it must never stand in an error or a log line.
 """
 
 import asyncio
@@ -41,7 +40,7 @@ _RATE_WORDS: Final = ("rate limit", "too many requests", "request limit", "capac
 
 
 class NodeTrouble(StrEnum):
-    """What kind of trouble a node makes."""
+    """Why a node did not answer a question."""
 
     UNREACHABLE = "unreachable"
     TIMED_OUT = "timed_out"
@@ -156,13 +155,13 @@ def result_of(method: str, sent_id: int, status: int, retry_after_s: float | Non
         raise NodeError(trouble, f"{method}: HTTP {status} without a JSON-RPC answer", retry_after_s=retry_after_s)
     error = answer.get("error")
     if error is not None:
-        raise _told(method, error, retry_after_s)
+        raise _error_of(method, error, retry_after_s)
     if "result" not in answer or answer.get("id") != sent_id:
         raise NodeError(NodeTrouble.NONSENSE, f"{method}: HTTP {status}, no result of this request")
     return answer["result"]
 
 
-def _told(method: str, error: Json, retry_after_s: float | None) -> NodeError:
+def _error_of(method: str, error: Json, retry_after_s: float | None) -> NodeError:
     code = error.get("code") if isinstance(error, Mapping) else None
     message = str(error.get("message", "")).lower() if isinstance(error, Mapping) else ""
     if code in _RATE_LIMIT_CODES or any(words in message for words in _RATE_WORDS):

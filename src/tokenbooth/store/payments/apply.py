@@ -8,8 +8,7 @@ from typing import Final, assert_never
 
 from sqlalchemy import Connection
 
-from tokenbooth.domain.plans import Plan
-from tokenbooth.domain.stripe_commands import (
+from tokenbooth.domain.payment_commands import (
     BookProration,
     CheckoutExpired,
     CheckoutFailed,
@@ -19,10 +18,11 @@ from tokenbooth.domain.stripe_commands import (
     GrantPeriod,
     Ignore,
     MarkPaymentFailed,
+    PaymentCommand,
     SettleReversal,
-    StripeCommand,
     UpsertSubscription,
 )
+from tokenbooth.domain.plans import Plan
 from tokenbooth.store.payments import reversals, subscriptions, topups
 
 _NOTHING_SEEN: Final[Mapping[str, int | None]] = {}
@@ -30,7 +30,7 @@ _NOTHING_SEEN: Final[Mapping[str, int | None]] = {}
 
 def apply_command(
     conn: Connection,
-    command: StripeCommand,
+    command: PaymentCommand,
     *,
     seen: Mapping[str, int | None] = _NOTHING_SEEN,
     plans: Mapping[str, Plan] | None = None,
@@ -78,7 +78,7 @@ def apply_command(
 
 def apply_commands(
     conn: Connection,
-    commands: Sequence[StripeCommand],
+    commands: Sequence[PaymentCommand],
     *,
     seen: Mapping[str, int | None],
     plans: Mapping[str, Plan] | None = None,

@@ -11,8 +11,8 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, or_, select, update
 
+from tokenbooth.domain.payment_commands import Ignore, PaymentCommand
 from tokenbooth.domain.plans import Plan
-from tokenbooth.domain.stripe_commands import Ignore, StripeCommand
 from tokenbooth.kit.errors import Conflict, NotFound
 from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.store.accounts import audit_log
@@ -203,7 +203,7 @@ def claim(conn: Connection, row_id: str, *, now_us: int) -> ClaimedRow | None:
 def carry_out(
     conn: Connection,
     row_id: str,
-    commands: Sequence[StripeCommand],
+    commands: Sequence[PaymentCommand],
     *,
     seen: Mapping[str, int | None],
     plans: Mapping[str, Plan] | None = None,

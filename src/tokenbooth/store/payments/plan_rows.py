@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from sqlalchemy import Connection, Row, insert, select
 
 from tokenbooth.domain.money import format_usd
+from tokenbooth.domain.payment_commands import UpsertSubscription
 from tokenbooth.domain.plan_changes import (
     PendingPlan,
     PlanAtStripe,
@@ -19,7 +20,6 @@ from tokenbooth.domain.plan_changes import (
     settled,
 )
 from tokenbooth.domain.plans import Plan
-from tokenbooth.domain.stripe_commands import UpsertSubscription
 from tokenbooth.domain.subscriptions import SubscriptionStatus
 from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.store.accounts import audit_log

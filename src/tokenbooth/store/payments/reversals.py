@@ -19,7 +19,7 @@ from tokenbooth.domain.ledger import (
     Transfer,
     TransferKind,
 )
-from tokenbooth.domain.stripe_commands import ReversalKind, SettleReversal
+from tokenbooth.domain.payment_commands import ReversalKind, SettleReversal
 from tokenbooth.kit.errors import NotFound
 from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.store import changes, ledger

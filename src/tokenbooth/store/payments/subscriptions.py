@@ -12,9 +12,9 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, insert, select, update
 
 from tokenbooth.domain.ledger import STRIPE_CLEARING, SUBSCRIPTION_REVENUE, Entry, Transfer, TransferKind
+from tokenbooth.domain.payment_commands import BookProration, GrantPeriod, UpsertSubscription
 from tokenbooth.domain.plan_changes import PlanState
 from tokenbooth.domain.plans import Plan
-from tokenbooth.domain.stripe_commands import BookProration, GrantPeriod, UpsertSubscription
 from tokenbooth.domain.subscriptions import SubscriptionStatus, SubscriptionTerms
 from tokenbooth.kit.errors import NotFound
 from tokenbooth.kit.ids import IdPrefix, new_id

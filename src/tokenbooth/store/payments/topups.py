@@ -6,7 +6,7 @@ Each function carries out one command; a repetition changes nothing. It returns 
 from sqlalchemy import Connection, update
 
 from tokenbooth.domain.ledger import STRIPE_CLEARING, TransferKind
-from tokenbooth.domain.stripe_commands import (
+from tokenbooth.domain.payment_commands import (
     CheckoutExpired,
     CheckoutFailed,
     CreditDirect,

@@ -28,7 +28,7 @@ from tokenbooth.domain.ledger import (
     TransferKind,
     key_spend,
 )
-from tokenbooth.domain.stripe_commands import ReversalKind
+from tokenbooth.domain.payment_commands import ReversalKind
 from tokenbooth.store.reports import audit_usage
 from tokenbooth.store.reports.audit_usage import Query
 from tokenbooth.store.tables import (

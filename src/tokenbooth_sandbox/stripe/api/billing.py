@@ -3,22 +3,14 @@
 from dataclasses import replace
 from typing import cast, get_args
 
-from tokenbooth_sandbox.stripe import billing
 from tokenbooth_sandbox.stripe.api.catalog import read_price
+from tokenbooth_sandbox.stripe.billing import proration, renewals, subscriptions
+from tokenbooth_sandbox.stripe.billing.records import Invoice, InvoiceItem, InvoicePayment, Subscription
 from tokenbooth_sandbox.stripe.calls import Answer, Call, page
 from tokenbooth_sandbox.stripe.cards import declined
 from tokenbooth_sandbox.stripe.forms import Params
 from tokenbooth_sandbox.stripe.http import StripeFailure, no_such
-from tokenbooth_sandbox.stripe.records import (
-    Customer,
-    Event,
-    Invoice,
-    InvoiceItem,
-    InvoicePayment,
-    PaymentMethod,
-    Price,
-    Subscription,
-)
+from tokenbooth_sandbox.stripe.records import Customer, Event, PaymentMethod, Price
 from tokenbooth_sandbox.stripe.world import World
 
 
@@ -41,7 +33,7 @@ def create_subscription(call: Call) -> Answer:
     if method.customer != customer.id:
         message = "The payment method must be attached to the customer."
         raise StripeFailure(message, param="default_payment_method")
-    subscription, invoice = billing.begin(
+    subscription, invoice = renewals.begin(
         world,
         customer=customer.id,
         price=price,
@@ -62,10 +54,6 @@ def _read_price(world: World, item: Params) -> Price:
     return world.state.get(Price, item.text("price"), param=item.name_of("price"))
 
 
-def retrieve_subscription(call: Call) -> Answer:
-    return call.world.render(call.world.state.get(Subscription, call.ids["id"]))
-
-
 def update_subscription(call: Call) -> Answer:
     world, params = call.world, call.params
     subscription = world.state.get(Subscription, call.ids["id"])
@@ -76,21 +64,21 @@ def update_subscription(call: Call) -> Answer:
         merged = former | params.metadata()
         if merged != former:
             changed = replace(subscription, metadata=merged)
-            subscription = billing.update(world, changed, {"metadata": {**former}})
+            subscription = subscriptions.update(world, changed, {"metadata": {**former}})
     if params.has("cancel_at"):
         if params.opt_text("cancel_at") is not None:
             raise StripeFailure("The sandbox clears cancel_at, it does not set it.", param="cancel_at")
-        subscription = billing.set_portal_cancel(world, subscription, False)
+        subscription = subscriptions.set_portal_cancel(world, subscription, False)
     wanted = params.opt_flag("cancel_at_period_end")
     if wanted is not None:
-        subscription = billing.set_cancel_at_period_end(world, subscription, wanted)
+        subscription = subscriptions.set_cancel_at_period_end(world, subscription, wanted)
     return world.render(subscription)
 
 
 def _change_item(world: World, subscription: Subscription, params: Params) -> Subscription:
     """Another price or quantity from now on, with a price's prorations charged at once or without any."""
-    params.choice("proration_behavior", get_args(billing.Proration))
-    proration = cast("billing.Proration", params.text("proration_behavior"))
+    params.choice("proration_behavior", get_args(proration.Proration))
+    behavior = cast("proration.Proration", params.text("proration_behavior"))
     params.opt_choice("payment_behavior", ("error_if_incomplete",))
     items = params.children("items")
     if len(items) != 1 or items[0].text("id") != subscription.item_id:
@@ -99,9 +87,9 @@ def _change_item(world: World, subscription: Subscription, params: Params) -> Su
     quantity = items[0].opt_int("quantity", high=999_999)
     if items[0].has("price") or items[0].has("price_data"):
         price = _read_price(world, items[0])
-        subscription = billing.change_price(world, subscription, price, proration=proration, since=since)
+        subscription = proration.change_price(world, subscription, price, proration=behavior, since=since)
     if quantity is not None and quantity != subscription.quantity:
-        subscription = billing.set_quantity(world, subscription, quantity)
+        subscription = subscriptions.set_quantity(world, subscription, quantity)
     return subscription
 
 
@@ -112,8 +100,8 @@ def cancel_subscription(call: Call) -> Answer:
     if subscription.status == "canceled":
         raise no_such("subscription", subscription.id)
     if prorates:
-        billing.give_back_the_rest(call.world, subscription)
-    return call.world.render(billing.end(call.world, subscription))
+        proration.give_back_the_rest(call.world, subscription)
+    return call.world.render(subscriptions.end(call.world, subscription))
 
 
 def list_subscriptions(call: Call) -> Answer:
@@ -151,10 +139,6 @@ def _has_status(subscription: Subscription, wanted: str | None) -> bool:
             return subscription.status == wanted
 
 
-def retrieve_invoice(call: Call) -> Answer:
-    return call.world.render(call.world.state.get(Invoice, call.ids["id"]))
-
-
 def list_invoices(call: Call) -> Answer:
     params = call.params
     customer, subscription = params.opt_text("customer"), params.opt_text("subscription")
@@ -184,10 +168,6 @@ def list_invoice_items(call: Call) -> Answer:
     )
 
 
-def retrieve_invoice_payment(call: Call) -> Answer:
-    return call.world.render(call.world.state.get(InvoicePayment, call.ids["id"], what="invoice_payment"))
-
-
 def list_invoice_payments(call: Call) -> Answer:
     params = call.params
     invoice = params.opt_text("invoice")
@@ -205,10 +185,6 @@ def list_invoice_payments(call: Call) -> Answer:
             and (intent is None or made.payment_intent == intent)
         ],
     )
-
-
-def retrieve_event(call: Call) -> Answer:
-    return call.world.render(call.world.state.get(Event, call.ids["id"]))
 
 
 def list_events(call: Call) -> Answer:

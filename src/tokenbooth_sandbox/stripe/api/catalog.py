@@ -49,10 +49,6 @@ def create_customer(call: Call) -> Answer:
     return call.world.render(customer)
 
 
-def retrieve_customer(call: Call) -> Answer:
-    return call.world.render(call.world.state.get(Customer, call.ids["id"]))
-
-
 def delete_customer(call: Call) -> Answer:
     """Gone for good, and its saved cards with it; what was paid stays."""
     customer = call.world.customer(call.ids["id"])
@@ -77,14 +73,6 @@ def _new_product(world: World, params: Params) -> Product:
             metadata=params.metadata(),
         )
     )
-
-
-def retrieve_product(call: Call) -> Answer:
-    return call.world.render(call.world.state.get(Product, call.ids["id"]))
-
-
-def list_products(call: Call) -> Answer:
-    return page(call, call.world.state.newest(Product))
 
 
 def create_price(call: Call) -> Answer:
@@ -143,10 +131,6 @@ def read_price(world: World, params: Params) -> Price:
     )
 
 
-def retrieve_price(call: Call) -> Answer:
-    return call.world.render(call.world.state.get(Price, call.ids["id"]))
-
-
 def list_prices(call: Call) -> Answer:
     keys = call.params.texts("lookup_keys")
     product, active = call.params.opt_text("product"), call.params.opt_flag("active")
@@ -160,10 +144,6 @@ def list_prices(call: Call) -> Answer:
             and (active is None or price.active == active)
         ],
     )
-
-
-def retrieve_payment_method(call: Call) -> Answer:
-    return call.world.render(call.world.state.get(PaymentMethod, call.ids["id"], what="PaymentMethod"))
 
 
 def list_payment_methods(call: Call) -> Answer:
@@ -253,10 +233,6 @@ def _read_features(wanted: Params) -> tuple[dict[str, bool], tuple[str, ...]]:
 def list_portal_configurations(call: Call) -> Answer:
     call.params.opt_flag("active")
     return page(call, call.world.state.newest(PortalConfiguration))
-
-
-def list_webhook_endpoints(call: Call) -> Answer:
-    return page(call, call.world.state.newest(WebhookEndpoint))
 
 
 def create_portal_session(call: Call) -> Answer:

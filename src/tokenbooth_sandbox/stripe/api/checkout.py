@@ -14,11 +14,10 @@ from tokenbooth_sandbox.stripe.records import (
     Product,
     Session,
     SessionMode,
-    SetupIntent,
     tax_in,
     tax_on,
 )
-from tokenbooth_sandbox.stripe.render.billing import line_item
+from tokenbooth_sandbox.stripe.render.checkout import line_item
 from tokenbooth_sandbox.stripe.render.shared import listing
 from tokenbooth_sandbox.stripe.world import World
 
@@ -187,7 +186,3 @@ def list_line_items(call: Call) -> Answer:
     session = _session(call)
     call.params.opt_int("limit", low=1, high=100)
     return listing([line_item(item, call.world.state) for item in session.line_items], call.path)
-
-
-def retrieve_setup_intent(call: Call) -> Answer:
-    return call.world.render(call.world.state.get(SetupIntent, call.ids["id"], what="setupintent"))

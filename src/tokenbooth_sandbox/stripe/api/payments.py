@@ -2,16 +2,14 @@
 
 from tokenbooth_sandbox.stripe import money_flow
 from tokenbooth_sandbox.stripe.api.catalog import CURRENCIES
-from tokenbooth_sandbox.stripe.calls import Answer, Call, Refused, page
+from tokenbooth_sandbox.stripe.calls import Answer, Call, Refused
 from tokenbooth_sandbox.stripe.cards import declined
 from tokenbooth_sandbox.stripe.http import JsonObject, JsonValue, StripeFailure
 from tokenbooth_sandbox.stripe.records import (
     BalanceTransaction,
     Charge,
-    Dispute,
     PaymentIntent,
     PaymentMethod,
-    Refund,
     TaxCalculation,
 )
 from tokenbooth_sandbox.stripe.render.payments import available_on
@@ -62,32 +60,6 @@ def _calculation_of(call: Call, amount: int) -> str | None:
     return calculation.id
 
 
-def retrieve_payment_intent(call: Call) -> Answer:
-    return call.world.render(call.world.state.get(PaymentIntent, call.ids["id"], what="payment_intent"))
-
-
-def list_payment_intents(call: Call) -> Answer:
-    customer = call.params.opt_text("customer")
-    intents = call.world.state.newest(PaymentIntent)
-    return page(call, [intent for intent in intents if customer is None or intent.customer == customer])
-
-
-def retrieve_charge(call: Call) -> Answer:
-    return call.world.render(call.world.state.get(Charge, call.ids["id"]))
-
-
-def list_charges(call: Call) -> Answer:
-    customer, intent = call.params.opt_text("customer"), call.params.opt_text("payment_intent")
-    return page(
-        call,
-        [
-            charge
-            for charge in call.world.state.newest(Charge)
-            if (customer is None or charge.customer == customer) and (intent is None or charge.payment_intent == intent)
-        ],
-    )
-
-
 def create_refund(call: Call) -> Answer:
     world, params = call.world, call.params
     intent_id, charge_id = params.opt_text("payment_intent"), params.opt_text("charge")
@@ -106,54 +78,6 @@ def create_refund(call: Call) -> Answer:
         params.metadata(),
     )
     return world.render(refund)
-
-
-def retrieve_refund(call: Call) -> Answer:
-    return call.world.render(call.world.state.get(Refund, call.ids["id"]))
-
-
-def list_refunds(call: Call) -> Answer:
-    charge, intent = call.params.opt_text("charge"), call.params.opt_text("payment_intent")
-    return page(
-        call,
-        [
-            refund
-            for refund in call.world.state.newest(Refund)
-            if (charge is None or refund.charge == charge) and (intent is None or refund.payment_intent == intent)
-        ],
-    )
-
-
-def retrieve_dispute(call: Call) -> Answer:
-    return call.world.render(call.world.state.get(Dispute, call.ids["id"]))
-
-
-def list_disputes(call: Call) -> Answer:
-    charge, intent = call.params.opt_text("charge"), call.params.opt_text("payment_intent")
-    return page(
-        call,
-        [
-            dispute
-            for dispute in call.world.state.newest(Dispute)
-            if (charge is None or dispute.charge == charge) and (intent is None or dispute.payment_intent == intent)
-        ],
-    )
-
-
-def list_balance_transactions(call: Call) -> Answer:
-    kind, source = call.params.opt_text("type"), call.params.opt_text("source")
-    return page(
-        call,
-        [
-            booked
-            for booked in call.world.state.newest(BalanceTransaction)
-            if (kind is None or booked.type == kind) and (source is None or booked.source == source)
-        ],
-    )
-
-
-def retrieve_balance_transaction(call: Call) -> Answer:
-    return call.world.render(call.world.state.get(BalanceTransaction, call.ids["id"], what="balance_transaction"))
 
 
 def retrieve_balance(call: Call) -> Answer:

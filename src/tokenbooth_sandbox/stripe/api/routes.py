@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tokenbooth_sandbox.stripe.api import billing as api_billing
@@ -18,30 +18,46 @@ from tokenbooth_sandbox.stripe.api import payments as api_payments
 from tokenbooth_sandbox.stripe.api import schedules as api_schedules
 from tokenbooth_sandbox.stripe.api import tax as api_tax
 from tokenbooth_sandbox.stripe.api import test_clocks as api_test_clocks
-from tokenbooth_sandbox.stripe.calls import Answer, Call, Refused, expand
+from tokenbooth_sandbox.stripe.billing.passing_time import catch_up
+from tokenbooth_sandbox.stripe.billing.records import Invoice, InvoicePayment, Subscription
+from tokenbooth_sandbox.stripe.calls import Call, Handler, Refused, expand, list_of, retrieve
 from tokenbooth_sandbox.stripe.forms import Params, parse_form
 from tokenbooth_sandbox.stripe.http import StripeFailure
-from tokenbooth_sandbox.stripe.passing_time import catch_up
-from tokenbooth_sandbox.stripe.records import KeptAnswer
+from tokenbooth_sandbox.stripe.records import (
+    BalanceTransaction,
+    Charge,
+    Customer,
+    Dispute,
+    Event,
+    KeptAnswer,
+    PaymentIntent,
+    PaymentMethod,
+    Price,
+    Product,
+    Refund,
+    SetupIntent,
+    TaxCalculation,
+    TaxTransaction,
+    TestClock,
+    WebhookEndpoint,
+)
 from tokenbooth_sandbox.stripe.world import API_VERSION, Origin, World
-
-Handler = Callable[[Call], Answer]
 
 _TABLE: dict[str, Handler] = {
     "POST /v1/customers": api_catalog.create_customer,
-    "GET /v1/customers/{id}": api_catalog.retrieve_customer,
+    "GET /v1/customers/{id}": retrieve(Customer),
     "DELETE /v1/customers/{id}": api_catalog.delete_customer,
     "GET /v1/customers/{id}/payment_methods": api_catalog.list_customer_payment_methods,
     "POST /v1/products": api_catalog.create_product,
-    "GET /v1/products": api_catalog.list_products,
-    "GET /v1/products/{id}": api_catalog.retrieve_product,
+    "GET /v1/products": list_of(Product),
+    "GET /v1/products/{id}": retrieve(Product),
     "POST /v1/prices": api_catalog.create_price,
     "GET /v1/prices": api_catalog.list_prices,
-    "GET /v1/prices/{id}": api_catalog.retrieve_price,
+    "GET /v1/prices/{id}": retrieve(Price),
     "GET /v1/payment_methods": api_catalog.list_payment_methods,
-    "GET /v1/payment_methods/{id}": api_catalog.retrieve_payment_method,
+    "GET /v1/payment_methods/{id}": retrieve(PaymentMethod, "PaymentMethod"),
     "POST /v1/webhook_endpoints": api_catalog.create_webhook_endpoint,
-    "GET /v1/webhook_endpoints": api_catalog.list_webhook_endpoints,
+    "GET /v1/webhook_endpoints": list_of(WebhookEndpoint),
     "POST /v1/webhook_endpoints/{id}": api_catalog.update_webhook_endpoint,
     "POST /v1/billing_portal/configurations": api_catalog.create_portal_configuration,
     "GET /v1/billing_portal/configurations": api_catalog.list_portal_configurations,
@@ -52,10 +68,10 @@ _TABLE: dict[str, Handler] = {
     "GET /v1/checkout/sessions/{id}": api_checkout.retrieve_session,
     "GET /v1/checkout/sessions/{id}/line_items": api_checkout.list_line_items,
     "POST /v1/checkout/sessions/{id}/expire": api_checkout.expire_session,
-    "GET /v1/setup_intents/{id}": api_checkout.retrieve_setup_intent,
+    "GET /v1/setup_intents/{id}": retrieve(SetupIntent, "setupintent"),
     "POST /v1/subscriptions": api_billing.create_subscription,
     "GET /v1/subscriptions": api_billing.list_subscriptions,
-    "GET /v1/subscriptions/{id}": api_billing.retrieve_subscription,
+    "GET /v1/subscriptions/{id}": retrieve(Subscription),
     "POST /v1/subscriptions/{id}": api_billing.update_subscription,
     "DELETE /v1/subscriptions/{id}": api_billing.cancel_subscription,
     "POST /v1/subscription_schedules": api_schedules.create_schedule,
@@ -63,31 +79,31 @@ _TABLE: dict[str, Handler] = {
     "POST /v1/subscription_schedules/{id}": api_schedules.update_schedule,
     "POST /v1/subscription_schedules/{id}/release": api_schedules.release_schedule,
     "GET /v1/invoices": api_billing.list_invoices,
-    "GET /v1/invoices/{id}": api_billing.retrieve_invoice,
+    "GET /v1/invoices/{id}": retrieve(Invoice),
     "GET /v1/invoiceitems": api_billing.list_invoice_items,
     "GET /v1/invoice_payments": api_billing.list_invoice_payments,
-    "GET /v1/invoice_payments/{id}": api_billing.retrieve_invoice_payment,
+    "GET /v1/invoice_payments/{id}": retrieve(InvoicePayment, "invoice_payment"),
     "GET /v1/events": api_billing.list_events,
-    "GET /v1/events/{id}": api_billing.retrieve_event,
+    "GET /v1/events/{id}": retrieve(Event),
     "POST /v1/payment_intents": api_payments.create_payment_intent,
-    "GET /v1/payment_intents": api_payments.list_payment_intents,
-    "GET /v1/payment_intents/{id}": api_payments.retrieve_payment_intent,
-    "GET /v1/charges": api_payments.list_charges,
-    "GET /v1/charges/{id}": api_payments.retrieve_charge,
+    "GET /v1/payment_intents": list_of(PaymentIntent, "customer"),
+    "GET /v1/payment_intents/{id}": retrieve(PaymentIntent, "payment_intent"),
+    "GET /v1/charges": list_of(Charge, "customer", "payment_intent"),
+    "GET /v1/charges/{id}": retrieve(Charge),
     "POST /v1/refunds": api_payments.create_refund,
-    "GET /v1/refunds": api_payments.list_refunds,
-    "GET /v1/refunds/{id}": api_payments.retrieve_refund,
-    "GET /v1/disputes": api_payments.list_disputes,
-    "GET /v1/disputes/{id}": api_payments.retrieve_dispute,
-    "GET /v1/balance_transactions": api_payments.list_balance_transactions,
-    "GET /v1/balance_transactions/{id}": api_payments.retrieve_balance_transaction,
+    "GET /v1/refunds": list_of(Refund, "charge", "payment_intent"),
+    "GET /v1/refunds/{id}": retrieve(Refund),
+    "GET /v1/disputes": list_of(Dispute, "charge", "payment_intent"),
+    "GET /v1/disputes/{id}": retrieve(Dispute),
+    "GET /v1/balance_transactions": list_of(BalanceTransaction, "type", "source"),
+    "GET /v1/balance_transactions/{id}": retrieve(BalanceTransaction, "balance_transaction"),
     "GET /v1/balance": api_payments.retrieve_balance,
     "POST /v1/tax/calculations": api_tax.create_calculation,
-    "GET /v1/tax/calculations/{id}": api_tax.retrieve_calculation,
-    "GET /v1/tax/transactions/{id}": api_tax.retrieve_transaction,
+    "GET /v1/tax/calculations/{id}": retrieve(TaxCalculation, "tax calculation"),
+    "GET /v1/tax/transactions/{id}": retrieve(TaxTransaction, "tax transaction"),
     "GET /v1/tax/settings": api_tax.retrieve_settings,
     "POST /v1/test_helpers/test_clocks": api_test_clocks.create_test_clock,
-    "GET /v1/test_helpers/test_clocks/{id}": api_test_clocks.retrieve_test_clock,
+    "GET /v1/test_helpers/test_clocks/{id}": retrieve(TestClock, "test_clock"),
     "POST /v1/test_helpers/test_clocks/{id}/advance": api_test_clocks.advance_test_clock,
     "DELETE /v1/test_helpers/test_clocks/{id}": api_test_clocks.delete_test_clock,
 }

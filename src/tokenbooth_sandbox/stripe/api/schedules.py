@@ -1,12 +1,13 @@
 """Handlers for subscription schedules."""
 
-from tokenbooth_sandbox.stripe import schedules
 from tokenbooth_sandbox.stripe.api.catalog import INTERVALS
+from tokenbooth_sandbox.stripe.billing import schedules
+from tokenbooth_sandbox.stripe.billing.periods import period_start
+from tokenbooth_sandbox.stripe.billing.records import SchedulePhase, Subscription, SubscriptionSchedule
 from tokenbooth_sandbox.stripe.calls import Answer, Call
 from tokenbooth_sandbox.stripe.forms import Params
 from tokenbooth_sandbox.stripe.http import StripeFailure
-from tokenbooth_sandbox.stripe.periods import period_start
-from tokenbooth_sandbox.stripe.records import Price, SchedulePhase, Subscription, SubscriptionSchedule
+from tokenbooth_sandbox.stripe.records import Price
 from tokenbooth_sandbox.stripe.world import World
 
 _PRORATIONS = ("none", "create_prorations", "always_invoice")

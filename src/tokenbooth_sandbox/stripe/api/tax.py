@@ -3,7 +3,7 @@
 from tokenbooth_sandbox.stripe.api.catalog import CURRENCIES
 from tokenbooth_sandbox.stripe.calls import Answer, Call
 from tokenbooth_sandbox.stripe.http import StripeFailure
-from tokenbooth_sandbox.stripe.records import TaxCalculation, TaxTransaction, tax_in, tax_on
+from tokenbooth_sandbox.stripe.records import TaxCalculation, tax_in, tax_on
 
 
 def create_calculation(call: Call) -> Answer:
@@ -37,16 +37,6 @@ def create_calculation(call: Call) -> Answer:
         line_id=world.new_id("tax_li_"),
     )
     return world.render(world.state.put(calculation))
-
-
-def retrieve_calculation(call: Call) -> Answer:
-    found = call.world.state.get(TaxCalculation, call.ids["id"], what="tax calculation")
-    return call.world.render(found)
-
-
-def retrieve_transaction(call: Call) -> Answer:
-    found = call.world.state.get(TaxTransaction, call.ids["id"], what="tax transaction")
-    return call.world.render(found)
 
 
 def retrieve_settings(call: Call) -> Answer:

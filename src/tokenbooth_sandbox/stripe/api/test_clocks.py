@@ -5,12 +5,13 @@ Stripe advances a clock in the background; here all that falls due has happened 
 
 from dataclasses import replace
 
-from tokenbooth_sandbox.stripe import billing
+from tokenbooth_sandbox.stripe.billing import subscriptions
+from tokenbooth_sandbox.stripe.billing.passing_time import catch_up
+from tokenbooth_sandbox.stripe.billing.records import Subscription
 from tokenbooth_sandbox.stripe.calls import Answer, Call
 from tokenbooth_sandbox.stripe.checkout import expire
 from tokenbooth_sandbox.stripe.http import StripeFailure
-from tokenbooth_sandbox.stripe.passing_time import catch_up
-from tokenbooth_sandbox.stripe.records import Customer, Price, Session, Subscription, TestClock
+from tokenbooth_sandbox.stripe.records import Customer, Price, Session, TestClock
 from tokenbooth_sandbox.stripe.world import World
 
 _TWO_YEARS_S = 2 * 366 * 86_400
@@ -27,10 +28,6 @@ def create_test_clock(call: Call) -> Answer:
     clock = world.state.put(TestClock(world.new_id("clock_"), world.real_now(), name, frozen_time))
     world.emit("test_helpers.test_clock.created", clock)
     return world.render(clock)
-
-
-def retrieve_test_clock(call: Call) -> Answer:
-    return call.world.render(_clock(call))
 
 
 def advance_test_clock(call: Call) -> Answer:
@@ -82,7 +79,7 @@ def _furthest_s(world: World, clock: TestClock) -> int:
 
 def _delete_customer(world: World, customer: Customer) -> None:
     for subscription in _subscriptions(world, [customer]):
-        billing.end(world, subscription)
+        subscriptions.end(world, subscription)
     for session in world.state.newest(Session):
         if session.customer == customer.id and session.status == "open":
             expire(world, session)

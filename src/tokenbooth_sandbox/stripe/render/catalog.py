@@ -1,4 +1,4 @@
-"""Customers, products, prices and set-up in Stripe's form. Pure; for the world and `render_billing`."""
+"""Customers, products, prices and set-up in Stripe's form. Pure."""
 
 from tokenbooth_sandbox.stripe.http import JsonObject, JsonValue
 from tokenbooth_sandbox.stripe.records import (

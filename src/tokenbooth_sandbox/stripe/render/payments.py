@@ -1,4 +1,4 @@
-"""Cards, payments and the balance in Stripe's form. Pure; imported by the world and the balance's handler."""
+"""Cards, payments and the balance in Stripe's form. Pure."""
 
 from tokenbooth_sandbox.stripe.http import JsonObject, JsonValue
 from tokenbooth_sandbox.stripe.records import (

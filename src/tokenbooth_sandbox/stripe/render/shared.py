@@ -1,4 +1,4 @@
-"""What all renderings begin with. Pure; imported by the renderings."""
+"""What all renderings begin with. Pure."""
 
 from tokenbooth_sandbox.stripe.http import JsonObject, JsonValue
 from tokenbooth_sandbox.stripe.records import Record
@@ -19,3 +19,8 @@ def head(record: Record, kind: str) -> JsonObject:
 def listing(entries: list[JsonValue], url: str, *, has_more: bool = False) -> JsonObject:
     """A list object."""
     return {"object": "list", "data": entries, "has_more": has_more, "url": url}
+
+
+def automatic_tax(is_taxed: bool) -> JsonObject:
+    """Whether Stripe computes the tax, as sessions and invoices say it."""
+    return {"enabled": is_taxed, "liability": None, "provider": "stripe" if is_taxed else None}

@@ -1,4 +1,4 @@
-"""Tax calculations and transactions in Stripe's form. Pure; imported by the world."""
+"""Tax calculations and transactions in Stripe's form. Pure."""
 
 from tokenbooth_sandbox.stripe.http import JsonObject
 from tokenbooth_sandbox.stripe.records import TaxCalculation, TaxTransaction

@@ -1,6 +1,6 @@
-"""The content blocks of a messages request: what in them is no text, and what must not be in them.
+"""Reading the content blocks of a messages request: what in them is no text, and what must not be in them.
 
-Blocks are decoded to their names, as deep as an image can stand; texts and what a tool was given stay raw.
+Blocks are decoded to their names, as deep as an image can be; texts and the input of tools stay raw.
 """
 
 from collections.abc import Generator
@@ -13,22 +13,22 @@ from tokenbooth.gateway.errors import Refusal, invalid_request, unsupported_para
 from tokenbooth.gateway.formats.json.body import (
     Fields,
     Object,
-    encoded,
     is_list,
     is_null,
     is_text,
     opened_field,
+    raw,
     short_text,
     short_value,
     size_of,
 )
 from tokenbooth.gateway.formats.json.split import encoded_in_steps, objects_in_steps
-from tokenbooth.gateway.formats.json.steps import NAMES_PER_ITEM, STEP_BYTES, STEP_ITEMS
-from tokenbooth.gateway.formats.openai.chat_messages import Parts
-from tokenbooth.gateway.formats.parameters import refuse_other_case
-from tokenbooth.gateway.formats.stored_state import STATE_FIELDS, refuse_stored_state
+from tokenbooth.gateway.formats.json.steps import STEP_BYTES
+from tokenbooth.gateway.formats.request.content import ContentReader, NonTextContent
+from tokenbooth.gateway.formats.request.parameters import reject_miscased_fields
+from tokenbooth.gateway.formats.request.stored_state import STATE_FIELDS
 
-# Text, or told back by the client of an earlier turn.
+# Text, or sent back by the client from an earlier turn.
 _TEXT_BLOCKS: Final = frozenset(("text", "thinking", "redacted_thinking", "tool_use", "tool_result", "search_result"))
 _NAMES: Final = STATE_FIELDS.union(("role", "content", "type", "text", "source", "cache_control", "ttl"))
 _READ_BLOCKS: Final = _TEXT_BLOCKS.union(("image", "document"))
@@ -39,8 +39,8 @@ _CONTENT_LEVELS: Final = 4
 _Steps = Generator[None, None, None]
 
 
-def read_blocks(fields: Fields, model: Model) -> Generator[None, None, Parts]:
-    """Read in steps what the system prompt and the messages hold beside text; duplicate names collapse.
+def read_blocks(fields: Fields, model: Model) -> Generator[None, None, NonTextContent]:
+    """Read the system prompt and the messages in steps. Names that come twice come once afterwards.
 
     Raises:
         Refusal: they are malformed, or hold what is not priced.
@@ -49,18 +49,18 @@ def read_blocks(fields: Fields, model: Model) -> Generator[None, None, Parts]:
     given = fields.get("messages")
     messages = yield from _messages_of(given)
     yield
-    reading = _Reading(model)
-    yield from reading.read_system(fields)
+    reader = _BlockReader(model)
+    yield from reader.read_system(fields)
     for message in messages:
-        yield from reading.read_message(message)
+        yield from reader.read_message(message)
     yield
     assert given is not None  # it would have been refused
     fields["messages"] = yield from encoded_in_steps(messages, size_of(given))
-    return Parts(reading.size_bytes, reading.tokens)
+    return reader.found()
 
 
 def refuse_long_cache(block: Object, model: Model) -> None:
-    """A cache that lives longer costs more to write than the price list says; the mark's duplicate names collapse.
+    """Refuse a cache that lives longer than the price list covers: writing it costs more.
 
     Raises:
         Refusal: the block asks for one, and the model does not allow it.
@@ -76,28 +76,22 @@ def refuse_long_cache(block: Object, model: Model) -> None:
 
 
 def _messages_of(messages: msgspec.Raw | None) -> Generator[None, None, list[Object]]:
-    if messages is not None and not is_null(messages) and not is_list(messages):
+    if messages is None or is_null(messages):
+        raise _no_messages()
+    if not is_list(messages):
         raise invalid_request("invalid_parameter", "'messages' must be a list.", "messages")
-    decoded: list[Object] | None = []
-    if messages is not None and not is_null(messages):
-        decoded = yield from objects_in_steps(messages)
+    decoded = yield from objects_in_steps(messages)
     if decoded is None:
         raise invalid_request("invalid_parameter", "Each message must be an object.", "messages")
     if not decoded:
-        raise invalid_request("missing_messages", "The body has no 'messages'.", "messages")
+        raise _no_messages()
     return decoded
 
 
-class _Reading:
-    """What was found so far."""
+class _BlockReader(ContentReader):
+    """Reads content blocks."""
 
-    __slots__ = ("_items", "_model", "size_bytes", "tokens")
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-        self._items = 0
-        self.size_bytes = 0
-        self.tokens = 0
+    __slots__ = ()
 
     def read_system(self, fields: Fields) -> _Steps:
         """Read the system prompt.
@@ -111,14 +105,14 @@ class _Reading:
         yield
         blocks = yield from _blocks_of(system)
         for block in blocks:
-            if self._is_step_done():
+            if self.is_step_done():
                 yield
             if short_text(block.get("type")) != "text":
                 raise invalid_request(
                     "invalid_parameter", "'system' must be a text or a list of text blocks.", "system"
                 )
-            refuse_long_cache(block, self._model)
-        fields["system"] = encoded(blocks)
+            refuse_long_cache(block, self.model)
+        fields["system"] = raw(blocks)
 
     def read_message(self, message: Object) -> _Steps:
         """Read a message.
@@ -126,8 +120,8 @@ class _Reading:
         Raises:
             Refusal: it is malformed, or holds what is not priced.
         """
-        refuse_other_case(message, _NAMES, "messages")
-        self._look_at(message)
+        reject_miscased_fields(message, _NAMES, "messages")
+        self.look_at(message)
         yield from self._read_content(message, _CONTENT_LEVELS)
 
     def _read_content(self, holder: Object, levels: int) -> _Steps:
@@ -136,7 +130,7 @@ class _Reading:
         Raises:
             Refusal: it is malformed, or holds what is not priced, or goes on below `levels` levels.
         """
-        if self._is_step_done():
+        if self.is_step_done():
             yield
         if opened_field(holder, "content") is not None:
             raise _not_blocks()
@@ -149,42 +143,30 @@ class _Reading:
             yield
         blocks = yield from _blocks_of(content)
         for block in blocks:
-            if self._is_step_done():
+            if self.is_step_done():
                 yield
             yield from self._read_block(block, levels - 1)
         holder["content"] = blocks
 
-    def _is_step_done(self) -> bool:
-        """Count one more; True when it is time for a pause."""
-        self._items += 1
-        if self._items < STEP_ITEMS:
-            return False
-        self._items = 0
-        return True
-
-    def _look_at(self, holder: Object) -> None:
-        self._items += len(holder) // NAMES_PER_ITEM
-        refuse_stored_state(holder, self._model)
-
     def _read_block(self, block: Object, levels: int) -> _Steps:
-        refuse_other_case(block, _NAMES, "messages")
-        refuse_long_cache(block, self._model)
+        reject_miscased_fields(block, _NAMES, "messages")
+        refuse_long_cache(block, self.model)
         kind = short_text(block.get("type"))
-        if kind not in _READ_BLOCKS and f"content.{kind}" not in self._model.allowed_parameters:
+        if kind not in _READ_BLOCKS and not self.allows(f"content.{kind}"):
             raise unsupported_parameter(f"content.{kind}" if kind else "messages")
-        self._look_at(block)
+        self.look_at(block)
         source = opened_field(block, "source") or {}
-        refuse_other_case(source, _NAMES, "messages")
-        if short_text(source.get("type")) == "file" and "file_id" not in self._model.allowed_parameters:
+        reject_miscased_fields(source, _NAMES, "messages")
+        if short_text(source.get("type")) == "file" and not self.allows("file_id"):
             raise unsupported_parameter("file_id")
         if kind == "tool_result":
             yield from self._read_content(block, levels)
         elif kind == "image":
-            self._count(source, self._model.image_tokens_max)
+            self.count_data(source.get("data"), self.model.image_tokens_max)
         elif kind == "document":
             yield from self._read_document(source, levels)
         elif kind not in _TEXT_BLOCKS:
-            self.tokens += self._model.context_tokens
+            self.count_unknown()
 
     def _read_document(self, source: Object, levels: int) -> _Steps:
         match short_text(source.get("type")):
@@ -194,13 +176,7 @@ class _Reading:
                 yield from self._read_content(source, levels)
             case _:
                 # Pages are text and images, and may fill the whole context.
-                self._count(source, self._model.context_tokens)
-
-    def _count(self, source: Object, tokens: int) -> None:
-        data: msgspec.Raw | None = source.get("data")
-        if data is not None and is_text(data):
-            self.size_bytes += size_of(data) - len(b'""')
-        self.tokens += tokens
+                self.count_data(source.get("data"), self.model.context_tokens)
 
 
 def _blocks_of(content: msgspec.Raw) -> Generator[None, None, list[Object]]:
@@ -214,3 +190,7 @@ def _blocks_of(content: msgspec.Raw) -> Generator[None, None, list[Object]]:
 
 def _not_blocks() -> Refusal:
     return invalid_request("invalid_parameter", "'content' must be a text or a list of blocks.", "messages")
+
+
+def _no_messages() -> Refusal:
+    return invalid_request("missing_messages", "The body has no 'messages'.", "messages")

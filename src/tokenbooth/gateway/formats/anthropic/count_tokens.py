@@ -1,23 +1,21 @@
-"""Counting the tokens of a messages request without running it: free, and estimated by us.
+"""Counting the tokens of a messages request without running it. The count is free, and an estimate of ours.
 
-No model is asked: an answer within a few percent is what this is used for, and it must not cost anybody anything.
+No model is asked: clients need an answer within a few percent, and it must not cost anything.
 """
 
 from collections.abc import Generator
-from typing import Final
-
-import msgspec
 
 from tokenbooth.config.catalog import Model
-from tokenbooth.gateway.formats.anthropic.messages import RawHeaders, messages_request_steps
-from tokenbooth.gateway.formats.json.body import Fields, raw
-from tokenbooth.gateway.formats.json.steps import at_once
+from tokenbooth.gateway.formats.anthropic.messages import messages_request_steps
+from tokenbooth.gateway.formats.base import estimated_tokens
+from tokenbooth.gateway.formats.json.body import Fields, encode, raw
+from tokenbooth.http.exchange import RawHeaders
 
-_BYTES_PER_TOKEN: Final = 4
 
-
-def count_tokens(fields: Fields, model: Model, body_bytes: int, headers: RawHeaders) -> bytes:
-    """The body of the answer.
+def count_tokens_steps(
+    fields: Fields, model: Model, body_bytes: int, headers: RawHeaders
+) -> Generator[None, None, bytes]:
+    """The body of the answer, read in steps.
 
     Args:
         fields: the decoded top level.
@@ -26,16 +24,9 @@ def count_tokens(fields: Fields, model: Model, body_bytes: int, headers: RawHead
         headers: the client's.
 
     Raises:
-        Refusal: what could not be asked either.
+        Refusal: a request for an answer would be refused, too.
     """
-    return at_once(count_tokens_steps(fields, model, body_bytes, headers))
-
-
-def count_tokens_steps(
-    fields: Fields, model: Model, body_bytes: int, headers: RawHeaders
-) -> Generator[None, None, bytes]:
-    """See `count_tokens`; in steps."""
     # The ceiling is required where an answer is written; here it is not even known.
     request = yield from messages_request_steps({**fields, "max_tokens": raw(1)}, model, body_bytes, headers)
-    prompt = -(-request.text_bytes // _BYTES_PER_TOKEN) + request.parts_tokens
-    return msgspec.json.encode({"input_tokens": min(prompt, model.context_tokens)})
+    prompt = estimated_tokens(request.text_bytes) + request.parts_tokens
+    return encode({"input_tokens": min(prompt, model.context_tokens)})

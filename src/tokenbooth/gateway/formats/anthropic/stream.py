@@ -1,7 +1,7 @@
 """The meter of a stream in Anthropic's messages format.
 
-The prompt's usage comes first, the output's in the event before the last, cumulative. That event is held back, so that
-it can show the cost, and leaves with the one that ends the message.
+The usage of the prompt comes first, that of the output in the event before the last, cumulative. That event is held
+back, so that it can show the cost, and leaves with the one that ends the message.
 """
 
 import re
@@ -11,10 +11,11 @@ from tokenbooth.domain.usage import InvalidUsage, Usage, from_anthropic, merged
 from tokenbooth.gateway.formats.byte_search import holds
 from tokenbooth.gateway.formats.ends import is_end
 from tokenbooth.gateway.formats.failed_answers import FAILED_FINISH, is_failed_event, says_something
-from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_object, encode, encoded
+from tokenbooth.gateway.formats.json.body import UNREADABLE, decode_object, encode, raw
 from tokenbooth.gateway.formats.json.half_characters import decode_with_halves
-from tokenbooth.gateway.formats.meter import EventMeter, has_typed_events, is_counted, texts_named, with_cost
+from tokenbooth.gateway.formats.meter import Meter, has_typed_events, texts_named
 from tokenbooth.gateway.formats.public_answers import PublicAnswer
+from tokenbooth.gateway.formats.reported_usage import is_counted, with_cost
 from tokenbooth.gateway.formats.schema import MessagesEvent, decode_messages_event
 from tokenbooth.gateway.formats.sse import MAX_EVENT_BYTES, BrokenStream, data_of, split_events
 from tokenbooth.gateway.formats.texts import message_event_texts, size
@@ -28,40 +29,25 @@ _TYPES: Final = ("content_block_", "message_", "ping", "error")
 _STOP_EVENT: Final = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
 
-class MessagesMeter(EventMeter):
+class MessagesMeter(Meter):
     """Meters one stream of message events."""
 
-    __slots__ = ("_held", "_held_bytes", "_reported", "_stopped", "invalid_usage", "prompt_usage", "usage")
+    __slots__ = ("_held", "_held_bytes", "_reported", "_stopped")
 
     TEXT: ClassVar[re.Pattern[bytes]] = texts_named("text", "thinking", "partial_json")
+    ANSWER: ClassVar[re.Pattern[bytes]] = re.compile(rb"content_block")
 
     def __init__(self, public: PublicAnswer | None = None) -> None:
-        """Args:
-        public: what a client sees of the answer; None to pass its events as they come.
-        """
-        EventMeter.__init__(self, public)
-        self.usage: Usage | None = None
-        self.prompt_usage: Usage | None = None
-        self.invalid_usage = False
+        Meter.__init__(self, public)
         self._reported: dict[str, object] = {}
         self._stopped = False
         self._held: list[bytes] = []
         self._held_bytes = 0
 
-    def finished(self) -> bool:
-        """See `Meter.finished`."""
-        return self.ended or self._stopped
+    def saw_finish_reason(self) -> bool:
+        return self.saw_end_marker or self._stopped
 
-    def has_final_usage(self) -> bool:
-        """See `Meter.has_final_usage`: it is cumulative until the message stops."""
-        return self.usage is not None and self.finished()
-
-    def complete(self) -> bool:
-        """See `Meter.complete`."""
-        return self.finished()
-
-    def tail(self, charged_nano: int) -> bytes:
-        """See `Meter.tail`: what was held back, with the cost in its usage, and the event that ends the message."""
+    def final_events(self, charged_nano: int) -> bytes:
         held = self._held
         if held and self.usage is not None:
             held = [b"event: message_delta\ndata: " + with_cost(data_of(held[0]), charged_nano) + b"\n\n", *held[1:]]
@@ -73,35 +59,32 @@ class MessagesMeter(EventMeter):
 
     def _count_exactly(self, events: bytes) -> None:
         for event in split_events(events):
-            said = message_event_texts(data_of(event))
-            self._events += len(said)
-            self._text_bytes += sum(map(size, said))
+            texts = message_event_texts(data_of(event))
+            self._events += len(texts)
+            self._text_bytes += sum(map(size, texts))
 
     def _let_pass(self, events: bytes) -> bytes:
-        return self._look_closely(events) if self._held else EventMeter._let_pass(self, events)
+        return self._look_closely(events) if self._held else Meter._let_pass(self, events)
 
     def _is_plain(self, events: bytes) -> bool:
         return _OF_INTEREST.search(events) is None and has_typed_events(events)
 
     def _look_closely(self, events: bytes) -> bytes:
-        public = self._public
         passing: list[bytes] = []
         for event in split_events(events):
             event = _usage_outside(event)
             kind = self._look_into(event)
-            if self.ended and not (is_counted(self.usage) or self._has_content(passing)):
-                self.failed = True
-            if self.ended or self.failed:
+            if self.saw_end_marker:
+                self.failed = self.failed or not (is_counted(self.usage) or self._has_begun([*passing, *self._held]))
                 break
-            if public is not None:
-                event = public.rewrite(event, data_of(event), None if kind or self._held else self)
-                if public.has_torn:
-                    self.failed = True
-                    break
+            if not self.failed:
+                event = self._for_client(event, data_of(event), is_pattern=not kind and not self._held)
+            if self.failed:
+                break
             if kind == "message_delta":
-                if public is not None:
-                    # Nothing that is like others may overtake it.
-                    public.forget()
+                if self._public is not None:
+                    # No event that is like others may overtake it.
+                    self._public.forget()
                 passing += self._held
                 self._held, self._held_bytes = [event], len(event)
             elif self._held:
@@ -111,14 +94,18 @@ class MessagesMeter(EventMeter):
         return b"".join(passing)
 
     def _hold(self, event: bytes) -> None:
-        """Whatever comes behind the event that is held back must not overtake it."""
+        """Hold an event that must not overtake the one that is held back.
+
+        Raises:
+            BrokenStream: too much is held.
+        """
         self._held_bytes += len(event)
         if self._held_bytes > MAX_EVENT_BYTES:
             raise BrokenStream("the message does not end")
         self._held.append(event)
 
     def _look_into(self, event: bytes) -> str:
-        """Take what an event says of usage and end; returns its type if it is one of those that we know."""
+        """Read usage and end from an event; returns its type, empty where the event has neither."""
         if _OF_MESSAGES.search(event) is not None and self._is_plain(event):
             return ""
         data = data_of(event)
@@ -143,17 +130,13 @@ class MessagesMeter(EventMeter):
                     self.usage = self._read(decoded.usage)
                 self.failed = self.failed or FAILED_FINISH.search(event) is not None
             case "message_stop":
-                self.ended = True
+                self.saw_end_marker = True
             case "error":
                 self.failed = True
         return decoded.type
 
-    def _has_content(self, passing: list[bytes]) -> bool:
-        """Whether anything of an answer came, in what has left or leaves now."""
-        return self._events > 0 or any(holds(part, b"content_block") for part in (*self._recent, *passing, *self._held))
-
     def _read(self, reported: dict[str, object]) -> Usage | None:
-        """The usage so far: later counts are cumulative and replace earlier ones, what says nothing leaves them."""
+        """The usage so far: counts are cumulative, so later ones replace earlier ones, unless they are absent."""
         self._reported = merged(self._reported, reported) if self._reported else reported
         try:
             return from_anthropic(self._reported)
@@ -163,7 +146,7 @@ class MessagesMeter(EventMeter):
 
 
 def _usage_outside(event: bytes) -> bytes:
-    """An event; a `message_delta` with its usage beside what it changes, where some servers have it inside.
+    """An event, where a `message_delta` has its usage beside its `delta`; some servers write it inside.
 
     Source: fumito-ito/AnthropicSwiftSDK#7, where the format's documentation is cited to have it there.
     """
@@ -177,5 +160,5 @@ def _usage_outside(event: bytes) -> bytes:
     usage = delta.pop("usage", None)
     if usage is not None:
         fields.setdefault("usage", usage)
-    fields["delta"] = encoded(delta)
+    fields["delta"] = raw(delta)
     return b"event: message_delta\ndata: " + encode(fields) + b"\n\n"

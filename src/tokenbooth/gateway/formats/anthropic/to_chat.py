@@ -1,8 +1,8 @@
 """A messages request in OpenAI's chat format, for upstreams that only speak that.
 
-What only saves work or says who asks (cache marks, metadata) is left out. What has no counterpart and changes details
-(`top_k`, citations) is left out and named in the answer's headers; what would be missed (a PDF, a tool that is built
-into another maker's models) is refused by name. It does no I/O.
+What saves work or says who asks (cache marks, metadata) is left out. What has no counterpart and changes details
+(`top_k`, citations) is left out and named in the answer's headers. What would be missed (a PDF, a tool that is built
+into another vendor's models) is refused by name.
 """
 
 import re
@@ -13,23 +13,17 @@ from typing import Final
 import msgspec
 
 from tokenbooth.config.catalog import Model
-from tokenbooth.config.upstream_kinds import UpstreamKind, folded
+from tokenbooth.config.upstream_fields import folded
+from tokenbooth.config.upstream_table import UpstreamKind
 from tokenbooth.gateway.errors import invalid_request
+from tokenbooth.gateway.formats.anthropic.raw_text import as_text, joined, object_in
 from tokenbooth.gateway.formats.anthropic.tool_names import ToolNames
-from tokenbooth.gateway.formats.anthropic.turns import (
-    THOUGHT,
-    Conversation,
-    Omitted,
-    as_text,
-    joined,
-    no_counterpart,
-    object_in,
-)
+from tokenbooth.gateway.formats.anthropic.turns import THOUGHT, Conversation
+from tokenbooth.gateway.formats.anthropic.untranslatable import Omitted, no_counterpart
 from tokenbooth.gateway.formats.json.body import (
     Fields,
     Object,
     decode_object,
-    encoded,
     is_empty,
     is_null,
     is_object,
@@ -91,13 +85,13 @@ _CALLS_NAME: Final = b'"tool_calls":'
 
 @dataclass(frozen=True, slots=True)
 class ChatBody:
-    """A messages request as a chat completion asks it.
+    """The chat completion request that a messages request becomes.
 
     Attributes:
-        fields: the body, but for its ceiling, whose name is the upstream's.
+        fields: the body without its ceiling, whose name depends on the upstream.
         own_names: the client's name of each tool that goes out under another one.
         omitted: names of what was left out although it would change details of the answer.
-        ends_begun: whether the last message is an assistant's that the model is to go on with.
+        ends_begun: whether the last message is an assistant's answer that the model is to continue.
     """
 
     fields: Fields
@@ -136,7 +130,7 @@ def chat_body(fields: Fields, model: Model) -> Generator[None, None, ChatBody]:
     tools = yield from _tools(fields.get("tools"), names, omitted)
     if tools:
         yield
-        chat["tools"] = encoded(tools)
+        chat["tools"] = raw(tools)
     chat.update(_tool_choice(fields.get("tool_choice"), names, has_tools=bool(tools)))
     chat.update(_effort(fields, model, omitted))
     chat.update(_response_format(fields))
@@ -145,13 +139,13 @@ def chat_body(fields: Fields, model: Model) -> Generator[None, None, ChatBody]:
 
 
 def fit_messages(messages: msgspec.Raw, kind: UpstreamKind, *, reasons: bool, ends_begun: bool) -> msgspec.Raw:
-    """The translated messages for an upstream of a kind.
+    """Fit the translated messages to the kind of an upstream.
 
     Args:
         messages: those of a `ChatBody`.
-        kind: by what name it takes what was thought, whether it insists on it, and how a begun answer is marked.
+        kind: decides under which name earlier thinking goes, whether it must, and how a begun answer is marked.
         reasons: whether the model reasons.
-        ends_begun: whether the last message is an answer to go on with.
+        ends_begun: whether the last message is an answer to continue.
     """
     content = bytes(messages)
     has_name = kind.thought == THOUGHT or _THOUGHT_NAME not in content
@@ -168,7 +162,7 @@ def fit_messages(messages: msgspec.Raw, kind: UpstreamKind, *, reasons: bool, en
             message[kind.thought] = thought
     if marks:
         fitted[-1][kind.begun_mark] = _TRUE
-    return encoded(fitted)
+    return raw(fitted)
 
 
 def _tools(given: msgspec.Raw | None, names: ToolNames, omitted: Omitted) -> Generator[None, None, list[Object]]:
@@ -195,13 +189,13 @@ def _tool(tool: Object, names: ToolNames, omitted: Omitted) -> Generator[None, N
     examples: msgspec.Raw | None = tool.get("input_examples")
     if examples is not None and not is_empty(examples):
         described = [text for text in (function.get("description"),) if text is not None]
-        told = yield from joined([_EXAMPLES, (yield from as_text(examples))])
-        function["description"] = yield from joined([*described, told], rb"\n\n")
+        text = yield from joined([_EXAMPLES, (yield from as_text(examples))])
+        function["description"] = yield from joined([*described, text], rb"\n\n")
     return {"type": "function", "function": function}
 
 
 def _parameters(schema: msgspec.Raw | None) -> msgspec.Raw:
-    """The schema of a tool's input; OpenAI refuses an object that says nothing of its properties, if only of none."""
+    """The schema of a tool's input. OpenAI refuses an object without `properties`, even where it has none."""
     if schema is not None and _USUAL_SCHEMA.match(memoryview(schema)[:_USUAL_BYTES]):
         return schema
     if is_null(schema):
@@ -215,7 +209,7 @@ def _parameters(schema: msgspec.Raw | None) -> msgspec.Raw:
         missing["type"] = kind = _OBJECT
     if short_text(kind) == "object" and is_null(fields.get("properties")) and "$ref" not in fields:
         missing["properties"] = _NOTHING
-    return encoded(fields | missing) if missing else schema
+    return raw(fields | missing) if missing else schema
 
 
 def _tool_choice(given: msgspec.Raw | None, names: ToolNames, *, has_tools: bool) -> Fields:
@@ -227,7 +221,7 @@ def _tool_choice(given: msgspec.Raw | None, names: ToolNames, *, has_tools: bool
             chosen = raw("required")
         case "tool":
             function = {"name": names.sent(choice.get("name"), "tool_choice")}
-            chosen = encoded({"type": "function", "function": function})
+            chosen = raw({"type": "function", "function": function})
         case "auto" | "none" as same:
             if not has_tools:
                 return {}
@@ -247,7 +241,7 @@ def _tool_choice(given: msgspec.Raw | None, names: ToolNames, *, has_tools: bool
 
 
 def _effort(fields: Fields, model: Model, omitted: Omitted) -> Fields:
-    """How much to think, in the other format's words; a model that does not think is not asked to."""
+    """The reasoning effort in the chat format; none for a model that does not reason."""
     config = object_in(fields.get("output_config"))
     for name, value in config.items():
         if name not in ("effort", "format") and not is_empty(value):
@@ -283,12 +277,12 @@ def _response_format(fields: Fields) -> Fields:
     schema: msgspec.Raw | None = wanted.get("schema")
     if schema is None or not is_object(schema):
         raise invalid_request("invalid_parameter", "The format of the answer needs a 'schema'.", "output_config.format")
-    told = {"name": "answer", "schema": schema, "strict": True}
-    return {"response_format": encoded({"type": "json_schema", "json_schema": told})}
+    json_schema = {"name": "answer", "schema": schema, "strict": True}
+    return {"response_format": raw({"type": "json_schema", "json_schema": json_schema})}
 
 
 def _others(fields: Fields, model: Model, omitted: Omitted) -> Fields:
-    """Fields that the operator lets pass by their name; any other that would change something is noted as left out."""
+    """Fields that the operator allows by name. Any other that would change something is noted as left out."""
     passing: Fields = {}
     for name, value in fields.items():
         if name in _HANDLED or is_empty(value) or bytes(memoryview(value)[:32]) in _WITHOUT_EFFECT.get(name, ()):

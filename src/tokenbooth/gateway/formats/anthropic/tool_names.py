@@ -1,7 +1,7 @@
-"""Names of tools as OpenAI's chat format takes them: letters, digits, `_` and `-`, 64 of them at most.
+"""Names of tools that OpenAI's chat format accepts: at most 64 letters, digits, `_` and `-`.
 
-Anthropic's format takes 128, and coding agents put the name of a server before each name of a tool. Another name goes
-out in the place of one that would be refused, and the client gets its own back.
+Anthropic's format accepts 128 characters, and coding agents put the name of a server before the name of each tool. A
+name that would be refused is replaced on its way out, and the client gets its own back.
 """
 
 import re

@@ -1,21 +1,20 @@
 """The conversation of a messages request as the messages of a chat completion.
 
-The order is as much as possible the client's. Chat completions want the results of tools directly behind the calls, and
-in their order, because templates print them without ids; what the user says before or between them follows. Texts go
-over as they are written, without being decoded: one of many megabytes need not become a string of Python.
+The order stays the client's where it can. Chat completions want the results of tools directly after their calls, and in
+the same order, because templates print them without ids; what the user says before or between them follows.
 """
 
-import re
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable
 from typing import Final
 
 import msgspec
 
-from tokenbooth.gateway.errors import Refusal, invalid_request
+from tokenbooth.gateway.errors import invalid_request
+from tokenbooth.gateway.formats.anthropic.raw_text import as_text, blocks_in, joined, object_in, texts_of
 from tokenbooth.gateway.formats.anthropic.tool_names import ToolNames
+from tokenbooth.gateway.formats.anthropic.untranslatable import Omitted, no_counterpart
 from tokenbooth.gateway.formats.json.body import (
     Object,
-    decode_object,
     is_empty,
     is_null,
     is_object,
@@ -25,8 +24,7 @@ from tokenbooth.gateway.formats.json.body import (
     short_value,
     size_of,
 )
-from tokenbooth.gateway.formats.json.split import Room, objects_in_steps
-from tokenbooth.gateway.formats.json.steps import STEP_BYTES, STEP_ITEMS
+from tokenbooth.gateway.formats.json.steps import STEP_ITEMS
 
 THOUGHT: Final = "reasoning_content"
 """Where an assistant's message holds what was thought, before it goes to an upstream with another name for it."""
@@ -35,7 +33,7 @@ _EMPTY: Final = b'""'
 _TEXT: Final = raw("text")
 _PARAGRAPH: Final = raw("\n\n")
 _NO_INPUT: Final = raw("{}")
-# What is translated of blocks, and what only says how they may be cached, called or quoted.
+# Fields of blocks that are translated, or only control caching, calling or quoting.
 _KNOWN: Final = frozenset(
     (
         "cache_control",
@@ -58,38 +56,6 @@ _KNOWN: Final = frozenset(
         "type",
     )
 )
-_MOST_OMITTED: Final = 32
-_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-
-
-def no_counterpart(name: str, advice: str) -> Refusal:
-    """400: something without which the answer would be another one has no form in the upstream's format.
-
-    Args:
-        name: of the field, block or tool.
-        advice: what the client can do.
-    """
-    return invalid_request(
-        "unsupported_parameter", f"'{name}' cannot be told to this model's server in this form. {advice}", name
-    )
-
-
-class Omitted:
-    """Names of what is left out, as they may stand in a header."""
-
-    __slots__ = ("_names",)
-
-    def __init__(self) -> None:
-        self._names: dict[str, None] = {}
-
-    def add(self, name: str) -> None:
-        """Remember one; only the first few of them, as a client may send any number."""
-        if len(self._names) < _MOST_OMITTED and _PLAIN_NAME.fullmatch(name):
-            self._names[name] = None
-
-    def names(self) -> tuple[str, ...]:
-        """Each of them once."""
-        return tuple(self._names)
 
 
 class Conversation:
@@ -102,7 +68,7 @@ class Conversation:
         messages: what has been translated.
     """
 
-    __slots__ = ("_behind_calls", "_calls", "_images", "_names", "_omitted", "_role", "_turn", "messages")
+    __slots__ = ("_after_calls", "_calls", "_images", "_names", "_omitted", "_role", "_turn", "messages")
 
     def __init__(self, names: ToolNames, omitted: Omitted) -> None:
         self.messages: list[Object] = []
@@ -112,12 +78,12 @@ class Conversation:
         self._turn: list[list[Object]] = []
         # The place of each call among those of the last assistant's message, and where its results go.
         self._calls: dict[str, int] = {}
-        self._behind_calls = 0
+        self._after_calls = 0
         # How many images the user's turn has so far.
         self._images = 0
 
     def take(self, message: Object) -> Generator[None, None, None]:
-        """Take the next message.
+        """Add the next message.
 
         Raises:
             Refusal: something in it has no form in the other format.
@@ -131,13 +97,10 @@ class Conversation:
         if content is not None and is_text(content):
             self._turn.append([{"type": _TEXT, "text": content}])
             return
-        if content is not None and size_of(content) > STEP_BYTES:
-            yield
-        blocks = (yield from objects_in_steps(content)) if content is not None else None
-        self._turn.append(blocks or [])
+        self._turn.append((yield from blocks_in(content)))
 
     def end_turn(self) -> Generator[None, None, None]:
-        """Translate what was taken and is not translated yet.
+        """Translate the messages that were added since the last turn ended.
 
         Raises:
             Refusal: something in it has no form in the other format.
@@ -154,7 +117,7 @@ class Conversation:
                 yield from self._system(turn)
 
     def ends_begun(self) -> bool:
-        """Whether the last message is an assistant's that the model is to go on with."""
+        """Whether the last message is an assistant's answer that the model is to continue."""
         last: Object = self.messages[-1] if self.messages else {}
         return last.get("role") == "assistant" and "tool_calls" not in last
 
@@ -211,12 +174,10 @@ class Conversation:
             if size_of(thought) > len(_EMPTY):
                 message[THOUGHT] = thought
         self.messages.append(message)
-        self._behind_calls = len(self.messages)
+        self._after_calls = len(self.messages)
 
     def _tool_call(self, block: Object) -> Generator[None, None, Object]:
-        call_id: msgspec.Raw | None = block.get("id")
-        if call_id is None or not is_text(call_id):
-            raise invalid_request("invalid_parameter", "A 'tool_use' needs an 'id', which is a text.", "messages")
+        call_id = _call_id(block, "id", "A 'tool_use' needs an 'id', which is a text.")
         given: msgspec.Raw | None = block.get("input")
         if given is not None and not is_object(given) and not is_null(given):
             raise invalid_request("invalid_parameter", "The 'input' of a 'tool_use' must be an object.", "messages")
@@ -238,9 +199,9 @@ class Conversation:
             if kind == "text" and _is_usual(block):
                 parts.append(_text_part(block["text"]))
                 continue
-            said = yield from self._parts(block)
-            self._images += sum(part["type"] != "text" for part in said)
-            parts += said
+            more = yield from self._parts(block)
+            self._images += sum(part["type"] != "text" for part in more)
+            parts += more
         self._place(results)
         if len(parts) == 1 and parts[0]["type"] == "text":
             self.messages.append({"role": "user", "content": parts[0]["text"]})
@@ -248,7 +209,7 @@ class Conversation:
             self.messages.append({"role": "user", "content": parts or ""})
 
     def _place(self, results: list[Object]) -> None:
-        """Put results directly behind their calls, in the order of the calls; what answers no call comes last."""
+        """Put results directly after their calls, in the order of the calls. What answers no call comes last."""
         fitting: list[tuple[int, Object]] = []
         strays: list[Object] = []
         for result in results:
@@ -258,28 +219,21 @@ class Conversation:
             else:
                 fitting.append((position, result))
         fitting.sort(key=lambda one: one[0])
-        at = self._behind_calls
+        at = self._after_calls
         self.messages[at:at] = [result for _, result in fitting]
-        self._behind_calls += len(fitting)
+        self._after_calls += len(fitting)
         self.messages += strays
 
     def _result(self, block: Object, parts: list[Object]) -> Generator[None, None, Object]:
-        """The message of a tool, which is text there: its images go to the user's parts, and the text says which."""
-        call_id: msgspec.Raw | None = block.get("tool_use_id")
-        if call_id is None or not is_text(call_id):
-            raise invalid_request(
-                "invalid_parameter", "A 'tool_result' needs the 'tool_use_id' of its call.", "messages"
-            )
+        """The message with a tool's result, which is text: images go to the user's parts, and the text names them."""
+        call_id = _call_id(block, "tool_use_id", "A 'tool_result' needs the 'tool_use_id' of its call.")
         self._look_for_unknown(block)
         content: msgspec.Raw | None = block.get("content")
         texts: list[msgspec.Raw | None] = []
         if content is not None and is_text(content):
             texts.append(content)
         else:
-            if content is not None and size_of(content) > STEP_BYTES:
-                yield
-            inners = (yield from objects_in_steps(content)) if content is not None else None
-            for number, inner in enumerate(inners or (), 1):
+            for number, inner in enumerate((yield from blocks_in(content)), 1):
                 if number % STEP_ITEMS == 0:
                     yield
                 if short_text(inner.get("type")) == "text" and _is_usual(inner):
@@ -317,7 +271,7 @@ class Conversation:
                 raise no_counterpart(f"content.{kind}", "Leave it out, or write what it says as a text.")
 
     def _document(self, block: Object) -> Generator[None, None, list[Object]]:
-        """A document that is text or blocks; its title and what is said of it stand before it."""
+        """The parts of a document that is text or blocks, after its title and context."""
         source = object_in(block.get("source"))
         heads = [head for head in (block.get("title"), block.get("context")) if not is_empty(head)]
         content: msgspec.Raw | None = source.get("content")
@@ -328,8 +282,7 @@ class Conversation:
                 return [_text_part((yield from joined([*heads, content], rb"\n\n")))]
             case "content":
                 parts = [_text_part((yield from joined(heads, rb"\n\n")))] if heads else []
-                inners = (yield from objects_in_steps(content)) if content is not None else None
-                for number, inner in enumerate(inners or (), 1):
+                for number, inner in enumerate((yield from blocks_in(content)), 1):
                     if number % STEP_ITEMS == 0:
                         yield
                     if short_text(inner.get("type")) not in ("text", "image"):
@@ -351,72 +304,11 @@ class Conversation:
             self._omitted.add("citations")
 
 
-def object_in(value: msgspec.Raw | None) -> Object:
-    """A raw value's names; empty when it is no object."""
-    return decode_object(value) if value is not None and is_object(value) else {}
-
-
-def joined(texts: Sequence[msgspec.Raw | None], between: bytes = b"") -> Generator[None, None, msgspec.Raw]:
-    """Texts in one, as they are written.
-
-    Args:
-        texts: as raw values; one that is absent is empty.
-        between: what stands between them, as JSON has it.
-
-    Raises:
-        Refusal: one of them is something else.
-    """
-    if len(texts) == 1:
-        only = texts[0]
-        if only is not None and is_text(only):
-            return only
-    parts: list[bytes | memoryview] = [b'"']
-    for number, text in enumerate(texts):
-        if number % STEP_ITEMS == STEP_ITEMS - 1:
-            yield
-        if text is not None and not is_text(text):
-            raise invalid_request("invalid_parameter", "The 'text' of a block must be a string.", "messages")
-        if number:
-            parts.append(between)
-        if text is not None:
-            parts.append(memoryview(text)[1:-1])
-    parts.append(b'"')
-    return msgspec.Raw(b"".join(parts))
-
-
-def texts_of(content: msgspec.Raw | None) -> Generator[None, None, msgspec.Raw]:
-    """A text, or the texts of a list of blocks in one.
-
-    Raises:
-        Refusal: one of them is something else.
-    """
-    if content is not None and is_text(content):
-        return content
-    if content is not None and size_of(content) > STEP_BYTES:
-        yield
-    blocks = (yield from objects_in_steps(content)) if content is not None else None
-    return (yield from joined([block.get("text") for block in blocks or ()], rb"\n\n"))
-
-
-def as_text(value: msgspec.Raw) -> Generator[None, None, msgspec.Raw]:
-    """The JSON of a value as a string of JSON; what is escaped is escaped once more."""
-    view, size_bytes = memoryview(value), size_of(value)
-    if size_bytes <= STEP_BYTES:
-        return msgspec.Raw(b'"%b"' % _escaped(bytes(view)))
-    text = Room(size_bytes)
-    text.add(b'"')
-    for start in range(0, size_bytes, STEP_BYTES):
-        yield
-        text.add(_escaped(bytes(view[start : start + STEP_BYTES])))
-    text.add(b'"')
-    return text.written()
-
-
-def _escaped(part: bytes) -> bytes:
-    """JSON as it stands in a string of JSON."""
-    part = part.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
-    # Between values JSON may have white space, which a string may not.
-    return part.replace(b"\n", b"\\n").replace(b"\r", b"\\r").replace(b"\t", b"\\t")
+def _call_id(block: Object, name: str, problem: str) -> msgspec.Raw:
+    call_id: msgspec.Raw | None = block.get(name)
+    if call_id is None or not is_text(call_id):
+        raise invalid_request("invalid_parameter", problem, "messages")
+    return call_id
 
 
 def _blocks(turn: list[list[Object]]) -> Iterable[Object]:
@@ -424,7 +316,7 @@ def _blocks(turn: list[list[Object]]) -> Iterable[Object]:
 
 
 def _is_usual(block: Object) -> bool:
-    """Whether a block of text has nothing that has to be looked at."""
+    """Whether a text block has only fields that are translated or need not be."""
     text: msgspec.Raw | None = block.get("text")
     return text is not None and is_text(text) and block.keys() <= _KNOWN
 

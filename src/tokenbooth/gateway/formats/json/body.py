@@ -1,8 +1,8 @@
-"""From the bytes of a body to its top level: name to raw value. What we price is what we send on.
+"""Decoding the top level of a body to raw values by name. What is priced is what is sent on.
 
-The top level is decoded and always encoded again, so duplicate names collapse; values stay as they were written. Below
-it objects and lists are decoded as far as something in them decides about the price, and no value that could be large
-becomes an object of Python: it stays a view of the body.
+The top level is always decoded and encoded again, so that each name comes once; values stay as they were written. Below
+it objects and lists are decoded as far as something in them decides about the price. A value that could be large never
+becomes a Python object: it stays a view of the body.
 """
 
 from collections.abc import Iterable
@@ -24,24 +24,25 @@ UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 MOST_NAMES: Final = 250
 # No number, name or other short value that we look at is larger.
 SHORT_BYTES: Final = 512
-decode_object = msgspec.json.Decoder(Fields).decode
-decode_objects = msgspec.json.Decoder(list[Fields]).decode
-decode_text = msgspec.json.Decoder(str).decode
-decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+decode_json: Final = msgspec.json.Decoder().decode
+decode_dict: Final = msgspec.json.Decoder(dict[str, object]).decode
+decode_object: Final = msgspec.json.Decoder(Fields).decode
+decode_objects: Final = msgspec.json.Decoder(list[Fields]).decode
+decode_text: Final = msgspec.json.Decoder(str).decode
+decode_list: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 encode: Final = msgspec.json.Encoder().encode
-_decode: Final = msgspec.json.Decoder().decode
 _QUOTE: Final = 0x22
 _OPEN_LIST: Final = 0x5B
 _OPEN_OBJECT: Final = 0x7B
 _OPENING: Final = (_OPEN_LIST, _OPEN_OBJECT)
-_EMPTY: Final = (b"null", b"false", b"0", b'""')
+_EMPTY: Final = (b"", b"null", b"false", b"0", b'""')
 
 
 def refuse_compressed(headers: Iterable[tuple[bytes, bytes]]) -> None:
-    """Refuse a body that has to be unpacked before anybody knows how large it is.
+    """Refuse a compressed body, whose size is not known before it is unpacked.
 
     Raises:
-        Refusal: so it is.
+        Refusal: its `Content-Encoding` is not `identity`.
     """
     for name, value in headers:
         if name == b"content-encoding" and value.strip().lower() != b"identity":
@@ -61,7 +62,7 @@ def body_too_large(most_bytes: int) -> Refusal:
 
 
 def decode_fields(body: bytes, max_depth: int) -> Fields:
-    """The top level of a JSON object, with everything that has to be counted before.
+    """The top level of a JSON object, after counting what it holds.
 
     Raises:
         Refusal: not UTF-8, not a JSON object, nested deeper than `max_depth`, or above the bounds of `JsonBounds`.
@@ -84,7 +85,7 @@ def decode_fields(body: bytes, max_depth: int) -> Fields:
 
 
 def decode_top(body: bytes) -> Fields:
-    """The top level of a JSON object that was counted, see `JsonScan`.
+    """The top level of a JSON object that `JsonScan` has counted.
 
     Raises:
         Refusal: it is not a JSON object.
@@ -96,7 +97,7 @@ def decode_top(body: bytes) -> Fields:
 
 
 def refuse_many_names(names: Object) -> None:
-    """Each name of an object that is looked at closely takes its time, and no format has that many.
+    """Refuse an object with more names than any format has: each one that is looked at takes time.
 
     Raises:
         Refusal: there are more than `MOST_NAMES`.
@@ -112,25 +113,20 @@ def encode_fields(fields: Fields) -> bytes:
     return encode(fields)
 
 
-def raw(value: str | int | bool) -> msgspec.Raw:
-    """A value of ours among raw ones."""
-    return msgspec.Raw(encode(value))
-
-
-def encoded(value: object) -> msgspec.Raw:
-    """Decoded objects and lists with raw values in them, as one raw value: names that came twice come once."""
+def raw(value: object) -> msgspec.Raw:
+    """A value as a raw one. What holds decoded objects is encoded with each name once."""
     return msgspec.Raw(encode(value))
 
 
 def release_body(fields: Fields) -> None:
-    """Let the body go, if what is large of it was encoded anew: what is small becomes a copy in place of a view."""
+    """Copy small values, so that no view keeps the body in memory once its large values were encoded anew."""
     for name, value in fields.items():
         if size_of(value) <= STEP_BYTES:
             fields[name] = value.copy()
 
 
 def size_of(value: msgspec.Raw) -> int:
-    """How many bytes a raw value has."""
+    """The size of a raw value in bytes."""
     return len(value)
 
 
@@ -169,7 +165,7 @@ def items_of(value: msgspec.Raw) -> list[Any]:
 
 
 def opened(items: list[Any], number: int) -> Object | msgspec.Raw:
-    """One of the items: an object decoded to its names, which stays in the list, or something else as it is."""
+    """One of the items: an object decoded to its names, which replaces it in the list, or something else as it is."""
     item: Object | msgspec.Raw = items[number]
     if not isinstance(item, dict) and is_object(item):
         items[number] = item = decode_object(item)
@@ -177,7 +173,7 @@ def opened(items: list[Any], number: int) -> Object | msgspec.Raw:
 
 
 def opened_field(holder: Object, name: str) -> Object | None:
-    """An object in a field, decoded to its names, which stays in its place; None when it is something else."""
+    """An object in a field, decoded to its names, which replaces it there; None when it is something else."""
     value = holder.get(name)
     if isinstance(value, dict):
         opened_value: Object = value
@@ -197,11 +193,11 @@ def is_empty(value: msgspec.Raw | None) -> bool:
 
 
 def short_value(value: msgspec.Raw | None) -> object:
-    """A value, decoded, if it is short; None when it is absent, null, or larger than anything that we know."""
+    """A short value, decoded; None when it is absent, null, or longer than any value that we know."""
     if value is None or size_of(value) > SHORT_BYTES:
         return None
     try:
-        return _decode(value)
+        return decode_json(value)
     except UNREADABLE:
         # A number that no machine can hold.
         return None
@@ -214,16 +210,16 @@ def short_text(value: msgspec.Raw | None) -> str:
 
 
 def collapse_duplicates(value: msgspec.Raw, levels: int) -> msgspec.Raw:
-    """Decode and encode the first `levels` levels of objects and lists, so that duplicate names there collapse."""
+    """Encode the first `levels` levels of objects and lists anew, so that each name comes once there."""
     if levels == 0 or not value:
         return value
     content = bytes(value)
     first = content.lstrip()[:1]
     if first == b"{":
         fields = decode_object(content)
-        return encoded({name: collapse_duplicates(inner, levels - 1) for name, inner in fields.items()})
+        return raw({name: collapse_duplicates(inner, levels - 1) for name, inner in fields.items()})
     if first == b"[":
-        return encoded([collapse_duplicates(inner, levels - 1) for inner in decode_list(content)])
+        return raw([collapse_duplicates(inner, levels - 1) for inner in decode_list(content)])
     return value
 
 

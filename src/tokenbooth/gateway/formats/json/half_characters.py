@@ -1,7 +1,7 @@
-"""Halves of characters in JSON: escapes of surrogates that stand alone.
+"""Halves of characters in JSON: escapes of lone surrogates.
 
-A model that is cut off inside of an emoji leaves one, and a server that streams token by token sends the two halves in
-two events. JSON allows it; a decoder that makes UTF-8 of it does not. Sources: elizaOS/eliza#30904; RFC 8259, 8.2.
+A model that is cut off inside an emoji leaves one, and a server that streams token by token sends the two halves in two
+events. JSON allows it; a decoder that makes UTF-8 of it does not. Sources: elizaOS/eliza#30904; RFC 8259, 8.2.
 """
 
 import re
@@ -22,12 +22,12 @@ _MARKED: Final = re.compile(_MARK + rb"([0-9a-fA-F]{4})")
 
 
 def may_have_halves(data: bytes) -> bool:
-    """Whether there is an escape that could be one, seen at the least cost."""
+    """Whether any escape could be a half. A cheap test."""
     return _BACKSLASH in data and (holds(data, b"\\ud") or holds(data, b"\\uD"))
 
 
 def without_halves(data: bytes) -> bytes:
-    """JSON with the sign for an unreadable character in place of each half."""
+    """JSON with U+FFFD in place of each half."""
     return _ESCAPE.sub(_replaced, data) if may_have_halves(data) else data
 
 
@@ -37,12 +37,12 @@ def marked_halves(data: bytes) -> bytes:
 
 
 def restored_halves(data: bytes) -> bytes:
-    """JSON with its halves in place of the marks: who reads a stream puts them together."""
+    """JSON with its halves in place of the marks: the client puts them together over two events."""
     return _MARKED.sub(rb"\\u\1", data)
 
 
 def decode_with_halves(decode: Callable[[bytes], T], data: bytes) -> T:
-    """Decode JSON that may hold halves; each becomes the sign for an unreadable character.
+    """Decode JSON that may hold halves; each becomes U+FFFD.
 
     Raises:
         UNREADABLE: it cannot be decoded without them either.

@@ -1,8 +1,8 @@
-"""Counting what a body of JSON holds before anything is made of it, part by part and in compiled code only.
+"""Counting the values, names and brackets of a JSON body before it is decoded, part by part and in C code only.
 
-A decoder makes an object of each value, list and name that it meets: a body of two million ones would be a hundred
-megabytes and a tenth of a second. What stands in texts is none of that: a file pasted into a prompt may hold any
-number of brackets and commas. It does not check that the body is JSON; the decoder does.
+A decoder makes an object of each value, list and name: a body of two million ones would take a hundred megabytes and a
+tenth of a second. Texts do not count: a file pasted into a prompt may hold any number of brackets and commas. Whether
+the body is JSON is left to the decoder.
 """
 
 from array import array
@@ -23,15 +23,15 @@ _LEVELS: Final = bytes.maketrans(b"[]{}", b"\x01\xff\x01\xff")
 
 @dataclass(frozen=True, slots=True)
 class JsonBounds:
-    """What a body may hold outside its texts.
+    """Bounds of a body, outside its texts.
 
     Attributes:
         depth: how deep lists and objects may be nested.
         values: how many values there may be, counted by commas and opening brackets.
         names: how many names all objects together may have.
         containers: how many lists and objects there may be.
-        name_bytes: how many bytes all names together may have; counted behind the first so many bytes of the body, so
-            that there are twice as many at most.
+        name_bytes: how many bytes all names together may have. They are counted after the first so many bytes of the
+            body, so that there are at most twice as many.
     """
 
     depth: int
@@ -74,7 +74,7 @@ class JsonScan:
         self._escape = b""
 
     def take(self, part: bytes) -> None:
-        """Count the next part.
+        """Count one more part of the body.
 
         Raises:
             Refusal: it is not UTF-8, or something is above its bound.
@@ -89,7 +89,7 @@ class JsonScan:
         self._check_counts()
 
     def end(self) -> None:
-        """The body is complete.
+        """Check the end of the body.
 
         Raises:
             Refusal: it ends in the middle of a character.

@@ -1,8 +1,8 @@
-"""Large JSON into its names and items, and back, in steps: no call goes over all of it, unless it has many short texts.
+"""Decoding and encoding large JSON in steps: no single call reads all of it, unless it has many short texts.
 
-It is gone through in windows. First it is checked: a window that lies in a text is checked by itself, and the decoder
-looks at the rest once. Then an object or list is cut at its commas: what is short is decoded in runs, what is large
-stays a view. What is no larger than `LARGE_BYTES` takes the ordinary way. Never compiled: it is for large bodies alone.
+The body is read in windows. First it is checked: a window inside a text is checked by itself, and the decoder checks
+the rest once. Then an object or list is cut at its commas: short items are decoded in runs, large ones stay views. JSON
+up to `LARGE_BYTES` is decoded at once. Never compiled: it is for large bodies alone.
 """
 
 import re
@@ -29,7 +29,7 @@ from tokenbooth.gateway.formats.json.body import (
 from tokenbooth.gateway.formats.json.steps import STEP_BYTES, STEP_ITEMS
 
 LARGE_BYTES: Final = 2 * 1024 * 1024
-"""What is no larger is decoded and encoded in one call: it takes one or two milliseconds."""
+"""The largest JSON that is decoded or encoded in one call, which takes one or two milliseconds."""
 _WINDOW_BYTES: Final = 16 * 1024
 _COPIED_BYTES: Final = 512 * 1024
 # To find a bracket, a comma or a text takes as long as to go over so many bytes.
@@ -54,16 +54,16 @@ _COMMA: Final = ord(",")
 _check = msgspec.json.Decoder(msgspec.Raw).decode
 
 
-class Room:
-    """Room for what is written part by part; it takes memory as it is filled, so that each step pays for its own."""
+class Buffer:
+    """A buffer that takes memory as it is filled, so that each step pays for its own part."""
 
     def __init__(self, about_bytes: int) -> None:
-        """`about_bytes` is how much may be written: more takes a copy, and what is not needed costs nothing."""
+        """Reserve about so many bytes: more takes a copy, and unused ones cost nothing."""
         self._map = mmap(-1, max(2 * about_bytes, STEP_BYTES))
         self._size_bytes = 0
 
     def add(self, part: bytes | memoryview) -> None:
-        """Write behind what is there."""
+        """Append a part."""
         end = self._size_bytes + len(part)
         if end > len(self._map):
             larger = mmap(-1, 2 * end)
@@ -77,7 +77,7 @@ class Room:
         self._size_bytes -= 1
 
     def written(self) -> msgspec.Raw:
-        """What was written, as a raw value; nothing may be added any more."""
+        """All that was appended, as a raw value. Nothing may be added afterwards."""
         return msgspec.Raw(memoryview(self._map)[: self._size_bytes])
 
 
@@ -99,7 +99,10 @@ def top_in_steps(body: bytes | bytearray) -> Generator[None, None, Fields]:
 
 
 def items_in_steps(value: msgspec.Raw) -> Generator[None, None, list[Any]]:
-    """See `items_of`; a large object is decoded to its names."""
+    """A list, decoded to its items in steps; each is to be `opened` before it is looked at.
+
+    Large objects are decoded to their names already.
+    """
     if size_of(value) <= LARGE_BYTES:
         return items_of(value)
     content = memoryview(value)
@@ -117,7 +120,7 @@ def items_in_steps(value: msgspec.Raw) -> Generator[None, None, list[Any]]:
 
 
 def objects_in_steps(value: msgspec.Raw) -> Generator[None, None, list[Object] | None]:
-    """See `objects_of`."""
+    """A list of objects, decoded to their names in steps; None when it is something else."""
     if size_of(value) <= LARGE_BYTES:
         return objects_of(value)
     if not is_list(value):
@@ -135,13 +138,13 @@ def encoded_in_steps(items: list[Any], size_bytes: int) -> Generator[None, None,
     """
     if size_bytes <= LARGE_BYTES:
         return msgspec.Raw(encode(items))
-    whole = Room(size_bytes)
+    whole = Buffer(size_bytes)
     yield from _encode_list(items, whole)
     return whole.written()
 
 
 def encode_large(fields: Fields) -> bytes:
-    """As `encode_fields`, with a single copy of what is large: the encoder would make its place larger and larger."""
+    """The object as it goes to the upstream, with a single copy of large values: the encoder would copy repeatedly."""
     parts: list[bytes | memoryview] = []
     for name, value in fields.items():
         parts += (b"," if parts else b"{", encode(name), b":", memoryview(value))
@@ -152,10 +155,11 @@ def encode_large(fields: Fields) -> bytes:
 def _check_in_steps(content: memoryview) -> Generator[None, None, None]:
     """Check that it is a JSON object.
 
-    A text without some of its middle is still one. So the windows that lie in a text are left out of what is looked at
-    as a whole; they begin and end between two characters of it. Of a window of white space one character is left.
+    A text without some of its middle is still a text. So windows inside a text, which begin and end between two of its
+    characters, are checked alone and left out of what is checked as a whole. Of a window of white space one character
+    is left.
     """
-    rest, taken_bytes = Room(len(content)), 0
+    rest, taken_bytes = Buffer(len(content)), 0
     for start, plain, in_text in _windows(content):
         part = content[start : start + len(plain)]
         if in_text and b'"' not in plain:
@@ -182,7 +186,7 @@ def _check_in_steps(content: memoryview) -> Generator[None, None, None]:
 
 
 def _windows(content: memoryview) -> Iterator[tuple[int, bytes, bool]]:
-    """Where each window begins, its bytes with something else for escaped quotes, and whether it begins in a text."""
+    """The start of each window, its bytes with escaped quotes replaced, and whether it begins inside a text."""
     start, in_text = 0, False
     while start < len(content):
         plain = bytes(content[start : start + _WINDOW_BYTES])
@@ -197,7 +201,7 @@ def _windows(content: memoryview) -> Iterator[tuple[int, bytes, bool]]:
 
 
 def _pieces(content: memoryview) -> Generator[None, None, list[tuple[int, int]]]:
-    """Where the items or members of a sound list or object lie: in runs of about a window, or one that is longer."""
+    """The places of the items or members of a valid list or object: runs of about a window, or a longer one alone."""
     pieces, begun, end = [], 1, len(content) - 1
     depth, taken_bytes = -1, 0
     for at, plain, in_text in _windows(content):
@@ -216,7 +220,7 @@ def _pieces(content: memoryview) -> Generator[None, None, list[tuple[int, int]]]
 
 
 def _commas(plain: bytes, depth: int, *, in_text: bool) -> tuple[int, list[int], int]:
-    """The depth behind a window, the commas in it that are not nested, and how much was to be looked at."""
+    """The depth after a window, the places of its commas that are not nested, and its number of tokens."""
     commas: list[int] = []
     at = tokens = 0
     if in_text:
@@ -236,11 +240,11 @@ def _commas(plain: bytes, depth: int, *, in_text: bool) -> tuple[int, list[int],
 
 
 def _members_in_steps(content: memoryview, *, opens: bool) -> Generator[None, None, Object]:
-    """A sound object, decoded to its names; of one that comes twice the last counts.
+    """A valid object, decoded to its names; of a name that comes twice the last counts.
 
     Args:
         content: the object.
-        opens: whether objects in it that hold an image are decoded, too, as who reads it would do in one call.
+        opens: whether objects in it that may hold an image are decoded as well, so that no reader does it in one call.
     """
     if len(content) <= LARGE_BYTES:
         return decode_object(content)
@@ -289,8 +293,8 @@ def _without_white_space(content: memoryview) -> Generator[None, None, memoryvie
     return content[start:end]
 
 
-def _encode_list(items: list[Any], whole: Room) -> Generator[None, None, None]:
-    """Encode in runs, behind what stands there."""
+def _encode_list(items: list[Any], whole: Buffer) -> Generator[None, None, None]:
+    """Encode a list in runs, and append it."""
     whole.add(b"[")
     run: list[Any] = []
     run_bytes = 0
@@ -313,7 +317,7 @@ def _encode_list(items: list[Any], whole: Room) -> Generator[None, None, None]:
     whole.add(b"]")
 
 
-def _encode_large(value: object, whole: Room) -> Generator[None, None, None]:
+def _encode_large(value: object, whole: Buffer) -> Generator[None, None, None]:
     if isinstance(value, msgspec.Raw):
         written = memoryview(value)
         for start in range(0, len(written), _COPIED_BYTES):
@@ -333,7 +337,7 @@ def _encode_large(value: object, whole: Room) -> Generator[None, None, None]:
 
 
 def _size(value: object) -> int:
-    """How many bytes a decoded value has, about; a long list counts as large, without a look into it."""
+    """About how many bytes a decoded value has. A long list counts as large, without a look into it."""
     if isinstance(value, msgspec.Raw):
         return size_of(value)
     if isinstance(value, dict):

@@ -1,7 +1,7 @@
-"""Work in steps, so that the event loop is never held for long by one request.
+"""Reading bodies in steps, so that one request never holds the event loop for long.
 
-A step is the work between two `yield`s: so much that it takes about a millisecond. A small body is read at once. Never
-compiled: the compiler loses exceptions over an `await`.
+A step is the work between two `yield`s, and takes about a millisecond. A small body is read at once. Never compiled:
+the compiler loses exceptions over an `await`.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 _Result = TypeVar("_Result")
 
 STEP_BYTES: Final = 64 * 1024
-"""How many bytes of a body are looked at in one step; what is no larger is read at once, unless it `takes_long`."""
+"""How many bytes are read in one step. A body that is no larger is read at once, unless it `takes_long`."""
 STEP_ITEMS: Final = 250
 """How many messages, parts or tools are read in one step."""
 NAMES_PER_ITEM: Final = 8
@@ -24,14 +24,14 @@ _SURELY_FEW_BYTES: Final = 8 * 1024
 
 
 def takes_long(body: bytes) -> bool:
-    """Whether reading a body takes longer than one turn of the loop may: it is large, or has many objects."""
+    """Whether reading a body takes too long for one turn of the loop: it is large, or has many objects."""
     if len(body) <= _SURELY_FEW_BYTES:
         return False
     return len(body) > STEP_BYTES or body.count(b"{") > _FEW_OBJECTS
 
 
 def at_once(steps: Generator[None, None, _Result]) -> _Result:
-    """Run all steps and return what they come to."""
+    """Run all steps; returns their result."""
     while True:
         try:
             next(steps)
@@ -41,9 +41,9 @@ def at_once(steps: Generator[None, None, _Result]) -> _Result:
 
 
 class Turns:
-    """Lets one step run in each turn of the event loop; accounts take turns, and each reads one large body at a time.
+    """Runs one step in each turn of the event loop. Accounts take turns, and each reads one large body at a time.
 
-    What is made of a body is larger than the body while it is read, so that many of one account would fill the memory.
+    While a body is read it takes more memory than its size, so that many bodies of one account would fill the memory.
     """
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class Turns:
         await turn
 
     async def run(self, account_id: str, steps: Generator[None, None, _Result]) -> _Result:
-        """Run steps, each in a turn of its own, and return what they come to."""
+        """Run steps, each in a turn of its own; returns their result."""
         lock = self._reading.setdefault(account_id, asyncio.Lock())
         async with lock:
             while True:

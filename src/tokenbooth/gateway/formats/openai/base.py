@@ -1,83 +1,54 @@
-"""What OpenAI's three older formats (chat completions, completions, embeddings) have in common."""
+"""The common part of OpenAI's three older formats: chat completions, completions, embeddings."""
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 import msgspec
 
-from tokenbooth.config.catalog import Route, WireFormat
+from tokenbooth.config.catalog import Route
 from tokenbooth.domain.usage import Usage, from_openai
-from tokenbooth.gateway.formats.base import CostNano, Credential, Meter, PricedRequest, Speech, UpstreamAnswer
+from tokenbooth.gateway.formats.base import CostNano, PricedRequest, UpstreamAnswer
 from tokenbooth.gateway.formats.failed_answers import check_chat_answer
 from tokenbooth.gateway.formats.json.body import Fields, raw
-from tokenbooth.gateway.formats.meter import StreamMeter
-from tokenbooth.gateway.formats.parameters import object_of, positive
+from tokenbooth.gateway.formats.meter import Meter
+from tokenbooth.gateway.formats.openai.chat_stream import ChatMeter
 from tokenbooth.gateway.formats.public_answers import OpenAIAnswer
+from tokenbooth.gateway.formats.reported_usage import reported_elsewhere
+from tokenbooth.gateway.formats.request.parameters import object_of, positive
 from tokenbooth.gateway.formats.schema import ChatAnswer, decode_chat_answer
 from tokenbooth.gateway.formats.texts import chat_text_bytes
-from tokenbooth.gateway.formats.usage_places import reported_elsewhere
 
 
 class OpenAIRequest(PricedRequest):
-    """A request that is its own speech for an upstream of the same format."""
+    """A request of one of the older formats."""
 
     __slots__ = ()
 
-    wire: ClassVar[WireFormat]
-    path: ClassVar[str]
-    meter_class: ClassVar[type[StreamMeter]] = StreamMeter
-    credential: ClassVar[Credential] = "authorization"
+    meter_class: ClassVar[type[ChatMeter]] = ChatMeter
     answer_id_prefix: ClassVar[str]
 
-    @property
-    def request(self) -> PricedRequest:
-        """See `Speech.request`."""
-        return self
-
-    def speech(self, formats: frozenset[str]) -> Speech | None:
-        """See `PricedRequest.speech`."""
-        return self if self.wire in formats else None
-
-    def headers(self) -> Mapping[str, str]:
-        """See `Speech.headers`."""
-        return {}
-
     def upstream_fields(self, route: Route, clamped_output_tokens: int | None) -> Fields:
-        """See `Speech.upstream_fields`."""
-        fields = dict(self.fields)
-        fields["model"] = raw(route.model)
-        ceiling = self.sent_ceiling(route, clamped_output_tokens)
-        if ceiling is not None:
-            fields[self.model.ceiling_field(route, self.wire)] = raw(ceiling)
+        fields = PricedRequest.upstream_fields(self, route, clamped_output_tokens)
         if self.stream:
             options = object_of(self.fields, "stream_options")
             options["include_usage"] = raw(True)
-            fields["stream_options"] = msgspec.Raw(msgspec.json.encode(options))
+            fields["stream_options"] = raw(options)
         else:
             fields.pop("stream_options", None)
         return fields
 
     def meter(self, cost_nano: CostNano, request_id: str = "") -> Meter:
-        """See `Speech.meter`; the cost is shown to a client that asked for usage."""
+        # The cost is shown to a client that asked for usage.
         choices = 1 if self.choices == 1 else self._streamed_choices()
         return self.meter_class(cost_nano if self.wants_usage else None, self.public_answer(request_id), choices)
 
     def text_bytes_in(self, body: bytes) -> int:
-        """See `Speech.text_bytes_in`."""
         return chat_text_bytes(body)
 
-    def _streamed_choices(self) -> int:
-        """How many answers come: of those among which the best is chosen, only the best."""
-        answers = max(positive(self.fields, "n", self.choices) or 1, 1)
-        best_of = max(positive(self.fields, "best_of", self.choices) or 1, answers)
-        return self.choices * answers // best_of
-
     def read_answer(self, body: bytes) -> UpstreamAnswer:
-        """See `Speech.read_answer`."""
         return self.answer_of(read_chat_answer(body), body)
 
     def answer_of(self, answer: ChatAnswer, body: bytes) -> UpstreamAnswer:
-        """A whole answer that was read of a body."""
+        """A whole answer that was read from a body."""
         return UpstreamAnswer(
             usage_object(answer, body),
             self.usage_of,
@@ -88,13 +59,19 @@ class OpenAIRequest(PricedRequest):
         """Read the usage object of a whole answer.
 
         Raises:
-            InvalidUsage: it says something impossible.
+            InvalidUsage: the counts are impossible.
         """
         return from_openai(reported)
 
     def public_answer(self, request_id: str) -> OpenAIAnswer:
-        """What the client sees of an answer to this request."""
+        """Rewrites answers to this request for the client."""
         return OpenAIAnswer(self.answer_id_prefix + request_id, self.model.name)
+
+    def _streamed_choices(self) -> int:
+        """How many answers a stream holds: with `best_of`, only the best are sent."""
+        answers = max(positive(self.fields, "n", self.choices) or 1, 1)
+        best_of = max(positive(self.fields, "best_of", self.choices) or 1, answers)
+        return self.choices * answers // best_of
 
 
 def wants_usage(fields: Fields) -> bool:

@@ -9,25 +9,22 @@ import msgspec
 
 from tokenbooth.config.catalog import Model, WireFormat
 from tokenbooth.gateway.errors import Refusal, invalid_request
+from tokenbooth.gateway.formats.base import output_floor
 from tokenbooth.gateway.formats.json.body import Fields, is_list, is_text, size_of
-from tokenbooth.gateway.formats.json.steps import STEP_ITEMS, at_once
-from tokenbooth.gateway.formats.meter import UNUSUAL_NAMES, StreamMeter, texts_named
+from tokenbooth.gateway.formats.json.steps import STEP_ITEMS
+from tokenbooth.gateway.formats.meter import texts_named
 from tokenbooth.gateway.formats.openai.base import OpenAIRequest, wants_usage
-from tokenbooth.gateway.formats.parameters import (
+from tokenbooth.gateway.formats.openai.chat_stream import UNUSUAL_NAMES, ChatMeter
+from tokenbooth.gateway.formats.public_answers import COMPLETION_ID
+from tokenbooth.gateway.formats.request.parameters import (
     MAX_CHOICES,
-    OUTPUT_FLOOR,
-    REASONING_OUTPUT_FLOOR,
-    REFUSED_FIELDS,
     boolean,
     ceiling_names,
-    keep_back,
     positive,
-    refuse_disguised,
-    refuse_unpriced,
+    reject_miscased_fields,
     take_ceiling,
-    unusual_names,
 )
-from tokenbooth.gateway.formats.public_answers import COMPLETION_ID
+from tokenbooth.gateway.formats.request.unpriced import REFUSED_FIELDS, keep_back, refuse_unpriced, unusual_names
 from tokenbooth.gateway.formats.schema import MAX_ITEMS, few_items
 from tokenbooth.gateway.formats.stream_as_whole import completion_answer
 from tokenbooth.gateway.formats.whole_as_stream import completion_events
@@ -46,8 +43,8 @@ _WATCHED: Final = _MONEY | _REFUSED
 _KNOWN: Final = _WATCHED - {"max_tokens"}
 
 
-class CompletionMeter(StreamMeter):
-    """Meters one stream of completions, whose texts stand under another name."""
+class CompletionMeter(ChatMeter):
+    """Meters one stream of completions, whose texts have another name."""
 
     __slots__ = ()
 
@@ -63,19 +60,19 @@ class CompletionsRequest(OpenAIRequest):
     wire: ClassVar[WireFormat] = "openai.completions"
     path: ClassVar[str] = "/completions"
     answer_id_prefix: ClassVar[str] = COMPLETION_ID
-    meter_class: ClassVar[type[StreamMeter]] = CompletionMeter
+    meter_class: ClassVar[type[ChatMeter]] = CompletionMeter
 
     def as_answer(self, body: bytes) -> bytes:
-        """See `Speech.as_answer`."""
         return completion_answer(body)
 
     def as_events(self, body: bytes) -> bytes | None:
-        """See `Speech.as_events`."""
         return completion_events(body)
 
 
-def read_completions_request(fields: Fields, model: Model, body_bytes: int) -> CompletionsRequest:
-    """Read what decides about the price.
+def completions_request_steps(
+    fields: Fields, model: Model, body_bytes: int
+) -> Generator[None, None, CompletionsRequest]:
+    """Read in steps what decides about the price.
 
     Args:
         fields: the decoded top level.
@@ -85,32 +82,23 @@ def read_completions_request(fields: Fields, model: Model, body_bytes: int) -> C
     Raises:
         Refusal: a field is malformed or not supported.
     """
-    return at_once(completions_request_steps(fields, model, body_bytes))
-
-
-def completions_request_steps(
-    fields: Fields, model: Model, body_bytes: int
-) -> Generator[None, None, CompletionsRequest]:
-    """See `read_completions_request`; in steps."""
-    refuse_disguised(fields, _WATCHED)
+    reject_miscased_fields(fields, _WATCHED)
     refuse_unpriced(fields, model, _REFUSED)
     unusual = unusual_names(fields, _KNOWN)
     omitted = yield from keep_back(fields, model, unusual)
     stream = boolean(fields, "stream")
     answers = max(positive(fields, "n", MAX_CHOICES) or 1, positive(fields, "best_of", MAX_CHOICES) or 1)
     inputs = yield from read_inputs(fields, "prompt", MAX_PROMPTS)
-    asked = take_ceiling(fields, ceiling_names(unusual))
     return CompletionsRequest(
-        endpoint="completions",
-        model=model,
-        fields=fields,
+        "completions",
+        model,
+        fields,
         stream=stream,
         text_bytes=body_bytes,
         parts_tokens=inputs.ids,
         choices=inputs.count * answers,
-        ceiling_named=asked is not None,
-        output_ceiling=model.max_output_tokens if asked is None else min(asked, model.max_output_tokens),
-        floor_tokens=REASONING_OUTPUT_FLOOR if model.reasoning else OUTPUT_FLOOR,
+        asked_ceiling=take_ceiling(fields, ceiling_names(unusual)),
+        floor_tokens=output_floor(model, asks_to_think=False),
         wants_usage=stream and wants_usage(fields),
         prompts=inputs.count,
         omitted=omitted,
@@ -119,11 +107,11 @@ def completions_request_steps(
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a field with texts or token ids holds.
+    """The content of a field with texts or token ids.
 
     Attributes:
-        count: how many prompts there are.
-        ids: how many token ids; they are tokens for sure, whatever was learned of the bytes of texts.
+        count: the number of prompts.
+        ids: the number of token ids. Each is one prompt token.
     """
 
     count: int
@@ -178,7 +166,7 @@ def _read_items(value: msgspec.Raw, name: str, most: int) -> Generator[None, Non
 
 
 def _without_ids(value: msgspec.Raw, most: int) -> Generator[None, None, tuple[int, bytes]]:
-    """How many commas there are, and the value without them and whole numbers; cut off where there is more."""
+    """The number of commas, and what is left without commas, numbers and blanks; cut off where that is too long."""
     view, commas, rest = memoryview(value), 0, b""
     for start in range(0, size_of(value), _STEP_OF_IDS_BYTES):
         if start:
@@ -192,7 +180,7 @@ def _without_ids(value: msgspec.Raw, most: int) -> Generator[None, None, tuple[i
 
 
 def _has_id_among_lists(value: msgspec.Raw) -> Generator[None, None, bool]:
-    """Whether a list of lists of token ids holds an id beside them, which some server takes for one more prompt."""
+    """Whether a list of lists of token ids has an id beside the lists, which some server takes for one more prompt."""
     # The first place, behind the outer bracket, is like one behind a list.
     view, behind = memoryview(value)[1:], b"],"
     for start in range(0, len(view), _STEP_OF_IDS_BYTES):

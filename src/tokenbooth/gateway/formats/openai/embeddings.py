@@ -8,18 +8,11 @@ from tokenbooth.domain.usage import Usage, from_openai
 from tokenbooth.gateway.errors import invalid_request
 from tokenbooth.gateway.formats.base import UpstreamAnswer
 from tokenbooth.gateway.formats.json.body import Fields
-from tokenbooth.gateway.formats.json.steps import at_once
 from tokenbooth.gateway.formats.openai.base import OpenAIRequest, read_chat_answer
 from tokenbooth.gateway.formats.openai.completions import read_inputs
-from tokenbooth.gateway.formats.parameters import (
-    REFUSED_FIELDS,
-    boolean,
-    keep_back,
-    refuse_disguised,
-    refuse_unpriced,
-    unusual_names,
-)
 from tokenbooth.gateway.formats.public_answers import EMBEDDINGS_ID
+from tokenbooth.gateway.formats.request.parameters import boolean, reject_miscased_fields
+from tokenbooth.gateway.formats.request.unpriced import REFUSED_FIELDS, keep_back, refuse_unpriced, unusual_names
 from tokenbooth.gateway.formats.schema import MAX_ITEMS
 
 MAX_INPUTS: Final = MAX_ITEMS
@@ -39,11 +32,10 @@ class EmbeddingsRequest(OpenAIRequest):
     answer_id_prefix: ClassVar[str] = EMBEDDINGS_ID
 
     def read_answer(self, body: bytes) -> UpstreamAnswer:
-        """See `Speech.read_answer`."""
         return self.answer_of(read_chat_answer(body, embeds=True), body)
 
     def usage_of(self, reported: dict[str, object]) -> Usage:
-        """See `OpenAIRequest.usage_of`: a prompt alone, or what a total says of it."""
+        # An embedding has a prompt alone; some servers report only a total.
         usage = from_openai(reported)
         if not (usage.completion_tokens or usage.untold_tokens):
             return usage
@@ -52,16 +44,16 @@ class EmbeddingsRequest(OpenAIRequest):
         return Usage(0, 0, untold_tokens=usage.completion_tokens + usage.untold_tokens)
 
     def text_bytes_in(self, body: bytes) -> int:
-        """See `Speech.text_bytes_in`: nothing is written."""
+        # Nothing is written.
         return 0
 
     def sent_ceiling(self, route: Route, clamped_output_tokens: int | None) -> int | None:
-        """See `PricedRequest.sent_ceiling`: nothing is written, so nothing has a ceiling."""
+        # Nothing is written, so nothing has a ceiling.
         return None
 
 
-def read_embeddings_request(fields: Fields, model: Model, body_bytes: int) -> EmbeddingsRequest:
-    """Read what decides about the price.
+def embeddings_request_steps(fields: Fields, model: Model, body_bytes: int) -> Generator[None, None, EmbeddingsRequest]:
+    """Read in steps what decides about the price.
 
     Args:
         fields: the decoded top level.
@@ -71,29 +63,21 @@ def read_embeddings_request(fields: Fields, model: Model, body_bytes: int) -> Em
     Raises:
         Refusal: a field is malformed or not supported.
     """
-    return at_once(embeddings_request_steps(fields, model, body_bytes))
-
-
-def embeddings_request_steps(fields: Fields, model: Model, body_bytes: int) -> Generator[None, None, EmbeddingsRequest]:
-    """See `read_embeddings_request`; in steps."""
-    refuse_disguised(fields, _WATCHED)
+    reject_miscased_fields(fields, _WATCHED)
     refuse_unpriced(fields, model, _REFUSED)
     omitted = yield from keep_back(fields, model, unusual_names(fields, _WATCHED))
     if boolean(fields, "stream"):
         raise invalid_request("invalid_parameter", "Embeddings cannot be streamed. Remove 'stream'.", "stream")
     inputs = yield from read_inputs(fields, "input", MAX_INPUTS)
     return EmbeddingsRequest(
-        endpoint="embeddings",
-        model=model,
-        fields=fields,
+        "embeddings",
+        model,
+        fields,
         stream=False,
         text_bytes=body_bytes,
         parts_tokens=inputs.ids,
-        choices=1,
-        ceiling_named=False,
-        output_ceiling=0,
+        asked_ceiling=0,
         floor_tokens=0,
-        wants_usage=False,
         prompts=inputs.count,
         omitted=omitted,
     )
