@@ -8,16 +8,26 @@ from starlette.requests import Request
 
 from tests.support.management import Plane
 from tests.support.store import Customer, row_counts
-from tokenbooth.api.idempotency import Outcome, guarded, once, read_claim, same
+from tokenbooth.api.parsing import read_claim
 from tokenbooth.api.responses import success
+from tokenbooth.api.schemas import Payload
 from tokenbooth.kit.errors import Conflict, InvalidRequest, NotFound, ProviderFailed, RateLimited, TokenboothError
 from tokenbooth.kit.ids import IdPrefix
+from tokenbooth.services.idempotency import IdempotentAttempt, Outcome, replayed, run_idempotent, run_idempotent_tx
 from tokenbooth.store import changes
-from tokenbooth.store.accounts.idempotency import Answer, Attempt, Claim, complete
+from tokenbooth.store.accounts.idempotency import Answer, Claim
 from tokenbooth.store.engine import Store
 
 CLAIM = Claim("acct_1", "POST /api/keys/credit", "once", b"\x01" * 32)
-DONE = success({"done": True})
+
+
+class Done(Payload):
+    """What the work of these tests answers."""
+
+    done: bool
+
+
+DONE = success(Done(done=True))
 
 
 def keyed(customer: Customer, key: str) -> dict[str, str]:
@@ -111,23 +121,23 @@ async def test_an_effect_that_fails_leaves_nothing_behind(plane: Plane, store: S
         return failing_with(error)
 
     with pytest.raises(RateLimited):
-        await once(plane.context, CLAIM, lambda conn: effect_of(RateLimited("slow", "Slow down."), conn))
+        await run_idempotent_tx(plane.context, CLAIM, lambda conn: effect_of(RateLimited("slow", "Slow down."), conn))
     assert row_counts(store) == before
-    kept = await once(plane.context, CLAIM, lambda conn: effect_of(NotFound("gone", "Gone."), conn))
+    kept = await run_idempotent_tx(plane.context, CLAIM, lambda conn: effect_of(NotFound("gone", "Gone."), conn))
     assert kept.status == 404
     assert row_counts(store) == {**before, "idempotency_records": 1}
-    assert await once(plane.context, CLAIM, lambda _conn: same(DONE)) == kept
+    assert await run_idempotent_tx(plane.context, CLAIM, lambda _conn: replayed(DONE)) == kept
 
 
 async def test_caches_follow_before_the_answer(plane: Plane) -> None:
     """Both ways of carrying out a request wait for it."""
-    await once(plane.context, None, lambda _conn: same(DONE))
+    await run_idempotent_tx(plane.context, None, lambda _conn: replayed(DONE))
     assert plane.live.changed_calls == 1
 
-    async def work(_attempt: Attempt) -> Answer:
+    async def work(_attempt: IdempotentAttempt[Answer]) -> Answer:
         return DONE
 
-    await guarded(plane.context, None, work)
+    await run_idempotent(plane.context, None, work, replayed)
     assert plane.live.changed_calls == 2
 
 
@@ -135,21 +145,20 @@ async def test_guarded_work_runs_once_at_a_time_and_its_answer_is_kept(plane: Pl
     """While it runs, the same request is told so; afterwards it gets the answer."""
     started, may_end, runs = asyncio.Event(), asyncio.Event(), []
 
-    async def work(attempt: Attempt) -> Answer:
+    async def work(attempt: IdempotentAttempt[Answer]) -> Answer:
         runs.append(attempt.provider_key("session"))
         started.set()
         await may_end.wait()
-        await store.write(complete, attempt, DONE)
-        return DONE
+        return await store.write(attempt.complete, DONE)
 
-    first = asyncio.create_task(guarded(plane.context, CLAIM, work))
+    first = asyncio.create_task(run_idempotent(plane.context, CLAIM, work, replayed))
     await started.wait()
     with pytest.raises(Conflict) as refused:
-        await guarded(plane.context, CLAIM, work)
+        await run_idempotent(plane.context, CLAIM, work, replayed)
     assert refused.value.code == "idempotency_in_progress"
     may_end.set()
     assert await first == DONE
-    assert await guarded(plane.context, CLAIM, work) == DONE
+    assert await run_idempotent(plane.context, CLAIM, work, replayed) == DONE
     assert len(runs) == 1
 
 
@@ -157,22 +166,21 @@ async def test_guarded_work_that_a_provider_failed_runs_again_with_the_same_ids(
     """So that the provider recognises what it may have done."""
     seen = []
 
-    async def work(attempt: Attempt) -> Answer:
+    async def work(attempt: IdempotentAttempt[Answer]) -> Answer:
         seen.append((attempt.provider_key("session"), attempt.derived_id(IdPrefix.CHECKOUT)))
         if len(seen) == 1:
             raise ProviderFailed("stripe_error", "Stripe failed.")
         if len(seen) == 2:
             raise ValueError("a mistake of ours")
-        await store.write(complete, attempt, DONE)
-        return DONE
+        return await store.write(attempt.complete, DONE)
 
     with pytest.raises(ProviderFailed):
-        await guarded(plane.context, CLAIM, work)
+        await run_idempotent(plane.context, CLAIM, work, replayed)
     plane.clock.advance(1)
     with pytest.raises(ValueError, match="a mistake"):
-        await guarded(plane.context, CLAIM, work)
+        await run_idempotent(plane.context, CLAIM, work, replayed)
     plane.clock.advance(1)
-    assert await guarded(plane.context, CLAIM, work) == DONE
+    assert await run_idempotent(plane.context, CLAIM, work, replayed) == DONE
     assert len(set(seen)) == 1
 
 
@@ -180,12 +188,12 @@ async def test_guarded_work_that_is_refused_keeps_the_refusal(plane: Plane) -> N
     """A repetition does not run again."""
     runs = []
 
-    async def work(attempt: Attempt) -> Answer:
+    async def work(attempt: IdempotentAttempt[Answer]) -> Answer:
         runs.append(attempt)
         raise NotFound("plan_not_found", "There is no such plan.")
 
     with pytest.raises(NotFound):
-        await guarded(plane.context, CLAIM, work)
-    answer = await guarded(plane.context, CLAIM, work)
+        await run_idempotent(plane.context, CLAIM, work, replayed)
+    answer = await run_idempotent(plane.context, CLAIM, work, replayed)
     assert answer.status == 404
     assert len(runs) == 1

@@ -10,7 +10,7 @@ from tests.support.deposit_rig import UNITS, USD, Booth
 from tokenbooth.domain.ledger import USDC_CLEARING, TransferKind, credit_of, debt_of
 from tokenbooth.payments.usdc.addresses import checksummed
 from tokenbooth.payments.usdc.rpc import Json
-from tokenbooth.services.deposit_looks import LOOKS_PER_MINUTE
+from tokenbooth.services.transaction_checks import CHECKS_PER_MINUTE
 from tokenbooth.store import ledger
 from tokenbooth.store.accounts.credit import change_credit
 from tokenbooth.store.usdc import deposits
@@ -345,9 +345,9 @@ async def test_too_many_unknown_hashes(booth: Booth) -> None:
 async def test_looks_at_the_chain_are_bounded(booth: Booth) -> None:
     """An account that asks on and on gets a 429, and the node is asked no more for it; another is served."""
     unknown = "0x" + "1" * 64
-    statuses = [(await booth.told(booth.ada, unknown))[0] for _ in range(LOOKS_PER_MINUTE + 20)]
-    assert statuses == [202] * LOOKS_PER_MINUTE + [429] * 20
-    assert booth.node.count("eth_getTransactionReceipt") == LOOKS_PER_MINUTE
+    statuses = [(await booth.told(booth.ada, unknown))[0] for _ in range(CHECKS_PER_MINUTE + 20)]
+    assert statuses == [202] * CHECKS_PER_MINUTE + [429] * 20
+    assert booth.node.count("eth_getTransactionReceipt") == CHECKS_PER_MINUTE
     assert (await booth.told(booth.bob, unknown))[0] == 202
     booth.clock.advance(61)
     assert (await booth.told(booth.ada, unknown))[0] == 202

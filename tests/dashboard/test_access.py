@@ -1,5 +1,7 @@
 """Getting in and out, and what nobody may learn or do on the way."""
 
+import re
+
 import pytest
 
 from tests.support.dashboard import ORIGIN, PASSWORD, Booth, hidden_fields, open_booth
@@ -8,6 +10,32 @@ from tokenbooth.config.settings import Settings
 from tokenbooth.store.engine import Store
 
 NEW = "another good one"
+FOREIGN = "https://evil.example"
+
+# The headers of a form, and whether a page of ours sent it.
+SENDERS = [
+    ([("origin", ORIGIN)], True),
+    ([("origin", "https://booth.test")], True),
+    ([("origin", ORIGIN), ("sec-fetch-site", "same-origin")], True),
+    ([("sec-fetch-site", "same-origin")], True),
+    ([("sec-fetch-site", "none")], True),
+    ([], False),
+    ([("origin", FOREIGN)], False),
+    ([("origin", "null")], False),
+    ([("origin", "")], False),
+    ([("origin", f"{ORIGIN}:81")], False),
+    ([("origin", ORIGIN), ("origin", ORIGIN)], False),
+    ([("origin", ORIGIN), ("origin", FOREIGN)], False),
+    ([("origin", FOREIGN), ("origin", ORIGIN)], False),
+    ([("sec-fetch-site", "same-site")], False),
+    ([("sec-fetch-site", "cross-site")], False),
+    ([("sec-fetch-site", "")], False),
+    ([("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")], False),
+    ([("origin", FOREIGN), ("sec-fetch-site", "same-origin")], False),
+    ([("origin", "null"), ("sec-fetch-site", "none")], False),
+    ([("origin", ORIGIN), ("sec-fetch-site", "same-site")], False),
+    ([("origin", "https://booth.test"), ("sec-fetch-site", "cross-site")], False),
+]
 
 
 async def test_signing_up_goes_through_the_mailbox(booth: Booth) -> None:
@@ -231,16 +259,44 @@ async def test_other_sites_cannot_send_our_forms(booth: Booth, headers: dict[str
     assert (answer.status_code, row_counts(booth.store)) == (403, before)
 
 
-async def test_a_form_needs_its_token(booth: Booth) -> None:
-    """A form without the token of this very log-in changes nothing."""
-    browser = await booth.logged_in()
-    other = await booth.logged_in("eve@example.com")
-    token = hidden_fields((await other.get("/dashboard/keys")).text, "/dashboard/keys")["form_token"]
+@pytest.mark.parametrize(("headers", "is_ours"), SENDERS)
+async def test_every_form_is_taken_from_our_own_pages_only(
+    booth: Booth, headers: list[tuple[str, str]], is_ours: bool
+) -> None:
+    """Each route that takes a form, logging in and out among them, changes nothing for another site's page, nor for a
+    sender that does not say where it is."""
+    browser = await booth.logged_in(is_admin=True)
+    del browser.http.headers["origin"]
     before = row_counts(booth.store)
-    for given in ({}, {"form_token": token}, {"form_token": "ä"}):
-        answer = await browser.http.post("/dashboard/keys", data={"name": "k", "pays": "credit", **given})
-        assert answer.status_code == 403
-    assert row_counts(booth.store)["api_keys"] == before["api_keys"]
+    for path in _form_paths(booth):
+        answer = await browser.http.post(path, data={"email": "ada@example.com", "password": PASSWORD}, headers=headers)
+        refused = answer.status_code == 403 and "did not come from a page of this site" in answer.text
+        assert refused is not is_ours, path
+        if path == "/logout" and is_ours:
+            assert "tokenbooth" not in browser.http.cookies
+            await browser.http.post(
+                "/login", data={"email": "ada@example.com", "password": PASSWORD}, headers={"origin": ORIGIN}
+            )
+    assert "tokenbooth" in browser.http.cookies
+    if not is_ours:
+        assert row_counts(booth.store) == before
+
+
+@pytest.mark.parametrize(("headers", "is_ours"), SENDERS)
+async def test_nobody_is_logged_in_by_another_site(booth: Booth, headers: list[tuple[str, str]], is_ours: bool) -> None:
+    """A site that knows somebody's password can't make its visitor's browser use that account here."""
+    booth.account()
+    browser = booth.browser()
+    del browser.http.headers["origin"]
+    answer = await browser.http.post("/login", data={"email": "ada@example.com", "password": PASSWORD}, headers=headers)
+    assert (answer.status_code, "tokenbooth" in browser.http.cookies) == ((303, True) if is_ours else (403, False))
+
+
+def _form_paths(booth: Booth) -> list[str]:
+    """Where forms are sent to, each path once; what stands for an id is nobody's."""
+    paths = [re.sub(r"{\w+}", "x", route.path) for route in booth.routes if "POST" in (route.methods or ())]
+    assert len(paths) > 20
+    return paths
 
 
 @pytest.mark.parametrize("registration", ["invitation", "closed"])

@@ -8,7 +8,6 @@ from tests.support.dashboard import charge
 from tokenbooth.dashboard import filters
 from tokenbooth.dashboard.chart import HEIGHT, WIDTH, draw
 from tokenbooth.dashboard.price_breakdown import explain
-from tokenbooth.dashboard.user_agents import browser_name
 from tokenbooth.domain.pricing import Price, TokenRates, cost_nano
 from tokenbooth.domain.usage import Usage
 from tokenbooth.domain.windows import DAY_US
@@ -143,7 +142,7 @@ def test_windows_read_as_words(window: str, words: str) -> None:
 )
 def test_browsers_have_names(user_agent: str, name: str) -> None:
     """Where somebody is logged in is told as people call it; what tells nothing is shown as it is, cut."""
-    assert browser_name(user_agent) == name
+    assert filters.browser_name(user_agent) == name
 
 
 def test_ids_are_shortened() -> None:

@@ -322,8 +322,8 @@ async def test_a_parked_event_is_shown_with_its_reason(booth: Booth) -> None:
     for text in ("invoice.paid", "evt_outside", "The amount differs.", "5 attempts"):
         assert text in page
     assert "the content" not in page
-    fields = hidden_fields((await admin.get("/dashboard")).text, "/logout")
-    assert (await admin.http.post("/dashboard/operator/inbox/evt_none/retry", data=fields)).status_code == 404
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    assert (await admin.http.post("/dashboard/operator/inbox/evt_none/retry", headers=form)).status_code == 404
 
 
 async def test_what_is_another_accounts_is_not_there(booth: Booth) -> None:
@@ -453,6 +453,27 @@ async def test_a_plan_that_is_to_follow_is_shown_and_can_be_given_up(booth: Boot
     booth.clock.advance(3 * DAY_S)
     page = (await browser.get("/dashboard/billing")).text
     assert ("changes to" in page, ">Standard " in page) == (False, True)
+
+
+async def test_a_cancel_waits_for_the_charges_that_are_under_way(booth: Booth) -> None:
+    """What is decided on and shown counts every call that has finished, as it does with the API's cancel."""
+    browser = await booth.logged_in()
+    now_us = booth.clock.now_us()
+    account_id = _id_of(booth, "ada@example.com")
+    until_us = now_us + 3 * DAY_US
+    own_id = booth.store.write_now(add_subscription, account_id, now_us=now_us, paid_until_us=until_us)
+
+    def end_with_its_period(conn: Connection) -> None:
+        conn.execute(update(subscriptions).values(cancel_at_us=until_us))
+
+    # It is to end already, so that Stripe is not asked.
+    booth.store.write_now(end_with_its_period)
+    page = f"/dashboard/billing/subscriptions/{own_id}/cancel"
+    fields = hidden_fields((await browser.get(page)).text, page)
+    waited = booth.live.settled_calls
+    answer = await browser.http.post(page, data=fields)
+    assert answer.headers["location"] == "/dashboard/billing?done=canceled"
+    assert booth.live.settled_calls == waited + 1
 
 
 async def test_a_hang_up_is_no_failure(booth: Booth, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,11 +13,11 @@ from sqlalchemy import Connection, select
 
 from tests.support.mail import mail_server, mail_settings
 from tests.support.shop import API_KEY, FAILS_LATER_CARD, PREFIX, Json, Shop, running_shop
-from tokenbooth.api.checkout import caps_of
 from tokenbooth.domain.ledger import TransferKind
 from tokenbooth.domain.money import NANO_PER_USD
 from tokenbooth.jobs.auto_topup import AutoTopUp
 from tokenbooth.payments.stripe.client import PaymentProviderError, StripeClient
+from tokenbooth.services.checkouts import caps_of
 from tokenbooth.services.mail import LogMailer, make_mailer
 from tokenbooth.store.accounts import accounts
 from tokenbooth.store.accounts.credit import change_credit

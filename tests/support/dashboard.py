@@ -17,12 +17,12 @@ from tokenbooth.config.catalog import build_catalog
 from tokenbooth.config.settings import Settings
 from tokenbooth.dashboard import DashboardContext, create_dashboard
 from tokenbooth.dashboard.app import page_routes
-from tokenbooth.dashboard.passwords import Passwords
 from tokenbooth.dashboard.views import Web
 from tokenbooth.domain.charges import Charge, PoolKind
 from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.services.context import UsdcDeps
 from tokenbooth.services.mail import Mail
+from tokenbooth.services.passwords import Passwords
 from tokenbooth.store.accounts.accounts import create_account, set_admin
 from tokenbooth.store.engine import Store
 from tokenbooth.store.usage.settlement import apply_charges
@@ -79,7 +79,9 @@ class Booth:
     def browser(self, address: str = "203.0.113.7") -> "Browser":
         """A browser that nobody used yet."""
         transport = httpx.ASGITransport(self.app, client=(address, 5_000))
-        return Browser(httpx.AsyncClient(transport=transport, base_url=ORIGIN, headers={"origin": ORIGIN}))
+        # Browsers name the media type of a form that has no fields, too.
+        headers = {"origin": ORIGIN, "content-type": "application/x-www-form-urlencoded"}
+        return Browser(httpx.AsyncClient(transport=transport, base_url=ORIGIN, headers=headers))
 
     def account(self, email: str = "ada@example.com", *, is_admin: bool = False) -> str:
         """An account with the password of these tests."""

@@ -21,7 +21,6 @@ from tests.support.fakes import FakeClock, FakeLive
 from tests.support.servers import serve
 from tests.support.store import Customer, new_customer
 from tokenbooth.api.app import create_management_app
-from tokenbooth.api.checkout import caps_of
 from tokenbooth.config.catalog import build_catalog
 from tokenbooth.config.payments import BillingSettings, StripeSettings
 from tokenbooth.config.settings import PlanSettings, Settings
@@ -30,6 +29,7 @@ from tokenbooth.jobs.auto_topup import AutoTopUp
 from tokenbooth.jobs.inbox import InboxHandler
 from tokenbooth.jobs.reconcile import ReconcileFigures, Reconciler, Report
 from tokenbooth.payments.stripe.client import StripeClient
+from tokenbooth.services.checkouts import caps_of
 from tokenbooth.services.context import ServiceContext
 from tokenbooth.services.mail import LogMailer, Mailer
 from tokenbooth.store.engine import Store

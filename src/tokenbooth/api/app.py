@@ -13,9 +13,8 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from tokenbooth.api import health, keys, management_keys, plans, usage, webhooks
-from tokenbooth.api.billing import auto_topup, cards, invoices
-from tokenbooth.api.billing import routes as billing
-from tokenbooth.api.middleware import AroundRequests
+from tokenbooth.api.billing import auto_topup, invoices, subscriptions, topups
+from tokenbooth.api.middleware import ApiMiddleware
 from tokenbooth.api.responses import respond_error
 from tokenbooth.kit.errors import InvalidRequest, MethodNotAllowed, NotFound, TokenboothError
 from tokenbooth.services.context import ServiceContext
@@ -39,8 +38,8 @@ def create_management_app(context: ServiceContext) -> FastAPI:
         management_keys,
         keys,
         usage,
-        billing,
-        cards,
+        subscriptions,
+        topups,
         auto_topup,
         invoices,
         webhooks,
@@ -51,7 +50,7 @@ def create_management_app(context: ServiceContext) -> FastAPI:
     app.add_exception_handler(TokenboothError, _render_error)
     app.add_exception_handler(HTTPException, _render_http_error)
     app.add_exception_handler(ClientDisconnect, _render_hang_up)
-    app.add_middleware(AroundRequests, clock=context.clock)
+    app.add_middleware(ApiMiddleware, clock=context.clock)
     return app
 
 

@@ -8,12 +8,12 @@ from typing import Final
 
 from starlette.requests import Request
 
-from tokenbooth.api.middleware import notes_of
-from tokenbooth.api.session import client_address, require_own_origin, session_owner
 from tokenbooth.domain.keys import ALL_SCOPES, KeyKind, Scope, digest, is_well_formed, kind_of
 from tokenbooth.kit.clock import iso_ms
-from tokenbooth.kit.errors import Forbidden, Unauthenticated
+from tokenbooth.kit.errors import Forbidden, RateLimited, Unauthenticated
+from tokenbooth.kit.middleware import notes_of
 from tokenbooth.services.context import ServiceContext
+from tokenbooth.services.session import client_address, require_own_origin, session_owner
 from tokenbooth.store.accounts.audit_log import Actor, Entry
 from tokenbooth.store.accounts.management_keys import ManagementKey, find_management_key, touch_management_key
 from tokenbooth.store.accounts.sessions import SessionOwner
@@ -99,11 +99,14 @@ def _admit(
 ) -> None:
     notes = notes_of(request)
     notes.account_id, notes.key_id = account_id, credential_id
-    context.rates.admit(
-        account_id,
-        limit=context.settings.management.requests_per_minute,
-        now_us=context.clock.monotonic_us(),
-    )
+    limit = context.settings.management.requests_per_minute
+    wait_s = context.rates.admit(account_id, limit=limit, now_us=context.clock.monotonic_us())
+    if wait_s:
+        raise RateLimited(
+            "rate_limit_exceeded",
+            f"This account may make {limit} management requests per minute. Wait and try again.",
+            retry_after_s=wait_s,
+        )
     if is_suspended and request.method not in _READ_METHODS:
         raise Forbidden("account_suspended", "This account is suspended. Contact the operator.")
 

@@ -6,8 +6,9 @@ from fastapi import APIRouter
 from sqlalchemy import Connection, literal, select
 from starlette.responses import Response
 
-from tokenbooth.api.openapi import Payload, object_answer
+from tokenbooth.api.openapi import object_answer
 from tokenbooth.api.responses import respond, success
+from tokenbooth.api.schemas import Payload
 from tokenbooth.kit.errors import StoreUnavailable, Unavailable
 from tokenbooth.services.context import ServiceContext
 
@@ -36,13 +37,13 @@ class Readiness(Payload):
 
 
 def router(context: ServiceContext) -> APIRouter:
-    """The routes of this module."""
+    """Health and readiness."""
     routes = APIRouter(tags=["operations"])
 
     @routes.get("/healthz", responses=object_answer(Status, public=True))
     async def healthz() -> Response:
         """Say that the process runs."""
-        return respond(success({"status": "ok"}))
+        return respond(success(Status(status="ok")))
 
     @routes.get("/readyz", responses=object_answer(Readiness, 503, public=True))
     async def readyz() -> Response:
@@ -54,10 +55,10 @@ def router(context: ServiceContext) -> APIRouter:
         try:
             await context.store.read(_ping)
         except StoreUnavailable:
-            return respond(success({"status": "degraded", "reason": _AWAY}))
+            return respond(success(Readiness(status="degraded", reason=_AWAY)))
         if not context.live.stores():
-            return respond(success({"status": "degraded", "reason": _TAKES_NOTHING}))
-        return respond(success({"status": "ready"}))
+            return respond(success(Readiness(status="degraded", reason=_TAKES_NOTHING)))
+        return respond(success(Readiness(status="ready")))
 
     return routes
 

@@ -1,7 +1,4 @@
-"""What the OpenAPI document says of a route: bodies, answers, errors, headers and query parameters.
-
-The routes read their requests themselves; nothing in here checks anything.
-"""
+"""What the OpenAPI document says of a route, from the models that read its request and render its answer."""
 
 from collections.abc import Mapping
 from types import GenericAlias
@@ -9,8 +6,9 @@ from typing import Final, Literal, Union, cast
 
 from fastapi import Security
 from fastapi.security import HTTPBearer
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, create_model
-from pydantic.alias_generators import to_camel
+from pydantic import BaseModel, Field, JsonValue, create_model
+
+from tokenbooth.kit.request_models import RequestModel
 
 Responses = dict[int | str, dict[str, object]]
 
@@ -22,18 +20,6 @@ CREDENTIAL: Final = Security(
     )
 )
 """For a router's `dependencies`: it documents the credential; `auth.authenticate` is what asks for it."""
-
-
-class Payload(BaseModel):
-    """The base of documented payloads; a field's name on the wire is its name here in camel case."""
-
-    model_config = ConfigDict(alias_generator=to_camel)
-
-
-class RequestBody(BaseModel):
-    """The base of documented request bodies: a field that is not named is not accepted."""
-
-    model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
 
 
 class ErrorDetail(BaseModel):
@@ -87,6 +73,11 @@ def object_answer(payload: type[BaseModel], *errors: int, body: bool = False, pu
     return _responses(model, errors, body=body, public=public)
 
 
+def stripe_answer(payload: type[BaseModel], *errors: int) -> Responses:
+    """The responses of a route that reads a body and asks Stripe; else as `object_answer`."""
+    return object_answer(payload, *errors, 502, 504, body=True)
+
+
 def either(one: Responses, other: Responses) -> Responses:
     """The responses of a route whose success has one of two payloads."""
     first, second = cast("type[BaseModel]", one[200]["model"]), cast("type[BaseModel]", other[200]["model"])
@@ -130,14 +121,28 @@ def json_body(model: type[BaseModel]) -> dict[str, JsonValue]:
     }
 
 
-def query(**parameters: tuple[str, dict[str, JsonValue]]) -> dict[str, JsonValue]:
-    """For `openapi_extra`: optional query parameters, each as a description and a schema."""
+def query_parameters(model: type[RequestModel]) -> dict[str, JsonValue]:
+    """For `openapi_extra`: the query parameters that a model reads."""
     return {
         "parameters": [
-            {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
-            for name, (description, schema) in parameters.items()
+            {
+                "name": name,
+                "in": "query",
+                "required": False,
+                "description": schema["description"],
+                "schema": _given(schema),
+            }
+            for name, schema in model.model_json_schema()["properties"].items()
         ]
     }
+
+
+def _given(schema: dict[str, JsonValue]) -> JsonValue:
+    """The schema of an optional parameter that is there: a query string knows no null."""
+    options = schema.get("anyOf")
+    if isinstance(options, list):
+        return options[0]
+    return {key: value for key, value in schema.items() if key not in ("title", "description")}
 
 
 def _responses(model: type[BaseModel], errors: tuple[int, ...], *, body: bool, public: bool) -> Responses:

@@ -1,11 +1,13 @@
 """`GET /api/plans`: what the operator offers; needs no credential."""
 
+from typing import Self
+
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from tokenbooth.api.openapi import Payload, list_answer
-from tokenbooth.api.responses import Json, respond, success
-from tokenbooth.domain.money import format_usd
+from tokenbooth.api.openapi import list_answer
+from tokenbooth.api.responses import respond, success
+from tokenbooth.api.schemas import Payload, Usd
 from tokenbooth.domain.plans import Plan
 from tokenbooth.services.context import ServiceContext
 
@@ -20,7 +22,7 @@ class RateLimits(Payload):
 class Budget(Payload):
     """What may be spent in each window."""
 
-    amount_usd: str
+    amount_usd: Usd
     window: str
 
 
@@ -29,31 +31,31 @@ class PlanPayload(Payload):
 
     slug: str
     name: str
-    price_usd: str
+    price_usd: Usd
     interval: str
     rate_limits: RateLimits
     budget: Budget
 
-
-def plan_payload(plan: Plan) -> dict[str, Json]:
-    """A plan as an answer shows it."""
-    return {
-        "slug": plan.slug,
-        "name": plan.name,
-        "priceUsd": format_usd(plan.price_nano),
-        "interval": str(plan.interval),
-        "rateLimits": {"rpm": plan.rpm, "tpm": plan.tpm},
-        "budget": {"amountUsd": format_usd(plan.budget_nano), "window": plan.window},
-    }
+    @classmethod
+    def of(cls, plan: Plan) -> Self:
+        """A plan as an answer shows it."""
+        return cls(
+            slug=plan.slug,
+            name=plan.name,
+            price_usd=plan.price_nano,
+            interval=plan.interval,
+            rate_limits=RateLimits(rpm=plan.rpm, tpm=plan.tpm),
+            budget=Budget(amount_usd=plan.budget_nano, window=plan.window),
+        )
 
 
 def router(context: ServiceContext) -> APIRouter:
-    """The routes of this module."""
+    """Plans."""
     routes = APIRouter(tags=["plans"])
 
     @routes.get("/api/plans", responses=list_answer(PlanPayload, public=True))
     async def list_plans() -> Response:
         """List the plans."""
-        return respond(success([plan_payload(plan) for plan in context.catalog().plans.values()]))
+        return respond(success([PlanPayload.of(plan) for plan in context.catalog().plans.values()]))
 
     return routes

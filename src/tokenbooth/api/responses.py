@@ -10,39 +10,20 @@ from typing import Final
 
 from starlette.responses import Response
 
-from tokenbooth.kit.errors import Conflict, RateLimited, TokenboothError, Unauthenticated
+from tokenbooth.api.schemas import Payload
+from tokenbooth.kit.errors import Conflict, TokenboothError, Unauthenticated
+from tokenbooth.services.idempotency import refusal
 from tokenbooth.store.accounts.idempotency import Answer
 
-Json = None | bool | int | str | Sequence["Json"] | Mapping[str, "Json"]
-"""What an answer is made of; money and times are strings, so there are no floats."""
-
 _MEDIA_TYPE: Final = "application/json"
-_SERVER_ERROR: Final = 500
 
 
-def success(payload: Mapping[str, Json] | Sequence[Json], *, status: int = 200) -> Answer:
+def success(payload: Payload | Sequence[Payload], *, status: int = 200) -> Answer:
     """The answer with this payload under `data`; the fields of an object stand at the top level, too."""
-    spread = payload if isinstance(payload, Mapping) else {}
-    return Answer(status=status, body=_compact({"success": True, **spread, "data": payload}))
-
-
-def refusal(error: TokenboothError, **details: Json) -> Answer:
-    """The answer that tells an error; `details` are further fields of the error object."""
-    return Answer(
-        status=error.status,
-        body=_compact(
-            {
-                "success": False,
-                "error": {
-                    "message": error.message,
-                    "type": error.type,
-                    "code": error.code,
-                    "param": error.param,
-                    **details,
-                },
-            }
-        ),
-    )
+    if isinstance(payload, Payload):
+        data = _dumped(payload)
+        return Answer(status=status, body=_compact({"success": True, **data, "data": data}))
+    return Answer(status=status, body=_compact({"success": True, "data": [_dumped(item) for item in payload]}))
 
 
 def respond(answer: Answer, headers: Mapping[str, str] | None = None) -> Response:
@@ -63,10 +44,9 @@ def respond_error(error: TokenboothError) -> Response:
     return respond(refusal(error), headers)
 
 
-def is_kept(error: TokenboothError) -> bool:
-    """Whether a repetition with the same Idempotency-Key gets this error again; else it is tried anew."""
-    return error.status < _SERVER_ERROR and error.status != RateLimited.status
+def _dumped(payload: Payload) -> dict[str, object]:
+    return payload.model_dump(mode="json", exclude_unset=True)
 
 
-def _compact(value: Json) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+def _compact(answer: Mapping[str, object]) -> str:
+    return json.dumps(answer, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

@@ -1,7 +1,7 @@
 """Stripe's webhook: a verified event is stored, then handled at once, then answered.
 
 What is answered with 2xx is stored; what does not carry Stripe's signature leaves no trace. The event's own
-words are never acted on (see `jobs.inbox`). `management.app` includes it.
+words are never acted on.
 """
 
 import asyncio
@@ -13,11 +13,11 @@ from pydantic import JsonValue
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tokenbooth.api.billing.schemas import ReceivedPayload
 from tokenbooth.api.openapi import object_answer
-from tokenbooth.api.parsing import read_raw
 from tokenbooth.api.responses import respond, success
+from tokenbooth.api.schemas import Payload
 from tokenbooth.kit.errors import Unavailable
+from tokenbooth.kit.request_body import read_raw
 from tokenbooth.payments.stripe.inbox import to_payload
 from tokenbooth.payments.stripe.webhooks import WebhookVerifier
 from tokenbooth.services.context import ServiceContext
@@ -36,6 +36,12 @@ _BODY: Final[dict[str, JsonValue]] = {
 }
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
+
+
+class ReceivedPayload(Payload):
+    """The event is stored."""
+
+    received: bool
 
 
 class _Handling:
@@ -85,7 +91,7 @@ def router(context: ServiceContext, *, handle_within_s: float = HANDLE_WITHIN_S)
         )
         await handling.handle(row_id)
         await context.live.refresh()
-        return respond(success({"received": True}))
+        return respond(success(ReceivedPayload(received=True)))
 
     return routes
 

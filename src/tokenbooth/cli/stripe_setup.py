@@ -7,7 +7,6 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenbooth.api.checkout import plan_price
 from tokenbooth.cli.failures import CONFIGURATION, CommandFailed
 from tokenbooth.cli.output import print_json, print_line
 from tokenbooth.config.catalog import build_catalog
@@ -18,6 +17,7 @@ from tokenbooth.kit.private_files import write_private
 from tokenbooth.payments.stripe.client import API_VERSION, PaymentProviderError, StripeClient
 from tokenbooth.payments.stripe.setup import Endpoint
 from tokenbooth.runtime.features import stripe_client
+from tokenbooth.services.checkouts import plan_price
 
 WEBHOOK_PATH = "/api/webhooks/stripe"
 

@@ -4,23 +4,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tokenbooth.dashboard.login import end_other_sessions, end_session, set_new_password
-from tokenbooth.dashboard.passwords import checked_password
-from tokenbooth.dashboard.views import Form, Visitor, Web, see_other
+from tokenbooth.dashboard.views import Form, Pages, Visitor, see_other
 from tokenbooth.kit.errors import Forbidden, TokenboothError
+from tokenbooth.services.accounts import end_other_sessions, end_session, set_new_password
+from tokenbooth.services.passwords import checked_password
 from tokenbooth.store.accounts import accounts, sessions
 
 
-class AccountPages:
-    """The pages of this module."""
-
-    def __init__(self, web: Web) -> None:
-        self._web = web
-        self._context = web.context
-        self._management = web.context.management
+class AccountPages(Pages):
+    """An account's own page: its password and its sessions."""
 
     def routes(self) -> list[Route]:
-        """Where they are."""
         posted = self._web.posted
         return [
             Route("/dashboard/account", self._web.for_visitors(self.show), methods=["GET"]),
@@ -40,11 +34,7 @@ class AccountPages:
         management, owner = self._management, visitor.owner
         try:
             # A stolen log-in must not be able to try passwords without end either.
-            self._context.rates.admit(
-                owner.account_id,
-                limit=management.settings.dashboard.attempts_per_minute,
-                now_us=management.clock.monotonic_us(),
-            )
+            self._context.admit_attempt(owner.account_id)
             account = await management.store.read(accounts.find_account, owner.account_id)
             stored = None if account is None else account.password_hash
             if not await self._context.passwords.matches(form.text("current")[:1_000], stored):
@@ -64,11 +54,14 @@ class AccountPages:
 
     async def end_session(self, request: Request, visitor: Visitor, _: Form) -> Response:
         session_id, now_us = str(request.path_params["session_id"]), self._management.clock.now_us()
-        await self._management.store.write(end_session, visitor, session_id, now_us=now_us)
+        await self._management.store.write(end_session, visitor.actor, session_id, now_us=now_us)
         return see_other("/dashboard/account?done=ended")
 
     async def end_others(self, _request: Request, visitor: Visitor, _: Form) -> Response:
-        await self._management.store.write(end_other_sessions, visitor, now_us=self._management.clock.now_us())
+        now_us = self._management.clock.now_us()
+        await self._management.store.write(
+            end_other_sessions, visitor.actor, keep=visitor.owner.session_id, now_us=now_us
+        )
         return see_other("/dashboard/account?done=ended")
 
     async def _page(

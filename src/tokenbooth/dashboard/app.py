@@ -11,17 +11,17 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from tokenbooth.dashboard.account import AccountPages
-from tokenbooth.dashboard.auto_topup import CreditPages
+from tokenbooth.dashboard.auto_topup import AutoTopUpPages
 from tokenbooth.dashboard.billing import BillingPages
 from tokenbooth.dashboard.context import DashboardContext
-from tokenbooth.dashboard.home import SitePages
-from tokenbooth.dashboard.invoices import PaperPages
+from tokenbooth.dashboard.home import HomePages
+from tokenbooth.dashboard.invoices import InvoicePages
 from tokenbooth.dashboard.keys import KeyPages
-from tokenbooth.dashboard.login import Access
-from tokenbooth.dashboard.middleware import AroundPages, LastingFiles
+from tokenbooth.dashboard.login import LoginPages
+from tokenbooth.dashboard.middleware import LastingFiles, PageMiddleware
 from tokenbooth.dashboard.operator import OperatorPages
 from tokenbooth.dashboard.overview import OverviewPages
 from tokenbooth.dashboard.reference.pages import ReferencePages
@@ -29,21 +29,20 @@ from tokenbooth.dashboard.usage import UsagePages
 from tokenbooth.dashboard.usdc import UsdcPages
 from tokenbooth.dashboard.views import STATIC_PATH, Web
 from tokenbooth.kit.errors import NotFound, TokenboothError
-from tokenbooth.kit.texts import refused_target
 
 
 def page_routes(web: Web) -> list[Route]:
     """The routes of every page."""
     pages = (
-        SitePages,
-        Access,
+        HomePages,
+        LoginPages,
         OverviewPages,
         KeyPages,
         UsagePages,
         BillingPages,
-        CreditPages,
+        AutoTopUpPages,
         UsdcPages,
-        PaperPages,
+        InvoicePages,
         AccountPages,
         OperatorPages,
         ReferencePages,
@@ -77,10 +76,4 @@ def create_dashboard(context: DashboardContext) -> ASGIApp:
         exception_handlers={HTTPException: failed, TokenboothError: refused, ClientDisconnect: gone},
     )
     app.router.redirect_slashes = False
-
-    async def checked(scope: Scope, receive: Receive, send: Send) -> None:
-        refused = refused_target(scope)
-        answering = app if refused is None else web.failure(Request(scope), refused, None)
-        await answering(scope, receive, send)
-
-    return AroundPages(checked, context.management.clock)
+    return PageMiddleware(app, web)

@@ -1,4 +1,4 @@
-"""More ways to credit: automatic top-ups."""
+"""Automatic top-ups: the rule of an account."""
 
 from typing import Final
 
@@ -6,35 +6,34 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tokenbooth.api.billing.auto_topup import set_rule
-from tokenbooth.api.parsing import Fields
-from tokenbooth.dashboard.filters import price
-from tokenbooth.dashboard.views import Form, Visitor, Web, labelled, see_other
+from tokenbooth.dashboard.filters import plain_amount
+from tokenbooth.dashboard.views import Form, Pages, Visitor, labelled, see_other
 from tokenbooth.kit.errors import TokenboothError
-from tokenbooth.store.payments import auto_topups
+from tokenbooth.kit.request_models import CardUsdNano, RequestModel
+from tokenbooth.services.topups import RuleChange, find_auto_top_up, set_auto_top_up
 
+_PATH: Final = "/dashboard/billing/auto-top-up"
 _LABELS: Final = {"threshold": "Below", "amount": "Amount", "monthlyLimit": "At most in a month"}
 _NO_CARD: Final = "No card is saved yet. Top up by card once; that saves it."
 
 
-class CreditPages:
-    """The pages of this module."""
+class _Amounts(RequestModel):
+    threshold: CardUsdNano | None = None
+    amount: CardUsdNano | None = None
+    monthly_limit: CardUsdNano | None = None
 
-    def __init__(self, web: Web) -> None:
-        self._web = web
-        self._management = web.context.management
+
+class AutoTopUpPages(Pages):
+    """The rule of automatic top-ups."""
 
     def routes(self) -> list[Route]:
-        """Where they are."""
-        seen, posted = self._web.for_visitors, self._web.posted
         return [
-            Route("/dashboard/billing/auto-top-up", seen(self.rule), methods=["GET"]),
-            Route("/dashboard/billing/auto-top-up", posted(self.set_rule), methods=["POST"]),
+            Route(_PATH, self._web.for_visitors(self.show), methods=["GET"]),
+            Route(_PATH, self._web.posted(self.set_rule), methods=["POST"]),
         ]
 
-    async def rule(self, request: Request, visitor: Visitor) -> Response:
-        management = self._management
-        found = await management.store.read(auto_topups.view, visitor.account_id, now_us=management.clock.now_us())
+    async def show(self, request: Request, visitor: Visitor) -> Response:
+        found = await find_auto_top_up(self._management, visitor.account_id)
         rule = found.rule
         return self._web.page(
             request,
@@ -43,25 +42,24 @@ class CreditPages:
             problem=None,
             failure="The last charge was refused, so this was switched off." if found.failure else None,
             enabled=rule.enabled,
-            threshold=_typed(rule.threshold_nano),
-            amount=_typed(rule.amount_nano),
-            monthly_limit=_typed(rule.monthly_limit_nano),
+            threshold=plain_amount(rule.threshold_nano),
+            amount=plain_amount(rule.amount_nano),
+            monthly_limit=plain_amount(rule.monthly_limit_nano),
         )
 
     async def set_rule(self, request: Request, visitor: Visitor, form: Form) -> Response:
         enabled = form.text("enabled") == "on"
-        given = form.fields("threshold", "amount", "monthlyLimit")
         try:
-            fields = Fields({**given.values, "enabled": enabled})
-            await set_rule(self._management, visitor.account_id, fields, actor=visitor.actor)
+            given = form.read(_Amounts)
+            change = RuleChange(enabled, given.threshold, given.amount, given.monthly_limit)
+            await set_auto_top_up(self._management, visitor.account_id, change, actor=visitor.actor)
         except TokenboothError as error:
-            said = _NO_CARD if error.code == "no_payment_method" else labelled(error.message, _LABELS)
             return self._web.page(
                 request,
                 "auto_top_up.html",
                 visitor,
                 status=error.status,
-                problem=said,
+                problem=_NO_CARD if error.code == "no_payment_method" else labelled(error.message, _LABELS),
                 failure=None,
                 enabled=enabled,
                 threshold=form.text("threshold"),
@@ -69,8 +67,3 @@ class CreditPages:
                 monthly_limit=form.text("monthlyLimit"),
             )
         return see_other("/dashboard/billing?done=auto")
-
-
-def _typed(amount_nano: int) -> str:
-    """An amount as it stands in a field; nothing for none."""
-    return price(amount_nano)[1:].replace(",", "") if amount_nano else ""

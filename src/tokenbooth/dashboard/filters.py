@@ -5,7 +5,6 @@ from typing import Final
 
 from markupsafe import Markup, escape
 
-from tokenbooth.dashboard.user_agents import browser_name
 from tokenbooth.domain.money import NANO_PER_CENT, NANO_PER_USD, format_usd
 from tokenbooth.kit.clock import iso_ms
 
@@ -15,6 +14,24 @@ _HOUR_S: Final = 3_600
 _DAY_S: Final = 86_400
 _UNITS: Final = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week"}
 _SHORT_ID: Final = 14
+# In this order: most browsers claim to be those that follow, too.
+_BROWSERS: Final = (
+    ("Edg", "Edge"),
+    ("OPR/", "Opera"),
+    ("Firefox/", "Firefox"),
+    ("Chrome/", "Chrome"),
+    ("Safari/", "Safari"),
+)
+_SYSTEMS: Final = (
+    ("Android", "Android"),
+    ("iPhone", "iOS"),
+    ("iPad", "iPadOS"),
+    ("Windows", "Windows"),
+    ("Mac OS X", "macOS"),
+    ("CrOS", "ChromeOS"),
+    ("Linux", "Linux"),
+)
+_AGENT_SHOWN: Final = 60
 
 
 def usd(amount_nano: int) -> str:
@@ -27,6 +44,11 @@ def usd(amount_nano: int) -> str:
 def price(amount_nano: int) -> str:
     """An exact amount without cents that are zero: "$20"."""
     return usd(amount_nano).removesuffix(".00")
+
+
+def plain_amount(amount_nano: int) -> str:
+    """An amount as it stands in a field; nothing for none."""
+    return price(amount_nano)[1:].replace(",", "") if amount_nano else ""
 
 
 def about(amount_nano: int) -> str:
@@ -116,6 +138,15 @@ def prose(text: str) -> Markup:
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if index % 2 else escape(part) for index, part in enumerate(parts)
     )
+
+
+def browser_name(user_agent: str) -> str:
+    """What a browser calls itself, as people call it: "Firefox on Windows"; its beginning when that tells nothing."""
+    browser = next((name for mark, name in _BROWSERS if mark in user_agent), None)
+    system = next((name for mark, name in _SYSTEMS if mark in user_agent), None)
+    if browser is None:
+        return user_agent[:_AGENT_SHOWN] or "Unknown browser"
+    return browser if system is None else f"{browser} on {system}"
 
 
 FILTERS: Final = {

@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from tokenbooth.config.catalog import Model
 from tokenbooth.dashboard.overview import first_model
-from tokenbooth.dashboard.views import Web, see_other
+from tokenbooth.dashboard.views import Pages, see_other
 
 _NOTICES: Final = {
     "success": "Thank you. Your payment is being confirmed; this takes a few seconds.",
@@ -26,15 +26,10 @@ class _ShownModel:
     context_tokens: int
 
 
-class SitePages:
-    """The pages of this module."""
-
-    def __init__(self, web: Web) -> None:
-        self._web = web
-        self._management = web.context.management
+class HomePages(Pages):
+    """The start page."""
 
     def routes(self) -> list[Route]:
-        """Where they are."""
         return [Route("/", self.start, methods=["GET"])]
 
     async def start(self, request: Request) -> Response:

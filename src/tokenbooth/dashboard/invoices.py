@@ -1,4 +1,4 @@
-"""Papers: invoices, and the statement of a month as CSV."""
+"""Invoices, and the statement of a month as CSV."""
 
 from typing import Final
 
@@ -6,35 +6,33 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tokenbooth.api.billing.invoices import INVOICES_AT_ONCE, list_invoices, statement_csv
-from tokenbooth.dashboard.views import Visitor, Web
+from tokenbooth.dashboard.views import Pages, Visitor
+from tokenbooth.services.invoices import INVOICES_AT_ONCE, find_statement, list_invoices, statement_csv
 
 _ID_MAX: Final = 100
 
 
-class PaperPages:
-    """The pages of this module."""
-
-    def __init__(self, web: Web) -> None:
-        self._web = web
-        self._management = web.context.management
+class InvoicePages(Pages):
+    """What an account was billed."""
 
     def routes(self) -> list[Route]:
-        """Where they are."""
-        seen = self._web.for_visitors
+        page = self._web.for_visitors
         return [
-            Route("/dashboard/billing/invoices", seen(self.invoices), methods=["GET"]),
-            Route("/dashboard/billing/statement", seen(self.statement), methods=["GET"]),
+            Route("/dashboard/billing/invoices", page(self.invoices), methods=["GET"]),
+            Route("/dashboard/billing/statement", page(self.statement), methods=["GET"]),
         ]
 
     async def invoices(self, request: Request, visitor: Visitor) -> Response:
         after = request.query_params.get("after", "")[:_ID_MAX] or None
-        papers = await list_invoices(self._management, visitor.account_id, after=after)
-        older = papers[-1][0].invoice_id if len(papers) == INVOICES_AT_ONCE else None
-        return self._web.page(request, "invoices.html", visitor, papers=papers, older=older)
+        invoices = await list_invoices(self._management, visitor.account_id, after=after)
+        older = invoices[-1][0].invoice_id if len(invoices) == INVOICES_AT_ONCE else None
+        return self._web.page(request, "invoices.html", visitor, invoices=invoices, older=older)
 
     async def statement(self, request: Request, visitor: Visitor) -> Response:
-        month = request.query_params.get("month")
-        response = await statement_csv(self._management, visitor.account_id, month or None)
-        response.headers["cache-control"] = "no-store"
-        return response
+        month = request.query_params.get("month") or None
+        found = await find_statement(self._management, visitor.account_id, month)
+        headers = {
+            "content-disposition": f'attachment; filename="{found.file_name}"',
+            "cache-control": "no-store",
+        }
+        return Response(statement_csv(found), media_type="text/csv; charset=utf-8", headers=headers)

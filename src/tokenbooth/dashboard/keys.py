@@ -1,25 +1,25 @@
 """API keys and management keys: create, see once, list, delete."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
+from pydantic import PlainValidator
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tokenbooth.api import keys, management_keys
-from tokenbooth.api.parsing import Fields
-from tokenbooth.api.timestamps import read_end
 from tokenbooth.dashboard.overview import first_model
-from tokenbooth.dashboard.views import Form, Visitor, Web, labelled, payload_of, see_other
+from tokenbooth.dashboard.views import Form, Pages, Visitor, labelled, see_other
 from tokenbooth.domain.keys import DEFAULT_SCOPES, Scope
 from tokenbooth.domain.subscriptions import SubscriptionStatus
-from tokenbooth.kit.errors import InvalidRequest, NotFound, TokenboothError
-from tokenbooth.store.accounts.idempotency import Answer
-from tokenbooth.store.accounts.keys import ApiKeyView, list_api_keys
-from tokenbooth.store.accounts.management_keys import ManagementKey, list_management_keys
+from tokenbooth.kit.errors import InvalidRequest, TokenboothError
+from tokenbooth.kit.pagination import page_number
+from tokenbooth.kit.request_models import EndUs, Id, Label, RequestModel, UsdNano, read_integer
+from tokenbooth.services import keys
+from tokenbooth.services.keys import CreatedKey, WantedKey, WantedManagementKey
+from tokenbooth.store.accounts.keys import ApiKeyView
 from tokenbooth.store.payments import billing
 from tokenbooth.store.payments.billing import SubscriptionView
 
@@ -45,6 +45,47 @@ SCOPE_TEXTS: Final = {
 }
 
 
+def _read_typed(value: object) -> int:
+    """A whole number above zero, as people type it."""
+    text = str(value).replace(",", "")
+    is_number = text.isascii() and text.isdigit() and len(text) < 20
+    return read_integer(int(text) if is_number else text, at_least=1)
+
+
+_TypedPerMinute = Annotated[int, PlainValidator(_read_typed)]
+
+
+class _NewKey(RequestModel):
+    """The form of a new API key; `pays` is a subscription's id, or `credit`."""
+
+    name: Label
+    pays: Id
+    max_budget: UsdNano | None = None
+    rpm: _TypedPerMinute | None = None
+    tpm: _TypedPerMinute | None = None
+
+    def wanted(self) -> WantedKey:
+        """The key that is asked for.
+
+        Raises:
+            InvalidRequest: a subscription pays, and the key is to have limits of its own.
+        """
+        if self.pays == CREDIT:
+            return WantedKey(self.name, max_budget_nano=self.max_budget, rpm=self.rpm, tpm=self.tpm)
+        if (self.max_budget, self.rpm, self.tpm) != (None, None, None):
+            raise InvalidRequest(
+                "invalid_value", "Budget and limits of its own are for keys that are paid by credit.", param="pays"
+            )
+        return WantedKey(self.name, subscription_id=self.pays)
+
+
+class _NewManagementKey(RequestModel):
+    """The form of a new management key, without its scopes."""
+
+    name: Label
+    expires_at: EndUs | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class _KeyPage:
     """One page of the list."""
@@ -57,24 +98,19 @@ class _KeyPage:
     search: str
 
 
-class KeyPages:
-    """The pages of this module."""
-
-    def __init__(self, web: Web) -> None:
-        self._web = web
-        self._management = web.context.management
+class KeyPages(Pages):
+    """Lists, creates and deletes keys."""
 
     def routes(self) -> list[Route]:
-        """Where they are."""
-        seen, posted = self._web.for_visitors, self._web.posted
+        page, posted = self._web.for_visitors, self._web.posted
         return [
-            Route("/dashboard/keys", seen(self.show), methods=["GET"]),
+            Route("/dashboard/keys", page(self.show), methods=["GET"]),
             Route("/dashboard/keys", posted(self.create), methods=["POST"]),
-            Route("/dashboard/keys/management", seen(self.show_management), methods=["GET"]),
+            Route("/dashboard/keys/management", page(self.show_management), methods=["GET"]),
             Route("/dashboard/keys/management", posted(self.create_management), methods=["POST"]),
-            Route("/dashboard/keys/management/{key_id}/delete", seen(self.ask_management), methods=["GET"]),
+            Route("/dashboard/keys/management/{key_id}/delete", page(self.ask_management), methods=["GET"]),
             Route("/dashboard/keys/management/{key_id}/delete", posted(self.delete_management), methods=["POST"]),
-            Route("/dashboard/keys/{key_id}/delete", seen(self.ask), methods=["GET"]),
+            Route("/dashboard/keys/{key_id}/delete", page(self.ask), methods=["GET"]),
             Route("/dashboard/keys/{key_id}/delete", posted(self.delete), methods=["POST"]),
         ]
 
@@ -83,23 +119,22 @@ class KeyPages:
 
     async def create(self, request: Request, visitor: Visitor, form: Form) -> Response:
         try:
-            created = payload_of(await self._create(request, visitor, form))
+            wanted, claim = form.read(_NewKey).wanted(), form.claim(request, visitor.account_id)
+            created = await keys.create_key(
+                self._management, visitor.account_id, wanted, actor=visitor.actor, claim=claim
+            )
         except TokenboothError as error:
             problem = labelled(error.message, _LABELS)
             return await self._page(request, visitor, status=error.status, problem=problem, given=form)
-        return self._shown_once(request, visitor, created, "apiKey")
+        return self._shown_once(request, visitor, created, is_management=False)
 
     async def ask(self, request: Request, visitor: Visitor) -> Response:
-        key = await self._own(visitor, str(request.path_params["key_id"]))
+        key = await keys.find_key(self._management, visitor.account_id, str(request.path_params["key_id"]))
         return self._web.page(request, "key_delete.html", visitor, key=key, is_management=False)
 
     async def delete(self, request: Request, visitor: Visitor, _: Form) -> Response:
-        await keys.delete_key(
-            self._management,
-            account_id=visitor.account_id,
-            key_id=str(request.path_params["key_id"]),
-            actor=visitor.actor,
-        )
+        key_id = str(request.path_params["key_id"])
+        await keys.delete_key(self._management, visitor.account_id, key_id, actor=visitor.actor)
         return see_other("/dashboard/keys?done=deleted")
 
     async def show_management(self, request: Request, visitor: Visitor) -> Response:
@@ -107,90 +142,38 @@ class KeyPages:
 
     async def create_management(self, request: Request, visitor: Visitor, form: Form) -> Response:
         try:
-            fields = form.fields("name", "expiresAt")
-            answer = await management_keys.create_key(
-                self._management,
-                account_id=visitor.account_id,
-                actor=visitor.actor,
-                name=fields.label("name"),
-                scopes=_scopes(form),
-                expires_at_us=_expires_at_us(fields, self._management.clock.now_us()),
-                claim=form.claim(request, visitor.account_id),
+            asked, claim = form.read(_NewManagementKey), form.claim(request, visitor.account_id)
+            wanted = WantedManagementKey(asked.name, _scopes(form), asked.expires_at)
+            keys.check_end(self._management, asked.expires_at)
+            created = await keys.create_management_key(
+                self._management, visitor.account_id, wanted, actor=visitor.actor, claim=claim
             )
-            created = payload_of(answer)
         except TokenboothError as error:
             problem = labelled(error.message, _LABELS)
             return await self._management_page(request, visitor, status=error.status, problem=problem, given=form)
-        return self._shown_once(request, visitor, created, "managementKey")
+        return self._shown_once(request, visitor, created, is_management=True)
 
     async def ask_management(self, request: Request, visitor: Visitor) -> Response:
         key_id = str(request.path_params["key_id"])
-        found = await self._management.store.read(list_management_keys, visitor.account_id)
-        key = next((key for key in found if key.id == key_id), None)
-        if key is None:
-            raise NotFound("key_not_found", "There is no management key with this id.")
+        key = await keys.find_management_key(self._management, visitor.account_id, key_id)
         return self._web.page(request, "key_delete.html", visitor, key=key, is_management=True)
 
     async def delete_management(self, request: Request, visitor: Visitor, _: Form) -> Response:
-        await management_keys.delete_key(
-            self._management,
-            account_id=visitor.account_id,
-            key_id=str(request.path_params["key_id"]),
-            actor=visitor.actor,
-        )
+        key_id = str(request.path_params["key_id"])
+        await keys.delete_management_key(self._management, visitor.account_id, key_id, actor=visitor.actor)
         return see_other("/dashboard/keys/management?done=deleted")
 
-    async def _create(self, request: Request, visitor: Visitor, form: Form) -> Answer:
-        fields = form.fields("name", "maxBudget", "pays", numbers=("rpm", "tpm"))
-        name, pays = fields.label("name"), fields.text("pays", max_length=100)
-        claim = form.claim(request, visitor.account_id)
-        if pays != CREDIT:
-            if any(field in fields.values for field in ("maxBudget", "rpm", "tpm")):
-                raise InvalidRequest(
-                    "invalid_value", "Budget and limits of its own are for keys that are paid by credit.", param="pays"
-                )
-            return await keys.create_key(
-                self._management,
-                account_id=visitor.account_id,
-                actor=visitor.actor,
-                name=name,
-                claim=claim,
-                subscription_id=pays,
-            )
-        return await keys.create_key(
-            self._management,
-            account_id=visitor.account_id,
-            actor=visitor.actor,
-            name=name,
-            claim=claim,
-            max_budget_nano=fields.optional_amount_nano("maxBudget"),
-            rpm=fields.optional_integer("rpm", at_least=1),
-            tpm=fields.optional_integer("tpm", at_least=1),
-        )
-
-    def _shown_once(self, request: Request, visitor: Visitor, created: Mapping[str, object], field: str) -> Response:
+    def _shown_once(self, request: Request, visitor: Visitor, created: CreatedKey, *, is_management: bool) -> Response:
         """The one page on which the key stands."""
         return self._web.page(
             request,
             "key_created.html",
             visitor,
-            name=created["name"],
-            key=created[field],
-            is_management=field == "managementKey",
+            name=created.name,
+            key=created.key,
+            is_management=is_management,
             example_model=first_model(self._management),
         )
-
-    async def _own(self, visitor: Visitor, key_id: str) -> ApiKeyView:
-        found = await self._management.store.read(self._list, visitor.account_id)
-        key = next((key for key in found if key.id == key_id), None)
-        if key is None:
-            raise NotFound("key_not_found", "There is no API key with this id.")
-        return key
-
-    def _list(self, conn: Connection, account_id: str) -> list[ApiKeyView]:
-        management = self._management
-        grace_us = management.settings.billing.renewal_grace_us
-        return list_api_keys(conn, account_id, grace_us=grace_us, now_us=management.clock.now_us())
 
     async def _page(
         self,
@@ -220,7 +203,7 @@ class KeyPages:
         management = self._management
         status = billing.billing_status(conn, account_id, management.catalog().plans, management.clock.now_us())
         usable = [view for view in status.subscriptions if view.status is not SubscriptionStatus.CANCELED]
-        return self._list(conn, account_id), usable
+        return keys.keys_of(conn, management, account_id), usable
 
     async def _management_page(
         self,
@@ -231,7 +214,7 @@ class KeyPages:
         problem: str | None = None,
         given: Form | None = None,
     ) -> Response:
-        found: list[ManagementKey] = await self._management.store.read(list_management_keys, visitor.account_id)
+        found = await keys.list_management_keys(self._management, visitor.account_id)
         return self._web.page(
             request,
             "management_keys.html",
@@ -251,8 +234,7 @@ def _paged(found: Sequence[ApiKeyView], search: str, number: str) -> _KeyPage:
     wanted = search.strip().lower()[:100]
     matching = [key for key in found if wanted in key.name.lower() or wanted in (key.prefix.lower(), key.id)]
     last = max(-(-len(matching) // PER_PAGE), 1)
-    at = min(int(number), last) if number.isascii() and number.isdigit() and 0 < len(number) < 6 else 1
-    at = max(at, 1)
+    at = page_number(number, last=last)
     return _KeyPage(
         keys=matching[(at - 1) * PER_PAGE : at * PER_PAGE],
         matching=len(matching),
@@ -271,14 +253,3 @@ def _scopes(form: Form) -> list[Scope]:
         return [Scope(name) for name in dict.fromkeys(given)]
     except ValueError:
         raise InvalidRequest("invalid_value", "There is no such right.", param="scopes") from None
-
-
-def _expires_at_us(fields: Fields, now_us: int) -> int | None:
-    """The end of the day that was chosen; None for never."""
-    text = fields.optional_text("expiresAt", max_length=40)
-    if text is None:
-        return None
-    expires_at_us = read_end(text, "expiresAt")
-    if expires_at_us <= now_us:
-        raise InvalidRequest("invalid_value", "`expiresAt` must be in the future.", param="expiresAt")
-    return expires_at_us

@@ -14,14 +14,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tokenbooth.api.session import client_address, cookie_name
-from tokenbooth.dashboard.address_rates import network_of
-from tokenbooth.dashboard.mailed_links import mail_reset, mail_sign_up
-from tokenbooth.dashboard.passwords import checked_password
-from tokenbooth.dashboard.views import Form, Handler, Visitor, Web, safe_next, see_other
+from tokenbooth.dashboard.views import Form, Handler, Pages, Visitor, safe_next, see_other
 from tokenbooth.domain.windows import DAY_US
 from tokenbooth.kit.errors import Forbidden, NotFound, TokenboothError
 from tokenbooth.kit.ids import IdPrefix, new_id
+from tokenbooth.services.accounts import end_session, set_new_password
+from tokenbooth.services.mailed_links import mail_reset, mail_sign_up
+from tokenbooth.services.passwords import checked_password
+from tokenbooth.services.session import client_address, cookie_name, network_of
 from tokenbooth.store.accounts import accounts, audit_log, sessions
 from tokenbooth.store.accounts.accounts import Account, normalise_email
 from tokenbooth.store.accounts.audit_log import Actor
@@ -35,16 +35,10 @@ _WRONG_PASSWORD: Final = "wrong_password"  # noqa: S105 (a code of an error)
 _WRONG: Final = "Email or password is wrong."
 
 
-class Access:
-    """The pages of this module."""
-
-    def __init__(self, web: Web) -> None:
-        self._web = web
-        self._context = web.context
-        self._management = web.context.management
+class LoginPages(Pages):
+    """Sign-up, log-in, log-out and forgotten passwords."""
 
     def routes(self) -> list[Route]:
-        """Where they are."""
         return [
             Route("/login", self.show_log_in, methods=["GET"]),
             Route("/login", self._public(self.log_in), methods=["POST"]),
@@ -82,9 +76,8 @@ class Access:
         return await self._logged_in(request, account.id, wanted)
 
     async def log_out(self, request: Request, visitor: Visitor, _: Form) -> Response:
-        await self._management.store.write(
-            end_session, visitor, visitor.owner.session_id, now_us=self._management.clock.now_us()
-        )
+        now_us = self._management.clock.now_us()
+        await self._management.store.write(end_session, visitor.actor, visitor.owner.session_id, now_us=now_us)
         response = see_other("/login?done=out")
         self._set_cookie(response, "", max_age_s=0)
         return response
@@ -100,7 +93,9 @@ class Access:
         except TokenboothError as error:
             return self._problem(request, "signup.html", error, form.text("email"))
         # Afterwards, so that the answer takes as long whether there is an account or not.
-        return self._look_in_mailbox(request, email, BackgroundTask(mail_sign_up, self._web, email))
+        return self._look_in_mailbox(
+            request, email, BackgroundTask(mail_sign_up, self._management, self._context.mailer, email)
+        )
 
     async def show_confirm(self, request: Request) -> Response:
         return await self._show_mailed(request, Purpose.SIGN_UP, "confirm.html")
@@ -139,9 +134,8 @@ class Access:
             email = normalise_email(form.text("email"))
         except TokenboothError as error:
             return self._problem(request, "reset.html", error, form.text("email"))
-        return self._look_in_mailbox(
-            request, email, BackgroundTask(mail_reset, self._web, email, client_address(request))
-        )
+        task = BackgroundTask(mail_reset, self._management, self._context.mailer, email, client_address(request))
+        return self._look_in_mailbox(request, email, task)
 
     async def show_choose(self, request: Request) -> Response:
         return await self._show_mailed(request, Purpose.RESET, "choose_password.html")
@@ -174,11 +168,7 @@ class Access:
         async def checked(request: Request) -> Response:
             try:
                 form = await self._web.read_form(request)
-                self._context.rates.admit(
-                    network_of(client_address(request)),
-                    limit=self._management.settings.dashboard.attempts_per_minute,
-                    now_us=self._management.clock.monotonic_us(),
-                )
+                self._context.admit_attempt(network_of(client_address(request)))
                 return await handler(request, form)
             except TokenboothError as error:
                 return self._web.failure(request, error, None)
@@ -275,39 +265,3 @@ class Access:
 
     def _dead_link(self, request: Request) -> Response:
         return self._web.page(request, "dead_link.html", None, status=404)
-
-
-def set_new_password(conn: Connection, actor: Actor, password_hash: str, *, now_us: int, keep: str | None) -> None:
-    """Change the password of the account that acts, and end every log-in but `keep`."""
-    accounts.set_password(conn, actor, password_hash)
-    sessions.end_sessions(conn, actor, but=keep)
-    audit_log.record(
-        conn, actor=actor, action="account.password_changed", account_id=actor, detail=actor, now_us=now_us
-    )
-
-
-def end_session(conn: Connection, visitor: Visitor, session_id: str, *, now_us: int) -> None:
-    """End one of a visitor's log-ins, perhaps this one.
-
-    Raises:
-        NotFound: there is none, or it is another account's.
-    """
-    sessions.end_session(conn, visitor.account_id, session_id)
-    _note_ended(conn, visitor, session_id, now_us)
-
-
-def end_other_sessions(conn: Connection, visitor: Visitor, *, now_us: int) -> None:
-    """End all of a visitor's log-ins but this one."""
-    sessions.end_sessions(conn, visitor.account_id, but=visitor.owner.session_id)
-    _note_ended(conn, visitor, f"all but {visitor.owner.session_id}", now_us)
-
-
-def _note_ended(conn: Connection, visitor: Visitor, detail: str, now_us: int) -> None:
-    audit_log.record(
-        conn,
-        actor=visitor.actor,
-        action="account.log_in_ended",
-        account_id=visitor.account_id,
-        detail=detail,
-        now_us=now_us,
-    )

@@ -1,17 +1,17 @@
-"""What goes around every page: its request id, the headers that keep a browser safe, its log line, the last resort."""
+"""The dashboard's middleware: the headers that keep a browser safe, one log line for each page, lasting files."""
 
-import traceback
-from typing import Final
+from collections.abc import Mapping
+from typing import ClassVar, Final
 
 import structlog
-from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Scope
 
-from tokenbooth.kit.clock import Clock
-from tokenbooth.kit.ids import IdPrefix, new_id
+from tokenbooth.dashboard.views import Web
+from tokenbooth.kit.errors import TokenboothError
+from tokenbooth.kit.middleware import RequestMiddleware, RequestNotes, route_of
 
 SECURITY_HEADERS: Final = {
     "content-security-policy": (
@@ -40,49 +40,31 @@ class LastingFiles(StaticFiles):
         return response
 
 
-class AroundPages:
-    """The ASGI layer around the dashboard."""
+class PageMiddleware(RequestMiddleware):
+    """The layer around the dashboard."""
 
-    def __init__(self, app: ASGIApp, clock: Clock) -> None:
-        self._app = app
-        self._clock = clock
+    headers: ClassVar[Mapping[str, str]] = SECURITY_HEADERS
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        began_us = self._clock.monotonic_us()
-        request_id = new_id(IdPrefix.REQUEST, self._clock.now_us())
-        status: int | None = None
-        is_complete = False
+    def __init__(self, app: ASGIApp, web: Web) -> None:
+        super().__init__(app, web.context.management.clock)
+        self._web = web
 
-        async def send_with_headers(message: Message) -> None:
-            nonlocal status, is_complete
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = request_id
-                for name, value in SECURITY_HEADERS.items():
-                    headers[name] = value
-            is_complete = message["type"] == "http.response.body" and not message.get("more_body", False)
-            await send(message)
+    def refuse(self, scope: Scope, error: TokenboothError) -> ASGIApp:
+        return self._web.failure(Request(scope), error, None)
 
-        try:
-            await self._app(scope, receive, send_with_headers)
-        except Exception as failure:
-            # Its text may quote a value, so only where it came from is written down.
-            frames = traceback.extract_tb(failure.__traceback__)
-            where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
-            _log.error("page_failed", request_id=request_id, error=type(failure).__name__, where=where)
-            if status is None:
-                text = "Something failed on our side. Try again, or contact the operator.\n"
-                await PlainTextResponse(text, 500)(scope, receive, send_with_headers)
-            elif not is_complete:
-                raise
-        route = scope.get("route")
+    def fail(self, error: TokenboothError) -> ASGIApp:
+        # Without a template, which may be what failed.
+        return PlainTextResponse(f"{error.message}\n", error.status)
+
+    def log_failure(self, request_id: str, error: str, where: list[str]) -> None:
+        _log.error("page_failed", request_id=request_id, error=error, where=where)
+
+    def log_request(self, scope: Scope, notes: RequestNotes, *, status: int | None, duration_ms: int) -> None:
         _log.info(
             "page",
-            request_id=request_id,
+            request_id=notes.request_id,
             method=scope["method"],
-            route=route.path if isinstance(route, Route) else None,
+            route=route_of(scope),
             status=status,
-            duration_ms=(self._clock.monotonic_us() - began_us) // 1_000,
+            duration_ms=duration_ms,
         )

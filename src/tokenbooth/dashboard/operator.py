@@ -4,21 +4,24 @@ Every action is written down with who did it. For anybody else these pages are n
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
+from pydantic import PlainValidator
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tokenbooth.api.keys import is_id
-from tokenbooth.dashboard.mailed_links import mail_invitation
 from tokenbooth.dashboard.polling import LivePart
-from tokenbooth.dashboard.views import Form, Visitor, Web, labelled, see_other
+from tokenbooth.dashboard.views import Form, Pages, Visitor, labelled, see_other
 from tokenbooth.domain.ledger import TransferKind
 from tokenbooth.domain.upstreams import UpstreamHealth
-from tokenbooth.domain.windows import DAY_US
 from tokenbooth.kit.errors import Conflict, InvalidRequest, NotFound, RateLimited, TokenboothError
+from tokenbooth.kit.ids import is_id
+from tokenbooth.kit.pagination import page_number
+from tokenbooth.kit.request_models import RequestModel, UsdNano, read_text, refuse_value
+from tokenbooth.services.mailed_links import mail_invitation
+from tokenbooth.services.usage import end_of_day_us, last_days
 from tokenbooth.store.accounts import accounts, audit_log
 from tokenbooth.store.accounts.credit import change_credit
 from tokenbooth.store.accounts.keys import key_names
@@ -31,8 +34,30 @@ from tokenbooth.store.usage.usage_reports import Span
 _DAYS: Final = 30
 _PER_PAGE: Final = 50
 _LABELS: Final = {"amount": "Amount", "reason": "Reason", "email": "Email"}
-_MAX_PAGE: Final = 10_000
 _UPSTREAMS: Final = LivePart("operator_upstreams_live.html", "/dashboard/operator/upstreams/live")
+
+
+def _read_reason(value: object) -> str:
+    text = read_text(value, max_length=200)
+    if not text.isprintable():
+        raise refuse_value("must be a line of text")
+    return text
+
+
+_Reason = Annotated[str, PlainValidator(_read_reason)]
+
+
+class _Reasoned(RequestModel):
+    """The form of an action that needs a reason."""
+
+    reason: _Reason
+
+
+class _Grant(RequestModel):
+    """The form of credit that is given."""
+
+    amount: UsdNano
+    reason: _Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,29 +67,24 @@ class _AccountPage:
     log: list[LogRow]
 
 
-class OperatorPages:
-    """The pages of this module."""
-
-    def __init__(self, web: Web) -> None:
-        self._web = web
-        self._management = web.context.management
+class OperatorPages(Pages):
+    """Accounts, failed events, upstreams, and the integrity check."""
 
     def routes(self) -> list[Route]:
-        """Where they are."""
-        seen, posted = self._web.for_admins, self._web.posted_by_admins
+        page, posted = self._web.for_admins, self._web.posted_by_admins
         here, one = "/dashboard/operator", "/dashboard/operator/accounts/{account_id}"
         return [
-            Route(here, seen(self.show), methods=["GET"]),
+            Route(here, page(self.show), methods=["GET"]),
             Route(f"{here}/invite", posted(self.invite), methods=["POST"]),
-            Route(one, seen(self.show_account), methods=["GET"]),
+            Route(one, page(self.show_account), methods=["GET"]),
             Route(f"{one}/suspend", posted(self.suspend), methods=["POST"]),
             Route(f"{one}/unsuspend", posted(self.unsuspend), methods=["POST"]),
             Route(f"{one}/grant", posted(self.grant), methods=["POST"]),
-            Route(f"{here}/inbox", seen(self.show_inbox), methods=["GET"]),
+            Route(f"{here}/inbox", page(self.show_inbox), methods=["GET"]),
             Route(f"{here}/inbox/{{row_id}}/retry", posted(self.retry), methods=["POST"]),
-            Route(f"{here}/upstreams", seen(self.show_upstreams), methods=["GET"]),
-            Route(f"{here}/upstreams/live", seen(self.live_upstreams), methods=["GET"]),
-            Route(f"{here}/audit", seen(self.show_audit), methods=["GET"]),
+            Route(f"{here}/upstreams", page(self.show_upstreams), methods=["GET"]),
+            Route(f"{here}/upstreams/live", page(self.live_upstreams), methods=["GET"]),
+            Route(f"{here}/audit", page(self.show_audit), methods=["GET"]),
             Route(f"{here}/audit/run", posted(self.run_audit), methods=["POST"]),
         ]
 
@@ -76,7 +96,7 @@ class OperatorPages:
             email = accounts.normalise_email(form.text("email"))
             if await self._management.store.read(accounts.find_account_by_email, email) is not None:
                 raise Conflict("email_taken", "There is an account with this email already.")
-            if not await mail_invitation(self._web, email):
+            if not await mail_invitation(self._management, self._web.context.mailer, email):
                 raise RateLimited("too_many_links", "This email got several links in the last hour. Wait a while.")
         except TokenboothError as error:
             return await self._accounts_page(request, visitor, error=error)
@@ -98,7 +118,7 @@ class OperatorPages:
         try:
             if account_id == visitor.account_id:
                 raise Conflict("own_account", "You cannot suspend the account that you are logged in with.")
-            reason = _reason(form)
+            reason = form.read(_Reasoned).reason
             await self._management.store.write(
                 accounts.suspend, account_id, actor=visitor.actor, reason=reason, now_us=self._now_us()
             )
@@ -110,7 +130,7 @@ class OperatorPages:
     async def unsuspend(self, request: Request, visitor: Visitor, form: Form) -> Response:
         account_id = _account_id(request)
         try:
-            reason = _reason(form)
+            reason = form.read(_Reasoned).reason
             await self._management.store.write(
                 accounts.unsuspend, account_id, actor=visitor.actor, reason=reason, now_us=self._now_us()
             )
@@ -122,13 +142,13 @@ class OperatorPages:
     async def grant(self, request: Request, visitor: Visitor, form: Form) -> Response:
         account_id = _account_id(request)
         try:
-            claim = form.claim(request, visitor.account_id)
+            grant, claim = form.read(_Grant), form.claim(request, visitor.account_id)
             await self._management.store.write(
                 change_credit,
                 account=account_id,
                 kind=TransferKind.GRANT,
-                amount_nano=form.fields("amount").amount_nano("amount"),
-                reason=_reason(form),
+                amount_nano=grant.amount,
+                reason=grant.reason,
                 # The form sent twice is one grant.
                 reference=None if claim is None else f"dashboard:{claim.key}",
                 now_us=self._now_us(),
@@ -175,7 +195,8 @@ class OperatorPages:
     async def _accounts_page(
         self, request: Request, visitor: Visitor, *, error: TokenboothError | None = None
     ) -> Response:
-        search, number = request.query_params.get("q", "").strip()[:254], _page_number(request)
+        search = request.query_params.get("q", "").strip()[:254]
+        number = page_number(request.query_params.get("page", "1"))
         found, has_more, figures = await self._management.store.read(_look, search, self._span(), number)
         return self._web.page(
             request,
@@ -189,7 +210,7 @@ class OperatorPages:
             search=search,
             figures=figures,
             days=_DAYS,
-            unwell=[one.name for one in self._management.live.upstream_health() if one.state != "up"],
+            unhealthy=[one.name for one in self._management.live.upstream_health() if one.state != "up"],
             done=request.query_params.get("done"),
         )
 
@@ -222,8 +243,7 @@ class OperatorPages:
         ]
 
     def _span(self) -> Span:
-        to_us = self._now_us() // DAY_US * DAY_US + DAY_US
-        return Span(to_us - _DAYS * DAY_US, to_us)
+        return last_days(end_of_day_us(self._now_us()), _DAYS)
 
     def _now_us(self) -> int:
         return self._management.clock.now_us()
@@ -253,15 +273,3 @@ def _account_id(request: Request) -> str:
     if not is_id(account_id):
         raise NotFound("account_not_found", "There is no such account.")
     return account_id
-
-
-def _reason(form: Form) -> str:
-    reason = form.fields("reason").text("reason", max_length=200).strip()
-    if not reason.isprintable():
-        raise InvalidRequest("invalid_value", "`reason` must be a line of text.", param="reason")
-    return reason
-
-
-def _page_number(request: Request) -> int:
-    text = request.query_params.get("page", "1")
-    return max(min(int(text), _MAX_PAGE), 1) if text.isascii() and text.isdigit() and len(text) < 6 else 1

@@ -13,16 +13,15 @@ from starlette.routing import Route
 
 from tokenbooth.dashboard.chart import Chart, draw
 from tokenbooth.dashboard.polling import LivePart
-from tokenbooth.dashboard.views import Visitor, Web
-from tokenbooth.domain.windows import DAY_US
+from tokenbooth.dashboard.views import Pages, Visitor
 from tokenbooth.services.context import ServiceContext
+from tokenbooth.services.usage import end_of_day_us, last_days
 from tokenbooth.store.accounts.keys import count_api_keys, key_names
 from tokenbooth.store.payments import billing
 from tokenbooth.store.payments.billing import BillingStatus
 from tokenbooth.store.usage import usage_reports
-from tokenbooth.store.usage.usage_reports import GroupBy, RequestView, Span
+from tokenbooth.store.usage.usage_reports import GroupBy, RequestView
 
-_DAYS: Final = 30
 _LAST_REQUESTS: Final = 8
 EXAMPLE_MODEL: Final = "your-model"
 _PART: Final = LivePart("overview_live.html", "/dashboard/live")
@@ -40,15 +39,10 @@ class _Seen:
     key_names: dict[str, str]
 
 
-class OverviewPages:
-    """The pages of this module."""
-
-    def __init__(self, web: Web) -> None:
-        self._web = web
-        self._management = web.context.management
+class OverviewPages(Pages):
+    """The overview and the part of it that changes."""
 
     def routes(self) -> list[Route]:
-        """Where they are."""
         return [
             Route("/dashboard", self._web.for_visitors(self.show), methods=["GET"]),
             Route("/dashboard/live", self._web.for_visitors(self.live), methods=["GET"]),
@@ -85,8 +79,7 @@ def first_model(management: ServiceContext) -> str:
 
 def _read(conn: Connection, account_id: str, management: ServiceContext, *, held_nano: int) -> _Seen:
     now_us = management.clock.now_us()
-    to_us = now_us // DAY_US * DAY_US + DAY_US
-    span = Span(to_us - _DAYS * DAY_US, to_us)
+    span = last_days(end_of_day_us(now_us))
     requests = usage_reports.list_requests(conn, account_id, limit=_LAST_REQUESTS)
     return _Seen(
         status=billing.billing_status(conn, account_id, management.catalog().plans, now_us),

@@ -1,51 +1,49 @@
 """Usage: sums by day, key or model over a range of days, and what each request cost and why. Filters are in the URL."""
 
-import csv
-import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
 
+from pydantic import Field
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tokenbooth.api.keys import is_id
-from tokenbooth.api.timestamps import read_end, read_start
-from tokenbooth.api.usage import read_cursor, write_cursor
 from tokenbooth.dashboard.chart import Chart, draw
 from tokenbooth.dashboard.filters import iso_day
 from tokenbooth.dashboard.price_breakdown import explain
-from tokenbooth.dashboard.views import Visitor, Web
+from tokenbooth.dashboard.views import Pages, Visitor
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.windows import DAY_US
-from tokenbooth.kit.errors import InvalidRequest, NotFound
-from tokenbooth.store.accounts.keys import has_api_key, key_names
-from tokenbooth.store.usage.usage_reports import GroupBy, Position, RequestView, Span, Sums, list_requests, usage_by
+from tokenbooth.kit.csv import csv_text, text_cell
+from tokenbooth.kit.errors import InvalidRequest
+from tokenbooth.kit.request_models import Cursor, EndUs, RequestModel, StartUs, names_of, validate
+from tokenbooth.services.usage import Grouping, RequestPage, UsageQuery, end_of_day_us, last_days, page_of, sums_of
+from tokenbooth.store.accounts.keys import key_names
+from tokenbooth.store.usage.usage_reports import GroupBy, Position, Span, Sums
 
-_DEFAULT_DAYS: Final = 30
 _CHART_DAYS: Final = 92
 _PER_PAGE: Final = 25
 _GROUPS_SHOWN: Final = 100
 
 
+class UsageFilters(RequestModel):
+    """The filters that stand in the address of the page."""
+
+    from_: StartUs | None = Field(None, alias="from")
+    to: EndUs | None = None
+    by: Grouping = GroupBy.DAY
+    key: str | None = None
+    after: Cursor | None = None
+
+
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What is to be shown.
+class Asked(UsageQuery):
+    """What is to be shown; `after` is behind which request the list begins, None for the newest."""
 
-    Attributes:
-        span: whole days, UTC.
-        group_by: of the table of sums.
-        key_id: only this key's; None for all.
-        after: behind which request the list begins; None for the newest.
-    """
-
-    span: Span
-    group_by: GroupBy
-    key_id: str | None
-    after: Position | None
+    after: Position | None = None
 
     def query(self, **changed: str | None) -> str:
         """The query string of these filters, with some of them changed."""
@@ -63,20 +61,14 @@ class Asked:
 class _Seen:
     groups: Mapping[str, Sums]
     chart: Chart | None
-    requests: list[RequestView]
-    more: str | None
+    page: RequestPage
     key_names: Mapping[str, str]
 
 
-class UsagePages:
-    """The pages of this module."""
-
-    def __init__(self, web: Web) -> None:
-        self._web = web
-        self._management = web.context.management
+class UsagePages(Pages):
+    """Usage as a page and as a file."""
 
     def routes(self) -> list[Route]:
-        """Where they are."""
         return [
             Route("/dashboard/usage", self._web.for_visitors(self.show), methods=["GET"]),
             Route("/dashboard/usage.csv", self._web.for_visitors(self.sums_csv), methods=["GET"]),
@@ -88,7 +80,8 @@ class UsagePages:
         try:
             asked = read_filters(request, now_us)
         except InvalidRequest as error:
-            problem, asked = error.message.replace("`", "“", 1).replace("`", "”", 1), _default(now_us)
+            problem = error.message.replace("`", "“", 1).replace("`", "”", 1)
+            asked = Asked(last_days(end_of_day_us(now_us)), GroupBy.DAY)
         await self._management.live.flush()
         seen = await self._management.store.read(_look, visitor.account_id, asked)
         total = sum(seen.groups.values(), Sums())
@@ -115,7 +108,7 @@ class UsagePages:
         asked = read_filters(request, self._management.clock.now_us())
         await self._management.live.flush()
         seen = await self._management.store.read(_sums, visitor.account_id, asked)
-        text = "".join(_csv_lines(asked, *seen))
+        text = csv_text(_csv_rows(asked, *seen))
         name = f"usage-{iso_day(asked.span.from_us)}-{iso_day(asked.span.to_us - 1)}-by-{asked.group_by}.csv"
         headers = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
         return Response(text, headers=headers, media_type="text/csv")
@@ -128,81 +121,48 @@ def read_filters(request: Request, now_us: int) -> Asked:
         InvalidRequest: one has a wrong form, or the span is empty.
     """
     given = request.query_params
-    default = _default(now_us)
-    from_us = read_start(given["from"], "from") if given.get("from") else default.span.from_us
-    to_us = read_end(given["to"], "to") if given.get("to") else default.span.to_us
-    if from_us >= to_us:
+    filters = validate(UsageFilters, {name: given[name] for name in names_of(UsageFilters) if given.get(name)})
+    default = last_days(end_of_day_us(now_us))
+    span = Span(
+        default.from_us if filters.from_ is None else filters.from_,
+        default.to_us if filters.to is None else filters.to,
+    )
+    if span.from_us >= span.to_us:
         raise InvalidRequest("invalid_value", "The first day must not be after the last.", param="from")
-    try:
-        group_by = GroupBy(given.get("by") or GroupBy.DAY)
-    except ValueError:
-        raise InvalidRequest("invalid_value", "Usage is summed by day, key or model.", param="by") from None
-    key_id = given.get("key") or None
-    if key_id is not None and not is_id(key_id):
-        raise NotFound("key_not_found", "There is no API key with this id.")
-    after = read_cursor(given["after"]) if given.get("after") else None
-    return Asked(Span(from_us, to_us), group_by, key_id, after)
-
-
-def _default(now_us: int) -> Asked:
-    to_us = now_us // DAY_US * DAY_US + DAY_US
-    return Asked(Span(to_us - _DEFAULT_DAYS * DAY_US, to_us), GroupBy.DAY, None, None)
+    after = None if filters.after is None else Position(*filters.after)
+    return Asked(span, filters.by, filters.key, after)
 
 
 def _look(conn: Connection, account_id: str, asked: Asked) -> _Seen:
     groups, names = _sums(conn, account_id, asked)
-    is_used = any(sums.requests for sums in groups.values())
-    requests = (
-        list_requests(conn, account_id, limit=_PER_PAGE + 1, after=asked.after, span=asked.span, key_id=asked.key_id)
-        if is_used
-        else []
-    )
-    shown = requests[:_PER_PAGE]
-    by_day = groups if asked.group_by is GroupBy.DAY else None
-    is_drawn = by_day is not None and asked.span.to_us - asked.span.from_us <= _CHART_DAYS * DAY_US
+    page = RequestPage([], None)
+    if any(sums.requests for sums in groups.values()):
+        page = page_of(conn, account_id, limit=_PER_PAGE, after=asked.after, span=asked.span, key_id=asked.key_id)
+    is_drawn = asked.group_by is GroupBy.DAY and asked.span.to_us - asked.span.from_us <= _CHART_DAYS * DAY_US
     return _Seen(
         groups=groups,
-        chart=draw(by_day, asked.span) if by_day is not None and is_drawn else None,
-        requests=shown,
-        more=write_cursor(shown[-1]) if len(requests) > _PER_PAGE else None,
-        key_names={**names, **key_names(conn, account_id, {request.key_id for request in shown})},
+        chart=draw(groups, asked.span) if is_drawn else None,
+        page=page,
+        key_names={**names, **key_names(conn, account_id, {request.key_id for request in page.requests})},
     )
 
 
 def _sums(conn: Connection, account_id: str, asked: Asked) -> tuple[dict[str, Sums], dict[str, str]]:
-    if asked.key_id is not None and not has_api_key(conn, account_id, asked.key_id):
-        raise NotFound("key_not_found", "There is no API key with this id.")
-    groups = usage_by(conn, account_id, asked.span, asked.group_by, key_id=asked.key_id)
+    groups = sums_of(conn, account_id, asked)
     wanted = {asked.key_id} if asked.key_id is not None else set()
     if asked.group_by is GroupBy.KEY:
         wanted |= set(groups)
     return groups, key_names(conn, account_id, wanted)
 
 
-def _csv_lines(asked: Asked, groups: Mapping[str, Sums], names: Mapping[str, str]) -> Iterator[str]:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
+def _csv_rows(asked: Asked, groups: Mapping[str, Sums], names: Mapping[str, str]) -> Iterator[list[str | int]]:
     heads = ["key", "name"] if asked.group_by is GroupBy.KEY else [str(asked.group_by)]
-    writer.writerow([*heads, "requests", "prompt_tokens", "cached_tokens", "completion_tokens", "cost_usd"])
+    yield [*heads, "requests", "prompt_tokens", "cached_tokens", "completion_tokens", "cost_usd"]
     for name, sums in groups.items():
-        first = [_harmless(name)]
+        first = [text_cell(name)]
         if asked.group_by is GroupBy.DAY:
             first = [iso_day(int(name))]
         elif asked.group_by is GroupBy.KEY:
-            first = [name, _harmless(names.get(name, ""))]
-        writer.writerow(
-            [
-                *first,
-                sums.requests,
-                sums.prompt_tokens,
-                sums.cached_tokens,
-                sums.completion_tokens,
-                format_usd(sums.charged_nano),
-            ]
-        )
-    yield buffer.getvalue()
-
-
-def _harmless(text: str) -> str:
-    """A text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+            first = [name, text_cell(names.get(name, ""))]
+        cost = format_usd(sums.charged_nano)
+        yield [*first, sums.requests, sums.prompt_tokens, sums.cached_tokens, sums.completion_tokens, cost]

@@ -5,9 +5,8 @@ things.
 """
 
 import hashlib
-import hmac
-import json
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,40 +17,31 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
 
-from tokenbooth.api.parsing import Fields, JsonValue, read_raw
-from tokenbooth.api.session import (
-    client_address,
-    cookie_secret,
-    form_token,
-    require_own_origin,
-    session_owner,
-)
 from tokenbooth.dashboard.context import DashboardContext
 from tokenbooth.dashboard.filters import FILTERS
 from tokenbooth.kit.errors import (
-    Conflict,
     Forbidden,
     InvalidRequest,
     NotFound,
-    PaymentRequired,
     TokenboothError,
-    Unprocessable,
     UnsupportedMedia,
 )
+from tokenbooth.kit.request_body import read_raw
+from tokenbooth.kit.request_models import M, names_of, validate
 from tokenbooth.kit.texts import UnstorableText, is_storable
+from tokenbooth.services.session import client_address, require_own_origin, session_owner
 from tokenbooth.store.accounts.audit_log import Actor, Entry
-from tokenbooth.store.accounts.idempotency import Answer, Claim
+from tokenbooth.store.accounts.idempotency import Claim
 from tokenbooth.store.accounts.sessions import SessionOwner, is_due_to_touch, touch_session
 
 STATIC_PATH: Final = "/dashboard/static"
-TOKEN_FIELD: Final = "form_token"  # noqa: S105 (the name of a field)
 ONCE_FIELD: Final = "once"
 _HERE: Final = Path(__file__).parent
 _MAX_FORM_BYTES: Final = 16 * 1024
 _MAX_FIELDS: Final = 50
 _ONCE_MAX: Final = 64
-_REFUSALS: Final = (InvalidRequest, PaymentRequired, Forbidden, NotFound, Conflict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +50,10 @@ class Visitor:
 
     Attributes:
         owner: who.
-        form_token: what this log-in's forms carry.
         address: of the client.
     """
 
     owner: SessionOwner
-    form_token: str = field(repr=False)
     address: str = ""
 
     @property
@@ -93,14 +81,14 @@ class Form:
         """All values of a field that may stand there several times."""
         return self.values.get(name, [])
 
-    def fields(self, *names: str, numbers: tuple[str, ...] = ()) -> Fields:
-        """These fields, to be read as the API reads a body's; `numbers` are whole ones."""
-        found: dict[str, JsonValue] = {name: text for name in names if (text := self.text(name).strip())}
-        for name in numbers:
-            text = self.text(name).strip().replace(",", "")
-            if text:
-                found[name] = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else text
-        return Fields(found)
+    def read(self, model: type[M]) -> M:
+        """The form as a model.
+
+        Raises:
+            InvalidRequest: a field is missing, or is not what belongs there.
+        """
+        texts = {name: self.text(name).strip() for name in names_of(model)}
+        return validate(model, {name: text for name, text in texts.items() if text})
 
     def claim(self, request: Request, account_id: str) -> Claim | None:
         """What makes sending this form twice one thing; None for a form without its `once`."""
@@ -141,10 +129,8 @@ class Web:
     async def visitor(self, request: Request) -> Visitor | None:
         """Who is logged in; None for nobody."""
         management = self.context.management
-        owner, secret = await session_owner(management, request), cookie_secret(management, request)
-        if owner is None or secret is None:
-            return None
-        return Visitor(owner, form_token(secret), client_address(request))
+        owner = await session_owner(management, request)
+        return None if owner is None else Visitor(owner, client_address(request))
 
     def for_visitors(self, handler: VisitorHandler) -> Handler:
         """A page for people who are logged in; others are sent to log in, and back."""
@@ -183,8 +169,6 @@ class Web:
 
         async def checked(request: Request, visitor: Visitor) -> Response:
             form = await self.read_form(request)
-            if not hmac.compare_digest(form.text(TOKEN_FIELD).encode(), visitor.form_token.encode()):
-                raise Forbidden("wrong_form", "This form is out of date. Go back, reload the page and try again.")
             if visitor.owner.is_suspended and not while_suspended:
                 raise Forbidden("account_suspended", "This account is suspended. Contact the operator.")
             return await handler(request, visitor, form)
@@ -239,7 +223,6 @@ class Web:
         management = self.context.management
         return self._templates.get_template(template).render(
             visitor=None if visitor is None else visitor.owner,
-            form_token="" if visitor is None else visitor.form_token,
             path=request.url.path,
             now_us=management.clock.now_us(),
             registration=management.settings.dashboard.registration,
@@ -262,6 +245,19 @@ class Web:
         await self.context.management.store.write(touch_session, session_id, now_us=now_us)
 
 
+class Pages(ABC):
+    """The pages about one thing."""
+
+    def __init__(self, web: Web) -> None:
+        self._web = web
+        self._context = web.context
+        self._management = web.context.management
+
+    @abstractmethod
+    def routes(self) -> list[Route]:
+        """The pages by method and path."""
+
+
 def see_other(path: str) -> Response:
     """Go on at a path of ours, after a form."""
     return RedirectResponse(path, 303, {"cache-control": "no-store"})
@@ -273,30 +269,11 @@ def safe_next(text: str) -> str:
     return text if is_ours else "/dashboard"
 
 
-def payload_of(answer: Answer) -> Mapping[str, object]:
-    """What an answer of the management plane says.
-
-    Raises:
-        TokenboothError: it is a refusal, perhaps one that was kept for this form.
-    """
-    said = json.loads(answer.body)
-    if answer.status < 400:
-        return _object(said)
-    error = _object(said["error"])
-    kind = next((kind for kind in _REFUSALS if kind.status == answer.status), Unprocessable)
-    raise kind(str(error["code"]), str(error["message"]))
-
-
 def labelled(message: str, labels: Mapping[str, str]) -> str:
     """A message of the API with the names of its fields as the page calls them."""
     for name, label in labels.items():
         message = message.replace(f"`{name}`", f"“{label}”")
     return message
-
-
-def _object(value: object) -> Mapping[str, object]:
-    assert isinstance(value, dict)
-    return value
 
 
 def _require_admin(visitor: Visitor) -> None:

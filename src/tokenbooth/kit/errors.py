@@ -1,8 +1,9 @@
-"""Errors that a caller is told, with a stable `code`. Raised where the rule is; only the two faces render them.
+"""Errors that a caller is told, with a stable `code`. Raised where the rule is; API, dashboard and gateway render them.
 
 A message says what happened and what to do now. It never holds a key, a digest, or anything of a prompt.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -14,19 +15,27 @@ class TokenboothError(Exception):
         message: for people.
         param: the field of the request that it is about.
         retry_after_s: how long to wait before trying again makes sense, in seconds.
+        details: further fields of the error, as programs read them.
     """
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "api_error"
 
     def __init__(
-        self, code: str, message: str, *, param: str | None = None, retry_after_s: float | None = None
+        self,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+        details: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
+        self.details = details or {}
 
 
 class InvalidRequest(TokenboothError):

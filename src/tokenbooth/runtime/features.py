@@ -9,7 +9,6 @@ from typing import Final
 
 import structlog
 
-from tokenbooth.api.checkout import caps_of
 from tokenbooth.config.payments import StripeSettings, UsdcSettings
 from tokenbooth.config.settings import Settings, SettingsError
 from tokenbooth.domain.plans import Plan
@@ -24,6 +23,7 @@ from tokenbooth.payments.stripe.client import StripeClient
 from tokenbooth.payments.usdc.addresses import AddressBook
 from tokenbooth.payments.usdc.node import ChainNode
 from tokenbooth.payments.usdc.rpc import HttpRpc, NodeError, NodeTrouble
+from tokenbooth.services.checkouts import caps_of
 from tokenbooth.services.context import UsdcDeps
 from tokenbooth.services.mail import Mailer
 from tokenbooth.store.engine import Store

@@ -1,6 +1,6 @@
-"""Making a customer: an account with its first management key, in one transaction.
+"""Accounts: create one with its first management key, change its password, end its sessions.
 
-The command line and the demo do it. The password is kept as an Argon2 hash only, the key as its digest only.
+The password is kept as an Argon2 hash only, the key as its digest only.
 """
 
 from dataclasses import dataclass, field
@@ -11,9 +11,9 @@ from sqlalchemy import Connection
 from tokenbooth.domain.keys import ALL_SCOPES, KeyKind, digest, shown_prefix
 from tokenbooth.kit.clock import Clock
 from tokenbooth.kit.ids import IdPrefix, new_id, new_key
-from tokenbooth.store.accounts import audit_log
+from tokenbooth.store.accounts import accounts, audit_log, sessions
 from tokenbooth.store.accounts.accounts import create_account, set_admin
-from tokenbooth.store.accounts.audit_log import OPERATOR
+from tokenbooth.store.accounts.audit_log import OPERATOR, Actor
 from tokenbooth.store.accounts.management_keys import NewManagementKey, create_management_key
 from tokenbooth.store.engine import Store
 
@@ -100,3 +100,32 @@ def _new_key(account_id: str, now_us: int) -> tuple[str, NewManagementKey]:
         scopes=ALL_SCOPES,
         expires_at_us=None,
     )
+
+
+def set_new_password(conn: Connection, actor: Actor, password_hash: str, *, now_us: int, keep: str | None) -> None:
+    """Change the password of the account that acts, and end every session but `keep`."""
+    accounts.set_password(conn, actor, password_hash)
+    sessions.end_sessions(conn, actor, but=keep)
+    audit_log.record(
+        conn, actor=actor, action="account.password_changed", account_id=actor, detail=actor, now_us=now_us
+    )
+
+
+def end_session(conn: Connection, actor: Actor, session_id: str, *, now_us: int) -> None:
+    """End a session of the account that acts, perhaps the one that it acts in.
+
+    Raises:
+        NotFound: there is none, or it is another account's.
+    """
+    sessions.end_session(conn, actor, session_id)
+    _record_ended(conn, actor, session_id, now_us)
+
+
+def end_other_sessions(conn: Connection, actor: Actor, *, keep: str, now_us: int) -> None:
+    """End all sessions of the account that acts but `keep`."""
+    sessions.end_sessions(conn, actor, but=keep)
+    _record_ended(conn, actor, f"all but {keep}", now_us)
+
+
+def _record_ended(conn: Connection, actor: Actor, detail: str, now_us: int) -> None:
+    audit_log.record(conn, actor=actor, action="account.log_in_ended", account_id=actor, detail=detail, now_us=now_us)

@@ -2,7 +2,7 @@
 
 Our record is there before Stripe is asked, and the call's idempotency key is made from it. What became of a
 charge is written here, told by Stripe's webhook, or read back later, whichever comes first: all lead to the same
-one credit. The management plane and the jobs use it; nothing else.
+one credit.
 """
 
 from dataclasses import dataclass
@@ -74,8 +74,8 @@ async def charge(store: Store, stripe: StripeClient, clock: Clock, wanted: CardC
             raise
         reason = failure.provider_code or ("card_declined" if failure.kind == "declined" else "refused")
         command = DirectFailed(wanted.checkout_id, wanted.account_id, failure.object_id, reason)
-        return await store.write(_failed, command, now_us=clock.now_us())
-    return await store.write(_told, wanted.checkout_id, wanted.account_id, payment, now_us=clock.now_us())
+        return await store.write(_record_failure, command, now_us=clock.now_us())
+    return await store.write(_record_payment, wanted.checkout_id, wanted.account_id, payment, now_us=clock.now_us())
 
 
 async def _charged(stripe: StripeClient, wanted: CardCharge) -> PaymentSnapshot:
@@ -109,14 +109,14 @@ async def settle_pending(store: Store, stripe: StripeClient, clock: Clock, pendi
         payment = await stripe.cards.find_charge(customer_id, pending.checkout_id, since_us=since_us)
     now_us = clock.now_us()
     if payment is not None:
-        return await store.write(_told, pending.checkout_id, pending.account_id, payment, now_us=now_us)
+        return await store.write(_record_payment, pending.checkout_id, pending.account_id, payment, now_us=now_us)
     if now_us < pending.created_at_us + _GIVE_UP_AFTER_US:
         return ChargeOutcome(ChargeStatus.PENDING, 0)
     command = DirectFailed(pending.checkout_id, pending.account_id, None, "not_charged")
-    return await store.write(_failed, command, now_us=now_us)
+    return await store.write(_record_failure, command, now_us=now_us)
 
 
-def _told(
+def _record_payment(
     conn: Connection, checkout_id: str, account_id: str, payment: PaymentSnapshot, *, now_us: int
 ) -> ChargeOutcome:
     match payment.status:
@@ -130,9 +130,9 @@ def _told(
         case _:
             reason = payment.failure_code or payment.status
             failed = DirectFailed(checkout_id, account_id, payment.payment_intent_id, reason)
-            return _failed(conn, failed, now_us=now_us)
+            return _record_failure(conn, failed, now_us=now_us)
 
 
-def _failed(conn: Connection, command: DirectFailed, *, now_us: int) -> ChargeOutcome:
+def _record_failure(conn: Connection, command: DirectFailed, *, now_us: int) -> ChargeOutcome:
     topups.fail_direct(conn, command, now_us=now_us)
     return ChargeOutcome(ChargeStatus.FAILED, ledger.balance_nano(conn, credit_of(command.account_id)), command.reason)

@@ -7,12 +7,12 @@ from tokenbooth.config.catalog import Catalog
 from tokenbooth.config.settings import Settings
 from tokenbooth.domain.deposits import PendingDeposit
 from tokenbooth.kit.clock import Clock
+from tokenbooth.kit.keyed_rates import KeyedRates
 from tokenbooth.payments.stripe.client import StripeClient
 from tokenbooth.payments.usdc.addresses import AddressBook
 from tokenbooth.payments.usdc.node import ChainNode, Tag
-from tokenbooth.services.account_rates import AccountRates
-from tokenbooth.services.deposit_looks import DepositLooks
 from tokenbooth.services.live import Live
+from tokenbooth.services.transaction_checks import TransactionChecks
 from tokenbooth.store.engine import Store
 
 
@@ -48,7 +48,7 @@ class ServiceContext:
         handle_event: carries out the inbox row with this id.
         rates: how often each account may call the management API.
         down: names the background work that is down now.
-        looks: how often accounts may have the chain's node asked.
+        transaction_checks: how often accounts may have the chain's node asked.
     """
 
     store: Store
@@ -59,6 +59,6 @@ class ServiceContext:
     stripe: StripeClient | None
     handle_event: Callable[[str], Awaitable[None]]
     usdc: UsdcDeps | None = None
-    rates: AccountRates = field(default_factory=AccountRates)
+    rates: KeyedRates = field(default_factory=KeyedRates)
     down: Callable[[], Sequence[str]] = tuple
-    looks: DepositLooks = field(default_factory=DepositLooks)
+    transaction_checks: TransactionChecks = field(default_factory=TransactionChecks)

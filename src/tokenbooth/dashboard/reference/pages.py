@@ -12,12 +12,12 @@ from starlette.routing import Route
 from tokenbooth.dashboard.overview import first_model
 from tokenbooth.dashboard.reference.data_plane_openapi import data_plane_openapi
 from tokenbooth.dashboard.reference.examples import example_body, example_path
-from tokenbooth.dashboard.views import Web
+from tokenbooth.dashboard.views import Pages
 
 _METHODS: Final = ("get", "post", "put", "patch", "delete")
 _MAX_DEPTH: Final = 4
 
-_Node = Mapping[str, object]
+Json = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +56,10 @@ class Section:
     operations: tuple[Operation, ...]
 
 
-class ReferencePages:
-    """The pages of this module."""
-
-    def __init__(self, web: Web) -> None:
-        self._web = web
-        self._management = web.context.management
+class ReferencePages(Pages):
+    """The reference as a page, and the data plane's description as a file."""
 
     def routes(self) -> list[Route]:
-        """Where they are."""
         return [
             Route("/docs", self.show, methods=["GET"]),
             Route("/docs/data-plane.json", self.data_plane, methods=["GET"]),
@@ -84,17 +79,17 @@ class ReferencePages:
         text = json.dumps(self._data_plane(), ensure_ascii=False, separators=(",", ":"))
         return Response(text, media_type="application/json")
 
-    def _data_plane(self) -> _Node:
+    def _data_plane(self) -> Json:
         settings = self._management.settings.server
         return data_plane_openapi(settings.base_url(), first_model(self._management), self._web.context.version)
 
 
-def sections(document: _Node, base_url: str, key: str) -> tuple[Section, ...]:
+def sections(document: Json, base_url: str, key: str) -> tuple[Section, ...]:
     """What a description says, by its tags, in its own order."""
     found: dict[str, list[Operation]] = {}
-    for path, item in _node(document.get("paths")).items():
+    for path, item in _object(document.get("paths")).items():
         for method in _METHODS:
-            operation = _node(item).get(method)
+            operation = _object(item).get(method)
             if isinstance(operation, Mapping):
                 tags = operation.get("tags")
                 tag = str(tags[0]) if isinstance(tags, Sequence) and tags else "other"
@@ -102,11 +97,11 @@ def sections(document: _Node, base_url: str, key: str) -> tuple[Section, ...]:
     return tuple(Section(name.replace(" ", "-"), name, tuple(operations)) for name, operations in found.items())
 
 
-def _operation(document: _Node, path: str, method: str, node: _Node, base_url: str, key: str) -> Operation:
-    text = str(node.get("description") or node.get("summary") or "")
-    body = _json_schema(document, _node(node.get("requestBody")))
-    responses = _node(node.get("responses"))
-    needs_key = bool(node.get("security"))
+def _operation(document: Json, path: str, method: str, described: Json, base_url: str, key: str) -> Operation:
+    text = str(described.get("description") or described.get("summary") or "")
+    body = _json_schema(document, _object(described.get("requestBody")))
+    responses = _object(described.get("responses"))
+    needs_key = bool(described.get("security"))
     return Operation(
         id=f"{method}-{path.strip('/').replace('/', '-').replace('{', '').replace('}', '')}",
         method=method.upper(),
@@ -114,11 +109,11 @@ def _operation(document: _Node, path: str, method: str, node: _Node, base_url: s
         title=text.split(".")[0].split(":")[0].strip() or path,
         text=text,
         needs_key=needs_key,
-        parameters=tuple(_parameters(document, node)),
+        parameters=tuple(_parameters(document, described)),
         body=tuple(_fields(document, body)),
-        answer=tuple(_fields(document, _json_schema(document, _node(responses.get("200")), but=("success", "data")))),
+        answer=tuple(_fields(document, _json_schema(document, _object(responses.get("200")), but=("success", "data")))),
         errors=tuple(
-            (status, str(_node(response).get("description", "")))
+            (status, str(_object(response).get("description", "")))
             for status, response in sorted(responses.items())
             if status not in ("200", "202", "default")
         ),
@@ -136,35 +131,35 @@ def _curl(method: str, path: str, base_url: str, key: str | None, body: str | No
     return " \\\n  ".join(lines)
 
 
-def _parameters(document: _Node, node: _Node) -> Iterator[Field]:
-    given = node.get("parameters")
+def _parameters(document: Json, described: Json) -> Iterator[Field]:
+    given = described.get("parameters")
     for one in given if isinstance(given, Sequence) else ():
-        parameter = _resolved(document, _node(one))
+        parameter = _resolved(document, _object(one))
         name, where = str(parameter.get("name")), str(parameter.get("in"))
-        shown = _type(document, _node(parameter.get("schema")))
+        shown = _type(document, _object(parameter.get("schema")))
         yield Field(name, f"{where}, {shown}", bool(parameter.get("required")), str(parameter.get("description", "")))
 
 
-def _fields(document: _Node, schema: _Node, prefix: str = "", depth: int = 0) -> Iterator[Field]:
+def _fields(document: Json, schema: Json, prefix: str = "", depth: int = 0) -> Iterator[Field]:
     schema = _main(document, schema)
     required = schema.get("required")
     names = required if isinstance(required, Sequence) else ()
-    for name, raw in _node(schema.get("properties")).items():
-        one = _resolved(document, _node(raw))
+    for name, raw in _object(schema.get("properties")).items():
+        one = _resolved(document, _object(raw))
         text = str(one.get("description", ""))
         inner = _main(document, one)
         yield Field(f"{prefix}{name}", _type(document, one), name in names, text)
         if depth < _MAX_DEPTH:
             is_list = inner.get("type") == "array"
-            nested = _main(document, _node(inner.get("items"))) if is_list else inner
+            nested = _main(document, _object(inner.get("items"))) if is_list else inner
             if nested.get("properties"):
                 yield from _fields(document, nested, f"{prefix}{name}{'[]' if is_list else ''}.", depth + 1)
 
 
-def _json_schema(document: _Node, node: _Node, but: tuple[str, ...] = ()) -> _Node:
-    schema = _node(_node(_node(node.get("content")).get("application/json")).get("schema"))
+def _json_schema(document: Json, described: Json, but: tuple[str, ...] = ()) -> Json:
+    schema = _object(_object(_object(described.get("content")).get("application/json")).get("schema"))
     resolved = _resolved(document, schema)
-    properties = _node(resolved.get("properties"))
+    properties = _object(resolved.get("properties"))
     if but and set(but) <= set(properties):
         kept = {name: one for name, one in properties.items() if name not in but}
         # The payload of a list stands under `data` alone.
@@ -172,22 +167,22 @@ def _json_schema(document: _Node, node: _Node, but: tuple[str, ...] = ()) -> _No
     return resolved
 
 
-def _main(document: _Node, schema: _Node) -> _Node:
+def _main(document: Json, schema: Json) -> Json:
     """A schema without its `null`, and without the reference that leads to it."""
     schema = _resolved(document, schema)
     options = schema.get("anyOf")
     if isinstance(options, Sequence):
-        left = [_resolved(document, _node(one)) for one in options if _node(one).get("type") != "null"]
+        left = [_resolved(document, _object(one)) for one in options if _object(one).get("type") != "null"]
         if len(left) == 1:
             return left[0]
     return schema
 
 
-def _type(document: _Node, schema: _Node) -> str:
+def _type(document: Json, schema: Json) -> str:
     schema = _resolved(document, schema)
     options = schema.get("anyOf") or schema.get("oneOf")
     if isinstance(options, Sequence):
-        return " or ".join(dict.fromkeys(_type(document, _node(one)) for one in options))
+        return " or ".join(dict.fromkeys(_type(document, _object(one)) for one in options))
     values = schema.get("enum")
     if isinstance(values, Sequence):
         return " | ".join(f'"{value}"' for value in values)
@@ -195,22 +190,22 @@ def _type(document: _Node, schema: _Node) -> str:
         return json.dumps(schema["const"])
     match schema.get("type"):
         case "array":
-            return f"list of {_type(document, _node(schema.get('items')))}"
+            return f"list of {_type(document, _object(schema.get('items')))}"
         case str() as name:
             return "time" if schema.get("format") == "date-time" else name
         case _:
             return "any"
 
 
-def _resolved(document: _Node, schema: _Node) -> _Node:
+def _resolved(document: Json, schema: Json) -> Json:
     reference = schema.get("$ref")
     if not isinstance(reference, str):
         return schema
     found: object = document
     for part in reference.removeprefix("#/").split("/"):
-        found = _node(found).get(part)
-    return _node(found)
+        found = _object(found).get(part)
+    return _object(found)
 
 
-def _node(value: object) -> _Node:
+def _object(value: object) -> Json:
     return value if isinstance(value, Mapping) else {}

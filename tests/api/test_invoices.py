@@ -1,4 +1,4 @@
-"""The papers: invoices with Stripe's pages, and statements that add up."""
+"""The invoices: invoices with Stripe's pages, and statements that add up."""
 
 import csv
 import io

@@ -1,10 +1,9 @@
 """The dashboard's log-in as seen by a request: its cookie, whose it is, and whether the request is from our own pages.
 
-A cookie proves a browser, not a wish: whatever changes something must also come from our own origin.
+A cookie alone does not prove intent (CSRF): whatever changes something must also come from our own origin.
 """
 
-import hmac
-from hashlib import sha256
+from ipaddress import IPv6Address, ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -15,7 +14,8 @@ from tokenbooth.services.context import ServiceContext
 from tokenbooth.store.accounts.sessions import SessionOwner, find_session, secret_digest
 
 _SECRET_MAX: Final = 100
-_SAME_SITE: Final = frozenset({"same-origin", "none"})
+_HOST_BITS: Final = 64
+_OWN_SITES: Final = frozenset({"same-origin", "none"})
 
 
 def cookie_name(base_url: str) -> str:
@@ -41,27 +41,26 @@ async def session_owner(context: ServiceContext, request: Request) -> SessionOwn
     return await context.store.read(find_session, secret_digest(secret), now_us=context.clock.now_us())
 
 
-def form_token(secret: str) -> str:
-    """What a form of ours carries to show that a page of ours made it, for this log-in."""
-    return hmac.new(secret.encode(), b"tokenbooth form", sha256).hexdigest()
-
-
 def require_own_origin(context: ServiceContext, request: Request, *, writes: bool) -> None:
-    """Refuse what another site made a browser send.
+    """Refuse what another site made a browser send: the standing defence against forged requests (CSRF).
 
     Args:
         context: for our own address.
-        request: the request.
-        writes: whether it changes something; then the browser must say where it comes from.
+        request: its `Origin` (RFC 6454) and its `Sec-Fetch-Site` (Fetch Metadata) must not name another site.
+        writes: whether it changes something; then one of the two must be there.
 
     Raises:
         Forbidden: it comes from elsewhere, or, for a write, does not say.
     """
     origins = request.headers.getlist("origin")
-    if origins:
-        if len(origins) == 1 and _is_ours(context, request, origins[0]):
-            return
-    elif request.headers.get("sec-fetch-site", "none" if not writes else "") in _SAME_SITE:
+    sites = request.headers.getlist("sec-fetch-site")
+    is_named = bool(origins or sites)
+    fits = (
+        len(origins) <= 1
+        and all(_is_ours(context, request, origin) for origin in origins)
+        and all(site in _OWN_SITES for site in sites)
+    )
+    if fits and (is_named or not writes):
         return
     raise Forbidden("wrong_origin", "This request did not come from a page of this site, so it was not carried out.")
 
@@ -73,6 +72,20 @@ def _is_ours(context: ServiceContext, request: Request, origin: str) -> bool:
     if (given.scheme, given.netloc) == (public.scheme, public.netloc):
         return True
     return given.scheme in ("http", "https") and bool(given.netloc) and given.netloc == request.headers.get("host")
+
+
+def network_of(address: str) -> str:
+    """What a client's address counts as: itself, or the /64 network of an IPv6 address, of which one customer has a
+    whole one; anything else is one name."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return "unknown"
+    if not isinstance(parsed, IPv6Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return f"{IPv6Address(int(parsed) >> _HOST_BITS << _HOST_BITS)}/64"
 
 
 def client_address(request: Request) -> str:

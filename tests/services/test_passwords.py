@@ -7,8 +7,8 @@ import threading
 import pytest
 from argon2 import PasswordHasher
 
-from tokenbooth.dashboard.passwords import Passwords
 from tokenbooth.kit.errors import Unavailable
+from tokenbooth.services.passwords import Passwords
 
 
 class Watched(PasswordHasher):

@@ -1,7 +1,7 @@
 """How often customers may have the chain's node asked, and what it said that stays so.
 
-A node is paid by the question, and a look at a transaction is several. So an account has a rate of its own for looks,
-all accounts together have one, and a transaction that is settled and brings an account nothing is not looked at for it
+A node is paid by the question, and a check of a transaction is several. So an account has a rate of its own for checks,
+all accounts together have one, and a transaction that is settled and brings an account nothing is not checked for it
 again soon. Deposits are found by the scan, whatever is refused here. Counted per process.
 """
 
@@ -11,26 +11,26 @@ from typing import Final
 from tokenbooth.domain.deposits import Refusal
 from tokenbooth.domain.rates import RequestRate
 from tokenbooth.kit.errors import RateLimited
-from tokenbooth.services.account_rates import AccountRates
+from tokenbooth.kit.keyed_rates import KeyedRates
 
-LOOKS_PER_MINUTE: Final = 120
-ALL_LOOKS_PER_MINUTE: Final = 300
+CHECKS_PER_MINUTE: Final = 120
+ALL_CHECKS_PER_MINUTE: Final = 300
 REMEMBERED_US: Final = 600 * 1_000_000
 _MAX_REMEMBERED: Final = 10_000
 
 
-class DepositLooks:
-    """The rates of looks at the chain, and the refusals that are remembered."""
+class TransactionChecks:
+    """The rates of checks against the chain, and the refusals that are remembered."""
 
     __slots__ = ("_accounts", "_all", "_refused")
 
     def __init__(self) -> None:
-        self._accounts = AccountRates()
-        self._all = RequestRate(ALL_LOOKS_PER_MINUTE)
+        self._accounts = KeyedRates()
+        self._all = RequestRate(ALL_CHECKS_PER_MINUTE)
         self._refused: OrderedDict[tuple[str, str], tuple[Refusal, int]] = OrderedDict()
 
     def admit(self, account_id: str, *, now_us: int) -> bool:
-        """Count a look for an account; False when the node is asked too much by all together, and nothing is counted.
+        """Count a check for an account; False when the node is asked too much by all together, and nothing is counted.
 
         Args:
             account_id: who asks.
@@ -41,15 +41,14 @@ class DepositLooks:
         """
         if self._all.wait_us(now_us):
             return False
-        try:
-            self._accounts.admit(account_id, limit=LOOKS_PER_MINUTE, now_us=now_us)
-        except RateLimited as refusal:
+        wait_s = self._accounts.admit(account_id, limit=CHECKS_PER_MINUTE, now_us=now_us)
+        if wait_s:
             raise RateLimited(
-                refusal.code,
-                f"An account may have {LOOKS_PER_MINUTE} transactions looked up per minute. Wait and try again; a "
+                "rate_limit_exceeded",
+                f"An account may have {CHECKS_PER_MINUTE} transactions looked up per minute. Wait and try again; a "
                 "deposit that arrives is credited by itself.",
-                retry_after_s=refusal.retry_after_s or 1,
-            ) from None
+                retry_after_s=wait_s,
+            )
         self._all.admit(now_us)
         return True
 
