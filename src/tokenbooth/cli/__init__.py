@@ -12,16 +12,13 @@ import typer
 
 from tokenbooth.cli.billing_app import register
 from tokenbooth.cli.failures import explain
+from tokenbooth.cli.options import DEFAULT_CONFIG, AsJson, Config
 from tokenbooth.cli.output import print_failure
 
-Config = Annotated[Path, typer.Option("--config", metavar="FILE", help="The configuration.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of a text for people.")]
 Account = Annotated[str, typer.Option("--account", help="The account's id or email.")]
 Amount = Annotated[str, typer.Option("--amount", help="USD, at most nine decimals.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept with the transfer.")]
 Reference = Annotated[str | None, typer.Option("--reference", help="Your own reference; repeated, it changes nothing.")]
-
-DEFAULT_CONFIG = Path("tokenbooth.toml")
 
 app = typer.Typer(
     name="tokenbooth",

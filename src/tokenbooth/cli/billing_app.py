@@ -8,10 +8,9 @@ from typing import Annotated
 
 import typer
 
-Config = Annotated[Path, typer.Option("--config", metavar="FILE", help="The configuration.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of a text for people.")]
+from tokenbooth.cli.options import DEFAULT_CONFIG, AsJson, Config
+
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept.")]
-DEFAULT_CONFIG = Path("tokenbooth.toml")
 
 inbox_app = typer.Typer(help="Events from outside, and what became of them.", no_args_is_help=True)
 subscription_app = typer.Typer(help="Customers' subscriptions.", no_args_is_help=True)

@@ -4,20 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from hashlib import sha256
-from typing import Final, Literal
+from typing import Final
 
 from tokenbooth.config.list_prices import list_price
 from tokenbooth.config.settings import LongContextSettings, ModelSettings, PlanSettings, Settings, UpstreamSettings
 from tokenbooth.config.sources import SettingsError
 from tokenbooth.config.upstream_kinds import KINDS, kept_back_by, kind_of_host
 from tokenbooth.config.upstream_table import GENERIC, KeptBack, UpstreamKind
+from tokenbooth.config.values import WireFormat as WireFormat
 from tokenbooth.domain.plans import Plan
 from tokenbooth.domain.pricing import Price, TokenRates, with_markup
 from tokenbooth.domain.windows import parse_duration
 
 _FREE: Final = Price(TokenRates(input=0, output=0, cached_input=0, cache_write=0))
 
-WireFormat = Literal["openai.chat", "openai.completions", "openai.embeddings", "openai.responses", "anthropic.messages"]
 OPENAI_FORMATS: Final = frozenset(("openai.chat", "openai.completions", "openai.embeddings", "openai.responses"))
 
 
@@ -247,14 +247,16 @@ def _own_price(settings: ModelSettings, listed: Price) -> Price:
     """The configuration on top of `listed`; a cache rate without a price of its own follows the input."""
     rates = listed.rates
     own_input = settings.input_nano_per_million is not None
-    input_nano = _or(settings.input_nano_per_million, rates.input)
+    input_nano = _default(settings.input_nano_per_million, rates.input)
     long_context = settings.long_context
     return Price(
         rates=TokenRates(
             input=input_nano,
-            output=_or(settings.output_nano_per_million, rates.output),
-            cached_input=_or(settings.cached_input_nano_per_million, input_nano if own_input else rates.cached_input),
-            cache_write=_or(settings.cache_write_nano_per_million, input_nano if own_input else rates.cache_write),
+            output=_default(settings.output_nano_per_million, rates.output),
+            cached_input=_default(
+                settings.cached_input_nano_per_million, input_nano if own_input else rates.cached_input
+            ),
+            cache_write=_default(settings.cache_write_nano_per_million, input_nano if own_input else rates.cache_write),
             reasoning=settings.reasoning_nano_per_million,
         ),
         per_request_nano=settings.per_request_nano,
@@ -275,21 +277,21 @@ def _long_rates(settings: LongContextSettings) -> TokenRates:
     return TokenRates(
         input=input_nano,
         output=settings.output_nano_per_million,
-        cached_input=_or(settings.cached_input_nano_per_million, input_nano),
-        cache_write=_or(settings.cache_write_nano_per_million, input_nano),
+        cached_input=_default(settings.cached_input_nano_per_million, input_nano),
+        cache_write=_default(settings.cache_write_nano_per_million, input_nano),
     )
 
 
 def _upstream_price(settings: ModelSettings, price: Price) -> Price:
     """What the operator pays: as configured, else the price before the markup."""
     rates = price.rates
-    input_nano = _or(settings.upstream_input_nano_per_million, rates.input)
+    input_nano = _default(settings.upstream_input_nano_per_million, rates.input)
     configured = settings.upstream_input_nano_per_million is not None
     return Price(
         rates=TokenRates(
             input=input_nano,
-            output=_or(settings.upstream_output_nano_per_million, rates.output),
-            cached_input=_or(settings.upstream_cached_input_nano_per_million, min(rates.cached_input, input_nano)),
+            output=_default(settings.upstream_output_nano_per_million, rates.output),
+            cached_input=_default(settings.upstream_cached_input_nano_per_million, min(rates.cached_input, input_nano)),
             cache_write=rates.cache_write,
             reasoning=rates.reasoning,
         ),
@@ -299,7 +301,7 @@ def _upstream_price(settings: ModelSettings, price: Price) -> Price:
     )
 
 
-def _or(value: int | None, default: int) -> int:
+def _default(value: int | None, default: int) -> int:
     return default if value is None else value
 
 

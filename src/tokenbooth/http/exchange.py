@@ -114,14 +114,16 @@ class HttpExchange:
         most_body_bytes: int,
         memory: BodyMemory,
     ) -> None:
-        """Args:
-        connection: the client's.
-        method, path, headers: see the attributes.
-        is_1_1: whether the client speaks HTTP/1.1, so that an answer can come in chunks.
-        keep_alive: whether it wants the connection to stay open.
-        expects_continue: whether it waits for a word before it sends the body.
-        most_body_bytes: the largest body that is kept.
-        memory: where the bytes of a body are counted that does not come in one piece.
+        """Begin with the head of a request.
+
+        Args:
+            connection: the client's.
+            method, path, headers: see the attributes.
+            is_1_1: whether the client speaks HTTP/1.1, so that an answer can come in chunks.
+            keep_alive: whether it wants the connection to stay open.
+            expects_continue: whether it waits for 100 (Continue) before it sends the body.
+            most_body_bytes: the largest body that is kept.
+            memory: where the bytes of a body are counted that does not come in one piece.
         """
         self._connection = connection
         self.method = method

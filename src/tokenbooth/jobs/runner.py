@@ -1,5 +1,4 @@
-"""Runs the periodic jobs of the process: each in a task of its own, jittered, none stopped by its own
-failure.
+"""Runs the periodic jobs of the process: each in a task of its own, jittered, none stopped by its own failure.
 
 A job must be safe to repeat and to be cut off.
 """
@@ -37,10 +36,12 @@ class Runner:
     def __init__(
         self, jobs: Sequence[Job], *, stop_timeout_s: float = _STOP_TIMEOUT_S, background: Background | None = None
     ) -> None:
-        """Args:
-        jobs: what to run.
-        stop_timeout_s: how long a run under way may go on after `stop`, in seconds.
-        background: told how the jobs do.
+        """Prepare the jobs; nothing runs before `start`.
+
+        Args:
+            jobs: what to run.
+            stop_timeout_s: how long a run under way may go on after `stop`, in seconds.
+            background: told how the jobs do.
         """
         self._works = [BackgroundTask(f"job {job.name}", partial(self._repeat, job)) for job in jobs]
         for work in self._works:

@@ -77,10 +77,12 @@ class BackgroundTask:
     def __init__(
         self, name: str, work: Callable[[], Awaitable[None]], *, after_death: Callable[[], None] = lambda: None
     ) -> None:
-        """Args:
-        name: for the log and the metrics.
-        work: what runs; it is called again after each death, and not after it returned.
-        after_death: told of each death, before the work starts again.
+        """Prepare the work; nothing runs before `start`.
+
+        Args:
+            name: for the log and the metrics.
+            work: what runs; it is called again after each death, and not after it returned.
+            after_death: told of each death, before the work starts again.
         """
         self.running = Running(name)
         self._work = work

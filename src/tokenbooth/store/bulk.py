@@ -26,9 +26,7 @@ class Bulk:
     """A statement that is run once for each row of values, in one call of the driver."""
 
     def __init__(self, make: Callable[[str], ClauseElement]) -> None:
-        """Args:
-        make: writes the statement for the dialect of this name ("sqlite" or "postgresql").
-        """
+        """`make`: writes the statement for the dialect of this name ("sqlite" or "postgresql")."""
         self._make = make
         self._texts: dict[str, str] = {}
 
@@ -54,10 +52,7 @@ class Lookup(Generic[*Columns]):
     """Rows whose key is one of many, by one statement with one value whatever their number."""
 
     def __init__(self, query: Select[*Columns], key: Column[str]) -> None:
-        """Args:
-        query: what to select, without a condition.
-        key: the column to find rows by.
-        """
+        """`query`: what to select, without a condition. `key`: the column to find rows by."""
         self._bulk = Bulk(lambda dialect: query.where(_is_one_of(key, dialect)))
 
     def find(self, conn: Connection, keys: Sequence[str]) -> Sequence[Row[*Columns]]:

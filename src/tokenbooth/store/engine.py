@@ -9,6 +9,7 @@ serializable transaction of a small pool, repeated when the database says that i
 import asyncio
 import queue
 import random
+import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -45,18 +46,6 @@ _CONFLICT_PAUSE_S: Final = 0.002
 _CLOSED: Final = "The service is shutting down."
 # One snapshot, as on SQLite, that never conflicts with anybody.
 _POSTGRES_READING: Final = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-
-
-class _Cursor(Protocol):
-    def execute(self, sql: str) -> object: ...
-
-    def close(self) -> None: ...
-
-
-class _DriverConnection(Protocol):
-    isolation_level: str | None
-
-    def cursor(self) -> _Cursor: ...
 
 
 class Store:
@@ -192,7 +181,7 @@ def _sqlite_engine(url: URL) -> Engine:
     )
 
     @event.listens_for(engine, "connect")
-    def _configure(driver_connection: _DriverConnection, _entry: ConnectionPoolEntry) -> None:
+    def _configure(driver_connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
         # The driver's own transaction handling begins too late and commits too early; we say BEGIN ourselves.
         driver_connection.isolation_level = None
         cursor = driver_connection.cursor()

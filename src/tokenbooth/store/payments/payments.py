@@ -1,7 +1,7 @@
 """Payments that came in by Stripe, each tied to the ledger transfer that booked it.
 
 Refunds and disputes name a payment intent only; this is where it leads back to an account, a top-up or an
-invoice. Imported within the store and by the operator's commands.
+invoice.
 """
 
 from dataclasses import dataclass
