@@ -16,12 +16,12 @@ ARGS ?=
 # Test processes at once.
 WORKERS ?= 2
 # The tests of the rules and of the store, on both engines: they alone reach every branch of these.
-COVERING := tests/domain tests/store
+COVERING := tests/unit/domain tests/unit/store
 
 # What the compiled wheel is made of.
 SOURCES := $(shell find src -name '*.py')
 # The tests of what is compiled.
-COMPILED := tests/domain tests/gateway tests/test_compiled.py tests/test_http_connection.py tests/test_ids.py
+COMPILED := tests/unit/domain tests/unit/gateway tests/system/gateway tests/unit/test_compiled.py tests/unit/http/test_connection.py tests/unit/kit/test_ids.py
 
 .PHONY: help install setup-test screenshots demo check format test coverage test-compiled compile install-compiled test-crash bench-instructions bench-loop bench-store bench-settle bench-dashboard bench-chain lock clean fuzz bench test-engines soak
 
@@ -69,7 +69,7 @@ test-compiled: setup-test $(STAMPS)/compiled ## Run the tests of the data plane 
 	  $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(COMPILED) $(ARGS)
 
 test-crash: setup-test ## Kill the service twenty times on each engine, under load
-	@TOKENBOOTH_TEST_KILLS=20 $(BIN)/python -m pytest tests/crash --timeout 900
+	@TOKENBOOTH_TEST_KILLS=20 $(BIN)/python -m pytest tests/system/crash --timeout 900
 
 fuzz: setup-test $(STAMPS)/fuzz ## Fuzz what reads strangers' bytes: make fuzz ARGS="--minutes 10 --target streams"
 	@$(BIN)/python -m fuzz $(ARGS)
@@ -90,7 +90,7 @@ bench-settle: setup-test ## CPU time of a settled request, on the loop and in th
 	@$(BIN)/python -m bench.settle $(ARGS)
 
 test-engines: setup-test $(STAMPS)/engines ## Run inference engines of other makes behind the gateway; builds one of them, for minutes
-	@$(BIN)/python -m pytest tests/engines/matrix.py --timeout 300 $(ARGS)
+	@$(BIN)/python -m pytest tests/system/engines/matrix.py --timeout 300 $(ARGS)
 
 soak: setup-test ## A million calls, idle streams, unknown keys, hostile sockets: make soak ARGS="--only streams"
 	@PYTHONPATH=. $(BIN)/python -m bench.soak $(ARGS)
@@ -133,12 +133,12 @@ $(STAMPS)/compiled: hatch_build.py pyproject.toml $(SOURCES) | $(STAMPS)/dev
 	@mkdir -p $(STAMPS) && touch $@
 
 # The browser comes from Debian; without root it has to be there already.
-$(STAMPS)/browser: tests/browser/package.json | $(BIN)/python
+$(STAMPS)/browser: tests/system/browser/package.json | $(BIN)/python
 	@if [ ! -x /usr/bin/chromium ] && [ "$$(id -u)" = 0 ]; then \
 	  echo "Installing Chromium for the browser tests"; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; \
 	fi
-	@cd tests/browser && npm install --silent --no-audit --no-fund
+	@cd tests/system/browser && npm install --silent --no-audit --no-fund
 	@mkdir -p $(STAMPS) && touch $@
 
 # nginx and the load generator come from Debian; without root they have to be there already.
@@ -170,12 +170,12 @@ $(STAMPS)/peers: $(wildcard bench/peers/*.txt) bench/peers/package.json | $(BIN)
 	@mkdir -p $(STAMPS) && touch $@
 
 # Clients that cannot share an environment with the newest SDKs, and Node's where Node is.
-$(STAMPS)/clients: tests/clients/requirements.txt tests/clients/node/package.json $(STAMPS)/product
+$(STAMPS)/clients: tests/system/clients/requirements.txt tests/system/clients/node/package.json $(STAMPS)/product
 	@echo "Installing the clients that tests run into $(VENV)/clients"
 	@$(PYTHON) -m venv $(VENV)/clients
 	@$(VENV)/clients/bin/python -m pip --disable-pip-version-check --no-input --quiet install \
-		--requirement tests/clients/requirements.txt
-	@! command -v npm >/dev/null || npm install --prefix tests/clients/node --no-package-lock --no-audit --no-fund --silent
+		--requirement tests/system/clients/requirements.txt
+	@! command -v npm >/dev/null || npm install --prefix tests/system/clients/node --no-package-lock --no-audit --no-fund --silent
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/fuzz: fuzz/requirements.txt | $(BIN)/python
@@ -184,18 +184,18 @@ $(STAMPS)/fuzz: fuzz/requirements.txt | $(BIN)/python
 	@mkdir -p $(STAMPS) && touch $@
 
 # Engines neither share an environment with the product nor with what `make setup-test` installs.
-$(STAMPS)/engines: tests/engines/requirements.txt | $(BIN)/python
+$(STAMPS)/engines: tests/system/engines/requirements.txt | $(BIN)/python
 	@echo "Installing inference engines into $(VENV)/engines; the oldest is built from its source"
 	@$(PYTHON) -m venv $(VENV)/engines
 	@CMAKE_ARGS="-DLLAVA_BUILD=OFF -DLLAMA_NATIVE=OFF" $(VENV)/engines/bin/python -m pip --disable-pip-version-check \
-		--no-input --quiet install --requirement tests/engines/requirements.txt
+		--no-input --quiet install --requirement tests/system/engines/requirements.txt
 	@mkdir -p $(STAMPS) && touch $@
 
 # The compiler of the contracts wants older libraries than the product runs with.
-$(STAMPS)/chain: tests/chain/package.json tests/chain/requirements.txt | $(BIN)/python
-	@echo "Installing the tests' chain into tests/chain/node_modules, and its compiler into $(VENV)/chain"
-	@npm install --prefix tests/chain --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel=error
+$(STAMPS)/chain: tests/system/usdc/package.json tests/system/usdc/requirements.txt | $(BIN)/python
+	@echo "Installing the tests' chain into tests/system/usdc/node_modules, and its compiler into $(VENV)/chain"
+	@npm install --prefix tests/system/usdc --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel=error
 	@$(PYTHON) -m venv $(VENV)/chain
 	@$(VENV)/chain/bin/python -m pip --disable-pip-version-check --no-input --quiet install \
-		--requirement tests/chain/requirements.txt
+		--requirement tests/system/usdc/requirements.txt
 	@mkdir -p $(STAMPS) && touch $@

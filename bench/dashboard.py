@@ -21,7 +21,7 @@ from typing import Final
 import structlog
 from sqlalchemy import Connection, insert, text
 
-from tests.support.dashboard import Booth, open_booth
+from tests.support.dashboard.dashboard import Booth, open_booth
 from tokenbooth.config.chains import BASE, NATIVE_TOKENS
 from tokenbooth.domain.keys import KeyKind, digest
 from tokenbooth.domain.windows import DAY_US

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from tests.support.catalog_samples import sample_model
-from tests.support.formats import speaking
+from tests.support.gateway.formats import speaking
 from tokenbooth.config.catalog import Model
 from tokenbooth.config.settings import GatewaySettings
 from tokenbooth.config.upstream_fields import FOLDED_CEILINGS, folded

@@ -16,7 +16,7 @@ import msgspec
 from fuzz.hand_loop import HandLoop
 from tests.support.catalog_samples import sample_model
 from tests.support.fakes import FakeClock
-from tests.support.formats import speaking
+from tests.support.gateway.formats import speaking
 from tokenbooth.config.catalog import Catalog, Model, Upstream, WireFormat
 from tokenbooth.config.settings import GatewaySettings
 from tokenbooth.domain.allowance import Allowance

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from fuzz.failures import CANARY
-from tests.gateway.corpus.servers import ROWS
+from tests.support.gateway.corpus.servers import ROWS
 
 Json = dict[str, object]
 

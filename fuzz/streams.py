@@ -22,7 +22,7 @@ from fuzz.booth import WAYS, Asked, Sent, call
 from fuzz.calls import check_outcome, check_secrets
 from fuzz.plain_reader import is_private, may_end
 from tests.support.catalog_samples import sample_model
-from tests.support.formats import messages_model, speaking
+from tests.support.gateway.formats import messages_model, speaking
 from tokenbooth.config.catalog import Model
 from tokenbooth.domain.pricing import cost_nano
 from tokenbooth.domain.usage import Usage

@@ -1,1 +1,1 @@
-"""The test suite; it mirrors the tree of src/tokenbooth."""
+"""The test suite; `unit` mirrors the tree of src, `system` takes the product from outside."""

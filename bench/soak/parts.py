@@ -8,8 +8,8 @@ from itertools import cycle, islice
 from typing import Final
 
 from bench.soak.process import MB, Samples, cpu_s, rss_bytes
-from tests.support.lean_upstream import COMPLETION_TOKENS, PROMPT_TOKENS
-from tests.support.load import Load, drive, get, post
+from tests.support.gateway.lean_upstream import COMPLETION_TOKENS, PROMPT_TOKENS
+from tests.support.gateway.load import Load, drive, get, post
 from tests.support.service import INPUT_USD_PER_MILLION, OUTPUT_USD_PER_MILLION, Service
 from tokenbooth.domain.keys import KeyKind
 from tokenbooth.gateway.access.keys import MAX_UNKNOWN

@@ -8,7 +8,7 @@ from itertools import repeat
 from typing import Final
 
 from bench.soak.process import MB, rss_bytes
-from tests.support.load import CHAT, Load, drive, post
+from tests.support.gateway.load import CHAT, Load, drive, post
 from tests.support.service import Service
 
 _UNREAD_S: Final = 5

@@ -3,11 +3,11 @@
 import tempfile
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
 import psycopg
-import pytest
 from psycopg.sql import SQL, Identifier
 from sqlalchemy.engine import make_url
 
@@ -55,9 +55,9 @@ class Postgres:
             conn.execute(statement.format(*map(Identifier, names)))
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[Postgres]:
-    """A PostgreSQL server of this test process, stopped and deleted at the end."""
+@contextmanager
+def running_postgres() -> Iterator[Postgres]:
+    """A server of its own, stopped and deleted at the end."""
     # Not below pytest's own directory: it is closed to other users again by every test run that begins, and the server
     # runs as another user when the tests run as root.
     directory = Path(tempfile.mkdtemp(prefix="tokenbooth-postgres-"))
@@ -69,11 +69,3 @@ def postgres_server() -> Iterator[Postgres]:
         server = get_server(directory, cleanup_mode="delete")
     yield Postgres(server.get_uri())
     server.cleanup()
-
-
-@pytest.fixture
-def postgres_url(postgres_server: Postgres) -> Iterator[str]:
-    """An empty database of its own for one test, without a schema."""
-    url = postgres_server.new_database(empty=True)
-    yield url
-    postgres_server.drop_database(url)

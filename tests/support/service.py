@@ -12,9 +12,9 @@ from typing import Final
 import httpx
 from sqlalchemy import Connection, func, select
 
-from tests.support import lean_upstream
 from tests.support.command import answer, running, tokenbooth, url_in_log
-from tests.support.load import MODEL
+from tests.support.gateway import lean_upstream
+from tests.support.gateway.load import MODEL
 from tokenbooth.store.engine import open_store
 from tokenbooth.store.tables import usage_events
 

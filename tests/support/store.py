@@ -1,14 +1,12 @@
 """A real database in a temporary directory, and the few rows that most tests begin with.
 
-A `conftest.py` makes the fixture known to its directory: `from tests.support.store import store`. Only tests
-import it.
+Only tests import it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
 from sqlalchemy import Connection, func, insert, select
 
 from tokenbooth.domain.keys import ALL_SCOPES, KeyKind, Scope, digest, shown_prefix
@@ -17,14 +15,6 @@ from tokenbooth.store.accounts.accounts import create_account
 from tokenbooth.store.accounts.management_keys import NewManagementKey, create_management_key
 from tokenbooth.store.engine import Store, open_store
 from tokenbooth.store.tables import change_counter, metadata
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """An empty SQLite database with the whole schema."""
-    opened = open_empty_sqlite(tmp_path / "tokenbooth.db")
-    yield opened
-    opened.close()
 
 
 def open_empty_sqlite(path: Path) -> Store:

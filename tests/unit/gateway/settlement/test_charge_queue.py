@@ -1,0 +1,108 @@
+"""Charges that wait for the store: how many may, and what calls have to wait for when there are many."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.billing.billing_rows import charge
+from tests.support.fakes import MARCH_5_2026_US, FakeClock
+from tokenbooth.domain.allowance import Allowance
+from tokenbooth.gateway.access.cache import AccountState
+from tokenbooth.gateway.access.prompt_ratio import PromptRatios
+from tokenbooth.gateway.errors import Refusal
+from tokenbooth.gateway.settlement.charge_log import ChargeLog
+from tokenbooth.gateway.settlement.charge_queue import ChargeQueue, QueuedCharge
+from tokenbooth.gateway.settlement.settle import Settler
+from tokenbooth.kit.clock import SystemClock
+
+ACCOUNT = AccountState("acct_1", 0, False, Allowance(10**9))
+ITEM = QueuedCharge(charge("acct_1", finished_at_us=MARCH_5_2026_US, cost_nano=0), ACCOUNT.pin(), (), None)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[ChargeLog]:
+    """A charge log of its own directory."""
+    opened = ChargeLog(tmp_path, first_number=1, epoch="gw_test")
+    yield opened
+    opened.close()
+
+
+def filled(queue: ChargeQueue, count: int) -> ChargeQueue:
+    """The queue with so many more charges."""
+    for _ in range(count):
+        queue.add(ITEM)
+    return queue
+
+
+def test_calls_wait_before_there_is_no_room() -> None:
+    """From a quarter of what may wait on, each call begins a millisecond behind the one before it."""
+    queue, waits = ChargeQueue(8), []
+    for _ in range(8):
+        assert queue.has_room()
+        queue.add(ITEM)
+        waits.append(queue.wait_us(5_000_000))
+    assert not queue.has_room()
+    assert waits == [0, 0, 1_000, 2_000, 3_000, 4_000, 5_000, 6_000]
+    assert len(queue) == 8
+
+
+def test_what_waits_does_not_grow_with_the_room_for_it() -> None:
+    """While the database takes charges, calls are slowed down long before the room is used."""
+    queue = ChargeQueue(1_000_000)
+    while not queue.is_behind() and len(queue) < 20_000:
+        queue.add(ITEM)
+    assert len(queue) == 5_001
+
+
+def test_nothing_waits_for_a_database_that_is_away() -> None:
+    """Nobody could use the time then, so calls are slowed only from a quarter of what may wait on."""
+    queue = ChargeQueue(100_000)
+    queue.is_store_away = True
+    while not queue.is_behind() and len(queue) < 50_000:
+        queue.add(ITEM)
+    assert len(queue) == 25_001
+
+
+def test_calls_begin_at_once_when_the_store_has_caught_up() -> None:
+    """What waited before does not slow down who comes later."""
+    queue = filled(ChargeQueue(4), 3)
+    assert [queue.wait_us(0) for _ in range(3)] == [1_000, 2_000, 3_000]
+    queue.drop(3)
+    assert queue.wait_us(0) == 0
+
+
+async def test_a_call_that_would_wait_for_long_is_refused(log: ChargeLog) -> None:
+    """While the store is behind no more calls wait than begin within a second, so that memory stays bounded."""
+    clock, queue = FakeClock(), filled(ChargeQueue(100), 50)
+    settler = Settler(clock=clock, log=log, ratios=PromptRatios(), queue=queue)
+    waiting = [asyncio.ensure_future(settler.keep_pace()) for _ in range(1_001)]
+    with pytest.raises(Refusal) as refused:
+        await waiting.pop()
+    assert (refused.value.status, refused.value.retry_after_us) == (503, 2_000_000)
+    assert all(await asyncio.gather(*waiting))
+
+
+async def test_the_loop_serves_others_while_a_call_waits(log: ChargeLog) -> None:
+    """Only who wants to begin waits: nothing sleeps on the event loop, and what is under way goes on."""
+    queue = filled(ChargeQueue(100), 50)
+    settler = Settler(clock=SystemClock(), log=log, ratios=PromptRatios(), queue=queue)
+    waiting = [asyncio.ensure_future(settler.keep_pace()) for _ in range(50)]
+    turns = 0
+    while not all(call.done() for call in waiting):
+        await asyncio.sleep(0)
+        turns += 1
+    assert [call.result() for call in waiting] == [True] * 50
+    assert turns > 50
+
+
+async def test_a_call_that_waited_is_refused_when_there_is_no_room_any_more(log: ChargeLog) -> None:
+    """What was charged meanwhile counts."""
+    queue = filled(ChargeQueue(4), 3)
+    settler = Settler(clock=SystemClock(), log=log, ratios=PromptRatios(), queue=queue)
+    waiting = asyncio.ensure_future(settler.keep_pace())
+    await asyncio.sleep(0)
+    queue.add(ITEM)
+    with pytest.raises(Refusal):
+        await waiting
