@@ -123,20 +123,20 @@ class Anvil:
         self.mine(_FIRST_BLOCKS)
 
     def pay(self, to: str, units: int, *, token: str = USDC) -> str:
-        return self._submit(token, "transfer", _address(to), _word(units))
+        return self._send(token, "transfer", _address(to), _word(units))
 
     def pay_through_wallet(self, payments: Sequence[Payment]) -> str:
         entries = "".join(_address(USDC) + _address(to) + _word(units) for to, units in payments)
-        return self._submit(WALLET, "pay", _word(32), _word(len(payments)), entries)
+        return self._send(WALLET, "pay", _word(32), _word(len(payments)), entries)
 
     def mint(self, to: str, units: int) -> str:
-        return self._submit(USDC, "mint", _address(to), _word(units))
+        return self._send(USDC, "mint", _address(to), _word(units))
 
     def pay_failing(self, to: str, units: int) -> str:
-        return self._submit(USDC, "transfer", _address(to), _word(2 * _PURSE + units))
+        return self._send(USDC, "transfer", _address(to), _word(2 * _PURSE + units))
 
     def emit_short(self, to: str) -> str:
-        return self._submit(USDC, "emit_short", _address(to))
+        return self._send(USDC, "emit_short", _address(to))
 
     def mine(self, blocks: int) -> None:
         self._rpc.call("anvil_mine", hex(blocks))
@@ -150,6 +150,15 @@ class Anvil:
 
     def head(self) -> int:
         return int(self._rpc.text("eth_blockNumber"), 16)
+
+    def _send(self, contract: str, function: str, *arguments: str) -> str:
+        """Send a transaction and wait for its block: a busy node answers before it has mined it."""
+        tx_hash = self._submit(contract, function, *arguments)
+        deadline_s = time.monotonic() + _START_TIMEOUT_S
+        while self._rpc.call("eth_getTransactionReceipt", tx_hash) is None:
+            assert time.monotonic() < deadline_s, "anvil did not mine in time"
+            time.sleep(0.005)
+        return tx_hash
 
     def _submit(self, contract: str, function: str, *arguments: str, sender: str | None = None) -> str:
         call = {

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 
@@ -46,9 +45,7 @@ async def test_what_is_on_its_way_is_seen(booth: Booth) -> None:
     booth.chain.emit_short(address)
     await booth.run_scan()
     (seen,) = booth.scan.pending
-    # A node may answer before it has mined the second transaction.
-    assert seen.confirmations in (1, 2)
-    assert replace(seen, confirmations=2) == PendingDeposit(tx_hash, address.lower(), 50 * 10**9, confirmations=2)
+    assert seen == PendingDeposit(tx_hash, address.lower(), 50 * 10**9, confirmations=2)
     booth.settle()
     await booth.run_scan()
     assert (list(booth.scan.pending), await booth.balance(booth.ada)) == ([], "50.00")
