@@ -86,7 +86,7 @@ class HandLoop(asyncio.BaseEventLoop):
             raise AssertionError("an exception left a callback or a task") from self.failures[0]
 
     def _process_events(self, event_list: list[object]) -> None:
-        """See `asyncio.BaseEventLoop`: there are none."""
+        """Handle what the selector found; nothing is selected here."""
 
     def _note(self, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         failure = context.get("exception")

@@ -112,7 +112,7 @@ class _Plain:
         self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
 
     def read(self, stream: bytes) -> Requests:
-        """See `requests_by_httptools`."""
+        """The requests in a stream, and whether all of it could be read."""
         try:
             self._parser.feed_data(stream)
         except httptools.HttpParserUpgrade as upgrade:

@@ -90,14 +90,14 @@ class MoodyStore(Store):
         """How many of the next writes are done, but reported as failed."""
 
     async def read(self, fn: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """See `Store.read`."""
+        """Read, unless the database is away; what reads is listed in `reads`."""
         self.reads.append(str(getattr(fn, "__name__", "")))
         if self.away:
             raise StoreUnavailable
         return await super().read(fn, *args, **kwargs)
 
     async def write(self, fn: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """See `Store.write`."""
+        """Write, unless the database is away or its answer is to be lost."""
         if self.away:
             raise StoreUnavailable
         done = await super().write(fn, *args, **kwargs)

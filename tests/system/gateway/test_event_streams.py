@@ -154,7 +154,7 @@ class Served:
 
 
 def serve(directory: Path, *formats: WireFormat) -> Iterator[Served]:
-    """See `Served`."""
+    """A gateway in front of two upstreams that say what a test wrote down."""
     store: MoodyStore = open_moody_store(directory / "tokenbooth.db")
     try:
         with serve_scripts() as one, serve_scripts() as two:

@@ -36,7 +36,7 @@ class Trace:
         self.modules: list[str] = []
 
     def note(self, frame: FrameType, event: str, argument: object) -> None:
-        """See `sys.setprofile`."""
+        """Note the module of a function that is called, if it is new."""
         module = module_of(frame) if event == "call" else None
         if module is not None and module not in self.modules and not is_beside(frame):
             self.modules.append(module)

@@ -29,36 +29,36 @@ class HeldTransport(asyncio.Transport):
         self.close_asked = asyncio.Event()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """See `asyncio.Transport`."""
+        """Keep what is written."""
         self.written += data
 
     def write_eof(self) -> None:
-        """See `asyncio.Transport`."""
+        """Note that nothing more will be written."""
         self.ended = True
 
     def can_write_eof(self) -> bool:
-        """See `asyncio.Transport`."""
+        """As a plain socket can."""
         return True
 
     def is_closing(self) -> bool:
-        """See `asyncio.Transport`."""
+        """Whether it was closed or aborted."""
         return self.closed or self.aborted
 
     def close(self) -> None:
-        """See `asyncio.Transport`."""
+        """Note that it was closed."""
         self.closed = True
         self.close_asked.set()
 
     def abort(self) -> None:
-        """See `asyncio.Transport`."""
+        """Note that it was aborted."""
         self.aborted = True
 
     def pause_reading(self) -> None:
-        """See `asyncio.Transport`."""
+        """Note that nobody reads."""
         self.reading = False
 
     def resume_reading(self) -> None:
-        """See `asyncio.Transport`."""
+        """Note that somebody reads again."""
         self.reading = True
 
 

@@ -69,7 +69,7 @@ class Starved(socket.socket):
     fails = 2
 
     def dup(self) -> "Starved":
-        """See `socket.socket.dup`."""
+        """Duplicate the socket, after it failed a few times."""
         if self.fails:
             self.fails -= 1
             raise OSError("too many open files")

@@ -24,7 +24,7 @@ class Watched(PasswordHasher):
         self.most_at_once = 0
 
     def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
-        """See `PasswordHasher.hash`."""
+        """Hash when the test lets it, and note on which thread, how many at once, and at what priority."""
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
         self.threads.add(threading.get_ident())

@@ -36,7 +36,7 @@ class PoisonedStore(Store):
     poison = ""
 
     async def write(self, fn: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """See `Store.write`."""
+        """Write, unless the poison is in what is written: then the writer is cancelled."""
         if self.poison and self.poison in repr(args):
             raise asyncio.CancelledError
         return await super().write(fn, *args, **kwargs)
