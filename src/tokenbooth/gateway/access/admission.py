@@ -31,10 +31,9 @@ from tokenbooth.gateway.errors import (
     key_budget_exceeded,
     rate_limited,
 )
-from tokenbooth.gateway.formats.base import PricedRequest
+from tokenbooth.gateway.formats.base import PricedRequest, estimated_tokens
 from tokenbooth.kit.clock import Clock, iso_ms
 
-_BYTES_PER_TOKEN_AT_ADMISSION: Final = 4
 _OUTPUT_TOKENS_AT_ADMISSION: Final = 1_024
 
 
@@ -313,8 +312,7 @@ def _at_risk_nano(request: PricedRequest, price: Price, decided: Share) -> int |
 
 
 def _tokens_at_admission(request: PricedRequest) -> int:
-    prompt = -(-request.text_bytes // _BYTES_PER_TOKEN_AT_ADMISSION)
-    return prompt + min(request.output_ceiling, _OUTPUT_TOKENS_AT_ADMISSION)
+    return estimated_tokens(request.text_bytes) + min(request.output_ceiling, _OUTPUT_TOKENS_AT_ADMISSION)
 
 
 def _tightest_funds(pool: Pool) -> Funds:
