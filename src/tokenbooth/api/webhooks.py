@@ -16,6 +16,7 @@ from starlette.responses import Response
 from tokenbooth.api.openapi import object_answer
 from tokenbooth.api.responses import respond, success
 from tokenbooth.api.schemas import Payload
+from tokenbooth.domain.windows import SECOND_US
 from tokenbooth.kit.errors import Unavailable
 from tokenbooth.kit.request_body import read_raw
 from tokenbooth.payments.stripe.inbox import to_payload
@@ -25,7 +26,6 @@ from tokenbooth.store.payments import inbox
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 HANDLE_WITHIN_S: Final = 2.0
-_US_PER_S: Final = 1_000_000
 
 _BODY: Final[dict[str, JsonValue]] = {
     "requestBody": {
@@ -80,7 +80,7 @@ def router(context: ServiceContext, *, handle_within_s: float = HANDLE_WITHIN_S)
             raise Unavailable("stripe_not_configured", "Card payments are not set up on this server.")
         raw = await read_raw(request, max_bytes=MAX_BODY_BYTES)
         now_us = context.clock.now_us()
-        event = verifier.verify(raw, request.headers.get("stripe-signature"), now_s=now_us / _US_PER_S)
+        event = verifier.verify(raw, request.headers.get("stripe-signature"), now_s=now_us / SECOND_US)
         row_id = await context.store.write(
             inbox.insert,
             source=inbox.STRIPE,

@@ -6,9 +6,9 @@ from typing import Final
 from markupsafe import Markup, escape
 
 from tokenbooth.domain.money import NANO_PER_CENT, NANO_PER_USD, format_usd
+from tokenbooth.domain.windows import SECOND_US
 from tokenbooth.kit.clock import iso_ms
 
-_SECOND_US: Final = 1_000_000
 _MINUTE_S: Final = 60
 _HOUR_S: Final = 3_600
 _DAY_S: Final = 86_400
@@ -103,7 +103,7 @@ def iso_day(at_us: int) -> str:
 
 def span(duration_us: int) -> str:
     """A length of time in its two largest units: "2 h 14 min"; less than a minute is "1 min"."""
-    seconds = max(duration_us // _SECOND_US, 0)
+    seconds = max(duration_us // SECOND_US, 0)
     days, hours, minutes = seconds // _DAY_S, seconds % _DAY_S // _HOUR_S, seconds % _HOUR_S // _MINUTE_S
     if days:
         return f"{days} d {hours} h" if hours else f"{days} d"
@@ -127,7 +127,7 @@ def short_id(text: str) -> str:
 
 def ago(at_us: int, now_us: int) -> str:
     """How long ago something was: "3 h 5 min ago"."""
-    return "just now" if now_us - at_us < _MINUTE_S * _SECOND_US else f"{span(now_us - at_us)} ago"
+    return "just now" if now_us - at_us < _MINUTE_S * SECOND_US else f"{span(now_us - at_us)} ago"
 
 
 def prose(text: str) -> Markup:
@@ -170,4 +170,4 @@ FILTERS: Final = {
 
 
 def _utc(at_us: int) -> datetime:
-    return datetime.fromtimestamp(at_us // _SECOND_US, UTC)
+    return datetime.fromtimestamp(at_us // SECOND_US, UTC)

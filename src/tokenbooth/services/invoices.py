@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from tokenbooth.domain.money import format_usd
+from tokenbooth.domain.windows import SECOND_US
 from tokenbooth.kit.clock import iso_ms
 from tokenbooth.kit.csv import csv_text, text_cell
 from tokenbooth.kit.errors import InvalidRequest, NotFound
@@ -19,7 +20,6 @@ from tokenbooth.store.reports.statement import Statement, refunded_nano, stateme
 
 INVOICES_AT_ONCE: Final = 100
 _MONTH: Final = re.compile(r"(2\d{3})-(0[1-9]|1[0-2])", re.ASCII)
-_US_PER_S: Final = 1_000_000
 _CSV_FIELDS: Final = ("at", "kind", "reference", "note", "amount", "balance")
 
 
@@ -114,7 +114,7 @@ async def _page(listing: Awaitable[tuple[CustomerInvoice, ...]], after: str | No
 
 def _month(text: str | None, now_us: int) -> tuple[str, int, int]:
     """The month's name, its first microsecond, and the first that is not its own any more."""
-    now = datetime.fromtimestamp(now_us // _US_PER_S, UTC)
+    now = datetime.fromtimestamp(now_us // SECOND_US, UTC)
     match = _MONTH.fullmatch(text or f"{now:%Y-%m}")
     if match is None:
         raise InvalidRequest("invalid_value", "`month` must be a month such as 2026-03.", param="month")
@@ -123,4 +123,4 @@ def _month(text: str | None, now_us: int) -> tuple[str, int, int]:
     end = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
     if start > now:
         raise NotFound("month_not_begun", "That month has not begun.", param="month")
-    return match[0], int(start.timestamp()) * _US_PER_S, int(end.timestamp()) * _US_PER_S
+    return match[0], int(start.timestamp()) * SECOND_US, int(end.timestamp()) * SECOND_US

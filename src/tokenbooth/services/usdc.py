@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from tokenbooth.domain.deposits import REFUSAL_TEXTS, BlockRef, PendingDeposit, Refusal, TokenTransfer, payment_uri
 from tokenbooth.domain.ledger import credit_of
+from tokenbooth.domain.windows import SECOND_US
 from tokenbooth.kit.errors import InvalidRequest, NotFound, Unavailable, Unprocessable
 from tokenbooth.payments.usdc.addresses import checksummed, normal_tx_hash
 from tokenbooth.payments.usdc.node import Tag, TransactionCheck, TransactionStatus, check_transaction, find_heads
@@ -32,7 +33,6 @@ TYPICAL_S: Final = {"safe": 120, "finalized": 1_200}
 """How old a block is when it begins to count, by the tag that deposits count at."""
 
 _LATEST: Final = 5
-_US_PER_S: Final = 1_000_000
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
@@ -313,7 +313,7 @@ def _uncounted(
 ) -> UncountedDeposit:
     waited_s = 0
     if found is not None and found.block is not None:
-        waited_s = max(now_us // _US_PER_S - found.block.timestamp_s, 0)
+        waited_s = max(now_us // SECOND_US - found.block.timestamp_s, 0)
     return UncountedDeposit(
         tx_hash=tx_hash,
         reason=reason,

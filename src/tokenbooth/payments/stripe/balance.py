@@ -2,8 +2,9 @@
 
 from tokenbooth.domain.money import NANO_PER_CENT
 from tokenbooth.domain.stripe_balance import BalanceTransaction
+from tokenbooth.domain.windows import SECOND_US
 from tokenbooth.payments.stripe.connection import StripeCalls, stripe_call
-from tokenbooth.payments.stripe.object_reader import US_PER_S, ObjectReader
+from tokenbooth.payments.stripe.object_reader import ObjectReader
 
 
 class BalanceCalls(StripeCalls):
@@ -13,7 +14,7 @@ class BalanceCalls(StripeCalls):
     async def list_transactions(self, *, created_from_us: int) -> tuple[BalanceTransaction, ...]:
         """Every balance transaction since `created_from_us` (UTC microseconds), oldest first."""
         listing = await self._v1.balance_transactions.list_async(
-            {"limit": 100, "created": {"gte": created_from_us // US_PER_S}, "expand": ["data.source"]}
+            {"limit": 100, "created": {"gte": created_from_us // SECOND_US}, "expand": ["data.source"]}
         )
         found = [parse_balance_transaction(entry.to_dict()) async for entry in listing.auto_paging_iter()]
         return tuple(reversed(found))

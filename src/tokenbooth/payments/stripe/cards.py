@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tokenbooth.domain.windows import SECOND_US
 from tokenbooth.payments.stripe.connection import StripeCalls, stripe_call
 from tokenbooth.payments.stripe.events import DIRECT
-from tokenbooth.payments.stripe.object_reader import US_PER_S, ObjectReader
+from tokenbooth.payments.stripe.object_reader import ObjectReader
 from tokenbooth.payments.stripe.parsing import parse_payment, parse_refund
 from tokenbooth.payments.stripe.snapshots import NO_TAX, PaymentSnapshot, RefundSnapshot, TaxNote
 
@@ -87,7 +88,7 @@ class CardCalls(StripeCalls):
     async def find_charge(self, customer_id: str, checkout_id: str, *, since_us: int) -> PaymentSnapshot | None:
         """The payment that a charge for this checkout made, read back; `since_us` is UTC microseconds."""
         listing = await self._v1.payment_intents.list_async(
-            {"customer": customer_id, "created": {"gte": since_us // US_PER_S}, "limit": 100}
+            {"customer": customer_id, "created": {"gte": since_us // SECOND_US}, "limit": 100}
         )
         async for entry in listing.auto_paging_iter():
             payment = parse_payment(entry.to_dict())

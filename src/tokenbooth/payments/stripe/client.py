@@ -5,6 +5,7 @@ Built once, in `runtime.build`.
 
 from dataclasses import dataclass
 
+from tokenbooth.domain.windows import SECOND_US
 from tokenbooth.payments.stripe.balance import BalanceCalls
 from tokenbooth.payments.stripe.cards import CardCalls
 from tokenbooth.payments.stripe.checkouts import CheckoutCalls, CheckoutCreated
@@ -17,7 +18,6 @@ from tokenbooth.payments.stripe.connection import (
 )
 from tokenbooth.payments.stripe.customers import CustomerCalls
 from tokenbooth.payments.stripe.events import ObjectRef
-from tokenbooth.payments.stripe.object_reader import US_PER_S
 from tokenbooth.payments.stripe.parsing import (
     parse_dispute,
     parse_invoice,
@@ -95,7 +95,7 @@ class StripeClient(StripeCalls):
     async def list_events(self, *, created_from_us: int, after_id: str | None = None) -> EventPage:
         """A page of the events since `created_from_us` (UTC microseconds), newest first, older than
         `after_id`."""
-        since_s = created_from_us // US_PER_S
+        since_s = created_from_us // SECOND_US
         page = await self._v1.events.list_async(
             {"limit": 100, "created": {"gte": since_s}, "starting_after": after_id}
             if after_id

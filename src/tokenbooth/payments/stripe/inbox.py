@@ -5,7 +5,7 @@ No I/O.
 
 import json
 
-from tokenbooth.payments.stripe.object_reader import US_PER_S
+from tokenbooth.domain.windows import SECOND_US
 from tokenbooth.payments.stripe.webhooks import WebhookEvent, parse_event
 
 
@@ -19,7 +19,7 @@ def to_payload(event: WebhookEvent) -> bytes:
         "id": event.event_id,
         "type": event.type,
         "livemode": event.livemode,
-        "created": event.created_at_us // US_PER_S,
+        "created": event.created_at_us // SECOND_US,
         "data": {"object": subject},
     }
     return json.dumps(stored, separators=(",", ":")).encode()

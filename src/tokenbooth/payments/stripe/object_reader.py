@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 
+from tokenbooth.domain.windows import SECOND_US
 from tokenbooth.kit.texts import is_storable
-
-US_PER_S = 1_000_000
 
 
 class UnexpectedShape(Exception):
@@ -59,7 +58,7 @@ class ObjectReader:
 
     def time_us(self, name: str) -> int:
         """A Stripe time (whole UTC seconds) in microseconds."""
-        return self.number(name) * US_PER_S
+        return self.number(name) * SECOND_US
 
     def opt_time_us(self, name: str) -> int | None:
         return None if self._get(name) is None else self.time_us(name)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from tokenbooth.domain.money import NANO_PER_CENT
+from tokenbooth.domain.windows import SECOND_US
 from tokenbooth.payments.stripe.connection import StripeCalls, StripeConnection, stripe_call
-from tokenbooth.payments.stripe.object_reader import US_PER_S, ObjectReader
+from tokenbooth.payments.stripe.object_reader import ObjectReader
 from tokenbooth.payments.stripe.parsing import parse_invoice, parse_subscription
 from tokenbooth.payments.stripe.snapshots import SubscriptionSnapshot
 
@@ -118,7 +119,7 @@ class SubscriptionCalls(StripeCalls):
             {
                 "items": [{"id": released.item_id, "price": wanted_id}],
                 "proration_behavior": "always_invoice",
-                "proration_date": charged_from_us // US_PER_S,
+                "proration_date": charged_from_us // SECOND_US,
                 "payment_behavior": "error_if_incomplete",
                 "metadata": {"plan_slug": wanted.plan_slug, "checkout_id": checkout_id},
             },
@@ -151,7 +152,7 @@ class SubscriptionCalls(StripeCalls):
                     {
                         "items": [{"price": present_id, "quantity": 1}],
                         "start_date": begun_s,
-                        "end_date": released.period_end_us // US_PER_S,
+                        "end_date": released.period_end_us // SECOND_US,
                         "proration_behavior": "none",
                     },
                     {
