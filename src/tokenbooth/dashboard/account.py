@@ -31,11 +31,11 @@ class AccountPages(Pages):
         return await self._page(request, visitor)
 
     async def change_password(self, request: Request, visitor: Visitor, form: Form) -> Response:
-        management, owner = self._management, visitor.owner
+        services, owner = self._services, visitor.owner
         try:
             # A stolen log-in must not be able to try passwords without end either.
             self._context.admit_attempt(owner.account_id)
-            account = await management.store.read(accounts.find_account, owner.account_id)
+            account = await services.store.read(accounts.find_account, owner.account_id)
             stored = None if account is None else account.password_hash
             if not await self._context.passwords.matches(form.text("current")[:1_000], stored):
                 raise Forbidden("wrong_password", "The current password is wrong.")
@@ -43,23 +43,23 @@ class AccountPages(Pages):
         except TokenboothError as error:
             return await self._page(request, visitor, status=error.status, problem=error.message)
         password_hash = await self._context.passwords.hash(password)
-        await management.store.write(
+        await services.store.write(
             set_new_password,
             visitor.actor,
             password_hash,
-            now_us=management.clock.now_us(),
+            now_us=services.clock.now_us(),
             keep=owner.session_id,
         )
         return see_other("/dashboard/account?done=password")
 
     async def end_session(self, request: Request, visitor: Visitor, _: Form) -> Response:
-        session_id, now_us = str(request.path_params["session_id"]), self._management.clock.now_us()
-        await self._management.store.write(end_session, visitor.actor, session_id, now_us=now_us)
+        session_id, now_us = str(request.path_params["session_id"]), self._services.clock.now_us()
+        await self._services.store.write(end_session, visitor.actor, session_id, now_us=now_us)
         return see_other("/dashboard/account?done=ended")
 
     async def end_others(self, _request: Request, visitor: Visitor, _: Form) -> Response:
-        now_us = self._management.clock.now_us()
-        await self._management.store.write(
+        now_us = self._services.clock.now_us()
+        await self._services.store.write(
             end_other_sessions, visitor.actor, keep=visitor.owner.session_id, now_us=now_us
         )
         return see_other("/dashboard/account?done=ended")
@@ -67,8 +67,8 @@ class AccountPages(Pages):
     async def _page(
         self, request: Request, visitor: Visitor, *, status: int = 200, problem: str | None = None
     ) -> Response:
-        found = await self._management.store.read(
-            sessions.list_sessions, visitor.account_id, now_us=self._management.clock.now_us()
+        found = await self._services.store.read(
+            sessions.list_sessions, visitor.account_id, now_us=self._services.clock.now_us()
         )
         return self._web.page(
             request, "account.html", visitor, status=status, sessions=found, problem=problem,

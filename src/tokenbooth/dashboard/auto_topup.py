@@ -33,7 +33,7 @@ class AutoTopUpPages(Pages):
         ]
 
     async def show(self, request: Request, visitor: Visitor) -> Response:
-        found = await find_auto_top_up(self._management, visitor.account_id)
+        found = await find_auto_top_up(self._services, visitor.account_id)
         rule = found.rule
         return self._web.page(
             request,
@@ -52,7 +52,7 @@ class AutoTopUpPages(Pages):
         try:
             given = form.read(_Amounts)
             change = RuleChange(enabled, given.threshold, given.amount, given.monthly_limit)
-            await set_auto_top_up(self._management, visitor.account_id, change, actor=visitor.actor)
+            await set_auto_top_up(self._services, visitor.account_id, change, actor=visitor.actor)
         except TokenboothError as error:
             return self._web.page(
                 request,

@@ -73,16 +73,16 @@ class BillingPages(Pages):
 
     async def live(self, request: Request, visitor: Visitor) -> Response:
         """The subscriptions and the credit, for a page that waits for a payment."""
-        status = await billing_status(self._management, visitor.account_id)
-        held_nano = self._management.live.held_nano(visitor.account_id)
+        status = await billing_status(self._services, visitor.account_id)
+        held_nano = self._services.live.held_nano(visitor.account_id)
         return self._web.page(
             request, "billing_live.html", visitor, status_view=status, held_nano=held_nano, waits=True
         )
 
     async def subscribe(self, request: Request, visitor: Visitor, form: Form) -> Response:
         try:
-            plan = known_plan(self._management, form.read(_Plan).plan_slug)
-            work = partial(subscriptions.open_checkout, self._management, visitor.account_id, plan)
+            plan = known_plan(self._services, form.read(_Plan).plan_slug)
+            work = partial(subscriptions.open_checkout, self._services, visitor.account_id, plan)
             entry = self._web.entry(visitor, "checkout.opened", plan.slug)
             url = await self._run(request, visitor, form, work, _checkout_url, entry)
             return self._to_payment(
@@ -93,8 +93,8 @@ class BillingPages(Pages):
 
     async def top_up(self, request: Request, visitor: Visitor, form: Form) -> Response:
         try:
-            amount_nano = checked_amount_nano(self._management.settings.billing, form.read(_Amount).amount)
-            work = partial(topups.open_checkout, self._management, visitor.account_id, amount_nano)
+            amount_nano = checked_amount_nano(self._services.settings.billing, form.read(_Amount).amount)
+            work = partial(topups.open_checkout, self._services, visitor.account_id, amount_nano)
             entry = self._web.entry(visitor, "checkout.opened", f"{format_usd(amount_nano)} USD of credit")
             url = await self._run(request, visitor, form, work, _checkout_url, entry)
             return self._to_payment(request, visitor, url, f"{price(amount_nano)} of credit")
@@ -103,7 +103,7 @@ class BillingPages(Pages):
 
     async def portal(self, request: Request, visitor: Visitor, form: Form) -> Response:
         try:
-            work = partial(subscriptions.open_portal, self._management, visitor.account_id)
+            work = partial(subscriptions.open_portal, self._services, visitor.account_id)
             entry = self._web.entry(visitor, "portal.opened", "cards and invoices at Stripe")
             url = await self._run(request, visitor, form, work, _url, entry)
             return self._to_payment(request, visitor, url, "Your cards and invoices")
@@ -115,20 +115,20 @@ class BillingPages(Pages):
 
     async def cancel(self, request: Request, visitor: Visitor, form: Form) -> Response:
         subscription_id = str(request.path_params["subscription_id"])
-        work = partial(subscriptions.cancel, self._management, visitor.account_id, subscription_id)
+        work = partial(subscriptions.cancel, self._services, visitor.account_id, subscription_id)
         entry = self._web.entry(visitor, "subscription.canceled", subscription_id)
         return await self._carry_out(request, visitor, form, work, entry, done="canceled")
 
     async def resume(self, request: Request, visitor: Visitor, form: Form) -> Response:
         subscription_id = str(request.path_params["subscription_id"])
-        work = partial(subscriptions.resume, self._management, visitor.account_id, subscription_id)
+        work = partial(subscriptions.resume, self._services, visitor.account_id, subscription_id)
         entry = self._web.entry(visitor, "subscription.resumed", subscription_id)
         return await self._carry_out(request, visitor, form, work, entry, done="resumed")
 
     async def choose(self, request: Request, visitor: Visitor) -> Response:
         """The plans that a subscription can move to: those with its interval and window."""
         view = await self._own(request, visitor)
-        plans = self._management.catalog().plans
+        plans = self._services.catalog().plans
         present = plans.get(view.plan_slug)
         others = [
             plan
@@ -141,8 +141,8 @@ class BillingPages(Pages):
 
     async def change(self, request: Request, visitor: Visitor, form: Form) -> Response:
         subscription_id = str(request.path_params["subscription_id"])
-        plan = known_plan(self._management, form.text("planSlug")[:_ID_MAX])
-        work = partial(plan_changes.change_plan, self._management, visitor.account_id, subscription_id, plan)
+        plan = known_plan(self._services, form.text("planSlug")[:_ID_MAX])
+        work = partial(plan_changes.change_plan, self._services, visitor.account_id, subscription_id, plan)
         entry = self._web.entry(visitor, "subscription.plan_changed", f"{subscription_id}: {plan.slug}")
         return await self._carry_out(request, visitor, form, work, entry, done="changed")
 
@@ -163,7 +163,7 @@ class BillingPages(Pages):
             raise
         except TokenboothError as error:
             return await self._page(request, visitor, error=error)
-        await self._management.live.refresh()
+        await self._services.live.refresh()
         return see_other(f"/dashboard/billing?done={done}")
 
     async def _run(
@@ -177,13 +177,13 @@ class BillingPages(Pages):
     ) -> str:
         """Carry out what a form asks for, once; the text of its outcome, for a form that is sent again as well."""
         claim = form.claim(request, visitor.account_id)
-        answer = await run_idempotent(self._management, claim, work, render, entry=entry)
+        answer = await run_idempotent(self._services, claim, work, render, entry=entry)
         raise_if_refused(answer)
         return answer.body
 
     async def _own(self, request: Request, visitor: Visitor) -> SubscriptionView:
         subscription_id = str(request.path_params["subscription_id"])
-        return await find_subscription(self._management, visitor.account_id, subscription_id)
+        return await find_subscription(self._services, visitor.account_id, subscription_id)
 
     def _to_payment(self, request: Request, visitor: Visitor, url: str, what: str) -> Response:
         """A page that goes on to the payment page by itself. A redirect would not do: the policy that keeps forms on
@@ -202,12 +202,12 @@ class BillingPages(Pages):
         error: TokenboothError | None = None,
         given: Form | None = None,
     ) -> Response:
-        management = self._management
-        status = await billing_status(management, visitor.account_id)
-        limits = management.settings.billing
-        now_us = management.clock.now_us()
-        rule = await topups.find_auto_top_up(management, visitor.account_id)
-        disputed = await management.store.read(accounts.is_disputed, visitor.account_id)
+        services = self._services
+        status = await billing_status(services, visitor.account_id)
+        limits = services.settings.billing
+        now_us = services.clock.now_us()
+        rule = await topups.find_auto_top_up(services, visitor.account_id)
+        disputed = await services.store.read(accounts.is_disputed, visitor.account_id)
         return self._web.page(
             request,
             "billing.html",
@@ -215,11 +215,11 @@ class BillingPages(Pages):
             status=200 if error is None else error.status,
             problem=None if error is None else labelled(DASHBOARD_MESSAGES.get(error.code, error.message), _LABELS),
             status_view=status,
-            held_nano=management.live.held_nano(visitor.account_id),
-            plans=list(management.catalog().plans.values()),
+            held_nano=services.live.held_nano(visitor.account_id),
+            plans=list(services.catalog().plans.values()),
             ended=SubscriptionStatus.CANCELED,
-            takes_cards=management.stripe is not None,
-            takes_usdc=management.usdc is not None,
+            takes_cards=services.stripe is not None,
+            takes_usdc=services.usdc is not None,
             month=iso_day(now_us)[:7],
             auto=rule,
             disputed=disputed,

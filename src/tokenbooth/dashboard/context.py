@@ -15,7 +15,7 @@ class DashboardContext:
     """The dependencies of the dashboard.
 
     Attributes:
-        management: those of the management plane, whose functions the pages call.
+        services: those of the use cases that the pages call.
         mailer: sends e-mails.
         version: of the program.
         management_openapi: gives the description of the management plane.
@@ -23,7 +23,7 @@ class DashboardContext:
         attempts: how often each address, or account, tries a password.
     """
 
-    management: ServiceContext
+    services: ServiceContext
     mailer: Mailer
     version: str
     management_openapi: Callable[[], Mapping[str, object]]
@@ -39,7 +39,7 @@ class DashboardContext:
         Raises:
             RateLimited: the minute is used up; nothing was counted.
         """
-        limit, now_us = self.management.settings.dashboard.attempts_per_minute, self.management.clock.monotonic_us()
+        limit, now_us = self.services.settings.dashboard.attempts_per_minute, self.services.clock.monotonic_us()
         wait_s = self.attempts.admit(key, limit=limit, now_us=now_us)
         if wait_s:
             raise RateLimited(

@@ -38,16 +38,16 @@ class HomePages(Pages):
         if visitor is not None and outcome in _NOTICES:
             # Payment pages lead back here, whoever opened them.
             return see_other(f"/dashboard/billing?checkout={outcome}")
-        catalog = self._management.catalog()
+        catalog = self._services.catalog()
         return self._web.page(
             request,
             "start.html",
             visitor,
             notice=_NOTICES.get(outcome),
-            example_model=first_model(self._management),
+            example_model=first_model(self._services),
             plans=list(catalog.plans.values()),
             models=[_shown_model(model) for model in catalog.models.values()],
-            min_top_up_nano=self._management.settings.billing.min_top_up_nano,
+            min_top_up_nano=self._services.settings.billing.min_top_up_nano,
         )
 
 

@@ -24,13 +24,13 @@ class InvoicePages(Pages):
 
     async def invoices(self, request: Request, visitor: Visitor) -> Response:
         after = request.query_params.get("after", "")[:_ID_MAX] or None
-        invoices = await list_invoices(self._management, visitor.account_id, after=after)
+        invoices = await list_invoices(self._services, visitor.account_id, after=after)
         older = invoices[-1][0].invoice_id if len(invoices) == INVOICES_AT_ONCE else None
         return self._web.page(request, "invoices.html", visitor, invoices=invoices, older=older)
 
     async def statement(self, request: Request, visitor: Visitor) -> Response:
         month = request.query_params.get("month") or None
-        found = await find_statement(self._management, visitor.account_id, month)
+        found = await find_statement(self._services, visitor.account_id, month)
         headers = {
             "content-disposition": f'attachment; filename="{found.file_name}"',
             "cache-control": "no-store",

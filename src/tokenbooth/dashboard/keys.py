@@ -121,7 +121,7 @@ class KeyPages(Pages):
         try:
             wanted, claim = form.read(_NewKey).wanted(), form.claim(request, visitor.account_id)
             created = await keys.create_key(
-                self._management, visitor.account_id, wanted, actor=visitor.actor, claim=claim
+                self._services, visitor.account_id, wanted, actor=visitor.actor, claim=claim
             )
         except TokenboothError as error:
             problem = labelled(error.message, _LABELS)
@@ -129,12 +129,12 @@ class KeyPages(Pages):
         return self._shown_once(request, visitor, created, is_management=False)
 
     async def ask(self, request: Request, visitor: Visitor) -> Response:
-        key = await keys.find_key(self._management, visitor.account_id, str(request.path_params["key_id"]))
+        key = await keys.find_key(self._services, visitor.account_id, str(request.path_params["key_id"]))
         return self._web.page(request, "key_delete.html", visitor, key=key, is_management=False)
 
     async def delete(self, request: Request, visitor: Visitor, _: Form) -> Response:
         key_id = str(request.path_params["key_id"])
-        await keys.delete_key(self._management, visitor.account_id, key_id, actor=visitor.actor)
+        await keys.delete_key(self._services, visitor.account_id, key_id, actor=visitor.actor)
         return see_other("/dashboard/keys?done=deleted")
 
     async def show_management(self, request: Request, visitor: Visitor) -> Response:
@@ -144,9 +144,9 @@ class KeyPages(Pages):
         try:
             asked, claim = form.read(_NewManagementKey), form.claim(request, visitor.account_id)
             wanted = WantedManagementKey(asked.name, _scopes(form), asked.expires_at)
-            keys.check_end(self._management, asked.expires_at)
+            keys.check_end(self._services, asked.expires_at)
             created = await keys.create_management_key(
-                self._management, visitor.account_id, wanted, actor=visitor.actor, claim=claim
+                self._services, visitor.account_id, wanted, actor=visitor.actor, claim=claim
             )
         except TokenboothError as error:
             problem = labelled(error.message, _LABELS)
@@ -155,12 +155,12 @@ class KeyPages(Pages):
 
     async def ask_management(self, request: Request, visitor: Visitor) -> Response:
         key_id = str(request.path_params["key_id"])
-        key = await keys.find_management_key(self._management, visitor.account_id, key_id)
+        key = await keys.find_management_key(self._services, visitor.account_id, key_id)
         return self._web.page(request, "key_delete.html", visitor, key=key, is_management=True)
 
     async def delete_management(self, request: Request, visitor: Visitor, _: Form) -> Response:
         key_id = str(request.path_params["key_id"])
-        await keys.delete_management_key(self._management, visitor.account_id, key_id, actor=visitor.actor)
+        await keys.delete_management_key(self._services, visitor.account_id, key_id, actor=visitor.actor)
         return see_other("/dashboard/keys/management?done=deleted")
 
     def _shown_once(self, request: Request, visitor: Visitor, created: CreatedKey, *, is_management: bool) -> Response:
@@ -172,7 +172,7 @@ class KeyPages(Pages):
             name=created.name,
             key=created.key,
             is_management=is_management,
-            example_model=first_model(self._management),
+            example_model=first_model(self._services),
         )
 
     async def _page(
@@ -184,8 +184,8 @@ class KeyPages(Pages):
         problem: str | None = None,
         given: Form | None = None,
     ) -> Response:
-        await self._management.live.flush()
-        found, subscriptions = await self._management.store.read(self._look, visitor.account_id)
+        await self._services.live.flush()
+        found, subscriptions = await self._services.store.read(self._look, visitor.account_id)
         return self._web.page(
             request,
             "keys.html",
@@ -200,10 +200,10 @@ class KeyPages(Pages):
         )
 
     def _look(self, conn: Connection, account_id: str) -> tuple[list[ApiKeyView], list[SubscriptionView]]:
-        management = self._management
-        status = billing.billing_status(conn, account_id, management.catalog().plans, management.clock.now_us())
+        services = self._services
+        status = billing.billing_status(conn, account_id, services.catalog().plans, services.clock.now_us())
         usable = [view for view in status.subscriptions if view.status is not SubscriptionStatus.CANCELED]
-        return keys.keys_of(conn, management, account_id), usable
+        return keys.keys_of(conn, services, account_id), usable
 
     async def _management_page(
         self,
@@ -214,7 +214,7 @@ class KeyPages(Pages):
         problem: str | None = None,
         given: Form | None = None,
     ) -> Response:
-        found = await keys.list_management_keys(self._management, visitor.account_id)
+        found = await keys.list_management_keys(self._services, visitor.account_id)
         return self._web.page(
             request,
             "management_keys.html",

@@ -76,8 +76,8 @@ class LoginPages(Pages):
         return await self._logged_in(request, account.id, wanted)
 
     async def log_out(self, request: Request, visitor: Visitor, _: Form) -> Response:
-        now_us = self._management.clock.now_us()
-        await self._management.store.write(end_session, visitor.actor, visitor.owner.session_id, now_us=now_us)
+        now_us = self._services.clock.now_us()
+        await self._services.store.write(end_session, visitor.actor, visitor.owner.session_id, now_us=now_us)
         response = see_other("/login?done=out")
         self._set_cookie(response, "", max_age_s=0)
         return response
@@ -86,7 +86,7 @@ class LoginPages(Pages):
         return self._web.page(request, "signup.html", None, email="", problem=None)
 
     async def sign_up(self, request: Request, form: Form) -> Response:
-        if self._management.settings.dashboard.registration != "open":
+        if self._services.settings.dashboard.registration != "open":
             raise Forbidden("registration_closed", "Signing up is not open on this server.")
         try:
             email = normalise_email(form.text("email"))
@@ -94,7 +94,7 @@ class LoginPages(Pages):
             return self._problem(request, "signup.html", error, form.text("email"))
         # Afterwards, so that the answer takes as long whether there is an account or not.
         return self._look_in_mailbox(
-            request, email, BackgroundTask(mail_sign_up, self._management, self._context.mailer, email)
+            request, email, BackgroundTask(mail_sign_up, self._services, self._context.mailer, email)
         )
 
     async def show_confirm(self, request: Request) -> Response:
@@ -108,7 +108,7 @@ class LoginPages(Pages):
             password = checked_password(form.text("password"), email)
         except TokenboothError as error:
             return self._problem(request, "confirm.html", error, email)
-        password_hash, now_us = await self._context.passwords.hash(password), self._management.clock.now_us()
+        password_hash, now_us = await self._context.passwords.hash(password), self._services.clock.now_us()
         digest, account_id = secret_digest(request.path_params["secret"]), new_id(IdPrefix.ACCOUNT, now_us)
 
         def create(conn: Connection) -> None:
@@ -123,7 +123,7 @@ class LoginPages(Pages):
                 now_us=now_us,
             )
 
-        await self._management.store.write(create)
+        await self._services.store.write(create)
         return await self._logged_in(request, account_id, "/dashboard")
 
     async def show_reset(self, request: Request) -> Response:
@@ -134,7 +134,7 @@ class LoginPages(Pages):
             email = normalise_email(form.text("email"))
         except TokenboothError as error:
             return self._problem(request, "reset.html", error, form.text("email"))
-        task = BackgroundTask(mail_reset, self._management, self._context.mailer, email, client_address(request))
+        task = BackgroundTask(mail_reset, self._services, self._context.mailer, email, client_address(request))
         return self._look_in_mailbox(request, email, task)
 
     async def show_choose(self, request: Request) -> Response:
@@ -148,7 +148,7 @@ class LoginPages(Pages):
             password = checked_password(form.text("password"), email)
         except TokenboothError as error:
             return self._problem(request, "choose_password.html", error, email)
-        password_hash, now_us = await self._context.passwords.hash(password), self._management.clock.now_us()
+        password_hash, now_us = await self._context.passwords.hash(password), self._services.clock.now_us()
         digest = secret_digest(request.path_params["secret"])
 
         def change(conn: Connection) -> None:
@@ -159,7 +159,7 @@ class LoginPages(Pages):
             actor = Actor(account.id, client_address(request))
             set_new_password(conn, actor, password_hash, now_us=now_us, keep=None)
 
-        await self._management.store.write(change)
+        await self._services.store.write(change)
         return see_other("/login?done=password")
 
     def _public(self, handler: PublicHandler) -> Handler:
@@ -176,7 +176,7 @@ class LoginPages(Pages):
         return checked
 
     async def _known(self, email: str, password: str) -> Account:
-        store, passwords = self._management.store, self._context.passwords
+        store, passwords = self._services.store, self._context.passwords
         account = await store.read(accounts.find_account_by_email, email)
         stored = None if account is None else account.password_hash
         if not await passwords.matches(password[:1_000], stored) or account is None or stored is None:
@@ -186,8 +186,8 @@ class LoginPages(Pages):
         return account
 
     async def _logged_in(self, request: Request, account_id: str, path: str) -> Response:
-        now_us = self._management.clock.now_us()
-        life_us = self._management.settings.dashboard.session_days * DAY_US
+        now_us = self._services.clock.now_us()
+        life_us = self._services.settings.dashboard.session_days * DAY_US
         secret = secrets.token_urlsafe(_SECRET_BYTES)
         agent = request.headers.get("user-agent", "")
         new = NewSession(
@@ -210,7 +210,7 @@ class LoginPages(Pages):
                 now_us=now_us,
             )
 
-        await self._management.store.write(log_in)
+        await self._services.store.write(log_in)
         response = see_other(path)
         self._set_cookie(response, secret, max_age_s=life_us // 1_000_000)
         return response
@@ -222,13 +222,13 @@ class LoginPages(Pages):
                 conn,
                 None if account is None else account.id,
                 address=address,
-                now_us=self._management.clock.now_us(),
+                now_us=self._services.clock.now_us(),
             )
 
-        await self._management.store.write(note)
+        await self._services.store.write(note)
 
     def _set_cookie(self, response: Response, secret: str, *, max_age_s: int) -> None:
-        base_url = self._management.settings.server.base_url()
+        base_url = self._services.settings.server.base_url()
         response.set_cookie(
             cookie_name(base_url),
             secret,
@@ -240,11 +240,11 @@ class LoginPages(Pages):
         )
 
     async def _mailed_to(self, request: Request, purpose: Purpose) -> str | None:
-        return await self._management.store.read(
+        return await self._services.store.read(
             sessions.find_link,
             secret_digest(request.path_params["secret"]),
             purpose=purpose,
-            now_us=self._management.clock.now_us(),
+            now_us=self._services.clock.now_us(),
         )
 
     async def _show_mailed(self, request: Request, purpose: Purpose, template: str) -> Response:

@@ -46,7 +46,7 @@ class PageMiddleware(RequestMiddleware):
     headers: ClassVar[Mapping[str, str]] = SECURITY_HEADERS
 
     def __init__(self, app: ASGIApp, web: Web) -> None:
-        super().__init__(app, web.context.management.clock)
+        super().__init__(app, web.context.services.clock)
         self._web = web
 
     def refuse(self, scope: Scope, error: TokenboothError) -> ASGIApp:

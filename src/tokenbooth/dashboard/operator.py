@@ -94,13 +94,13 @@ class OperatorPages(Pages):
     async def invite(self, request: Request, visitor: Visitor, form: Form) -> Response:
         try:
             email = accounts.normalise_email(form.text("email"))
-            if await self._management.store.read(accounts.find_account_by_email, email) is not None:
+            if await self._services.store.read(accounts.find_account_by_email, email) is not None:
                 raise Conflict("email_taken", "There is an account with this email already.")
-            if not await mail_invitation(self._management, self._web.context.mailer, email):
+            if not await mail_invitation(self._services, self._web.context.mailer, email):
                 raise RateLimited("too_many_links", "This email got several links in the last hour. Wait a while.")
         except TokenboothError as error:
             return await self._accounts_page(request, visitor, error=error)
-        await self._management.store.write(
+        await self._services.store.write(
             audit_log.record,
             actor=visitor.actor,
             action="account.invited",
@@ -119,31 +119,31 @@ class OperatorPages(Pages):
             if account_id == visitor.account_id:
                 raise Conflict("own_account", "You cannot suspend the account that you are logged in with.")
             reason = form.read(_Reasoned).reason
-            await self._management.store.write(
+            await self._services.store.write(
                 accounts.suspend, account_id, actor=visitor.actor, reason=reason, now_us=self._now_us()
             )
         except (InvalidRequest, Conflict) as error:
             return await self._account_page(request, visitor, error=error)
-        await self._management.live.refresh()
+        await self._services.live.refresh()
         return see_other(f"/dashboard/operator/accounts/{account_id}?done=suspended")
 
     async def unsuspend(self, request: Request, visitor: Visitor, form: Form) -> Response:
         account_id = _account_id(request)
         try:
             reason = form.read(_Reasoned).reason
-            await self._management.store.write(
+            await self._services.store.write(
                 accounts.unsuspend, account_id, actor=visitor.actor, reason=reason, now_us=self._now_us()
             )
         except InvalidRequest as error:
             return await self._account_page(request, visitor, error=error)
-        await self._management.live.refresh()
+        await self._services.live.refresh()
         return see_other(f"/dashboard/operator/accounts/{account_id}?done=unsuspended")
 
     async def grant(self, request: Request, visitor: Visitor, form: Form) -> Response:
         account_id = _account_id(request)
         try:
             grant, claim = form.read(_Grant), form.claim(request, visitor.account_id)
-            await self._management.store.write(
+            await self._services.store.write(
                 change_credit,
                 account=account_id,
                 kind=TransferKind.GRANT,
@@ -158,20 +158,20 @@ class OperatorPages(Pages):
             raise
         except TokenboothError as error:
             return await self._account_page(request, visitor, error=error)
-        await self._management.live.refresh()
+        await self._services.live.refresh()
         return see_other(f"/dashboard/operator/accounts/{account_id}?done=granted")
 
     async def show_inbox(self, request: Request, visitor: Visitor) -> Response:
-        parked: list[ParkedRow] = await self._management.store.read(reports.list_parked)
+        parked: list[ParkedRow] = await self._services.store.read(reports.list_parked)
         return self._web.page(
             request, "operator_inbox.html", visitor, parked=parked, done=request.query_params.get("done")
         )
 
     async def retry(self, request: Request, visitor: Visitor, _: Form) -> Response:
         row_id = str(request.path_params["row_id"])
-        await self._management.store.write(inbox.retry_parked, row_id, actor=visitor.actor, now_us=self._now_us())
-        await self._management.handle_event(row_id)
-        await self._management.live.refresh()
+        await self._services.store.write(inbox.retry_parked, row_id, actor=visitor.actor, now_us=self._now_us())
+        await self._services.handle_event(row_id)
+        await self._services.live.refresh()
         return see_other("/dashboard/operator/inbox?done=retried")
 
     async def show_upstreams(self, request: Request, visitor: Visitor) -> Response:
@@ -182,14 +182,14 @@ class OperatorPages(Pages):
         return _UPSTREAMS.again(self._web, request, visitor, upstreams=self._upstreams())
 
     async def show_audit(self, request: Request, visitor: Visitor) -> Response:
-        last, log = await self._management.store.read(_audit_and_log)
+        last, log = await self._services.store.read(_audit_and_log)
         return self._web.page(
             request, "operator_audit.html", visitor, last=last, log=log, done=request.query_params.get("done")
         )
 
     async def run_audit(self, _request: Request, visitor: Visitor, _: Form) -> Response:
-        report = await self._management.store.read(audit)
-        await self._management.store.write(reports.record_audit, report, actor=visitor.actor, now_us=self._now_us())
+        report = await self._services.store.read(audit)
+        await self._services.store.write(reports.record_audit, report, actor=visitor.actor, now_us=self._now_us())
         return see_other("/dashboard/operator/audit?done=audited")
 
     async def _accounts_page(
@@ -197,7 +197,7 @@ class OperatorPages(Pages):
     ) -> Response:
         search = request.query_params.get("q", "").strip()[:254]
         number = page_number(request.query_params.get("page", "1"))
-        found, has_more, figures = await self._management.store.read(_look, search, self._span(), number)
+        found, has_more, figures = await self._services.store.read(_look, search, self._span(), number)
         return self._web.page(
             request,
             "operator.html",
@@ -210,7 +210,7 @@ class OperatorPages(Pages):
             search=search,
             figures=figures,
             days=_DAYS,
-            unhealthy=[one.name for one in self._management.live.upstream_health() if one.state != "up"],
+            unhealthy=[one.name for one in self._services.live.upstream_health() if one.state != "up"],
             done=request.query_params.get("done"),
         )
 
@@ -218,7 +218,7 @@ class OperatorPages(Pages):
         self, request: Request, visitor: Visitor, *, error: TokenboothError | None = None
     ) -> Response:
         account_id = _account_id(request)
-        seen = await self._management.store.read(_look_at, account_id, self._span())
+        seen = await self._services.store.read(_look_at, account_id, self._span())
         return self._web.page(
             request,
             "operator_account.html",
@@ -233,20 +233,20 @@ class OperatorPages(Pages):
 
     def _upstreams(self) -> list[tuple[UpstreamHealth, list[str]]]:
         """How each upstream does, with the models that it serves."""
-        models = self._management.catalog().models.values()
+        models = self._services.catalog().models.values()
         return [
             (
                 health,
                 [model.name for model in models if any(health.name == route.upstream.name for route in model.routes)],
             )
-            for health in self._management.live.upstream_health()
+            for health in self._services.live.upstream_health()
         ]
 
     def _span(self) -> Span:
         return last_days(end_of_day_us(self._now_us()), _DAYS)
 
     def _now_us(self) -> int:
-        return self._management.clock.now_us()
+        return self._services.clock.now_us()
 
 
 def _look(conn: Connection, search: str, span: Span, number: int) -> tuple[list[AccountRow], bool, Business]:

@@ -55,7 +55,7 @@ class OverviewPages(Pages):
             "overview.html",
             visitor,
             seen=await self._look(visitor),
-            example_model=first_model(self._management),
+            example_model=first_model(self._services),
         )
 
     async def live(self, request: Request, visitor: Visitor) -> Response:
@@ -63,26 +63,26 @@ class OverviewPages(Pages):
         return _PART.again(self._web, request, visitor, seen=await self._look(visitor))
 
     async def _look(self, visitor: Visitor) -> _Seen:
-        await self._management.live.flush()
-        return await self._management.store.read(
+        await self._services.live.flush()
+        return await self._services.store.read(
             _read,
             visitor.account_id,
-            self._management,
-            held_nano=self._management.live.held_nano(visitor.account_id),
+            self._services,
+            held_nano=self._services.live.held_nano(visitor.account_id),
         )
 
 
-def first_model(management: ServiceContext) -> str:
+def first_model(services: ServiceContext) -> str:
     """A model for examples."""
-    return next(iter(management.catalog().models), EXAMPLE_MODEL)
+    return next(iter(services.catalog().models), EXAMPLE_MODEL)
 
 
-def _read(conn: Connection, account_id: str, management: ServiceContext, *, held_nano: int) -> _Seen:
-    now_us = management.clock.now_us()
+def _read(conn: Connection, account_id: str, services: ServiceContext, *, held_nano: int) -> _Seen:
+    now_us = services.clock.now_us()
     span = last_days(end_of_day_us(now_us))
     requests = usage_reports.list_requests(conn, account_id, limit=_LAST_REQUESTS)
     return _Seen(
-        status=billing.billing_status(conn, account_id, management.catalog().plans, now_us),
+        status=billing.billing_status(conn, account_id, services.catalog().plans, now_us),
         held_nano=held_nano,
         key_count=count_api_keys(conn, account_id),
         chart=draw(usage_reports.usage_by(conn, account_id, span, GroupBy.DAY), span),

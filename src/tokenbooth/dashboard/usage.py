@@ -76,14 +76,14 @@ class UsagePages(Pages):
 
     async def show(self, request: Request, visitor: Visitor) -> Response:
         problem = None
-        now_us = self._management.clock.now_us()
+        now_us = self._services.clock.now_us()
         try:
             asked = read_filters(request, now_us)
         except InvalidRequest as error:
             problem = error.message.replace("`", "“", 1).replace("`", "”", 1)
             asked = Asked(last_days(end_of_day_us(now_us)), GroupBy.DAY)
-        await self._management.live.flush()
-        seen = await self._management.store.read(_look, visitor.account_id, asked)
+        await self._services.live.flush()
+        seen = await self._services.store.read(_look, visitor.account_id, asked)
         total = sum(seen.groups.values(), Sums())
         shown = sorted(seen.groups.items(), key=lambda item: item[1].charged_nano, reverse=True)
         if asked.group_by is GroupBy.DAY:
@@ -105,9 +105,9 @@ class UsagePages(Pages):
 
     async def sums_csv(self, request: Request, visitor: Visitor) -> Response:
         """The sums as a file, exact; every group, also those that the page leaves out."""
-        asked = read_filters(request, self._management.clock.now_us())
-        await self._management.live.flush()
-        seen = await self._management.store.read(_sums, visitor.account_id, asked)
+        asked = read_filters(request, self._services.clock.now_us())
+        await self._services.live.flush()
+        seen = await self._services.store.read(_sums, visitor.account_id, asked)
         text = csv_text(_csv_rows(asked, *seen))
         name = f"usage-{iso_day(asked.span.from_us)}-{iso_day(asked.span.to_us - 1)}-by-{asked.group_by}.csv"
         headers = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}

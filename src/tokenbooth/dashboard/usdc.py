@@ -63,19 +63,19 @@ class UsdcPages(Pages):
         ]
 
     async def show(self, request: Request, visitor: Visitor) -> Response:
-        return await self._page(request, visitor, usdc.configured_usdc(self._management))
+        return await self._page(request, visitor, usdc.configured_usdc(self._services))
 
     async def live(self, request: Request, visitor: Visitor) -> Response:
         """What is to be paid, and how deposits stand; the chain is not asked, so that a page may ask often."""
-        chain = usdc.configured_usdc(self._management)
+        chain = usdc.configured_usdc(self._services)
         return _PART.again(self._web, request, visitor, **await self._progress(visitor, chain))
 
     async def request_deposit(self, request: Request, visitor: Visitor, form: Form) -> Response:
         """Say how much will come; from then on the account's address is watched."""
-        management, chain = self._management, usdc.configured_usdc(self._management)
-        now_us = management.clock.now_us()
+        services, chain = self._services, usdc.configured_usdc(self._services)
+        now_us = services.clock.now_us()
         try:
-            amount_nano = checked_amount_nano(management.settings.billing, form.read(_Amount).amount)
+            amount_nano = checked_amount_nano(services.settings.billing, form.read(_Amount).amount)
 
             def effect(conn: Connection) -> Outcome:
                 usdc.request_deposit(
@@ -84,31 +84,31 @@ class UsdcPages(Pages):
                 return _REQUESTED
 
             claim = form.claim(request, visitor.account_id)
-            raise_if_refused(await run_idempotent_tx(management, claim, effect))
+            raise_if_refused(await run_idempotent_tx(services, claim, effect))
         except TokenboothError as error:
             return await self._page(request, visitor, chain, error=error, amount=form.text("amount"))
         return see_other(_PATH)
 
     async def check_deposit(self, request: Request, visitor: Visitor, form: Form) -> Response:
         """Have a transaction checked now; it is credited without this, too, a little later."""
-        chain = usdc.configured_usdc(self._management)
+        chain = usdc.configured_usdc(self._services)
 
         async def work(attempt: IdempotentAttempt[CheckedDeposit]) -> CheckedDeposit:
             # What was meant to come does not matter: what came is credited.
             claimed = usdc.claimed_deposit(form.read(_Transaction).tx_hash, amount_nano=0)
-            return await usdc.check_deposit(self._management, chain, visitor.account_id, claimed, attempt)
+            return await usdc.check_deposit(self._services, chain, visitor.account_id, claimed, attempt)
 
         try:
             claim = form.claim(request, visitor.account_id)
-            answer = await run_idempotent(self._management, claim, work, _outcome)
+            answer = await run_idempotent(self._services, claim, work, _outcome)
             raise_if_refused(answer)
         except TokenboothError as error:
             return await self._page(request, visitor, chain, error=error, tx_hash=form.text("txHash"))
         return see_other(f"{_PATH}?done={answer.body}")
 
     async def _progress(self, visitor: Visitor, chain: UsdcDeps) -> dict[str, object]:
-        await self._management.live.flush()
-        seen = await self._management.store.read(usdc.deposit_progress, usdc=chain, account_id=visitor.account_id)
+        await self._services.live.flush()
+        seen = await self._services.store.read(usdc.deposit_progress, usdc=chain, account_id=visitor.account_id)
         chain_id = chain.node.chain_id
         return {
             "seen": seen,
@@ -128,7 +128,7 @@ class UsdcPages(Pages):
         amount: str = "",
         tx_hash: str = "",
     ) -> Response:
-        limits = self._management.settings.billing
+        limits = self._services.settings.billing
         return _PART.show(
             self._web,
             request,

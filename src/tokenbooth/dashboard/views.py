@@ -121,15 +121,15 @@ class Web:
         self._templates.globals.update(
             static=_static_addresses().__getitem__,
             version=context.version,
-            base_url=context.management.settings.server.base_url(),
+            base_url=context.services.settings.server.base_url(),
             once=lambda: secrets.token_hex(12),
             plan_name=self._plan_name,
         )
 
     async def visitor(self, request: Request) -> Visitor | None:
         """Who is logged in; None for nobody."""
-        management = self.context.management
-        owner = await session_owner(management, request)
+        services = self.context.services
+        owner = await session_owner(services, request)
         return None if owner is None else Visitor(owner, client_address(request))
 
     def for_visitors(self, handler: VisitorHandler) -> Handler:
@@ -143,7 +143,7 @@ class Web:
                 response = await handler(request, visitor)
             except TokenboothError as error:
                 return self.failure(request, error, visitor)
-            now_us = self.context.management.clock.now_us()
+            now_us = self.context.services.clock.now_us()
             if is_due_to_touch(visitor.owner, now_us):
                 response.background = BackgroundTask(self._touch, visitor.owner.session_id, now_us)
             return response
@@ -186,7 +186,7 @@ class Web:
 
     def entry(self, visitor: Visitor, action: str, detail: str) -> Entry:
         """What the audit log says when what a visitor asks for has succeeded."""
-        return Entry(visitor.actor, action, visitor.account_id, detail, self.context.management.clock.now_us())
+        return Entry(visitor.actor, action, visitor.account_id, detail, self.context.services.clock.now_us())
 
     async def read_form(self, request: Request) -> Form:
         """A form that a page of ours sent.
@@ -195,7 +195,7 @@ class Web:
             Forbidden: it came from another site.
             UnsupportedMedia, TooLarge, InvalidRequest: it is no form of ours.
         """
-        require_own_origin(self.context.management, request, writes=True)
+        require_own_origin(self.context.services, request, writes=True)
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type != "application/x-www-form-urlencoded":
             raise UnsupportedMedia("unsupported_media_type", "Send the form as a page does.")
@@ -220,12 +220,12 @@ class Web:
 
     def render(self, request: Request, template: str, visitor: Visitor | None, **values: object) -> str:
         """The text of a template."""
-        management = self.context.management
+        services = self.context.services
         return self._templates.get_template(template).render(
             visitor=None if visitor is None else visitor.owner,
             path=request.url.path,
-            now_us=management.clock.now_us(),
-            registration=management.settings.dashboard.registration,
+            now_us=services.clock.now_us(),
+            registration=services.settings.dashboard.registration,
             **values,
         )
 
@@ -238,11 +238,11 @@ class Web:
         return response
 
     def _plan_name(self, slug: str) -> str:
-        plan = self.context.management.catalog().plans.get(slug)
+        plan = self.context.services.catalog().plans.get(slug)
         return slug if plan is None else plan.name
 
     async def _touch(self, session_id: str, now_us: int) -> None:
-        await self.context.management.store.write(touch_session, session_id, now_us=now_us)
+        await self.context.services.store.write(touch_session, session_id, now_us=now_us)
 
 
 class Pages(ABC):
@@ -251,7 +251,7 @@ class Pages(ABC):
     def __init__(self, web: Web) -> None:
         self._web = web
         self._context = web.context
-        self._management = web.context.management
+        self._services = web.context.services
 
     @abstractmethod
     def routes(self) -> list[Route]:

@@ -142,7 +142,7 @@ def build_application(
     program_version = version("tokenbooth")
     management = create_management_app(context)
     dashboard = DashboardContext(
-        management=context, mailer=mailer, version=program_version, management_openapi=management.openapi
+        services=context, mailer=mailer, version=program_version, management_openapi=management.openapi
     )
     return Application(
         Components(

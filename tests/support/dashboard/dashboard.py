@@ -142,7 +142,7 @@ async def open_booth(
         context = replace(plane.context, settings=chosen, catalog=lambda: catalog, usdc=usdc)
         mailer = FakeMailer()
         dashboard = DashboardContext(
-            management=context,
+            services=context,
             mailer=mailer,
             version="1.2.3",
             management_openapi=plane.app.openapi,

@@ -67,12 +67,12 @@ class ReferencePages(Pages):
 
     async def show(self, request: Request) -> Response:
         visitor = await self._web.visitor(request)
-        base_url = self._management.settings.server.base_url()
+        base_url = self._services.settings.server.base_url()
         planes = (
             ("Models", "data", "API key", sections(self._data_plane(), base_url, "$API_KEY")),
             ("Account", "account", "management key", sections(self._web.context.management_openapi(), base_url, "$MK")),
         )
-        return self._web.page(request, "docs.html", visitor, planes=planes, example_model=first_model(self._management))
+        return self._web.page(request, "docs.html", visitor, planes=planes, example_model=first_model(self._services))
 
     async def data_plane(self, _: Request) -> Response:
         """The description of the data plane, for programs."""
@@ -80,8 +80,8 @@ class ReferencePages(Pages):
         return Response(text, media_type="application/json")
 
     def _data_plane(self) -> Json:
-        settings = self._management.settings.server
-        return data_plane_openapi(settings.base_url(), first_model(self._management), self._web.context.version)
+        settings = self._services.settings.server
+        return data_plane_openapi(settings.base_url(), first_model(self._services), self._web.context.version)
 
 
 def sections(document: Json, base_url: str, key: str) -> tuple[Section, ...]:
