@@ -163,7 +163,6 @@ class BillingPages(Pages):
             raise
         except TokenboothError as error:
             return await self._page(request, visitor, error=error)
-        await self._services.live.refresh()
         return see_other(f"/dashboard/billing?done={done}")
 
     async def _run(
