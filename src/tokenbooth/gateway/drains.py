@@ -7,12 +7,12 @@ from tokenbooth.gateway.access.cache import AccountState
 
 
 class Drains:
-    """Counts them."""
+    """Counts the answers that are read on."""
 
     __slots__ = ("_most", "_most_per_account", "_open")
 
     def __init__(self, *, most: int, most_per_account: int) -> None:
-        """Bound them.
+        """Set how many there may be.
 
         Args:
             most: of all accounts at once.

@@ -159,8 +159,8 @@ class Relay:
             self._failed_attempts.log_status(exchange, call, body, moved_on=False)
             now_us = exchange.clock.now_us()
             if call.status in (400, 422):
-                attempt = exchange.routed
-                self._ceilings.refused(exchange.request, attempt.route, attempt.outbound.wire, body)
+                routed = exchange.routed
+                self._ceilings.refused(exchange.request, routed.route, routed.outbound.wire, body)
             route, model = exchange.routed.route, exchange.request.model
             private = Private(route.upstream.api_key, route.upstream.base_url, route.model, model.name)
             raise refusal_of_status(call, body, now_us=now_us, private=private)
@@ -226,11 +226,11 @@ class Relay:
 
     async def _stream(self, exchange: Exchange, call: UpstreamCall) -> None:
         meter = exchange.meter = exchange.routed.outbound.meter(_cost_shown(exchange), exchange.request_id)
-        passing = StreamForwarder(exchange, call, meter, self._keep_alive_s)
+        forwarder = StreamForwarder(exchange, call, meter, self._keep_alive_s)
         try:
             exchange.http.on_writable = lambda is_writable: call.resume() if is_writable else call.pause()
-            await call.for_each_chunk(passing.take)
-            passing.end_of_body()
+            await call.for_each_chunk(forwarder.take)
+            forwarder.end_of_body()
             if meter.whole is None:
                 check_end(exchange, meter)
         except (UpstreamFailure, BrokenStream) as failure:
@@ -243,18 +243,18 @@ class Relay:
                 self._whole(exchange, bytes(meter.whole))
             else:
                 exchange.routed.end()
-                self._end(exchange, meter, passing)
+                self._end(exchange, meter, forwarder)
         finally:
-            passing.stop()
+            forwarder.stop()
             exchange.http.on_writable = None
 
-    def _end(self, exchange: Exchange, meter: Meter, passing: "StreamForwarder") -> None:
+    def _end(self, exchange: Exchange, meter: Meter, forwarder: StreamForwarder) -> None:
         """The regular end: the charge on disk first, then the event that ends the answer."""
-        passing.begin()
+        forwarder.begin()
         counted = self._billing.count_stream(exchange, meter)
         tail = meter.final_events(self._billing.settle(exchange, counted))
         exchange.finish(tail)
-        self._billing.compare(exchange, counted, passing.stopped_at_ceiling(tail))
+        self._billing.compare(exchange, counted, forwarder.stopped_at_ceiling(tail))
 
     def _break_off(self, exchange: Exchange, meter: Meter, failure: Exception) -> None:
         """The upstream failed in mid-stream: charge what came until then, tell the client, never end cleanly.

@@ -48,7 +48,7 @@ class ReadBody(NamedTuple):
 
 
 class RequestReader:
-    """Reads them."""
+    """Reads requests that cost money."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class RequestReader:
         """Who asks, and the top level of the body.
 
         Raises:
-            Refusal: see `priced`.
+            Refusal: the key is not let in, or the body is malformed or too large, or names no model that is served.
         """
         http = exchange.http
         key = await self.authenticate(exchange)

@@ -248,7 +248,8 @@ class HttpExchange:
         """The body, which is complete; it is kept here no longer.
 
         Raises:
-            BodyTooLarge, NoRoomForBody: see `part`
+            BodyTooLarge: it is above its bound.
+            NoRoomForBody: the memory for all bodies is used up.
         """
         body = self.kept()
         return body if isinstance(body, bytes) else bytes(body)

@@ -206,7 +206,7 @@ def check_end(context: ServiceContext, expires_at_us: int | None) -> None:
     """Refuse an end of a new management key (UTC microseconds) that has passed.
 
     Raises:
-        InvalidRequest: so it is.
+        InvalidRequest: it has passed.
     """
     if expires_at_us is not None and expires_at_us <= context.clock.now_us():
         raise InvalidRequest("invalid_value", "`expiresAt` must be in the future.", param="expiresAt")

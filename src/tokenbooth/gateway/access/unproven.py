@@ -23,14 +23,14 @@ def may_begin(account: AccountState, allowances: Iterable[Allowance], amount_nan
 
 
 def begin_unproven(account: AccountState, allowances: Iterable[Allowance], at_risk_nano: int) -> None:
-    """Such a call begins."""
+    """Count a call that begins, and what it may cost above its hold."""
     account.unproven_calls += 1
     for allowance in allowances:
         allowance.at_risk_nano += at_risk_nano
 
 
 def end_unproven(account: AccountState, allowances: Iterable[Allowance], at_risk_nano: int) -> None:
-    """It has ended."""
+    """Take a call that has ended, and its risk, off again."""
     account.unproven_calls -= 1
     for allowance in allowances:
         allowance.at_risk_nano -= at_risk_nano

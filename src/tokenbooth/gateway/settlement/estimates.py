@@ -174,8 +174,8 @@ class Estimates:
         known = self._models.get(model)
         if known is None:
             known = self._models[model] = _ModelFigures()
-        heard = known.accounts.get(account_id)
-        if heard is not None and heard.is_enough(effort, text_bytes, answer_tokens) and self._calls % _SMALL_ONE_IN:
+        learned = known.accounts.get(account_id)
+        if learned is not None and learned.is_enough(effort, text_bytes, answer_tokens) and self._calls % _SMALL_ONE_IN:
             return
         figures = known.of(account_id)
         if text_bytes and prompt_tokens:

@@ -26,7 +26,7 @@ def read_tools(
         fields: the body.
         model: the model that is asked.
         check: checks one tool.
-        namespace_levels: see `read_tool_list`.
+        namespace_levels: how deep namespaces of tools may be nested; None for a format that has none.
 
     Raises:
         Refusal: `tools` is no list, or one of them is refused.
