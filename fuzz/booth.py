@@ -262,6 +262,7 @@ def call(asked: Asked, *answers: Sent) -> Outcome:
         grace_us=0,
         hold_share_percent=100,
         hold_wait_s=0,
+        may_admit=lambda: True,
     )
     request = _request(asked, len(answers))
     key = KeyState("key", b"digest", AccountState("acct", 0, False, Allowance(_RICH_NANO)), None, None, None, None)

@@ -72,12 +72,18 @@ class Handlers:
         # From here on the key's state must not be dropped from memory, also while the call waits.
         pin = key.account.pin()
         try:
-            if await self._settler.keep_pace():  # 503
-                # While it waited the key may have ended.
-                self._admission.check_access(key)
+            if self._settler.is_behind():
+                # Who would be refused anyway takes nobody's turn.
+                self._admission.refuse_at_limit(key)  # 429
+            waited = await self._settler.keep_pace()  # 503
             if self._max_streams_per_key is not None and request.stream:
                 exchange.stream_slot = StreamSlot(key, self._max_streams_per_key)  # 429
-            exchange.pool = await self._pools.lookup(key)  # 503
+            exchange.pool = self._pools.cached(key)
+            if exchange.pool is None:
+                waited, exchange.pool = True, await self._pools.lookup(key)  # 503
+            if waited:
+                # The key may have ended meanwhile, or this process may have been replaced.
+                self._admission.check_access(key)  # 401, 403, 503
             admitted = await self._admission.decide(key, request, exchange.pool)  # 402, 429
             exchange.admitted, exchange.pool = admitted, admitted.pool
             # Nothing else runs from here until the request has left: what was decided still holds.

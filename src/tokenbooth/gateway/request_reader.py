@@ -13,7 +13,7 @@ from tokenbooth.config.settings import GatewaySettings
 from tokenbooth.gateway.access.admission import Admission
 from tokenbooth.gateway.access.cache import KeyState
 from tokenbooth.gateway.access.keys import KeyCache
-from tokenbooth.gateway.errors import Category, Refusal, bounded_without_money, invalid_request, unavailable
+from tokenbooth.gateway.errors import Category, Refusal, bounded_without_money, invalid_request
 from tokenbooth.gateway.exchange import Exchange
 from tokenbooth.gateway.formats.base import PricedRequest
 from tokenbooth.gateway.formats.json.body import (
@@ -58,20 +58,17 @@ class RequestReader:
         catalog: Callable[[], Catalog],
         settings: GatewaySettings,
         turns: Turns,
-        may_admit: Callable[[], bool],
     ) -> None:
         """Take what it works with.
 
         Args:
             keys, admission, catalog, settings: what it asks.
             turns: whose turn it is to read a step of a large body.
-            may_admit: whether what is known of keys is fresh enough, and this process may admit calls.
         """
         self._keys = keys
         self._admission = admission
         self._catalog = catalog
         self._turns = turns
-        self._may_admit = may_admit
         # Every request asks for these, and a validated model tells its attributes slowly.
         self._max_json_depth = settings.max_json_depth
         self._max_unfunded_body_bytes = settings.max_unfunded_body_bytes
@@ -89,8 +86,6 @@ class RequestReader:
             Refusal: nobody that is let in, or nobody is now.
         """
         key = await self._keys.authenticate(exchange.http.headers)
-        if not self._may_admit():
-            raise unavailable()
         exchange.key = key
         self._admission.check_access(key)
         return key

@@ -118,6 +118,7 @@ class Gateway:
             grace_us=grace_us,
             hold_share_percent=settings.hold_share_percent,
             hold_wait_s=settings.hold_wait_ms / 1_000,
+            may_admit=self._may_admit,
         )
         self._open: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -212,7 +213,6 @@ class Gateway:
             catalog=self._catalog,
             settings=settings,
             turns=turns,
-            may_admit=self._may_admit,
         )
         billing = Billing(self._settler, self._ceilings, Estimates())
         failed_attempts = FailedAttempts(self._failures)

@@ -30,6 +30,7 @@ from tokenbooth.gateway.errors import (
     invalid_key,
     key_budget_exceeded,
     rate_limited,
+    unavailable,
 )
 from tokenbooth.gateway.formats.base import PricedRequest, estimated_tokens
 from tokenbooth.kit.clock import Clock, iso_ms
@@ -130,6 +131,7 @@ class Admission:
         grace_us: int,
         hold_share_percent: int,
         hold_wait_s: float,
+        may_admit: Callable[[], bool],
     ) -> None:
         """Take what it decides with.
 
@@ -138,6 +140,7 @@ class Admission:
             grace_us: how long a subscription goes on while its renewal is unpaid, microseconds.
             hold_share_percent: the part of what is free that one call may hold.
             hold_wait_s: how long a call waits for money that is only held.
+            may_admit: whether what is known of keys is fresh enough, and this process may admit calls.
         """
         self._clock = clock
         self._catalog = catalog
@@ -147,13 +150,16 @@ class Admission:
         self._grace_us = grace_us
         self._hold_share_percent = hold_share_percent
         self._hold_wait_s = hold_wait_s
+        self._may_admit = may_admit
 
     def check_access(self, key: KeyState) -> None:
-        """Whether the key may call at all, before its body is looked at.
+        """Whether the key may call now at all; asked before its body is looked at, and again after each wait.
 
         Raises:
-            Refusal: the key was deleted, the account is suspended, or the subscription has ended.
+            Refusal: the key was deleted, the account is suspended, the subscription has ended, or nobody may call now.
         """
+        if not self._may_admit():
+            raise unavailable()
         if key.deleted:
             raise invalid_key(DELETED_KEY)
         subscription = key.subscription
@@ -229,9 +235,9 @@ class Admission:
             if left_us <= 0:
                 raise budget_reserved(_tightest_funds(pool))
             await pool.waiters.wait(left_us / 1_000_000)
-            # While it waited the key may have ended, or the window.
-            self.check_access(key)
             pool = await self._pools.lookup(key)
+            # While it waited the key may have ended, or this process may have been replaced.
+            self.check_access(key)
 
     def _decide_now(self, key: KeyState, request: PricedRequest, pool: Pool) -> Admitted | TooLittle:
         now_us = self._clock.monotonic_us()

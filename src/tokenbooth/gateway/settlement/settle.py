@@ -68,6 +68,10 @@ class Settler:
         """Whether new requests may be admitted: the log can be written and the queue is not full."""
         return self._charge_log.can_append() and self._queue.has_room()
 
+    def is_behind(self) -> bool:
+        """Whether the store is so far behind that calls are let in one after the other."""
+        return self._queue.is_behind()
+
     async def keep_pace(self) -> bool:
         """Let a call begin only if it can be charged, and slowly while the store is behind; returns whether it waited.
 
