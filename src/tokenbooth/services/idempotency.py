@@ -7,7 +7,7 @@ last write. Both take None as the claim of a request without a key.
 
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from sqlalchemy import Connection
@@ -24,7 +24,7 @@ from tokenbooth.kit.errors import (
 )
 from tokenbooth.kit.ids import IdPrefix
 from tokenbooth.services.context import ServiceContext
-from tokenbooth.store.accounts.audit_log import Entry
+from tokenbooth.store.accounts.audit_log import Entry, record_entry
 from tokenbooth.store.accounts.idempotency import Answer, Attempt, Claim, begin, complete, release
 
 T = TypeVar("T")
@@ -55,10 +55,12 @@ class IdempotentAttempt(Generic[T]):
     Attributes:
         lease: the right to carry out the request now.
         render: what the request and its repetitions are answered when this came of it.
+        entry: what the audit log says when it has succeeded.
     """
 
     lease: Attempt
     render: Callable[[T], Outcome]
+    entry: Entry | None = None
 
     def provider_key(self, purpose: str) -> str:
         """An idempotency key for a call to a payment provider; `purpose` tells calls of a request apart."""
@@ -74,7 +76,11 @@ class IdempotentAttempt(Generic[T]):
         Raises:
             Conflict: the attempt took so long that another one took over; the transaction must not commit.
         """
-        complete(conn, self.lease, self.render(result).replay)
+        outcome = self.render(result)
+        # A repetition may be refused because the answer shows a key, which is not kept: the first one counts.
+        if self.entry is not None and outcome.replay is not None and outcome.answer.status < _FIRST_REFUSAL:
+            record_entry(conn, self.entry)
+        complete(conn, self.lease, outcome.replay)
         return result
 
 
@@ -122,14 +128,13 @@ async def run_idempotent(
     begun = await context.store.write(begin, claim, now_us=context.clock.now_us())
     if isinstance(begun, Answer):
         return begun
-    lease = replace(begun, entry=entry)
     try:
-        result = await work(IdempotentAttempt(lease, render))
+        result = await work(IdempotentAttempt(begun, render, entry))
     except TokenboothError as error:
-        await context.store.write(_end, lease, error)
+        await context.store.write(_end, begun, error)
         raise
     except Exception:
-        await context.store.write(release, lease)
+        await context.store.write(release, begun)
         raise
     await context.live.refresh()
     return render(result).answer

@@ -55,6 +55,13 @@ def test_what_is_bought_and_ended_is_noted(shop: Shop) -> None:
     assert said(shop, "portal.opened") == [by_key(shop, "cards and invoices at Stripe")]
 
 
+def test_a_plan_that_is_bought_with_a_key_is_noted(shop: Shop) -> None:
+    """The answer shows the key, so a repetition is refused; what was bought stands in the log all the same, once."""
+    body = {"planSlug": "pro", "createKey": True}
+    assert [shop.post("subscribe", body, idempotency_key="one").status_code for _ in range(2)] == [200, 409]
+    assert said(shop, "subscription.begun") == [by_key(shop, "pro")]
+
+
 def test_a_repeated_request_is_noted_once(shop: Shop) -> None:
     """The second answer is the kept one."""
     body = {"subscriptionId": shop.subscriptions()[0]["id"]}

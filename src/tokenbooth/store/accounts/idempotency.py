@@ -14,11 +14,9 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, select, update
 
 from tokenbooth.kit.errors import Conflict
 from tokenbooth.kit.ids import IdPrefix
-from tokenbooth.store.accounts import audit_log
 from tokenbooth.store.dialect import insert_unless_there
 from tokenbooth.store.tables import idempotency_records as records
 
-_FIRST_REFUSAL: Final = 400
 RETENTION_US: Final = 24 * 3_600 * 1_000_000
 LEASE_US: Final = 60 * 1_000_000
 
@@ -50,14 +48,12 @@ class Attempt:
         began_at_us: when the first attempt at this request began; the same for every later one.
         leased_at_us: when this attempt began.
         seed: the same for every attempt at this request, unlike that of any other.
-        entry: what the audit log says of it when it succeeds.
     """
 
     claim: Claim | None
     began_at_us: int
     leased_at_us: int
     seed: str
-    entry: audit_log.Entry | None = None
 
     def provider_key(self, purpose: str) -> str:
         """An idempotency key for a call to a payment provider; `purpose` tells calls of a request apart."""
@@ -116,8 +112,6 @@ def complete(conn: Connection, attempt: Attempt, kept: Answer | None) -> None:
         Conflict: the attempt took so long that another one took over; the caller's transaction must not
             commit.
     """
-    if attempt.entry is not None and kept is not None and kept.status < _FIRST_REFUSAL:
-        audit_log.record_entry(conn, attempt.entry)
     if attempt.claim is None:
         return
     values: dict[str, int | str | None] = {"leased_at_us": None}
