@@ -67,7 +67,11 @@ def require_own_origin(context: ServiceContext, request: Request, *, writes: boo
 
 def _is_ours(context: ServiceContext, request: Request, origin: str) -> bool:
     """Our public origin, or the very host that was asked: no other site can make a browser say either."""
-    given = urlsplit(origin)
+    try:
+        given = urlsplit(origin)
+    except ValueError:
+        # An open bracket, which no browser sends.
+        return False
     public = urlsplit(context.settings.server.base_url())
     if (given.scheme, given.netloc) == (public.scheme, public.netloc):
         return True

@@ -23,6 +23,7 @@ SENDERS = [
     ([("origin", FOREIGN)], False),
     ([("origin", "null")], False),
     ([("origin", "")], False),
+    ([("origin", "http://[")], False),
     ([("origin", f"{ORIGIN}:81")], False),
     ([("origin", ORIGIN), ("origin", ORIGIN)], False),
     ([("origin", ORIGIN), ("origin", FOREIGN)], False),
