@@ -127,8 +127,7 @@ class Routing:
 
     def _places_at(self, upstream: Upstream) -> Places | None:
         """The places at an upstream, if their number has a bound; another configuration may have another one."""
-        most = upstream.max_concurrent
-        if most is None:
+        if (most := upstream.max_concurrent) is None:
             return None
         places = self._places.get(upstream.name)
         if places is None:
@@ -201,6 +200,8 @@ class RoutedCall:
     def is_full(self) -> bool:
         """Whether no upstream has a place for the caller, up or not."""
         caller = self._caller
+        if self._left[0].places is None:
+            return False
         return all(not candidate.has_room(caller) for candidate in self._left)
 
     async def wait_for_room(self) -> None:
