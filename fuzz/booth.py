@@ -45,6 +45,7 @@ from tokenbooth.gateway.upstream.failure_log import FailureLog
 from tokenbooth.gateway.upstream.routing import Routing, rest_rules
 from tokenbooth.http.connection import ClientConnection
 from tokenbooth.http.exchange import BodyMemory, HttpExchange
+from tokenbooth.kit.places import Caller
 from tokenbooth.store.engine import Store, make_engine
 
 Json = dict[str, object]
@@ -280,10 +281,11 @@ def call(asked: Asked, *answers: Sent) -> Outcome:
     )
     exchange = Exchange(http, "req_1", clock)
     exchange.key = key
+    exchange.caller = Caller(key.account.account_id, has_money=True)
     exchange.read(ENDPOINTS[asked.path], request)
-    exchange.routed = Routing(rest_rules(_SETTINGS), clock, random.Random(1)).route(request)
+    exchange.routed = Routing(rest_rules(_SETTINGS), clock, random.Random(1)).route(request, exchange.caller)
     loop.run_until_complete(_run(pools, admission, relay, exchange))
-    _check_nothing_is_left(exchange.admitted, loop)
+    _check_nothing_is_left(exchange.admitted, drains, loop)
     head, _, body = connection.written.partition(b"\r\n\r\n")
     return Outcome(int(head.split()[1]), head, body, connection.has_ended, charges.charges, upstreams.asked)
 
@@ -301,14 +303,14 @@ async def _run(pools: Pools, admission: Admission, relay: Relay, exchange: Excha
         exchange.refuse(refusal)
 
 
-def _check_nothing_is_left(admitted: Admitted, loop: HandLoop) -> None:
+def _check_nothing_is_left(admitted: Admitted, drains: Drains, loop: HandLoop) -> None:
     loop.check()
     assert not loop.timers(), "a timer is left"
     loop.close()
     account = admitted.key.account
     assert not admitted.hold.open, "the hold is never ended"
     assert account.credit.held_nano == 0
-    assert (account.unproven_calls, account.draining) == (0, 0)
+    assert (account.unproven_calls, drains.places.shares.used) == (0, 0)
 
 
 def _no_plans() -> Catalog:

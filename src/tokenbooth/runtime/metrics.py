@@ -237,6 +237,12 @@ _COUNTERS: Final = (
         lambda at: at.gateway.replayed.lost_bytes,
     ),
     _Family(
+        "tokenbooth_refused_at_bound",
+        "How often somebody found no room at a bound, or above its share of it.",
+        lambda at: {(bound,): refused for bound, refused in at.gateway.refused_at_bounds().items()},
+        ["bound"],
+    ),
+    _Family(
         "tokenbooth_charges_refused",
         "Charges that the database refused, and that were set aside.",
         lambda at: at.gateway.charges_refused,

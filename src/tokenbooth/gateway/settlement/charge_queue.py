@@ -2,7 +2,7 @@
 
 With a core full of calls the thread that writes to the store hardly gets the interpreter, and what waits would grow for
 as long as the load lasts. So from some length on calls are let in one after the other, with a pause between two: then
-the loop has nothing to do for most of the time, and the thread writes.
+the loop has nothing to do for most of the time, and the thread writes. Accounts share what may wait.
 """
 
 import asyncio
@@ -12,16 +12,14 @@ from typing import Final
 
 from tokenbooth.domain.allowance import Allowance
 from tokenbooth.domain.charges import Charge
-from tokenbooth.gateway.access.cache import Pin
+from tokenbooth.domain.shares import is_within_share, unfunded_part
+from tokenbooth.gateway.access.cache import AccountState, Pin
 from tokenbooth.gateway.settlement.charge_log import Segment
 
 # From so many on the thread is behind: each that waits takes more than a kilobyte.
 _BEHIND_FROM: Final = 5_000
 # While the database is away pauses don't help, but from this share of what may wait on none is refused so soon.
 _AWAY_SHARE: Final = 4
-_BETWEEN_CALLS_US: Final = 1_000
-# Who would have to wait for longer is refused: as many calls wait already.
-_LONGEST_WAIT_US: Final = 1_000_000
 
 
 class QueuedCharge:
@@ -51,7 +49,7 @@ class ChargeQueue:
         came: set when something is added.
     """
 
-    __slots__ = ("_away_from", "_behind_from", "_items", "_most", "_next_at_us", "added", "came", "is_store_away")
+    __slots__ = ("_away_from", "_behind_from", "_free_of_charge", "_items", "_most", "added", "came", "is_store_away")
 
     def __init__(self, most: int) -> None:
         """`most` is how many may wait."""
@@ -59,7 +57,8 @@ class ChargeQueue:
         self._most = most
         self._away_from = most // _AWAY_SHARE
         self._behind_from = min(self._away_from, _BEHIND_FROM)
-        self._next_at_us = 0
+        # Calls of accounts without money cost nothing.
+        self._free_of_charge = 0
         self.added = 0
         self.is_store_away = False
         self.came = asyncio.Event()
@@ -75,9 +74,23 @@ class ChargeQueue:
         """Whether more charges may come."""
         return len(self._items) < self._most
 
+    def has_room_for(self, account: AccountState, *, has_money: bool) -> bool:
+        """Whether an account's share allows another call; its calls that are open count as the charges they will be.
+
+        Args:
+            account: whose call it is; it is pinned already.
+            has_money: whether the account has any.
+        """
+        free = self._most - len(self._items)
+        if not has_money:
+            free = min(free, unfunded_part(self._most) - self._free_of_charge)
+        return is_within_share(account.pins - 1, 1, free)
+
     def add(self, item: QueuedCharge) -> None:
         """Take a charge, to be stored with the next batch."""
         self._items.append(item)
+        if not item.charge.charged_nano:
+            self._free_of_charge += 1
         self.added += 1
         self.came.set()
 
@@ -88,22 +101,9 @@ class ChargeQueue:
     def drop(self, count: int) -> None:
         """The first ones are in the store."""
         for _ in range(count):
-            self._items.popleft()
+            if not self._items.popleft().charge.charged_nano:
+                self._free_of_charge -= 1
 
     def is_behind(self) -> bool:
         """Whether so many wait that calls are slowed down."""
         return len(self._items) > (self._away_from if self.is_store_away else self._behind_from)
-
-    def wait_us(self, now_us: int) -> int | None:
-        """How long a call has to wait before it may begin, in microseconds; None when there is no time for it.
-
-        Args:
-            now_us: monotonic microseconds.
-        """
-        if not self.is_behind():
-            return 0
-        at_us = max(self._next_at_us, now_us) + _BETWEEN_CALLS_US
-        if at_us - now_us > _LONGEST_WAIT_US:
-            return None
-        self._next_at_us = at_us
-        return at_us - now_us
