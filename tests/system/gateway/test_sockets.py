@@ -29,6 +29,7 @@ header_timeout_s = 0.5
 body_timeout_s = 0.5
 idle_timeout_s = 2
 unread_timeout_s = 1
+min_bytes_per_s = 50
 """
 
 
