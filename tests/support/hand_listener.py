@@ -165,7 +165,10 @@ class HandListener:
     async def _answer(self, exchange: HttpExchange) -> None:
         try:
             await exchange.body()
-        except (ClientGone, BodyTooLarge):
+        except ClientGone:
+            return
+        except BodyTooLarge:
+            exchange.answer(413, b"", b"")
             return
         except NoRoomForBody:
             exchange.answer(503, b"", b"")

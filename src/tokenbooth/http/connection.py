@@ -41,12 +41,9 @@ class ClientConnection:
         """Begin with a connection that was just made.
 
         Args:
-            transport: what it is written to.
-            flow: pauses and resumes reading.
+            transport, flow, server, loop: uvicorn's.
             config: what all connections of the listener have in common.
-            server: makes requests of the ASGI application.
-            loop: it runs in.
-            address: of the client, as far as connections are counted by it.
+            address: of the client; whatever has no account counts for it.
         """
         self._transport = transport
         self._loop = loop
@@ -83,8 +80,10 @@ class ClientConnection:
 
     @property
     def is_without_request(self) -> bool:
-        """Whether no whole head waits for its answer."""
-        return self._current is None and self._receiving is None and not self._waiting and not self._closing
+        """Whether no whole head waits for its answer, and every answer has left."""
+        is_answered = self._receiving is None or self._receiving is self._answered_early
+        has_turn = self._current is not None or len(self._waiting) > 0
+        return is_answered and not has_turn and self._transport.get_write_buffer_size() == 0
 
     def lost(self) -> None:
         """The connection is gone."""

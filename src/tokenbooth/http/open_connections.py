@@ -2,7 +2,6 @@
 
 import resource
 from collections import OrderedDict
-from ipaddress import IPv6Address, IPv6Network
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -73,11 +72,3 @@ def _most_by_files() -> int:
     if most_files == resource.RLIM_INFINITY:
         most_files = 1 << 31
     return max((most_files - _OTHER_FILES) // _FILES_PER_CONNECTION, 1)
-
-
-def network_of(host: str) -> str:
-    """What is counted as one client: an IPv4 address, or the /64 of an IPv6 address, all of which one customer has."""
-    if ":" not in host:
-        return host
-    address = IPv6Address(host.partition("%")[0])
-    return str(address.ipv4_mapped or IPv6Network((address, 64), strict=False))

@@ -11,11 +11,11 @@ from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallab
 from uvicorn.middleware.proxy_headers import _TrustedHosts
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from tokenbooth.http.addresses import is_loopback, network_of
 from tokenbooth.http.asgi import AsgiRequest
 from tokenbooth.http.connection import ClientConnection
 from tokenbooth.http.exchange import RawHeaders
 from tokenbooth.http.limits import ListenerConfig
-from tokenbooth.http.open_connections import network_of
 
 
 class UvicornConnection(HttpToolsProtocol):
@@ -88,13 +88,12 @@ class UvicornConnection(HttpToolsProtocol):
         self._made.append(_AsgiRequest(self, cycle, app))
 
     def _address_to_count(self) -> str:
-        """Whose connections this one is counted with: a proxy's are all of different clients, a /64 is one client."""
+        """Whose connections this one counts with: those of a proxy, listed or on this machine, are all of others."""
         if self.client is None:
             return ""
         host, port = self.client
-        if host in self.trusted_proxies:
-            return f"{host} {port}"
-        return network_of(host)
+        is_proxy = host in self.trusted_proxies or is_loopback(host)
+        return f"{host} {port}" if is_proxy else network_of(host)
 
     def run_asgi(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         """Let the application answer."""

@@ -15,8 +15,9 @@ from tokenbooth.config.catalog import Catalog
 from tokenbooth.config.settings import Settings, SettingsError
 from tokenbooth.gateway.service import Gateway
 from tokenbooth.gateway.settlement.charge_log import DirectoryLock
+from tokenbooth.http.addresses import is_loopback
 from tokenbooth.http.limits import Bounds, FastPath, ListenerConfig
-from tokenbooth.http.server import Asgi, Message, Receive, Send, is_loopback
+from tokenbooth.http.server import Asgi, Message, Receive, Send
 from tokenbooth.jobs.runner import Runner
 from tokenbooth.kit.background import Background
 from tokenbooth.kit.clock import Clock
