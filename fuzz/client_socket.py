@@ -1,8 +1,12 @@
 """The other end of a `ClientConnection`: a transport without a socket, for its target and its tests."""
 
 import asyncio
+from typing import Final
 
 from fuzz.hand_loop import HandLoop
+
+# Above what a transport keeps without a word.
+_MUCH_BYTES: Final = 70_000
 
 
 class Socket(asyncio.Transport):
@@ -44,6 +48,10 @@ class Socket(asyncio.Transport):
             self.late += data
         else:
             self.written += data
+
+    def get_write_buffer_size(self) -> int:
+        """How much waits for a client that has stopped reading."""
+        return _MUCH_BYTES if self.is_full else 0
 
     def can_write_eof(self) -> bool:
         """It can."""

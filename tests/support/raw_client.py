@@ -93,6 +93,12 @@ class RawClient:
         """What arrives up to a mark, which must come."""
         return self._until(mark)
 
+    def read_some(self, most: int) -> None:
+        """Read a few bytes that have arrived, if any, and forget them."""
+        if select.select([self._socket], [], [], 0)[0]:
+            with contextlib.suppress(ConnectionResetError):
+                self._socket.recv(most)
+
     def _chunks(self) -> bytes:
         body = b""
         while size := int(self._until(b"\r\n"), 16):

@@ -48,13 +48,16 @@ class Service:
         """Where it listens, on this machine."""
         return int(self.base_url.rpartition(":")[2])
 
-    def keys(self, accounts: int, per_account: int) -> list[str]:
-        """API keys of new accounts that have more credit than a test can spend."""
+    def keys(self, accounts: int, per_account: int, *, credit_usd: int = CREDIT_USD) -> list[str]:
+        """API keys of new accounts that have more credit than a test can spend, unless another one is named."""
         made: list[str] = []
         for _ in range(accounts):
-            account = answer("account", "create", "--email", f"{len(made)}@{self.pid}.example.com", cwd=self.home)
-            credit = ("--amount", str(CREDIT_USD), "--reason", "load")
-            answer("credit", "grant", "--account", str(account["accountId"]), *credit, cwd=self.home)
+            account = answer(
+                "account", "create", "--email", f"{len(self.owners)}@{self.pid}.example.com", cwd=self.home
+            )
+            if credit_usd:
+                credit = ("--amount", str(credit_usd), "--reason", "load")
+                answer("credit", "grant", "--account", str(account["accountId"]), *credit, cwd=self.home)
             self.owners.append(str(account["managementKey"]))
             owner = {"authorization": f"Bearer {account['managementKey']}"}
             for number in range(per_account):

@@ -91,6 +91,7 @@ class RequestReader:
         """
         key = await self._keys.authenticate(exchange.http.headers)
         exchange.key = key
+        exchange.http.account = key.account.account_id
         self._admission.check_access(key)
         if exchange.place is None:
             caller = exchange.caller = key.account.callers[self._admission.has_money(key)]
@@ -205,6 +206,7 @@ class RequestReader:
         is_large = body_bytes > self._max_unfunded_body_bytes
         if is_large or account.unfunded_calls >= self._max_unfunded_calls:
             self._refuse_unfunded(exchange)
+        exchange.http.has_money = False
         account.unfunded_calls += 1
         exchange.unfunded = account
 

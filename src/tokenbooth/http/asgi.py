@@ -6,7 +6,13 @@ from tokenbooth.http.exchange import RawHeaders
 
 
 class AsgiRequest(Protocol):
-    """A request for the ASGI application."""
+    """A request for the ASGI application.
+
+    Attributes:
+        kept_bytes: of its body, as far as they are counted in the client's share.
+    """
+
+    kept_bytes: int
 
     @property
     def began(self) -> bool:

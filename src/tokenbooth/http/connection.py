@@ -5,26 +5,21 @@ Requests on the fast path become `HttpExchange`s; all others are requests of the
 """
 
 import asyncio
-from collections import deque
 from math import inf
-from typing import Final
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
-from tokenbooth.http.asgi import AsgiRequest, AsgiServer
+from tokenbooth.http import faults
+from tokenbooth.http.asgi import AsgiServer
+from tokenbooth.http.body_arrival import BodyArrival
 from tokenbooth.http.deadline import Deadline
+from tokenbooth.http.discard import Discard
 from tokenbooth.http.exchange import HttpExchange, RawHeaders
-from tokenbooth.http.faults import BODY_TOO_LARGE, HEAD_TOO_LARGE, NOT_HTTP, TOO_MANY_REQUESTS, TOO_SLOW, UNSAID, Fault
+from tokenbooth.http.faults import Fault
 from tokenbooth.http.limits import ListenerConfig
 from tokenbooth.http.parser import BODY, NOTHING, RequestParser
-
-# Reading stops at the first number; a client that has sent more in one piece is cut off at the second.
-_PIPELINED_UNREAD: Final = 16
-_PIPELINED_MOST: Final = 128
-# So much of a body is read before anybody wants it.
-_UNWANTED_BODY_BYTES: Final = 64 * 1024
-
-PendingRequest = HttpExchange | AsgiRequest
+from tokenbooth.http.unread import Unread
+from tokenbooth.http.waiting import UNWANTED_BYTES, PendingRequest, WaitingRequests
 
 
 class ClientConnection:
@@ -41,30 +36,54 @@ class ClientConnection:
         config: ListenerConfig,
         server: AsgiServer,
         loop: asyncio.AbstractEventLoop,
+        address: str,
     ) -> None:
+        """Begin with a connection that was just made.
+
+        Args:
+            transport, flow, server, loop: uvicorn's.
+            config: what all connections of the listener have in common.
+            address: of the client; whatever has no account counts for it.
+        """
         self._transport = transport
         self._loop = loop
         self._flow = flow
         self._config = config
         self._server = server
-        self._bounds = config.bounds
+        self._bounds = bounds = config.bounds
+        self._address = address
         self.parser = RequestParser(self, config.bounds)
         self._fault: Fault | None = None
         self._closing = False
         # What is being answered, what the parser is in the body of, and what waits for its turn.
         self._current: PendingRequest | None = None
         self._receiving: PendingRequest | None = None
-        self._waiting: deque[PendingRequest] = deque()
+        self._waiting = WaitingRequests()
         # The request whose answer was complete before it was, if its body is still arriving.
         self._answered_early: PendingRequest | None = None
-        # What is thrown away: until when, on the loop's clock, and how much of it there was.
-        self._discards_until_s = 0.0
-        self._discarded_bytes = 0
+        self._discard = Discard(loop, bounds.linger_bytes)
         self._common_of: RawHeaders | None = None
         self._common = b""
         self._reading = Deadline(loop, self._too_slow)
-        self._writing = Deadline(loop, self.abort)
-        self._reading.set(self._bounds.idle_s)
+        self._body = BodyArrival(loop, bounds, config.bodies, address)
+        self._head_in_pieces = False
+        self._unread = Unread(transport, loop, bounds, config.unread, self.abort)
+        if config.connections.add(self, address):
+            self._reading.set(bounds.idle_s)
+        else:
+            self.abort()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the client has asked for nothing, or everything that it asked for was answered."""
+        return self.is_without_request and self.parser.phase == NOTHING
+
+    @property
+    def is_without_request(self) -> bool:
+        """Whether no whole head waits for its answer, and every answer has left."""
+        is_answered = self._receiving is None or self._receiving is self._answered_early
+        has_turn = self._current is not None or len(self._waiting) > 0
+        return is_answered and not has_turn and self._transport.get_write_buffer_size() == 0
 
     def lost(self) -> None:
         """The connection is gone."""
@@ -72,7 +91,9 @@ class ClientConnection:
         self._waiting.clear()
         self._receiving = self._answered_early = None
         self._reading.close()
-        self._writing.close()
+        self._unread.lost()
+        self._config.connections.remove(self)
+        self._body.lost()
         self.parser.close()
         current, self._current = self._current, None
         if current is not None:
@@ -84,8 +105,8 @@ class ClientConnection:
 
     def receive(self, data: bytes) -> None:
         """Bytes have arrived."""
-        if self._is_closed():
-            self._discard(len(data))
+        if self._closing or self._fault is not None:
+            self._throw_away(len(data))
             return
         fault = self.parser.feed(data)
         if fault is not None:
@@ -93,36 +114,51 @@ class ClientConnection:
         elif self.parser.phase != NOTHING:
             self._go_on_later(len(data))
 
-    def _is_closed(self) -> bool:
-        return self._closing or self._fault is not None
-
     def _go_on_later(self, piece_bytes: int) -> None:
         """A request is incomplete: count what there is of it, and how long the rest takes."""
         parser = self.parser
         began = parser.count_piece()
         if parser.phase == BODY:
             if self._receiving is not None and self._receiving is self._answered_early:
-                self._discard(piece_bytes)
+                self._throw_away(piece_bytes)
             elif parser.is_body_too_large():
-                self._close_with(BODY_TOO_LARGE)
-            elif not self._flow.read_paused:
-                self._reading.set(self._bounds.body_s)
+                self._close_with(faults.BODY_TOO_LARGE)
+            else:
+                self._go_on_with_body(piece_bytes, is_first=began or self._head_in_pieces)
         elif parser.is_head_too_large():
-            self._close_with(HEAD_TOO_LARGE)
+            self._close_with(faults.HEAD_TOO_LARGE)
         elif began:
+            self._head_in_pieces = True
             self._reading.set(self._bounds.head_s)
+
+    def _go_on_with_body(self, piece_bytes: int, *, is_first: bool) -> None:
+        """A part of a body has come, and more is to come: until when?"""
+        self._head_in_pieces = False
+        if is_first:
+            self._body.begin()
+        else:
+            self._body.moved(piece_bytes)
+        receiving = self._receiving
+        if isinstance(receiving, HttpExchange):
+            if not self._flow.read_paused:
+                self._reading.set_at(self._body.late_at_s)
+        elif receiving is None or self._body.keep(receiving, piece_bytes):
+            # The application pauses by itself, and nobody tells us when it reads on.
+            self._reading.set_at(self._body.late_at_s)
+        else:
+            self._close_with(faults.NO_ROOM)
 
     def on_head(self) -> None:
         """The head of a request is there: who serves it?"""
         parser = self.parser
         if self._closing:
             # The answer to the request before was the last one, and was given at once.
-            parser.stop(NOT_HTTP)
+            parser.stop(faults.NOT_HTTP)
         self._reading.clear()
         path = parser.path()
         request: PendingRequest
         if self._config.fast_path.handles(path):
-            request = self._exchange(path)
+            request = parser.exchange(path, self._config.bodies)
         else:
             # With HTTP/1.0 nobody waits for a word to go on, and one in between would be taken for the answer.
             expects = parser.expects_continue and parser.http.get_http_version() == "1.1"
@@ -133,10 +169,14 @@ class ClientConnection:
     def on_body(self, body: bytes) -> None:
         """A part of a body has arrived."""
         receiving = self._receiving
-        if receiving is None:
-            return
-        receiving.receive(body)
-        if isinstance(receiving, HttpExchange) and receiving.unwanted_bytes > _UNWANTED_BODY_BYTES:
+        if receiving is not None:
+            receiving.receive(body)
+        if self._waiting:
+            # It is the last one that waits.
+            self._waiting.add_bytes(len(body))
+            if self._waiting.are_many:
+                self._pause()
+        elif isinstance(receiving, HttpExchange) and receiving.unwanted_bytes > UNWANTED_BYTES:
             self._pause()
 
     def on_request_complete(self) -> None:
@@ -155,18 +195,22 @@ class ClientConnection:
     def answered(self) -> None:
         """ASGI's answer to the current request is complete."""
         current = self._current
+        if current is not None and not isinstance(current, HttpExchange):
+            self._body.forget(current)
         self._ended(is_last=current is not None and not current.keep_alive)
 
     def pause_writing(self) -> None:
         """The client does not read."""
-        self._writing.set(self._bounds.unread_s)
-        if isinstance(self._current, HttpExchange):
-            self._current.writable(False)
+        current = self._current
+        if isinstance(current, HttpExchange):
+            self._unread.fell_behind(current.account or self._address, has_money=current.has_money)
+            current.writable(False)
+        else:
+            self._unread.fell_behind(self._address, has_money=False)
 
     def resume_writing(self) -> None:
         """The client reads again."""
-        if not self._closing:
-            self._writing.clear()
+        self._unread.caught_up()
         if isinstance(self._current, HttpExchange):
             self._current.writable(True)
         elif self._current is None:
@@ -184,6 +228,7 @@ class ClientConnection:
 
     def write(self, data: bytes) -> None:
         """Write, whether or not somebody reads."""
+        self._unread.writes(len(data))
         self._transport.write(data)
 
     def common_headers(self) -> bytes:
@@ -202,10 +247,12 @@ class ClientConnection:
     def read_on(self) -> None:
         """Somebody wants the body: read it, if reading was paused."""
         flow = self._flow
-        if flow.read_paused and self._fault is None and len(self._waiting) < _PIPELINED_UNREAD:
-            flow.resume_reading()
-            if self.parser.phase == BODY:
-                self._reading.set(self._bounds.body_s)
+        if not flow.read_paused or self._fault is not None or self._waiting.are_many:
+            return
+        flow.resume_reading()
+        self._body.resume()
+        if self.parser.phase == BODY:
+            self._reading.set_at(self._body.late_at_s)
 
     def abort(self) -> None:
         """Close at once."""
@@ -215,33 +262,18 @@ class ClientConnection:
     def _pause(self) -> None:
         """Read no more for now. While we don't read, the client cannot be late."""
         self._flow.pause_reading()
+        self._body.pause()
         self._reading.clear()
-
-    def _exchange(self, path: str) -> HttpExchange:
-        parser = self.parser
-        http = parser.http
-        is_1_1 = http.get_http_version() == "1.1"
-        return HttpExchange(
-            self,
-            http.get_method().decode("ascii"),
-            path,
-            parser.headers,
-            is_1_1=is_1_1,
-            keep_alive=is_1_1 and http.should_keep_alive(),
-            expects_continue=is_1_1 and parser.expects_continue,
-            most_body_bytes=self._bounds.body_bytes,
-            memory=self._config.body_memory,
-        )
 
     def _begin_or_wait(self, request: PendingRequest) -> None:
         """Begin to serve a request now, or behind those before it, or when the client reads its answers."""
         if self._current is None and not self._flow.write_paused:
             self._begin(request)
             return
-        if len(self._waiting) >= _PIPELINED_MOST:
-            self.parser.stop(TOO_MANY_REQUESTS)
-        self._waiting.append(request)
-        if len(self._waiting) >= _PIPELINED_UNREAD:
+        if self._waiting.are_too_many:
+            self.parser.stop(faults.TOO_MANY_REQUESTS)
+        self._waiting.add(request, self.parser.headers)
+        if self._waiting.are_many:
             self._pause()
 
     def _begin(self, request: PendingRequest) -> None:
@@ -265,7 +297,7 @@ class ClientConnection:
         self._next_turn()
         if is_early and not self._closing:
             self._answered_early = self._receiving
-            self._begin_discarding(self._bounds.linger_s)
+            self._discard.begin(self._bounds.linger_s)
             self._reading.set(self._bounds.linger_idle_s)
 
     def _next_turn(self) -> None:
@@ -281,7 +313,7 @@ class ClientConnection:
             if self.parser.phase == NOTHING:
                 # Nothing has to arrive while it is answered.
                 self._reading.clear()
-            self._begin(self._waiting.popleft())
+            self._begin(self._waiting.next())
             self.read_on()
         elif self._fault is not None:
             self._say_and_hang_up(self._fault)
@@ -293,8 +325,12 @@ class ClientConnection:
     def _too_slow(self) -> None:
         if self._closing or self.parser.phase == NOTHING:
             self._hang_up()
+        elif self.parser.phase == BODY and self._flow.read_paused:
+            # The application has fallen behind, and the client cannot be late meanwhile.
+            self._body.begin()
+            self._reading.set_at(self._body.late_at_s)
         else:
-            self._close_with(TOO_SLOW)
+            self._close_with(faults.TOO_SLOW)
 
     def _close_with(self, fault: Fault) -> None:
         """Take in nothing any more; say why behind the answers that are under way, and close.
@@ -308,7 +344,7 @@ class ClientConnection:
         self._reading.clear()
         self._flow.resume_reading()
         # Answers that are under way may take their time.
-        self._begin_discarding(inf)
+        self._discard.begin(inf)
         half, self._receiving = self._receiving, None
         self.parser.forget()
         if half is None:
@@ -317,17 +353,15 @@ class ClientConnection:
             # Nobody answers half a request; the answer to it is the fault.
             self._current = None
             half.lost()
-        elif self._waiting and half is self._waiting[-1]:
-            self._waiting.pop()
-        else:
+        elif not self._waiting.remove_last(half):
             # It was answered before it was complete.
-            self._fault = UNSAID
+            self._fault = faults.UNSAID
         if self._current is None and not self._waiting:
             self._say_and_hang_up(self._fault)
 
     def _say_and_hang_up(self, fault: Fault) -> None:
         if fault.status_line:
-            self._transport.write(fault.answer(self._config.new_request_id()))
+            self.write(fault.answer(self._config.new_request_id()))
         self._linger()
 
     def _linger(self) -> None:
@@ -345,19 +379,14 @@ class ClientConnection:
         self._flow.resume_reading()
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        self._begin_discarding(self._bounds.linger_s)
+        self._discard.begin(self._bounds.linger_s)
         self._reading.set(self._bounds.linger_idle_s)
 
-    def _begin_discarding(self, seconds: float) -> None:
-        self._discards_until_s = self._loop.time() + seconds
-        self._discarded_bytes = 0
-
-    def _discard(self, size: int) -> None:
+    def _throw_away(self, size: int) -> None:
         """Bytes have come that nobody wants; cut off a client that sends too many, or for too long."""
         if self._transport.is_closing():
             return
-        self._discarded_bytes += size
-        if self._discarded_bytes > self._bounds.linger_bytes or self._loop.time() > self._discards_until_s:
+        if self._discard.is_too_much(size):
             self.abort()
         elif self._current is None:
             self._reading.set(self._bounds.linger_idle_s)
@@ -366,5 +395,5 @@ class ClientConnection:
         """Close when what was written has left, but don't wait for ever for that."""
         self._closing = True
         self._reading.clear()
+        self._unread.closes()
         self._transport.close()
-        self._writing.set(self._bounds.unread_s)

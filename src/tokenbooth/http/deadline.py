@@ -25,6 +25,12 @@ class Deadline:
         if self._timer_at_s > at_s:
             self._start_timer(at_s, seconds)
 
+    def set_at(self, at_s: float) -> None:
+        """It is late at a time of the loop's clock, in seconds."""
+        self._at_s = at_s
+        if self._timer_at_s > at_s:
+            self._start_timer(at_s, max(at_s - self._loop.time(), 0))
+
     def clear(self) -> None:
         """It is never late."""
         self._at_s = _NEVER

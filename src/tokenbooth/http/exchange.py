@@ -10,6 +10,8 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
+from tokenbooth.domain.shares import Shares
+
 if TYPE_CHECKING:
     from tokenbooth.http.connection import ClientConnection
 
@@ -33,27 +35,7 @@ class BodyTooLarge(Exception):
 
 
 class NoRoomForBody(Exception):
-    """All clients together have sent more of bodies than is kept at once."""
-
-
-class BodyMemory:
-    """Memory for bodies that come in many pieces, shared by a listener's connections; small ones are not counted."""
-
-    __slots__ = ("_left_bytes",)
-
-    def __init__(self, most_bytes: int) -> None:
-        self._left_bytes = most_bytes
-
-    def take(self, size: int) -> bool:
-        """Take so many bytes; False when they are not left."""
-        if size > self._left_bytes:
-            return False
-        self._left_bytes -= size
-        return True
-
-    def give_back(self, size: int) -> None:
-        """The bytes are not kept any more."""
-        self._left_bytes += size
+    """More of bodies would be kept at once than there is room for, in all or of the account."""
 
 
 # How far an answer is. Numbers, because a member of an enum is looked up at each use.
@@ -67,6 +49,8 @@ class HttpExchange:
     """A request whose head has arrived, and its answer.
 
     Attributes:
+        account: whose it is: what is kept for it counts in the account's shares. Empty before that is known.
+        has_money: whether that account has any; may not change once a body is wanted.
         method, path: of the request line; the path is decoded and without its query.
         headers: names in lower case.
         keep_alive: whether the connection stays open behind the answer.
@@ -79,6 +63,7 @@ class HttpExchange:
     __slots__ = (
         "_answering",
         "_awaited_bytes",
+        "_bodies",
         "_body",
         "_body_size",
         "_complete",
@@ -86,12 +71,13 @@ class HttpExchange:
         "_counted_bytes",
         "_expects_continue",
         "_is_1_1",
-        "_memory",
         "_most_body_bytes",
         "_no_room",
         "_waiter",
         "_wanted",
+        "account",
         "gone",
+        "has_money",
         "headers",
         "keep_alive",
         "method",
@@ -112,7 +98,7 @@ class HttpExchange:
         keep_alive: bool,
         expects_continue: bool,
         most_body_bytes: int,
-        memory: BodyMemory,
+        bodies: Shares,
     ) -> None:
         """Begin with the head of a request.
 
@@ -123,13 +109,15 @@ class HttpExchange:
             keep_alive: whether it wants the connection to stay open.
             expects_continue: whether it waits for 100 (Continue) before it sends the body.
             most_body_bytes: the largest body that is kept.
-            memory: where the bytes of a body are counted that does not come in one piece.
+            bodies: where the bytes of a body are counted that does not come in one piece.
         """
         self._connection = connection
         self.method = method
         self.path = path
         self.headers = headers
         self.keep_alive = keep_alive
+        self.account = ""
+        self.has_money = True
         self.gone = False
         self.write_paused = False
         self.on_gone: Callable[[], None] | None = None
@@ -141,7 +129,7 @@ class HttpExchange:
         self._body: bytes | bytearray = b""
         self._wanted = False
         self._body_size = 0
-        self._memory = memory
+        self._bodies = bodies
         self._counted_bytes = 0
         self._no_room = False
         self._complete = False
@@ -350,7 +338,7 @@ class HttpExchange:
 
     def _count(self, size: int) -> bool:
         """Count bytes that are kept; without room for them none are."""
-        if self._memory.take(size):
+        if size == 0 or self._bodies.take(self.account, size, has_money=self.has_money):
             self._counted_bytes += size
             return True
         self._no_room = True
@@ -360,7 +348,7 @@ class HttpExchange:
 
     def _uncount(self) -> None:
         if self._counted_bytes:
-            self._memory.give_back(self._counted_bytes)
+            self._bodies.give_back(self.account, self._counted_bytes, has_money=self.has_money)
             self._counted_bytes = 0
 
     def _wake(self) -> None:

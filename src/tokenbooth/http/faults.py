@@ -29,4 +29,5 @@ TOO_MANY_REQUESTS: Final = Fault(_BAD_REQUEST, b"Too many requests at once on on
 SMALL_CHUNKS: Final = Fault(
     _BAD_REQUEST, b"The body comes in too many small chunks. Send larger ones, or a Content-Length."
 )
+NO_ROOM: Final = Fault(b"503 Service Unavailable", b"Too many bodies arrive at once. Try again in a second.")
 UNSAID: Final = Fault(b"", b"")

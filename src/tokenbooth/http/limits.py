@@ -3,11 +3,13 @@
 Source of the bounds: RFC 9112 leaves them to the server.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from tokenbooth.http.exchange import BodyMemory, HttpExchange
+from tokenbooth.domain.shares import Shares
+from tokenbooth.http.exchange import HttpExchange
+from tokenbooth.http.open_connections import OpenConnections
 from tokenbooth.kit.clock import SystemClock
 from tokenbooth.kit.ids import IdPrefix, new_id
 
@@ -21,8 +23,12 @@ class Bounds:
         head_lines: the number of headers.
         body_bytes: a request's body on the data plane.
         all_bodies_bytes: what is kept of all bodies together, but for those that come in one piece.
+        all_unread_bytes: what all clients together leave unread, but for what the transport takes without a word.
+        connections: how many there may be at once.
         head_s: from a request's first byte to the end of its head, in seconds.
-        body_s: between two parts of a body, in seconds.
+        body_s: between two parts of a body, and at its beginning, in seconds.
+        min_bytes_per_s: the least rate of a body, and of the reading of an answer.
+        transfer_s: a body in all, and an answer that is not read as fast as it comes, in seconds.
         idle_s: between two requests, in seconds.
         unread_s: how long a client may leave an answer unread, in seconds.
         linger_s: how long what still comes behind an early answer is thrown away before closing, in seconds.
@@ -34,8 +40,15 @@ class Bounds:
     head_lines: int = 100
     body_bytes: int = 20 * 1024 * 1024
     all_bodies_bytes: int = 512 * 1024 * 1024
+    all_unread_bytes: int = 512 * 1024 * 1024
+    connections: int = 16_384
     head_s: float = 10
     body_s: float = 30
+    # A prompt of 100 kB over the slowest lines that are still in use (GPRS, 5 kB/s). Kestrel asks for 240, Apache for
+    # 500; at such a rate the largest body takes half a day.
+    min_bytes_per_s: float = 4_096
+    # The largest body at 25 kB/s.
+    transfer_s: float = 900
     # Longer than the idle time-outs of common load balancers (60 s), so that we are never the first to hang up.
     idle_s: float = 75
     unread_s: float = 120
@@ -60,16 +73,30 @@ class FastPath:
 
 @dataclass(frozen=True, slots=True)
 class ListenerConfig:
-    """The bounds of a listener, its fast path, and ids: even what is no request is answered with one."""
+    """What the connections of a listener have in common.
+
+    Attributes:
+        fast_path: which requests go past ASGI.
+        bounds: what clients may do.
+        new_request_id: even what is no request is answered with one.
+        trusted_proxies: addresses and networks that stand for many clients.
+        bodies, unread: how accounts share the memory for bodies that arrive, and for answers that are not read.
+        connections: all that are open.
+    """
 
     fast_path: FastPath
     bounds: Bounds
     new_request_id: Callable[[], str]
-    body_memory: BodyMemory = field(init=False)
+    trusted_proxies: Sequence[str] = ()
+    bodies: Shares = field(init=False)
+    unread: Shares = field(init=False)
+    connections: OpenConnections = field(init=False)
 
     def __post_init__(self) -> None:
-        """Make the memory that all connections share."""
-        object.__setattr__(self, "body_memory", BodyMemory(self.bounds.all_bodies_bytes))
+        """Make what all connections share."""
+        object.__setattr__(self, "bodies", Shares(self.bounds.all_bodies_bytes))
+        object.__setattr__(self, "unread", Shares(self.bounds.all_unread_bytes))
+        object.__setattr__(self, "connections", OpenConnections(self.bounds.connections))
 
 
 def _not_ours(exchange: HttpExchange) -> None:

@@ -5,7 +5,8 @@ from urllib.parse import unquote, urlsplit
 
 import httptools
 
-from tokenbooth.http.exchange import RawHeaders
+from tokenbooth.domain.shares import Shares
+from tokenbooth.http.exchange import HttpExchange, RawHeaders
 from tokenbooth.http.faults import HEAD_TOO_LARGE, NOT_HTTP, SMALL_CHUNKS, Fault
 from tokenbooth.http.limits import Bounds
 
@@ -108,6 +109,23 @@ class RequestParser:
             url = urlsplit(url).path or b"/"
         path = url.partition(b"?")[0].decode("ascii")
         return unquote(path) if "%" in path else path
+
+    def exchange(self, path: str, bodies: Shares) -> HttpExchange:
+        """The request whose head is there, for the fast path; its body is counted in `bodies`."""
+        connection, http = self._connection, self.http
+        assert connection is not None
+        is_1_1 = http.get_http_version() == "1.1"
+        return HttpExchange(
+            connection,
+            http.get_method().decode("ascii"),
+            path,
+            self.headers,
+            is_1_1=is_1_1,
+            keep_alive=is_1_1 and http.should_keep_alive(),
+            expects_continue=is_1_1 and self.expects_continue,
+            most_body_bytes=self._bounds.body_bytes,
+            bodies=bodies,
+        )
 
     def on_message_begin(self) -> None:
         """A request begins."""

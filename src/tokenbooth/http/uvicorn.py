@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import ClassVar, cast
 
 from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
+from uvicorn.middleware.proxy_headers import _TrustedHosts
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from tokenbooth.http.addresses import is_loopback, network_of
 from tokenbooth.http.asgi import AsgiRequest
 from tokenbooth.http.connection import ClientConnection
 from tokenbooth.http.exchange import RawHeaders
@@ -17,15 +19,22 @@ from tokenbooth.http.limits import ListenerConfig
 
 
 class UvicornConnection(HttpToolsProtocol):
-    """One connection of a client, for uvicorn. `listener_config` is set by `connection_class`."""
+    """One connection of a client, for uvicorn.
+
+    Attributes:
+        listener_config: what all connections of the listener have in common; set by `connection_class`.
+        trusted_proxies: who stands for many clients.
+    """
 
     listener_config: ClassVar[ListenerConfig]
+    trusted_proxies: ClassVar[_TrustedHosts] = _TrustedHosts([])
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
         super().connection_made(cast("asyncio.Transport", transport))
         self._made: list[_AsgiRequest] = []
-        self._ours = ClientConnection(self.transport, self.flow, self.listener_config, self, self.loop)
+        address = self._address_to_count()
+        self._ours = ClientConnection(self.transport, self.flow, self.listener_config, self, self.loop, address)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
@@ -78,6 +87,14 @@ class UvicornConnection(HttpToolsProtocol):
         cycle.transport = cast("asyncio.Transport", _AnswerTransport(self.transport, cycle))
         self._made.append(_AsgiRequest(self, cycle, app))
 
+    def _address_to_count(self) -> str:
+        """Whose connections this one counts with: those of a proxy, listed or on this machine, are all of others."""
+        if self.client is None:
+            return ""
+        host, port = self.client
+        is_proxy = host in self.trusted_proxies or is_loopback(host)
+        return f"{host} {port}" if is_proxy else network_of(host)
+
     def run_asgi(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         """Let the application answer."""
         super()._start_asgi_task(cycle, app)
@@ -129,6 +146,7 @@ class _AsgiRequest:
     connection: UvicornConnection
     cycle: RequestResponseCycle
     app: ASGI3Application
+    kept_bytes: int = 0
 
     @property
     def began(self) -> bool:
@@ -175,4 +193,5 @@ def connection_class(config: ListenerConfig) -> type[UvicornConnection]:
         pass
 
     Connection.listener_config = config
+    Connection.trusted_proxies = _TrustedHosts(list(config.trusted_proxies))
     return Connection

@@ -29,6 +29,7 @@ header_timeout_s = 0.5
 body_timeout_s = 0.5
 idle_timeout_s = 2
 unread_timeout_s = 1
+min_bytes_per_s = 200
 """
 
 
@@ -105,6 +106,19 @@ def test_a_body_that_stops_is_too_slow(service: Service, key: str, client: RawCl
     # A plane that need not wait for the body may refuse for a reason of its own.
     assert refused.status in (401, 403, 408, 413)
     assert client.is_closed()
+    assert charged(service) == before
+
+
+@pytest.mark.parametrize("framing", ["content-length: 1000", "transfer-encoding: chunked"])
+@pytest.mark.parametrize("path", [CHAT, "/anthropic/v1/messages", "/api/keys/credit", "/login"])
+def test_a_body_that_drips_is_too_slow(service: Service, key: str, client: RawClient, framing: str, path: str) -> None:
+    """A byte now and then is no body, on any plane: it ends as one that stops; nothing is charged."""
+    before = charged(service)
+    media = "application/x-www-form-urlencoded" if path == "/login" else "application/json"
+    asks = service.owners[0] if path.startswith("/api") else key
+    client.send(head(asks, framing, f"content-type: {media}", "origin: http://x", path=path))
+    drip(client, b"1\r\n{\r\n" if "chunked" in framing else b"{")
+    assert_refused(client, 408)
     assert charged(service) == before
 
 
@@ -361,6 +375,19 @@ def test_a_client_that_does_not_read_its_stream_is_cut_off(service: Service, key
         client.send(post(key, stream=True, messages=[{"role": "user", "content": "flood"}]))
         client.read(b"data: ")
         wait_until(lambda: charged(service) == before + 1, "the stream is given up and charged")
+
+
+def test_a_client_that_reads_a_little_of_its_stream_is_cut_off(service: Service, key: str) -> None:
+    """A few bytes now and then are no reading: it ends as if nothing was read."""
+    before = charged(service)
+    with RawClient(service.port, receive_buffer_bytes=4_096) as client:
+        client.send(post(key, stream=True, messages=[{"role": "user", "content": "flood"}])).read(b"data: ")
+
+        def is_charged() -> bool:
+            client.read_some(2)
+            return charged(service) == before + 1
+
+        wait_until(is_charged, "the stream is given up and charged")
 
 
 def test_a_client_that_reads_slowly_gets_everything(service: Service, key: str) -> None:

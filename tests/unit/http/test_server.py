@@ -18,7 +18,6 @@ from tokenbooth.http.server import (
     Send,
     address_of,
     bind,
-    is_loopback,
     port_of,
     run,
 )
@@ -42,25 +41,6 @@ def test_a_host_that_is_none() -> None:
     """A host that cannot be resolved is refused by its name."""
     with pytest.raises(ListenFailed, match="no host"):
         bind("no host", 0)
-
-
-@pytest.mark.parametrize(
-    ("host", "expected"),
-    [
-        ("127.0.0.1", True),
-        ("127.8.8.8", True),
-        ("::1", True),
-        ("::ffff:127.0.0.1", True),
-        ("10.0.0.1", False),
-        ("::ffff:10.0.0.1", False),
-        ("203.0.113.9", False),
-        ("localhost", False),
-        ("", False),
-    ],
-)
-def test_loopback_addresses(host: str, expected: bool) -> None:
-    """Only addresses of this machine count, in every way they are written; a name is none."""
-    assert is_loopback(host) is expected
 
 
 class Starved(socket.socket):
