@@ -40,7 +40,7 @@ class Exchange:
         timed_out: whether the client was told that there was no answer in time, while the upstream still works.
         read_on: the timer that ends the reading of an answer that nobody waits for any more; None for others.
         parts_sent: how many parts of the answer's body have left.
-        error_body: what an upstream said that refused the request as wrong; None before that.
+        error_body: what an upstream said that refused the request as wrong or too large; None before that.
     """
 
     __slots__ = (

@@ -41,7 +41,7 @@ def routing(clock: FakeClock | None = None) -> Routing:
 def begin(choosing: Routing, request: PricedRequest) -> RoutedCall:
     """A call that has chosen its first upstream."""
     attempt = choosing.route(request)
-    attempt.take()
+    attempt.take("acct_1", None)
     return attempt
 
 
@@ -93,7 +93,7 @@ def test_an_upstream_that_cannot_be_asked_is_none() -> None:
 
     assert name(attempt) == "a"
     with pytest.raises(Refusal) as refused:
-        choosing.route(request).take()
+        choosing.route(request).take("acct_1", None)
     assert (refused.value.status, refused.value.code, refused.value.retry_after_us) == (503, "overloaded", S)
     assert sum(health.open_calls for health in choosing.report([request.model])) == 1
 
