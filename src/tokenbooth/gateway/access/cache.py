@@ -34,6 +34,7 @@ class AccountState:
         keys: how many keys in memory belong to it.
         pins: of open requests, and of charges that are not in the store yet; while there is one, it stays in memory.
         unproven_calls: open calls whose ceiling nobody has seen kept yet.
+        prompts_at_risk: open calls that hold less for their prompt than it may cost.
         draining: answers that are read on although nobody waits for them.
         unfunded_calls: open calls that began while there was no money.
     """
@@ -47,6 +48,7 @@ class AccountState:
     keys: int = 0
     pins: int = 0
     unproven_calls: int = 0
+    prompts_at_risk: int = 0
     draining: int = 0
     unfunded_calls: int = 0
 
