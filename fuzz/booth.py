@@ -297,7 +297,7 @@ async def _run(pools: Pools, admission: Admission, relay: Relay, exchange: Excha
     try:
         exchange.pool = await pools.lookup(exchange.key)
         exchange.admitted = await admission.decide(exchange.key, exchange.request, exchange.pool)
-        exchange.routed.take()
+        exchange.routed.take(exchange.admitted.clamped_output_tokens)
         exchange.admitted.commit()
         await relay.run(exchange)
     except Refusal as refusal:

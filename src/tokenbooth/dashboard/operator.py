@@ -210,7 +210,9 @@ class OperatorPages(Pages):
             search=search,
             figures=figures,
             days=_DAYS,
-            unhealthy=[one.name for one in self._services.live.upstream_health() if one.state != "up"],
+            unhealthy=[
+                f"{one.name} ({one.model})" for one in self._services.live.upstream_health() if one.state != "up"
+            ],
             done=request.query_params.get("done"),
         )
 
@@ -232,12 +234,16 @@ class OperatorPages(Pages):
         )
 
     def _upstreams(self) -> list[tuple[UpstreamHealth, list[str]]]:
-        """How each upstream does, with the models that it serves."""
+        """How each model of each upstream does, with the names that it is sold under."""
         models = self._services.catalog().models.values()
         return [
             (
                 health,
-                [model.name for model in models if any(health.name == route.upstream.name for route in model.routes)],
+                [
+                    model.name
+                    for model in models
+                    if any((health.name, health.model) == (route.upstream.name, route.model) for route in model.routes)
+                ],
             )
             for health in self._services.live.upstream_health()
         ]

@@ -19,12 +19,14 @@ class Allowance:
         highest_nano: the highest limit that `set_limit` set; 0 for a credit, which is no limit but money.
         noted_nano: the highest limit that the store knows of.
         at_risk_nano: what open calls may cost above their holds, where nobody has seen yet that their ceiling is kept.
+        prompt_risk_nano: what they may cost above their holds if their prompts are denser than was assumed.
     """
 
     limit_nano: int
     spent_nano: int = 0
     held_nano: int = 0
     at_risk_nano: int = 0
+    prompt_risk_nano: int = 0
     highest_nano: int = field(default=0, compare=False)
     noted_nano: int = field(default=0, compare=False)
 

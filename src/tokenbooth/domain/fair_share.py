@@ -11,7 +11,8 @@ from typing import Final
 from tokenbooth.domain.money import divide_rounding_up
 from tokenbooth.domain.pricing import Price, affordable_output_tokens, worst_cost_nano
 
-_ONE_TOKEN_A_BYTE_BP: Final = 10_000
+ONE_TOKEN_A_BYTE_BP: Final = 10_000
+"""No tokenizer makes more of a text than a token of each byte; in basis points."""
 
 
 @dataclass(init=False, slots=True)
@@ -52,7 +53,7 @@ class Demand:
 
     def prompt_tokens(self, tokens_per_byte_bp: int) -> int:
         """The longest prompt at this ratio, in tokens; the ratio is in basis points (10,000 = one a byte)."""
-        from_text = divide_rounding_up(self.text_bytes * tokens_per_byte_bp, _ONE_TOKEN_A_BYTE_BP)
+        from_text = divide_rounding_up(self.text_bytes * tokens_per_byte_bp, ONE_TOKEN_A_BYTE_BP)
         return min(self.context_tokens, from_text + self.extra_tokens)
 
 
@@ -75,6 +76,25 @@ class TooLittle:
     floor_nano: int
 
 
+def sure_share(price: Price, demand: Demand, *, free_nano: int, hold_share_percent: int) -> Share | None:
+    """The hold of a call that cannot cost more, if that is at most a share of what is free; None if it is more.
+
+    Args:
+        price: the admitted price.
+        demand: what the call may consume.
+        free_nano: what is free on the tightest of the call's allowances.
+        hold_share_percent: the part of what is free that one call may hold.
+    """
+    surest_nano = worst_cost_nano(
+        price,
+        prompt_tokens=demand.prompt_tokens(ONE_TOKEN_A_BYTE_BP),
+        output_tokens=demand.output_ceiling * demand.choices,
+    )
+    if surest_nano > max(free_nano, 0) * hold_share_percent // 100:
+        return None
+    return Share(surest_nano, clamped_output_tokens=None)
+
+
 def share(
     price: Price, demand: Demand, *, free_nano: int, hold_share_percent: int, tokens_per_byte_bp: int
 ) -> Share | TooLittle:
@@ -87,13 +107,11 @@ def share(
         hold_share_percent: the part of what is free that one call may hold.
         tokens_per_byte_bp: the learned ratio, in basis points, for when one token a byte does not fit easily.
     """
+    sure = sure_share(price, demand, free_nano=free_nano, hold_share_percent=hold_share_percent)
+    if sure is not None:
+        return sure
     share_nano = max(free_nano, 0) * hold_share_percent // 100
     output_tokens = demand.output_ceiling * demand.choices
-    surest_nano = worst_cost_nano(
-        price, prompt_tokens=demand.prompt_tokens(_ONE_TOKEN_A_BYTE_BP), output_tokens=output_tokens
-    )
-    if surest_nano <= share_nano:
-        return Share(surest_nano, clamped_output_tokens=None)
     prompt_tokens = demand.prompt_tokens(tokens_per_byte_bp)
     worst_nano = worst_cost_nano(price, prompt_tokens=prompt_tokens, output_tokens=output_tokens)
     floor_output = min(demand.floor_tokens, demand.output_ceiling) * demand.choices

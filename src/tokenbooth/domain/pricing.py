@@ -90,6 +90,11 @@ def worst_cost_nano(price: Price, *, prompt_tokens: int, output_tokens: int) -> 
     return price.per_request_nano + divide_rounding_up(total, TOKENS_PER_PRICE_UNIT)
 
 
+def input_cost_nano(price: Price, prompt_tokens: int) -> int:
+    """The most that so many prompt tokens can cost by themselves, in nano-USD."""
+    return divide_rounding_up(prompt_tokens * price.dearest_input, TOKENS_PER_PRICE_UNIT)
+
+
 def output_cost_nano(price: Price, output_tokens: int) -> int:
     """The most that so many output tokens can cost by themselves, in nano-USD."""
     return divide_rounding_up(output_tokens * price.dearest_output, TOKENS_PER_PRICE_UNIT)

@@ -310,7 +310,15 @@ class FailedAnswer(UpstreamFailure):
 
 
 class UpstreamReportedError(UpstreamFailure):
-    """An event of a stream tells a failure of the upstream."""
+    """An event of a stream tells a failure of the upstream.
+
+    Attributes:
+        body: what came with the event.
+    """
+
+    def __init__(self, words: str, body: bytes = b"") -> None:
+        UpstreamFailure.__init__(self, words)
+        self.body = body
 
 
 class ClientHungUp(Exception):

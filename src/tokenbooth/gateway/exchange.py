@@ -44,7 +44,7 @@ class Exchange:
         read_on: the timer that ends the reading of an answer that nobody waits for any more; None for others.
         drain: its place among the answers that are read on.
         parts_sent: how many parts of the answer's body have left.
-        error_body: what an upstream said that refused the request as wrong; None before that.
+        error_body: what an upstream said that refused the request as wrong or too large; None before that.
     """
 
     __slots__ = (

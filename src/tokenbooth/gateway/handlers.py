@@ -91,7 +91,7 @@ class Handlers:
             admitted = await self._admission.decide(key, request, exchange.pool)  # 402, 429
             exchange.admitted, exchange.pool = admitted, admitted.pool
             # Nothing else runs from here until the request has left: what was decided still holds.
-            routed.take()  # 503
+            routed.take(admitted.clamped_output_tokens)  # 503
             admitted.commit()
             await self._relay.run(exchange)
         finally:

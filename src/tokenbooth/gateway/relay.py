@@ -41,9 +41,12 @@ from tokenbooth.gateway.upstream.errors import (
     refusal_of_status,
     speaks_of_our_account,
 )
+from tokenbooth.gateway.upstream.outcome import MAY_BE_TOO_LARGE
 from tokenbooth.gateway.whole_answers import check_end, json_of
 
 _JSON: Final = b"application/json"
+# Another upstream may be waiting for its turn.
+_ERROR_BODY_S: Final = 5.0
 
 
 class Relay:
@@ -137,10 +140,16 @@ class Relay:
                 if not moved_on:
                     raise
             else:
-                routed.record_response(call)
-                if call.status in PASSED_STATUSES:
-                    exchange.error_body = await _error_body(call)
-                refuses_us = exchange.error_body is not None and speaks_of_our_account(exchange.error_body)
+                if call.status != 200:
+                    exchange.asked = False
+                    if call.status in PASSED_STATUSES or call.status in MAY_BE_TOO_LARGE:
+                        exchange.error_body = await _error_body(exchange, call)
+                    routed.record_response(call, exchange.error_body)
+                refuses_us = (
+                    exchange.error_body is not None
+                    and call.status in PASSED_STATUSES
+                    and speaks_of_our_account(exchange.error_body)
+                )
                 if refuses_us:
                     self._failed_attempts.log_account(exchange, call.status)
                 moved_on = (refuses_us or is_worth_another(call.status)) and routed.move_on()
@@ -148,14 +157,12 @@ class Relay:
                     return call
                 self._failed_attempts.log_status(exchange, call, b"", moved_on=True)
                 exchange.error_body = None
-                exchange.asked = False
             call.end()
 
     async def _answer(self, exchange: Exchange, call: UpstreamCall) -> bool:
         """Pass the answer on; False when it was a failure, and the call moved on to another upstream."""
         if call.status != 200:
-            exchange.asked = False
-            body = await _error_body(call) if exchange.error_body is None else exchange.error_body
+            body = await _error_body(exchange, call) if exchange.error_body is None else exchange.error_body
             self._failed_attempts.log_status(exchange, call, body, moved_on=False)
             now_us = exchange.clock.now_us()
             if call.status in (400, 422):
@@ -232,7 +239,7 @@ class Relay:
             await call.for_each_chunk(forwarder.take)
             forwarder.end_of_body()
             if meter.whole is None:
-                check_end(exchange, meter)
+                check_end(exchange, meter, forwarder.error)
         except (UpstreamFailure, BrokenStream) as failure:
             if not exchange.began:
                 raise failure if isinstance(failure, UpstreamFailure) else UpstreamBroke(str(failure)) from failure
@@ -271,12 +278,20 @@ class Relay:
         exchange.finish(exchange.endpoint.error_event(broken_off(told, charged_nano)))
 
 
-async def _error_body(call: UpstreamCall) -> bytes:
-    """What an answer says that is an error by its status already; nothing where it breaks off."""
+async def _error_body(exchange: Exchange, call: UpstreamCall) -> bytes:
+    """What an answer says that is an error by its status already; nothing where it breaks off, or takes long.
+
+    Raises:
+        ClientHungUp: nobody waits for it any more.
+    """
+    interruption = asyncio.get_running_loop().call_later(_ERROR_BODY_S, call.interrupt)
     try:
         return await call.read()
-    except UpstreamBroke:
+    except (UpstreamBroke, UpstreamTimedOut, ClientHungUp):
+        exchange.stop_if_hung_up()
         return b""
+    finally:
+        interruption.cancel()
 
 
 def _cost_shown(exchange: Exchange) -> CostNano:

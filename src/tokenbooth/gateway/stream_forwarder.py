@@ -53,9 +53,23 @@ class KeepAlive:
 
 
 class StreamForwarder:
-    """Forwards a stream as it arrives; the answer begins with the upstream's first real event."""
+    """Forwards a stream as it arrives; the answer begins with the upstream's first real event.
 
-    __slots__ = ("_before", "_before_bytes", "_call", "_exchange", "_keep_alive", "_keep_alive_s", "_latest", "_meter")
+    Attributes:
+        error: what came with the event that reported an error; empty while none did.
+    """
+
+    __slots__ = (
+        "_before",
+        "_before_bytes",
+        "_call",
+        "_exchange",
+        "_keep_alive",
+        "_keep_alive_s",
+        "_latest",
+        "_meter",
+        "error",
+    )
 
     def __init__(self, exchange: Exchange, call: UpstreamCall, meter: Meter, keep_alive_s: float) -> None:
         self._exchange = exchange
@@ -63,6 +77,7 @@ class StreamForwarder:
         self._meter = meter
         self._keep_alive_s = keep_alive_s
         self._keep_alive: KeepAlive | None = None
+        self.error = b""
         self._before: list[bytes] = []
         self._before_bytes = 0
         # What left last, where the reason of the end stands; only for an upstream that was not seen yet to stop at a
@@ -88,7 +103,10 @@ class StreamForwarder:
         elif not self._exchange.began and meter.whole is not None:
             self._exchange.is_whole = True
             self._call.answer_began()
-        return not (meter.saw_end_marker or meter.failed)
+        if meter.failed:
+            self.error = chunk
+            return False
+        return not meter.saw_end_marker
 
     def end_of_body(self) -> None:
         """Nothing more comes: what was left open passes as it would have with its end.

@@ -7,14 +7,19 @@ from tokenbooth.gateway.formats.meter import Meter
 from tokenbooth.gateway.formats.sse import BrokenStream, is_event_stream, is_real, without_mark
 
 
-def check_end(exchange: Exchange, meter: Meter) -> None:
+def check_end(exchange: Exchange, meter: Meter, last: bytes = b"") -> None:
     """Check that a stream which has come to its end was an answer.
+
+    Args:
+        exchange: whose answer it is.
+        meter: of the stream.
+        last: what came of it last.
 
     Raises:
         UpstreamFailure: it was none.
     """
     if meter.failed:
-        raise UpstreamReportedError("the upstream reports an error")
+        raise UpstreamReportedError("the upstream reports an error", last)
     if not meter.saw_end_marker and not meter.may_end_without_marker():
         if exchange.is_whole and not exchange.began:
             # It was announced as JSON, and is neither that nor events.

@@ -67,12 +67,12 @@ class _Family(NamedTuple):
 
 
 def _by_upstream(sources: Sources, read: Callable[[UpstreamHealth], float]) -> Samples:
-    return {(health.name,): read(health) for health in sources.gateway.upstream_health()}
+    return {(health.name, health.model): read(health) for health in sources.gateway.upstream_health()}
 
 
 def _states(sources: Sources) -> Samples:
     return {
-        (health.name, state): health.state == state
+        (health.name, health.model, state): health.state == state
         for health in sources.gateway.upstream_health()
         for state in get_args(UpstreamState)
     }
@@ -163,24 +163,29 @@ _GAUGES: Final = (
         "1 while this process is registered to take model calls, 0 when it was replaced.",
         lambda at: at.gateway.process_is_open,
     ),
-    _Family("tokenbooth_upstream_state", "1 for the state that an upstream is in.", _states, ["upstream", "state"]),
+    _Family(
+        "tokenbooth_upstream_state",
+        "1 for the state that a model of an upstream is in.",
+        _states,
+        ["upstream", "model", "state"],
+    ),
     _Family(
         "tokenbooth_upstream_open_calls",
-        "Calls that an upstream works on now.",
+        "Calls for a model that an upstream works on now.",
         lambda at: _by_upstream(at, lambda health: health.open_calls),
-        ["upstream"],
+        ["upstream", "model"],
     ),
     _Family(
         "tokenbooth_upstream_failures",
-        "Failed calls of an upstream since the process began.",
+        "Failed calls for a model of an upstream since the process began.",
         lambda at: _by_upstream(at, lambda health: health.failed_calls),
-        ["upstream"],
+        ["upstream", "model"],
     ),
     _Family(
         "tokenbooth_upstream_rest_seconds",
-        "How much longer an upstream rests; 0 while it is up.",
+        "How much longer a model of an upstream rests; 0 while it is up.",
         _rest_s,
-        ["upstream"],
+        ["upstream", "model"],
     ),
     _Family(
         "tokenbooth_ceilings_exceeded_total",

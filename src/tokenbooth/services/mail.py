@@ -6,14 +6,16 @@ A failure to send is logged and never shown: the page would tell who has an acco
 import asyncio
 import smtplib
 import ssl
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from email.message import EmailMessage
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
 from tokenbooth.config.settings import MailSettings
 
+_THREADS: Final = 4
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 
@@ -57,11 +59,13 @@ class SmtpMailer:
 
     def __init__(self, settings: MailSettings) -> None:
         self._settings = settings
+        # Of their own: while the server, or who knows its name, is silent, nothing else may wait for a thread.
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="mail")
 
     async def send(self, mail: Mail) -> None:
         """Send one; a failure is logged, without the link."""
         try:
-            await asyncio.to_thread(self._send, mail)
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._send, mail)
         except (OSError, ValueError, smtplib.SMTPException) as failure:
             _log.error("mail_failed", subject=mail.subject, error=type(failure).__name__)
 

@@ -268,7 +268,7 @@ def test_figures_are_for_this_machine_only(server: Running) -> None:
     """Figures are shown to this machine, not to someone for whom a proxy on this machine asks."""
     figures = httpx.get(f"{server.base_url}/metrics").text
     assert "tokenbooth_store_up 1.0" in figures
-    assert 'tokenbooth_upstream_state{state="up",upstream="models"} 1.0' in figures
+    assert f'tokenbooth_upstream_state{{model="{MODEL}",state="up",upstream="models"}} 1.0' in figures
     proxied = httpx.get(f"{server.base_url}/metrics", headers={"x-forwarded-for": "203.0.113.9"})
     assert proxied.status_code == 404
 

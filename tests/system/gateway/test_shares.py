@@ -24,7 +24,9 @@ def full(kind: str, store: MoodyStore, data_dir: Path) -> Iterator[tuple[Crowd, 
     else:
         with run_crowd(store, data_dir, max_concurrent=2) as crowd:
             assert crowd.ask(crowd.key()).status_code == 200
-            yield crowd, crowd.rig.gateway._routing._places["upstream-0"]
+            places = crowd.rig.gateway._routing._servers["upstream-0"].places
+            assert places is not None
+            yield crowd, places
 
 
 @pytest.fixture(params=["open requests", "places at an upstream"])

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import Connection, insert, select, update
@@ -269,22 +270,25 @@ async def test_an_operator_does_not_lock_itself_out(booth: Booth) -> None:
 
 
 async def test_an_operator_sees_how_upstreams_do(store: Store) -> None:
-    """Each upstream with its state, models and last failure; the first page warns of one that rests."""
+    """Each model of an upstream with its state and last failure; the first page warns of one that rests."""
     async with open_booth(store, SETTINGS) as booth:
         admin = await booth.logged_in("op@example.com", is_admin=True)
         assert "left alone after failures" not in (await admin.get("/dashboard/operator")).text
-        booth.live.health = [UpstreamHealth("one", "up", 2, 0, None, None, 7)]
+        booth.live.health = [UpstreamHealth("one", "a/model", "up", 2, 0, None, None, 7)]
         page = (await admin.get("/dashboard/operator/upstreams")).text
-        assert (">up</span>" in page, "1 model: a/model" in page, "Last failure" in page) == (True, True, False)
+        assert (">up</span>" in page, "Sold as a/model" in page, "Last failure" in page) == (True, True, False)
         live = re.search(r'hx-get="([^"]+)"', page)
         assert live is not None
         assert (await admin.get(live.group(1))).status_code == 204
         until_s = booth.clock.now_us() / 10**6 + 30
-        booth.live.health = [UpstreamHealth("one", "resting", 0, 5, until_s, "HTTP 500 <b>", 12)]
+        resting = UpstreamHealth("one", "a/model", "resting", 0, 5, until_s, "HTTP 500 <b>", 12)
+        booth.live.health = [resting]
         changed = (await admin.get(live.group(1))).text
         assert (">resting</span>" in changed, "HTTP 500 &lt;b&gt;" in changed) == (True, True)
-        assert "10:00:30" in changed
-        assert "one is left alone after failures" in (await admin.get("/dashboard/operator")).text
+        assert ("10:00:30" in changed, "accounts/acct_1" in changed) == (True, False)
+        booth.live.health = [replace(resting, rests_for="acct_1")]
+        assert "accounts/acct_1" in (await admin.get(live.group(1))).text
+        assert "one (a/model) is left alone after failures" in (await admin.get("/dashboard/operator")).text
 
 
 async def test_the_audit_runs_from_its_page(booth: Booth) -> None:

@@ -33,7 +33,7 @@ def _died(name: str, times: int) -> Running:
 
 def test_figures_are_rendered(tmp_path: Path) -> None:
     """What others keep and what was counted stands in the text, amounts in USD."""
-    rests = UpstreamHealth("two", "resting", 0, 3, 107.5, "HTTP 503", failed_calls=9)
+    rests = UpstreamHealth("two", "large", "resting", 0, 3, 107.5, "HTTP 503", failed_calls=9)
     gateway = GatewayFigures(
         open_requests=5,
         charges_waiting=12,
@@ -42,7 +42,7 @@ def test_figures_are_rendered(tmp_path: Path) -> None:
         times_database_went_back=1,
         refused={"gateway.max_open_requests": 6},
         replayed=ReplayFigures(records_restored=1, records_lost=2, lost_bytes=478),
-        upstreams=[UpstreamHealth("one", "up", 4, 0, None, None), rests],
+        upstreams=[UpstreamHealth("one", "small", "up", 4, 0, None, None), rests],
         ceilings=[CeilingHealth("one", "small", 6, is_distrusted=True)],
         failures={("two", "503"): 9},
     )
@@ -75,15 +75,15 @@ def test_figures_are_rendered(tmp_path: Path) -> None:
         "tokenbooth_reconcile_differences": 2.0,
         "tokenbooth_open_requests": 5.0,
         "tokenbooth_charges_waiting": 12.0,
-        "tokenbooth_upstream_state up one": 1.0,
-        "tokenbooth_upstream_state resting one": 0.0,
-        "tokenbooth_upstream_state up two": 0.0,
-        "tokenbooth_upstream_state resting two": 1.0,
-        "tokenbooth_upstream_state trial two": 0.0,
-        "tokenbooth_upstream_open_calls one": 4.0,
-        "tokenbooth_upstream_failures two": 9.0,
-        "tokenbooth_upstream_rest_seconds one": 0.0,
-        "tokenbooth_upstream_rest_seconds two": 7.5,
+        "tokenbooth_upstream_state small up one": 1.0,
+        "tokenbooth_upstream_state small resting one": 0.0,
+        "tokenbooth_upstream_state large up two": 0.0,
+        "tokenbooth_upstream_state large resting two": 1.0,
+        "tokenbooth_upstream_state large trial two": 0.0,
+        "tokenbooth_upstream_open_calls small one": 4.0,
+        "tokenbooth_upstream_failures large two": 9.0,
+        "tokenbooth_upstream_rest_seconds small one": 0.0,
+        "tokenbooth_upstream_rest_seconds large two": 7.5,
         "tokenbooth_inbox_rows due": 2.0,
         "tokenbooth_inbox_rows parked": 1.0,
         "tokenbooth_background_deaths_total flusher": 3.0,

@@ -1,5 +1,9 @@
 """E-mails: what goes to a mail server, and what happens without one or when it fails."""
 
+import asyncio
+import smtplib
+import threading
+
 import pytest
 import structlog
 
@@ -28,6 +32,25 @@ async def test_a_mail_that_is_refused_is_logged_without_its_link() -> None:
         await SmtpMailer(mail_settings(port)).send(MAIL)
     assert [(line["event"], line["log_level"]) for line in lines] == [("mail_failed", "error")] * 2
     assert "signup/abc" not in repr(lines)
+
+
+async def test_mails_that_take_long_hold_up_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mail server, or a name server, that is silent: what else needs a thread gets one."""
+    may_answer = threading.Event()
+
+    def silent(*_args: object, **_more: object) -> smtplib.SMTP:
+        assert may_answer.wait(20)
+        raise OSError("silent")
+
+    monkeypatch.setattr(smtplib, "SMTP", silent)
+    mailer = SmtpMailer(mail_settings(1))
+    sending = [asyncio.ensure_future(mailer.send(MAIL)) for _ in range(64)]
+    await asyncio.sleep(0)
+
+    assert await asyncio.to_thread(lambda: True)
+    assert not any(task.done() for task in sending)
+    may_answer.set()
+    await asyncio.gather(*sending)
 
 
 @pytest.mark.parametrize("link", [MAIL.link, None])

@@ -10,10 +10,11 @@ from typing import Final
 from tokenbooth.config.catalog import Catalog
 from tokenbooth.domain.allowance import Allowance, free_nano, hold
 from tokenbooth.domain.charges import PoolKind
-from tokenbooth.domain.fair_share import Demand, Share, TooLittle, share
+from tokenbooth.domain.fair_share import Demand, Share, TooLittle, share, sure_share
 from tokenbooth.domain.pricing import Price, output_cost_nano
 from tokenbooth.domain.rates import RequestRate, TokenEntry, TokenRate
 from tokenbooth.domain.subscriptions import access_ends_us
+from tokenbooth.gateway.access import prompt_risk
 from tokenbooth.gateway.access.cache import KeyState, SubscriptionState
 from tokenbooth.gateway.access.ceilings import Ceilings
 from tokenbooth.gateway.access.pool import Pool, Pools
@@ -48,6 +49,7 @@ class Admitted:
         decided_at_us: monotonic microseconds.
         at_risk_nano: what it would cost above its hold without its ceiling, where nobody has seen that kept; else None.
         held_maximum: whether it holds the model's maximum, because no ceiling bounds it.
+        prompt_risk_nano: what its prompt may cost above its part of the hold; 0 for one that was held in full.
         hold, token_entry: there once it is committed.
     """
 
@@ -62,6 +64,7 @@ class Admitted:
         "key",
         "pool",
         "price",
+        "prompt_risk_nano",
         "request",
         "requests",
         "token_entry",
@@ -82,6 +85,7 @@ class Admitted:
         decided_at_us: int = 0,
         at_risk_nano: int | None = None,
         held_maximum: bool = False,
+        prompt_risk_nano: int = 0,
     ) -> None:
         self.key = key
         self.request = request
@@ -95,6 +99,7 @@ class Admitted:
         self.decided_at_us = decided_at_us
         self.at_risk_nano = at_risk_nano
         self.held_maximum = held_maximum
+        self.prompt_risk_nano = prompt_risk_nano
         self.token_entry: TokenEntry | None = None
 
     def commit(self) -> None:
@@ -109,12 +114,17 @@ class Admitted:
             self.token_entry = self.tokens.admit(self.decided_at_us, self.counted_tokens)
         if self.at_risk_nano is not None:
             begin_unproven(self.key.account, allowances, self.at_risk_nano)
+        if self.prompt_risk_nano:
+            prompt_risk.begin(self.key.account, allowances, self.prompt_risk_nano)
 
     def end_risk(self) -> None:
         """The call has ended, so it can't cost more than it did; a repeated call changes nothing."""
         if self.at_risk_nano is not None:
             end_unproven(self.key.account, self.pool.allowances, self.at_risk_nano)
             self.at_risk_nano = None
+        if self.prompt_risk_nano:
+            prompt_risk.end(self.key.account, self.pool.allowances, self.prompt_risk_nano)
+            self.prompt_risk_nano = 0
 
 
 class Admission:
@@ -251,18 +261,27 @@ class Admission:
         standing = self._ceilings.standing(request)
         held_maximum = self._ceilings.must_hold_maximum(request, standing)
         left_nano = free_nano(pool.allowances)
-        decided = share(
-            price,
-            self._demand(request, held_maximum),
-            free_nano=left_nano,
-            hold_share_percent=self._hold_share_percent,
-            tokens_per_byte_bp=self._ratios.basis_points(request.model.name),
-        )
-        if isinstance(decided, TooLittle):
-            return decided
+        demand = self._demand(request, held_maximum)
+        decided = sure_share(price, demand, free_nano=left_nano, hold_share_percent=self._hold_share_percent)
+        risk_nano = 0
+        if decided is None:
+            ratio_bp = self._ratios.basis_points(key.account.account_id, request.model.name)
+            shared = share(
+                price,
+                demand,
+                free_nano=left_nano,
+                hold_share_percent=self._hold_share_percent,
+                tokens_per_byte_bp=ratio_bp,
+            )
+            if isinstance(shared, TooLittle):
+                return shared
+            decided = shared
+            risk_nano = prompt_risk.prompt_risk_nano(price, demand, ratio_bp)
         amount_nano = decided.amount_nano
         at_risk_nano = None if standing.proven or held_maximum else _at_risk_nano(request, price, decided)
         if at_risk_nano is not None and not may_begin(key.account, pool.allowances, amount_nano, at_risk_nano):
+            return TooLittle(amount_nano)
+        if risk_nano and not self._may_risk(key, request, price, pool, amount_nano + risk_nano + (at_risk_nano or 0)):
             return TooLittle(amount_nano)
         if left_nano < amount_nano:
             # What costs nothing needs an allowance that is not overdrawn all the same.
@@ -280,7 +299,19 @@ class Admission:
             decided_at_us=now_us,
             at_risk_nano=at_risk_nano,
             held_maximum=held_maximum,
+            prompt_risk_nano=risk_nano,
         )
+
+    def _may_risk(self, key: KeyState, request: PricedRequest, price: Price, pool: Pool, most_nano: int) -> bool:
+        """Whether a call may begin that costs so much at most, of which it holds less for its prompt."""
+        account_id, model = key.account.account_id, request.model
+        tolerated_nano = prompt_risk.most_tolerated_nano(
+            price,
+            pool.allowances,
+            context_tokens=model.context_tokens,
+            proven_tokens=self._ratios.proven_tokens(account_id, model.name),
+        )
+        return prompt_risk.may_begin(key.account, pool.allowances, most_nano, tolerated_nano)
 
     def _demand(self, request: PricedRequest, held_maximum: bool) -> Demand:
         most, extra_tokens = request.model.max_output_tokens, request.extra_tokens

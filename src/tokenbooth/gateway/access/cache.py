@@ -35,6 +35,7 @@ class AccountState:
         keys: how many keys in memory belong to it.
         pins: of open requests, and of charges that are not in the store yet; while there is one, it stays in memory.
         unproven_calls: open calls whose ceiling nobody has seen kept yet.
+        prompts_at_risk: open calls that hold less for their prompt than it may cost.
         unfunded_calls: open calls that began while there was no money.
         callers: for whom its calls take places: without money, and with it.
     """
@@ -48,6 +49,7 @@ class AccountState:
     keys: int = 0
     pins: int = 0
     unproven_calls: int = 0
+    prompts_at_risk: int = 0
     unfunded_calls: int = 0
     callers: tuple[Caller, Caller] = field(init=False)
 

@@ -147,18 +147,27 @@ class Settler:
         admitted.pool.waiters.wake()
         request = admitted.request
         rates = price.rates_for(usage.prompt_tokens)
-        # Other parts bring tokens without bytes; such a prompt would teach a wrong ratio.
-        if not counted.estimated and not request.parts_tokens:
-            self._ratios.learn(request.model.name, text_bytes=request.text_bytes, prompt_tokens=usage.prompt_tokens)
+        account_id, model = admitted.key.account.account_id, request.model.name
+        if not counted.estimated:
+            self._ratios.learn(
+                account_id,
+                model,
+                text_bytes=request.text_bytes,
+                prompt_tokens=usage.prompt_tokens,
+                cached_tokens=usage.cached_tokens,
+                parts_tokens=request.parts_tokens,
+            )
+        elif admitted.prompt_risk_nano:
+            self._ratios.doubt(account_id, model, request.text_bytes)
         subscription = admitted.key.subscription
         charge = new_charge(
             request_id=request_id,
-            account_id=admitted.key.account.account_id,
+            account_id=account_id,
             key_id=admitted.key.key_id,
             pool=admitted.pool.kind,
             subscription_id="" if subscription is None else subscription.subscription_id,
             window_start_us=0 if admitted.pool.window is None else admitted.pool.window.start_us,
-            model=request.model.name,
+            model=model,
             endpoint=request.endpoint,
             upstream=upstream,
             finished_at_us=self._clock.now_us(),

@@ -43,7 +43,7 @@ def routing(clock: FakeClock | None = None) -> Routing:
 def begin(choosing: Routing, request: PricedRequest, caller: Caller = CALLER) -> RoutedCall:
     """A call that has chosen its first upstream."""
     attempt = choosing.route(request, caller)
-    attempt.take()
+    attempt.take(None)
     return attempt
 
 
@@ -95,7 +95,7 @@ def test_an_upstream_that_cannot_be_asked_is_none() -> None:
 
     assert name(attempt) == "a"
     with pytest.raises(Refusal) as refused:
-        choosing.route(request, CALLER).take()
+        choosing.route(request, CALLER).take(None)
     assert (refused.value.status, refused.value.code, refused.value.retry_after_us) == (503, "overloaded", S)
     assert sum(health.open_calls for health in choosing.report([request.model])) == 1
 
@@ -110,7 +110,7 @@ def test_accounts_share_the_places_of_an_upstream() -> None:
     full = choosing.route(request, CALLER)
     assert full.is_full()
     with pytest.raises(Refusal):
-        full.take()
+        full.take(None)
     assert choosing.refused() == {"upstreams.a.max_concurrent": 1, "upstreams.b.max_concurrent": 1}
     assert name(begin(choosing, request, other)) == "a"
     for call in calls:
