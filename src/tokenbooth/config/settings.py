@@ -35,6 +35,8 @@ from tokenbooth.config.values import (
 )
 from tokenbooth.domain.money import NANO_PER_CENT
 from tokenbooth.domain.plans import Interval
+from tokenbooth.kit.email_addresses import parse_sender
+from tokenbooth.kit.errors import InvalidRequest
 
 _URL_MAX: Final = 4_000
 
@@ -133,11 +135,12 @@ class ManagementSettings(Section):
 
 
 class DashboardSettings(Section):
-    """`[dashboard]`: who may sign up, how long a log-in lasts, how often an address may try."""
+    """`[dashboard]`: who may sign up, how long a log-in lasts, how often a network may try."""
 
     registration: Literal["open", "invitation", "closed"] = "open"
     session_days: int = Field(30, ge=1, le=365)
     attempts_per_minute: int = Field(10, ge=1)
+    mails_per_day: int = Field(50, ge=1)
 
 
 class MailSettings(Section):
@@ -150,6 +153,15 @@ class MailSettings(Section):
     password: SecretStr | None = None
     security: Literal["starttls", "tls", "none"] = "starttls"
     timeout_s: float = Field(20, gt=0)
+
+    @field_validator("sender")
+    @classmethod
+    def _one_sender(cls, sender: str) -> str:
+        try:
+            parse_sender(sender)
+        except InvalidRequest:
+            raise ValueError("must be an email address, or a name and an address in angle brackets") from None
+        return sender
 
 
 class RetentionSettings(Section):
