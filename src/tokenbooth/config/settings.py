@@ -35,6 +35,7 @@ from tokenbooth.config.values import (
 )
 from tokenbooth.domain.money import NANO_PER_CENT
 from tokenbooth.domain.plans import Interval
+from tokenbooth.domain.row_bounds import RowBound
 from tokenbooth.kit.email_addresses import parse_sender
 from tokenbooth.kit.errors import InvalidRequest
 
@@ -131,7 +132,33 @@ class ManagementSettings(Section):
     requests_per_minute: int = Field(600, ge=1)
     max_body_bytes: int = Field(64 * 1024, ge=1024)
     max_keys: int = Field(10_000, ge=1)
+    max_unfunded_keys: int = Field(100, ge=1)
     max_pending_checkouts: int = Field(100, ge=1)
+    max_unfunded_pending_checkouts: int = Field(20, ge=1)
+    max_idempotency_keys_per_day: int = Field(10_000, ge=1)
+    max_unfunded_idempotency_keys_per_day: int = Field(1_000, ge=1)
+    max_actions_per_day: int = Field(10_000, ge=1)
+    max_unfunded_actions_per_day: int = Field(1_000, ge=1)
+
+    @property
+    def keys(self) -> RowBound:
+        """API keys of an account, and management keys."""
+        return RowBound(self.max_keys, self.max_unfunded_keys)
+
+    @property
+    def pending_checkouts(self) -> RowBound:
+        """Unpaid checkouts of an account."""
+        return RowBound(self.max_pending_checkouts, self.max_unfunded_pending_checkouts)
+
+    @property
+    def idempotency_keys(self) -> RowBound:
+        """Requests of an account in a day whose repetitions are recognised."""
+        return RowBound(self.max_idempotency_keys_per_day, self.max_unfunded_idempotency_keys_per_day)
+
+    @property
+    def actions(self) -> RowBound:
+        """Entries of the audit log in a day beyond which an account's repeatable actions are refused."""
+        return RowBound(self.max_actions_per_day, self.max_unfunded_actions_per_day)
 
 
 class DashboardSettings(Section):

@@ -204,7 +204,7 @@ class LoginPages(Pages):
 
         def log_in(conn: Connection) -> None:
             sessions.create_session(conn, new, now_us=now_us)
-            audit_log.record(
+            audit_log.record_repeatable(
                 conn,
                 actor=Actor(account_id, new.address),
                 action="account.logged_in",
