@@ -180,7 +180,7 @@ def _require_room(conn: Connection, account_id: str, max_records: int, now_us: i
     )
     raise RateLimited(
         "too_many_idempotency_keys",
-        f"An account may use {max_records} new Idempotency-Keys in 24 hours. Wait, or send the request without one.",
+        f"In 24 hours an account may send {max_records} forms and requests with an Idempotency-Key. Try again later.",
         param="Idempotency-Key",
         retry_after_s=(oldest_us + RETENTION_US - now_us) / SECOND_US,
     )
