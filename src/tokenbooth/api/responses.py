@@ -15,6 +15,7 @@ from tokenbooth.services.idempotency import refusal
 from tokenbooth.store.accounts.idempotency import Answer
 
 _MEDIA_TYPE: Final = "application/json"
+_WORTH_WAITING_S: Final = 60
 
 
 def success(payload: Payload | Sequence[Payload], *, status: int = 200) -> Answer:
@@ -41,4 +42,7 @@ def respond_error(error: TokenboothError) -> Response:
     headers = {}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(max(math.ceil(error.retry_after_s), 1))
+        if error.retry_after_s > _WORTH_WAITING_S:
+            # Clients that repeat a 429 by themselves would sleep for hours.
+            headers["x-should-retry"] = "false"
     return respond(refusal(error), headers)

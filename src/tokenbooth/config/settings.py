@@ -35,6 +35,9 @@ from tokenbooth.config.values import (
 )
 from tokenbooth.domain.money import NANO_PER_CENT
 from tokenbooth.domain.plans import Interval
+from tokenbooth.domain.row_bounds import RowBound
+from tokenbooth.kit.email_addresses import parse_sender
+from tokenbooth.kit.errors import InvalidRequest
 
 _URL_MAX: Final = 4_000
 
@@ -133,15 +136,42 @@ class ManagementSettings(Section):
     requests_per_minute: int = Field(600, ge=1)
     max_body_bytes: int = Field(64 * 1024, ge=1024)
     max_keys: int = Field(10_000, ge=1)
+    max_unfunded_keys: int = Field(100, ge=1)
     max_pending_checkouts: int = Field(100, ge=1)
+    max_unfunded_pending_checkouts: int = Field(20, ge=1)
+    max_idempotency_keys_per_day: int = Field(10_000, ge=1)
+    max_unfunded_idempotency_keys_per_day: int = Field(1_000, ge=1)
+    max_actions_per_day: int = Field(10_000, ge=1)
+    max_unfunded_actions_per_day: int = Field(1_000, ge=1)
+
+    @property
+    def keys(self) -> RowBound:
+        """API keys of an account, and management keys."""
+        return RowBound(self.max_keys, self.max_unfunded_keys)
+
+    @property
+    def pending_checkouts(self) -> RowBound:
+        """Unpaid checkouts of an account."""
+        return RowBound(self.max_pending_checkouts, self.max_unfunded_pending_checkouts)
+
+    @property
+    def idempotency_keys(self) -> RowBound:
+        """Requests of an account in a day whose repetitions are recognised."""
+        return RowBound(self.max_idempotency_keys_per_day, self.max_unfunded_idempotency_keys_per_day)
+
+    @property
+    def actions(self) -> RowBound:
+        """Entries of the audit log in a day beyond which an account's repeatable actions are refused."""
+        return RowBound(self.max_actions_per_day, self.max_unfunded_actions_per_day)
 
 
 class DashboardSettings(Section):
-    """`[dashboard]`: who may sign up, how long a log-in lasts, how often an address may try."""
+    """`[dashboard]`: who may sign up, how long a log-in lasts, how often a network may try."""
 
     registration: Literal["open", "invitation", "closed"] = "open"
     session_days: int = Field(30, ge=1, le=365)
     attempts_per_minute: int = Field(10, ge=1)
+    mails_per_day: int = Field(50, ge=1)
 
 
 class MailSettings(Section):
@@ -154,6 +184,15 @@ class MailSettings(Section):
     password: SecretStr | None = None
     security: Literal["starttls", "tls", "none"] = "starttls"
     timeout_s: float = Field(20, gt=0)
+
+    @field_validator("sender")
+    @classmethod
+    def _one_sender(cls, sender: str) -> str:
+        try:
+            parse_sender(sender)
+        except InvalidRequest:
+            raise ValueError("must be an email address, or a name and an address in angle brackets") from None
+        return sender
 
 
 class RetentionSettings(Section):

@@ -34,7 +34,7 @@ class AccountPages(Pages):
         services, owner = self._services, visitor.owner
         try:
             # A stolen log-in must not be able to try passwords without end either.
-            self._context.admit_attempt(owner.account_id)
+            self._context.admit_account(owner.account_id)
             account = await services.store.read(accounts.find_account, owner.account_id)
             stored = None if account is None else account.password_hash
             if not await self._context.passwords.matches(form.text("current")[:1_000], stored):

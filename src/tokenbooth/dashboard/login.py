@@ -16,14 +16,15 @@ from starlette.routing import Route
 
 from tokenbooth.dashboard.views import Form, Handler, Pages, Visitor, safe_next, see_other
 from tokenbooth.domain.windows import DAY_US
+from tokenbooth.kit.email_addresses import normalise_address
 from tokenbooth.kit.errors import Forbidden, NotFound, TokenboothError
 from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.services.accounts import end_session, set_new_password
 from tokenbooth.services.mailed_links import mail_reset, mail_sign_up
 from tokenbooth.services.passwords import checked_password
-from tokenbooth.services.session import client_address, cookie_name, network_of
+from tokenbooth.services.session import client_address, cookie_name
 from tokenbooth.store.accounts import accounts, audit_log, sessions
-from tokenbooth.store.accounts.accounts import Account, normalise_email
+from tokenbooth.store.accounts.accounts import Account
 from tokenbooth.store.accounts.audit_log import Actor
 from tokenbooth.store.accounts.sessions import NewSession, Purpose, secret_digest
 
@@ -89,7 +90,8 @@ class LoginPages(Pages):
         if self._services.settings.dashboard.registration != "open":
             raise Forbidden("registration_closed", "Signing up is not open on this server.")
         try:
-            email = normalise_email(form.text("email"))
+            email = normalise_address(form.text("email"))
+            self._context.admit_mail(client_address(request))
         except TokenboothError as error:
             return self._problem(request, "signup.html", error, form.text("email"))
         # Afterwards, so that the answer takes as long whether there is an account or not.
@@ -131,7 +133,8 @@ class LoginPages(Pages):
 
     async def reset(self, request: Request, form: Form) -> Response:
         try:
-            email = normalise_email(form.text("email"))
+            email = normalise_address(form.text("email"))
+            self._context.admit_mail(client_address(request))
         except TokenboothError as error:
             return self._problem(request, "reset.html", error, form.text("email"))
         task = BackgroundTask(mail_reset, self._services, self._context.mailer, email, client_address(request))
@@ -163,12 +166,12 @@ class LoginPages(Pages):
         return see_other("/login?done=password")
 
     def _public(self, handler: PublicHandler) -> Handler:
-        """A form that needs no log-in: from our own pages, and not too often from one address."""
+        """A form that needs no log-in: from our own pages, and not too often from one network."""
 
         async def checked(request: Request) -> Response:
             try:
                 form = await self._web.read_form(request)
-                self._context.admit_attempt(network_of(client_address(request)))
+                self._context.admit_client(client_address(request))
                 return await handler(request, form)
             except TokenboothError as error:
                 return self._web.failure(request, error, None)
@@ -201,7 +204,7 @@ class LoginPages(Pages):
 
         def log_in(conn: Connection) -> None:
             sessions.create_session(conn, new, now_us=now_us)
-            audit_log.record(
+            audit_log.record_repeatable(
                 conn,
                 actor=Actor(account_id, new.address),
                 action="account.logged_in",
@@ -260,7 +263,9 @@ class LoginPages(Pages):
 
     def _look_in_mailbox(self, request: Request, email: str, task: BackgroundTask) -> Response:
         response = self._web.page(request, "mailbox.html", None, email=email, is_mailed=self._context.mailer.is_mailed)
-        response.background = task
+        # The page is the same: what a mailbox has got is nobody else's business.
+        if self._context.admit_to_mailbox(email):
+            response.background = task
         return response
 
     def _dead_link(self, request: Request) -> Response:

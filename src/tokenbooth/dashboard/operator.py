@@ -16,6 +16,7 @@ from tokenbooth.dashboard.polling import LivePart
 from tokenbooth.dashboard.views import Form, Pages, Visitor, labelled, see_other
 from tokenbooth.domain.ledger import TransferKind
 from tokenbooth.domain.upstreams import UpstreamHealth
+from tokenbooth.kit.email_addresses import normalise_address
 from tokenbooth.kit.errors import Conflict, InvalidRequest, NotFound, RateLimited, TokenboothError
 from tokenbooth.kit.ids import is_id
 from tokenbooth.kit.pagination import page_number
@@ -93,7 +94,7 @@ class OperatorPages(Pages):
 
     async def invite(self, request: Request, visitor: Visitor, form: Form) -> Response:
         try:
-            email = accounts.normalise_email(form.text("email"))
+            email = normalise_address(form.text("email"))
             if await self._services.store.read(accounts.find_account_by_email, email) is not None:
                 raise Conflict("email_taken", "There is an account with this email already.")
             if not await mail_invitation(self._services, self._web.context.mailer, email):

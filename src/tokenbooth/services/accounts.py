@@ -106,7 +106,7 @@ def set_new_password(conn: Connection, actor: Actor, password_hash: str, *, now_
     """Change the password of the account that acts, and end every session but `keep`."""
     accounts.set_password(conn, actor, password_hash)
     sessions.end_sessions(conn, actor, but=keep)
-    audit_log.record(
+    audit_log.record_repeatable(
         conn, actor=actor, action="account.password_changed", account_id=actor, detail=actor, now_us=now_us
     )
 
@@ -123,9 +123,11 @@ def end_session(conn: Connection, actor: Actor, session_id: str, *, now_us: int)
 
 def end_other_sessions(conn: Connection, actor: Actor, *, keep: str, now_us: int) -> None:
     """End all sessions of the account that acts but `keep`."""
-    sessions.end_sessions(conn, actor, but=keep)
-    _record_ended(conn, actor, f"all but {keep}", now_us)
+    if sessions.end_sessions(conn, actor, but=keep):
+        _record_ended(conn, actor, f"all but {keep}", now_us)
 
 
 def _record_ended(conn: Connection, actor: Actor, detail: str, now_us: int) -> None:
-    audit_log.record(conn, actor=actor, action="account.log_in_ended", account_id=actor, detail=detail, now_us=now_us)
+    audit_log.record_repeatable(
+        conn, actor=actor, action="account.log_in_ended", account_id=actor, detail=detail, now_us=now_us
+    )

@@ -23,6 +23,7 @@ from tokenbooth.payments.stripe.client import (
 from tokenbooth.services.context import ServiceContext
 from tokenbooth.services.idempotency import IdempotentAttempt
 from tokenbooth.services.stripe import call_stripe, configured_stripe, ensure_customer, return_url
+from tokenbooth.store.accounts.bounds import row_limit
 from tokenbooth.store.payments import checkouts
 from tokenbooth.store.payments.checkouts import CheckoutStatus, Offer, TopUpCaps
 
@@ -79,15 +80,20 @@ async def record_checkout(
         Unprocessable, RateLimited: the bounds on top-ups.
     """
     checkout_id = attempt.derived_id(IdPrefix.CHECKOUT)
-    recorded = await context.store.write(
-        checkouts.create_checkout,
-        checkout_id=checkout_id,
-        account_id=account_id,
-        offer=offer,
-        max_pending=context.settings.management.max_pending_checkouts,
-        caps=caps_of(context.settings.billing),
-        now_us=context.clock.now_us(),
-    )
+
+    def record(conn: Connection) -> Offer:
+        return checkouts.create_checkout(
+            conn,
+            checkout_id=checkout_id,
+            account_id=account_id,
+            offer=offer,
+            max_pending=row_limit(conn, account_id, context.settings.management.pending_checkouts),
+            caps=caps_of(context.settings.billing),
+            now_us=context.clock.now_us(),
+        )
+
+    recorded = await context.store.write(record)
+    attempt.note_effect()
     return checkout_id, recorded
 
 

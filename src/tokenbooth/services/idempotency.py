@@ -3,11 +3,14 @@
 An effect that is only ours goes through `run_idempotent_tx`: check, effect and record are one transaction. Work that
 asks a payment provider in between goes through `run_idempotent`: it claims first, works, and completes the claim in its
 last write. Both take None as the claim of a request without a key.
+
+Kept are successes, and refusals that had an effect, such as a card that was declined. An error that had none leaves no
+record: its repetition is tried anew, and a flood of them costs no room.
 """
 
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 from sqlalchemy import Connection
@@ -24,8 +27,18 @@ from tokenbooth.kit.errors import (
 )
 from tokenbooth.kit.ids import IdPrefix
 from tokenbooth.services.context import ServiceContext
-from tokenbooth.store.accounts.audit_log import Entry, record_entry
-from tokenbooth.store.accounts.idempotency import Answer, Attempt, Claim, begin, complete, release
+from tokenbooth.store.accounts.audit_log import NEVER_REFUSED, Entry, record_entry, require_room
+from tokenbooth.store.accounts.bounds import row_limit
+from tokenbooth.store.accounts.idempotency import (
+    MAX_ANSWER_BYTES,
+    Answer,
+    Attempt,
+    Claim,
+    begin,
+    complete,
+    forget,
+    release,
+)
 
 T = TypeVar("T")
 
@@ -48,7 +61,7 @@ def replayed(answer: Answer) -> Outcome:
     return Outcome(answer=answer, replay=answer)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class IdempotentAttempt(Generic[T]):
     """One attempt at a request; its last write completes it with what came of it.
 
@@ -56,15 +69,25 @@ class IdempotentAttempt(Generic[T]):
         lease: the right to carry out the request now.
         render: what the request and its repetitions are answered when this came of it.
         entry: what the audit log says when it has succeeded.
+        had_effect: whether something may have been done, here or at a provider, that its failure does not undo.
     """
 
     lease: Attempt
     render: Callable[[T], Outcome]
     entry: Entry | None = None
+    had_effect: bool = field(default=False, init=False)
 
     def provider_key(self, purpose: str) -> str:
-        """An idempotency key for a call to a payment provider; `purpose` tells calls of a request apart."""
+        """An idempotency key for a call to a payment provider; `purpose` tells calls of a request apart.
+
+        Whoever asks for one is about to make the call, so the attempt has an effect from now on.
+        """
+        self.note_effect()
         return self.lease.provider_key(purpose)
+
+    def note_effect(self) -> None:
+        """Note that something was done for the request that a repetition must find: its record stays."""
+        self.had_effect = True
 
     def derived_id(self, prefix: IdPrefix) -> str:
         """An id of ours that every attempt at this request gets again."""
@@ -80,7 +103,7 @@ class IdempotentAttempt(Generic[T]):
         # A repetition may be refused because the answer shows a key, which is not kept: the first one counts.
         if self.entry is not None and outcome.replay is not None and outcome.answer.status < _FIRST_REFUSAL:
             record_entry(conn, self.entry)
-        complete(conn, self.lease, outcome.replay)
+        complete(conn, self.lease, _bounded(outcome.replay))
         return result
 
 
@@ -89,13 +112,12 @@ async def run_idempotent_tx(
 ) -> Answer:
     """Carry out an effect of ours in one transaction with its record, then let the caches see it.
 
-    An error that `effect` raises undoes what it wrote; unless it is a 429 or a 5xx, repetitions get it again.
-
     Raises:
         Conflict: the key was used with another body, or its first request still runs.
-        TokenboothError: as `effect` raises, when there is nothing to keep.
+        RateLimited: the key is new, and the account has as many as it may have.
+        TokenboothError: as `effect` raises; then nothing is written.
     """
-    answer = await context.store.write(_run_tx, claim, effect, now_us=context.clock.now_us())
+    answer = await context.store.write(_run_tx, context, claim, effect)
     await context.live.refresh()
     return answer
 
@@ -115,23 +137,25 @@ async def run_idempotent(
     Args:
         context: the dependencies.
         claim: what the request claims.
-        work: uses `provider_key` and `derived_id` of the attempt for what must be the same in a later one, and
-            completes it in its last write. When it raises a 429 or a 5xx, the claim is released and a repetition runs
-            again; any other error is kept for repetitions.
+        work: uses `provider_key` and `derived_id` of the attempt for what must be the same in a later one, notes its
+            effects, and completes it in its last write. An error before any effect leaves nothing. When it raises a
+            429 or a 5xx after one, the claim is released and a repetition runs again; any other error is kept.
         render: what the request and its repetitions are answered; a function of the result alone.
         entry: what the audit log says when the work has succeeded.
 
     Raises:
         Conflict: the key was used with another body, or its first request still runs.
+        RateLimited: the key is new, and the account has as many as it may have; or it did too much today.
         TokenboothError: as `work` raises.
     """
-    begun = await context.store.write(begin, claim, now_us=context.clock.now_us())
+    begun = await context.store.write(_begin, context, claim, entry)
     if isinstance(begun, Answer):
         return begun
+    attempt = IdempotentAttempt(begun, render, entry)
     try:
-        result = await work(IdempotentAttempt(begun, render, entry))
+        result = await work(attempt)
     except TokenboothError as error:
-        await context.store.write(_end, begun, error)
+        await context.store.write(_end, attempt, error)
         raise
     except Exception:
         await context.store.write(release, begun)
@@ -167,30 +191,46 @@ def raise_if_refused(answer: Answer) -> None:
     raise kind(error["code"], error["message"], param=error["param"], details=details)
 
 
-def _run_tx(conn: Connection, claim: Claim | None, effect: Callable[[Connection], Outcome], *, now_us: int) -> Answer:
-    begun = begin(conn, claim, now_us=now_us)
+def _begin(
+    conn: Connection, context: ServiceContext, claim: Claim | None, entry: Entry | None = None
+) -> Attempt | Answer:
+    """Claim a request that may be carried out now; `entry` is what the audit log will say."""
+    now_us, bounds = context.clock.now_us(), context.settings.management
+    max_records = 0 if claim is None else row_limit(conn, claim.account_id, bounds.idempotency_keys)
+    begun = begin(conn, claim, max_records=max_records, now_us=now_us)
+    if entry is not None and entry.action not in NEVER_REFUSED and isinstance(begun, Attempt):
+        require_room(conn, entry.account_id, row_limit(conn, entry.account_id, bounds.actions), now_us=now_us)
+    return begun
+
+
+def _run_tx(
+    conn: Connection, context: ServiceContext, claim: Claim | None, effect: Callable[[Connection], Outcome]
+) -> Answer:
+    begun = _begin(conn, context, claim)
     if isinstance(begun, Answer):
         return begun
-    if claim is None:
-        return effect(conn).answer
-    try:
-        with conn.begin_nested():
-            outcome = effect(conn)
-    except TokenboothError as error:
-        if not _is_kept(error):
-            raise
-        outcome = replayed(refusal(error))
-    complete(conn, begun, outcome.replay)
+    outcome = effect(conn)
+    complete(conn, begun, _bounded(outcome.replay))
     return outcome.answer
 
 
-def _end(conn: Connection, lease: Attempt, error: TokenboothError) -> None:
-    if _is_kept(error):
-        complete(conn, lease, refusal(error))
+def _end(conn: Connection, attempt: IdempotentAttempt[T], error: TokenboothError) -> None:
+    if not attempt.had_effect:
+        forget(conn, attempt.lease)
+    elif error.status < _SERVER_ERROR and error.status != RateLimited.status:
+        complete(conn, attempt.lease, refusal(error))
     else:
-        release(conn, lease)
+        release(conn, attempt.lease)
 
 
-def _is_kept(error: TokenboothError) -> bool:
-    """Whether a repetition with the same key gets this error again; else it is tried anew."""
-    return error.status < _SERVER_ERROR and error.status != RateLimited.status
+def _bounded(answer: Answer | None) -> Answer | None:
+    """What is kept of an answer: one that is too large is kept as a refusal, so that the request never runs again."""
+    if answer is None or len(answer.body.encode()) <= MAX_ANSWER_BYTES:
+        return answer
+    return refusal(
+        Conflict(
+            "answer_not_kept",
+            "This request succeeded before. Its answer was too large to be kept: ask for what it made or changed.",
+            param="Idempotency-Key",
+        )
+    )

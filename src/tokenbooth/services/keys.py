@@ -13,6 +13,7 @@ from tokenbooth.kit.ids import IdPrefix, is_id, new_id, new_key
 from tokenbooth.services.context import ServiceContext
 from tokenbooth.services.idempotency import Outcome, raise_if_refused, refusal, run_idempotent_tx
 from tokenbooth.store.accounts import keys, management_keys
+from tokenbooth.store.accounts.bounds import row_limit
 from tokenbooth.store.accounts.idempotency import Answer, Claim
 from tokenbooth.store.accounts.keys import ApiKeyView, NewApiKey
 from tokenbooth.store.accounts.management_keys import ManagementKey, NewManagementKey
@@ -110,7 +111,7 @@ def insert_key(
         rpm=wanted.rpm,
         tpm=wanted.tpm,
     )
-    max_keys = context.settings.management.max_keys
+    max_keys = row_limit(conn, account_id, context.settings.management.keys)
     keys.create_api_key(conn, new, max_keys=max_keys, grace_us=_grace_us(context), actor=actor, now_us=now_us)
     return CreatedKey(new.id, new.name, text)
 
@@ -174,7 +175,7 @@ def insert_management_key(
         scopes=tuple(wanted.scopes),
         expires_at_us=wanted.expires_at_us,
     )
-    max_keys = context.settings.management.max_keys
+    max_keys = row_limit(conn, account_id, context.settings.management.keys)
     management_keys.create_management_key(conn, new, max_keys=max_keys, actor=actor, now_us=now_us)
     return CreatedKey(new.id, new.name, text)
 

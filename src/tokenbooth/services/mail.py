@@ -8,12 +8,15 @@ import smtplib
 import ssl
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from email.headerregistry import Address
 from email.message import EmailMessage
 from typing import Final, Protocol
 
 import structlog
 
 from tokenbooth.config.settings import MailSettings
+from tokenbooth.kit.email_addresses import normalise_address, parse_sender
+from tokenbooth.kit.errors import InvalidRequest
 
 _THREADS: Final = 4
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
@@ -66,18 +69,23 @@ class SmtpMailer:
         """Send one; a failure is logged, without the link."""
         try:
             await asyncio.get_running_loop().run_in_executor(self._threads, self._send, mail)
-        except (OSError, ValueError, smtplib.SMTPException) as failure:
+        except (OSError, ValueError, InvalidRequest, smtplib.SMTPException) as failure:
             _log.error("mail_failed", subject=mail.subject, error=type(failure).__name__)
 
     def _send(self, mail: Mail) -> None:
         settings = self._settings
+        # Once more, because a row may hold what an earlier version took for an address.
+        sender, recipient = parse_sender(settings.sender), normalise_address(mail.recipient)
         message = EmailMessage()
-        message["From"], message["To"], message["Subject"] = settings.sender, mail.recipient, mail.subject
+        message["From"] = Address(sender.name, addr_spec=sender.address)
+        message["To"] = Address(addr_spec=recipient)
+        message["Subject"] = mail.subject
         message.set_content(mail.text if mail.link is None else f"{mail.text}\n\n{mail.link}\n")
         with self._connected() as server:
             if settings.username is not None and settings.password is not None:
                 server.login(settings.username, settings.password.get_secret_value())
-            server.send_message(message)
+            # Who gets it is said here, and never read out of a header.
+            server.send_message(message, sender.address, [recipient])
 
     def _connected(self) -> smtplib.SMTP:
         settings = self._settings

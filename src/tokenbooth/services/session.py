@@ -3,7 +3,6 @@
 A cookie alone does not prove intent (CSRF): whatever changes something must also come from our own origin.
 """
 
-from ipaddress import IPv6Address, ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -14,7 +13,6 @@ from tokenbooth.services.context import ServiceContext
 from tokenbooth.store.accounts.sessions import SessionOwner, find_session, secret_digest
 
 _SECRET_MAX: Final = 100
-_HOST_BITS: Final = 64
 _OWN_SITES: Final = frozenset({"same-origin", "none"})
 
 
@@ -76,20 +74,6 @@ def _is_ours(context: ServiceContext, request: Request, origin: str) -> bool:
     if (given.scheme, given.netloc) == (public.scheme, public.netloc):
         return True
     return given.scheme in ("http", "https") and bool(given.netloc) and given.netloc == request.headers.get("host")
-
-
-def network_of(address: str) -> str:
-    """What a client's address counts as: itself, or the /64 network of an IPv6 address, of which one customer has a
-    whole one; anything else is one name."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return "unknown"
-    if not isinstance(parsed, IPv6Address):
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return f"{IPv6Address(int(parsed) >> _HOST_BITS << _HOST_BITS)}/64"
 
 
 def client_address(request: Request) -> str:

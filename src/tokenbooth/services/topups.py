@@ -4,6 +4,8 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Final
 
+from sqlalchemy import Connection
+
 from tokenbooth.config.payments import BillingSettings
 from tokenbooth.domain.money import NANO_PER_CENT, format_usd
 from tokenbooth.kit.errors import InvalidRequest, ProviderFailed
@@ -19,7 +21,8 @@ from tokenbooth.services.stripe import (
     ensure_customer,
     require_saved_card,
 )
-from tokenbooth.store.accounts.audit_log import Actor
+from tokenbooth.store.accounts.audit_log import Actor, require_room
+from tokenbooth.store.accounts.bounds import row_limit
 from tokenbooth.store.payments import auto_topups, billing
 from tokenbooth.store.payments.auto_topups import Rule, RuleView
 from tokenbooth.store.payments.checkouts import CheckoutKind, Offer
@@ -139,6 +142,7 @@ async def set_auto_top_up(context: ServiceContext, account_id: str, change: Rule
     Raises:
         InvalidRequest: a value is missing or out of its range.
         PaymentRequired: no card is saved.
+        RateLimited: the account did very much today.
         ProviderFailed, ProviderTimeout: Stripe did not say whether one is.
         Unavailable: Stripe is not configured.
     """
@@ -151,7 +155,15 @@ async def set_auto_top_up(context: ServiceContext, account_id: str, change: Rule
         stripe = configured_stripe(context)
         customer_id = await ensure_customer(context, stripe, account_id)
         await require_saved_card(context, stripe, customer_id, instead=_PAGE_FIRST)
-    return await context.store.write(auto_topups.put, account_id, rule, actor=actor, now_us=context.clock.now_us())
+
+    def put(conn: Connection, now_us: int) -> RuleView:
+        # Switching it off is never refused.
+        if rule.enabled or not present.enabled:
+            max_entries = row_limit(conn, account_id, context.settings.management.actions)
+            require_room(conn, account_id, max_entries, now_us=now_us)
+        return auto_topups.put(conn, account_id, rule, actor=actor, now_us=now_us)
+
+    return await context.store.write(put, context.clock.now_us())
 
 
 async def find_credit(context: ServiceContext, account_id: str) -> Credit:

@@ -375,6 +375,7 @@ idempotency_records = Table(
     Column("response", Text),
     Column("created_at_us", BigInteger, nullable=False, index=True),
     Column("leased_at_us", BigInteger),
+    Index("ix_idempotency_records_account_id_created_at_us", "account_id", "created_at_us"),
 )
 
 audit_log = Table(

@@ -323,6 +323,22 @@ def test_unpaid_checkouts_are_bounded(store: Store) -> None:
         shop.open_page("checkout", {"planSlug": "pro"})
 
 
+def test_an_account_that_never_had_money_opens_fewer_pages(shop: Shop) -> None:
+    """Twenty a day; with its first credit it may open more."""
+    for _ in range(20):
+        shop.open_page("checkout", {"planSlug": "pro"})
+    assert error_code(shop.post("checkout", {"planSlug": "pro"})) == (409, "too_many_pending_checkouts")
+    shop.store.write_now(
+        ledger.grant,
+        account_id=shop.ada.account_id,
+        amount_nano=1,
+        reference="g",
+        reason="g",
+        now_us=shop.clock.now_us(),
+    )
+    shop.open_page("checkout", {"planSlug": "pro"})
+
+
 def test_another_accounts_subscription_is_not_there(shop: Shop) -> None:
     """P13: nobody cancels or sees another account's subscription."""
     subscription = shop.subscribe()

@@ -74,6 +74,18 @@ def test_a_refused_card_is_told_and_credits_nothing(shop: Shop) -> None:
     assert shop.subscriptions() == []
 
 
+def test_a_declined_card_is_tried_once_for_a_request(shop: Shop) -> None:
+    """It had an effect, so its refusal is kept; one for want of a card had none, and the key is free."""
+    body = {"amount": 30, "method": "stripe_direct"}
+    assert shop.post("topup", body, idempotency_key="k1").json()["error"]["code"] == "no_payment_method"
+    shop.top_up(20, card=FAILS_LATER_CARD)
+    answers = [shop.post("topup", body, idempotency_key="k1") for _ in range(2)]
+    assert [answer.json()["error"]["code"] for answer in answers] == ["card_declined"] * 2
+    shop.top_up(20)
+    assert shop.post("topup", body, idempotency_key="k1").json()["error"]["code"] == "card_declined"
+    assert shop.post("topup", body, idempotency_key="k2").json()["data"]["credited"] == "30.00"
+
+
 def test_many_refused_cards_stop_the_trying(store: Store) -> None:
     """Against card testing: after a few refusals saved cards are charged no more that day."""
     with running_shop(store, billing=BillingSettings(max_declined_cards_per_day=2)) as shop:

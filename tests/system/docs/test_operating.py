@@ -17,9 +17,16 @@ from tests.system.docs.pages import ROOT, codes, read, rows, section
 from tokenbooth.cli import app as command_line
 from tokenbooth.config.settings import Settings
 from tokenbooth.domain.money import format_usd
+from tokenbooth.domain.plan_changes import MAX_CHANGES_A_DAY
 from tokenbooth.domain.windows import DAY_US, HOUR_US
+from tokenbooth.jobs.upkeep import KEEP_FAILED_LOG_INS_US, KEEP_INBOX_US, KEEP_PROCESSES_US
+from tokenbooth.kit.networks import SITE_FACTOR
 from tokenbooth.runtime.metrics import Metrics
+from tokenbooth.services.usdc import MAX_PENDING_HASHES
+from tokenbooth.store.accounts import audit_log, idempotency, sessions
+from tokenbooth.store.accounts.keys import ROWS_PER_LIVE_KEY
 from tokenbooth.store.engine import Store
+from tokenbooth.store.tables import metadata
 
 PAGE: Final = read("operating.md")
 LEVELS: Final = frozenset({"debug", "info", "warning", "error", "exception", "critical"})
@@ -129,6 +136,43 @@ def _default(name: str, field: FieldInfo) -> str:
             return f"{field.default:g}"
         case _:
             return str(field.default)
+
+
+def test_every_table_is_listed_with_what_bounds_it() -> None:
+    """A new table has to say who can make it grow, how far, and how long a row stays."""
+    listed = rows(section(PAGE, "What accounts can make grow"))
+    assert sorted(name for row in listed for name in codes(row[0])) == sorted(metadata.tables)
+    assert [row for row in listed if not all(row)] == []
+
+
+def test_the_bounds_of_tables_are_those_of_the_program() -> None:
+    """The figures stand in the rows, and the settings that they name are there."""
+    table = _table("What accounts can make grow")
+    settings = dict(_settings(Settings, ""))
+    named = {name for row in table.values() for cell in row for name in codes(cell) if "." in name}
+    assert named - set(settings) == set()
+    figures: dict[str, list[int | str]] = {
+        "sessions": [sessions.MAX_PER_ACCOUNT],
+        "mail_links": [sessions.MAX_LINKS_PER_HOUR],
+        "audit_log": [
+            audit_log.REPEATED_PER_ACCOUNT,
+            audit_log.FAILED_PER_ACCOUNT,
+            audit_log.FAILED_IN_ALL,
+            KEEP_FAILED_LOG_INS_US // DAY_US,
+        ],
+        "idempotency_records": [idempotency.MAX_ANSWER_BYTES // 1_024],
+        "checkouts": [settings["billing.max_declined_cards_per_day"], MAX_CHANGES_A_DAY],
+        "inbox": [KEEP_INBOX_US // DAY_US],
+        "deposit_hints": [MAX_PENDING_HASHES],
+        "gateway_processes": [KEEP_PROCESSES_US // DAY_US],
+    }
+    missing = {
+        name: figure
+        for name, wanted in figures.items()
+        for figure in wanted
+        if (figure if isinstance(figure, str) else f"{figure:,}") not in re.findall(r"[\d,]*\d", " ".join(table[name]))
+    }
+    assert (missing, ROWS_PER_LIVE_KEY, SITE_FACTOR) == ({}, 10, 10)
 
 
 def test_every_action_of_the_audit_log_is_named() -> None:

@@ -8,6 +8,7 @@ from tests.support.store import Customer, new_customer
 from tokenbooth.config.settings import ManagementSettings
 from tokenbooth.domain.keys import KeyKind, is_well_formed
 from tokenbooth.store.engine import Store
+from tokenbooth.store.ledger import grant
 
 
 @pytest.fixture
@@ -141,6 +142,26 @@ async def test_an_account_has_so_many_keys_at_most(store: Store) -> None:
         assert answer.json()["error"]["code"] == "too_many_keys"
         await plane.client.delete(f"/api/keys/{first['id']}", headers=customer.headers)
         await created(plane, customer, "credit", {"name": "c"})
+
+
+async def test_an_account_that_never_had_money_has_fewer(store: Store) -> None:
+    """Of both kinds of keys; with its first credit it may have more."""
+    async with management_plane(store, ManagementSettings(max_keys=5, max_unfunded_keys=2)) as plane:
+        customer = new_customer(store, now_us=plane.clock.now_us())
+
+        async def statuses(path: str) -> list[int]:
+            return [
+                (await plane.client.post(path, headers=customer.headers, json={"name": "x"})).status_code
+                for _ in range(3)
+            ]
+
+        # It has a management key already.
+        assert await statuses("/api/keys/credit") == [200, 200, 409]
+        assert await statuses("/api/keys/management") == [200, 409, 409]
+        now_us = plane.clock.now_us()
+        store.write_now(grant, account_id=customer.account_id, amount_nano=1, reference="g", reason="g", now_us=now_us)
+        assert await statuses("/api/keys/credit") == [200, 200, 200]
+        assert await statuses("/api/keys/management") == [200, 200, 200]
 
 
 async def test_keys_are_listed_newest_first(plane: Plane, customer: Customer) -> None:

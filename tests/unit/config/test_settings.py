@@ -387,3 +387,12 @@ def test_every_setting_may_come_from_a_variable_or_a_file(
     assert settings.store.url == "postgresql://u:p@h/d"
     assert settings.mail is not None
     assert settings.mail.sender == "shop@example.com"
+
+
+@pytest.mark.parametrize(
+    "sender", ["shop", "a@b.example, c@d.example", "Shop <a@b.example>\nBcc: x", "=?q?x?=@b.example"]
+)
+def test_mail_is_from_one_address(load: Load, sender: str) -> None:
+    """Anything else stops the start, with the key's name."""
+    with pytest.raises(SettingsError, match=r"mail\.sender: .*must be an email address"):
+        load(f'[mail]\nhost = "mail.example.com"\nsender = """{sender}"""\n')

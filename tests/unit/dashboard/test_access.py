@@ -242,11 +242,69 @@ async def test_addresses_of_one_ipv6_network_count_together(booth: Booth) -> Non
     assert (await booth.browser("2001:db8:0:1::1").log_in("ada@example.com")).status_code == 403
 
 
-async def test_a_mailbox_is_not_flooded(booth: Booth) -> None:
-    """An email gets three links in an hour, whoever asks from wherever."""
-    for number in range(5):
-        await booth.browser(f"198.51.100.{number}").http.post("/signup", data={"email": "ada@example.com"})
-    assert len(booth.mailer.sent) == 3
+async def test_ten_times_as_many_tries_come_from_a_whole_site(booth: Booth) -> None:
+    """Who has a /48 has 65,536 networks: all of them together get a hundred tries."""
+    statuses = [
+        (await booth.browser(f"2001:db8:0:{number:x}::1").log_in("ada@example.com", "wrong guess")).status_code
+        for number in range(101)
+    ]
+    assert statuses == [403] * 100 + [429]
+    assert (await booth.browser("2001:db8:1::1").log_in("ada@example.com", "wrong guess")).status_code == 403
+
+
+@pytest.mark.parametrize(("path", "has_account"), [("/signup", False), ("/signup", True), ("/reset", True)])
+async def test_a_mailbox_is_not_flooded(booth: Booth, path: str, has_account: bool) -> None:
+    """It gets three mails in an hour, whoever asks from wherever and however it is spelled; an account that is there
+    already makes no difference, and the page doesn't tell."""
+    if has_account:
+        booth.account("ada@gmail.com")
+    pages = set()
+    for number, spelling in enumerate(
+        ["ada@gmail.com", "Ada@GMail.com", "ada@gmail.com", "a.da@gmail.com", "ada+1@gmail.com"]
+    ):
+        email = "ada@gmail.com" if has_account else spelling
+        page = await booth.browser(f"198.51.100.{number}").http.post(path, data={"email": email})
+        pages.add(page.text.replace(email.lower(), "ada@gmail.com"))
+    assert (len(booth.mailer.sent), len(pages)) == (3, 1)
+    booth.clock.advance(3_600)
+    await booth.browser("198.51.100.9").http.post(path, data={"email": "ada@gmail.com"})
+    assert len(booth.mailer.sent) == 4
+
+
+async def test_a_network_asks_for_so_many_mails_a_day(store: Store) -> None:
+    """Beyond that it is told to come back, and nobody is mailed to; others are not held up."""
+    settings = Settings.model_validate({"dashboard": {"mails_per_day": 2, "attempts_per_minute": 1_000}})
+    async with open_booth(store, settings) as booth:
+        for number in range(2):
+            await booth.browser().http.post("/signup", data={"email": f"x{number}@example.com"})
+        answer = await booth.browser().http.post("/signup", data={"email": "x2@example.com"})
+        assert (answer.status_code, "Try again tomorrow" in answer.text) == (429, True)
+        answer = await booth.browser().http.post("/reset", data={"email": "x@example.com"})
+        assert (answer.status_code, len(booth.mailer.sent)) == (429, 2)
+        await booth.browser("198.51.100.9").http.post("/signup", data={"email": "y@example.com"})
+        booth.clock.advance(86_400)
+        await booth.browser().http.post("/signup", data={"email": "z@example.com"})
+    assert len(booth.mailer.sent) == 4
+
+
+@pytest.mark.parametrize("path", ["/signup", "/reset", "/login"])
+async def test_an_address_is_one_address_wherever_it_comes_in(booth: Booth, path: str) -> None:
+    """A text that is read as several is refused, makes no row and no mail."""
+    before = row_counts(booth.store)
+    email = "=?utf-8?q?victim=40bank.example?=,1@evil.example"
+    answer = await booth.browser().http.post(path, data={"email": email, "password": PASSWORD})
+    assert answer.status_code == (403 if path == "/login" else 400)
+    audited = {"audit_log": before["audit_log"] + 1} if path == "/login" else {}
+    assert (booth.mailer.sent, row_counts(booth.store)) == ([], {**before, **audited})
+
+
+async def test_an_invitation_goes_to_one_address(booth: Booth) -> None:
+    """The operator's form takes no list either."""
+    browser = await booth.logged_in(is_admin=True)
+    answer = await browser.send(
+        "/dashboard/operator", "/dashboard/operator/invite", email="=?utf-8?q?a=40b.example?=,c@d.example"
+    )
+    assert (answer.status_code, booth.mailer.sent) == (400, [])
 
 
 @pytest.mark.parametrize("headers", [{"origin": "https://evil.example"}, {"origin": "null"}, {"origin": ""}])

@@ -104,6 +104,24 @@ async def test_strangers_do_not_fill_the_table(store: Store, email: str) -> None
         assert noted(booth)[-1][1] == "account.logged_in"
 
 
+async def test_who_is_logged_in_does_not_fill_it_either(store: Store) -> None:
+    """Logging in and out is noted sixty times in an hour, and ending others' log-ins where there are some."""
+    async with open_booth(store, UNLIMITED) as booth:
+        browser = await booth.logged_in()
+        for _ in range(3):
+            assert (await browser.http.post("/dashboard/account/sessions/end", data={"x": "y"})).status_code == 303
+        assert [entry[1] for entry in noted(booth)] == ["account.logged_in"]
+        for _ in range(70):
+            await booth.browser().log_in("ada@example.com")
+        assert row_counts(booth.store)["audit_log"] == 60
+        # Fifty of them are still there; the first one is not.
+        booth.clock.advance(7_200)
+        await browser.log_in("ada@example.com")
+        booth.clock.advance(1)
+        await browser.send("/dashboard/account", "/dashboard/account/sessions/end")
+        assert noted(booth)[-1][1] == "account.log_in_ended"
+
+
 async def test_what_is_refused_before_a_password_is_looked_at_is_not_noted(booth: Booth) -> None:
     """Too many tries from one address, and forms of other sites."""
     booth.account()

@@ -21,7 +21,7 @@ async def test_each_kind_is_kept_for_its_time(store: Store) -> None:
     ada = new_customer(store, now_us=NOW_US)
     await store.write(changes.record, changes.Topic.ACCOUNT, ada.account_id, now_us=NOW_US)
     claim = idempotency.Claim(ada.account_id, "POST /api/keys/credit", "k", b"\0" * 32)
-    await store.write(idempotency.begin, claim, now_us=NOW_US)
+    await store.write(idempotency.begin, claim, max_records=9, now_us=NOW_US)
     row_id = await store.write(
         inbox.insert,
         source=inbox.STRIPE,

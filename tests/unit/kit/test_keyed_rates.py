@@ -31,3 +31,20 @@ def test_of_too_many_keys_the_quietest_gives_way() -> None:
         rates.admit(key, limit=2, now_us=NOW_US)
     assert rates.admit("a", limit=2, now_us=NOW_US) > 0
     assert rates.admit("b", limit=1, now_us=NOW_US) == 0
+
+
+def test_several_keys_are_counted_together_or_not_at_all() -> None:
+    """A request that one of them refuses costs none of them anything; the longest wait is told."""
+    rates = KeyedRates()
+    assert rates.admit_all({"a": 1, "site": 2}, now_us=NOW_US) == 0
+    assert [rates.admit_all({"a": 1, "site": 2}, now_us=NOW_US + 1) for _ in range(5)] == [59.999999] * 5
+    assert rates.admit_all({"b": 1, "site": 2}, now_us=NOW_US + 1) == 0
+    assert rates.admit_all({"c": 1, "site": 2}, now_us=NOW_US + 2) == 59.999998
+
+
+def test_a_span_may_be_longer_than_a_minute() -> None:
+    """Then what it counts goes on for as long."""
+    rates = KeyedRates(span_us=60 * MINUTE_US)
+    assert rates.admit("a", limit=1, now_us=NOW_US) == 0
+    assert rates.admit("a", limit=1, now_us=NOW_US + 59 * MINUTE_US) == 60
+    assert rates.admit("a", limit=1, now_us=NOW_US + 60 * MINUTE_US) == 0

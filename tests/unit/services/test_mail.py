@@ -3,6 +3,8 @@
 import asyncio
 import smtplib
 import threading
+from email import message_from_string
+from email.policy import default
 
 import pytest
 import structlog
@@ -22,6 +24,39 @@ async def test_a_mail_goes_to_its_recipient() -> None:
     for text in ("AUTH PLAIN", "mail FROM:<booth@example.com>", "rcpt TO:<ada@example.com>", MAIL.subject, MAIL.link):
         assert text is not None
         assert text in said
+
+
+@pytest.mark.parametrize(
+    "recipient",
+    [
+        "=?utf-8?q?victim=40bank.example?=,1@evil.example",
+        "=?utf-8?q?victim?=@bank.example",
+        "victim@bank.example, eve@evil.example",
+        "eve@evil.example\r\nRCPT TO:<victim@bank.example>",
+        "Eve <victim@bank.example>",
+        "friends:victim@bank.example;",
+        "eve@evil.example(victim@bank.example)",
+    ],
+)
+async def test_what_is_not_one_address_is_never_mailed_to(recipient: str) -> None:
+    """Also when the store holds it since an earlier version; the log says that a mail failed."""
+    received: list[str] = []
+    with structlog.testing.capture_logs() as lines:
+        async with mail_server(received) as port:
+            await SmtpMailer(mail_settings(port)).send(Mail(recipient, MAIL.subject, MAIL.text, None))
+    assert ([line["event"] for line in lines], received) == (["mail_failed"], [])
+
+
+@pytest.mark.parametrize("recipient", ["o'brien_&=/#~-1+x@example.com", f"{'a' * 64}@{'b' * 60}.{'c' * 60}.example"])
+async def test_a_mail_has_one_recipient(recipient: str) -> None:
+    """The server is told the address once, as it is, and the header says the same."""
+    received: list[str] = []
+    async with mail_server(received) as port:
+        await SmtpMailer(mail_settings(port)).send(Mail(recipient, MAIL.subject, MAIL.text, None))
+    assert [line for line in received if line.lower().startswith("rcpt")] == [f"rcpt TO:<{recipient}>"]
+    headers = message_from_string("\n".join(received[received.index("data") + 1 :]), policy=default)
+    assert [found.addr_spec for found in headers["To"].addresses] == [recipient]
+    assert headers["From"] == "Booth <booth@example.com>"
 
 
 async def test_a_mail_that_is_refused_is_logged_without_its_link() -> None:

@@ -1,14 +1,20 @@
 """Prepaid credit and the rule of automatic top-ups, as use cases."""
 
 import pytest
+from sqlalchemy import Connection
 
-from tests.support.store import Customer
+from tests.support.management import management_plane
+from tests.support.store import Customer, new_customer
 from tokenbooth.config.payments import BillingSettings
+from tokenbooth.config.settings import ManagementSettings
 from tokenbooth.domain.money import NANO_PER_USD
-from tokenbooth.kit.errors import InvalidRequest, Unavailable
+from tokenbooth.kit.errors import InvalidRequest, RateLimited, Unavailable
 from tokenbooth.services.context import ServiceContext
 from tokenbooth.services.topups import RuleChange, check_amount, find_auto_top_up, set_auto_top_up
 from tokenbooth.store.accounts.audit_log import Actor
+from tokenbooth.store.engine import Store
+from tokenbooth.store.payments import auto_topups
+from tokenbooth.store.payments.auto_topups import Rule
 
 USD = NANO_PER_USD
 ACTOR = Actor("mk_1", "203.0.113.7")
@@ -69,3 +75,20 @@ async def test_a_rule_needs_a_way_to_charge(context: ServiceContext, customer: C
     """Without Stripe it cannot be switched on."""
     with pytest.raises(Unavailable):
         await set_auto_top_up(context, customer.account_id, RuleChange(True, USD, 20 * USD, 20 * USD), actor=ACTOR)
+
+
+async def test_a_rule_is_changed_so_often_in_a_day_and_switched_off_whenever(store: Store) -> None:
+    """Each change is noted, and so their number is bounded; a flood of them keeps nobody from ending the charges."""
+    async with management_plane(store, ManagementSettings(max_unfunded_actions_per_day=2)) as plane:
+        now_us = plane.clock.now_us()
+        account_id = new_customer(store, now_us=now_us).account_id
+
+        def switch_on(conn: Connection) -> None:
+            auto_topups.put(conn, account_id, Rule(True, USD, 20 * USD, 50 * USD), actor=ACTOR, now_us=now_us)
+
+        store.write_now(switch_on)
+        off = await set_auto_top_up(plane.context, account_id, RuleChange(False), actor=ACTOR)
+        with pytest.raises(RateLimited) as refused:
+            await set_auto_top_up(plane.context, account_id, RuleChange(False, threshold_nano=2 * USD), actor=ACTOR)
+        assert (refused.value.code, off.rule.enabled) == ("too_many_actions", False)
+        assert await find_auto_top_up(plane.context, account_id) == off

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
+from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, insert, select, text
 
 from tokenbooth.kit.errors import StoreUnavailable
 from tokenbooth.store import migrations
@@ -27,7 +28,8 @@ from tokenbooth.store.migrate import (
     schema_state,
     schema_version,
 )
-from tokenbooth.store.tables import metadata
+from tokenbooth.store.migrations.versions import r0008_bounds_of_accounts
+from tokenbooth.store.tables import accounts, metadata
 
 
 @pytest.fixture
@@ -111,6 +113,28 @@ def test_the_state_of_a_database_is_told(engine: Engine) -> None:
             False,
         )
         require_current(conn)
+
+
+def test_hosts_in_other_letters_are_written_in_ascii(engine: Engine) -> None:
+    """As new addresses are; not where that would be another host, or where somebody has the address already."""
+    umlaut, sharp_s = "\N{LATIN SMALL LETTER U WITH DIAERESIS}", "\N{LATIN SMALL LETTER SHARP S}"
+    expected = {
+        "plain": ("ada@example.com", "ada@example.com"),
+        "moved": (f"ada@m{umlaut}ller.example", "ada@xn--mller-kva.example"),
+        "folded": (f"ada@stra{sharp_s}e.example", f"ada@stra{sharp_s}e.example"),
+        "long": (f"ada@{umlaut * 70}.example", f"ada@{umlaut * 70}.example"),
+        "second": (f"bob@m{umlaut}ller.example", f"bob@m{umlaut}ller.example"),
+        "first": ("bob@xn--mller-kva.example", "bob@xn--mller-kva.example"),
+        "local": (f"{umlaut}@example.com", f"{umlaut}@example.com"),
+    }
+    migrate(engine)
+    with engine.begin() as conn, Operations.context(MigrationContext.configure(conn)):
+        conn.execute(text("DROP INDEX ix_idempotency_records_account_id_created_at_us"))
+        for account_id, (before, _) in expected.items():
+            conn.execute(insert(accounts).values(id=account_id, email=before, created_at_us=0))
+        r0008_bounds_of_accounts.upgrade()
+        found = {row.id: row.email for row in conn.execute(select(accounts.c.id, accounts.c.email))}
+    assert found == {account_id: after for account_id, (_, after) in expected.items()}
 
 
 def test_a_newer_schema_is_refused(engine: Engine) -> None:

@@ -3,22 +3,16 @@
 An email is stored normalised and belongs to one account.
 """
 
-import re
 from dataclasses import dataclass
-from typing import Final
 
 from sqlalchemy import Connection, Row, Select, select, update
 
+from tokenbooth.kit.email_addresses import normalise_address
 from tokenbooth.kit.errors import Conflict, InvalidRequest, NotFound
 from tokenbooth.store import changes
 from tokenbooth.store.accounts import audit_log
 from tokenbooth.store.dialect import insert_unless_there
 from tokenbooth.store.tables import accounts
-
-# Not RFC 5321's grammar: only what keeps an address one word with a host, so that it can be printed and
-# compared.
-_EMAIL: Final = re.compile(r"[^\s@\"<>\\]{1,64}@[^\s@\"<>\\.]+(?:\.[^\s@\"<>\\.]+)*")
-_EMAIL_MAX: Final = 254
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +41,6 @@ class Account:
         return f"Account({self.id!r})"
 
 
-def normalise_email(text: str) -> str:
-    """The form in which an email is stored and compared.
-
-    Raises:
-        InvalidRequest: it is no email address.
-    """
-    email = text.strip().lower()
-    if len(email) > _EMAIL_MAX or not email.isprintable() or _EMAIL.fullmatch(email) is None:
-        raise InvalidRequest("invalid_email", "This is not an email address.", param="email")
-    return email
-
-
 def create_account(conn: Connection, account_id: str, email: str, password_hash: str | None, *, now_us: int) -> Account:
     """Create an account.
 
@@ -68,7 +50,7 @@ def create_account(conn: Connection, account_id: str, email: str, password_hash:
     """
     account = Account(
         id=account_id,
-        email=normalise_email(email),
+        email=normalise_address(email),
         password_hash=password_hash,
         suspended_at_us=None,
         stripe_customer_id=None,
@@ -99,7 +81,7 @@ def is_disputed(conn: Connection, account_id: str) -> bool:
 def find_account_by_email(conn: Connection, email: str) -> Account | None:
     """The account with this email, however it is written; None also for what is no email."""
     try:
-        normalised = normalise_email(email)
+        normalised = normalise_address(email)
     except InvalidRequest:
         return None
     return _one(conn, _selection().where(accounts.c.email == normalised))

@@ -9,7 +9,8 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select
 
-from tokenbooth.domain.windows import HOUR_US
+from tokenbooth.domain.windows import DAY_US, HOUR_US, SECOND_US
+from tokenbooth.kit.errors import RateLimited
 from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.store.tables import audit_log
 
@@ -19,6 +20,10 @@ LOG_IN_FAILED: Final = "account.log_in_failed"
 NOBODY: Final = "nobody"
 """The actor of what somebody does who is not logged in."""
 
+NEVER_REFUSED: Final = frozenset({"subscription.canceled", "auto_top_up.switched_off"})
+"""What an account may do however much it did: whoever stole a key must not be able to keep its owner from these."""
+REPEATED_PER_ACCOUNT: Final = 60
+"""The most that are noted in an hour of one action that an account may repeat as often as it likes."""
 FAILED_PER_ACCOUNT: Final = 20
 FAILED_OF_STRANGERS: Final = 60
 FAILED_IN_ALL: Final = 1_000
@@ -88,7 +93,8 @@ def record(conn: Connection, *, actor: str, action: str, account_id: str | None,
 
 def record_entry(conn: Connection, entry: Entry) -> None:
     """Note an action that has just succeeded."""
-    record(
+    note = record_repeatable if entry.action in NEVER_REFUSED else record
+    note(
         conn,
         actor=entry.actor,
         action=entry.action,
@@ -96,6 +102,48 @@ def record_entry(conn: Connection, entry: Entry) -> None:
         detail=entry.detail,
         now_us=entry.at_us,
     )
+
+
+def require_room(conn: Connection, account_id: str, max_entries: int, *, now_us: int) -> None:
+    """Refuse an action, before it is carried out, of an account that did very much in the last day.
+
+    For what is always noted and could be repeated without end; never for what ends a key, a log-in or a payment.
+
+    Args:
+        conn: the transaction.
+        account_id: whose action.
+        max_entries: how many entries an account may have caused in 24 hours.
+        now_us: UTC microseconds.
+
+    Raises:
+        RateLimited: there are as many.
+    """
+    recent = (audit_log.c.account_id == account_id) & (audit_log.c.at_us > now_us - DAY_US)
+    count = _count(conn, recent)
+    if count < max_entries:
+        return
+    freed_us: int = (
+        conn.execute(select(audit_log.c.at_us).where(recent).order_by(audit_log.c.at_us).offset(count - max_entries))
+        .scalars()
+        .first()
+        or now_us
+    )
+    raise RateLimited(
+        "too_many_actions",
+        f"An account may do {max_entries} such things in 24 hours. Try again later.",
+        retry_after_s=(freed_us + DAY_US - now_us) / SECOND_US,
+    )
+
+
+def record_repeatable(conn: Connection, *, actor: str, action: str, account_id: str, detail: str, now_us: int) -> None:
+    """Note an action that must not be refused and may be repeated without end, as logging in; arguments as those of
+    `record`. Of each hour the first ones are noted, and the last of these says that there may be more."""
+    same = (audit_log.c.action == action) & (audit_log.c.account_id == account_id)
+    left = REPEATED_PER_ACCOUNT - _count(conn, same & (audit_log.c.at_us > now_us - HOUR_US))
+    if left <= 0:
+        return
+    told = detail if left > 1 else f"{detail}; further ones of this hour are not noted"
+    record(conn, actor=actor, action=action, account_id=account_id, detail=told, now_us=now_us)
 
 
 def record_failed_log_in(conn: Connection, account_id: str | None, *, address: str, now_us: int) -> bool:

@@ -3,6 +3,9 @@
 A record is claimed (`begin`), and completed in the transaction of the effect (`complete`). A claim whose holder died is
 taken over after a minute. The record never holds a key in the clear: an answer that shows one keeps another answer for
 its repetitions.
+
+An account's records are bounded by refusing new ones. None gives way before its day is over: the repetition of a
+request that succeeded would be carried out again, and so a top-up charged twice.
 """
 
 import hashlib
@@ -10,15 +13,18 @@ import secrets
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, select, update
 
-from tokenbooth.kit.errors import Conflict
+from tokenbooth.domain.windows import SECOND_US
+from tokenbooth.kit.errors import Conflict, RateLimited
 from tokenbooth.kit.ids import IdPrefix
 from tokenbooth.store.dialect import insert_unless_there
 from tokenbooth.store.tables import idempotency_records as records
 
 RETENTION_US: Final = 24 * 3_600 * 1_000_000
 LEASE_US: Final = 60 * 1_000_000
+MAX_ANSWER_BYTES: Final = 16 * 1024
+"""The largest answer that is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +54,14 @@ class Attempt:
         began_at_us: when the first attempt at this request began; the same for every later one.
         leased_at_us: when this attempt began.
         seed: the same for every attempt at this request, unlike that of any other.
+        is_first: whether no attempt at this request came before, whose effect might not be known.
     """
 
     claim: Claim | None
     began_at_us: int
     leased_at_us: int
     seed: str
+    is_first: bool
 
     def provider_key(self, purpose: str) -> str:
         """An idempotency key for a call to a payment provider; `purpose` tells calls of a request apart."""
@@ -64,14 +72,22 @@ class Attempt:
         return f"{prefix}_{self.began_at_us:014x}{self.seed[:12]}"
 
 
-def begin(conn: Connection, claim: Claim | None, *, now_us: int) -> Attempt | Answer:
+def begin(conn: Connection, claim: Claim | None, *, max_records: int, now_us: int) -> Attempt | Answer:
     """Claim a request, or get the answer that was kept for it.
+
+    Args:
+        conn: the transaction.
+        claim: what makes the request the same; None for one without an `Idempotency-Key`.
+        max_records: how many requests an account may have claimed within a day.
+        now_us: UTC microseconds.
 
     Raises:
         Conflict: the key was used with another body, or the first request still runs.
+        RateLimited: the key is new, and the account has as many as it may have.
     """
     if claim is None:
-        return Attempt(claim=None, began_at_us=now_us, leased_at_us=now_us, seed=secrets.token_hex(32))
+        seed = secrets.token_hex(32)
+        return Attempt(claim=None, began_at_us=now_us, leased_at_us=now_us, seed=seed, is_first=True)
     row = conn.execute(
         select(
             records.c.body_sha256,
@@ -85,6 +101,7 @@ def begin(conn: Connection, claim: Claim | None, *, now_us: int) -> Attempt | An
         conn.execute(delete(records).where(_is(claim)))
         row = None
     if row is None:
+        _require_room(conn, claim.account_id, max_records, now_us)
         return _insert(conn, claim, now_us)
     if row.body_sha256 != claim.body_sha256:
         raise Conflict(
@@ -97,7 +114,7 @@ def begin(conn: Connection, claim: Claim | None, *, now_us: int) -> Attempt | An
     if row.leased_at_us is not None and now_us < row.leased_at_us + LEASE_US:
         raise _in_progress()
     conn.execute(update(records).where(_is(claim)).values(leased_at_us=now_us))
-    return _attempt(claim, began_at_us=row.created_at_us, leased_at_us=now_us)
+    return _attempt(claim, began_at_us=row.created_at_us, leased_at_us=now_us, is_first=False)
 
 
 def complete(conn: Connection, attempt: Attempt, kept: Answer | None) -> None:
@@ -117,22 +134,56 @@ def complete(conn: Connection, attempt: Attempt, kept: Answer | None) -> None:
     values: dict[str, int | str | None] = {"leased_at_us": None}
     if kept is not None:
         values |= {"status_code": kept.status, "response": kept.body}
-    held = and_(_is(attempt.claim), records.c.leased_at_us == attempt.leased_at_us, records.c.status_code.is_(None))
-    if conn.execute(update(records).where(held).values(**values)).rowcount == 0:
+    if conn.execute(update(records).where(_holds(attempt, attempt.claim)).values(**values)).rowcount == 0:
         raise _in_progress()
 
 
 def release(conn: Connection, attempt: Attempt) -> None:
-    """End an attempt that had no effect, so that a repetition runs again; nothing when it was taken over."""
+    """End an attempt whose effect is not known, so that a repetition runs again, with the same ids; nothing when it was
+    taken over."""
     if attempt.claim is None:
         return
-    held = and_(_is(attempt.claim), records.c.leased_at_us == attempt.leased_at_us, records.c.status_code.is_(None))
-    conn.execute(update(records).where(held).values(leased_at_us=None))
+    conn.execute(update(records).where(_holds(attempt, attempt.claim)).values(leased_at_us=None))
+
+
+def forget(conn: Connection, attempt: Attempt) -> None:
+    """End an attempt that had no effect, so that nothing is left of it; nothing when it was taken over.
+
+    Where an attempt came before, whose effect is not known, its record stays.
+    """
+    if attempt.claim is None:
+        return
+    if attempt.is_first:
+        conn.execute(delete(records).where(_holds(attempt, attempt.claim)))
+    else:
+        release(conn, attempt)
 
 
 def forget_before(conn: Connection, at_us: int) -> int:
     """Delete the records of requests that began before `at_us` (UTC microseconds); returns how many."""
     return conn.execute(delete(records).where(records.c.created_at_us < at_us)).rowcount
+
+
+def _require_room(conn: Connection, account_id: str, max_records: int, now_us: int) -> None:
+    recent = and_(records.c.account_id == account_id, records.c.created_at_us > now_us - RETENTION_US)
+    count = conn.execute(select(func.count()).select_from(records).where(recent)).scalar_one()
+    if count < max_records:
+        return
+    # With a bound that was lowered meanwhile, more than one has to go first.
+    oldest_us: int = (
+        conn.execute(
+            select(records.c.created_at_us).where(recent).order_by(records.c.created_at_us).offset(count - max_records)
+        )
+        .scalars()
+        .first()
+        or now_us
+    )
+    raise RateLimited(
+        "too_many_idempotency_keys",
+        f"In 24 hours an account may send {max_records} forms and requests with an Idempotency-Key. Try again later.",
+        param="Idempotency-Key",
+        retry_after_s=(oldest_us + RETENTION_US - now_us) / SECOND_US,
+    )
 
 
 def _insert(conn: Connection, claim: Claim, now_us: int) -> Attempt:
@@ -147,17 +198,22 @@ def _insert(conn: Connection, claim: Claim, now_us: int) -> Attempt:
     # Another transaction that claims the same request meanwhile makes this one be repeated, and it finds the row then.
     inserted = insert_unless_there(conn, records, values)
     assert inserted, "the record was not there when this transaction began"
-    return _attempt(claim, began_at_us=now_us, leased_at_us=now_us)
+    return _attempt(claim, began_at_us=now_us, leased_at_us=now_us, is_first=True)
 
 
-def _attempt(claim: Claim, *, began_at_us: int, leased_at_us: int) -> Attempt:
+def _attempt(claim: Claim, *, began_at_us: int, leased_at_us: int, is_first: bool) -> Attempt:
     parts = (claim.account_id, claim.route, claim.key, str(began_at_us))
     seed = hashlib.sha256("\0".join(parts).encode()).hexdigest()
-    return Attempt(claim=claim, began_at_us=began_at_us, leased_at_us=leased_at_us, seed=seed)
+    return Attempt(claim=claim, began_at_us=began_at_us, leased_at_us=leased_at_us, seed=seed, is_first=is_first)
 
 
 def _is(claim: Claim) -> ColumnElement[bool]:
     return and_(records.c.account_id == claim.account_id, records.c.route == claim.route, records.c.key == claim.key)
+
+
+def _holds(attempt: Attempt, claim: Claim) -> ColumnElement[bool]:
+    """The record, unless another attempt took it over."""
+    return and_(_is(claim), records.c.leased_at_us == attempt.leased_at_us, records.c.status_code.is_(None))
 
 
 def _in_progress() -> Conflict:

@@ -15,7 +15,7 @@ from tokenbooth.kit.errors import NotFound
 from tokenbooth.store.tables import accounts, mail_links, sessions
 
 _TOUCH_EVERY_US: Final = 60 * 1_000_000
-_MAX_PER_ACCOUNT: Final = 50
+MAX_PER_ACCOUNT: Final = 50
 MAX_LINKS_PER_HOUR: Final = 3
 """So many links are made for one email in an hour, so that nobody's mailbox is flooded."""
 
@@ -104,7 +104,7 @@ def create_session(conn: Connection, new: NewSession, *, now_us: int) -> None:
         select(sessions.c.id)
         .where(sessions.c.account_id == new.account_id)
         .order_by(sessions.c.created_at_us.desc(), sessions.c.id.desc())
-        .limit(_MAX_PER_ACCOUNT)
+        .limit(MAX_PER_ACCOUNT)
     )
     conn.execute(delete(sessions).where(sessions.c.account_id == new.account_id, sessions.c.id.not_in(kept)))
 
@@ -174,10 +174,10 @@ def end_session(conn: Connection, account_id: str, session_id: str) -> None:
         raise NotFound("session_not_found", "There is no such log-in; it may have ended.")
 
 
-def end_sessions(conn: Connection, account_id: str, *, but: str | None = None) -> None:
-    """End every log-in of an account, but perhaps one."""
+def end_sessions(conn: Connection, account_id: str, *, but: str | None = None) -> int:
+    """End every log-in of an account, but perhaps one; returns how many were ended."""
     mine = sessions.c.account_id == account_id
-    conn.execute(delete(sessions).where(mine if but is None else mine & (sessions.c.id != but)))
+    return conn.execute(delete(sessions).where(mine if but is None else mine & (sessions.c.id != but))).rowcount
 
 
 def create_link(

@@ -2,10 +2,12 @@
 
 import asyncio
 
+import pytest
 from sqlalchemy import Connection, select
 
 from tests.support.fakes import MARCH_5_2026_US as NOW_US
 from tests.support.store import new_customer
+from tokenbooth.kit.errors import RateLimited
 from tokenbooth.store.accounts import audit_log
 from tokenbooth.store.accounts.audit_log import (
     FAILED_IN_ALL,
@@ -13,15 +15,20 @@ from tokenbooth.store.accounts.audit_log import (
     FAILED_PER_ACCOUNT,
     LOG_IN_FAILED,
     NOBODY,
+    REPEATED_PER_ACCOUNT,
     Actor,
     Entry,
+    record_entry,
     record_failed_log_in,
+    record_repeatable,
+    require_room,
 )
 from tokenbooth.store.engine import Store
 from tokenbooth.store.reports.operator import list_log
 from tokenbooth.store.tables import audit_log as rows
 
 HOUR_US = 3_600 * 1_000_000
+DAY_US = 24 * HOUR_US
 
 
 def failed(store: Store) -> list[tuple[str, str | None, str | None, str]]:
@@ -120,3 +127,41 @@ async def test_failures_at_once_keep_the_bound(store: Store) -> None:
     ]
     assert sum(await asyncio.gather(*tries)) == 3
     assert len(failed(store)) == FAILED_PER_ACCOUNT
+
+
+def test_an_account_does_so_much_in_a_day(store: Store) -> None:
+    """Beyond that its next action is refused until the day of the first one is over; another account is not."""
+    ada, bob = (new_customer(store, now_us=NOW_US - DAY_US, email=f"{name}@example.com") for name in ("ada", "bob"))
+    for number in range(3):
+        entry = Entry("mkey_1", "portal.opened", ada.account_id, "", NOW_US + number)
+        store.write_now(record_entry, entry)
+    store.write_now(require_room, ada.account_id, 4, now_us=NOW_US + 10)
+    store.write_now(require_room, bob.account_id, 3, now_us=NOW_US + 10)
+    with pytest.raises(RateLimited) as refused:
+        store.write_now(require_room, ada.account_id, 3, now_us=NOW_US + 10)
+    assert refused.value.retry_after_s == (DAY_US - 10) / 1e6
+    store.write_now(require_room, ada.account_id, 3, now_us=NOW_US + DAY_US)
+
+
+@pytest.mark.parametrize("action", ["account.logged_in", "subscription.canceled"])
+def test_what_is_never_refused_is_noted_so_often(store: Store, action: str) -> None:
+    """The last entry of an hour says that there may be more; the next hour notes again."""
+    ada = new_customer(store, now_us=NOW_US - DAY_US)
+
+    def note(now_us: int) -> None:
+        if action == "subscription.canceled":
+            store.write_now(record_entry, Entry("mkey_1", action, ada.account_id, "x", now_us))
+            return
+        store.write_now(
+            record_repeatable, actor="x", action=action, account_id=ada.account_id, detail="x", now_us=now_us
+        )
+
+    def noted() -> list[str]:
+        query = select(rows.c.detail).where(rows.c.action == action).order_by(rows.c.at_us, rows.c.id)
+        return store.read_now(lambda conn: list(conn.execute(query).scalars()))
+
+    for number in range(REPEATED_PER_ACCOUNT + 5):
+        note(NOW_US + number)
+    assert noted() == ["x"] * (REPEATED_PER_ACCOUNT - 1) + ["x; further ones of this hour are not noted"]
+    note(NOW_US + 2 * HOUR_US)
+    assert noted()[-1] == "x"
