@@ -1,12 +1,16 @@
-"""The store's two ways in: `read` and `write` run a store function as one whole transaction, off the event loop.
+"""The store's ways in: `read`, `report` and `write` run a store function as one whole transaction, off the event loop.
 
 A store function is `def name(conn, …) -> result`; it never commits, sleeps or talks to anything but its connection.
 On SQLite one thread owns the only writing connection and commits the operations that have queued up meanwhile
 together (group commit); a failing one is rolled back to its savepoint, alone. On PostgreSQL every write is a
 serializable transaction of a small pool, repeated when the database says that it conflicted.
+
+Reads have threads and connections by what they are for, so that none waits for another kind: look-ups (`read`), the
+same of the gateway (`with_own_readers`), and lists and sums (`report`), in which each account has a share.
 """
 
 import asyncio
+import copy
 import queue
 import random
 import sqlite3
@@ -14,6 +18,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from threading import Event
 from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -23,12 +28,18 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from tokenbooth.kit.background import BackgroundThread, Running
 from tokenbooth.kit.errors import StoreUnavailable
+from tokenbooth.kit.fair_threads import FairThreads
 from tokenbooth.kit.texts import UnstorableText
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_READ_THREADS: Final = 4
+_READ_THREADS: Final = 2
+_GATEWAY_THREADS: Final = 2
+_REPORT_THREADS: Final = 4
+_ALL_READ_THREADS: Final = _READ_THREADS + _GATEWAY_THREADS + _REPORT_THREADS
+_WAITING_REPORTS: Final = 16
+"""How many reports of one account wait at most; those above are refused."""
 _GROUP_MAX: Final = 256
 _BUSY_TIMEOUT_S: Final = 10
 _CONFLICT_RETRIES: Final = 40
@@ -55,8 +66,11 @@ class Store:
         self.engine = engine
         self.is_sqlite = engine.dialect.name == "sqlite"
         self._reading = engine if self.is_sqlite else engine.execution_options(**_POSTGRES_READING)
-        self._closed = False
+        self._closed = Event()
         self._readers = ThreadPoolExecutor(_READ_THREADS, thread_name_prefix="store-read")
+        self._own_readers: list[ThreadPoolExecutor] = []
+        self._reporters = FairThreads(_REPORT_THREADS, max_waiting=_WAITING_REPORTS, name="store-report")
+        self._auditor = ThreadPoolExecutor(1, thread_name_prefix="store-audit")
         self._writer: _Writer = _SqliteWriter(engine) if self.is_sqlite else _PostgresWriter(engine)
 
     @property
@@ -64,15 +78,47 @@ class Store:
         """The threads that it cannot do without."""
         return self._writer.background
 
+    def with_own_readers(self) -> "Store":
+        """The gateway's way into the same database, which ends with this: what it reads waits for no other reads."""
+        own = copy.copy(self)
+        own._readers = ThreadPoolExecutor(_GATEWAY_THREADS, thread_name_prefix="store-gateway-read")
+        self._own_readers.append(own._readers)
+        return own
+
     async def read(self, fn: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `fn` on one consistent snapshot.
 
         Raises:
             StoreUnavailable: the database does not answer.
         """
-        if self._closed:
+        if self._closed.is_set():
             raise StoreUnavailable(_CLOSED)
         return await asyncio.wrap_future(self._readers.submit(self.read_now, fn, *args, **kwargs))
+
+    async def report(
+        self, account_id: str, fn: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """As `read`, for what lists or sums up an account's rows: on threads in which each account has a share.
+
+        Raises:
+            StoreUnavailable: the database does not answer.
+            RateLimited: too many reports of the account wait already.
+        """
+        if self._closed.is_set():
+            raise StoreUnavailable(_CLOSED)
+        return await asyncio.wrap_future(
+            self._reporters.submit(account_id, partial(self.read_now, fn, *args, **kwargs))
+        )
+
+    async def read_all(self, fn: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """As `read`, for what reads whole tables: one after the other, on a thread of its own.
+
+        Raises:
+            StoreUnavailable: the database does not answer.
+        """
+        if self._closed.is_set():
+            raise StoreUnavailable(_CLOSED)
+        return await asyncio.wrap_future(self._auditor.submit(self.read_now, fn, *args, **kwargs))
 
     async def write(self, fn: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `fn` as one transaction; when this returns, it is committed.
@@ -101,13 +147,16 @@ class Store:
 
     def close(self) -> None:
         """Finish what is queued, then close every connection; calls after this are refused as unavailable."""
-        self._closed = True
+        self._closed.set()
         self._writer.close()
-        self._readers.shutdown(wait=True)
+        for readers in (self._readers, *self._own_readers):
+            readers.shutdown(wait=True)
+        self._reporters.close()
+        self._auditor.shutdown(wait=True)
         self.engine.dispose()
 
     def _submit(self, work: Callable[[Connection], R]) -> "Future[R]":
-        if self._closed:
+        if self._closed.is_set():
             raise StoreUnavailable(_CLOSED)
 
         def checked(conn: Connection) -> R:
@@ -162,7 +211,7 @@ def make_engine(url: str) -> Engine:
         isolation_level="SERIALIZABLE",
         # An error's text must not quote parameters: digests and addresses are among them.
         hide_parameters=True,
-        pool_size=_READ_THREADS + _PostgresWriter.THREADS,
+        pool_size=_ALL_READ_THREADS + _PostgresWriter.THREADS,
         pool_pre_ping=True,
         # A machine that is gone is noticed in half a minute; otherwise a connection to it may be waited for for hours.
         connect_args={
@@ -177,7 +226,7 @@ def make_engine(url: str) -> Engine:
 
 def _sqlite_engine(url: URL) -> Engine:
     engine = create_engine(
-        url, pool_size=_READ_THREADS + 1, hide_parameters=True, connect_args={"timeout": _BUSY_TIMEOUT_S}
+        url, pool_size=_ALL_READ_THREADS + 1, hide_parameters=True, connect_args={"timeout": _BUSY_TIMEOUT_S}
     )
 
     @event.listens_for(engine, "connect")
