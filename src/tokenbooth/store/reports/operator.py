@@ -25,19 +25,20 @@ from tokenbooth.kit.errors import NotFound
 from tokenbooth.store import ledger
 from tokenbooth.store.accounts import audit_log as log
 from tokenbooth.store.bulk import Lookup
+from tokenbooth.store.payments import inbox
 from tokenbooth.store.payments.inbox import InboxStatus
 from tokenbooth.store.reports.audit import AuditReport
 from tokenbooth.store.sales_days import SalesDimension
 from tokenbooth.store.tables import (
     accounts,
     audit_log,
-    inbox,
     ledger_accounts,
     sales_days,
     subscription_periods,
     subscriptions,
     usage_days,
 )
+from tokenbooth.store.tables import inbox as inbox_rows
 from tokenbooth.store.usage.usage_reports import Span
 
 AUDIT_ACTION: Final = "audit.ran"
@@ -58,17 +59,6 @@ _OTHER_ACCOUNTS: Final = (
 )
 """Every account of the ledger that is no customer's and no memo."""
 _PLANS: Final = Lookup(select(subscriptions.c.id, subscriptions.c.plan_slug), subscriptions.c.id)
-
-
-@dataclass(frozen=True, slots=True)
-class StoreFigures:
-    """What an operator watches."""
-
-    requests: int
-    charged_nano: int
-    uncollected_nano: int
-    inbox_due: int
-    inbox_parked: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +236,7 @@ def account_report(conn: Connection, account_id: str, span: Span) -> AccountRepo
 
 def list_parked(conn: Connection, limit: int = 200) -> list[ParkedRow]:
     """Events that wait for a person, the newest first."""
-    columns = inbox.c
+    columns = inbox_rows.c
     rows = conn.execute(
         select(
             columns.id,
@@ -266,12 +256,7 @@ def list_parked(conn: Connection, limit: int = 200) -> list[ParkedRow]:
 
 def count_parked(conn: Connection) -> int:
     """How many events wait for a person; at most one more than `MAX_COUNTED` is counted."""
-    return _count_inbox(conn, InboxStatus.PARKED)
-
-
-def _count_inbox(conn: Connection, status: InboxStatus) -> int:
-    first = select(inbox.c.id).where(inbox.c.status == status).limit(MAX_COUNTED + 1).subquery()
-    return conn.execute(select(func.count()).select_from(first)).scalar_one()
+    return inbox.count_up_to(conn, InboxStatus.PARKED, MAX_COUNTED + 1)
 
 
 def plans_in_use(conn: Connection, *, now_us: int) -> dict[str, int]:
@@ -291,24 +276,6 @@ def plans_in_use(conn: Connection, *, now_us: int) -> dict[str, int]:
         for row in rows:
             in_use[row.slug] = in_use.get(row.slug, 0) + row.subscribers
     return dict(sorted(in_use.items()))
-
-
-def figures(conn: Connection) -> StoreFigures:
-    """The figures as the store has them."""
-    columns = sales_days.c
-    used = conn.execute(
-        select(
-            func.coalesce(func.sum(columns.requests), 0),
-            func.coalesce(func.sum(columns.charged_nano), 0),
-        ).where(columns.dimension == SalesDimension.ALL)
-    ).one()
-    return StoreFigures(
-        requests=int(used[0]),
-        charged_nano=int(used[1]),
-        uncollected_nano=-ledger.balance_nano(conn, UNCOLLECTED),
-        inbox_due=_count_inbox(conn, InboxStatus.DUE),
-        inbox_parked=_count_inbox(conn, InboxStatus.PARKED),
-    )
 
 
 def record_audit(conn: Connection, report: AuditReport, *, actor: str, now_us: int) -> None:
