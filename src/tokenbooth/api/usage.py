@@ -22,7 +22,8 @@ from tokenbooth.kit.request_models import Cursor, EndUs, RequestModel, StartUs, 
 from tokenbooth.services import usage
 from tokenbooth.services.context import ServiceContext
 from tokenbooth.services.usage import Grouping, UsageQuery
-from tokenbooth.store.usage.usage_reports import GroupBy, Position, RequestView, Span, Sums
+from tokenbooth.store.usage.request_pages import Position, RequestView
+from tokenbooth.store.usage.usage_reports import GroupBy, Span, Sums
 
 _MAX_LIMIT: Final = 1_000
 _LIMIT: Final = re.compile(r"[1-9]\d{0,3}", re.ASCII)

@@ -67,8 +67,8 @@ class AccountPages(Pages):
     async def _page(
         self, request: Request, visitor: Visitor, *, status: int = 200, problem: str | None = None
     ) -> Response:
-        found = await self._services.store.read(
-            sessions.list_sessions, visitor.account_id, now_us=self._services.clock.now_us()
+        found = await self._services.store.report(
+            visitor.account_id, sessions.list_sessions, visitor.account_id, now_us=self._services.clock.now_us()
         )
         return self._web.page(
             request, "account.html", visitor, status=status, sessions=found, problem=problem,

@@ -73,7 +73,7 @@ class BillingPages(Pages):
 
     async def live(self, request: Request, visitor: Visitor) -> Response:
         """The subscriptions and the credit, for a page that waits for a payment."""
-        status = await billing_status(self._services, visitor.account_id)
+        status = await billing_status(self._services, visitor.account_id, with_keys=False)
         held_nano = self._services.live.held_nano(visitor.account_id)
         return self._web.page(
             request, "billing_live.html", visitor, status_view=status, held_nano=held_nano, waits=True
@@ -202,7 +202,7 @@ class BillingPages(Pages):
         given: Form | None = None,
     ) -> Response:
         services = self._services
-        status = await billing_status(services, visitor.account_id)
+        status = await billing_status(services, visitor.account_id, with_keys=False)
         limits = services.settings.billing
         now_us = services.clock.now_us()
         rule = await topups.find_auto_top_up(services, visitor.account_id)

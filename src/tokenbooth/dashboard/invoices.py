@@ -3,11 +3,17 @@
 from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from tokenbooth.dashboard.views import Pages, Visitor
-from tokenbooth.services.invoices import INVOICES_AT_ONCE, find_statement, list_invoices, statement_csv
+from tokenbooth.services.invoices import (
+    CSV_LINES_AT_ONCE,
+    INVOICES_AT_ONCE,
+    find_statement,
+    list_invoices,
+    statement_csv,
+)
 
 _ID_MAX: Final = 100
 
@@ -30,9 +36,10 @@ class InvoicePages(Pages):
 
     async def statement(self, request: Request, visitor: Visitor) -> Response:
         month = request.query_params.get("month") or None
-        found = await find_statement(self._services, visitor.account_id, month)
+        found = await find_statement(self._services, visitor.account_id, month, limit=CSV_LINES_AT_ONCE)
         headers = {
             "content-disposition": f'attachment; filename="{found.file_name}"',
             "cache-control": "no-store",
         }
-        return Response(statement_csv(found), media_type="text/csv; charset=utf-8", headers=headers)
+        pieces = statement_csv(self._services, visitor.account_id, found)
+        return StreamingResponse(pieces, media_type="text/csv; charset=utf-8", headers=headers)

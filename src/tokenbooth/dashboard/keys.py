@@ -1,7 +1,5 @@
 """API keys and management keys: create, see once, list, delete."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Final
 
 from pydantic import PlainValidator
@@ -18,13 +16,12 @@ from tokenbooth.kit.errors import InvalidRequest, TokenboothError
 from tokenbooth.kit.pagination import page_number
 from tokenbooth.kit.request_models import EndUs, Id, Label, RequestModel, UsdNano, read_integer
 from tokenbooth.services import keys
-from tokenbooth.services.keys import CreatedKey, WantedKey, WantedManagementKey
-from tokenbooth.store.accounts.keys import ApiKeyView
+from tokenbooth.services.keys import CreatedKey, KeyPage, WantedKey, WantedManagementKey
 from tokenbooth.store.payments import billing
 from tokenbooth.store.payments.billing import SubscriptionView
 
-PER_PAGE: Final = 50
 CREDIT: Final = "credit"
+_SEARCH_MAX: Final = 100
 _LABELS: Final = {
     "name": "Name",
     "maxBudget": "Budget",
@@ -84,18 +81,6 @@ class _NewManagementKey(RequestModel):
 
     name: Label
     expires_at: EndUs | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _KeyPage:
-    """One page of the list."""
-
-    keys: Sequence[ApiKeyView]
-    matching: int
-    total: int
-    number: int
-    last: int
-    search: str
 
 
 class KeyPages(Pages):
@@ -185,25 +170,31 @@ class KeyPages(Pages):
         given: Form | None = None,
     ) -> Response:
         await self._services.live.flush()
-        found, subscriptions = await self._services.store.read(self._look, visitor.account_id)
+        account_id, asked = visitor.account_id, request.query_params
+        search, number = asked.get("q", "").strip()[:_SEARCH_MAX], page_number(asked.get("page", "1"))
+        found, subscriptions = await self._services.store.report(account_id, self._look, account_id, search, number)
         return self._web.page(
             request,
             "keys.html",
             visitor,
             status=status,
-            page=_paged(found, request.query_params.get("q", ""), request.query_params.get("page", "1")),
+            page=found,
+            search=search,
             subscriptions=subscriptions,
             problem=problem,
             given=given or Form({}),
-            chosen=(given or Form({})).text("pays") or request.query_params.get("pays", ""),
-            done=request.query_params.get("done"),
+            chosen=(given or Form({})).text("pays") or asked.get("pays", ""),
+            done=asked.get("done"),
         )
 
-    def _look(self, conn: Connection, account_id: str) -> tuple[list[ApiKeyView], list[SubscriptionView]]:
+    def _look(
+        self, conn: Connection, account_id: str, search: str, number: int
+    ) -> tuple[KeyPage, list[SubscriptionView]]:
         services = self._services
-        status = billing.billing_status(conn, account_id, services.catalog().plans, services.clock.now_us())
+        plans, now_us = services.catalog().plans, services.clock.now_us()
+        status = billing.billing_status(conn, account_id, plans, now_us, with_keys=False)
         usable = [view for view in status.subscriptions if view.status is not SubscriptionStatus.CANCELED]
-        return keys.keys_of(conn, services, account_id), usable
+        return keys.key_page(conn, services, account_id, search=search, number=number), usable
 
     async def _management_page(
         self,
@@ -214,13 +205,15 @@ class KeyPages(Pages):
         problem: str | None = None,
         given: Form | None = None,
     ) -> Response:
-        found = await keys.list_management_keys(self._services, visitor.account_id)
+        number = page_number(request.query_params.get("page", "1"))
+        account_id = visitor.account_id
+        found = await self._services.store.report(account_id, keys.management_key_page, account_id, number=number)
         return self._web.page(
             request,
             "management_keys.html",
             visitor,
             status=status,
-            keys=found,
+            page=found,
             scopes=[(str(scope), SCOPE_TEXTS[scope]) for scope in Scope],
             all_scopes=list(Scope),
             checked=(given.all("scopes") if given is not None else [str(scope) for scope in DEFAULT_SCOPES]),
@@ -228,21 +221,6 @@ class KeyPages(Pages):
             given=given or Form({}),
             done=request.query_params.get("done"),
         )
-
-
-def _paged(found: Sequence[ApiKeyView], search: str, number: str) -> _KeyPage:
-    wanted = search.strip().lower()[:100]
-    matching = [key for key in found if wanted in key.name.lower() or wanted in (key.prefix.lower(), key.id)]
-    last = max(-(-len(matching) // PER_PAGE), 1)
-    at = page_number(number, last=last)
-    return _KeyPage(
-        keys=matching[(at - 1) * PER_PAGE : at * PER_PAGE],
-        matching=len(matching),
-        total=len(found),
-        number=at,
-        last=last,
-        search=search.strip()[:100],
-    )
 
 
 def _scopes(form: Form) -> list[Scope]:

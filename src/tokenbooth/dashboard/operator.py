@@ -34,6 +34,7 @@ from tokenbooth.store.usage.usage_reports import Span
 
 _DAYS: Final = 30
 _PER_PAGE: Final = 50
+_LAST_PAGE: Final = 200
 _LABELS: Final = {"amount": "Amount", "reason": "Reason", "email": "Email"}
 _UPSTREAMS: Final = LivePart("operator_upstreams_live.html", "/dashboard/operator/upstreams/live")
 
@@ -163,7 +164,7 @@ class OperatorPages(Pages):
         return see_other(f"/dashboard/operator/accounts/{account_id}?done=granted")
 
     async def show_inbox(self, request: Request, visitor: Visitor) -> Response:
-        parked: list[ParkedRow] = await self._services.store.read(reports.list_parked)
+        parked: list[ParkedRow] = await self._services.store.report(visitor.account_id, reports.list_parked)
         return self._web.page(
             request, "operator_inbox.html", visitor, parked=parked, done=request.query_params.get("done")
         )
@@ -183,13 +184,13 @@ class OperatorPages(Pages):
         return _UPSTREAMS.again(self._web, request, visitor, upstreams=self._upstreams())
 
     async def show_audit(self, request: Request, visitor: Visitor) -> Response:
-        last, log = await self._services.store.read(_audit_and_log)
+        last, log = await self._services.store.report(visitor.account_id, _audit_and_log)
         return self._web.page(
             request, "operator_audit.html", visitor, last=last, log=log, done=request.query_params.get("done")
         )
 
     async def run_audit(self, _request: Request, visitor: Visitor, _: Form) -> Response:
-        report = await self._services.store.read(audit)
+        report = await self._services.store.read_all(audit)
         await self._services.store.write(reports.record_audit, report, actor=visitor.actor, now_us=self._now_us())
         return see_other("/dashboard/operator/audit?done=audited")
 
@@ -197,8 +198,10 @@ class OperatorPages(Pages):
         self, request: Request, visitor: Visitor, *, error: TokenboothError | None = None
     ) -> Response:
         search = request.query_params.get("q", "").strip()[:254]
-        number = page_number(request.query_params.get("page", "1"))
-        found, has_more, figures = await self._services.store.read(_look, search, self._span(), number)
+        number = page_number(request.query_params.get("page", "1"), last=_LAST_PAGE)
+        found, has_more, figures = await self._services.store.report(
+            visitor.account_id, _look, search, self._span(), number
+        )
         return self._web.page(
             request,
             "operator.html",
@@ -214,6 +217,8 @@ class OperatorPages(Pages):
             unhealthy=[
                 f"{one.name} ({one.model})" for one in self._services.live.upstream_health() if one.state != "up"
             ],
+            max_counted=reports.MAX_COUNTED,
+            last_page=_LAST_PAGE,
             done=request.query_params.get("done"),
         )
 
@@ -221,7 +226,7 @@ class OperatorPages(Pages):
         self, request: Request, visitor: Visitor, *, error: TokenboothError | None = None
     ) -> Response:
         account_id = _account_id(request)
-        seen = await self._services.store.read(_look_at, account_id, self._span())
+        seen = await self._services.store.report(visitor.account_id, _look_at, account_id, self._span())
         return self._web.page(
             request,
             "operator_account.html",

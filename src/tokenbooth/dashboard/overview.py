@@ -16,11 +16,14 @@ from tokenbooth.dashboard.polling import LivePart
 from tokenbooth.dashboard.views import Pages, Visitor
 from tokenbooth.services.context import ServiceContext
 from tokenbooth.services.usage import end_of_day_us, last_days
-from tokenbooth.store.accounts.keys import count_api_keys, key_names
+from tokenbooth.store.accounts import key_counts
+from tokenbooth.store.accounts.key_counts import KeysOf
+from tokenbooth.store.accounts.keys import key_names
 from tokenbooth.store.payments import billing
 from tokenbooth.store.payments.billing import BillingStatus
 from tokenbooth.store.usage import usage_reports
-from tokenbooth.store.usage.usage_reports import GroupBy, RequestView
+from tokenbooth.store.usage.request_pages import RequestView, list_requests
+from tokenbooth.store.usage.usage_reports import GroupBy
 
 _LAST_REQUESTS: Final = 8
 EXAMPLE_MODEL: Final = "your-model"
@@ -64,7 +67,8 @@ class OverviewPages(Pages):
 
     async def _look(self, visitor: Visitor) -> _Seen:
         await self._services.live.flush()
-        return await self._services.store.read(
+        return await self._services.store.report(
+            visitor.account_id,
             _read,
             visitor.account_id,
             self._services,
@@ -80,11 +84,11 @@ def first_model(services: ServiceContext) -> str:
 def _read(conn: Connection, account_id: str, services: ServiceContext, *, held_nano: int) -> _Seen:
     now_us = services.clock.now_us()
     span = last_days(end_of_day_us(now_us))
-    requests = usage_reports.list_requests(conn, account_id, limit=_LAST_REQUESTS)
+    requests = list_requests(conn, account_id, limit=_LAST_REQUESTS).requests
     return _Seen(
-        status=billing.billing_status(conn, account_id, services.catalog().plans, now_us),
+        status=billing.billing_status(conn, account_id, services.catalog().plans, now_us, with_keys=False),
         held_nano=held_nano,
-        key_count=count_api_keys(conn, account_id),
+        key_count=key_counts.count(conn, KeysOf.API, account_id).live,
         chart=draw(usage_reports.usage_by(conn, account_id, span, GroupBy.DAY), span),
         requests=requests,
         key_names=key_names(conn, account_id, {request.key_id for request in requests}),

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 from tokenbooth.domain.money import divide_rounding_up
 from tokenbooth.domain.pricing import TOKENS_PER_PRICE_UNIT
-from tokenbooth.store.usage.usage_reports import RequestView
+from tokenbooth.store.usage.request_pages import RequestView
 
 
 @dataclass(frozen=True, slots=True)

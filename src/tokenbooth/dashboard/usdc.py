@@ -108,7 +108,9 @@ class UsdcPages(Pages):
 
     async def _progress(self, visitor: Visitor, chain: UsdcDeps) -> dict[str, object]:
         await self._services.live.flush()
-        seen = await self._services.store.read(usdc.deposit_progress, usdc=chain, account_id=visitor.account_id)
+        seen = await self._services.store.report(
+            visitor.account_id, usdc.deposit_progress, usdc=chain, account_id=visitor.account_id
+        )
         chain_id = chain.node.chain_id
         return {
             "seen": seen,

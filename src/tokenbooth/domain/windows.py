@@ -6,6 +6,7 @@ short; a day and longer counts from Monday 1970-01-05 UTC.
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 SECOND_US: Final = 1_000_000
@@ -55,3 +56,9 @@ def window_at(now_us: int, duration_us: int) -> Window:
     midnight_us = now_us - now_us % DAY_US
     start_us = midnight_us + (now_us - midnight_us) // duration_us * duration_us
     return Window(start_us=start_us, end_us=min(start_us + duration_us, midnight_us + DAY_US))
+
+
+def month_start_us(at_us: int) -> int:
+    """The first microsecond (UTC) of the month that the instant `at_us` (UTC microseconds) belongs to."""
+    at = datetime.fromtimestamp(at_us // SECOND_US, UTC)
+    return int(datetime(at.year, at.month, 1, tzinfo=UTC).timestamp()) * SECOND_US

@@ -80,7 +80,7 @@ def build_application(
     for running in store.background:
         background.watch(running)
     gateway = Gateway(
-        store=store,
+        store=store.with_own_readers(),
         clock=clock,
         settings=settings.gateway,
         catalog=catalog,

@@ -21,7 +21,7 @@ from tokenbooth.kit.background import Background
 from tokenbooth.kit.clock import Clock
 from tokenbooth.kit.errors import StoreUnavailable
 from tokenbooth.store.engine import Store
-from tokenbooth.store.reports.operator import StoreFigures, figures
+from tokenbooth.store.reports.figures import StoreFigures, figures
 
 Samples = Mapping[tuple[str, ...], float]
 

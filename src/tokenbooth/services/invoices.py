@@ -1,24 +1,41 @@
 """What an account was billed: Stripe's invoices, and a statement of each month."""
 
+import asyncio
 import re
-from collections.abc import Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
+
+from sqlalchemy import Connection
 
 from tokenbooth.domain.money import format_usd
 from tokenbooth.domain.windows import SECOND_US
 from tokenbooth.kit.clock import iso_ms
 from tokenbooth.kit.csv import csv_text, text_cell
-from tokenbooth.kit.errors import InvalidRequest, NotFound
+from tokenbooth.kit.errors import InvalidRequest, NotFound, RateLimited
 from tokenbooth.payments.stripe.client import PaymentProviderError
 from tokenbooth.payments.stripe.customers import CustomerInvoice
 from tokenbooth.services.context import ServiceContext
 from tokenbooth.services.stripe import call_stripe, configured_stripe
 from tokenbooth.store.accounts import accounts
-from tokenbooth.store.reports.statement import Statement, refunded_nano, statement
+from tokenbooth.store.reports.statement import (
+    LINES_AT_ONCE,
+    PLAN_LINES_AT_ONCE,
+    LinePosition,
+    PlanLine,
+    Statement,
+    plan_lines,
+    refunded_nano,
+    statement,
+)
+
+R = TypeVar("R")
 
 INVOICES_AT_ONCE: Final = 100
+CSV_LINES_AT_ONCE: Final = 500
+_PIECE_AGAIN_S: Final = 0.25
 _MONTH: Final = re.compile(r"(2\d{3})-(0[1-9]|1[0-2])", re.ASCII)
 _CSV_FIELDS: Final = ("at", "kind", "reference", "note", "amount", "balance")
 
@@ -65,41 +82,77 @@ async def list_invoices(
         return []
     listing = stripe.customers.list_invoices(account.stripe_customer_id, limit=INVOICES_AT_ONCE, after_id=after)
     invoices = await call_stripe(context, _page(listing, after))
-    refunded = await context.store.read(refunded_nano, account_id)
+    ids = [invoice.invoice_id for invoice in invoices]
+    refunded = await context.store.report(account_id, refunded_nano, account_id, ids)
     return [(invoice, refunded.get(invoice.invoice_id, 0)) for invoice in invoices]
 
 
-async def find_statement(context: ServiceContext, account_id: str, month: str | None) -> MonthlyStatement:
-    """An account's statement of a month such as "2026-03" (None: this one), after every call that has finished.
+async def find_statement(
+    context: ServiceContext,
+    account_id: str,
+    month: str | None,
+    *,
+    after: LinePosition | None = None,
+    limit: int = LINES_AT_ONCE,
+) -> MonthlyStatement:
+    """A piece of an account's statement of a month such as "2026-03" (None: this one), after every call that has
+    finished: at most `limit` lines behind `after` (None: the first ones).
 
     Raises:
         InvalidRequest: that is no month.
         NotFound: it has not begun.
+        RateLimited: too many reports of the account wait already.
     """
     name, start_us, end_us = _month(month, context.clock.now_us())
     await context.live.flush()
-    content = await context.store.read(statement, account_id, start_us=start_us, end_us=end_us)
+    content = await context.store.report(
+        account_id, statement, account_id, start_us=start_us, end_us=end_us, after=after, limit=limit
+    )
     return MonthlyStatement(name, start_us, end_us, content)
 
 
-def statement_csv(found: MonthlyStatement) -> str:
-    """The lines with a running balance; what was paid for subscriptions has none, it does not move the credit."""
-    return csv_text((_CSV_FIELDS, *_csv_rows(found)))
+async def statement_csv(context: ServiceContext, account_id: str, found: MonthlyStatement) -> AsyncIterator[str]:
+    """The whole statement with a running balance, from its first piece on, in pieces of bounded length; what was paid
+    for subscriptions has no balance, it does not move the credit.
+
+    The pieces are read one after the other, so what is charged meanwhile may be in a later one; the closing balance is
+    the one that the lines lead to.
+    """
+    piece, balance_nano = found.content, found.content.opening_nano
+    yield csv_text((_CSV_FIELDS, (iso_ms(found.start_us), "opening_balance", "", "", "", format_usd(balance_nano))))
+    while True:
+        rows = []
+        for line in piece.lines:
+            balance_nano += line.amount_nano
+            texts = text_cell(line.reference), text_cell(line.note)
+            rows.append((iso_ms(line.at_us), line.kind, *texts, format_usd(line.amount_nano), format_usd(balance_nano)))
+        yield csv_text(rows)
+        if piece.next is None:
+            break
+        read_lines = partial(statement, start_us=found.start_us, end_us=found.end_us, after=piece.next)
+        piece = await _next_piece(context, account_id, partial(read_lines, limit=CSV_LINES_AT_ONCE))
+    paid, offset = found.content.plan_lines, 0
+    while paid:
+        yield csv_text(map(_plan_row, paid))
+        offset += len(paid)
+        read_plans = partial(plan_lines, start_us=found.start_us, end_us=found.end_us, offset=offset)
+        paid = tuple(await _next_piece(context, account_id, read_plans)) if len(paid) == PLAN_LINES_AT_ONCE else ()
+    yield csv_text(((iso_ms(found.end_us), "closing_balance", "", "", "", format_usd(balance_nano)),))
 
 
-def _csv_rows(found: MonthlyStatement) -> Iterator[tuple[str, ...]]:
-    content = found.content
-    balance_nano = content.opening_nano
-    yield iso_ms(found.start_us), "opening_balance", "", "", "", format_usd(balance_nano)
-    for line in content.lines:
-        balance_nano += line.amount_nano
-        texts = text_cell(line.reference), text_cell(line.note)
-        yield iso_ms(line.at_us), line.kind, *texts, format_usd(line.amount_nano), format_usd(balance_nano)
-    for paid in content.plan_lines:
-        note = text_cell(f"{paid.plan_slug} ({paid.subscription_id})")
-        amount = format_usd(paid.amount_nano)
-        yield iso_ms(paid.at_us), "subscription_payment", paid.stripe_invoice_id, note, amount, ""
-    yield iso_ms(found.end_us), "closing_balance", "", "", "", format_usd(content.closing_nano)
+def _plan_row(paid: PlanLine) -> tuple[str, ...]:
+    note = text_cell(f"{paid.plan_slug} ({paid.subscription_id})")
+    amount = format_usd(paid.amount_nano)
+    return iso_ms(paid.at_us), "subscription_payment", paid.stripe_invoice_id, note, amount, ""
+
+
+async def _next_piece(context: ServiceContext, account_id: str, read: Callable[[Connection, str], R]) -> R:
+    """A further piece of a file that has begun: it cannot be refused any more, so it waits for its turn."""
+    while True:
+        try:
+            return await context.store.report(account_id, read, account_id)
+        except RateLimited:
+            await asyncio.sleep(_PIECE_AGAIN_S)
 
 
 async def _page(listing: Awaitable[tuple[CustomerInvoice, ...]], after: str | None) -> tuple[CustomerInvoice, ...]:

@@ -1,6 +1,6 @@
 """API keys and management keys: create, list, delete. A key is in the clear only in what its creation returns."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -12,12 +12,14 @@ from tokenbooth.kit.errors import Conflict, InvalidRequest, NotFound
 from tokenbooth.kit.ids import IdPrefix, is_id, new_id, new_key
 from tokenbooth.services.context import ServiceContext
 from tokenbooth.services.idempotency import Outcome, raise_if_refused, refusal, run_idempotent_tx
-from tokenbooth.store.accounts import keys, management_keys
+from tokenbooth.store.accounts import key_counts, keys, management_keys
 from tokenbooth.store.accounts.bounds import row_limit
 from tokenbooth.store.accounts.idempotency import Answer, Claim
+from tokenbooth.store.accounts.key_counts import KeysOf
 from tokenbooth.store.accounts.keys import ApiKeyView, NewApiKey
 from tokenbooth.store.accounts.management_keys import ManagementKey, NewManagementKey
 
+KEYS_PER_PAGE: Final = 50
 _CREATED: Final = Answer(status=200, body="")
 
 
@@ -28,6 +30,27 @@ class CreatedKey:
     id: str
     name: str
     key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPage:
+    """A page of the API keys that match a search, of how many keys, and of how many pages."""
+
+    keys: Sequence[ApiKeyView]
+    matching: int
+    total: int
+    number: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class ManagementKeyPage:
+    """A page of the management keys, of how many keys, and of how many pages."""
+
+    keys: Sequence[ManagementKey]
+    total: int
+    number: int
+    last: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +83,7 @@ class WantedManagementKey:
 async def list_keys(context: ServiceContext, account_id: str) -> list[ApiKeyView]:
     """An account's API keys, newest first, with every finished charge in what they spent."""
     await context.live.flush()
-    return await context.store.read(keys_of, context, account_id)
+    return await context.store.report(account_id, keys_of, context, account_id)
 
 
 async def find_key(context: ServiceContext, account_id: str, key_id: str) -> ApiKeyView:
@@ -69,15 +92,47 @@ async def find_key(context: ServiceContext, account_id: str, key_id: str) -> Api
     Raises:
         NotFound: there is none, it is another account's, or it was deleted.
     """
-    for key in await context.store.read(keys_of, context, account_id):
-        if key.id == key_id:
-            return key
-    raise NotFound("key_not_found", "There is no API key with this id.")
+    found = None
+    if is_id(key_id):
+        found = await context.store.read(
+            keys.find_api_key, account_id, key_id, grace_us=_grace_us(context), now_us=context.clock.now_us()
+        )
+    if found is None:
+        raise NotFound("key_not_found", "There is no API key with this id.")
+    return found
 
 
 def keys_of(conn: Connection, context: ServiceContext, account_id: str) -> list[ApiKeyView]:
     """As `list_keys`, in the caller's transaction, without waiting for charges."""
     return keys.list_api_keys(conn, account_id, grace_us=_grace_us(context), now_us=context.clock.now_us())
+
+
+def key_page(conn: Connection, context: ServiceContext, account_id: str, *, search: str, number: int) -> KeyPage:
+    """A page of an account's API keys, in the caller's transaction; without waiting for charges.
+
+    Args:
+        conn: the snapshot.
+        context: the clock and the grace.
+        account_id: whose.
+        search: only keys with this in their name, whatever its letter case, or with this beginning or id; "" for all.
+        number: which page, from 1; one that is too high is the last one.
+    """
+    total = key_counts.count(conn, KeysOf.API, account_id).live
+    now = {"grace_us": _grace_us(context), "now_us": context.clock.now_us()}
+    if not search:
+        last, at = _pages(total, number)
+        found = keys.list_api_keys(conn, account_id, **now, offset=(at - 1) * KEYS_PER_PAGE, limit=KEYS_PER_PAGE)
+        return KeyPage(found, matching=total, total=total, number=at, last=last)
+    wanted = search.lower()
+    matching = [
+        label.id
+        for label in keys.key_labels(conn, account_id)
+        if wanted in label.name.lower() or wanted in (label.prefix.lower(), label.id)
+    ]
+    last, at = _pages(len(matching), number)
+    ids = matching[(at - 1) * KEYS_PER_PAGE : at * KEYS_PER_PAGE]
+    found = keys.find_api_keys(conn, account_id, ids, **now)
+    return KeyPage(found, matching=len(matching), total=total, number=at, last=last)
 
 
 def insert_key(
@@ -142,7 +197,15 @@ async def delete_key(context: ServiceContext, account_id: str, key_id: str, *, a
 
 async def list_management_keys(context: ServiceContext, account_id: str) -> list[ManagementKey]:
     """An account's management keys, newest first."""
-    return await context.store.read(management_keys.list_management_keys, account_id)
+    return await context.store.report(account_id, management_keys.list_management_keys, account_id)
+
+
+def management_key_page(conn: Connection, account_id: str, *, number: int) -> ManagementKeyPage:
+    """A page of an account's management keys, in the caller's transaction; a number that is too high is the last's."""
+    total = key_counts.count(conn, KeysOf.MANAGEMENT, account_id).live
+    last, at = _pages(total, number)
+    found = management_keys.list_management_keys(conn, account_id, offset=(at - 1) * KEYS_PER_PAGE, limit=KEYS_PER_PAGE)
+    return ManagementKeyPage(found, total=total, number=at, last=last)
 
 
 async def find_management_key(context: ServiceContext, account_id: str, key_id: str) -> ManagementKey:
@@ -151,10 +214,12 @@ async def find_management_key(context: ServiceContext, account_id: str, key_id: 
     Raises:
         NotFound: there is none, it is another account's, or it was deleted.
     """
-    for key in await list_management_keys(context, account_id):
-        if key.id == key_id:
-            return key
-    raise NotFound("key_not_found", "There is no management key with this id.")
+    found = None
+    if is_id(key_id):
+        found = await context.store.read(management_keys.find_own_management_key, account_id, key_id)
+    if found is None:
+        raise NotFound("key_not_found", "There is no management key with this id.")
+    return found
 
 
 def insert_management_key(
@@ -240,6 +305,12 @@ async def _create_once(
     raise_if_refused(await run_idempotent_tx(context, claim, effect))
     assert created is not None, "a repetition is always refused"
     return created
+
+
+def _pages(rows: int, number: int) -> tuple[int, int]:
+    """How many pages so many rows make, and the one of them that is meant by a number."""
+    last = max(-(-rows // KEYS_PER_PAGE), 1)
+    return last, max(min(number, last), 1)
 
 
 def _grace_us(context: ServiceContext) -> int:

@@ -162,19 +162,28 @@ async def open_portal(context: ServiceContext, account_id: str, attempt: Idempot
     return await context.store.write(attempt.complete, url)
 
 
-async def billing_status(context: ServiceContext, account_id: str) -> BillingStatus:
+async def billing_status(context: ServiceContext, account_id: str, *, with_keys: bool = True) -> BillingStatus:
     """The account's subscriptions, active ones first, and its credit, after every call that has finished."""
     await context.live.flush()
-    return await context.store.read(billing.billing_status, account_id, context.catalog().plans, context.clock.now_us())
+    plans, now_us = context.catalog().plans, context.clock.now_us()
+    return await context.store.report(
+        account_id, billing.billing_status, account_id, plans, now_us, with_keys=with_keys
+    )
 
 
 async def find_subscription(context: ServiceContext, account_id: str, subscription_id: str) -> SubscriptionView:
-    """A subscription of the account.
+    """A subscription of the account, without its keys.
 
     Raises:
         NotFound: there is no such subscription.
     """
-    return await context.store.read(subscription_view, context, account_id, subscription_id, context.clock.now_us())
+    plans, now_us = context.catalog().plans, context.clock.now_us()
+    view = await context.store.report(
+        account_id, billing.subscription_view, account_id, subscription_id, plans, now_us, with_keys=False
+    )
+    if view is None:
+        raise _no_subscription()
+    return view
 
 
 async def find_own(

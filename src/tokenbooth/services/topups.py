@@ -133,7 +133,7 @@ async def charge_saved_card(
 
 async def find_auto_top_up(context: ServiceContext, account_id: str) -> RuleView:
     """The account's rule of automatic top-ups, what it charged this month, and why it was switched off."""
-    return await context.store.read(auto_topups.view, account_id, now_us=context.clock.now_us())
+    return await context.store.report(account_id, auto_topups.view, account_id, now_us=context.clock.now_us())
 
 
 async def set_auto_top_up(context: ServiceContext, account_id: str, change: RuleChange, *, actor: Actor) -> RuleView:
@@ -169,7 +169,7 @@ async def set_auto_top_up(context: ServiceContext, account_id: str, change: Rule
 async def find_credit(context: ServiceContext, account_id: str) -> Credit:
     """The account's credit, after every call that has finished."""
     await context.live.flush()
-    view = await context.store.read(billing.credits_view, account_id)
+    view = await context.store.report(account_id, billing.credits_view, account_id)
     return Credit(
         balance_nano=view.balance_nano,
         held_nano=context.live.held_nano(account_id),

@@ -14,7 +14,14 @@ from tokenbooth.kit.pagination import write_cursor
 from tokenbooth.kit.request_models import read_choice
 from tokenbooth.services.context import ServiceContext
 from tokenbooth.store.accounts.keys import has_api_key
-from tokenbooth.store.usage.usage_reports import GroupBy, Position, RequestView, Span, Sums, list_requests, usage_by
+from tokenbooth.store.usage.request_pages import (
+    FoundRequests,
+    Position,
+    RequestView,
+    list_requests,
+    list_requests_of_key,
+)
+from tokenbooth.store.usage.usage_reports import GroupBy, Span, Sums, usage_by
 
 DEFAULT_DAYS: Final = 30
 Grouping = Annotated[
@@ -65,13 +72,13 @@ async def report(context: ServiceContext, account_id: str, query: UsageQuery) ->
         NotFound: the account never had such a key.
     """
     await context.live.flush()
-    return await context.store.read(sums_of, account_id, query)
+    return await context.store.report(account_id, sums_of, account_id, query)
 
 
 async def requests_page(context: ServiceContext, account_id: str, *, limit: int, after: Position | None) -> RequestPage:
     """A page of the account's requests, with every finished one in it."""
     await context.live.flush()
-    return await context.store.read(page_of, account_id, limit=limit, after=after)
+    return await context.store.report(account_id, page_of, account_id, limit=limit, after=after)
 
 
 def sums_of(conn: Connection, account_id: str, query: UsageQuery) -> dict[str, Sums]:
@@ -91,9 +98,11 @@ def page_of(
     span: Span | None = None,
     key_id: str | None = None,
 ) -> RequestPage:
-    """As `requests_page`, in the caller's transaction; `span` and `key_id` leave others out."""
-    # One more than asked for tells whether there is another page.
-    found = list_requests(conn, account_id, limit=limit + 1, after=after, span=span, key_id=key_id)
-    page = found[:limit]
-    has_more = len(found) > limit
-    return RequestPage(page, write_cursor(page[-1].finished_at_us, page[-1].request_id) if has_more else None)
+    """As `requests_page`, in the caller's transaction; `span` leaves others out, and with it `key_id` other keys'."""
+    found: FoundRequests
+    if span is not None and key_id is not None:
+        found = list_requests_of_key(conn, account_id, key_id, limit=limit, after=after, span=span)
+    else:
+        found = list_requests(conn, account_id, limit=limit, after=after, span=span)
+    cursor = None if found.next is None else write_cursor(found.next.finished_at_us, found.next.request_id)
+    return RequestPage(found.requests, cursor)

@@ -6,10 +6,27 @@ times what the database itself does. Only what every batch runs goes this way.
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, Generic, TypeVarTuple
 
-from sqlalchemy import ARRAY, Column, Connection, Dialect, Row, Select, String, any_, bindparam, func, select
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Column,
+    Connection,
+    Dialect,
+    Insert,
+    Row,
+    Select,
+    String,
+    Table,
+    any_,
+    bindparam,
+    func,
+    literal,
+    select,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.sql.elements import ClauseElement, ColumnElement
 
@@ -48,6 +65,19 @@ class Bulk:
         return text
 
 
+def adding(table: Table) -> Bulk:
+    """Insert sums, or add them to those that are there. What is no part of the key is a sum."""
+    return Bulk(partial(_adding, table))
+
+
+def _adding(table: Table, dialect: str) -> Insert:
+    upsert = (sqlite.insert if dialect == "sqlite" else postgresql.insert)(table)
+    return upsert.on_conflict_do_update(
+        index_elements=[column.name for column in table.primary_key],
+        set_={column.name: column + upsert.excluded[column.name] for column in table.c if not column.primary_key},
+    )
+
+
 class Lookup(Generic[*Columns]):
     """Rows whose key is one of many, by one statement with one value whatever their number."""
 
@@ -59,6 +89,13 @@ class Lookup(Generic[*Columns]):
         """The rows with these keys, in no particular order."""
         wanted: object = json.dumps(keys) if conn.dialect.name == "sqlite" else keys
         return conn.exec_driver_sql(self._bulk.text(conn), (wanted,)).all()
+
+
+def is_one_of(conn: Connection, column: Column[int], values: Sequence[int]) -> ColumnElement[bool]:
+    """Whether a column has one of these numbers, thousands maybe: they are one value of the statement."""
+    if conn.dialect.name == "sqlite":
+        return column.in_(select(func.json_each(json.dumps([*values])).table_valued("value").c.value))
+    return column == any_(literal([*values], ARRAY(BigInteger)))
 
 
 def _is_one_of(key: Column[str], dialect: str) -> ColumnElement[bool]:

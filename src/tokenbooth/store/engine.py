@@ -1,48 +1,44 @@
-"""The store's two ways in: `read` and `write` run a store function as one whole transaction, off the event loop.
+"""The store's ways in: `read`, `report` and `write` run a store function as one whole transaction, off the event loop.
 
 A store function is `def name(conn, …) -> result`; it never commits, sleeps or talks to anything but its connection.
 On SQLite one thread owns the only writing connection and commits the operations that have queued up meanwhile
 together (group commit); a failing one is rolled back to its savepoint, alone. On PostgreSQL every write is a
 serializable transaction of a small pool, repeated when the database says that it conflicted.
+
+Reads have threads and connections by what they are for, so that none waits for another kind: look-ups (`read`), the
+same of the gateway (`with_own_readers`), and lists and sums (`report`), in which each account has a share.
 """
 
 import asyncio
-import queue
-import random
+import copy
 import sqlite3
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
+from threading import Event
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from tokenbooth.kit.background import BackgroundThread, Running
+from tokenbooth.kit.background import Running
 from tokenbooth.kit.errors import StoreUnavailable
+from tokenbooth.kit.fair_threads import FairThreads
 from tokenbooth.kit.texts import UnstorableText
+from tokenbooth.store.writers import PostgresWriter, SqliteWriter, Writer, is_away
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_READ_THREADS: Final = 4
-_GROUP_MAX: Final = 256
+_READ_THREADS: Final = 2
+_GATEWAY_THREADS: Final = 2
+_REPORT_THREADS: Final = 4
+_ALL_READ_THREADS: Final = _READ_THREADS + _GATEWAY_THREADS + _REPORT_THREADS
+_WAITING_REPORTS: Final = 16
+"""How many reports of one account wait at most; those above are refused."""
 _BUSY_TIMEOUT_S: Final = 10
-_CONFLICT_RETRIES: Final = 40
-_CONFLICT_STATES: Final = frozenset({"40001", "40P01"})
-# A row that two looked for and then inserted at once is reported as a duplicate instead of a conflict; the next try
-# finds it. One that stays a duplicate is the caller's to know.
-_DUPLICATE_STATE: Final = "23505"
-_DUPLICATE_RETRIES: Final = 3
-# Classes of SQLSTATE that say something of the statement or its values. All others are about the state of the server:
-# a standby that is not promoted yet, a disk that made it read-only, damaged pages.
-_STATEMENT_CLASSES: Final = frozenset({"21", "22", "23", "42", "44", "P0"})
-# A right that was taken away, and a table that is missing while a backup is being restored.
-_SERVER_STATES: Final = frozenset({"42501", "42P01"})
-_CONFLICT_PAUSE_S: Final = 0.002
 _CLOSED: Final = "The service is shutting down."
 # One snapshot, as on SQLite, that never conflicts with anybody.
 _POSTGRES_READING: Final = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
@@ -55,14 +51,24 @@ class Store:
         self.engine = engine
         self.is_sqlite = engine.dialect.name == "sqlite"
         self._reading = engine if self.is_sqlite else engine.execution_options(**_POSTGRES_READING)
-        self._closed = False
+        self._closed = Event()
         self._readers = ThreadPoolExecutor(_READ_THREADS, thread_name_prefix="store-read")
-        self._writer: _Writer = _SqliteWriter(engine) if self.is_sqlite else _PostgresWriter(engine)
+        self._own_readers: list[ThreadPoolExecutor] = []
+        self._reporters = FairThreads(_REPORT_THREADS, max_waiting=_WAITING_REPORTS, name="store-report")
+        self._auditor = ThreadPoolExecutor(1, thread_name_prefix="store-audit")
+        self._writer: Writer = SqliteWriter(engine) if self.is_sqlite else PostgresWriter(engine)
 
     @property
     def background(self) -> tuple[Running, ...]:
         """The threads that it cannot do without."""
         return self._writer.background
+
+    def with_own_readers(self) -> "Store":
+        """The gateway's way into the same database, which ends with this: what it reads waits for no other reads."""
+        own = copy.copy(self)
+        own._readers = ThreadPoolExecutor(_GATEWAY_THREADS, thread_name_prefix="store-gateway-read")
+        self._own_readers.append(own._readers)
+        return own
 
     async def read(self, fn: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `fn` on one consistent snapshot.
@@ -70,9 +76,34 @@ class Store:
         Raises:
             StoreUnavailable: the database does not answer.
         """
-        if self._closed:
+        if self._closed.is_set():
             raise StoreUnavailable(_CLOSED)
         return await asyncio.wrap_future(self._readers.submit(self.read_now, fn, *args, **kwargs))
+
+    async def report(
+        self, account_id: str, fn: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """As `read`, for what lists or sums up an account's rows: on threads in which each account has a share.
+
+        Raises:
+            StoreUnavailable: the database does not answer.
+            RateLimited: too many reports of the account wait already.
+        """
+        if self._closed.is_set():
+            raise StoreUnavailable(_CLOSED)
+        return await asyncio.wrap_future(
+            self._reporters.submit(account_id, partial(self.read_now, fn, *args, **kwargs))
+        )
+
+    async def read_all(self, fn: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """As `read`, for what reads whole tables: one after the other, on a thread of its own.
+
+        Raises:
+            StoreUnavailable: the database does not answer.
+        """
+        if self._closed.is_set():
+            raise StoreUnavailable(_CLOSED)
+        return await asyncio.wrap_future(self._auditor.submit(self.read_now, fn, *args, **kwargs))
 
     async def write(self, fn: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `fn` as one transaction; when this returns, it is committed.
@@ -91,7 +122,7 @@ class Store:
             _raise_if_unstorable(failure)
             raise
         except DBAPIError as failure:
-            if _is_away(failure):
+            if is_away(failure):
                 raise StoreUnavailable from failure
             raise
 
@@ -101,13 +132,16 @@ class Store:
 
     def close(self) -> None:
         """Finish what is queued, then close every connection; calls after this are refused as unavailable."""
-        self._closed = True
+        self._closed.set()
         self._writer.close()
-        self._readers.shutdown(wait=True)
+        for readers in (self._readers, *self._own_readers):
+            readers.shutdown(wait=True)
+        self._reporters.close()
+        self._auditor.shutdown(wait=True)
         self.engine.dispose()
 
     def _submit(self, work: Callable[[Connection], R]) -> "Future[R]":
-        if self._closed:
+        if self._closed.is_set():
             raise StoreUnavailable(_CLOSED)
 
         def checked(conn: Connection) -> R:
@@ -134,19 +168,6 @@ def _raise_if_unstorable(failure: DataError | UnicodeEncodeError) -> None:
         raise UnstorableText from failure
 
 
-def _is_away(failure: DBAPIError) -> bool:
-    """Whether the database cannot do anything of the kind now, whatever it is asked.
-
-    Source: PostgreSQL's appendix of error codes; for SQLite its driver, which says `DatabaseError` of a damaged file.
-    """
-    if isinstance(failure, OperationalError | InterfaceError):
-        return True
-    state = getattr(failure.orig, "sqlstate", None)
-    if state is None:
-        return type(failure) is DatabaseError
-    return state in _SERVER_STATES or state[:2] not in _STATEMENT_CLASSES
-
-
 def open_store(url: str) -> Store:
     """Open the database at `url` ("sqlite:////absolute/file.db" or "postgresql://…"); its schema is not touched."""
     return Store(make_engine(url))
@@ -162,7 +183,7 @@ def make_engine(url: str) -> Engine:
         isolation_level="SERIALIZABLE",
         # An error's text must not quote parameters: digests and addresses are among them.
         hide_parameters=True,
-        pool_size=_READ_THREADS + _PostgresWriter.THREADS,
+        pool_size=_ALL_READ_THREADS + PostgresWriter.THREADS,
         pool_pre_ping=True,
         # A machine that is gone is noticed in half a minute; otherwise a connection to it may be waited for for hours.
         connect_args={
@@ -177,7 +198,7 @@ def make_engine(url: str) -> Engine:
 
 def _sqlite_engine(url: URL) -> Engine:
     engine = create_engine(
-        url, pool_size=_READ_THREADS + 1, hide_parameters=True, connect_args={"timeout": _BUSY_TIMEOUT_S}
+        url, pool_size=_ALL_READ_THREADS + 1, hide_parameters=True, connect_args={"timeout": _BUSY_TIMEOUT_S}
     )
 
     @event.listens_for(engine, "connect")
@@ -203,173 +224,3 @@ def _sqlite_engine(url: URL) -> Engine:
         conn.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
     return engine
-
-
-class _Writer(Protocol):
-    @property
-    def background(self) -> tuple[Running, ...]: ...
-
-    def submit(self, work: Callable[[Connection], R]) -> "Future[R]": ...
-
-    def close(self) -> None: ...
-
-
-class _Operation:
-    """Work with the future that tells its outcome; the outcome is told only after the group's commit."""
-
-    __slots__ = ("_future", "_outcome", "_work")
-
-    def __init__(self, work: Callable[[Connection], R], future: "Future[R]") -> None:
-        self._work = work
-        self._future = future
-        self._outcome: Callable[[], None] = lambda: None
-
-    def run(self, conn: Connection) -> None:
-        """Do the work in a savepoint of its own.
-
-        Raises:
-            DBAPIError: the database is away; nothing of the group can be committed.
-        """
-        # The caller may be gone by now; from here on it cannot cancel, and the outcome can always be told.
-        if not self._future.set_running_or_notify_cancel():
-            return
-        # As text: SQLAlchemy's own savepoints are compiled anew each time, which costs more than what is in them.
-        conn.exec_driver_sql("SAVEPOINT operation")
-        try:
-            result = self._work(conn)
-            conn.exec_driver_sql("RELEASE operation")
-        except BaseException as failure:
-            if isinstance(failure, DBAPIError) and _is_away(failure):
-                raise
-            conn.exec_driver_sql("ROLLBACK TO operation")
-            self._outcome = partial(self._future.set_exception, failure)
-        else:
-            self._outcome = lambda: self._future.set_result(result)
-
-    def finish(self) -> None:
-        """Tell the outcome; to be called after the commit."""
-        self._outcome()
-
-    def fail(self, failure: BaseException) -> None:
-        """Tell that nothing was done."""
-        if not self._future.done():
-            self._future.set_exception(failure)
-
-
-class _SqliteWriter:
-    """The one thread that writes to a SQLite file, with group commit.
-
-    Its connection stays open: the pages and statements that it has in memory are good for the next group as well.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine.execution_options(tokenbooth_writer=True)
-        self._conn: Connection | None = None
-        self._queue: queue.SimpleQueue[_Operation | None] = queue.SimpleQueue()
-        self._ends = False
-        self._thread = BackgroundThread("store-write", self._run)
-        self._thread.start()
-
-    @property
-    def background(self) -> tuple[Running, ...]:
-        return (self._thread.running,)
-
-    def submit(self, work: Callable[[Connection], R]) -> "Future[R]":
-        future: Future[R] = Future()
-        self._queue.put(_Operation(work, future))
-        return future
-
-    def close(self) -> None:
-        self._queue.put(None)
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._ends:
-            self._commit_group(self._next_group())
-        self._disconnect()
-
-    def _next_group(self) -> list[_Operation]:
-        """Wait for an operation, then take all that have queued up behind it."""
-        group: list[_Operation] = []
-        operation = self._queue.get()
-        while operation is not None:
-            group.append(operation)
-            if len(group) == _GROUP_MAX:
-                return group
-            try:
-                operation = self._queue.get_nowait()
-            except queue.Empty:
-                return group
-        self._ends = True
-        return group
-
-    def _commit_group(self, group: list[_Operation]) -> None:
-        if not group:
-            return
-        try:
-            conn = self._conn = self._conn or self._engine.connect()
-            with conn.begin():
-                for operation in group:
-                    operation.run(conn)
-        except BaseException as failure:
-            unavailable = StoreUnavailable()
-            unavailable.__cause__ = failure
-            # Told first: a connection that is lost may not even let itself be closed.
-            for operation in group:
-                operation.fail(unavailable)
-            self._disconnect()
-            return
-        for operation in group:
-            operation.finish()
-
-    def _disconnect(self) -> None:
-        conn, self._conn = self._conn, None
-        if conn is not None:
-            conn.close()
-
-
-def _pause_s(attempt: int) -> float:
-    """How long to wait before the next try of a conflicting transaction, in seconds."""
-    # Jitter, so that two transactions that collided don't collide again.
-    return random.uniform(0, _CONFLICT_PAUSE_S * min(2**attempt, 64))  # noqa: S311
-
-
-class _PostgresWriter:
-    """Serializable transactions, repeated on conflict, in a small pool of threads."""
-
-    THREADS: Final = 4
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._threads = ThreadPoolExecutor(self.THREADS, thread_name_prefix="store-write")
-
-    @property
-    def background(self) -> tuple[Running, ...]:
-        # A pool's threads tell every failure to whoever asked, and go on.
-        return ()
-
-    def submit(self, work: Callable[[Connection], R]) -> "Future[R]":
-        return self._threads.submit(self._run, work)
-
-    def close(self) -> None:
-        self._threads.shutdown(wait=True)
-
-    def _run(self, work: Callable[[Connection], R]) -> R:
-        for attempt in range(_CONFLICT_RETRIES):
-            try:
-                with self._engine.connect() as conn, conn.begin():
-                    return work(conn)
-            except DBAPIError as failure:
-                if _is_worth_another_try(failure, attempt):
-                    time.sleep(_pause_s(attempt))
-                    continue
-                if _is_away(failure):
-                    raise StoreUnavailable from failure
-                raise
-        raise StoreUnavailable("The service's database is too busy. Try again in a few seconds.")
-
-
-def _is_worth_another_try(failure: DBAPIError, attempt: int) -> bool:
-    """Whether PostgreSQL rolled the transaction back only because of others, as far as one can tell."""
-    state = getattr(failure.orig, "sqlstate", None)
-    return state in _CONFLICT_STATES or (state == _DUPLICATE_STATE and attempt < _DUPLICATE_RETRIES)

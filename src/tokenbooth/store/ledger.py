@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from sqlalchemy import Connection, Insert, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Insert, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tokenbooth.domain.ledger import (
@@ -22,7 +22,7 @@ from tokenbooth.domain.ledger import (
     take_back_entries,
 )
 from tokenbooth.kit.ids import IdPrefix, new_id
-from tokenbooth.store import changes
+from tokenbooth.store import changes, statement_lines
 from tokenbooth.store.bulk import Bulk, Lookup
 from tokenbooth.store.tables import ledger_accounts, ledger_entries, ledger_transfers
 
@@ -55,7 +55,8 @@ def post(conn: Connection, transfer: Transfer, *, now_us: int) -> None:
 
 
 def post_all(conn: Connection, transfers: Sequence[Transfer], *, now_us: int) -> None:
-    """Write transfers, at least one, and move the balances; with as many statements as for one of them.
+    """Write transfers, at least one, move the balances, and add to the projections; with as many statements as for one
+    of them.
 
     Raises:
         IntegrityError: a reference was posted before, or a floor would be broken.
@@ -77,6 +78,7 @@ def post_all(conn: Connection, transfers: Sequence[Transfer], *, now_us: int) ->
     _OPEN_ACCOUNTS.run(conn, [(account_id, str(kinds[account_id]), 0) for account_id in ordered])
     _ADD_ENTRIES.run(conn, lines)
     _MOVE_BALANCES.run(conn, [(moves_nano[account_id], account_id) for account_id in ordered])
+    statement_lines.keep(conn, transfers, now_us=now_us)
 
 
 def is_posted(conn: Connection, reference: str) -> bool:
@@ -209,19 +211,6 @@ def grant(conn: Connection, *, account_id: str, amount_nano: int, reference: str
         note=reason,
         now_us=now_us,
     )
-
-
-def total_nano(conn: Connection, account: LedgerAccount, kinds: Iterable[TransferKind]) -> int:
-    """The sum of an account's entries in transfers of these kinds."""
-    total = conn.execute(
-        select(func.coalesce(func.sum(ledger_entries.c.amount_nano), 0))
-        .join(ledger_transfers, ledger_transfers.c.id == ledger_entries.c.transfer_id)
-        .where(
-            ledger_entries.c.account_id == account.id,
-            ledger_transfers.c.kind.in_([str(kind) for kind in kinds]),
-        )
-    ).scalar_one()
-    return int(total)
 
 
 def _post_to_customer(

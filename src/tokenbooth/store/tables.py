@@ -42,6 +42,9 @@ accounts = Table(
     Column("disputed_at_us", BigInteger),
     Column("created_at_us", BigInteger, nullable=False),
     Column("is_admin", Boolean, nullable=False, server_default=false()),
+    Index("ix_accounts_created_at_us", "created_at_us", "id"),
+    # PostgreSQL finds the beginning of a text only in an index that is made for it.
+    Index("ix_accounts_email_beginning", "email", postgresql_ops={"email": "text_pattern_ops"}),
 )
 
 sessions = Table(
@@ -73,7 +76,7 @@ management_keys = Table(
     "management_keys",
     metadata,
     Column("id", String, primary_key=True),
-    Column("account_id", String, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("account_id", String, ForeignKey("accounts.id"), nullable=False),
     Column("name", String, nullable=False),
     Column("digest", LargeBinary(32), nullable=False, unique=True),
     Column("prefix", String, nullable=False),
@@ -82,6 +85,16 @@ management_keys = Table(
     Column("expires_at_us", BigInteger),
     Column("last_used_at_us", BigInteger),
     Column("deleted_at_us", BigInteger),
+    # Of the keys that a list shows: of deleted ones there may be many more.
+    Index(
+        "ix_management_keys_live",
+        "account_id",
+        "created_at_us",
+        "id",
+        sqlite_where=text("deleted_at_us IS NULL"),
+        postgresql_where=text("deleted_at_us IS NULL"),
+    ),
+    Index("ix_management_keys_deleted_at_us", "deleted_at_us"),
 )
 
 checkouts = Table(
@@ -105,7 +118,7 @@ checkouts = Table(
         name="kind",
     ),
     CheckConstraint("status IN ('pending', 'paid', 'expired', 'failed', 'review')", name="status"),
-    Index("ix_checkouts_account_id_status", "account_id", "status"),
+    Index("ix_checkouts_account_id_status_created_at_us", "account_id", "status", "created_at_us"),
     # Never two automatic charges of an account at once, whatever the processes do.
     Index(
         "uq_checkouts_one_auto_top_up",
@@ -141,7 +154,7 @@ payments = Table(
     "payments",
     metadata,
     Column("stripe_payment_intent_id", String, primary_key=True),
-    Column("account_id", String, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("account_id", String, ForeignKey("accounts.id"), nullable=False),
     Column("kind", String, nullable=False),
     Column("reference", String, nullable=False, unique=True),
     Column("paid_nano", BigInteger, nullable=False),
@@ -152,6 +165,7 @@ payments = Table(
     Column("stripe_invoice_id", String, unique=True),
     Column("created_at_us", BigInteger, nullable=False),
     CheckConstraint("kind IN ('top_up', 'subscription')", name="kind"),
+    Index("ix_payments_account_id_created_at_us", "account_id", "created_at_us"),
 )
 
 reversals = Table(
@@ -227,11 +241,11 @@ api_keys = Table(
     "api_keys",
     metadata,
     Column("id", String, primary_key=True),
-    Column("account_id", String, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("account_id", String, ForeignKey("accounts.id"), nullable=False),
     Column("name", String, nullable=False),
     Column("digest", LargeBinary(32), nullable=False, unique=True),
     Column("prefix", String, nullable=False),
-    Column("subscription_id", String, ForeignKey("subscriptions.id"), index=True),
+    Column("subscription_id", String, ForeignKey("subscriptions.id")),
     Column("max_budget_nano", BigInteger),
     Column("rpm", Integer),
     Column("tpm", Integer),
@@ -239,6 +253,34 @@ api_keys = Table(
     Column("last_used_at_us", BigInteger),
     Column("deleted_at_us", BigInteger),
     CheckConstraint("max_budget_nano > 0", name="max_budget"),
+    Index(
+        "ix_api_keys_live",
+        "account_id",
+        "created_at_us",
+        "id",
+        sqlite_where=text("deleted_at_us IS NULL"),
+        postgresql_where=text("deleted_at_us IS NULL"),
+    ),
+    Index(
+        "ix_api_keys_live_of_subscription",
+        "subscription_id",
+        "created_at_us",
+        "id",
+        sqlite_where=text("deleted_at_us IS NULL"),
+        postgresql_where=text("deleted_at_us IS NULL"),
+    ),
+    Index("ix_api_keys_deleted_at_us", "deleted_at_us"),
+)
+
+key_counts = Table(
+    "key_counts",
+    metadata,
+    Column("owner_id", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("live", BigInteger, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    CheckConstraint("kind IN ('api_key', 'management_key')", name="kind"),
+    sqlite_with_rowid=False,
 )
 
 ledger_accounts = Table(
@@ -249,6 +291,12 @@ ledger_accounts = Table(
     Column("balance_nano", BigInteger, nullable=False),
     CheckConstraint("kind <> 'credit' OR balance_nano >= 0", name="credit_floor"),
     CheckConstraint("kind <> 'debt' OR balance_nano <= 0", name="debt_ceiling"),
+    Index(
+        "ix_ledger_accounts_debts",
+        "balance_nano",
+        sqlite_where=text("kind = 'debt'"),
+        postgresql_where=text("kind = 'debt'"),
+    ),
 )
 
 ledger_transfers = Table(
@@ -271,6 +319,28 @@ ledger_entries = Table(
     Column("account_id", String, ForeignKey("ledger_accounts.id"), nullable=False),
     Column("amount_nano", BigInteger, nullable=False),
     Index("ix_ledger_entries_account_id", "account_id", "transfer_id"),
+)
+
+# Tables of sums are their own index on SQLite (`sqlite_with_rowid`): rows are found by the whole key, and change often.
+statement_lines = Table(
+    "statement_lines",
+    metadata,
+    Column("account_id", String, primary_key=True),
+    Column("at_us", BigInteger, primary_key=True),
+    Column("subject", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("amount_nano", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+credit_months = Table(
+    "credit_months",
+    metadata,
+    Column("account_id", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("month_us", BigInteger, primary_key=True),
+    Column("amount_nano", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 usage_events = Table(
@@ -326,6 +396,7 @@ usage_hours = Table(
     Column("charged_nano", BigInteger, nullable=False),
     Column("uncollected_nano", BigInteger, nullable=False),
     Column("upstream_cost_nano", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 usage_days = Table(
@@ -343,6 +414,21 @@ usage_days = Table(
     Column("uncollected_nano", BigInteger, nullable=False),
     Column("upstream_cost_nano", BigInteger, nullable=False),
     CheckConstraint("dimension IN ('all', 'key', 'model', 'subscription')", name="dimension"),
+    sqlite_with_rowid=False,
+)
+
+sales_days = Table(
+    "sales_days",
+    metadata,
+    Column("dimension", String, primary_key=True),
+    Column("day_us", BigInteger, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("charged_nano", BigInteger, nullable=False),
+    Column("uncollected_nano", BigInteger, nullable=False),
+    Column("upstream_cost_nano", BigInteger, nullable=False),
+    CheckConstraint("dimension IN ('all', 'model', 'plan', 'subscription_payments')", name="dimension"),
+    sqlite_with_rowid=False,
 )
 
 inbox = Table(
@@ -468,7 +554,7 @@ deposits = Table(
     Column("tx_hash", String, primary_key=True),
     Column("position", Integer, primary_key=True),
     Column("address", String, ForeignKey("deposit_addresses.address"), nullable=False, index=True),
-    Column("account_id", String, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("account_id", String, ForeignKey("accounts.id"), nullable=False),
     Column("amount_nano", BigInteger, nullable=False),
     Column("announced_nano", BigInteger),
     Column("block_number", BigInteger, nullable=False),
@@ -480,6 +566,7 @@ deposits = Table(
     CheckConstraint("status IN ('credited', 'final', 'reversed')", name="status"),
     CheckConstraint("amount_nano > 0", name="amount"),
     Index("ix_deposits_status_block_number", "status", "block_number"),
+    Index("ix_deposits_account_id_created_at_us", "account_id", "created_at_us"),
 )
 
 deposit_hints = Table(

@@ -1,16 +1,20 @@
 """Rows that other parts of the program write, for tests of what reads them. Only tests import it."""
 
+from hashlib import sha256
 from typing import Final
 
-from sqlalchemy import Connection, Table, insert
+from sqlalchemy import Connection, Table, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tokenbooth.domain.charges import Charge, PoolKind
 from tokenbooth.domain.ledger import MEMO_CONTRA, Entry, Transfer, TransferKind, key_spend
 from tokenbooth.domain.subscriptions import SubscriptionStatus
 from tokenbooth.kit.ids import IdPrefix, new_id
+from tokenbooth.store import sales_days
+from tokenbooth.store.accounts.key_counts import KeysOf, note_created
 from tokenbooth.store.ledger import post
-from tokenbooth.store.tables import subscriptions, usage_days, usage_events, usage_hours
+from tokenbooth.store.sales_days import Sold
+from tokenbooth.store.tables import api_keys, subscriptions, usage_days, usage_events, usage_hours
 
 HOUR_US: Final = 3_600 * 1_000_000
 DAY_US: Final = 24 * HOUR_US
@@ -44,6 +48,22 @@ def add_subscription(
         )
     )
     return subscription_id
+
+
+def add_key(conn: Connection, account_id: str, key_id: str, *, subscription_id: str | None, now_us: int) -> None:
+    """A key of an account, paid by a subscription or by credit."""
+    conn.execute(
+        insert(api_keys).values(
+            id=key_id,
+            account_id=account_id,
+            name=f"name of {key_id}",
+            digest=sha256(key_id.encode()).digest(),
+            prefix="sk_live_",
+            subscription_id=subscription_id,
+            created_at_us=now_us,
+        )
+    )
+    note_created(conn, KeysOf.API, account_id, subscription_id)
 
 
 def spend_by_key(conn: Connection, key_id: str, amount_nano: int, *, now_us: int) -> None:
@@ -125,6 +145,12 @@ def add_usage(conn: Connection, *charges: Charge) -> None:
                 "name": name,
             }
             _add_up(conn, usage_days, day, sums)
+        plan = select(subscriptions.c.plan_slug).where(subscriptions.c.id == made.subscription_id)
+        sold = Sold(1, made.charged_nano, made.uncollected_nano, made.upstream_cost_nano)
+        slug = conn.execute(plan).scalar() or made.subscription_id
+        sales_days.add(
+            conn, {("all", day_us, ""): sold, ("model", day_us, made.model): sold, ("plan", day_us, slug): sold}
+        )
 
 
 def _add_up(conn: Connection, table: Table, place: dict[str, str | int], sums: dict[str, int]) -> None:

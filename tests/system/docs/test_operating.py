@@ -24,7 +24,7 @@ from tokenbooth.kit.networks import SITE_FACTOR
 from tokenbooth.runtime.metrics import Metrics
 from tokenbooth.services.usdc import MAX_PENDING_HASHES
 from tokenbooth.store.accounts import audit_log, idempotency, sessions
-from tokenbooth.store.accounts.keys import ROWS_PER_LIVE_KEY
+from tokenbooth.store.accounts.key_counts import ROWS_PER_LIVE_KEY
 from tokenbooth.store.engine import Store
 from tokenbooth.store.tables import metadata
 

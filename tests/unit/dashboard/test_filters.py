@@ -11,7 +11,8 @@ from tokenbooth.dashboard.price_breakdown import explain
 from tokenbooth.domain.pricing import Price, TokenRates, cost_nano
 from tokenbooth.domain.usage import Usage
 from tokenbooth.domain.windows import DAY_US
-from tokenbooth.store.usage.usage_reports import RequestView, Span, Sums
+from tokenbooth.store.usage.request_pages import RequestView
+from tokenbooth.store.usage.usage_reports import Span, Sums
 
 MINUTE_US = 60_000_000
 

@@ -12,7 +12,7 @@ from tokenbooth.jobs.reconcile import ReconcileFigures
 from tokenbooth.kit.background import Background, Running
 from tokenbooth.runtime.metrics import Metrics
 from tokenbooth.store.engine import Store
-from tokenbooth.store.reports.operator import StoreFigures
+from tokenbooth.store.reports.figures import StoreFigures
 
 
 def _samples(metrics: Metrics) -> dict[str, float]:

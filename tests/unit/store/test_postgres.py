@@ -18,7 +18,8 @@ from tokenbooth.store.engine import Store, make_engine, open_store
 from tokenbooth.store.migrate import SchemaState, migrate, schema_state
 from tokenbooth.store.processes import ClosedHow, NewProcess
 from tokenbooth.store.reports.audit import AuditRow, audit
-from tokenbooth.store.reports.operator import figures, plans_in_use
+from tokenbooth.store.reports.figures import figures
+from tokenbooth.store.reports.operator import plans_in_use
 from tokenbooth.store.tables import metadata
 
 NOW_US = MARCH_5_2026_US

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal, Self
 from fastapi import APIRouter
 from pydantic import Field, PlainValidator, WithJsonSchema
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from tokenbooth.api.auth import authenticate
 from tokenbooth.api.openapi import CREDENTIAL, list_answer, object_answer, or_file, query_parameters
@@ -13,10 +13,18 @@ from tokenbooth.api.parsing import read_parameters
 from tokenbooth.api.responses import respond, success
 from tokenbooth.api.schemas import Instant, Payload, UnsignedUsd, Usd
 from tokenbooth.domain.keys import Scope
-from tokenbooth.kit.request_models import RequestModel, refuse_value
+from tokenbooth.kit.pagination import write_cursor
+from tokenbooth.kit.request_models import Cursor, RequestModel, refuse_value
 from tokenbooth.payments.stripe.customers import CustomerInvoice
 from tokenbooth.services.context import ServiceContext
-from tokenbooth.services.invoices import MonthlyStatement, find_statement, list_invoices, statement_csv
+from tokenbooth.services.invoices import (
+    CSV_LINES_AT_ONCE,
+    MonthlyStatement,
+    find_statement,
+    list_invoices,
+    statement_csv,
+)
+from tokenbooth.store.reports.statement import LinePosition
 
 _ID_MAX: Final = 100
 
@@ -42,12 +50,13 @@ class InvoiceParameters(RequestModel):
 
 
 class StatementParameters(RequestModel):
-    """Which month's statement is wanted, and as what."""
+    """Which month's statement is wanted, and as what; a file is always whole."""
 
     month: str | None = Field(None, description="A month in UTC, such as 2026-03; this one by default.")
     format: Annotated[
         str, PlainValidator(_read_format), WithJsonSchema({"type": "string", "enum": ["json", "csv"]})
     ] = Field("json", description="`json` or `csv`.")
+    cursor: Cursor | None = Field(None, description="`nextCursor` of the page before; for `json` alone.")
 
 
 class InvoicePayload(Payload):
@@ -102,7 +111,8 @@ class SubscriptionPayment(Payload):
 
 
 class StatementPayload(Payload):
-    """A month; a balance is credit less debt, and the lines lead from the first to the second."""
+    """A month; a balance is credit less debt, and the lines of all pages lead from the first to the second.
+    `nextCursor` is null on the last page; what was paid for subscriptions stands on the first one."""
 
     month: str
     currency: Literal["usd"]
@@ -110,6 +120,7 @@ class StatementPayload(Payload):
     closing_balance: Usd
     lines: list[StatementLine]
     subscription_payments: list[SubscriptionPayment]
+    next_cursor: str | None
 
     @classmethod
     def of(cls, found: MonthlyStatement) -> Self:
@@ -140,6 +151,7 @@ class StatementPayload(Payload):
                 )
                 for line in content.plan_lines
             ],
+            next_cursor=None if content.next is None else write_cursor(content.next.at_us, content.next.subject),
         )
 
 
@@ -168,11 +180,14 @@ def router(context: ServiceContext) -> APIRouter:
         """Every top-up, charge per day and key, and adjustment of a month, with both balances."""
         caller = await authenticate(context, request, Scope.BILLING_READ)
         asked = read_parameters(request, StatementParameters)
-        found = await find_statement(context, caller.account_id, asked.month)
+        account_id = caller.account_id
         if asked.format == "json":
+            after = None if asked.cursor is None else LinePosition(*asked.cursor)
+            found = await find_statement(context, account_id, asked.month, after=after)
             return respond(success(StatementPayload.of(found)))
-        return Response(
-            statement_csv(found),
+        found = await find_statement(context, account_id, asked.month, limit=CSV_LINES_AT_ONCE)
+        return StreamingResponse(
+            statement_csv(context, account_id, found),
             media_type="text/csv; charset=utf-8",
             headers={"content-disposition": f'attachment; filename="{found.file_name}"'},
         )

@@ -161,7 +161,7 @@ class SubscriptionPayload(Payload):
             cancel_at_period_end=view.cancel_at_period_end,
             pending_plan=None if view.pending is None else view.pending.plan.slug,
             changes_at=None if view.pending is None else view.pending.at_us,
-            key_count=len(view.keys),
+            key_count=view.key_count,
             keys=[SubscriptionKey(id=key.id, name=key.name) for key in view.keys],
             budget=None if view.budget is None else WindowBudget.of(view.budget),
         )

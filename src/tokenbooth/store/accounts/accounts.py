@@ -83,7 +83,10 @@ def find_account_by_email(conn: Connection, email: str) -> Account | None:
     try:
         normalised = normalise_address(email)
     except InvalidRequest:
-        return None
+        # Earlier versions took more for an address, and who has one of these logs in with it all the same.
+        normalised = email.strip().lower()
+        if not normalised.isprintable():
+            return None
     return _one(conn, _selection().where(accounts.c.email == normalised))
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, and_, func, insert, literal, select, update
+from sqlalchemy import Connection, Select, and_, func, insert, literal, select, update
 
 from tokenbooth.domain.ledger import key_spend
 from tokenbooth.domain.subscriptions import (
@@ -14,13 +14,13 @@ from tokenbooth.domain.subscriptions import (
 )
 from tokenbooth.kit.errors import Conflict, NotFound
 from tokenbooth.store import changes
-from tokenbooth.store.accounts import audit_log
+from tokenbooth.store.accounts import audit_log, key_counts
+from tokenbooth.store.accounts.key_counts import KeysOf
+from tokenbooth.store.bulk import Lookup
 from tokenbooth.store.payments.subscriptions import terms_of
 from tokenbooth.store.tables import accounts, api_keys, ledger_accounts, subscriptions
 
-_IDS_AT_ONCE: Final = 500
-ROWS_PER_LIVE_KEY: Final = 10
-"""Deleted keys stay as rows; so many times the bound on keys is the bound on rows."""
+_NAMES: Final = Lookup(select(api_keys.c.id, api_keys.c.name, api_keys.c.account_id), api_keys.c.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,15 @@ class ApiKeyView:
     last_used_at_us: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class KeyLabel:
+    """What people find a key by."""
+
+    id: str
+    name: str
+    prefix: str
+
+
 def create_api_key(conn: Connection, new: NewApiKey, *, max_keys: int, grace_us: int, actor: str, now_us: int) -> None:
     """Store a new key.
 
@@ -89,7 +98,7 @@ def create_api_key(conn: Connection, new: NewApiKey, *, max_keys: int, grace_us:
     """
     if new.subscription_id is not None:
         _check_subscription(conn, new.account_id, new.subscription_id, grace_us, now_us)
-    _check_room(conn, new.account_id, max_keys)
+    key_counts.check_room(conn, KeysOf.API, new.account_id, max_keys=max_keys, name="API")
     conn.execute(
         insert(api_keys).values(
             id=new.id,
@@ -104,6 +113,7 @@ def create_api_key(conn: Connection, new: NewApiKey, *, max_keys: int, grace_us:
             created_at_us=now_us,
         )
     )
+    key_counts.note_created(conn, KeysOf.API, new.account_id, new.subscription_id)
     changes.record(conn, changes.Topic.API_KEY_CREATED, new.id, now_us=now_us)
     _record(conn, new.account_id, new.id, actor=actor, action="api_key.created", now_us=now_us)
 
@@ -115,8 +125,12 @@ def delete_api_key(conn: Connection, account_id: str, key_id: str, *, actor: str
         NotFound: there is no such key, it is another account's, or it was deleted before.
     """
     live = and_(api_keys.c.id == key_id, api_keys.c.account_id == account_id, api_keys.c.deleted_at_us.is_(None))
-    if conn.execute(update(api_keys).where(live).values(deleted_at_us=now_us)).rowcount == 0:
+    deleted = conn.execute(
+        update(api_keys).where(live).values(deleted_at_us=now_us).returning(api_keys.c.subscription_id)
+    ).first()
+    if deleted is None:
         raise NotFound("key_not_found", "There is no API key with this id.")
+    key_counts.note_deleted(conn, KeysOf.API, account_id, deleted.subscription_id)
     changes.record(conn, changes.Topic.API_KEY, key_id, now_us=now_us)
     _record(conn, account_id, key_id, actor=actor, action="api_key.deleted", now_us=now_us)
 
@@ -127,21 +141,37 @@ def has_api_key(conn: Connection, account_id: str, key_id: str) -> bool:
     return conn.execute(select(api_keys.c.id).where(owned)).first() is not None
 
 
-def count_api_keys(conn: Connection, account_id: str) -> int:
-    """How many keys an account has that were not deleted."""
-    mine = and_(api_keys.c.account_id == account_id, api_keys.c.deleted_at_us.is_(None))
-    return conn.execute(select(func.count()).select_from(api_keys).where(mine)).scalar_one()
-
-
 def key_names(conn: Connection, account_id: str, key_ids: Collection[str]) -> dict[str, str]:
     """The names of those of an account's keys, also deleted ones, by id."""
-    mine = api_keys.c.account_id == account_id
-    if len(key_ids) <= _IDS_AT_ONCE:
-        mine = and_(mine, api_keys.c.id.in_(key_ids))
-    return {row.id: row.name for row in conn.execute(select(api_keys.c.id, api_keys.c.name).where(mine))}
+    return {row.id: row.name for row in _NAMES.find(conn, [*key_ids]) if row.account_id == account_id}
 
 
-def list_api_keys(conn: Connection, account_id: str, *, grace_us: int, now_us: int) -> list[ApiKeyView]:
+def key_labels(conn: Connection, account_id: str) -> list[KeyLabel]:
+    """By what people find an account's keys that were not deleted, newest first."""
+    rows = conn.execute(
+        select(api_keys.c.id, api_keys.c.name, api_keys.c.prefix)
+        .where(api_keys.c.account_id == account_id, api_keys.c.deleted_at_us.is_(None))
+        .order_by(api_keys.c.created_at_us.desc(), api_keys.c.id.desc())
+    )
+    return [KeyLabel(*row) for row in rows]
+
+
+def find_api_key(conn: Connection, account_id: str, key_id: str, *, grace_us: int, now_us: int) -> ApiKeyView | None:
+    """One key of an account; None when there is none, it is another account's, or it was deleted."""
+    query = _live_keys(account_id).where(api_keys.c.id == key_id)
+    return next(iter(_views(conn, query, grace_us, now_us)), None)
+
+
+def find_api_keys(
+    conn: Connection, account_id: str, key_ids: Collection[str], *, grace_us: int, now_us: int
+) -> list[ApiKeyView]:
+    """Some keys of an account that were not deleted, newest first."""
+    return _views(conn, _live_keys(account_id).where(api_keys.c.id.in_(key_ids)), grace_us, now_us)
+
+
+def list_api_keys(
+    conn: Connection, account_id: str, *, grace_us: int, now_us: int, offset: int = 0, limit: int | None = None
+) -> list[ApiKeyView]:
     """An account's keys that were not deleted, newest first, in one statement.
 
     Args:
@@ -149,8 +179,13 @@ def list_api_keys(conn: Connection, account_id: str, *, grace_us: int, now_us: i
         account_id: whose.
         grace_us: the grace of an unpaid renewal, in microseconds.
         now_us: UTC microseconds.
+        offset, limit: which part of the list; None for all behind `offset`.
     """
-    rows = conn.execute(
+    return _views(conn, _live_keys(account_id).offset(offset).limit(limit), grace_us, now_us)
+
+
+def _live_keys(account_id: str) -> Select[*tuple[Any, ...]]:
+    return (
         select(
             api_keys.c.id,
             api_keys.c.name,
@@ -176,8 +211,11 @@ def list_api_keys(conn: Connection, account_id: str, *, grace_us: int, now_us: i
         .where(api_keys.c.account_id == account_id, api_keys.c.deleted_at_us.is_(None))
         .order_by(api_keys.c.created_at_us.desc(), api_keys.c.id.desc())
     )
+
+
+def _views(conn: Connection, query: Select[*tuple[Any, ...]], grace_us: int, now_us: int) -> list[ApiKeyView]:
     views = []
-    for row in rows:
+    for row in conn.execute(query):
         terms = None if row.status is None else terms_of(row)
         has_access = terms is None or now_us < access_ends_us(terms, grace_us)
         views.append(
@@ -216,20 +254,6 @@ def _check_subscription(conn: Connection, account_id: str, subscription_id: str,
             "subscription_inactive",
             "This subscription has ended or is not paid yet, so it takes no new keys.",
             param="subscriptionId",
-        )
-
-
-def _check_room(conn: Connection, account_id: str, max_keys: int) -> None:
-    rows, live = conn.execute(
-        select(func.count(), func.count().filter(api_keys.c.deleted_at_us.is_(None))).where(
-            api_keys.c.account_id == account_id
-        )
-    ).one()
-    if live >= max_keys:
-        raise Conflict("too_many_keys", f"An account may have {max_keys} API keys. Delete one first.")
-    if rows >= max_keys * ROWS_PER_LIVE_KEY:
-        raise Conflict(
-            "too_many_keys", f"An account may create {max_keys * ROWS_PER_LIVE_KEY} API keys in its lifetime."
         )
 
 

@@ -4,14 +4,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, insert, or_, select, update
 
 from tokenbooth.domain.keys import Scope
 from tokenbooth.domain.windows import MINUTE_US
-from tokenbooth.kit.errors import Conflict, NotFound
+from tokenbooth.kit.errors import NotFound
 from tokenbooth.store import changes
-from tokenbooth.store.accounts import audit_log
-from tokenbooth.store.accounts.keys import ROWS_PER_LIVE_KEY
+from tokenbooth.store.accounts import audit_log, key_counts
+from tokenbooth.store.accounts.key_counts import KeysOf
 from tokenbooth.store.tables import accounts, management_keys
 
 _TOUCH_EVERY_US: Final = MINUTE_US
@@ -70,7 +70,7 @@ def create_management_key(conn: Connection, new: NewManagementKey, *, max_keys: 
         NotFound: there is no such account, or the key that asked is gone.
         Conflict: the account has too many keys.
     """
-    _check_room(conn, new.account_id, max_keys)
+    key_counts.check_room(conn, KeysOf.MANAGEMENT, new.account_id, max_keys=max_keys, name="management")
     conn.execute(
         insert(management_keys).values(
             id=new.id,
@@ -83,6 +83,7 @@ def create_management_key(conn: Connection, new: NewManagementKey, *, max_keys: 
             expires_at_us=new.expires_at_us,
         )
     )
+    key_counts.note_created(conn, KeysOf.MANAGEMENT, new.account_id)
     _record(conn, new.account_id, new.id, actor=actor, action="management_key.created", now_us=now_us)
 
 
@@ -92,9 +93,17 @@ def find_management_key(conn: Connection, digest: bytes) -> ManagementKey | None
     return found[0] if found else None
 
 
-def list_management_keys(conn: Connection, account_id: str) -> list[ManagementKey]:
-    """An account's keys that were not deleted, newest first."""
-    return _keys(conn, management_keys.c.account_id == account_id)
+def find_own_management_key(conn: Connection, account_id: str, key_id: str) -> ManagementKey | None:
+    """The account's key with this id, unless it was deleted; None as well when it is another account's."""
+    found = _keys(conn, and_(management_keys.c.id == key_id, management_keys.c.account_id == account_id))
+    return found[0] if found else None
+
+
+def list_management_keys(
+    conn: Connection, account_id: str, *, offset: int = 0, limit: int | None = None
+) -> list[ManagementKey]:
+    """An account's keys that were not deleted, newest first: at most `limit` (None: all), from `offset`."""
+    return _keys(conn, management_keys.c.account_id == account_id, offset=offset, limit=limit)
 
 
 def delete_management_key(conn: Connection, account_id: str, key_id: str, *, actor: str, now_us: int) -> None:
@@ -110,6 +119,7 @@ def delete_management_key(conn: Connection, account_id: str, key_id: str, *, act
     )
     if conn.execute(update(management_keys).where(live).values(deleted_at_us=now_us)).rowcount == 0:
         raise NotFound("key_not_found", "There is no management key with this id.")
+    key_counts.note_deleted(conn, KeysOf.MANAGEMENT, account_id)
     _record(conn, account_id, key_id, actor=actor, action="management_key.deleted", now_us=now_us)
 
 
@@ -125,18 +135,9 @@ def write_scopes(scopes: Iterable[Scope]) -> str:
     return " ".join(sorted(scopes))
 
 
-def _check_room(conn: Connection, account_id: str, max_keys: int) -> None:
-    rows, live = conn.execute(
-        select(
-            func.count(),
-            func.count().filter(management_keys.c.deleted_at_us.is_(None)),
-        ).where(management_keys.c.account_id == account_id)
-    ).one()
-    if live >= max_keys or rows >= max_keys * ROWS_PER_LIVE_KEY:
-        raise Conflict("too_many_keys", f"An account may have {max_keys} management keys. Delete one first.")
-
-
-def _keys(conn: Connection, condition: ColumnElement[bool]) -> list[ManagementKey]:
+def _keys(
+    conn: Connection, condition: ColumnElement[bool], *, offset: int = 0, limit: int | None = None
+) -> list[ManagementKey]:
     columns = management_keys.c
     rows = conn.execute(
         select(
@@ -153,6 +154,8 @@ def _keys(conn: Connection, condition: ColumnElement[bool]) -> list[ManagementKe
         .join(accounts, accounts.c.id == columns.account_id)
         .where(columns.deleted_at_us.is_(None), condition)
         .order_by(columns.created_at_us.desc(), columns.id.desc())
+        .offset(offset)
+        .limit(limit)
     )
     return [
         ManagementKey(

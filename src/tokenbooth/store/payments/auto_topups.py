@@ -5,13 +5,12 @@ Stripe.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Row, func, select, update
 
 from tokenbooth.domain.ledger import credit_of
 from tokenbooth.domain.money import format_usd
-from tokenbooth.domain.windows import SECOND_US
+from tokenbooth.domain.windows import month_start_us
 from tokenbooth.kit.errors import TokenboothError
 from tokenbooth.store import ledger
 from tokenbooth.store.accounts import audit_log
@@ -215,13 +214,12 @@ def _rule(row: Row[tuple[object, ...]]) -> Rule:
 
 
 def _charged_this_month_nano(conn: Connection, account_id: str, now_us: int) -> int:
-    month = datetime.fromtimestamp(now_us // SECOND_US, UTC).replace(day=1, hour=0, minute=0, second=0)
     total = conn.execute(
         select(func.coalesce(func.sum(checkout_rows.c.amount_nano), 0)).where(
             checkout_rows.c.account_id == account_id,
             checkout_rows.c.kind == CheckoutKind.AUTO_TOP_UP,
             checkout_rows.c.status.in_([CheckoutStatus.PENDING, CheckoutStatus.PAID, CheckoutStatus.REVIEW]),
-            checkout_rows.c.created_at_us >= int(month.timestamp()) * SECOND_US,
+            checkout_rows.c.created_at_us >= month_start_us(now_us),
         )
     ).scalar_one()
     return int(total)

@@ -6,15 +6,17 @@ from typing import Final
 
 from sqlalchemy import Connection, Row, Select, or_, select
 
-from tokenbooth.domain.ledger import TransferKind, credit_of, debt_of
+from tokenbooth.domain.ledger import TransferKind, credit_of
 from tokenbooth.domain.plan_changes import PendingPlan, PlanState, settled
 from tokenbooth.domain.plans import Plan
 from tokenbooth.domain.subscriptions import SubscriptionStatus, access_ends_us, shown_status
 from tokenbooth.domain.windows import DAY_US, Window, window_at
 from tokenbooth.store import ledger
 from tokenbooth.store import tables as t
+from tokenbooth.store.accounts.key_counts import KeyCount, KeysOf, counts
 from tokenbooth.store.payments import subscriptions
 from tokenbooth.store.payments.plan_rows import state_of
+from tokenbooth.store.reports import statement
 from tokenbooth.store.usage.window_spend import window_spent_nano
 
 SHOW_ENDED_US: Final = 30 * DAY_US
@@ -43,16 +45,18 @@ class BudgetView:
 @dataclass(frozen=True, slots=True)
 class SubscriptionView:
     """A subscription as its account sees it. `budget` is None when its plan is gone from the catalog; `pending` is the
-    plan that it changes to, None while it stays or is to end."""
+    plan that it changes to, None while it stays or is to end. `keys` are empty where they were left out, because there
+    may be thousands."""
 
     id: str
     plan_slug: str
     status: SubscriptionStatus
     current_period_end_us: int
     cancel_at_period_end: bool
-    keys: tuple[KeyView, ...]
+    key_count: int
     budget: BudgetView | None
     pending: PendingPlan | None = None
+    keys: tuple[KeyView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,36 +76,43 @@ class CreditsView:
     total_spent_nano: int
 
 
-def billing_status(conn: Connection, account_id: str, plans: Mapping[str, Plan], now_us: int) -> BillingStatus:
-    """An account's subscriptions and credit at `now_us` (UTC microseconds).
+def billing_status(
+    conn: Connection, account_id: str, plans: Mapping[str, Plan], now_us: int, *, with_keys: bool = True
+) -> BillingStatus:
+    """An account's subscriptions, their keys unless they are left out, and its credit at `now_us` (UTC microseconds).
 
     Ended subscriptions are listed for 30 days, never paid ones not at all. Five statements, however many
-    there are, and one for each that another one carries on.
+    there are, one for the keys, and one for each that another one carries on.
     """
     listed = _listed(conn, account_id, now_us)
     listed.sort(key=lambda row: (row.created_at_us, row.id), reverse=True)
     return BillingStatus(
-        subscriptions=_views(conn, listed, plans, now_us),
+        subscriptions=_views(conn, listed, plans, now_us, with_keys=with_keys),
         credit_nano=ledger.balance_nano(conn, credit_of(account_id)),
     )
 
 
 def subscription_view(
-    conn: Connection, account_id: str, subscription_id: str, plans: Mapping[str, Plan], now_us: int
+    conn: Connection,
+    account_id: str,
+    subscription_id: str,
+    plans: Mapping[str, Plan],
+    now_us: int,
+    *,
+    with_keys: bool = True,
 ) -> SubscriptionView | None:
     """One subscription of an account; None when there is none, it is another's, or it was never paid."""
     rows = conn.execute(_paid(account_id).where(t.subscriptions.c.id == subscription_id)).all()
-    return next(iter(_views(conn, rows, plans, now_us)), None)
+    return next(iter(_views(conn, rows, plans, now_us, with_keys=with_keys)), None)
 
 
 def credits_view(conn: Connection, account_id: str) -> CreditsView:
     """An account's credit. A top-up that paid a debt counts whole."""
-    credit, debt = credit_of(account_id), debt_of(account_id)
-    top_ups = [TransferKind.TOP_UP]
+    totals_nano = statement.totals_nano(conn, account_id)
     return CreditsView(
-        balance_nano=ledger.balance_nano(conn, credit),
-        total_topup_nano=ledger.total_nano(conn, credit, top_ups) + ledger.total_nano(conn, debt, top_ups),
-        total_spent_nano=-ledger.total_nano(conn, credit, [TransferKind.USAGE]),
+        balance_nano=ledger.balance_nano(conn, credit_of(account_id)),
+        total_topup_nano=totals_nano.get(TransferKind.TOP_UP, 0),
+        total_spent_nano=-totals_nano.get(TransferKind.USAGE, 0),
     )
 
 
@@ -133,10 +144,12 @@ def _last_day_us(row: _Row, now_us: int) -> int:
 
 
 def _views(
-    conn: Connection, rows: Sequence[_Row], plans: Mapping[str, Plan], now_us: int
+    conn: Connection, rows: Sequence[_Row], plans: Mapping[str, Plan], now_us: int, *, with_keys: bool
 ) -> tuple[SubscriptionView, ...]:
     """The views of `rows` in their order, but active ones first."""
-    keys = _keys(conn, [row.id for row in rows])
+    ids = [row.id for row in rows]
+    key_counts = counts(conn, KeysOf.API, ids)
+    keys = _keys(conn, ids) if with_keys else {}
     states = {row.id: settled(state_of(row), now_us) for row in rows}
     budgets = _budgets(conn, states, plans, now_us)
     views = [
@@ -146,8 +159,9 @@ def _views(
             status=shown_status(subscriptions.terms_of(row), now_us),
             current_period_end_us=row.paid_until_us,
             cancel_at_period_end=row.cancel_at_us is not None,
-            keys=tuple(keys.get(row.id, ())),
+            key_count=key_counts.get(row.id, KeyCount()).live,
             budget=budgets.get(row.id),
+            keys=tuple(keys.get(row.id, ())),
             pending=_still_pending(states[row.id].pending, row.cancel_at_us),
         )
         for row in rows

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, or_, select, update
 
 from tokenbooth.domain.payment_commands import Ignore, PaymentCommand
 from tokenbooth.domain.plans import Plan
@@ -119,6 +119,12 @@ def list_rows(conn: Connection, statuses: Sequence[InboxStatus], *, limit: int) 
         .limit(limit)
     )
     return [_row(row) for row in rows]
+
+
+def count_up_to(conn: Connection, status: InboxStatus, limit: int) -> int:
+    """How many rows have a status; no more than `limit` are counted."""
+    first = select(inbox.c.id).where(inbox.c.status == status).limit(limit).subquery()
+    return conn.execute(select(func.count()).select_from(first)).scalar_one()
 
 
 def find_row(conn: Connection, name: str) -> InboxRow:

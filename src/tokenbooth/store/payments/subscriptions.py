@@ -18,7 +18,7 @@ from tokenbooth.domain.plans import Plan
 from tokenbooth.domain.subscriptions import SubscriptionStatus, SubscriptionTerms
 from tokenbooth.kit.errors import NotFound
 from tokenbooth.kit.ids import IdPrefix, new_id
-from tokenbooth.store import changes, ledger
+from tokenbooth.store import changes, ledger, sales_days
 from tokenbooth.store.payments import payments, plan_rows
 from tokenbooth.store.payments.checkouts import CURRENCY, CheckoutKind, CheckoutStatus, find, raise_status
 from tokenbooth.store.payments.payments import Payment, PaymentKind
@@ -197,6 +197,7 @@ def grant_period(conn: Connection, command: GrantPeriod, *, now_us: int) -> str 
         )
     )
     _book_payment(conn, row, command, TransferKind.SUBSCRIPTION_PAYMENT, now_us)
+    sales_days.add_subscription_payment(conn, command.amount_paid_nano - command.tax_nano, now_us=now_us)
     raise_status(conn, row.checkout_id, CheckoutStatus.PAID, now_us=now_us)
     plan_rows.tell_of_credit(conn, row, command.stripe_invoice_id, command.credited_nano, now_us)
     paid = plan_rows.paid_values(row, command.list_nano, command.period_start_us, now_us)

@@ -29,7 +29,7 @@ from tokenbooth.domain.ledger import (
     key_spend,
 )
 from tokenbooth.domain.payment_commands import ReversalKind
-from tokenbooth.store.reports import audit_usage
+from tokenbooth.store.reports import audit_projections, audit_usage
 from tokenbooth.store.reports.audit_usage import Query
 from tokenbooth.store.tables import (
     api_keys,
@@ -101,6 +101,11 @@ def audit(conn: Connection) -> AuditReport:
         "usage_transfer": audit_usage.usage_transfers(kept_after_us),
         "usage_total": audit_usage.usage_totals(),
         "usage_day": audit_usage.usage_days_of_hours(),
+        "statement_line": audit_projections.statement_lines_of_ledger(),
+        "credit_month": audit_projections.credit_months_of_lines(conn),
+        "sales_day": audit_projections.sales_of_days(),
+        "subscription_sales": audit_projections.sales_of_periods(),
+        "key_count": audit_projections.counts_of_keys(),
         "subscription_payment": _subscription_payments(),
         "reversal": _reversals(),
         "processor_fee": _processor_fees(),

@@ -2,43 +2,63 @@
 who did what. Margin is what was charged minus what the upstreams cost.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, text
 
-from tokenbooth.domain.ledger import UNCOLLECTED, AccountKind, credit_of, debt_of
+from tokenbooth.domain.ledger import (
+    PROMOTION,
+    STRIPE_CLEARING,
+    STRIPE_FEES,
+    STRIPE_OTHER,
+    SUBSCRIPTION_REVENUE,
+    TAX_DUE,
+    UNCOLLECTED,
+    USAGE_REVENUE,
+    USDC_CLEARING,
+    credit_of,
+    debt_of,
+)
 from tokenbooth.kit.errors import NotFound
 from tokenbooth.store import ledger
 from tokenbooth.store.accounts import audit_log as log
+from tokenbooth.store.bulk import Lookup
+from tokenbooth.store.payments import inbox
 from tokenbooth.store.payments.inbox import InboxStatus
 from tokenbooth.store.reports.audit import AuditReport
+from tokenbooth.store.sales_days import SalesDimension
 from tokenbooth.store.tables import (
     accounts,
     audit_log,
-    inbox,
     ledger_accounts,
+    sales_days,
     subscription_periods,
     subscriptions,
     usage_days,
-    usage_hours,
 )
+from tokenbooth.store.tables import inbox as inbox_rows
 from tokenbooth.store.usage.usage_reports import Span
 
 AUDIT_ACTION: Final = "audit.ran"
+KEYS_SHOWN: Final = 50
+MAX_COUNTED: Final = 10_000
+"""What there may be very many of is counted up to here, and one further."""
 _SHOWN_DIFFERENCES: Final = 5
-
-
-@dataclass(frozen=True, slots=True)
-class StoreFigures:
-    """What an operator watches."""
-
-    requests: int
-    charged_nano: int
-    uncollected_nano: int
-    inbox_due: int
-    inbox_parked: int
+_LAST_CHARACTER: Final = chr(0x10FFFF)
+_OTHER_ACCOUNTS: Final = (
+    PROMOTION,
+    STRIPE_CLEARING,
+    STRIPE_FEES,
+    STRIPE_OTHER,
+    SUBSCRIPTION_REVENUE,
+    TAX_DUE,
+    USAGE_REVENUE,
+    USDC_CLEARING,
+)
+"""Every account of the ledger that is no customer's and no memo."""
+_PLANS: Final = Lookup(select(subscriptions.c.id, subscriptions.c.plan_slug), subscriptions.c.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +114,7 @@ class Business:
 
 @dataclass(frozen=True, slots=True)
 class AccountReport:
-    """One account in a span, by key, by model and by plan ("" is prepaid credit)."""
+    """One account in a span, by the keys that were charged most, by model and by plan ("" is prepaid credit)."""
 
     row: AccountRow
     by_key: dict[str, Sale]
@@ -129,45 +149,59 @@ class LogRow:
 
 
 def business(conn: Connection, span: Span) -> Business:
-    """The figures of the whole business."""
-    credit = and_(ledger_accounts.c.kind == AccountKind.CREDIT, ledger_accounts.c.balance_nano > 0)
-    owed = select(func.coalesce(func.sum(ledger_accounts.c.balance_nano), 0)).where(credit)
-    by_model = _sales(conn, "model", span)
+    """The figures of the whole business, from its own sums of days: a row for each day and model or plan."""
+    by_model = _installation_sales(conn, SalesDimension.MODEL, span)
+    paid = _installation_sales(conn, SalesDimension.SUBSCRIPTION_PAYMENTS, span)
+    first = select(accounts.c.id).limit(MAX_COUNTED + 1).subquery()
     return Business(
         by_model=by_model,
-        by_plan=_by_plan(conn, _sales(conn, "subscription", span)),
+        by_plan=_installation_sales(conn, SalesDimension.PLAN, span),
         total=sum(by_model.values(), Sale()),
-        subscriptions_paid_nano=_paid_nano(conn, span),
-        credit_owed_nano=int(conn.execute(owed).scalar_one()),
+        subscriptions_paid_nano=sum(sale.charged_nano for sale in paid.values()),
+        credit_owed_nano=_credit_owed_nano(conn),
         uncollected_nano=-ledger.balance_nano(conn, UNCOLLECTED),
-        accounts=conn.execute(select(func.count()).select_from(accounts)).scalar_one(),
+        accounts=conn.execute(select(func.count()).select_from(first)).scalar_one(),
         parked=count_parked(conn),
     )
+
+
+def _credit_owed_nano(conn: Connection) -> int:
+    """All credit of all customers: every balance sums to zero, so it is what the few other accounts and the debts
+    leave. Memo accounts sum to zero among themselves."""
+    others_nano = sum(ledger.balances_nano(conn, _OTHER_ACCOUNTS).values())
+    debts = select(func.coalesce(func.sum(ledger_accounts.c.balance_nano), 0)).where(text("kind = 'debt'"))
+    return -others_nano - int(conn.execute(debts).scalar_one())
 
 
 def list_accounts(
     conn: Connection, search: str, span: Span, *, limit: int, offset: int
 ) -> tuple[list[AccountRow], bool]:
-    """Accounts whose email or id holds `search`, newest first, and whether there are more.
+    """Accounts, and whether there are more: all of them newest first, or those that `search` finds.
 
     Args:
         conn: the snapshot.
-        search: any letter case; "" for all.
+        search: the beginning of an email in any letter case, or a whole id; "" for all.
         span: of the sales shown.
         limit, offset: which part of the list.
     """
-    pattern = f"%{search.lower().replace('%', '').replace('_', chr(92) + '_')}%"
-    rows = conn.execute(
-        select(accounts)
-        .where(or_(accounts.c.email.like(pattern, escape="\\"), accounts.c.id == search))
-        .order_by(accounts.c.created_at_us.desc(), accounts.c.id.desc())
-        .limit(limit + 1)
-        .offset(offset)
-    ).all()
-    ids = [row.id for row in rows[:limit]]
+    query = select(accounts)
+    if search:
+        begins = accounts.c.email.startswith(search.lower(), autoescape=True)
+        if conn.dialect.name == "sqlite":
+            # Its LIKE searches no index, because it knows no letter case.
+            begins = and_(accounts.c.email >= search.lower(), accounts.c.email < search.lower() + _LAST_CHARACTER)
+        query = query.where(or_(begins, accounts.c.id == search)).order_by(accounts.c.email)
+    else:
+        query = query.order_by(accounts.c.created_at_us.desc(), accounts.c.id.desc())
+    rows = conn.execute(query.limit(limit + 1).offset(offset)).all()
+    return _account_rows(conn, rows[:limit], span), len(rows) > limit
+
+
+def _account_rows(conn: Connection, rows: Sequence[Row[Any]], span: Span) -> list[AccountRow]:
+    ids = [row.id for row in rows]
     sales = _sales_of_accounts(conn, ids, span)
     balances = ledger.balances_nano(conn, [make(account_id) for account_id in ids for make in (credit_of, debt_of)])
-    found = [
+    return [
         AccountRow(
             id=row.id,
             email=row.email,
@@ -178,9 +212,8 @@ def list_accounts(
             debt_nano=-balances[debt_of(row.id)],
             sale=sales.get(row.id, Sale()),
         )
-        for row in rows[:limit]
+        for row in rows
     ]
-    return found, len(rows) > limit
 
 
 def account_report(conn: Connection, account_id: str, span: Span) -> AccountReport:
@@ -189,12 +222,12 @@ def account_report(conn: Connection, account_id: str, span: Span) -> AccountRepo
     Raises:
         NotFound: there is none.
     """
-    found, _ = list_accounts(conn, account_id, span, limit=1, offset=0)
-    if not found or found[0].id != account_id:
+    found = conn.execute(select(accounts).where(accounts.c.id == account_id)).all()
+    if not found:
         raise NotFound("account_not_found", "There is no such account.")
     return AccountReport(
-        row=found[0],
-        by_key=_sales(conn, "key", span, account_id),
+        row=_account_rows(conn, found, span)[0],
+        by_key=_sales(conn, "key", span, account_id, limit=KEYS_SHOWN),
         by_model=_sales(conn, "model", span, account_id),
         by_plan=_by_plan(conn, _sales(conn, "subscription", span, account_id)),
         subscriptions_paid_nano=_paid_nano(conn, span, account_id),
@@ -203,7 +236,7 @@ def account_report(conn: Connection, account_id: str, span: Span) -> AccountRepo
 
 def list_parked(conn: Connection, limit: int = 200) -> list[ParkedRow]:
     """Events that wait for a person, the newest first."""
-    columns = inbox.c
+    columns = inbox_rows.c
     rows = conn.execute(
         select(
             columns.id,
@@ -222,9 +255,8 @@ def list_parked(conn: Connection, limit: int = 200) -> list[ParkedRow]:
 
 
 def count_parked(conn: Connection) -> int:
-    """How many events wait for a person."""
-    parked = inbox.c.status == InboxStatus.PARKED
-    return conn.execute(select(func.count()).select_from(inbox).where(parked)).scalar_one()
+    """How many events wait for a person; at most one more than `MAX_COUNTED` is counted."""
+    return inbox.count_up_to(conn, InboxStatus.PARKED, MAX_COUNTED + 1)
 
 
 def plans_in_use(conn: Connection, *, now_us: int) -> dict[str, int]:
@@ -244,29 +276,6 @@ def plans_in_use(conn: Connection, *, now_us: int) -> dict[str, int]:
         for row in rows:
             in_use[row.slug] = in_use.get(row.slug, 0) + row.subscribers
     return dict(sorted(in_use.items()))
-
-
-def figures(conn: Connection) -> StoreFigures:
-    """The figures as the store has them."""
-    used = conn.execute(
-        select(
-            func.coalesce(func.sum(usage_hours.c.requests), 0),
-            func.coalesce(func.sum(usage_hours.c.charged_nano), 0),
-        )
-    ).one()
-    rows = conn.execute(
-        select(inbox.c.status, func.count().label("waiting"))
-        .where(inbox.c.status != "handled")
-        .group_by(inbox.c.status)
-    )
-    waiting = {row.status: row.waiting for row in rows}
-    return StoreFigures(
-        requests=int(used[0]),
-        charged_nano=int(used[1]),
-        uncollected_nano=-ledger.balance_nano(conn, UNCOLLECTED),
-        inbox_due=waiting.get("due", 0),
-        inbox_parked=waiting.get("parked", 0),
-    )
 
 
 def record_audit(conn: Connection, report: AuditReport, *, actor: str, now_us: int) -> None:
@@ -310,12 +319,26 @@ def list_log(
     return [LogRow(*row) for row in conn.execute(statement)]
 
 
-def _sales(conn: Connection, dimension: str, span: Span, account_id: str | None = None) -> dict[str, Sale]:
-    within = _within(dimension, span)
-    if account_id is not None:
-        within = and_(within, usage_days.c.account_id == account_id)
-    rows = conn.execute(select(usage_days.c.name, *_SUMS).where(within).group_by(usage_days.c.name))
-    return {name: Sale(*map(int, sums)) for name, *sums in rows}
+def _sales(
+    conn: Connection, dimension: str, span: Span, account_id: str, *, limit: int | None = None
+) -> dict[str, Sale]:
+    """An account's sales by name; with a limit those that were charged most."""
+    within = and_(usage_days.c.account_id == account_id, _within(dimension, span))
+    query = select(usage_days.c.name, *_SUMS).where(within).group_by(usage_days.c.name)
+    if limit is not None:
+        query = query.order_by(func.sum(usage_days.c.charged_nano).desc(), usage_days.c.name).limit(limit)
+    return {name: Sale(*map(int, sums)) for name, *sums in conn.execute(query)}
+
+
+def _installation_sales(conn: Connection, dimension: SalesDimension, span: Span) -> dict[str, Sale]:
+    columns = sales_days.c
+    sums = (columns.requests, columns.charged_nano, columns.uncollected_nano, columns.upstream_cost_nano)
+    rows = conn.execute(
+        select(columns.name, *map(func.sum, sums))
+        .where(columns.dimension == dimension, columns.day_us >= span.from_us, columns.day_us < span.to_us)
+        .group_by(columns.name)
+    )
+    return {name: Sale(*map(int, totals)) for name, *totals in rows}
 
 
 def _sales_of_accounts(conn: Connection, ids: Collection[str], span: Span) -> dict[str, Sale]:
@@ -325,8 +348,7 @@ def _sales_of_accounts(conn: Connection, ids: Collection[str], span: Span) -> di
 
 
 def _by_plan(conn: Connection, by_subscription: dict[str, Sale]) -> dict[str, Sale]:
-    rows = conn.execute(select(subscriptions.c.id, subscriptions.c.plan_slug))
-    plans = {row.id: row.plan_slug for row in rows}
+    plans = {row.id: row.plan_slug for row in _PLANS.find(conn, [*by_subscription])}
     by_plan: dict[str, Sale] = {}
     for subscription_id, sale in by_subscription.items():
         plan = plans.get(subscription_id, subscription_id)
@@ -334,15 +356,14 @@ def _by_plan(conn: Connection, by_subscription: dict[str, Sale]) -> dict[str, Sa
     return by_plan
 
 
-def _paid_nano(conn: Connection, span: Span, account_id: str | None = None) -> int:
+def _paid_nano(conn: Connection, span: Span, account_id: str) -> int:
     granted = subscription_periods.c.granted_at_us
-    within = and_(granted >= span.from_us, granted < span.to_us)
-    statement = select(func.coalesce(func.sum(subscription_periods.c.amount_nano), 0)).where(within)
-    if account_id is not None:
-        statement = statement.join(subscriptions, subscriptions.c.id == subscription_periods.c.subscription_id).where(
-            subscriptions.c.account_id == account_id
-        )
-    return int(conn.execute(statement).scalar_one())
+    total = conn.execute(
+        select(func.coalesce(func.sum(subscription_periods.c.amount_nano), 0))
+        .join(subscriptions, subscriptions.c.id == subscription_periods.c.subscription_id)
+        .where(granted >= span.from_us, granted < span.to_us, subscriptions.c.account_id == account_id)
+    ).scalar_one()
+    return int(total)
 
 
 _SUMS: Final = (

@@ -7,12 +7,10 @@ others may have spent the same windows and caps since, so they get what is left 
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from operator import add, attrgetter
 from typing import Final, NamedTuple
 
-from sqlalchemy import Connection, Insert, Table, bindparam, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from tokenbooth.domain.charges import Charge, PoolKind
 from tokenbooth.domain.ledger import (
@@ -30,27 +28,18 @@ from tokenbooth.domain.ledger import (
 )
 from tokenbooth.domain.windows import DAY_US, HOUR_US
 from tokenbooth.kit.ids import IdPrefix, new_id
-from tokenbooth.store import ledger, processes
-from tokenbooth.store.bulk import Bulk, Lookup
+from tokenbooth.store import ledger, processes, sales_days
+from tokenbooth.store.bulk import Bulk, Lookup, adding
+from tokenbooth.store.sales_days import SalesDimension, Sold
 from tokenbooth.store.tables import api_keys, subscriptions, usage_days, usage_events, usage_hours
 from tokenbooth.store.usage import spend_limits
-
-
-def _adding(table: Table, dialect: str) -> Insert:
-    """Insert sums, or add them to those that are there."""
-    upsert = (sqlite.insert if dialect == "sqlite" else postgresql.insert)(table)
-    return upsert.on_conflict_do_update(
-        index_elements=[column.name for column in table.primary_key],
-        set_={column.name: column + upsert.excluded[column.name] for column in table.c if not column.primary_key},
-    )
-
 
 _KNOWN: Final = Lookup(select(usage_events.c.request_id), usage_events.c.request_id)
 _CAPS: Final = Lookup(select(api_keys.c.id, api_keys.c.max_budget_nano), api_keys.c.id)
 _PLANS: Final = Lookup(select(subscriptions.c.id, subscriptions.c.plan_slug), subscriptions.c.id)
 _ADD_EVENTS: Final = Bulk(lambda _dialect: insert(usage_events))
-_ADD_TO_HOURS: Final = Bulk(partial(_adding, usage_hours))
-_ADD_TO_DAYS: Final = Bulk(partial(_adding, usage_days))
+_ADD_TO_HOURS: Final = adding(usage_hours)
+_ADD_TO_DAYS: Final = adding(usage_days)
 _TOUCH_KEYS: Final = Bulk(
     lambda _dialect: (
         update(api_keys).values(last_used_at_us=bindparam("at_us")).where(api_keys.c.id == bindparam("key_id"))
@@ -304,6 +293,8 @@ def _pool_entries(pool: LedgerAccount, charged_nano: int) -> list[Entry]:
 
 
 _RowKey = tuple[str | int, ...]
+_SALES_OF: Final = {"all": SalesDimension.ALL, "model": SalesDimension.MODEL, "subscription": SalesDimension.PLAN}
+"""The dimensions of accounts' days that the installation's have as well."""
 
 
 def _roll_up(conn: Connection, groups: Iterable[ChargeGroup]) -> None:
@@ -323,6 +314,23 @@ def _roll_up(conn: Connection, groups: Iterable[ChargeGroup]) -> None:
     # In the order of the key, so that two transactions never wait for each other's rows.
     _ADD_TO_HOURS.run(conn, [key + sums for key, sums in sorted(hours.items())])
     _ADD_TO_DAYS.run(conn, [key + sums for key, sums in sorted(days.items())])
+    sales_days.add(conn, _sales(conn, days))
+
+
+def _sales(conn: Connection, days: Mapping[_RowKey, _Sums]) -> dict[tuple[str, int, str], Sold]:
+    """What the sums of accounts' days add to those of the installation; a subscription counts for its plan of now."""
+    ids = [str(name) for _, dimension, _, name in days if dimension == "subscription" and name]
+    plans = {row.id: row.plan_slug for row in _PLANS.find(conn, ids)} if ids else {}
+    sales: dict[tuple[str, int, str], Sold] = {}
+    for (_, own_dimension, day_us, own_name), sums in days.items():
+        dimension = _SALES_OF.get(str(own_dimension))
+        if dimension is None:
+            continue
+        name = str(own_name)
+        key = (str(dimension), int(day_us), plans.get(name, name) if dimension is SalesDimension.PLAN else name)
+        sold = Sold(sums.requests, sums.charged_nano, sums.uncollected_nano, sums.upstream_cost_nano)
+        sales[key] = Sold(*map(add, sales[key], sold)) if key in sales else sold
+    return sales
 
 
 def _add_up(totals: dict[_RowKey, _Sums], key: _RowKey, sums: _Sums) -> None:

@@ -1,19 +1,25 @@
-"""What was used: sums over a span of time, and single requests page by page.
+"""What was used: sums over a span of time.
 
 Whole days come from the daily sums, whole hours beside them from the hourly ones, the rest of a span from single
-requests. Cost is what was charged; what an answer cost the operator, and what was not collected, is not in here.
+requests; of one key only its own rows. What would read more rows than a report may is refused. Cost is what was
+charged; what an answer cost the operator, and what was not collected, is not in here.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, assert_never
+from typing import Any, Final, assert_never
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal, or_, select, union_all
+from sqlalchemy import Column, ColumnElement, Connection, Select, and_, func, literal, select, union_all
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
-from tokenbooth.domain.windows import DAY_US
+from tokenbooth.domain.windows import DAY_US, HOUR_US
+from tokenbooth.kit.errors import InvalidRequest
+from tokenbooth.store.bulk import is_one_of
 from tokenbooth.store.tables import usage_days, usage_events, usage_hours
 
-HOUR_US: Final = 3_600 * 1_000_000
+MAX_ROWS: Final = 400_000
+"""So many rows are added up at most: all that an account's 10,000 keys used in 40 days."""
+_FEW_HOURS: Final = 48
 
 
 class GroupBy(StrEnum):
@@ -52,39 +58,6 @@ class Span:
     to_us: int
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
-    """A place in the list of single requests: behind this one."""
-
-    finished_at_us: int
-    request_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class RequestView:
-    """One request, as its owner sees it. Prices are nano-USD per million tokens."""
-
-    request_id: str
-    key_id: str
-    pool: str
-    subscription_id: str
-    model: str
-    endpoint: str
-    finished_at_us: int
-    prompt_tokens: int
-    cached_tokens: int
-    cache_write_tokens: int
-    completion_tokens: int
-    reasoning_tokens: int
-    input_price: int
-    cached_price: int
-    cache_write_price: int
-    output_price: int
-    per_request_nano: int
-    charged_nano: int
-    estimated: bool
-
-
 def usage_by(
     conn: Connection, account_id: str, span: Span, group_by: GroupBy, *, key_id: str | None = None
 ) -> dict[str, Sums]:
@@ -96,8 +69,12 @@ def usage_by(
         span: when the requests were finished.
         group_by: day (UTC), key or model.
         key_id: only this key's; None for all.
+
+    Raises:
+        InvalidRequest: `report_too_large`: more rows than `MAX_ROWS` would have to be read.
     """
-    parts = union_all(*_parts(account_id, span, group_by, key_id)).subquery()
+    _refuse_too_large(conn, account_id, span, group_by, key_id)
+    parts = union_all(*_parts(conn, account_id, span, group_by, key_id)).subquery()
     group: ColumnElement[int] | ColumnElement[str]
     match group_by:
         case GroupBy.DAY:
@@ -133,59 +110,45 @@ def usage_by(
     }
 
 
-def list_requests(
-    conn: Connection,
-    account_id: str,
-    *,
-    limit: int,
-    after: Position | None = None,
-    span: Span | None = None,
-    key_id: str | None = None,
-) -> list[RequestView]:
-    """Single requests, newest first; later ones never move the pages behind `after`.
-
-    Args:
-        conn: the snapshot.
-        account_id: whose.
-        limit: how many at most.
-        after: behind which one to begin; None for the newest.
-        span: when they were finished; None for any time.
-        key_id: only this key's; None for all.
-    """
-    columns = usage_events.c
-    conditions: list[ColumnElement[bool]] = [columns.account_id == account_id]
-    if span is not None:
-        conditions += [columns.finished_at_us >= span.from_us, columns.finished_at_us < span.to_us]
-    if key_id is not None:
-        conditions.append(columns.key_id == key_id)
-    if after is not None:
-        # The first condition says nothing new; it is what the index is searched by.
-        conditions += [
-            columns.finished_at_us <= after.finished_at_us,
-            or_(columns.finished_at_us < after.finished_at_us, columns.request_id < after.request_id),
-        ]
-    rows = conn.execute(
-        select(*(columns[name] for name in RequestView.__slots__))
-        .where(*conditions)
-        .order_by(columns.finished_at_us.desc(), columns.request_id.desc())
-        .limit(limit)
-    )
-    return [RequestView(*row) for row in rows]
-
-
 _Part = Select[int, str, str, int, int, int, int, int]
 
 
-def _parts(account_id: str, span: Span, group_by: GroupBy, key_id: str | None) -> list[_Part]:
-    """The whole days of a span, the whole hours beside them, and what lies before and behind those."""
+def _refuse_too_large(conn: Connection, account_id: str, span: Span, group_by: GroupBy, key_id: str | None) -> None:
+    """Count the rows that would be read: an account's of days and hours, where no key is asked for, and single ones."""
+    reads: list[Select[Any]] = []
+    for part, unit_us in _split(span, _coarsest_us(group_by, key_id)):
+        if unit_us == 1:
+            reads.append(
+                select(literal(1)).where(_within(usage_events.c, usage_events.c.finished_at_us, account_id, part))
+            )
+        elif key_id is None and unit_us == HOUR_US:
+            reads.append(select(literal(1)).where(_within(usage_hours.c, usage_hours.c.hour_us, account_id, part)))
+        elif key_id is None and group_by is not GroupBy.DAY:
+            in_span = _within(usage_days.c, usage_days.c.day_us, account_id, part)
+            reads.append(select(literal(1)).where(in_span, usage_days.c.dimension == str(group_by)))
+    if not reads:
+        return
+    counted = union_all(*reads).limit(MAX_ROWS + 1).subquery()
+    if conn.execute(select(func.count()).select_from(counted)).scalar_one() > MAX_ROWS:
+        raise InvalidRequest(
+            "report_too_large",
+            "This report would add up too many rows. Ask for fewer days, for whole hours, or for one key.",
+        )
+
+
+def _coarsest_us(group_by: GroupBy, key_id: str | None) -> int:
     # The sums of a day know one dimension each: a key's models are only in the hours.
-    coarsest_us = HOUR_US if key_id is not None and group_by is GroupBy.MODEL else DAY_US
+    return HOUR_US if key_id is not None and group_by is GroupBy.MODEL else DAY_US
+
+
+def _parts(conn: Connection, account_id: str, span: Span, group_by: GroupBy, key_id: str | None) -> list[_Part]:
+    """The whole days of a span, the whole hours beside them, and what lies before and behind those."""
     parts = []
-    for part, unit_us in _split(span, coarsest_us):
+    for part, unit_us in _split(span, _coarsest_us(group_by, key_id)):
         if unit_us == DAY_US:
             parts.append(_days(account_id, part, group_by, key_id))
         elif unit_us == HOUR_US:
-            parts.append(_hours(account_id, part, key_id))
+            parts.append(_hours(conn, account_id, part, key_id))
         else:
             parts.append(_single_requests(account_id, part, key_id))
     return parts
@@ -212,14 +175,12 @@ def _days(account_id: str, span: Span, group_by: GroupBy, key_id: str | None) ->
     dimension = "key" if key_id is not None or group_by is GroupBy.KEY else "all"
     if group_by is GroupBy.MODEL:
         dimension = "model"
-    within = and_(
-        columns.account_id == account_id,
-        columns.dimension == dimension,
-        columns.day_us >= span.from_us,
-        columns.day_us < span.to_us,
-    )
-    if key_id is not None:
-        within = and_(within, columns.name == key_id)
+    within = [columns.account_id == account_id, columns.dimension == dimension]
+    if key_id is None:
+        within += [columns.day_us >= span.from_us, columns.day_us < span.to_us]
+    else:
+        # Each by its whole key: between the rows of a key's days are those of all other keys.
+        within += [columns.day_us.in_(_used_days(account_id, span)), columns.name == key_id]
     return select(
         columns.day_us.label("at_us"),
         columns.name.label("key_id"),
@@ -229,14 +190,17 @@ def _days(account_id: str, span: Span, group_by: GroupBy, key_id: str | None) ->
         columns.cached_tokens,
         columns.completion_tokens,
         columns.charged_nano,
-    ).where(within)
+    ).where(*within)
 
 
-def _hours(account_id: str, span: Span, key_id: str | None) -> _Part:
+def _hours(conn: Connection, account_id: str, span: Span, key_id: str | None) -> _Part:
     columns = usage_hours.c
-    within = and_(columns.account_id == account_id, columns.hour_us >= span.from_us, columns.hour_us < span.to_us)
-    if key_id is not None:
-        within = and_(within, columns.key_id == key_id)
+    within = [columns.account_id == account_id]
+    if key_id is None:
+        within += [columns.hour_us >= span.from_us, columns.hour_us < span.to_us]
+    else:
+        hours_us = _hours_to_look_at(conn, account_id, span, key_id)
+        within += [is_one_of(conn, columns.hour_us, hours_us), columns.key_id == key_id]
     return select(
         columns.hour_us.label("at_us"),
         columns.key_id,
@@ -246,16 +210,50 @@ def _hours(account_id: str, span: Span, key_id: str | None) -> _Part:
         columns.cached_tokens,
         columns.completion_tokens,
         columns.charged_nano,
-    ).where(within)
+    ).where(*within)
+
+
+def _hours_to_look_at(conn: Connection, account_id: str, span: Span, key_id: str) -> list[int]:
+    """The hours of a span, or of a long one those of the days on which the key was used."""
+    if span.to_us - span.from_us <= _FEW_HOURS * HOUR_US:
+        return [*range(span.from_us, span.to_us, HOUR_US)]
+    days_us = days_of_key(conn, account_id, key_id, span)
+    hours_us = (day_us + hour_us for day_us in days_us for hour_us in range(0, DAY_US, HOUR_US))
+    return [hour_us for hour_us in hours_us if span.from_us <= hour_us < span.to_us]
+
+
+def days_of_key(conn: Connection, account_id: str, key_id: str, span: Span) -> list[int]:
+    """The days (their first microseconds, UTC) of a span, those at its ends included, on which a key was used, the last
+    one first."""
+    whole = Span(span.from_us - span.from_us % DAY_US, span.to_us)
+    columns = usage_days.c
+    rows = conn.execute(
+        select(columns.day_us)
+        .where(
+            columns.account_id == account_id,
+            columns.dimension == "key",
+            columns.day_us.in_(_used_days(account_id, whole)),
+            columns.name == key_id,
+        )
+        .order_by(columns.day_us.desc())
+    )
+    return list(rows.scalars())
+
+
+def _used_days(account_id: str, span: Span) -> Select[int]:
+    """The days of a span on which the account used anything: one row each."""
+    every = usage_days.alias("every").c
+    return select(every.day_us).where(
+        every.account_id == account_id,
+        every.dimension == "all",
+        every.day_us >= span.from_us,
+        every.day_us < span.to_us,
+    )
 
 
 def _single_requests(account_id: str, span: Span, key_id: str | None) -> _Part:
     columns = usage_events.c
-    within = and_(
-        columns.account_id == account_id,
-        columns.finished_at_us >= span.from_us,
-        columns.finished_at_us < span.to_us,
-    )
+    within = _within(columns, columns.finished_at_us, account_id, span)
     if key_id is not None:
         within = and_(within, columns.key_id == key_id)
     return select(
@@ -268,3 +266,9 @@ def _single_requests(account_id: str, span: Span, key_id: str | None) -> _Part:
         columns.completion_tokens,
         columns.charged_nano,
     ).where(within)
+
+
+def _within(
+    columns: ReadOnlyColumnCollection[str, Column[Any]], at_us: Column[int], account_id: str, span: Span
+) -> ColumnElement[bool]:
+    return and_(columns.account_id == account_id, at_us >= span.from_us, at_us < span.to_us)

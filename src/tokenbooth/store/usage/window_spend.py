@@ -6,12 +6,20 @@ window counts in that window for the subscriptions that its account began after 
 
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import Connection, func, or_, select, union_all
 
 from tokenbooth.domain.charges import PoolKind
 from tokenbooth.domain.ledger import window_spend
+from tokenbooth.domain.windows import DAY_US, HOUR_US
 from tokenbooth.store import ledger
-from tokenbooth.store.tables import subscription_periods, subscriptions, usage_events
+from tokenbooth.store.tables import (
+    api_keys,
+    subscription_periods,
+    subscriptions,
+    usage_days,
+    usage_events,
+    usage_hours,
+)
 
 
 def window_spent_nano(conn: Connection, starts_us: Mapping[str, int]) -> dict[str, int]:
@@ -47,13 +55,38 @@ def _carried_nano(conn: Connection, starts_us: Mapping[str, int]) -> dict[str, i
     for pair in pairs:
         start_us = starts_us[pair.id]
         if pair.ended_at_us >= start_us:
-            spent = select(func.coalesce(func.sum(usage_events.c.charged_nano), 0)).where(
-                and_(
-                    usage_events.c.account_id == pair.account_id,
-                    usage_events.c.subscription_id == pair.former_id,
-                    usage_events.c.pool == PoolKind.WINDOW,
-                    usage_events.c.finished_at_us >= start_us,
-                )
-            )
-            carried_nano[pair.id] = carried_nano.get(pair.id, 0) + int(conn.execute(spent).scalar_one())
+            spent_nano = _spent_since_nano(conn, pair.account_id, pair.former_id, start_us)
+            carried_nano[pair.id] = carried_nano.get(pair.id, 0) + spent_nano
     return carried_nano
+
+
+def _spent_since_nano(conn: Connection, account_id: str, subscription_id: str, since_us: int) -> int:
+    """What a subscription was charged from an instant on: the rest of its hour, the hours of its day, whole days."""
+    first_hour_us, first_day_us = -(-since_us // HOUR_US) * HOUR_US, -(-since_us // DAY_US) * DAY_US
+    events, hours, days = usage_events.c, usage_hours.c, usage_days.c
+    of_hour = select(events.charged_nano).where(
+        events.account_id == account_id,
+        events.finished_at_us >= since_us,
+        events.finished_at_us < first_hour_us,
+        events.subscription_id == subscription_id,
+        events.pool == PoolKind.WINDOW,
+    )
+    # An hour's sums don't know subscriptions, but a key is of one for ever.
+    of_day = (
+        select(hours.charged_nano)
+        .join(api_keys, api_keys.c.id == hours.key_id)
+        .where(
+            hours.account_id == account_id,
+            hours.hour_us >= first_hour_us,
+            hours.hour_us < first_day_us,
+            api_keys.c.subscription_id == subscription_id,
+        )
+    )
+    of_days = select(days.charged_nano).where(
+        days.account_id == account_id,
+        days.dimension == "subscription",
+        days.day_us >= first_day_us,
+        days.name == subscription_id,
+    )
+    parts = union_all(of_hour, of_day, of_days).subquery()
+    return int(conn.execute(select(func.coalesce(func.sum(parts.c.charged_nano), 0))).scalar_one())

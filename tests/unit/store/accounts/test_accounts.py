@@ -19,7 +19,7 @@ from tokenbooth.store.accounts.accounts import (
     unsuspend,
 )
 from tokenbooth.store.engine import Store
-from tokenbooth.store.tables import audit_log
+from tokenbooth.store.tables import accounts, audit_log
 
 ADA = Account("acct_1", "ada@example.com", None, None, None, NOW_US)
 
@@ -30,6 +30,16 @@ def test_an_account_is_found_by_id_and_by_any_spelling_of_its_email(store: Store
     assert created == ADA
     assert store.read_now(find_account, "acct_1") == ADA
     assert store.read_now(find_account_by_email, "ADA@example.com") == ADA
+
+
+@pytest.mark.parametrize("email", ["jürgen@example.com", "a!b@example.com"])
+def test_an_account_keeps_an_email_that_is_none_any_more(store: Store, email: str) -> None:
+    """An earlier version took it for one, so its owner is found by it."""
+    store.write_now(create_account, "acct_1", "ada@example.com", None, now_us=NOW_US)
+    store.write_now(lambda conn: conn.execute(accounts.update().values(email=email)))
+    found = store.read_now(find_account_by_email, f" {email.upper()} ")
+    assert found is not None
+    assert found.id == "acct_1"
 
 
 def test_unknown_accounts_are_none(store: Store) -> None:

@@ -13,8 +13,8 @@ from tokenbooth.kit.errors import Conflict, NotFound
 from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.store import changes
 from tokenbooth.store.accounts.accounts import suspend
+from tokenbooth.store.accounts.key_counts import ROWS_PER_LIVE_KEY
 from tokenbooth.store.accounts.keys import (
-    ROWS_PER_LIVE_KEY,
     ApiKeyView,
     NewApiKey,
     create_api_key,

@@ -1,12 +1,13 @@
 """Which plan a subscription's row has, on both engines: what Stripe says, payments and the clock make of it."""
 
+import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import Connection, select, update
 
-from tests.support.billing.billing_rows import add_subscription, add_usage, by_window, charge
+from tests.support.billing.billing_rows import DAY_US, HOUR_US, add_key, add_subscription, add_usage, by_window, charge
 from tests.support.billing.stripe_state import MONTH_US, PRO, PRO_NANO, grant, new_checkout, upsert
 from tests.support.fakes import MARCH_5_2026_US as NOW_US
 from tests.support.store import Customer, new_customer
@@ -164,6 +165,7 @@ def test_the_window_of_a_subscription_that_was_paid_back_is_carried_over(store: 
     former = store.write_now(begin, ada.account_id, NOW_US)
     later = store.write_now(begin, ada.account_id, NOW_US + 20)
     other = store.write_now(begin, bob.account_id, NOW_US + 20)
+    store.write_now(add_key, ada.account_id, "key_a", subscription_id=former, now_us=NOW_US)
     spent = charge(ada.account_id, finished_at_us=NOW_US + 5, cost_nano=77)
     store.write_now(add_usage, by_window(spent, former)._replace(window_start_us=NOW_US))
 
@@ -184,10 +186,44 @@ def test_the_window_of_a_subscription_that_was_paid_back_is_carried_over(store: 
     assert spent_nano(NOW_US + 15) == [0, 0, 0]
 
 
+def test_what_is_carried_over_is_exact_wherever_the_window_begins(store: Store, ada: Customer) -> None:
+    """Single requests for the rest of an hour, hours for the rest of a day, then days; of the former's keys alone."""
+    dice = random.Random(5)
+    began_us = NOW_US - 3 * DAY_US
+    former, later = (
+        store.write_now(add_subscription, ada.account_id, now_us=began_us + n, paid_until_us=PAID_UNTIL_US)
+        for n in range(2)
+    )
+    for key_id, subscription_id in (("key_a", former), ("key_b", later)):
+        store.write_now(add_key, ada.account_id, key_id, subscription_id=subscription_id, now_us=began_us)
+    charges = [
+        by_window(
+            charge(ada.account_id, finished_at_us=NOW_US - dice.randrange(3 * DAY_US), key_id=key_id, cost_nano=10**n),
+            subscription_id,
+        )
+        for n in range(12)
+        for key_id, subscription_id in (("key_a", former), ("key_b", later))
+    ]
+    store.write_now(add_usage, *charges)
+
+    def give_back(conn: Connection) -> None:
+        conn.execute(
+            update(rows).where(rows.c.id == former).values(ended_at_us=NOW_US, credited_until_us=PAID_UNTIL_US)
+        )
+
+    store.write_now(give_back)
+    for start_us in (began_us, NOW_US - DAY_US, NOW_US - 30 * HOUR_US, *(NOW_US - n * 1_800_000_000 for n in range(9))):
+        expected_nano = sum(
+            made.charged_nano for made in charges if made.key_id == "key_a" and made.finished_at_us >= start_us
+        )
+        assert store.read_now(load_window_spent_nano, later, start_us) == expected_nano
+
+
 def test_a_refund_of_the_period_counts_as_paid_back(store: Store, ada: Customer) -> None:
     """An operator's refund of a subscription that then is ended, too."""
     told = Told(store, ada)
     former = store.read_now(lambda conn: conn.execute(select(rows.c.id)).scalar_one())
+    store.write_now(add_key, told.account_id, "key_a", subscription_id=former, now_us=NOW_US)
     spent = charge(told.account_id, finished_at_us=NOW_US + 5, cost_nano=55)
     store.write_now(add_usage, by_window(spent, former)._replace(window_start_us=NOW_US))
 

@@ -17,9 +17,11 @@ from tokenbooth.domain.ledger import (
     credit_of,
 )
 from tokenbooth.store import ledger, processes
+from tokenbooth.store.accounts.key_counts import KeysOf, note_created
 from tokenbooth.store.engine import Store
 from tokenbooth.store.processes import NewProcess
 from tokenbooth.store.reports.audit import AuditReport, AuditRow, audit
+from tokenbooth.store.sales_days import add_subscription_payment
 from tokenbooth.store.tables import (
     api_keys,
     gateway_processes,
@@ -98,6 +100,7 @@ def _paid_period(conn: Connection, customer: Customer) -> None:
     entries = (Entry(STRIPE_CLEARING, -60 * USD), Entry(SUBSCRIPTION_REVENUE, 60 * USD))
     payment = Transfer("tr_payment", TransferKind.SUBSCRIPTION_PAYMENT, "stripe:invoice:in_1", entries)
     ledger.post(conn, payment, now_us=NOW_US)
+    add_subscription_payment(conn, 60 * USD, now_us=NOW_US)
 
 
 @pytest.fixture
@@ -346,6 +349,7 @@ def _cap_keys(conn: Connection, customer: Customer) -> None:
                 created_at_us=NOW_US,
             )
         )
+        note_created(conn, KeysOf.API, customer.account_id)
 
 
 def test_a_cap_above_which_was_spent_is_found_without_a_note(store: Store, customer: Customer) -> None:

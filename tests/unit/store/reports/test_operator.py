@@ -12,7 +12,8 @@ from tokenbooth.store.accounts.credit import CreditChange, change_credit, find_c
 from tokenbooth.store.engine import Store
 from tokenbooth.store.payments import inbox
 from tokenbooth.store.reports.audit import audit
-from tokenbooth.store.reports.operator import StoreFigures, figures, list_log, plans_in_use
+from tokenbooth.store.reports.figures import StoreFigures, figures
+from tokenbooth.store.reports.operator import list_log, plans_in_use
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from tokenbooth.store.payments import inbox, subscriptions
 from tokenbooth.store.payments.apply import apply_command
 from tokenbooth.store.reports import operator as reports
 from tokenbooth.store.reports.audit import audit
-from tokenbooth.store.reports.operator import Sale, figures
+from tokenbooth.store.reports.figures import figures
+from tokenbooth.store.reports.operator import Sale
 from tokenbooth.store.usage.usage_reports import Span
 
 SPAN = Span(NOW_US - NOW_US % DAY_US, NOW_US - NOW_US % DAY_US + 30 * DAY_US)

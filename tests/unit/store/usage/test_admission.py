@@ -9,9 +9,9 @@ from tests.support.store import Customer, new_customer, unchecked
 from tokenbooth.domain.subscriptions import SubscriptionStatus
 from tokenbooth.store import changes, ledger
 from tokenbooth.store.accounts.accounts import suspend
+from tokenbooth.store.accounts.key_counts import KeyCount, KeysOf, count
 from tokenbooth.store.accounts.keys import (
     NewApiKey,
-    count_api_keys,
     create_api_key,
     delete_api_key,
     has_api_key,
@@ -96,9 +96,9 @@ def test_what_is_not_there_is_none(store: Store, ada: Customer) -> None:
 def test_a_deleted_key_keeps_its_name_and_owner(store: Store, ada: Customer) -> None:
     """Reports name it still, though it no longer counts; another account never owned it."""
     create(store, ada)
-    assert store.read_now(count_api_keys, ada.account_id) == 1
+    assert store.read_now(count, KeysOf.API, ada.account_id) == KeyCount(live=1, created=1)
     store.write_now(delete_api_key, ada.account_id, "key_1", actor="test", now_us=NOW_US)
-    assert store.read_now(count_api_keys, ada.account_id) == 0
+    assert store.read_now(count, KeysOf.API, ada.account_id) == KeyCount(live=0, created=1)
     many = [f"key_{number}" for number in range(2_000)]
     for ids in (["key_1"], many):
         assert store.read_now(key_names, ada.account_id, ids) == {"key_1": "app"}
