@@ -10,7 +10,7 @@ from starlette.responses import Response
 from tokenbooth.api.auth import authenticate
 from tokenbooth.api.openapi import CREDENTIAL, json_body, list_answer, object_answer
 from tokenbooth.api.parsing import authenticated_body
-from tokenbooth.api.responses import respond, success
+from tokenbooth.api.responses import long_success, respond, success
 from tokenbooth.api.schemas import Instant, Payload, Usd
 from tokenbooth.domain.keys import Scope
 from tokenbooth.kit.request_models import Label, PerMinute, RequestModel, Text, UsdNano
@@ -128,7 +128,7 @@ def router(context: ServiceContext) -> APIRouter:
         """List the keys, newest first. Scope `keys:read`."""
         caller = await authenticate(context, request, Scope.KEYS_READ)
         found = await keys.list_keys(context, caller.account_id)
-        return respond(success([KeyPayload.of(key) for key in found]))
+        return respond(await long_success(lambda: [KeyPayload.of(key) for key in found]))
 
     @routes.delete("/api/keys/{key_id}", responses=object_answer(DeletedKey, 404))
     async def remove_key(request: Request, key_id: str) -> Response:

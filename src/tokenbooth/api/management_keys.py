@@ -12,7 +12,7 @@ from tokenbooth.api.auth import Caller, authenticate
 from tokenbooth.api.keys import DeletedKey
 from tokenbooth.api.openapi import CREDENTIAL, json_body, list_answer, object_answer
 from tokenbooth.api.parsing import authenticated_body
-from tokenbooth.api.responses import respond, success
+from tokenbooth.api.responses import long_success, respond, success
 from tokenbooth.api.schemas import Instant, Payload
 from tokenbooth.domain.keys import DEFAULT_SCOPES, Scope
 from tokenbooth.kit.clock import iso_ms
@@ -130,7 +130,7 @@ def router(context: ServiceContext) -> APIRouter:
         """List the management keys, newest first. Scope `management-keys`."""
         caller = await authenticate(context, request, Scope.MANAGEMENT_KEYS)
         found = await keys.list_management_keys(context, caller.account_id)
-        return respond(success([ManagementKeyPayload.of(key) for key in found]))
+        return respond(await long_success(lambda: [ManagementKeyPayload.of(key) for key in found]))
 
     @routes.delete("/api/keys/management/{key_id}", responses=object_answer(DeletedKey, 404))
     async def remove(request: Request, key_id: str) -> Response:

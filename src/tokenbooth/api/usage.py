@@ -12,7 +12,7 @@ from starlette.responses import Response
 from tokenbooth.api.auth import authenticate
 from tokenbooth.api.openapi import CREDENTIAL, object_answer, query_parameters
 from tokenbooth.api.parsing import read_parameters
-from tokenbooth.api.responses import respond, success
+from tokenbooth.api.responses import long_success, respond
 from tokenbooth.api.schemas import Instant, Payload, Usd
 from tokenbooth.domain.charges import PoolKind
 from tokenbooth.domain.keys import Scope
@@ -170,6 +170,11 @@ class RequestPage(Payload):
     requests: list[RequestPayload]
     next_cursor: str | None
 
+    @classmethod
+    def of(cls, page: usage.RequestPage) -> Self:
+        """A page as an answer shows it."""
+        return cls(requests=[RequestPayload.of(view) for view in page.requests], next_cursor=page.next_cursor)
+
 
 def router(context: ServiceContext) -> APIRouter:
     """Usage."""
@@ -182,7 +187,8 @@ def router(context: ServiceContext) -> APIRouter:
         """Sum the account's usage up. Scope `usage:read`."""
         caller = await authenticate(context, request, Scope.USAGE_READ)
         query = read_parameters(request, ReportParameters).query(context.clock.now_us())
-        return respond(success(UsageReport.of(query, await usage.report(context, caller.account_id, query))))
+        groups = await usage.report(context, caller.account_id, query)
+        return respond(await long_success(lambda: UsageReport.of(query, groups)))
 
     @routes.get(
         "/api/usage/requests",
@@ -195,8 +201,7 @@ def router(context: ServiceContext) -> APIRouter:
         asked = read_parameters(request, PageParameters)
         after = None if asked.cursor is None else Position(*asked.cursor)
         page = await usage.requests_page(context, caller.account_id, limit=asked.limit, after=after)
-        requests = [RequestPayload.of(view) for view in page.requests]
-        return respond(success(RequestPage(requests=requests, next_cursor=page.next_cursor)))
+        return respond(await long_success(lambda: RequestPage.of(page)))
 
     @routes.get(
         "/api/usage/{key_id}",
@@ -207,7 +212,8 @@ def router(context: ServiceContext) -> APIRouter:
         """Sum the usage of one key up, also of a deleted one. Scope `usage:read`."""
         caller = await authenticate(context, request, Scope.USAGE_READ)
         query = read_parameters(request, ReportParameters).query(context.clock.now_us(), key_id=key_id)
-        return respond(success(UsageReport.of(query, await usage.report(context, caller.account_id, query))))
+        groups = await usage.report(context, caller.account_id, query)
+        return respond(await long_success(lambda: UsageReport.of(query, groups)))
 
     return routes
 

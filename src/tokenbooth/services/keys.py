@@ -117,22 +117,26 @@ def key_page(conn: Connection, context: ServiceContext, account_id: str, *, sear
         search: only keys with this in their name, whatever its letter case, or with this beginning or id; "" for all.
         number: which page, from 1; one that is too high is the last one.
     """
-    total = key_counts.count(conn, KeysOf.API, account_id).live
-    now = {"grace_us": _grace_us(context), "now_us": context.clock.now_us()}
-    if not search:
-        last, at = _pages(total, number)
-        found = keys.list_api_keys(conn, account_id, **now, offset=(at - 1) * KEYS_PER_PAGE, limit=KEYS_PER_PAGE)
-        return KeyPage(found, matching=total, total=total, number=at, last=last)
-    wanted = search.lower()
-    matching = [
+    total = matching = key_counts.count(conn, KeysOf.API, account_id).live
+    last, at = _pages(total, number)
+    if search:
+        found = _matching_ids(conn, account_id, search.lower())
+        matching = len(found)
+        last, at = _pages(matching, number)
+        ids = found[(at - 1) * KEYS_PER_PAGE : at * KEYS_PER_PAGE]
+    else:
+        ids = keys.live_key_ids(conn, account_id, offset=(at - 1) * KEYS_PER_PAGE, limit=KEYS_PER_PAGE)
+    now_us = context.clock.now_us()
+    shown = keys.find_api_keys(conn, account_id, ids, grace_us=_grace_us(context), now_us=now_us)
+    return KeyPage(shown, matching=matching, total=total, number=at, last=last)
+
+
+def _matching_ids(conn: Connection, account_id: str, wanted: str) -> list[str]:
+    return [
         label.id
         for label in keys.key_labels(conn, account_id)
         if wanted in label.name.lower() or wanted in (label.prefix.lower(), label.id)
     ]
-    last, at = _pages(len(matching), number)
-    ids = matching[(at - 1) * KEYS_PER_PAGE : at * KEYS_PER_PAGE]
-    found = keys.find_api_keys(conn, account_id, ids, **now)
-    return KeyPage(found, matching=len(matching), total=total, number=at, last=last)
 
 
 def insert_key(

@@ -94,7 +94,12 @@ management_keys = Table(
         sqlite_where=text("deleted_at_us IS NULL"),
         postgresql_where=text("deleted_at_us IS NULL"),
     ),
-    Index("ix_management_keys_deleted_at_us", "deleted_at_us"),
+    Index(
+        "ix_management_keys_deleted_at_us",
+        "deleted_at_us",
+        sqlite_where=text("deleted_at_us IS NOT NULL"),
+        postgresql_where=text("deleted_at_us IS NOT NULL"),
+    ),
 )
 
 checkouts = Table(
@@ -119,6 +124,13 @@ checkouts = Table(
     ),
     CheckConstraint("status IN ('pending', 'paid', 'expired', 'failed', 'review')", name="status"),
     Index("ix_checkouts_account_id_status_created_at_us", "account_id", "status", "created_at_us"),
+    Index(
+        "ix_checkouts_auto_top_ups",
+        "account_id",
+        "created_at_us",
+        sqlite_where=text("kind = 'auto_top_up'"),
+        postgresql_where=text("kind = 'auto_top_up'"),
+    ),
     # Never two automatic charges of an account at once, whatever the processes do.
     Index(
         "uq_checkouts_one_auto_top_up",
@@ -269,7 +281,12 @@ api_keys = Table(
         sqlite_where=text("deleted_at_us IS NULL"),
         postgresql_where=text("deleted_at_us IS NULL"),
     ),
-    Index("ix_api_keys_deleted_at_us", "deleted_at_us"),
+    Index(
+        "ix_api_keys_deleted_at_us",
+        "deleted_at_us",
+        sqlite_where=text("deleted_at_us IS NOT NULL"),
+        postgresql_where=text("deleted_at_us IS NOT NULL"),
+    ),
 )
 
 key_counts = Table(
@@ -448,6 +465,7 @@ inbox = Table(
     CheckConstraint("status IN ('due', 'handled', 'parked')", name="status"),
     UniqueConstraint("source", "external_id"),
     Index("ix_inbox_status_due_at_us", "status", "due_at_us"),
+    Index("ix_inbox_status_received_at_us", "status", "received_at_us", "id"),
 )
 
 idempotency_records = Table(

@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 from tokenbooth.api.auth import authenticate
 from tokenbooth.api.openapi import CREDENTIAL, list_answer, object_answer, or_file, query_parameters
 from tokenbooth.api.parsing import read_parameters
-from tokenbooth.api.responses import respond, success
+from tokenbooth.api.responses import long_success, respond, success
 from tokenbooth.api.schemas import Instant, Payload, UnsignedUsd, Usd
 from tokenbooth.domain.keys import Scope
 from tokenbooth.kit.pagination import write_cursor
@@ -184,7 +184,7 @@ def router(context: ServiceContext) -> APIRouter:
         if asked.format == "json":
             after = None if asked.cursor is None else LinePosition(*asked.cursor)
             found = await find_statement(context, account_id, asked.month, after=after)
-            return respond(success(StatementPayload.of(found)))
+            return respond(await long_success(lambda: StatementPayload.of(found)))
         found = await find_statement(context, account_id, asked.month, limit=CSV_LINES_AT_ONCE)
         return StreamingResponse(
             statement_csv(context, account_id, found),

@@ -12,7 +12,7 @@ from tokenbooth.api.auth import authenticate
 from tokenbooth.api.keys import CreatedKey
 from tokenbooth.api.openapi import CREDENTIAL, json_body, object_answer, stripe_answer
 from tokenbooth.api.parsing import authenticated_body
-from tokenbooth.api.responses import respond, success
+from tokenbooth.api.responses import long_success, respond, success
 from tokenbooth.api.schemas import Instant, Payload, UnsignedUsd
 from tokenbooth.domain.keys import Scope
 from tokenbooth.domain.subscriptions import SubscriptionStatus
@@ -197,7 +197,7 @@ def router(context: ServiceContext) -> APIRouter:
         """The account's subscriptions, active ones first, and its credit."""
         caller = await authenticate(context, request, Scope.BILLING_READ)
         found = await subscriptions.billing_status(context, caller.account_id)
-        return respond(success(BillingStatusPayload.of(found)))
+        return respond(await long_success(lambda: BillingStatusPayload.of(found)))
 
     @routes.post(
         "/cancel", responses=stripe_answer(SubscriptionPayload, 404), openapi_extra=json_body(ChosenSubscription)

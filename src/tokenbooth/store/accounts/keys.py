@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, Select, and_, func, insert, literal, select, update
 
@@ -20,6 +20,17 @@ from tokenbooth.store.bulk import Lookup
 from tokenbooth.store.payments.subscriptions import terms_of
 from tokenbooth.store.tables import accounts, api_keys, ledger_accounts, subscriptions
 
+_SUBSCRIPTIONS: Final = Lookup(
+    select(
+        subscriptions.c.id,
+        subscriptions.c.plan_slug,
+        subscriptions.c.status,
+        subscriptions.c.paid_until_us,
+        subscriptions.c.cancel_at_us,
+        subscriptions.c.ended_at_us,
+    ),
+    subscriptions.c.id,
+)
 _NAMES: Final = Lookup(select(api_keys.c.id, api_keys.c.name, api_keys.c.account_id), api_keys.c.id)
 
 
@@ -50,8 +61,7 @@ class NewApiKey:
         return f"NewApiKey({self.id!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class ApiKeyView:
+class ApiKeyView(NamedTuple):
     """A key that was not deleted, as its owner sees it. Times are UTC microseconds, money is nano-USD.
 
     `is_active` says whether a request with it is let in now, as far as time and state decide that.
@@ -146,6 +156,18 @@ def key_names(conn: Connection, account_id: str, key_ids: Collection[str]) -> di
     return {row.id: row.name for row in _NAMES.find(conn, [*key_ids]) if row.account_id == account_id}
 
 
+def live_key_ids(conn: Connection, account_id: str, *, offset: int, limit: int) -> list[str]:
+    """The ids of a part of an account's keys that were not deleted, newest first."""
+    rows = conn.execute(
+        select(api_keys.c.id)
+        .where(api_keys.c.account_id == account_id, api_keys.c.deleted_at_us.is_(None))
+        .order_by(api_keys.c.created_at_us.desc(), api_keys.c.id.desc())
+        .offset(offset)
+        .limit(limit)
+    )
+    return list(rows.scalars())
+
+
 def key_labels(conn: Connection, account_id: str) -> list[KeyLabel]:
     """By what people find an account's keys that were not deleted, newest first."""
     rows = conn.execute(
@@ -159,32 +181,39 @@ def key_labels(conn: Connection, account_id: str) -> list[KeyLabel]:
 def find_api_key(conn: Connection, account_id: str, key_id: str, *, grace_us: int, now_us: int) -> ApiKeyView | None:
     """One key of an account; None when there is none, it is another account's, or it was deleted."""
     query = _live_keys(account_id).where(api_keys.c.id == key_id)
-    return next(iter(_views(conn, query, grace_us, now_us)), None)
+    return next(iter(_views(conn, account_id, query, grace_us, now_us)), None)
 
 
 def find_api_keys(
     conn: Connection, account_id: str, key_ids: Collection[str], *, grace_us: int, now_us: int
 ) -> list[ApiKeyView]:
     """Some keys of an account that were not deleted, newest first."""
-    return _views(conn, _live_keys(account_id).where(api_keys.c.id.in_(key_ids)), grace_us, now_us)
+    # Joined to nothing, so that SQLite looks for the ids and not through all keys of the account.
+    owned = api_keys.c.account_id.concat("") == account_id
+    query = _all_live_keys().where(owned, api_keys.c.id.in_(key_ids))
+    return _views(conn, account_id, query, grace_us, now_us)
 
 
-def list_api_keys(
-    conn: Connection, account_id: str, *, grace_us: int, now_us: int, offset: int = 0, limit: int | None = None
-) -> list[ApiKeyView]:
-    """An account's keys that were not deleted, newest first, in one statement.
+def list_api_keys(conn: Connection, account_id: str, *, grace_us: int, now_us: int) -> list[ApiKeyView]:
+    """An account's keys that were not deleted, newest first, in a statement for them and one for what pays for them.
 
     Args:
         conn: the snapshot.
         account_id: whose.
         grace_us: the grace of an unpaid renewal, in microseconds.
         now_us: UTC microseconds.
-        offset, limit: which part of the list; None for all behind `offset`.
     """
-    return _views(conn, _live_keys(account_id).offset(offset).limit(limit), grace_us, now_us)
+    return _views(conn, account_id, _live_keys(account_id), grace_us, now_us)
 
 
-def _live_keys(account_id: str) -> Select[*tuple[Any, ...]]:
+_KeyRow = tuple[str, str, str, str | None, int | None, int | None, int | None, int, int | None, int]
+
+
+def _live_keys(account_id: str) -> Select[*_KeyRow]:
+    return _all_live_keys().where(api_keys.c.account_id == account_id)
+
+
+def _all_live_keys() -> Select[*_KeyRow]:
     return (
         select(
             api_keys.c.id,
@@ -196,46 +225,62 @@ def _live_keys(account_id: str) -> Select[*tuple[Any, ...]]:
             api_keys.c.tpm,
             api_keys.c.created_at_us,
             api_keys.c.last_used_at_us,
-            accounts.c.suspended_at_us,
-            accounts.c.disputed_at_us,
-            subscriptions.c.plan_slug,
-            subscriptions.c.status,
-            subscriptions.c.paid_until_us,
-            subscriptions.c.cancel_at_us,
-            subscriptions.c.ended_at_us,
-            func.coalesce(ledger_accounts.c.balance_nano, 0).label("spent_nano"),
+            func.coalesce(ledger_accounts.c.balance_nano, 0),
         )
-        .join(accounts, accounts.c.id == api_keys.c.account_id)
-        .outerjoin(subscriptions, subscriptions.c.id == api_keys.c.subscription_id)
         .outerjoin(ledger_accounts, ledger_accounts.c.id == literal(key_spend("").id) + api_keys.c.id)
-        .where(api_keys.c.account_id == account_id, api_keys.c.deleted_at_us.is_(None))
+        .where(api_keys.c.deleted_at_us.is_(None))
         .order_by(api_keys.c.created_at_us.desc(), api_keys.c.id.desc())
     )
 
 
-def _views(conn: Connection, query: Select[*tuple[Any, ...]], grace_us: int, now_us: int) -> list[ApiKeyView]:
+class _Payer(NamedTuple):
+    """What pays for keys, and whether it lets them in; prepaid credit has no plan and no status."""
+
+    plan_slug: str | None
+    status: SubscriptionStatus | None
+    is_active: bool
+
+
+def _views(conn: Connection, account_id: str, query: Select[*_KeyRow], grace_us: int, now_us: int) -> list[ApiKeyView]:
+    rows = conn.execute(query).all()
+    payers = _payers(conn, account_id, {row[3] for row in rows if row[3] is not None}, grace_us, now_us)
     views = []
-    for row in conn.execute(query):
-        terms = None if row.status is None else terms_of(row)
-        has_access = terms is None or now_us < access_ends_us(terms, grace_us)
+    for key_id, name, prefix, subscription_id, max_budget_nano, rpm, tpm, created_at_us, last_used_at_us, spent in rows:
+        payer = payers[subscription_id]
         views.append(
             ApiKeyView(
-                id=row.id,
-                name=row.name,
-                prefix=row.prefix,
-                is_active=has_access and row.suspended_at_us is None and row.disputed_at_us is None,
-                subscription_id=row.subscription_id,
-                plan_slug=row.plan_slug,
-                subscription_status=None if terms is None else shown_status(terms, now_us),
-                max_budget_nano=row.max_budget_nano,
-                spent_nano=row.spent_nano,
-                rpm=row.rpm,
-                tpm=row.tpm,
-                created_at_us=row.created_at_us,
-                last_used_at_us=row.last_used_at_us,
+                key_id,
+                name,
+                prefix,
+                payer.is_active,
+                subscription_id,
+                payer.plan_slug,
+                payer.status,
+                max_budget_nano,
+                spent,
+                rpm,
+                tpm,
+                created_at_us,
+                last_used_at_us,
             )
         )
     return views
+
+
+def _payers(
+    conn: Connection, account_id: str, subscription_ids: Collection[str], grace_us: int, now_us: int
+) -> dict[str | None, _Payer]:
+    """What pays for an account's keys, by the subscription's id; None is prepaid credit."""
+    account = conn.execute(
+        select(accounts.c.suspended_at_us, accounts.c.disputed_at_us).where(accounts.c.id == account_id)
+    ).one_or_none()
+    goes_on = account is not None and account.suspended_at_us is None and account.disputed_at_us is None
+    payers: dict[str | None, _Payer] = {None: _Payer(None, None, goes_on)}
+    for row in _SUBSCRIPTIONS.find(conn, [*subscription_ids]):
+        terms = terms_of(row)
+        has_access = now_us < access_ends_us(terms, grace_us)
+        payers[row.id] = _Payer(row.plan_slug, shown_status(terms, now_us), goes_on and has_access)
+    return payers
 
 
 def _check_subscription(conn: Connection, account_id: str, subscription_id: str, grace_us: int, now_us: int) -> None:

@@ -265,7 +265,14 @@ def _spend_limits() -> Query:
     return (
         select(ledger_accounts.c.id, spent_nano, limit_nano)
         .outerjoin(spend_limits, spend_limits.c.account_id == ledger_accounts.c.id)
-        .outerjoin(api_keys, literal(key_spend("").id, String) + api_keys.c.id == ledger_accounts.c.id)
+        # By the key's own id, which has an index: there may be as many keys as there are accounts of the ledger.
+        .outerjoin(
+            api_keys,
+            and_(
+                ledger_accounts.c.kind == AccountKind.KEY_SPEND,
+                api_keys.c.id == func.substr(ledger_accounts.c.id, len(key_spend("").id) + 1),
+            ),
+        )
         .where(
             ledger_accounts.c.kind.in_([AccountKind.WINDOW_SPEND, AccountKind.KEY_SPEND]),
             or_(spend_limits.c.highest_nano.is_not(None), api_keys.c.max_budget_nano.is_not(None)),

@@ -12,7 +12,7 @@ from tokenbooth.store.payments.inbox import InboxStatus
 from tokenbooth.store.sales_days import SalesDimension
 from tokenbooth.store.tables import sales_days
 
-_MAX_WAITING: Final = 10_000
+_MAX_WAITING: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ from tokenbooth.store.usage.usage_reports import Span
 
 AUDIT_ACTION: Final = "audit.ran"
 KEYS_SHOWN: Final = 50
-MAX_COUNTED: Final = 10_000
+MAX_COUNTED: Final = 1_000
 """What there may be very many of is counted up to here, and one further."""
 _SHOWN_DIFFERENCES: Final = 5
 _LAST_CHARACTER: Final = chr(0x10FFFF)

@@ -10,7 +10,7 @@ from tokenbooth.store.bulk import is_one_of
 from tokenbooth.store.tables import usage_events, usage_hours
 from tokenbooth.store.usage.usage_reports import Span, days_of_key
 
-LOOKED_AT: Final = 5_000
+LOOKED_AT: Final = 2_000
 """So many of an account's requests are looked at for those of one key."""
 
 
@@ -92,15 +92,17 @@ def list_requests_of_key(
     if begins_us is None:
         return FoundRequests([], None)
     before = Span(span.from_us, min(to_us, begins_us + HOUR_US))
-    looked_at = _newest_first(account_id, after, before, LOOKED_AT).subquery()
-    of_key = select(looked_at).where(looked_at.c.key_id == key_id)
-    in_order = of_key.order_by(looked_at.c.finished_at_us.desc(), looked_at.c.request_id.desc()).limit(limit + 1)
-    found = [*map(_view, conn.execute(in_order))]
-    page = found[:limit]
-    if len(found) > limit:
+    columns = usage_events.c
+    places = _newest_first(account_id, after, before, LOOKED_AT).with_only_columns(
+        columns.finished_at_us, columns.request_id, columns.key_id
+    )
+    looked_at = conn.execute(places).all()
+    ids = [request_id for _, request_id, of_key in looked_at if of_key == key_id]
+    page = [*map(_view, conn.execute(_in_order(columns.request_id.in_(ids[:limit]))))]
+    if len(ids) > limit:
         return FoundRequests(page, _position(page[-1]))
-    last = conn.execute(_newest_first(account_id, after, before, 1).offset(LOOKED_AT - 1)).first()
-    return FoundRequests(page, None if last is None else _position(_view(last)))
+    last = Position(*looked_at[-1][:2]) if len(looked_at) == LOOKED_AT else None
+    return FoundRequests(page, last)
 
 
 def _last_used_hour_us(conn: Connection, account_id: str, key_id: str, span: Span) -> int | None:
@@ -133,11 +135,15 @@ def _newest_first(account_id: str, after: Position | None, span: Span | None, li
             columns.finished_at_us <= after.finished_at_us,
             or_(columns.finished_at_us < after.finished_at_us, columns.request_id < after.request_id),
         ]
+    return _in_order(*conditions).limit(limit)
+
+
+def _in_order(*conditions: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
+    columns = usage_events.c
     return (
         select(*(columns[name] for name in RequestView.__slots__))
         .where(*conditions)
         .order_by(columns.finished_at_us.desc(), columns.request_id.desc())
-        .limit(limit)
     )
 
 

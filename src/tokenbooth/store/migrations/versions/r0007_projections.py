@@ -196,8 +196,16 @@ def _change_indexes() -> None:
         op.create_index(
             name, table, [owner, "created_at_us", "id"], unique=False, sqlite_where=_LIVE, postgresql_where=_LIVE
         )
-    op.create_index("ix_management_keys_deleted_at_us", "management_keys", ["deleted_at_us"], unique=False)
-    op.create_index("ix_api_keys_deleted_at_us", "api_keys", ["deleted_at_us"], unique=False)
+    deleted = sa.text("deleted_at_us IS NOT NULL")
+    for table in ("management_keys", "api_keys"):
+        op.create_index(
+            f"ix_{table}_deleted_at_us",
+            table,
+            ["deleted_at_us"],
+            unique=False,
+            sqlite_where=deleted,
+            postgresql_where=deleted,
+        )
     for table in ("payments", "deposits"):
         op.drop_index(f"ix_{table}_account_id", table)
         op.create_index(f"ix_{table}_account_id_created_at_us", table, ["account_id", "created_at_us"], unique=False)
@@ -207,6 +215,16 @@ def _change_indexes() -> None:
         "checkouts",
         ["account_id", "status", "created_at_us"],
         unique=False,
+    )
+    op.create_index("ix_inbox_status_received_at_us", "inbox", ["status", "received_at_us", "id"], unique=False)
+    automatic = sa.text("kind = 'auto_top_up'")
+    op.create_index(
+        "ix_checkouts_auto_top_ups",
+        "checkouts",
+        ["account_id", "created_at_us"],
+        unique=False,
+        sqlite_where=automatic,
+        postgresql_where=automatic,
     )
     debts = sa.text("kind = 'debt'")
     op.create_index(
