@@ -27,8 +27,10 @@ from tokenbooth.gateway.formats.request.parameters import LONGEST_NAME
 from tokenbooth.gateway.registry import ENDPOINTS
 from tokenbooth.gateway.upstream.routing import Routing, rest_rules
 from tokenbooth.kit.clock import SystemClock
+from tokenbooth.kit.places import Caller
 
 Json = dict[str, object]
+_CALLER: Final = Caller("acct", has_money=True)
 _ROUTING: Final = Routing(rest_rules(GatewaySettings()), SystemClock(), random.Random(1))
 
 MAX_DEPTH: Final = 128
@@ -74,7 +76,7 @@ def _read(body: bytes, path: str, model: Model) -> PricedRequest | None:
         fields = decode_fields(body, MAX_DEPTH)
         model_name(fields)
         request = ENDPOINTS[path].read(fields, model, len(body), [])
-        _ROUTING.route(request)
+        _ROUTING.route(request, _CALLER)
     except Refusal as refusal:
         _check_refusal(refusal)
         return None

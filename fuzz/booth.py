@@ -21,7 +21,6 @@ from tokenbooth.config.catalog import Catalog, Model, Upstream, WireFormat
 from tokenbooth.config.settings import GatewaySettings
 from tokenbooth.domain.allowance import Allowance
 from tokenbooth.domain.charges import Charge
-from tokenbooth.domain.shares import Shares
 from tokenbooth.gateway.access.admission import Admission, Admitted
 from tokenbooth.gateway.access.cache import AccountState, KeyState
 from tokenbooth.gateway.access.ceilings import Ceilings
@@ -44,8 +43,10 @@ from tokenbooth.gateway.settlement.settle import Settler
 from tokenbooth.gateway.upstream.base import UpstreamRequest
 from tokenbooth.gateway.upstream.failure_log import FailureLog
 from tokenbooth.gateway.upstream.routing import Routing, rest_rules
+from tokenbooth.http.byte_shares import ByteShares
 from tokenbooth.http.connection import ClientConnection
 from tokenbooth.http.exchange import HttpExchange
+from tokenbooth.kit.places import Caller
 from tokenbooth.store.engine import Store, make_engine
 
 Json = dict[str, object]
@@ -277,14 +278,15 @@ def call(asked: Asked, *answers: Sent) -> Outcome:
         keep_alive=False,
         expects_continue=False,
         most_body_bytes=1,
-        bodies=Shares(1),
+        bodies=ByteShares(1),
     )
     exchange = Exchange(http, "req_1", clock)
     exchange.key = key
+    exchange.caller = Caller(key.account.account_id, has_money=True)
     exchange.read(ENDPOINTS[asked.path], request)
-    exchange.routed = Routing(rest_rules(_SETTINGS), clock, random.Random(1)).route(request)
+    exchange.routed = Routing(rest_rules(_SETTINGS), clock, random.Random(1)).route(request, exchange.caller)
     loop.run_until_complete(_run(pools, admission, relay, exchange))
-    _check_nothing_is_left(exchange.admitted, loop)
+    _check_nothing_is_left(exchange.admitted, drains, loop)
     head, _, body = connection.written.partition(b"\r\n\r\n")
     return Outcome(int(head.split()[1]), head, body, connection.has_ended, charges.charges, upstreams.asked)
 
@@ -302,14 +304,14 @@ async def _run(pools: Pools, admission: Admission, relay: Relay, exchange: Excha
         exchange.refuse(refusal)
 
 
-def _check_nothing_is_left(admitted: Admitted, loop: HandLoop) -> None:
+def _check_nothing_is_left(admitted: Admitted, drains: Drains, loop: HandLoop) -> None:
     loop.check()
     assert not loop.timers(), "a timer is left"
     loop.close()
     account = admitted.key.account
     assert not admitted.hold.open, "the hold is never ended"
     assert account.credit.held_nano == 0
-    assert (account.unproven_calls, account.draining) == (0, 0)
+    assert (account.unproven_calls, drains.places.shares.used) == (0, 0)
 
 
 def _no_plans() -> Catalog:

@@ -123,8 +123,8 @@ class _Run:
         self.loop.failures += self.servers.failures
         self.loop.check()
         assert not self.loop.tasks(), "a task is left"
-        assert not self.config.bodies.used, "room for bodies is never given back"
-        assert not self.config.unread.used, "room for answers is never given back"
+        assert not self.config.bodies.shares.used, "room for bodies is never given back"
+        assert not self.config.unread.shares.used, "room for answers is never given back"
         assert not len(self.config.connections), "a connection is never forgotten"
         self.loop.close()
 

@@ -28,7 +28,12 @@ class GatewayFigures:
     replayed: ReplayFigures = field(default_factory=ReplayFigures)
     upstreams: Sequence[UpstreamHealth] = ()
     ceilings: Sequence[CeilingHealth] = ()
+    refused: Mapping[str, int] = field(default_factory=dict)
     failures: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+    def refused_at_bounds(self) -> Mapping[str, int]:
+        """By the bound's setting."""
+        return self.refused
 
     def upstream_health(self) -> Sequence[UpstreamHealth]:
         """How upstreams do."""
@@ -50,6 +55,7 @@ def sources_of(gateway: GatewayFigures, data_dir: Path, *, background: Backgroun
         background=background or Background(),
         clock=FakeClock(100_000_000),
         data_dir=data_dir,
+        refused_at_bounds=gateway.refused_at_bounds,
         reconciled=ReconcileFigures,
         scanned=ScanFigures,
     )

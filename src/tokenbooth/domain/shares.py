@@ -62,13 +62,17 @@ class Shares:
         """
         if not self.has_room(account, amount, has_money=has_money):
             return False
+        self.count(account, amount, has_money=has_money)
+        return True
+
+    def count(self, account: str, amount: int = 1, *, has_money: bool) -> None:
+        """As `take`, for what is there already and can't be refused: also beyond the share, and the bound."""
         self.used += amount
         if has_money:
             self._held[account] = self._held.get(account, 0) + amount
         else:
             self._used_unfunded += amount
             self._held_unfunded[account] = self._held_unfunded.get(account, 0) + amount
-        return True
 
     def give_back(self, account: str, amount: int = 1, *, has_money: bool) -> None:
         """Give back what was taken, or a part of it."""

@@ -3,34 +3,32 @@
 Each keeps its hold and its place at the upstream meanwhile.
 """
 
-from tokenbooth.gateway.access.cache import AccountState
+from tokenbooth.kit.places import Caller, Place, Places
 
 
 class Drains:
-    """Counts the answers that are read on."""
+    """The places of answers that are read on.
 
-    __slots__ = ("_most", "_most_per_account", "_open")
+    Attributes:
+        places: those of all accounts, which share them.
+    """
+
+    __slots__ = ("_most_per_account", "places")
 
     def __init__(self, *, most: int, most_per_account: int) -> None:
         """Set how many there may be.
 
         Args:
             most: of all accounts at once.
-            most_per_account: of one, so that nobody takes all of them.
+            most_per_account: of one, whatever its share is.
         """
-        self._most = most
+        self.places = Places(most)
         self._most_per_account = most_per_account
-        self._open = 0
 
-    def take(self, account: AccountState) -> bool:
-        """Take a place; False when there is none."""
-        if self._open >= self._most or account.draining >= self._most_per_account:
-            return False
-        self._open += 1
-        account.draining += 1
-        return True
-
-    def give_back(self, account: AccountState) -> None:
-        """Give a place back."""
-        self._open -= 1
-        account.draining -= 1
+    def take(self, caller: Caller) -> Place | None:
+        """Take a place; None when there is none."""
+        held = self.places.shares.held(caller.account, has_money=caller.has_money)
+        place = self.places.take(caller) if held < self._most_per_account else None
+        if place is None:
+            self.places.refused += 1
+        return place

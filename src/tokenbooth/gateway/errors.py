@@ -130,13 +130,26 @@ def upstreams_busy(wait_us: int) -> Refusal:
     )
 
 
-def too_many_requests(used: int, limit: int) -> Refusal:
-    """503: the process serves as many requests as it may."""
+def too_many_requests(used: int, limit: int, own: int) -> Refusal:
+    """503: the process serves as many requests as it may, or as many of one account as its share is."""
     return Refusal(
         503,
         Category.OVERLOADED,
         "overloaded",
-        f"The service is busy: {used} of {limit} requests at once are open. Try again in a second.",
+        f"The service is busy: {used} of {limit} requests at once are open, {own} of them of this account. "
+        "Try again in a second.",
+        retry_after_us=1_000_000,
+        retry=True,
+    )
+
+
+def too_many_look_ups(limit: int) -> Refusal:
+    """503: as many keys are looked up as may be at once."""
+    return Refusal(
+        503,
+        Category.OVERLOADED,
+        "overloaded",
+        f"The service is busy: {limit} keys are being looked up. Try again in a second.",
         retry_after_us=1_000_000,
         retry=True,
     )

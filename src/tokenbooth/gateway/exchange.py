@@ -15,6 +15,7 @@ from tokenbooth.gateway.upstream.base import UpstreamCall
 from tokenbooth.gateway.upstream.routing import RoutedCall
 from tokenbooth.http.exchange import HttpExchange
 from tokenbooth.kit.clock import Clock
+from tokenbooth.kit.places import Caller, Place
 
 
 class Exchange:
@@ -25,6 +26,8 @@ class Exchange:
         style: how errors and limits are written to it.
         task: what serves it.
         key: who asks; None before that is known.
+        caller: for whom places are taken, once its account is known.
+        place: among the open requests; None before that.
         pool: what pays; None before that is known.
         unfunded: the account that had no money when the request began, and counts it.
         endpoint, request: what is asked for, once it is read.
@@ -39,6 +42,7 @@ class Exchange:
         is_whole: whether the answer comes in one piece, although a stream may have been asked for.
         timed_out: whether the client was told that there was no answer in time, while the upstream still works.
         read_on: the timer that ends the reading of an answer that nobody waits for any more; None for others.
+        drain: its place among the answers that are read on.
         parts_sent: how many parts of the answer's body have left.
         error_body: what an upstream said that refused the request as wrong; None before that.
     """
@@ -48,7 +52,9 @@ class Exchange:
         "admitted",
         "asked",
         "began",
+        "caller",
         "clock",
+        "drain",
         "endpoint",
         "error_body",
         "http",
@@ -57,6 +63,7 @@ class Exchange:
         "meter",
         "parts_sent",
         "path",
+        "place",
         "pool",
         "read_on",
         "request",
@@ -75,6 +82,7 @@ class Exchange:
     request: PricedRequest
     routed: RoutedCall
     admitted: Admitted
+    caller: Caller
 
     def __init__(self, http: HttpExchange, request_id: str, clock: Clock) -> None:
         self.http = http
@@ -84,6 +92,7 @@ class Exchange:
         self.style = style_of(http.path)
         self.task: asyncio.Task[None] | None = None
         self.key: KeyState | None = None
+        self.place: Place | None = None
         self.pool: Pool | None = None
         self.unfunded: AccountState | None = None
         self.stream_slot: StreamSlot | None = None
@@ -94,6 +103,7 @@ class Exchange:
         self.began = False
         self.is_whole = False
         self.timed_out = False
+        self.drain: Place | None = None
         self.read_on: asyncio.TimerHandle | None = None
         self.parts_sent = 0
         self.error_body: bytes | None = None
@@ -104,6 +114,11 @@ class Exchange:
         self.endpoint = endpoint
         self.request = request
         self.is_whole = not request.stream
+
+    @property
+    def turn_taker(self) -> str:
+        """Who takes turns in reading large bodies: the account; all those without money are as one."""
+        return self.caller.account if self.caller.has_money else ""
 
     def watch(self, reads_on: "Callable[[Exchange], bool]") -> None:
         """From now on the call ends when the client hangs up; what waits for the upstream raises `ClientHungUp` then.
@@ -122,6 +137,10 @@ class Exchange:
         """
         if self.http.gone:
             raise ClientHungUp
+
+    def is_wanted(self) -> bool:
+        """Whether the client is there still."""
+        return not self.http.gone
 
     @property
     def is_worked_on(self) -> bool:

@@ -67,15 +67,18 @@ class Handlers:
     async def infer(self, exchange: Exchange) -> None:
         """Serve a call that costs money."""
         key = await self._reader.priced(exchange)  # 400, 401, 403, 404, 413
-        request = exchange.request
-        routed = exchange.routed = self._routing.route(request)  # 400: no upstream speaks the format
+        request, caller = exchange.request, exchange.caller
+        routed = exchange.routed = self._routing.route(request, caller)  # 400: no upstream speaks the format
         # From here on the key's state must not be dropped from memory, also while the call waits.
         pin = key.account.pin()
         try:
-            if self._settler.is_behind():
+            if self._settler.is_behind() or routed.is_full():
                 # Who would be refused anyway takes nobody's turn.
                 self._admission.refuse_at_limit(key)  # 429
-            waited = await self._settler.keep_pace()  # 503
+            waited = await self._settler.keep_pace(caller, exchange.is_wanted)  # 503
+            if routed.is_full():
+                waited = True
+                await routed.wait_for_room()  # 503
             if self._max_streams_per_key is not None and request.stream:
                 exchange.stream_slot = StreamSlot(key, self._max_streams_per_key)  # 429
             exchange.pool = self._pools.cached(key)
@@ -96,9 +99,9 @@ class Handlers:
 
     async def count_tokens(self, exchange: Exchange) -> None:
         """Estimate the tokens of a request, for nothing."""
-        key, body = await self._reader.body(exchange)
+        _, body = await self._reader.body(exchange)
         steps = count_tokens_steps(body.fields, body.model, body.size_bytes, exchange.http.headers)
-        told = await self._turns.run(key.account.account_id, steps) if body.in_steps else at_once(steps)
+        told = await self._turns.run(exchange.turn_taker, steps) if body.in_steps else at_once(steps)
         exchange.answer(200, told)
 
     async def models(self, exchange: Exchange) -> None:

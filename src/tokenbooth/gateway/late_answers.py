@@ -62,7 +62,8 @@ class LateAnswers:
         """Give back what reading it on took."""
         if exchange.read_on is not None:
             exchange.read_on.cancel()
-            self._drains.give_back(exchange.admitted.key.account)
+        if exchange.drain is not None:
+            exchange.drain.free()
 
     async def after_time_out(self, exchange: Exchange, late: UpstreamTimedOut) -> None:
         """No answer in time: tell the client, and read the answer on, which the upstream finishes and bills.
@@ -113,7 +114,10 @@ class LateAnswers:
         if exchange.read_on is not None:
             return True
         call = exchange.upstream_call
-        if call is None or not self._drains.take(exchange.admitted.key.account):
+        if call is None:
+            return False
+        exchange.drain = self._drains.take(exchange.caller)
+        if exchange.drain is None:
             return False
         # At the end of this time it counts as cut.
         exchange.read_on = asyncio.get_running_loop().call_later(self._read_on_s, call.interrupt)

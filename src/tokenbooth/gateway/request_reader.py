@@ -13,6 +13,7 @@ from tokenbooth.config.settings import GatewaySettings
 from tokenbooth.gateway.access.admission import Admission
 from tokenbooth.gateway.access.cache import KeyState
 from tokenbooth.gateway.access.keys import KeyCache
+from tokenbooth.gateway.access.open_requests import OpenRequests
 from tokenbooth.gateway.errors import Category, Refusal, bounded_without_money, invalid_request
 from tokenbooth.gateway.exchange import Exchange
 from tokenbooth.gateway.formats.base import PricedRequest
@@ -28,6 +29,7 @@ from tokenbooth.gateway.formats.json.split import LARGE_BYTES, top_in_steps
 from tokenbooth.gateway.formats.json.steps import STEP_BYTES, Turns, takes_long
 from tokenbooth.gateway.formats.openai.chat import model_name
 from tokenbooth.gateway.registry import ENDPOINTS, TOKEN_ID_PATHS
+from tokenbooth.kit.places import Caller
 
 COUNT_TOKENS: Final = "/anthropic/v1/messages/count_tokens"
 
@@ -58,13 +60,16 @@ class RequestReader:
         catalog: Callable[[], Catalog],
         settings: GatewaySettings,
         turns: Turns,
+        open_requests: OpenRequests,
     ) -> None:
         """Take what it works with.
 
         Args:
             keys, admission, catalog, settings: what it asks.
             turns: whose turn it is to read a step of a large body.
+            open_requests: where each request takes its place.
         """
+        self._open_requests = open_requests
         self._keys = keys
         self._admission = admission
         self._catalog = catalog
@@ -80,15 +85,23 @@ class RequestReader:
         self._bounds = {path: of_ids if path in TOKEN_ID_PATHS else bounds for path in (*ENDPOINTS, COUNT_TOKENS)}
 
     async def authenticate(self, exchange: Exchange) -> KeyState:
-        """Who asks.
+        """Who asks; the request takes its place among those of its account.
 
         Raises:
-            Refusal: nobody that is let in, or nobody is now.
+            Refusal: nobody that is let in, or nobody is now, or its account has as many requests open as it may.
         """
         key = await self._keys.authenticate(exchange.http.headers)
         exchange.key = key
-        exchange.http.account = key.account.account_id
         self._admission.check_access(key)
+        if exchange.place is None:
+            caller = exchange.caller = exchange.http.caller = Caller(
+                key.account.account_id, self._admission.has_money(key)
+            )
+            exchange.place = self._open_requests.places.take(caller)
+            if exchange.place is None:
+                exchange.place = await self._open_requests.wait(caller)
+                # It waited, and the key may have ended meanwhile.
+                return await self.authenticate(exchange)
         return key
 
     async def priced(self, exchange: Exchange) -> KeyState:
@@ -103,12 +116,10 @@ class RequestReader:
         if not body.in_steps:
             request = endpoint.read(body.fields, body.model, body.size_bytes, headers)
         else:
-            account_id = key.account.account_id
-            request = await self._turns.run(
-                account_id, endpoint.steps(body.fields, body.model, body.size_bytes, headers)
-            )
+            reader = exchange.turn_taker
+            request = await self._turns.run(reader, endpoint.steps(body.fields, body.model, body.size_bytes, headers))
             release_body(request.fields)
-            await self._turns.next(account_id)
+            await self._turns.next(reader)
             # Others had their turns meanwhile: the key may have ended, or have left memory.
             key = await self.authenticate(exchange)
         exchange.read(endpoint, request)
@@ -126,7 +137,7 @@ class RequestReader:
         small = http.small_body(STEP_BYTES)
         if small is not None:
             body = small
-            if not self._admission.has_money(key):
+            if not exchange.caller.has_money:
                 self._bound_unfunded(exchange, key, len(body))
             fields = decode_fields(body, self._max_json_depth)
         else:
@@ -135,11 +146,11 @@ class RequestReader:
             key = await self.authenticate(exchange)
             if http.received_bytes > LARGE_BYTES:
                 large = http.kept()
-                fields = await self._turns.run(key.account.account_id, top_in_steps(large))
+                fields = await self._turns.run(exchange.turn_taker, top_in_steps(large))
                 return key, ReadBody(fields, self._model_named(fields), len(large), True)
             body = http.whole()
             if len(body) > STEP_BYTES:
-                await self._turns.next(key.account.account_id)
+                await self._turns.next(exchange.turn_taker)
                 fields = decode_top(body)
             else:
                 fields = decode_fields(body, self._max_json_depth)
@@ -166,7 +177,7 @@ class RequestReader:
         http, announced_bytes = exchange.http, exchange.http.announced_bytes()
         if announced_bytes > STEP_BYTES:
             self._admission.refuse_at_limit(key)
-        if not self._admission.has_money(key):
+        if not exchange.caller.has_money:
             self._bound_unfunded(exchange, key, announced_bytes)
         if announced_bytes <= STEP_BYTES and exchange.unfunded is None:
             part = await http.part(0, STEP_BYTES)
@@ -176,7 +187,7 @@ class RequestReader:
         scan, start = JsonScan(self._bounds[exchange.path]), 0
         while part := await http.part(start, STEP_BYTES):
             if start:
-                await self._turns.next(key.account.account_id)
+                await self._turns.next(exchange.turn_taker)
             scan.take(part)
             start += len(part)
             if start == STEP_BYTES and announced_bytes <= STEP_BYTES:
@@ -185,7 +196,7 @@ class RequestReader:
                 self._refuse_unfunded(exchange)
         scan.end()
         if start > STEP_BYTES:
-            await self._turns.next(key.account.account_id)
+            await self._turns.next(exchange.turn_taker)
 
     def _bound_unfunded(self, exchange: Exchange, key: KeyState, body_bytes: int) -> None:
         """A key without money is served what costs nothing, with smaller bodies and few calls of its account at once.
@@ -197,7 +208,6 @@ class RequestReader:
         is_large = body_bytes > self._max_unfunded_body_bytes
         if is_large or account.unfunded_calls >= self._max_unfunded_calls:
             self._refuse_unfunded(exchange)
-        exchange.http.has_money = False
         account.unfunded_calls += 1
         exchange.unfunded = account
 

@@ -21,6 +21,7 @@ from tokenbooth.gateway.access.admission import Admission
 from tokenbooth.gateway.access.cache import AccountCache
 from tokenbooth.gateway.access.ceilings import Ceilings
 from tokenbooth.gateway.access.keys import MAX_KEYS, KeyCache
+from tokenbooth.gateway.access.open_requests import OpenRequests
 from tokenbooth.gateway.access.pool import Pools
 from tokenbooth.gateway.access.prompt_ratio import PromptRatios
 from tokenbooth.gateway.access.registration import Registration
@@ -28,7 +29,7 @@ from tokenbooth.gateway.access.revocations import Revocations
 from tokenbooth.gateway.billing import Billing
 from tokenbooth.gateway.change_feed import ChangeFeed
 from tokenbooth.gateway.drains import Drains
-from tokenbooth.gateway.errors import Category, Refusal, no_room_for_body, too_many_requests, unavailable
+from tokenbooth.gateway.errors import Category, Refusal, no_room_for_body, unavailable
 from tokenbooth.gateway.exchange import Exchange
 from tokenbooth.gateway.failed_attempts import FailedAttempts
 from tokenbooth.gateway.formats.json.body import body_too_large
@@ -85,15 +86,14 @@ class Gateway:
         self._clock = clock
         self._settings = settings
         self._stale_after_us = settings.stale_key_ttl_s * 1_000_000
-        # Every request asks for it, and a validated model tells its attributes slowly.
-        self._max_open_requests = settings.max_open_requests
         self._catalog = catalog
         self._data_dir = data_dir
         self._upstreams = upstreams
         rng = random.Random()  # noqa: S311 - chooses upstreams by weight, nothing secret
         self._routing = Routing(rest_rules(settings), clock, rng)
         self._accounts = AccountCache(MAX_KEYS)
-        self._keys = KeyCache(store, self._accounts)
+        self._open_requests = OpenRequests(settings.max_open_requests)
+        self._keys = KeyCache(store, self._accounts, self._open_requests)
         self._revocations = Revocations(store, clock, data_dir)
         self._feed = ChangeFeed(
             store, clock, self._accounts, self._keys, self._revocations, lambda: self._flusher, lambda: self._queue
@@ -106,6 +106,7 @@ class Gateway:
             on_database_went_back=self._feed.distrust,
         )
         self._ratios = PromptRatios()
+        self._drains = Drains(most=settings.max_draining, most_per_account=settings.max_draining_per_account)
         self._failures = FailureLog(clock)
         self._ceilings = Ceilings(store, clock)
         self._pools = Pools(store=store, clock=clock, catalog=catalog)
@@ -213,11 +214,11 @@ class Gateway:
             catalog=self._catalog,
             settings=settings,
             turns=turns,
+            open_requests=self._open_requests,
         )
         billing = Billing(self._settler, self._ceilings, Estimates())
         failed_attempts = FailedAttempts(self._failures)
-        drains = Drains(most=settings.max_draining, most_per_account=settings.max_draining_per_account)
-        late_answers = LateAnswers(billing, drains, failed_attempts, read_on_s=settings.whole_answer_timeout_s)
+        late_answers = LateAnswers(billing, self._drains, failed_attempts, read_on_s=settings.whole_answer_timeout_s)
         relay = Relay(
             self._upstreams,
             billing,
@@ -288,6 +289,15 @@ class Gateway:
         """Whether the database took what this process last wrote."""
         return not (self._flusher.is_store_away or self._process.last_beat_failed)
 
+    def refused_at_bounds(self) -> dict[str, int]:
+        """How often somebody found no room at a bound since the process began, by its setting."""
+        return {
+            "gateway.max_open_requests": self._open_requests.places.refused,
+            "gateway.max_unflushed_charges": self._settler.refused,
+            "gateway.max_draining": self._drains.places.refused,
+            **self._routing.refused(),
+        }
+
     def upstream_health(self) -> list[UpstreamHealth]:
         """How each upstream that a model uses does now, by name."""
         return self._routing.report(self._catalog().models.values())
@@ -349,6 +359,8 @@ class Gateway:
             else:
                 exchange.refuse(_FAILED)
         finally:
+            if exchange.place is not None:
+                exchange.place.free()
             if exchange.unfunded is not None:
                 exchange.unfunded.unfunded_calls -= 1
             if exchange.task is not None:
@@ -357,8 +369,6 @@ class Gateway:
     async def _serve(self, exchange: Exchange) -> None:
         if self._stopping:
             raise unavailable()
-        if len(self._open) > self._max_open_requests:
-            raise too_many_requests(len(self._open) - 1, self._max_open_requests)
         await self._handlers.serve(exchange)
 
     def _may_admit(self) -> bool:

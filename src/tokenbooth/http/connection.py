@@ -20,6 +20,7 @@ from tokenbooth.http.limits import ListenerConfig
 from tokenbooth.http.parser import BODY, NOTHING, RequestParser
 from tokenbooth.http.unread import Unread
 from tokenbooth.http.waiting import UNWANTED_BYTES, PendingRequest, WaitingRequests
+from tokenbooth.kit.places import Caller
 
 
 class ClientConnection:
@@ -51,7 +52,7 @@ class ClientConnection:
         self._config = config
         self._server = server
         self._bounds = bounds = config.bounds
-        self._address = address
+        self._client = Caller(address, False)
         self.parser = RequestParser(self, config.bounds)
         self._fault: Fault | None = None
         self._closing = False
@@ -65,7 +66,7 @@ class ClientConnection:
         self._common_of: RawHeaders | None = None
         self._common = b""
         self._reading = Deadline(loop, self._too_slow)
-        self._body = BodyArrival(loop, bounds, config.bodies, address)
+        self._body = BodyArrival(loop, bounds, config.bodies, self._client)
         self._head_in_pieces = False
         self._unread = Unread(transport, loop, bounds, config.unread, self.abort)
         if config.connections.add(self, address):
@@ -203,10 +204,10 @@ class ClientConnection:
         """The client does not read."""
         current = self._current
         if isinstance(current, HttpExchange):
-            self._unread.fell_behind(current.account or self._address, has_money=current.has_money)
+            self._unread.fell_behind(current.caller if current.caller.account else self._client)
             current.writable(False)
         else:
-            self._unread.fell_behind(self._address, has_money=False)
+            self._unread.fell_behind(self._client)
 
     def resume_writing(self) -> None:
         """The client reads again."""

@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Callable
 
-from tokenbooth.domain.shares import Shares
+from tokenbooth.http.byte_shares import ByteShares
 from tokenbooth.http.deadline import Deadline
 from tokenbooth.http.limits import Bounds
 from tokenbooth.http.min_rate import MinRate
+from tokenbooth.kit.places import Caller
 
 
 class Unread:
@@ -16,10 +17,9 @@ class Unread:
     """
 
     __slots__ = (
-        "_account",
+        "_caller",
         "_cut",
         "_deadline",
-        "_has_money",
         "_is_behind",
         "_is_closing",
         "_loop",
@@ -36,7 +36,7 @@ class Unread:
         transport: asyncio.Transport,
         loop: asyncio.AbstractEventLoop,
         bounds: Bounds,
-        shares: Shares,
+        shares: ByteShares,
         cut: Callable[[], None],
     ) -> None:
         """Nothing is unread yet.
@@ -60,14 +60,13 @@ class Unread:
         # As it was when it was looked at last; the difference to what waits now was read.
         self._waiting_bytes = 0
         self._taken_bytes = 0
-        self._account = ""
-        self._has_money = False
+        self._caller: Caller | None = None
 
-    def fell_behind(self, account: str, *, has_money: bool) -> None:
-        """The client does not read what was written for `account`."""
+    def fell_behind(self, caller: Caller) -> None:
+        """The client does not read what was written for `caller`."""
         now_s = self._loop.time()
         self._is_behind = True
-        self._account, self._has_money = account, has_money
+        self._caller = caller
         self._waiting_bytes = self._transport.get_write_buffer_size()
         self._take(self._waiting_bytes)
         if not self._is_closing:
@@ -119,12 +118,12 @@ class Unread:
         return max(before - self._waiting_bytes, 0)
 
     def _take(self, size: int) -> None:
-        if size == 0 or self._shares.take(self._account, size, has_money=self._has_money):
+        if self._caller is not None and self._shares.take(self._caller, size):
             self._taken_bytes += size
         else:
             self._cut()
 
     def _give_back(self) -> None:
-        if self._taken_bytes:
-            self._shares.give_back(self._account, self._taken_bytes, has_money=self._has_money)
+        if self._caller is not None:
+            self._shares.give_back(self._caller, self._taken_bytes)
             self._taken_bytes = 0

@@ -259,7 +259,7 @@ def test_a_stop_while_an_answer_is_read_on(tmp_path: Path, ends: bool) -> None:
         read_until(sock, lambda read: read.count(b"word ") == WORDS)
         sock.close()
         # It has left, and the answer is still under way.
-        eventually(lambda: _draining(rig, account) == 1)
+        eventually(lambda: rig.gateway._drains.places.shares.used == 1)
         if ends:
             threading.Timer(0.3, script.proceed.set).start()
         store = rig.store
@@ -268,8 +268,3 @@ def test_a_stop_while_an_answer_is_read_on(tmp_path: Path, ends: bool) -> None:
     script.proceed.set()
     assert estimated is not ends
     assert abs(charged_nano - TRUE_NANO) <= TRUE_NANO // 10
-
-
-def _draining(rig: Rig, account: str) -> int:
-    state = rig.gateway._accounts.accounts.get(account)
-    return 0 if state is None else state.draining

@@ -116,17 +116,17 @@ def test_known_keys_end_when_the_store_is_away_for_too_long(timed: Rig, moody: M
 def test_a_full_queue_admits_nobody(moody: MoodyStore, tmp_path: Path) -> None:
     """When more charges wait for the store than may, new calls are 503 and nothing is lost."""
     with run_rig(moody, tmp_path, gateway_settings=GatewaySettings(max_unflushed_charges=3)) as rig:
-        account = rig.account("5")
-        key = rig.credit_key(account)
-        assert rig.post(key, CALL).status_code == 200
+        key, other = (rig.credit_key(rig.account("5")) for _ in range(2))
+        assert [rig.post(known, CALL).status_code for known in (key, other)] == [200, 200]
         rig.settled()
         moody.away = True
-        statuses = [rig.post(key, CALL).status_code for _ in range(5)]
-        assert statuses == [200, 200, 200, 503, 503]
+        # The last quarter is another account's.
+        statuses = [rig.post(known, CALL).status_code for known in (key, key, key, other, other, key)]
+        assert statuses == [200, 200, 503, 200, 503, 503]
         # What a load balancer is told.
         assert not rig.gateway.admits()
         moody.away = False
-        eventually(lambda: stored(rig) == 4)
+        eventually(lambda: stored(rig) == 5)
         # The row is there a moment before the gateway knows that it is.
         rig.settled()
         assert rig.gateway.admits()

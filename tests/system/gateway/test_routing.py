@@ -331,7 +331,7 @@ class TestOneUpstream:
 
 
 class TestCeilings:
-    """On open streams of a key, and on open requests of the process."""
+    """On open streams of a key."""
 
     @pytest.mark.parametrize("path", [CHAT, MESSAGES])
     def test_streams_of_a_key(self, moody: MoodyStore, tmp_path: Path, path: str) -> None:
@@ -357,24 +357,6 @@ class TestCeilings:
                 script.proceed.set()
             assert [call.result(timeout=20).status_code for call in asking] == [200, 200]
             assert at.ask(Script(stream), stream=True).status_code == 200
-
-    @pytest.mark.parametrize(("path", "status"), [(CHAT, 503), (MESSAGES, 529)])
-    def test_requests_of_the_process(self, moody: MoodyStore, tmp_path: Path, path: str, status: int) -> None:
-        """One more is refused before anything of it is looked at."""
-        settings = GatewaySettings(max_open_requests=2)
-        with booth(moody, tmp_path, 1, settings=settings) as at, ThreadPoolExecutor() as pool:
-            open_ones = [(held(),) for _ in range(2)]
-            asking = [_ask_held(pool, at, pair) for pair in open_ones]
-            assert at.rig.gateway.open_requests == 2
-            refused = at.rig.http.post(path, content=b"nonsense")
-            assert (refused.status_code, refused.json()["error"]["code"]) == (status, "overloaded")
-            assert "2 of 2 requests" in refused.json()["error"]["message"]
-            assert refused.headers["retry-after"] == "1"
-            for (script,) in open_ones:
-                script.proceed.set()
-            assert [call.result(timeout=20).status_code for call in asking] == [200, 200]
-            eventually(lambda: at.rig.gateway.open_requests == 0)
-            assert at.ask(good()).status_code == 200
 
 
 def _ask_held(

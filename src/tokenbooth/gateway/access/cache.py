@@ -34,7 +34,6 @@ class AccountState:
         keys: how many keys in memory belong to it.
         pins: of open requests, and of charges that are not in the store yet; while there is one, it stays in memory.
         unproven_calls: open calls whose ceiling nobody has seen kept yet.
-        draining: answers that are read on although nobody waits for them.
         unfunded_calls: open calls that began while there was no money.
     """
 
@@ -47,7 +46,6 @@ class AccountState:
     keys: int = 0
     pins: int = 0
     unproven_calls: int = 0
-    draining: int = 0
     unfunded_calls: int = 0
 
     def pin(self) -> "Pin":

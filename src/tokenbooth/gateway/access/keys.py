@@ -7,6 +7,7 @@ from typing import Final
 
 from tokenbooth.domain.keys import KeyKind, digest, is_well_formed, kind_of
 from tokenbooth.gateway.access.cache import AccountCache, KeyState
+from tokenbooth.gateway.access.open_requests import OpenRequests
 from tokenbooth.gateway.errors import DELETED_KEY, invalid_key, unavailable
 from tokenbooth.kit.errors import StoreUnavailable
 from tokenbooth.store.engine import Store
@@ -23,7 +24,14 @@ _MISSING: Final = "No API key. Send it as 'Authorization: Bearer sk_live_…'."
 class KeyCache:
     """Known keys, and digests known to be nobody's; both bounded."""
 
-    def __init__(self, store: Store, accounts: AccountCache) -> None:
+    def __init__(self, store: Store, accounts: AccountCache, open_requests: OpenRequests) -> None:
+        """Take what it asks.
+
+        Args:
+            store, accounts: where keys are.
+            open_requests: where a request has its place while its key is looked up.
+        """
+        self._open_requests = open_requests
         self._store = store
         self._accounts = accounts
         self._unknown: OrderedDict[bytes, None] = OrderedDict()
@@ -51,11 +59,18 @@ class KeyCache:
         key_digest = digest(text)
         state = self._accounts.by_digest.get(key_digest)
         if state is None and key_digest not in self._unknown:
-            state = await self._load_once(key_digest)
+            state = await self._load_counted(key_digest)
         if state is None:
             raise invalid_key(DELETED_KEY)
         self._remember(presented, key_digest)
         return state
+
+    async def _load_counted(self, key_digest: bytes) -> KeyState | None:
+        self._open_requests.begin_look_up()
+        try:
+            return await self._load_once(key_digest)
+        finally:
+            self._open_requests.end_look_up()
 
     async def _load_once(self, key_digest: bytes) -> KeyState | None:
         """Load a key; calls that ask for the same one meanwhile share the look-up."""

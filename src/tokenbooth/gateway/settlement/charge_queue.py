@@ -2,7 +2,7 @@
 
 With a core full of calls the thread that writes to the store hardly gets the interpreter, and what waits would grow for
 as long as the load lasts. So from some length on calls are let in one after the other, with a pause between two: then
-the loop has nothing to do for most of the time, and the thread writes.
+the loop has nothing to do for most of the time, and the thread writes. Accounts share what may wait.
 """
 
 import asyncio
@@ -12,16 +12,15 @@ from typing import Final
 
 from tokenbooth.domain.allowance import Allowance
 from tokenbooth.domain.charges import Charge
+from tokenbooth.domain.shares import Shares
 from tokenbooth.gateway.access.cache import Pin
 from tokenbooth.gateway.settlement.charge_log import Segment
+from tokenbooth.kit.places import Caller
 
 # From so many on the thread is behind: each that waits takes more than a kilobyte.
 _BEHIND_FROM: Final = 5_000
 # While the database is away pauses don't help, but from this share of what may wait on none is refused so soon.
 _AWAY_SHARE: Final = 4
-_BETWEEN_CALLS_US: Final = 1_000
-# Who would have to wait for longer is refused: as many calls wait already.
-_LONGEST_WAIT_US: Final = 1_000_000
 
 
 class QueuedCharge:
@@ -31,12 +30,22 @@ class QueuedCharge:
         pin: keeps the account that is charged in memory.
         allowances: what it was charged to.
         segment: where its charge is in the log, if it is.
+        has_money: whether its account has any.
     """
 
-    __slots__ = ("allowances", "charge", "pin", "segment")
+    __slots__ = ("allowances", "charge", "has_money", "pin", "segment")
 
-    def __init__(self, charge: Charge, pin: Pin, allowances: tuple[Allowance, ...], segment: Segment | None) -> None:
+    def __init__(
+        self,
+        charge: Charge,
+        pin: Pin,
+        allowances: tuple[Allowance, ...],
+        segment: Segment | None,
+        *,
+        has_money: bool = True,
+    ) -> None:
         self.charge = charge
+        self.has_money = has_money
         self.pin = pin
         self.allowances = allowances
         self.segment = segment
@@ -51,7 +60,7 @@ class ChargeQueue:
         came: set when something is added.
     """
 
-    __slots__ = ("_away_from", "_behind_from", "_items", "_most", "_next_at_us", "added", "came", "is_store_away")
+    __slots__ = ("_away_from", "_behind_from", "_items", "_most", "_shares", "added", "came", "is_store_away")
 
     def __init__(self, most: int) -> None:
         """`most` is how many may wait."""
@@ -59,7 +68,7 @@ class ChargeQueue:
         self._most = most
         self._away_from = most // _AWAY_SHARE
         self._behind_from = min(self._away_from, _BEHIND_FROM)
-        self._next_at_us = 0
+        self._shares = Shares(most)
         self.added = 0
         self.is_store_away = False
         self.came = asyncio.Event()
@@ -75,9 +84,14 @@ class ChargeQueue:
         """Whether more charges may come."""
         return len(self._items) < self._most
 
+    def has_room_for(self, caller: Caller) -> bool:
+        """Whether more charges of this caller may come."""
+        return self._shares.has_room(caller.account, 1, has_money=caller.has_money)
+
     def add(self, item: QueuedCharge) -> None:
         """Take a charge, to be stored with the next batch."""
         self._items.append(item)
+        self._shares.count(item.charge.account_id, 1, has_money=item.has_money)
         self.added += 1
         self.came.set()
 
@@ -88,22 +102,9 @@ class ChargeQueue:
     def drop(self, count: int) -> None:
         """The first ones are in the store."""
         for _ in range(count):
-            self._items.popleft()
+            item = self._items.popleft()
+            self._shares.give_back(item.charge.account_id, 1, has_money=item.has_money)
 
     def is_behind(self) -> bool:
         """Whether so many wait that calls are slowed down."""
         return len(self._items) > (self._away_from if self.is_store_away else self._behind_from)
-
-    def wait_us(self, now_us: int) -> int | None:
-        """How long a call has to wait before it may begin, in microseconds; None when there is no time for it.
-
-        Args:
-            now_us: monotonic microseconds.
-        """
-        if not self.is_behind():
-            return 0
-        at_us = max(self._next_at_us, now_us) + _BETWEEN_CALLS_US
-        if at_us - now_us > _LONGEST_WAIT_US:
-            return None
-        self._next_at_us = at_us
-        return at_us - now_us

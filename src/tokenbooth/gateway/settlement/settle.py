@@ -1,6 +1,6 @@
 """Settlement: the true cost against the hold, then the charge on disk; the flusher brings it to the store."""
 
-import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
@@ -16,7 +16,9 @@ from tokenbooth.gateway.access.prompt_ratio import PromptRatios
 from tokenbooth.gateway.errors import unavailable
 from tokenbooth.gateway.settlement.charge_log import ChargeLog, ChargeLogFull
 from tokenbooth.gateway.settlement.charge_queue import ChargeQueue, QueuedCharge
+from tokenbooth.gateway.settlement.pacing import Pacing
 from tokenbooth.kit.clock import Clock
+from tokenbooth.kit.places import Caller
 
 _log = structlog.get_logger(__name__)
 
@@ -56,13 +58,19 @@ _NOTHING: Final = Terms.NOTHING
 
 
 class Settler:
-    """Ends holds, writes the charge log, and hands charges to the queue of the flusher."""
+    """Ends holds, writes the charge log, and hands charges to the queue of the flusher.
+
+    Attributes:
+        refused: how many calls were refused because too many waited while the store was behind.
+    """
 
     def __init__(self, *, clock: Clock, log: ChargeLog, ratios: PromptRatios, queue: ChargeQueue) -> None:
         self._clock = clock
         self._charge_log = log
         self._ratios = ratios
         self._queue = queue
+        self._pacing = Pacing()
+        self.refused = 0
 
     def accepts(self) -> bool:
         """Whether new requests may be admitted: the log can be written and the queue is not full."""
@@ -72,20 +80,23 @@ class Settler:
         """Whether the store is so far behind that calls are let in one after the other."""
         return self._queue.is_behind()
 
-    async def keep_pace(self) -> bool:
+    async def keep_pace(self, caller: Caller, is_wanted: Callable[[], bool]) -> bool:
         """Let a call begin only if it can be charged, and slowly while the store is behind; returns whether it waited.
 
+        Args:
+            caller: whose call it is.
+            is_wanted: whether somebody waits for it still.
+
         Raises:
-            Refusal: the log cannot be written, the queue is full, or the call would have to wait for too long.
+            Refusal: the log cannot be written, or so many charges or calls wait, of all or of this caller, as may.
         """
         if not self.accepts():
             raise unavailable()
-        wait_us = self._queue.wait_us(self._clock.monotonic_us()) if self._queue.is_behind() else 0
-        if wait_us is None:
-            raise unavailable()
-        if not wait_us:
+        if not self._queue.is_behind():
             return False
-        await asyncio.sleep(wait_us / 1_000_000)
+        if not self._queue.has_room_for(caller) or not await self._pacing.wait(caller, is_wanted):
+            self.refused += 1
+            raise unavailable()
         if not self.accepts():
             raise unavailable()
         return True
@@ -190,4 +201,6 @@ class Settler:
                     note="No new requests are admitted until the data directory can be written. Free disk space.",
                 )
         # Its own pin: the request's ends with the answer, which may be before the store knows of the charge.
-        self._queue.add(QueuedCharge(charge, admitted.key.account.pin(), admitted.hold.allowances, segment))
+        has_money = charge.charged_nano > 0 or admitted.pool.allowance.unspent_nano() > 0
+        pin, allowances = admitted.key.account.pin(), admitted.hold.allowances
+        self._queue.add(QueuedCharge(charge, pin, allowances, segment, has_money=has_money))

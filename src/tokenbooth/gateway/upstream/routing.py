@@ -26,6 +26,7 @@ from tokenbooth.gateway.upstream.base import AnswerHead
 from tokenbooth.gateway.upstream.circuit_breaker import Change, CircuitBreaker, RestRules
 from tokenbooth.gateway.upstream.retry_after import retry_after_us
 from tokenbooth.kit.clock import Clock
+from tokenbooth.kit.places import Caller, Place, Places
 
 _BUSY_WAIT_US: Final = 1_000_000
 _REFUSES_US: Final = frozenset((401, 402, 403))
@@ -50,17 +51,18 @@ def rest_rules(settings: GatewaySettings) -> RestRules:
 
 
 class _Candidate:
-    """An upstream that a call may go to, how it is spoken to, and how it does."""
+    """An upstream that a call may go to, how it is spoken to, how it does, and its places, if it has a bound."""
 
-    __slots__ = ("health", "outbound", "route")
+    __slots__ = ("health", "outbound", "places", "route")
 
-    def __init__(self, route: Route, outbound: OutboundRequest, health: CircuitBreaker) -> None:
+    def __init__(self, route: Route, outbound: OutboundRequest, health: CircuitBreaker, places: Places | None) -> None:
         self.route = route
         self.outbound = outbound
         self.health = health
+        self.places = places
 
-    def has_room(self) -> bool:
-        return _has_room(self.route.upstream, self.health)
+    def has_room(self, caller: Caller) -> bool:
+        return self.places is None or self.places.has_room(caller)
 
 
 class Routing:
@@ -71,33 +73,39 @@ class Routing:
         self.clock = clock
         self._rng = rng
         self._healths: dict[str, CircuitBreaker] = {}
+        self._places: dict[str, Places] = {}
 
-    def route(self, request: PricedRequest) -> "RoutedCall":
+    def route(self, request: PricedRequest, caller: Caller) -> "RoutedCall":
         """A call that has asked no upstream yet.
+
+        Args:
+            request: what is asked.
+            caller: who has the places that it takes.
 
         Raises:
             Refusal: none of the model's upstreams can be asked in this format, or in one that it translates to.
         """
         candidates = [
-            _Candidate(route, outbound, self._health(route.upstream))
+            _Candidate(route, outbound, self._health(route.upstream), self._places_at(route.upstream))
             for route in request.model.routes
             if (outbound := request.outbound(route.upstream.formats)) is not None
         ]
         if not candidates:
             raise unsupported_endpoint(request.model.name, request.endpoint)
-        return RoutedCall(self, candidates)
+        return RoutedCall(self, candidates, caller)
 
-    def choose(self, candidates: list[_Candidate], *, may_ask_resting: bool) -> _Candidate | None:
+    def choose(self, candidates: list[_Candidate], caller: Caller, *, may_ask_resting: bool) -> _Candidate | None:
         """The one to ask now, if any.
 
         Args:
             candidates: those that the call has not asked.
+            caller: who asks.
             may_ask_resting: also one that rests, when it is the only chance.
         """
         if len(candidates) == 1 and candidates[0].health.is_up:
-            return candidates[0] if candidates[0].has_room() else None
+            return candidates[0] if candidates[0].has_room(caller) else None
         now_us = self.clock.monotonic_us()
-        free = [candidate for candidate in candidates if candidate.has_room()]
+        free = [candidate for candidate in candidates if candidate.has_room(caller)]
         ready = [candidate for candidate in free if candidate.health.is_ready(now_us)]
         if ready:
             return self._rng.choices(ready, weights=[candidate.route.weight for candidate in ready])[0]
@@ -117,9 +125,27 @@ class Routing:
             health = self._healths[upstream.name] = CircuitBreaker(self._rules)
         return health
 
+    def _places_at(self, upstream: Upstream) -> Places | None:
+        """The places at an upstream, if their number has a bound; another configuration may have another one."""
+        most = upstream.max_concurrent
+        if most is None:
+            return None
+        places = self._places.get(upstream.name)
+        if places is None:
+            places = self._places[upstream.name] = Places(most)
+        places.shares.most = most
+        return places
+
+    def refused(self) -> dict[str, int]:
+        """How often calls found no room at upstreams, by the setting."""
+        return {f"upstreams.{name}.max_concurrent": places.refused for name, places in self._places.items()}
+
     def busy(self, candidates: list[_Candidate]) -> Refusal:
         """Refuse a call that no upstream can be asked now."""
         now_us = self.clock.monotonic_us()
+        for candidate in candidates:
+            if candidate.places is not None:
+                candidate.places.refused += 1
         return upstreams_busy(min(c.health.asked_wait_us(now_us) or _BUSY_WAIT_US for c in candidates))
 
     def _report(self, upstream: Upstream) -> UpstreamHealth:
@@ -146,11 +172,13 @@ class RoutedCall:
 
     __slots__ = (
         "_asked_resting",
+        "_caller",
         "_generation",
         "_health",
         "_is_probe",
         "_left",
         "_open",
+        "_place",
         "_routing",
         "outbound",
         "route",
@@ -161,12 +189,25 @@ class RoutedCall:
     _health: CircuitBreaker
     _generation: int
 
-    def __init__(self, routing: Routing, candidates: list[_Candidate]) -> None:
+    def __init__(self, routing: Routing, candidates: list[_Candidate], caller: Caller) -> None:
         self._routing = routing
+        self._caller = caller
+        self._place: Place | None = None
         self._left = candidates
         self._asked_resting = False
         self._open = False
         self._is_probe = False
+
+    def is_full(self) -> bool:
+        """Whether no upstream has a place for the caller, up or not."""
+        caller = self._caller
+        return all(not candidate.has_room(caller) for candidate in self._left)
+
+    async def wait_for_room(self) -> None:
+        """Wait a moment for a place, where each upstream is full; `take` tells whether there is one."""
+        first = next((candidate for candidate in self._left if candidate.health.is_up), self._left[0])
+        if (places := first.places) is not None:
+            await places.wait_for_room(self._caller)
 
     def take(self) -> None:
         """Choose the upstream that is asked first, and take a place there; `end` must follow.
@@ -174,7 +215,7 @@ class RoutedCall:
         Raises:
             Refusal: each is as busy as it may be, or asked to be left alone; nothing was taken.
         """
-        first = self._routing.choose(self._left, may_ask_resting=True)
+        first = self._routing.choose(self._left, self._caller, may_ask_resting=True)
         if first is None:
             raise self._routing.busy(self._left)
         self._occupy(first)
@@ -184,7 +225,7 @@ class RoutedCall:
 
         A call asks at most one upstream that rests: when all are away, each call burdens one of them.
         """
-        following = self._routing.choose(self._left, may_ask_resting=not self._asked_resting)
+        following = self._routing.choose(self._left, self._caller, may_ask_resting=not self._asked_resting)
         if following is None:
             return False
         self.end()
@@ -196,6 +237,8 @@ class RoutedCall:
         if self._open:
             self._open = False
             self._health.end(self._generation, is_probe=self._is_probe)
+            if self._place is not None:
+                self._place.free()
 
     def succeeded(self) -> None:
         """The first byte of an answer came, or the whole of it."""
@@ -238,6 +281,7 @@ class RoutedCall:
 
     def _occupy(self, candidate: _Candidate) -> None:
         health = candidate.health
+        self._place = None if candidate.places is None else candidate.places.take(self._caller)
         self._left.remove(candidate)
         if not health.is_up:
             self._asked_resting = True
@@ -271,7 +315,3 @@ class RoutedCall:
             rests_s=rests_s,
             action=_ACTION_ASKED if asked_us else _ACTION,
         )
-
-
-def _has_room(upstream: Upstream, health: CircuitBreaker) -> bool:
-    return upstream.max_concurrent is None or health.open_calls < upstream.max_concurrent

@@ -26,7 +26,9 @@ from tokenbooth.gateway.formats.sse import BrokenStream
 from tokenbooth.gateway.registry import ENDPOINTS
 from tokenbooth.gateway.upstream.routing import Routing, rest_rules
 from tokenbooth.kit.clock import SystemClock
+from tokenbooth.kit.places import Caller
 
+_CALLER = Caller("acct", has_money=True)
 _ROUTING = Routing(rest_rules(GatewaySettings()), SystemClock(), random.Random(1))
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
 NAMES = (
@@ -89,7 +91,7 @@ def test_any_body_is_read_or_refused(body: dict[str, object], path: str, asked: 
         fields = decode_fields(content, 128)
         model_name(fields)
         request = ENDPOINTS[path].read(fields, served, len(content), [])
-        _ROUTING.route(request)
+        _ROUTING.route(request, _CALLER)
     except Refusal as refused:
         _told(refused)
         return

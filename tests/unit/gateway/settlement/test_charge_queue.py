@@ -16,9 +16,16 @@ from tokenbooth.gateway.settlement.charge_log import ChargeLog
 from tokenbooth.gateway.settlement.charge_queue import ChargeQueue, QueuedCharge
 from tokenbooth.gateway.settlement.settle import Settler
 from tokenbooth.kit.clock import SystemClock
+from tokenbooth.kit.places import Caller
 
+CALLER = Caller("acct_1", has_money=True)
 ACCOUNT = AccountState("acct_1", 0, False, Allowance(10**9))
 ITEM = QueuedCharge(charge("acct_1", finished_at_us=MARCH_5_2026_US, cost_nano=0), ACCOUNT.pin(), (), None)
+
+
+def wanted() -> bool:
+    """The client is there."""
+    return True
 
 
 @pytest.fixture
@@ -37,15 +44,26 @@ def filled(queue: ChargeQueue, count: int) -> ChargeQueue:
 
 
 def test_calls_wait_before_there_is_no_room() -> None:
-    """From a quarter of what may wait on, each call begins a millisecond behind the one before it."""
-    queue, waits = ChargeQueue(8), []
+    """From a quarter of what may wait on calls are slowed down."""
+    queue, behind = ChargeQueue(8), []
     for _ in range(8):
         assert queue.has_room()
         queue.add(ITEM)
-        waits.append(queue.wait_us(5_000_000))
+        behind.append(queue.is_behind())
     assert not queue.has_room()
-    assert waits == [0, 0, 1_000, 2_000, 3_000, 4_000, 5_000, 6_000]
+    assert behind == [False, False, *[True] * 6]
     assert len(queue) == 8
+
+
+def test_one_account_leaves_the_last_quarter_to_others() -> None:
+    """What is charged already is counted in any case; what is in the store counts no more."""
+    queue, other = filled(ChargeQueue(8), 6), Caller("acct_2", has_money=True)
+    assert not queue.has_room_for(CALLER)
+    assert queue.has_room_for(other)
+    filled(queue, 2)
+    assert not queue.has_room_for(other)
+    queue.drop(3)
+    assert queue.has_room_for(CALLER)
 
 
 def test_what_waits_does_not_grow_with_the_room_for_it() -> None:
@@ -68,19 +86,19 @@ def test_nothing_waits_for_a_database_that_is_away() -> None:
 def test_calls_begin_at_once_when_the_store_has_caught_up() -> None:
     """What waited before does not slow down who comes later."""
     queue = filled(ChargeQueue(4), 3)
-    assert [queue.wait_us(0) for _ in range(3)] == [1_000, 2_000, 3_000]
+    assert queue.is_behind()
     queue.drop(3)
-    assert queue.wait_us(0) == 0
+    assert not queue.is_behind()
 
 
-async def test_a_call_that_would_wait_for_long_is_refused(log: ChargeLog) -> None:
-    """While the store is behind no more calls wait than begin within a second, so that memory stays bounded."""
-    clock, queue = FakeClock(), filled(ChargeQueue(100), 50)
-    settler = Settler(clock=clock, log=log, ratios=PromptRatios(), queue=queue)
-    waiting = [asyncio.ensure_future(settler.keep_pace()) for _ in range(1_001)]
+async def test_calls_that_would_wait_for_long_are_refused(log: ChargeLog) -> None:
+    """While the store is behind no more calls wait than begin within a second, and of one account three quarters."""
+    queue = filled(ChargeQueue(100), 50)
+    settler = Settler(clock=FakeClock(), log=log, ratios=PromptRatios(), queue=queue)
+    waiting = [asyncio.ensure_future(settler.keep_pace(CALLER, wanted)) for _ in range(751)]
     with pytest.raises(Refusal) as refused:
         await waiting.pop()
-    assert (refused.value.status, refused.value.retry_after_us) == (503, 2_000_000)
+    assert (refused.value.status, refused.value.retry_after_us, settler.refused) == (503, 2_000_000, 1)
     assert all(await asyncio.gather(*waiting))
 
 
@@ -88,7 +106,7 @@ async def test_the_loop_serves_others_while_a_call_waits(log: ChargeLog) -> None
     """Only who wants to begin waits: nothing sleeps on the event loop, and what is under way goes on."""
     queue = filled(ChargeQueue(100), 50)
     settler = Settler(clock=SystemClock(), log=log, ratios=PromptRatios(), queue=queue)
-    waiting = [asyncio.ensure_future(settler.keep_pace()) for _ in range(50)]
+    waiting = [asyncio.ensure_future(settler.keep_pace(CALLER, wanted)) for _ in range(50)]
     turns = 0
     while not all(call.done() for call in waiting):
         await asyncio.sleep(0)
@@ -99,10 +117,10 @@ async def test_the_loop_serves_others_while_a_call_waits(log: ChargeLog) -> None
 
 async def test_a_call_that_waited_is_refused_when_there_is_no_room_any_more(log: ChargeLog) -> None:
     """What was charged meanwhile counts."""
-    queue = filled(ChargeQueue(4), 3)
+    queue = filled(ChargeQueue(5), 3)
     settler = Settler(clock=SystemClock(), log=log, ratios=PromptRatios(), queue=queue)
-    waiting = asyncio.ensure_future(settler.keep_pace())
+    waiting = asyncio.ensure_future(settler.keep_pace(Caller("acct_2", has_money=True), wanted))
     await asyncio.sleep(0)
-    queue.add(ITEM)
+    filled(queue, 2)
     with pytest.raises(Refusal):
         await waiting

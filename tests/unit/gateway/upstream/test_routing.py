@@ -14,8 +14,10 @@ from tokenbooth.gateway.errors import Refusal, UpstreamUnreachable
 from tokenbooth.gateway.formats.base import PricedRequest
 from tokenbooth.gateway.upstream.circuit_breaker import RestRules
 from tokenbooth.gateway.upstream.routing import RoutedCall, Routing
+from tokenbooth.kit.places import Caller
 
 S = 1_000_000
+CALLER = Caller("acct_1", has_money=True)
 RULES = RestRules(failures=1, first_rest_us=10 * S, longest_rest_us=10 * S, longest_asked_us=60 * S)
 
 
@@ -38,9 +40,9 @@ def routing(clock: FakeClock | None = None) -> Routing:
     return Routing(RULES, clock or FakeClock(), random.Random(7))
 
 
-def begin(choosing: Routing, request: PricedRequest) -> RoutedCall:
+def begin(choosing: Routing, request: PricedRequest, caller: Caller = CALLER) -> RoutedCall:
     """A call that has chosen its first upstream."""
-    attempt = choosing.route(request)
+    attempt = choosing.route(request, caller)
     attempt.take()
     return attempt
 
@@ -93,9 +95,55 @@ def test_an_upstream_that_cannot_be_asked_is_none() -> None:
 
     assert name(attempt) == "a"
     with pytest.raises(Refusal) as refused:
-        choosing.route(request).take()
+        choosing.route(request, CALLER).take()
     assert (refused.value.status, refused.value.code, refused.value.retry_after_us) == (503, "overloaded", S)
     assert sum(health.open_calls for health in choosing.report([request.model])) == 1
+
+
+def test_accounts_share_the_places_of_an_upstream() -> None:
+    """Whoever is above its share at one goes to the next; at the end there is none, and another account has its own."""
+    request = asking(upstream("a", max_concurrent=4), upstream("b", max_concurrent=4), weights=(10**9, 1))
+    choosing, other = routing(), Caller("acct_2", has_money=True)
+    calls = [begin(choosing, request) for _ in range(6)]
+
+    assert Counter(map(name, calls)) == {"a": 3, "b": 3}
+    full = choosing.route(request, CALLER)
+    assert full.is_full()
+    with pytest.raises(Refusal):
+        full.take()
+    assert choosing.refused() == {"upstreams.a.max_concurrent": 1, "upstreams.b.max_concurrent": 1}
+    assert name(begin(choosing, request, other)) == "a"
+    for call in calls:
+        call.end()
+    assert not full.is_full()
+
+
+def test_who_moves_on_frees_its_place() -> None:
+    """A call has one place at a time, and none at its end."""
+    request = asking(upstream("a", max_concurrent=1), upstream("b", max_concurrent=1), weights=(10**9, 1))
+    choosing, other = routing(), Caller("acct_2", has_money=True)
+    first = begin(choosing, request)
+    assert first.move_on()
+
+    second = begin(choosing, request, other)
+    assert name(second) == "a"
+    assert not second.move_on()
+    first.end()
+    assert second.move_on()
+    second.end()
+    assert not choosing.route(request, CALLER).is_full()
+
+
+def test_a_new_configuration_changes_the_places() -> None:
+    """The bound that it names holds from the next call on, beside calls that are under way."""
+    choosing = routing()
+    calls = [begin(choosing, asking(upstream("a", max_concurrent=4))) for _ in range(3)]
+
+    assert choosing.route(asking(upstream("a", max_concurrent=2)), CALLER).is_full()
+    assert not choosing.route(asking(upstream("a", max_concurrent=8)), CALLER).is_full()
+    assert not choosing.route(asking(upstream("a")), CALLER).is_full()
+    for call in calls:
+        call.end()
 
 
 def test_a_call_asks_one_resting_upstream_at_most() -> None:
