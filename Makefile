@@ -21,7 +21,7 @@ COVERING := tests/unit/domain tests/unit/store
 # What the compiled wheel is made of.
 SOURCES := $(shell find src -name '*.py')
 # The tests of what is compiled.
-COMPILED := tests/unit/domain tests/unit/gateway tests/system/gateway tests/unit/test_compiled.py tests/unit/http/test_connection.py tests/unit/kit/test_ids.py
+COMPILED := tests/unit/domain tests/unit/gateway tests/system/gateway tests/unit/test_compiled.py tests/unit/http/test_connection.py tests/unit/kit/test_ids.py tests/unit/kit/test_places.py
 
 .PHONY: help install setup-test screenshots demo check format test coverage test-compiled compile install-compiled test-crash bench-instructions bench-loop bench-store bench-settle bench-dashboard bench-chain lock clean fuzz bench test-engines soak
 

@@ -43,10 +43,9 @@ from tokenbooth.gateway.settlement.settle import Settler
 from tokenbooth.gateway.upstream.base import UpstreamRequest
 from tokenbooth.gateway.upstream.failure_log import FailureLog
 from tokenbooth.gateway.upstream.routing import Routing, rest_rules
-from tokenbooth.http.byte_shares import ByteShares
 from tokenbooth.http.connection import ClientConnection
 from tokenbooth.http.exchange import HttpExchange
-from tokenbooth.kit.places import Caller
+from tokenbooth.kit.places import ByteShares, Caller
 from tokenbooth.store.engine import Store, make_engine
 
 Json = dict[str, object]

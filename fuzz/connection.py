@@ -105,7 +105,7 @@ class _Run:
                 assert size <= BOUNDS.body_bytes, "a body is larger than it may be"
                 kept += size
         assert kept <= _PIECE_BYTES + 16 * BOUNDS.body_bytes
-        assert len(self.connection._ours._waiting) <= _MOST_WAITING
+        assert len(self.connection._ours._waiting.requests) <= _MOST_WAITING
 
     def end(self, *, drains: bool = True) -> None:
         """Nothing comes any more; the client reads what there is, or leaves it."""

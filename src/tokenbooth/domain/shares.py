@@ -47,10 +47,9 @@ class Shares:
         """Whether `take` would take."""
         free = self.most - self.used
         if has_money:
-            return _is_within(self._held.get(account, 0), amount, free)
-        # At least 1: what costs nothing stays reachable in a small installation.
-        unfunded = max(self.most // _UNFUNDED_PART, 1) - self._used_unfunded
-        return _is_within(self._held_unfunded.get(account, 0), amount, min(unfunded, free))
+            return is_within_share(self._held.get(account, 0), amount, free)
+        free = min(free, unfunded_part(self.most) - self._used_unfunded)
+        return is_within_share(self._held_unfunded.get(account, 0), amount, free)
 
     def take(self, account: str, amount: int = 1, *, has_money: bool) -> bool:
         """Take some of the bound for an account; False, and nothing is taken, when its share does not allow it.
@@ -60,19 +59,23 @@ class Shares:
             amount: how much, in the bound's unit.
             has_money: whether the account has any. The same has to be said when it is given back.
         """
-        if not self.has_room(account, amount, has_money=has_money):
+        if not has_money:
+            return self._take_unfunded(account, amount)
+        used = self.used + amount
+        # Below three quarters in all nobody can have more than a share.
+        if 4 * used > 3 * self.most and not self.has_room(account, amount, has_money=True):
             return False
-        self.count(account, amount, has_money=has_money)
+        self.used = used
+        self._held[account] = self._held.get(account, 0) + amount
         return True
 
-    def count(self, account: str, amount: int = 1, *, has_money: bool) -> None:
-        """As `take`, for what is there already and can't be refused: also beyond the share, and the bound."""
+    def _take_unfunded(self, account: str, amount: int) -> bool:
+        if not self.has_room(account, amount, has_money=False):
+            return False
         self.used += amount
-        if has_money:
-            self._held[account] = self._held.get(account, 0) + amount
-        else:
-            self._used_unfunded += amount
-            self._held_unfunded[account] = self._held_unfunded.get(account, 0) + amount
+        self._used_unfunded += amount
+        self._held_unfunded[account] = self._held_unfunded.get(account, 0) + amount
+        return True
 
     def give_back(self, account: str, amount: int = 1, *, has_money: bool) -> None:
         """Give back what was taken, or a part of it."""
@@ -89,10 +92,18 @@ class Shares:
             del held[account]
 
 
-def _is_within(held: int, amount: int, free: int) -> bool:
+def is_within_share(held: int, amount: int, free: int) -> bool:
     """Whether somebody who holds so much may take `amount` of what is free.
 
     Three quarters of the bound are rounded down, and the very last unit goes to somebody who has none: a bound of 1
     serves one, of 2 one each for two, of 3 two and one.
     """
     return held + amount <= _TIMES_FREE * (free - amount) or (held == 0 and amount == free == 1)
+
+
+def unfunded_part(most: int) -> int:
+    """What all accounts without money may hold of a bound together.
+
+    At least 1: what costs nothing stays reachable in a small installation.
+    """
+    return max(most // _UNFUNDED_PART, 1)

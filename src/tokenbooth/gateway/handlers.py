@@ -72,13 +72,14 @@ class Handlers:
         # From here on the key's state must not be dropped from memory, also while the call waits.
         pin = key.account.pin()
         try:
-            if self._settler.is_behind() or routed.is_full():
+            is_full = routed.is_full()
+            if is_full or self._settler.is_behind():
                 # Who would be refused anyway takes nobody's turn.
                 self._admission.refuse_at_limit(key)  # 429
-            waited = await self._settler.keep_pace(caller, exchange.is_wanted)  # 503
-            if routed.is_full():
+            waited = await self._settler.keep_pace(key.account, caller, exchange.is_wanted)  # 503
+            if is_full:
                 waited = True
-                await routed.wait_for_room()  # 503
+                await routed.wait_for_room()
             if self._max_streams_per_key is not None and request.stream:
                 exchange.stream_slot = StreamSlot(key, self._max_streams_per_key)  # 429
             exchange.pool = self._pools.cached(key)

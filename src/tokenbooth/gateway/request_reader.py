@@ -29,7 +29,6 @@ from tokenbooth.gateway.formats.json.split import LARGE_BYTES, top_in_steps
 from tokenbooth.gateway.formats.json.steps import STEP_BYTES, Turns, takes_long
 from tokenbooth.gateway.formats.openai.chat import model_name
 from tokenbooth.gateway.registry import ENDPOINTS, TOKEN_ID_PATHS
-from tokenbooth.kit.places import Caller
 
 COUNT_TOKENS: Final = "/anthropic/v1/messages/count_tokens"
 
@@ -94,9 +93,7 @@ class RequestReader:
         exchange.key = key
         self._admission.check_access(key)
         if exchange.place is None:
-            caller = exchange.caller = exchange.http.caller = Caller(
-                key.account.account_id, self._admission.has_money(key)
-            )
+            caller = exchange.caller = exchange.http.caller = key.account.callers[self._admission.has_money(key)]
             exchange.place = self._open_requests.places.take(caller)
             if exchange.place is None:
                 exchange.place = await self._open_requests.wait(caller)

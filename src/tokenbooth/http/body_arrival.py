@@ -3,10 +3,9 @@
 import asyncio
 
 from tokenbooth.http.asgi import AsgiRequest
-from tokenbooth.http.byte_shares import ByteShares
 from tokenbooth.http.limits import Bounds
 from tokenbooth.http.min_rate import MinRate
-from tokenbooth.kit.places import Caller
+from tokenbooth.kit.places import ByteShares, Caller
 
 
 class BodyArrival:

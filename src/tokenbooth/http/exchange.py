@@ -10,8 +10,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from tokenbooth.http.byte_shares import ByteShares
-from tokenbooth.kit.places import Caller
+from tokenbooth.kit.places import ByteShares, Caller
 
 if TYPE_CHECKING:
     from tokenbooth.http.connection import ClientConnection

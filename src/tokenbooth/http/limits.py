@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from tokenbooth.http.byte_shares import ByteShares
 from tokenbooth.http.exchange import HttpExchange
 from tokenbooth.http.open_connections import OpenConnections
 from tokenbooth.kit.clock import SystemClock
 from tokenbooth.kit.ids import IdPrefix, new_id
+from tokenbooth.kit.places import ByteShares
 
 
 @dataclass(frozen=True, slots=True)

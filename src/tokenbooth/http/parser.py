@@ -5,10 +5,10 @@ from urllib.parse import unquote, urlsplit
 
 import httptools
 
-from tokenbooth.http.byte_shares import ByteShares
 from tokenbooth.http.exchange import HttpExchange, RawHeaders
 from tokenbooth.http.faults import HEAD_TOO_LARGE, NOT_HTTP, SMALL_CHUNKS, Fault
 from tokenbooth.http.limits import Bounds
+from tokenbooth.kit.places import ByteShares
 
 if TYPE_CHECKING:
     from tokenbooth.http.connection import ClientConnection

@@ -3,24 +3,25 @@
 import asyncio
 from collections.abc import Callable
 
-from tokenbooth.http.byte_shares import ByteShares
 from tokenbooth.http.deadline import Deadline
 from tokenbooth.http.limits import Bounds
 from tokenbooth.http.min_rate import MinRate
-from tokenbooth.kit.places import Caller
+from tokenbooth.kit.places import ByteShares, Caller
 
 
 class Unread:
     """The unread bytes of one connection; counted while there are more than the transport takes without a word.
 
     Who reads too slowly is cut off, and so is who leaves more unread than the account's share of `shares` has room for.
+
+    Attributes:
+        is_behind: whether they are counted now.
     """
 
     __slots__ = (
         "_caller",
         "_cut",
         "_deadline",
-        "_is_behind",
         "_is_closing",
         "_loop",
         "_rate",
@@ -29,6 +30,7 @@ class Unread:
         "_taken_bytes",
         "_transport",
         "_waiting_bytes",
+        "is_behind",
     )
 
     def __init__(
@@ -55,7 +57,7 @@ class Unread:
         self._deadline = Deadline(loop, self._look)
         self._rate = MinRate(bounds.unread_s, bounds.min_bytes_per_s, bounds.transfer_s)
         self._rested_since_s = 0.0
-        self._is_behind = False
+        self.is_behind = False
         self._is_closing = False
         # As it was when it was looked at last; the difference to what waits now was read.
         self._waiting_bytes = 0
@@ -65,7 +67,7 @@ class Unread:
     def fell_behind(self, caller: Caller) -> None:
         """The client does not read what was written for `caller`."""
         now_s = self._loop.time()
-        self._is_behind = True
+        self.is_behind = True
         self._caller = caller
         self._waiting_bytes = self._transport.get_write_buffer_size()
         self._take(self._waiting_bytes)
@@ -74,14 +76,13 @@ class Unread:
             self._deadline.set_at(self._rate.late_at_s)
 
     def writes(self, size: int) -> None:
-        """More is written now; nothing has to be counted for a client that reads."""
-        if self._is_behind:
-            self._waiting_bytes += size
-            self._take(size)
+        """More is written now, for a client that is behind."""
+        self._waiting_bytes += size
+        self._take(size)
 
     def caught_up(self) -> None:
         """The client has read what there was, but for what the transport keeps without a word."""
-        self._is_behind = False
+        self.is_behind = False
         self._give_back()
         if self._is_closing:
             return
@@ -94,7 +95,7 @@ class Unread:
         if self._is_closing:
             return
         self._is_closing = True
-        if not self._is_behind:
+        if not self.is_behind:
             self._rate.begin(self._loop.time())
             self._waiting_bytes = self._transport.get_write_buffer_size()
         self._deadline.set_at(self._rate.late_at_s)

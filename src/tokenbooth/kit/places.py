@@ -1,4 +1,4 @@
-"""Places of a bound that accounts share, and a moment's wait for those who have none."""
+"""What accounts share of a bound: bytes, or places, with a moment's wait for those who have none."""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -42,7 +42,8 @@ class Place:
         places = self._places
         if places is not None:
             self._places = None
-            places.give_back(self._caller)
+            places.shares.give_back(self._caller.account, has_money=self._caller.has_money)
+            places.wake()
 
 
 class Places:
@@ -67,13 +68,7 @@ class Places:
 
     def take(self, caller: Caller) -> Place | None:
         """Take a place; None when the account's share allows no more."""
-        return Place(self, caller) if self.shares.take(caller.account, 1, has_money=caller.has_money) else None
-
-    def give_back(self, caller: Caller) -> None:
-        """Take a place back; `Place.free` does it once."""
-        self.shares.give_back(caller.account, 1, has_money=caller.has_money)
-        if self._waiting:
-            self._wake()
+        return Place(self, caller) if self.shares.take(caller.account, has_money=caller.has_money) else None
 
     async def wait_for_room(self, caller: Caller) -> bool:
         """Wait until there is room, for a second at most; returns whether there is. `take` must follow at once.
@@ -112,12 +107,41 @@ class Places:
         if not waiting:
             del self._waiting[account]
 
-    def _wake(self) -> None:
-        """Wake the first who finds room now; accounts take turns."""
+    def wake(self) -> None:
+        """A place is free: wake the first who finds room now; accounts take turns."""
+        if not self._waiting:
+            return
         for account in list(islice(self._waiting, _LOOKED_AT)):
             self._waiting.move_to_end(account)
             if self.shares.has_room(account, 1, has_money=True) and any(map(_resolve, self._waiting[account])):
                 return
+
+
+class ByteShares:
+    """The bytes of one bound.
+
+    Attributes:
+        shares: what each account has of them.
+        refused: how often there was no room.
+    """
+
+    __slots__ = ("refused", "shares")
+
+    def __init__(self, most_bytes: int) -> None:
+        self.shares = Shares(most_bytes)
+        self.refused = 0
+
+    def take(self, caller: Caller, size: int) -> bool:
+        """Keep so many bytes for a caller; False, and nothing is kept, where its share has no room for them."""
+        if size and not self.shares.take(caller.account, size, has_money=caller.has_money):
+            self.refused += 1
+            return False
+        return True
+
+    def give_back(self, caller: Caller, size: int) -> None:
+        """So many bytes are not kept any more."""
+        if size:
+            self.shares.give_back(caller.account, size, has_money=caller.has_money)
 
 
 def _resolve(woken: "asyncio.Future[None]") -> bool:

@@ -211,15 +211,15 @@ def streams_of_a_key(store: SlowStore, data_dir: Path) -> None:
 
 
 def key_look_ups(store: SlowStore, data_dir: Path) -> None:
-    """While the database does not tell who asks, eight of thirty-two wait for it, and who is known is served."""
+    """While the database does not tell who asks, sixteen wait for it, and who is known is served."""
     with run_crowd(store, data_dir, settings=GatewaySettings(max_open_requests=32)) as crowd:
-        known, unknown = crowd.key(), [crowd.key() for _ in range(10)]
+        known, unknown = crowd.key(), [crowd.key() for _ in range(18)]
         assert crowd.ask(known).status_code == 200
         with store.slow_look_ups():
             calls = [crowd.begin(key) for key in unknown]
             eventually(lambda: refused_at(crowd.rig, "gateway.max_open_requests") == 2)
             assert [crowd.ask(known).status_code for _ in range(3)] == [200] * 3
-        assert sorted(call.end().status_code for call in calls) == [200] * 8 + [503] * 2
+        assert sorted(call.end().status_code for call in calls) == [200] * 16 + [503] * 2
 
 
 def begin_a_large_body(rig: Rig, key: str) -> RawClient:

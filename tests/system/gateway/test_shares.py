@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.gateway.crowd import Crowd, run_crowd
 from tests.support.gateway.gateway_rig import CHAT, MoodyStore, eventually
-from tests.support.gateway.scripted_upstream import Script
+from tests.support.gateway.scripted_upstream import Script, answer
 from tokenbooth.config.settings import GatewaySettings
 from tokenbooth.kit.places import Places
 from tokenbooth.store.accounts.accounts import suspend
@@ -106,6 +106,30 @@ def test_a_key_at_its_limit_waits_for_no_place(moody: MoodyStore, tmp_path: Path
         for _ in range(2):
             crowd.open(crowd.key())
         assert (crowd.ask(key).status_code, places.refused) == (429, 0)
+
+
+def test_accounts_without_money_take_one_turn_in_reading_large_bodies(moody: MoodyStore, tmp_path: Path) -> None:
+    """Each account with money has its own, so that a hundred without it don't make anybody wait for all of them."""
+    with run_crowd(moody, tmp_path / "data", is_free=True) as crowd:
+        turns, takers = crowd.rig.gateway._handlers._turns, list[str]()
+        wait = turns.next
+
+        async def note(account_id: str) -> None:
+            takers.append(account_id)
+            await wait(account_id)
+
+        turns.next = note  # type: ignore[method-assign]
+        script = Script((answer(),), content_type="application/json")
+        seen = []
+        for credit_usd in (None, None, "5", "5"):
+            account = crowd.rig.account(credit_usd)
+            body = {**crowd.body(script), "user": "x" * 100_000}
+            assert crowd.rig.post(crowd.rig.credit_key(account), body).status_code == 200
+            seen.append((set(takers), {account}))
+            takers.clear()
+        poor, other_poor, *rich = seen
+        assert poor[0] == other_poor[0] == {""}
+        assert [taken for taken, _ in rich] == [own for _, own in rich]
 
 
 def test_what_is_no_request_of_ours_takes_no_place(moody: MoodyStore, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from tokenbooth.domain.rates import RequestRate, TokenRate
 from tokenbooth.domain.subscriptions import SubscriptionTerms
 from tokenbooth.domain.windows import Window
 from tokenbooth.gateway.access.waiters import Waiters
+from tokenbooth.kit.places import Caller
 from tokenbooth.store.usage.admission import NEVER_US, KeyRow, LoadedKey, Reloaded, SubscriptionRow
 
 _WINDOWS_KEPT: Final = 4
@@ -35,6 +36,7 @@ class AccountState:
         pins: of open requests, and of charges that are not in the store yet; while there is one, it stays in memory.
         unproven_calls: open calls whose ceiling nobody has seen kept yet.
         unfunded_calls: open calls that began while there was no money.
+        callers: for whom its calls take places: without money, and with it.
     """
 
     account_id: str
@@ -47,6 +49,11 @@ class AccountState:
     pins: int = 0
     unproven_calls: int = 0
     unfunded_calls: int = 0
+    callers: tuple[Caller, Caller] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Know once what every request asks for."""
+        self.callers = (Caller(self.account_id, False), Caller(self.account_id, True))
 
     def pin(self) -> "Pin":
         """Keep the account in memory until the pin is released."""

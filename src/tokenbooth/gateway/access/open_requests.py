@@ -10,6 +10,7 @@ from tokenbooth.gateway.errors import too_many_look_ups, too_many_requests
 from tokenbooth.kit.places import Caller, Place, Places
 
 _LOOK_UPS_PART: Final = 4
+_LEAST_LOOK_UPS: Final = 16
 
 
 class OpenRequests:
@@ -26,7 +27,7 @@ class OpenRequests:
         """`most` is how many requests may be open."""
         self.places = Places(most)
         self.look_ups = 0
-        self._most_look_ups = max(most // _LOOK_UPS_PART, 1)
+        self._most_look_ups = max(most // _LOOK_UPS_PART, _LEAST_LOOK_UPS)
 
     async def wait(self, caller: Caller) -> Place:
         """Take a place, for which an account that has none waits a moment.

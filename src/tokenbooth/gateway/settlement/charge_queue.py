@@ -12,10 +12,9 @@ from typing import Final
 
 from tokenbooth.domain.allowance import Allowance
 from tokenbooth.domain.charges import Charge
-from tokenbooth.domain.shares import Shares
-from tokenbooth.gateway.access.cache import Pin
+from tokenbooth.domain.shares import is_within_share, unfunded_part
+from tokenbooth.gateway.access.cache import AccountState, Pin
 from tokenbooth.gateway.settlement.charge_log import Segment
-from tokenbooth.kit.places import Caller
 
 # From so many on the thread is behind: each that waits takes more than a kilobyte.
 _BEHIND_FROM: Final = 5_000
@@ -30,22 +29,12 @@ class QueuedCharge:
         pin: keeps the account that is charged in memory.
         allowances: what it was charged to.
         segment: where its charge is in the log, if it is.
-        has_money: whether its account has any.
     """
 
-    __slots__ = ("allowances", "charge", "has_money", "pin", "segment")
+    __slots__ = ("allowances", "charge", "pin", "segment")
 
-    def __init__(
-        self,
-        charge: Charge,
-        pin: Pin,
-        allowances: tuple[Allowance, ...],
-        segment: Segment | None,
-        *,
-        has_money: bool = True,
-    ) -> None:
+    def __init__(self, charge: Charge, pin: Pin, allowances: tuple[Allowance, ...], segment: Segment | None) -> None:
         self.charge = charge
-        self.has_money = has_money
         self.pin = pin
         self.allowances = allowances
         self.segment = segment
@@ -60,7 +49,7 @@ class ChargeQueue:
         came: set when something is added.
     """
 
-    __slots__ = ("_away_from", "_behind_from", "_items", "_most", "_shares", "added", "came", "is_store_away")
+    __slots__ = ("_away_from", "_behind_from", "_free_of_charge", "_items", "_most", "added", "came", "is_store_away")
 
     def __init__(self, most: int) -> None:
         """`most` is how many may wait."""
@@ -68,7 +57,8 @@ class ChargeQueue:
         self._most = most
         self._away_from = most // _AWAY_SHARE
         self._behind_from = min(self._away_from, _BEHIND_FROM)
-        self._shares = Shares(most)
+        # Calls of accounts without money cost nothing.
+        self._free_of_charge = 0
         self.added = 0
         self.is_store_away = False
         self.came = asyncio.Event()
@@ -84,14 +74,23 @@ class ChargeQueue:
         """Whether more charges may come."""
         return len(self._items) < self._most
 
-    def has_room_for(self, caller: Caller) -> bool:
-        """Whether more charges of this caller may come."""
-        return self._shares.has_room(caller.account, 1, has_money=caller.has_money)
+    def has_room_for(self, account: AccountState, *, has_money: bool) -> bool:
+        """Whether an account's share allows another call; its calls that are open count as the charges they will be.
+
+        Args:
+            account: whose call it is; it is pinned already.
+            has_money: whether the account has any.
+        """
+        free = self._most - len(self._items)
+        if not has_money:
+            free = min(free, unfunded_part(self._most) - self._free_of_charge)
+        return is_within_share(account.pins - 1, 1, free)
 
     def add(self, item: QueuedCharge) -> None:
         """Take a charge, to be stored with the next batch."""
         self._items.append(item)
-        self._shares.count(item.charge.account_id, 1, has_money=item.has_money)
+        if not item.charge.charged_nano:
+            self._free_of_charge += 1
         self.added += 1
         self.came.set()
 
@@ -102,8 +101,8 @@ class ChargeQueue:
     def drop(self, count: int) -> None:
         """The first ones are in the store."""
         for _ in range(count):
-            item = self._items.popleft()
-            self._shares.give_back(item.charge.account_id, 1, has_money=item.has_money)
+            if not self._items.popleft().charge.charged_nano:
+                self._free_of_charge -= 1
 
     def is_behind(self) -> bool:
         """Whether so many wait that calls are slowed down."""

@@ -12,6 +12,7 @@ from tokenbooth.domain.charges import Charge, new_charge
 from tokenbooth.domain.pricing import cost_nano
 from tokenbooth.domain.usage import Usage
 from tokenbooth.gateway.access.admission import Admitted
+from tokenbooth.gateway.access.cache import AccountState
 from tokenbooth.gateway.access.prompt_ratio import PromptRatios
 from tokenbooth.gateway.errors import unavailable
 from tokenbooth.gateway.settlement.charge_log import ChargeLog, ChargeLogFull
@@ -80,11 +81,11 @@ class Settler:
         """Whether the store is so far behind that calls are let in one after the other."""
         return self._queue.is_behind()
 
-    async def keep_pace(self, caller: Caller, is_wanted: Callable[[], bool]) -> bool:
+    async def keep_pace(self, account: AccountState, caller: Caller, is_wanted: Callable[[], bool]) -> bool:
         """Let a call begin only if it can be charged, and slowly while the store is behind; returns whether it waited.
 
         Args:
-            caller: whose call it is.
+            account, caller: whose call it is.
             is_wanted: whether somebody waits for it still.
 
         Raises:
@@ -94,7 +95,8 @@ class Settler:
             raise unavailable()
         if not self._queue.is_behind():
             return False
-        if not self._queue.has_room_for(caller) or not await self._pacing.wait(caller, is_wanted):
+        has_room = self._queue.has_room_for(account, has_money=caller.has_money)
+        if not has_room or not await self._pacing.wait(caller, is_wanted):
             self.refused += 1
             raise unavailable()
         if not self.accepts():
@@ -201,6 +203,4 @@ class Settler:
                     note="No new requests are admitted until the data directory can be written. Free disk space.",
                 )
         # Its own pin: the request's ends with the answer, which may be before the store knows of the charge.
-        has_money = charge.charged_nano > 0 or admitted.pool.allowance.unspent_nano() > 0
-        pin, allowances = admitted.key.account.pin(), admitted.hold.allowances
-        self._queue.add(QueuedCharge(charge, pin, allowances, segment, has_money=has_money))
+        self._queue.add(QueuedCharge(charge, admitted.key.account.pin(), admitted.hold.allowances, segment))

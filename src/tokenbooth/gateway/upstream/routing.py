@@ -127,8 +127,7 @@ class Routing:
 
     def _places_at(self, upstream: Upstream) -> Places | None:
         """The places at an upstream, if their number has a bound; another configuration may have another one."""
-        most = upstream.max_concurrent
-        if most is None:
+        if (most := upstream.max_concurrent) is None:
             return None
         places = self._places.get(upstream.name)
         if places is None:
@@ -140,11 +139,11 @@ class Routing:
         """How often calls found no room at upstreams, by the setting."""
         return {f"upstreams.{name}.max_concurrent": places.refused for name, places in self._places.items()}
 
-    def busy(self, candidates: list[_Candidate]) -> Refusal:
+    def busy(self, candidates: list[_Candidate], caller: Caller) -> Refusal:
         """Refuse a call that no upstream can be asked now."""
         now_us = self.clock.monotonic_us()
         for candidate in candidates:
-            if candidate.places is not None:
+            if candidate.places is not None and not candidate.places.has_room(caller):
                 candidate.places.refused += 1
         return upstreams_busy(min(c.health.asked_wait_us(now_us) or _BUSY_WAIT_US for c in candidates))
 
@@ -201,6 +200,8 @@ class RoutedCall:
     def is_full(self) -> bool:
         """Whether no upstream has a place for the caller, up or not."""
         caller = self._caller
+        if self._left[0].places is None:
+            return False
         return all(not candidate.has_room(caller) for candidate in self._left)
 
     async def wait_for_room(self) -> None:
@@ -217,7 +218,7 @@ class RoutedCall:
         """
         first = self._routing.choose(self._left, self._caller, may_ask_resting=True)
         if first is None:
-            raise self._routing.busy(self._left)
+            raise self._routing.busy(self._left, self._caller)
         self._occupy(first)
 
     def move_on(self) -> bool:
