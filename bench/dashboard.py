@@ -1,5 +1,6 @@
-"""How long each page of the dashboard and each read of the API takes, for an account with 10,000 keys, a million requests
-and as many transfers.
+"""How long each page of the dashboard and each read of the API takes.
+
+For an account with 10,000 keys, a million requests and as many transfers.
 
     make bench-dashboard ARGS="[--events 1000000] [--transfers 1000000] [--keys 10000] [--limit-ms 100]"
 

@@ -21,7 +21,6 @@ from tokenbooth.config.catalog import Catalog, Model, Upstream, WireFormat
 from tokenbooth.config.settings import GatewaySettings
 from tokenbooth.domain.allowance import Allowance
 from tokenbooth.domain.charges import Charge
-from tokenbooth.domain.shares import Shares
 from tokenbooth.gateway.access.admission import Admission, Admitted
 from tokenbooth.gateway.access.cache import AccountState, KeyState
 from tokenbooth.gateway.access.ceilings import Ceilings
@@ -46,7 +45,7 @@ from tokenbooth.gateway.upstream.failure_log import FailureLog
 from tokenbooth.gateway.upstream.routing import Routing, rest_rules
 from tokenbooth.http.connection import ClientConnection
 from tokenbooth.http.exchange import HttpExchange
-from tokenbooth.kit.places import Caller
+from tokenbooth.kit.places import ByteShares, Caller
 from tokenbooth.store.engine import Store, make_engine
 
 Json = dict[str, object]
@@ -278,7 +277,7 @@ def call(asked: Asked, *answers: Sent) -> Outcome:
         keep_alive=False,
         expects_continue=False,
         most_body_bytes=1,
-        bodies=Shares(1),
+        bodies=ByteShares(1),
     )
     exchange = Exchange(http, "req_1", clock)
     exchange.key = key

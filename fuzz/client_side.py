@@ -80,7 +80,6 @@ class Servers:
         seen.scope_headers = exchange.headers
         header_lines = b"x-place: %d\r\n" % len(self.seen)
         self.seen.append(seen)
-        exchange.has_money = False
         if how is How.AT_ONCE:
             exchange.answer(_status(seen.method), header_lines, _body(rng))
             return

@@ -105,7 +105,7 @@ class _Run:
                 assert size <= BOUNDS.body_bytes, "a body is larger than it may be"
                 kept += size
         assert kept <= _PIECE_BYTES + 16 * BOUNDS.body_bytes
-        assert len(self.connection._ours._waiting) <= _MOST_WAITING
+        assert len(self.connection._ours._waiting.requests) <= _MOST_WAITING
 
     def end(self, *, drains: bool = True) -> None:
         """Nothing comes any more; the client reads what there is, or leaves it."""
@@ -123,8 +123,8 @@ class _Run:
         self.loop.failures += self.servers.failures
         self.loop.check()
         assert not self.loop.tasks(), "a task is left"
-        assert not self.config.bodies.used, "room for bodies is never given back"
-        assert not self.config.unread.used, "room for answers is never given back"
+        assert not self.config.bodies.shares.used, "room for bodies is never given back"
+        assert not self.config.unread.shares.used, "room for answers is never given back"
         assert not len(self.config.connections), "a connection is never forgotten"
         self.loop.close()
 

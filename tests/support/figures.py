@@ -55,6 +55,7 @@ def sources_of(gateway: GatewayFigures, data_dir: Path, *, background: Backgroun
         background=background or Background(),
         clock=FakeClock(100_000_000),
         data_dir=data_dir,
+        refused_at_bounds=gateway.refused_at_bounds,
         reconciled=ReconcileFigures,
         scanned=ScanFigures,
     )

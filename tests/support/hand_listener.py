@@ -13,11 +13,12 @@ from tokenbooth.http.exchange import BodyTooLarge, ClientGone, HttpExchange, NoR
 from tokenbooth.http.limits import Bounds, FastPath, ListenerConfig
 from tokenbooth.http.server import Message, Receive, Send
 from tokenbooth.http.uvicorn import UvicornConnection, connection_class
+from tokenbooth.kit.places import Caller
 
 
-def head(path: str, size: int) -> bytes:
-    """The head of a request with a body."""
-    return b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (path.encode(), size)
+def head(path: str, size: int, *, account: str = "one") -> bytes:
+    """The head of a request with a body, of an account with money."""
+    return f"POST {path} HTTP/1.1\r\nx-account: {account}\r\ncontent-length: {size}\r\n\r\n".encode()
 
 
 class Line(asyncio.Transport):
@@ -153,11 +154,16 @@ class HandListener:
         """Nothing may be left."""
         self.ends = True
         self.loop.advance(10_000)
-        assert (self.config.bodies.used, self.config.unread.used, len(self.config.connections)) == (0, 0, 0)
+        assert (self.config.bodies.shares.used, self.config.unread.shares.used, len(self.config.connections)) == (
+            0,
+            0,
+            0,
+        )
         self.loop.check()
         self.loop.close()
 
     def _serve(self, exchange: HttpExchange) -> None:
+        exchange.caller = Caller(dict(exchange.headers).get(b"x-account", b"").decode(), True)
         task = self.loop.create_task(self._answer(exchange))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

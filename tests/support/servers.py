@@ -16,6 +16,7 @@ from typing import Literal
 import uvicorn
 
 from tokenbooth.http.limits import PLAIN_LISTENER, ListenerConfig
+from tokenbooth.http.server import bind, port_of
 from tokenbooth.http.uvicorn import connection_class
 
 # Below what systems hand out to outgoing connections: Linux from 32768 on, others from 49152 on.
@@ -69,9 +70,8 @@ def serve(
     Raises:
         RuntimeError: the application did not start, or its server did not stop in time.
     """
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.bind(("127.0.0.1", 0))
-    port = int(listener.getsockname()[1])
+    listener = bind("127.0.0.1", 0)
+    port = port_of(listener)
     ready: Future[None] = Future()
     server_config = uvicorn.Config(
         app,

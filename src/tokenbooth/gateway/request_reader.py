@@ -91,10 +91,9 @@ class RequestReader:
         """
         key = await self._keys.authenticate(exchange.http.headers)
         exchange.key = key
-        exchange.http.account = key.account.account_id
         self._admission.check_access(key)
         if exchange.place is None:
-            caller = exchange.caller = key.account.callers[self._admission.has_money(key)]
+            caller = exchange.caller = exchange.http.caller = key.account.callers[self._admission.has_money(key)]
             exchange.place = self._open_requests.places.take(caller)
             if exchange.place is None:
                 exchange.place = await self._open_requests.wait(caller)
@@ -206,7 +205,6 @@ class RequestReader:
         is_large = body_bytes > self._max_unfunded_body_bytes
         if is_large or account.unfunded_calls >= self._max_unfunded_calls:
             self._refuse_unfunded(exchange)
-        exchange.http.has_money = False
         account.unfunded_calls += 1
         exchange.unfunded = account
 

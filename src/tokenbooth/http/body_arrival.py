@@ -2,10 +2,10 @@
 
 import asyncio
 
-from tokenbooth.domain.shares import Shares
 from tokenbooth.http.asgi import AsgiRequest
 from tokenbooth.http.limits import Bounds
 from tokenbooth.http.min_rate import MinRate
+from tokenbooth.kit.places import ByteShares, Caller
 
 
 class BodyArrival:
@@ -15,20 +15,20 @@ class BodyArrival:
     it counts for the client's address, among what all accounts without money may take together.
     """
 
-    __slots__ = ("_address", "_bodies", "_kept_bytes", "_loop", "_paused_at_s", "_rate")
+    __slots__ = ("_bodies", "_client", "_kept_bytes", "_loop", "_paused_at_s", "_rate")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, bounds: Bounds, bodies: Shares, address: str) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, bounds: Bounds, bodies: ByteShares, client: Caller) -> None:
         """Begin with none.
 
         Args:
             loop: the connection's.
             bounds: how slowly a body may arrive.
             bodies: where bytes are counted.
-            address: of the client.
+            client: who counts for what the application reads.
         """
         self._loop = loop
         self._bodies = bodies
-        self._address = address
+        self._client = client
         self._rate = MinRate(bounds.body_s, bounds.min_bytes_per_s, bounds.transfer_s)
         # When reading was paused by us, on the loop's clock; 0 while it was not.
         self._paused_at_s = 0.0
@@ -63,7 +63,7 @@ class BodyArrival:
 
     def keep(self, request: AsgiRequest, size: int) -> bool:
         """Keep a part for the application; False when there is no room for it."""
-        if not self._bodies.take(self._address, size, has_money=False):
+        if not self._bodies.take(self._client, size):
             return False
         request.kept_bytes += size
         self._kept_bytes += size
@@ -79,6 +79,5 @@ class BodyArrival:
         self._give_back(self._kept_bytes)
 
     def _give_back(self, size: int) -> None:
-        if size:
-            self._bodies.give_back(self._address, size, has_money=False)
-            self._kept_bytes -= size
+        self._bodies.give_back(self._client, size)
+        self._kept_bytes -= size

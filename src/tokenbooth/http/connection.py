@@ -20,6 +20,7 @@ from tokenbooth.http.limits import ListenerConfig
 from tokenbooth.http.parser import BODY, NOTHING, RequestParser
 from tokenbooth.http.unread import Unread
 from tokenbooth.http.waiting import UNWANTED_BYTES, PendingRequest, WaitingRequests
+from tokenbooth.kit.places import Caller
 
 
 class ClientConnection:
@@ -51,7 +52,7 @@ class ClientConnection:
         self._config = config
         self._server = server
         self._bounds = bounds = config.bounds
-        self._address = address
+        self._client = Caller(address, False)
         self.parser = RequestParser(self, config.bounds)
         self._fault: Fault | None = None
         self._closing = False
@@ -65,7 +66,7 @@ class ClientConnection:
         self._common_of: RawHeaders | None = None
         self._common = b""
         self._reading = Deadline(loop, self._too_slow)
-        self._body = BodyArrival(loop, bounds, config.bodies, address)
+        self._body = BodyArrival(loop, bounds, config.bodies, self._client)
         self._head_in_pieces = False
         self._unread = Unread(transport, loop, bounds, config.unread, self.abort)
         if config.connections.add(self, address):
@@ -81,9 +82,9 @@ class ClientConnection:
     @property
     def is_without_request(self) -> bool:
         """Whether no whole head waits for its answer, and every answer has left."""
-        is_answered = self._receiving is None or self._receiving is self._answered_early
-        has_turn = self._current is not None or len(self._waiting) > 0
-        return is_answered and not has_turn and self._transport.get_write_buffer_size() == 0
+        if self._current is not None or self._waiting.requests or self._transport.get_write_buffer_size():
+            return False
+        return self._receiving is None or self._receiving is self._answered_early
 
     def lost(self) -> None:
         """The connection is gone."""
@@ -171,7 +172,7 @@ class ClientConnection:
         receiving = self._receiving
         if receiving is not None:
             receiving.receive(body)
-        if self._waiting:
+        if self._waiting.requests:
             # It is the last one that waits.
             self._waiting.add_bytes(len(body))
             if self._waiting.are_many:
@@ -189,7 +190,7 @@ class ClientConnection:
             return
         self._reading.clear()
         # One that waits for the client to read its answers is no silence: it may be answered for long.
-        if self._current is None and not self._waiting:
+        if self._current is None and not self._waiting.requests:
             self._reading.set(self._bounds.idle_s)
 
     def answered(self) -> None:
@@ -203,10 +204,10 @@ class ClientConnection:
         """The client does not read."""
         current = self._current
         if isinstance(current, HttpExchange):
-            self._unread.fell_behind(current.account or self._address, has_money=current.has_money)
+            self._unread.fell_behind(current.caller if current.caller.account else self._client)
             current.writable(False)
         else:
-            self._unread.fell_behind(self._address, has_money=False)
+            self._unread.fell_behind(self._client)
 
     def resume_writing(self) -> None:
         """The client reads again."""
@@ -228,7 +229,8 @@ class ClientConnection:
 
     def write(self, data: bytes) -> None:
         """Write, whether or not somebody reads."""
-        self._unread.writes(len(data))
+        if self._unread.is_behind:
+            self._unread.writes(len(data))
         self._transport.write(data)
 
     def common_headers(self) -> bytes:
@@ -288,7 +290,7 @@ class ClientConnection:
         """The answer to the current request is complete; `is_last`: so is what the connection was for."""
         if is_last and not self._closing:
             self._current = None
-            if self.parser.phase == NOTHING and not self._waiting and self._fault is None:
+            if self.parser.phase == NOTHING and not self._waiting.requests and self._fault is None:
                 self._hang_up()
             else:
                 self._linger()
@@ -309,7 +311,7 @@ class ClientConnection:
             self._hang_up()
         elif self._flow.write_paused:
             return
-        elif self._waiting:
+        elif self._waiting.requests:
             if self.parser.phase == NOTHING:
                 # Nothing has to arrive while it is answered.
                 self._reading.clear()
@@ -347,16 +349,14 @@ class ClientConnection:
         self._discard.begin(inf)
         half, self._receiving = self._receiving, None
         self.parser.forget()
-        if half is None:
-            pass
-        elif half is self._current and not half.began:
+        if half is not None and half is self._current and not half.began:
             # Nobody answers half a request; the answer to it is the fault.
             self._current = None
             half.lost()
-        elif not self._waiting.remove_last(half):
+        elif half is not None and not self._waiting.remove_last(half):
             # It was answered before it was complete.
             self._fault = faults.UNSAID
-        if self._current is None and not self._waiting:
+        if self._current is None and not self._waiting.requests:
             self._say_and_hang_up(self._fault)
 
     def _say_and_hang_up(self, fault: Fault) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from tokenbooth.domain.shares import Shares
+from tokenbooth.kit.places import ByteShares, Caller
 
 if TYPE_CHECKING:
     from tokenbooth.http.connection import ClientConnection
@@ -38,6 +38,8 @@ class NoRoomForBody(Exception):
     """More of bodies would be kept at once than there is room for, in all or of the account."""
 
 
+# Before a request is known to be anybody's nothing is kept for it, but for what came with its head.
+_NOBODY: Final = Caller("", False)
 # How far an answer is. Numbers, because a member of an enum is looked up at each use.
 _NOT_BEGUN: Final = 0
 _CHUNKED: Final = 1
@@ -49,8 +51,7 @@ class HttpExchange:
     """A request whose head has arrived, and its answer.
 
     Attributes:
-        account: whose it is: what is kept for it counts in the account's shares. Empty before that is known.
-        has_money: whether that account has any; may not change once a body is wanted.
+        caller: in whose share what is kept for it counts; may not change once a body is wanted.
         method, path: of the request line; the path is decoded and without its query.
         headers: names in lower case.
         keep_alive: whether the connection stays open behind the answer.
@@ -75,9 +76,8 @@ class HttpExchange:
         "_no_room",
         "_waiter",
         "_wanted",
-        "account",
+        "caller",
         "gone",
-        "has_money",
         "headers",
         "keep_alive",
         "method",
@@ -98,7 +98,7 @@ class HttpExchange:
         keep_alive: bool,
         expects_continue: bool,
         most_body_bytes: int,
-        bodies: Shares,
+        bodies: ByteShares,
     ) -> None:
         """Begin with the head of a request.
 
@@ -116,8 +116,7 @@ class HttpExchange:
         self.path = path
         self.headers = headers
         self.keep_alive = keep_alive
-        self.account = ""
-        self.has_money = True
+        self.caller = _NOBODY
         self.gone = False
         self.write_paused = False
         self.on_gone: Callable[[], None] | None = None
@@ -338,7 +337,7 @@ class HttpExchange:
 
     def _count(self, size: int) -> bool:
         """Count bytes that are kept; without room for them none are."""
-        if size == 0 or self._bodies.take(self.account, size, has_money=self.has_money):
+        if self._bodies.take(self.caller, size):
             self._counted_bytes += size
             return True
         self._no_room = True
@@ -348,7 +347,7 @@ class HttpExchange:
 
     def _uncount(self) -> None:
         if self._counted_bytes:
-            self._bodies.give_back(self.account, self._counted_bytes, has_money=self.has_money)
+            self._bodies.give_back(self.caller, self._counted_bytes)
             self._counted_bytes = 0
 
     def _wake(self) -> None:

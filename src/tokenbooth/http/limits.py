@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from tokenbooth.domain.shares import Shares
 from tokenbooth.http.exchange import HttpExchange
 from tokenbooth.http.open_connections import OpenConnections
 from tokenbooth.kit.clock import SystemClock
 from tokenbooth.kit.ids import IdPrefix, new_id
+from tokenbooth.kit.places import ByteShares
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +88,23 @@ class ListenerConfig:
     bounds: Bounds
     new_request_id: Callable[[], str]
     trusted_proxies: Sequence[str] = ()
-    bodies: Shares = field(init=False)
-    unread: Shares = field(init=False)
+    bodies: ByteShares = field(init=False)
+    unread: ByteShares = field(init=False)
     connections: OpenConnections = field(init=False)
 
     def __post_init__(self) -> None:
         """Make what all connections share."""
-        object.__setattr__(self, "bodies", Shares(self.bounds.all_bodies_bytes))
-        object.__setattr__(self, "unread", Shares(self.bounds.all_unread_bytes))
+        object.__setattr__(self, "bodies", ByteShares(self.bounds.all_bodies_bytes))
+        object.__setattr__(self, "unread", ByteShares(self.bounds.all_unread_bytes))
         object.__setattr__(self, "connections", OpenConnections(self.bounds.connections))
+
+    def refused_at_bounds(self) -> dict[str, int]:
+        """How often there was no room at a bound, by its setting."""
+        return {
+            "server.max_all_bodies_bytes": self.bodies.refused,
+            "server.max_all_unread_bytes": self.unread.refused,
+            "server.max_connections": self.connections.refused,
+        }
 
 
 def _not_ours(exchange: HttpExchange) -> None:

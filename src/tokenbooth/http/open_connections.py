@@ -22,6 +22,9 @@ class OpenConnections:
     An address that has more than its fair share gets no more. For another one there is always a place: where none is
     left, a connection is closed that asks for nothing, of the longest open ones. nginx does the same when its
     `worker_connections` are used up.
+
+    Attributes:
+        refused: how often one was not taken in.
     """
 
     def __init__(self, most: int) -> None:
@@ -31,6 +34,7 @@ class OpenConnections:
             most: how many there may be; fewer where the process may not open so many files.
         """
         self._shares = Shares(min(most, _most_by_files()))
+        self.refused = 0
         self._open: OrderedDict[ClientConnection, str] = OrderedDict()
 
     def __len__(self) -> int:
@@ -42,6 +46,7 @@ class OpenConnections:
         if not shares.take(address, has_money=True):
             is_above_fair_share = shares.held(address, has_money=True) * (shares.accounts + 1) >= shares.most
             if is_above_fair_share or not self._close_one() or not shares.take(address, has_money=True):
+                self.refused += 1
                 return False
         self._open[connection] = address
         return True

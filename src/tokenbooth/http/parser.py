@@ -5,10 +5,10 @@ from urllib.parse import unquote, urlsplit
 
 import httptools
 
-from tokenbooth.domain.shares import Shares
 from tokenbooth.http.exchange import HttpExchange, RawHeaders
 from tokenbooth.http.faults import HEAD_TOO_LARGE, NOT_HTTP, SMALL_CHUNKS, Fault
 from tokenbooth.http.limits import Bounds
+from tokenbooth.kit.places import ByteShares
 
 if TYPE_CHECKING:
     from tokenbooth.http.connection import ClientConnection
@@ -110,7 +110,7 @@ class RequestParser:
         path = url.partition(b"?")[0].decode("ascii")
         return unquote(path) if "%" in path else path
 
-    def exchange(self, path: str, bodies: Shares) -> HttpExchange:
+    def exchange(self, path: str, bodies: ByteShares) -> HttpExchange:
         """The request whose head is there, for the fast path; its body is counted in `bodies`."""
         connection, http = self._connection, self.http
         assert connection is not None

@@ -3,24 +3,25 @@
 import asyncio
 from collections.abc import Callable
 
-from tokenbooth.domain.shares import Shares
 from tokenbooth.http.deadline import Deadline
 from tokenbooth.http.limits import Bounds
 from tokenbooth.http.min_rate import MinRate
+from tokenbooth.kit.places import ByteShares, Caller
 
 
 class Unread:
     """The unread bytes of one connection; counted while there are more than the transport takes without a word.
 
     Who reads too slowly is cut off, and so is who leaves more unread than the account's share of `shares` has room for.
+
+    Attributes:
+        is_behind: whether they are counted now.
     """
 
     __slots__ = (
-        "_account",
+        "_caller",
         "_cut",
         "_deadline",
-        "_has_money",
-        "_is_behind",
         "_is_closing",
         "_loop",
         "_rate",
@@ -29,6 +30,7 @@ class Unread:
         "_taken_bytes",
         "_transport",
         "_waiting_bytes",
+        "is_behind",
     )
 
     def __init__(
@@ -36,7 +38,7 @@ class Unread:
         transport: asyncio.Transport,
         loop: asyncio.AbstractEventLoop,
         bounds: Bounds,
-        shares: Shares,
+        shares: ByteShares,
         cut: Callable[[], None],
     ) -> None:
         """Nothing is unread yet.
@@ -55,19 +57,18 @@ class Unread:
         self._deadline = Deadline(loop, self._look)
         self._rate = MinRate(bounds.unread_s, bounds.min_bytes_per_s, bounds.transfer_s)
         self._rested_since_s = 0.0
-        self._is_behind = False
+        self.is_behind = False
         self._is_closing = False
         # As it was when it was looked at last; the difference to what waits now was read.
         self._waiting_bytes = 0
         self._taken_bytes = 0
-        self._account = ""
-        self._has_money = False
+        self._caller: Caller | None = None
 
-    def fell_behind(self, account: str, *, has_money: bool) -> None:
-        """The client does not read what was written for `account`."""
+    def fell_behind(self, caller: Caller) -> None:
+        """The client does not read what was written for `caller`."""
         now_s = self._loop.time()
-        self._is_behind = True
-        self._account, self._has_money = account, has_money
+        self.is_behind = True
+        self._caller = caller
         self._waiting_bytes = self._transport.get_write_buffer_size()
         self._take(self._waiting_bytes)
         if not self._is_closing:
@@ -75,14 +76,13 @@ class Unread:
             self._deadline.set_at(self._rate.late_at_s)
 
     def writes(self, size: int) -> None:
-        """More is written now; nothing has to be counted for a client that reads."""
-        if self._is_behind:
-            self._waiting_bytes += size
-            self._take(size)
+        """More is written now, for a client that is behind."""
+        self._waiting_bytes += size
+        self._take(size)
 
     def caught_up(self) -> None:
         """The client has read what there was, but for what the transport keeps without a word."""
-        self._is_behind = False
+        self.is_behind = False
         self._give_back()
         if self._is_closing:
             return
@@ -95,7 +95,7 @@ class Unread:
         if self._is_closing:
             return
         self._is_closing = True
-        if not self._is_behind:
+        if not self.is_behind:
             self._rate.begin(self._loop.time())
             self._waiting_bytes = self._transport.get_write_buffer_size()
         self._deadline.set_at(self._rate.late_at_s)
@@ -119,12 +119,12 @@ class Unread:
         return max(before - self._waiting_bytes, 0)
 
     def _take(self, size: int) -> None:
-        if size == 0 or self._shares.take(self._account, size, has_money=self._has_money):
+        if self._caller is not None and self._shares.take(self._caller, size):
             self._taken_bytes += size
         else:
             self._cut()
 
     def _give_back(self) -> None:
-        if self._taken_bytes:
-            self._shares.give_back(self._account, self._taken_bytes, has_money=self._has_money)
+        if self._caller is not None:
+            self._shares.give_back(self._caller, self._taken_bytes)
             self._taken_bytes = 0

@@ -16,30 +16,31 @@ _MOST: Final = 128
 
 
 class WaitingRequests:
-    """Requests behind the one that is being answered, in their order."""
+    """Requests behind the one that is being answered.
 
-    __slots__ = ("_bytes", "_requests")
+    Attributes:
+        requests: all of them, in their order.
+    """
+
+    __slots__ = ("_bytes", "requests")
 
     def __init__(self) -> None:
-        self._requests: deque[PendingRequest] = deque()
+        self.requests: deque[PendingRequest] = deque()
         self._bytes = 0
-
-    def __len__(self) -> int:
-        return len(self._requests)
 
     @property
     def are_many(self) -> bool:
         """Whether no more is to be read before one of them had its turn."""
-        return len(self._requests) >= _UNREAD or self._bytes > UNWANTED_BYTES
+        return len(self.requests) >= _UNREAD or self._bytes > UNWANTED_BYTES
 
     @property
     def are_too_many(self) -> bool:
         """Whether no further one is taken."""
-        return len(self._requests) >= _MOST
+        return len(self.requests) >= _MOST
 
     def add(self, request: PendingRequest, headers: RawHeaders) -> None:
         """A request has to wait; its body may still arrive."""
-        self._requests.append(request)
+        self.requests.append(request)
         self._bytes += sum(len(name) + len(value) for name, value in headers)
 
     def add_bytes(self, size: int) -> None:
@@ -48,20 +49,20 @@ class WaitingRequests:
 
     def next(self) -> PendingRequest:
         """The one whose turn it is; there is one."""
-        request = self._requests.popleft()
-        if not self._requests:
+        request = self.requests.popleft()
+        if not self.requests:
             # Until then all of them count: reading goes on when they are few.
             self._bytes = 0
         return request
 
     def remove_last(self, request: PendingRequest) -> bool:
         """Take out the last one if it is this one; whether it was."""
-        if not self._requests or self._requests[-1] is not request:
+        if not self.requests or self.requests[-1] is not request:
             return False
-        self._requests.pop()
+        self.requests.pop()
         return True
 
     def clear(self) -> None:
         """None of them is answered."""
-        self._requests.clear()
+        self.requests.clear()
         self._bytes = 0

@@ -1,4 +1,4 @@
-"""Places of a bound that accounts share, and a moment's wait for those who have none."""
+"""What accounts share of a bound: bytes, or places, with a moment's wait for those who have none."""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -116,6 +116,33 @@ class Places:
             self.waiting.move_to_end(account)
             if self.shares.has_room(account, 1, has_money=True) and any(map(_resolve, self.waiting[account])):
                 return
+
+
+class ByteShares:
+    """The bytes of one bound.
+
+    Attributes:
+        shares: what each account has of them.
+        refused: how often there was no room.
+    """
+
+    __slots__ = ("refused", "shares")
+
+    def __init__(self, most_bytes: int) -> None:
+        self.shares = Shares(most_bytes)
+        self.refused = 0
+
+    def take(self, caller: Caller, size: int) -> bool:
+        """Keep so many bytes for a caller; False, and nothing is kept, where its share has no room for them."""
+        if size and not self.shares.take(caller.account, size, has_money=caller.has_money):
+            self.refused += 1
+            return False
+        return True
+
+    def give_back(self, caller: Caller, size: int) -> None:
+        """So many bytes are not kept any more."""
+        if size:
+            self.shares.give_back(caller.account, size, has_money=caller.has_money)
 
 
 def _resolve(woken: "asyncio.Future[None]") -> bool:

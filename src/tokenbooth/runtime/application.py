@@ -16,7 +16,7 @@ from tokenbooth.config.settings import Settings, SettingsError
 from tokenbooth.gateway.service import Gateway
 from tokenbooth.gateway.settlement.charge_log import DirectoryLock
 from tokenbooth.http.addresses import is_loopback
-from tokenbooth.http.limits import Bounds, FastPath, ListenerConfig
+from tokenbooth.http.limits import ListenerConfig
 from tokenbooth.http.server import Asgi, Message, Receive, Send
 from tokenbooth.jobs.runner import Runner
 from tokenbooth.kit.background import Background
@@ -79,6 +79,7 @@ class Components:
     dashboard: Asgi
     sandboxes: Mapping[str, Asgi]
     metrics: Metrics
+    listener_config: ListenerConfig
     runner: Runner
     checks: Sequence[Callable[[], Awaitable[None]]]
     starts: Sequence[Callable[[], Awaitable[None]]]
@@ -99,23 +100,7 @@ class Application:
     @property
     def listener_config(self) -> ListenerConfig:
         """What clients may send, and the data plane's way past ASGI."""
-        server = self.settings.server
-        bounds = Bounds(
-            head_bytes=server.max_header_bytes,
-            head_lines=server.max_header_count,
-            body_bytes=server.max_body_bytes,
-            all_bodies_bytes=server.max_all_bodies_bytes,
-            all_unread_bytes=server.max_all_unread_bytes,
-            connections=server.max_connections,
-            head_s=server.header_timeout_s,
-            body_s=server.body_timeout_s,
-            min_bytes_per_s=server.min_bytes_per_s,
-            transfer_s=server.transfer_timeout_s,
-            idle_s=server.idle_timeout_s,
-            unread_s=server.unread_timeout_s,
-        )
-        fast_path = FastPath(self._gateway.handles, self._gateway.serve)
-        return ListenerConfig(fast_path, bounds, self._new_request_id, server.trusted_proxies)
+        return self._components.listener_config
 
     def _new_request_id(self) -> str:
         return new_id(IdPrefix.REQUEST, self._components.clock.now_us())

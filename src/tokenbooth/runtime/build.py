@@ -13,11 +13,12 @@ import structlog
 
 from tokenbooth.api.app import create_management_app
 from tokenbooth.config.catalog import Catalog, build_catalog, kind_lines
-from tokenbooth.config.settings import Settings, SettingsError, is_proxied
+from tokenbooth.config.settings import ServerSettings, Settings, SettingsError, is_proxied
 from tokenbooth.dashboard import DashboardContext, create_dashboard
 from tokenbooth.gateway.service import Gateway
 from tokenbooth.gateway.upstream.base import Timeouts, Upstreams
 from tokenbooth.gateway.upstream.pool import HttpUpstreams
+from tokenbooth.http.limits import Bounds, FastPath, ListenerConfig
 from tokenbooth.http.server import Asgi, Listener, address_of, bind, port_of, run
 from tokenbooth.jobs.chain_scan import ScanFigures
 from tokenbooth.jobs.reconcile import ReconcileFigures
@@ -25,6 +26,7 @@ from tokenbooth.jobs.runner import Job, Runner
 from tokenbooth.jobs.upkeep import forget_usage, settle_plan_changes, sweep
 from tokenbooth.kit.background import Background
 from tokenbooth.kit.clock import Clock, SystemClock
+from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.kit.logs import configure_logging
 from tokenbooth.runtime.application import (
     CHAIN_SANDBOX_PATH,
@@ -100,11 +102,13 @@ def build_application(
         handle_event=_ignore_event,
         down=background.down,
     )
+    listener_config = _listener_config(settings.server, gateway, clock)
     sources = Sources(
         gateway=gateway,
         background=background,
         clock=clock,
         data_dir=data_dir(settings),
+        refused_at_bounds=lambda: gateway.refused_at_bounds() | listener_config.refused_at_bounds(),
         reconciled=ReconcileFigures,
         scanned=ScanFigures,
     )
@@ -156,11 +160,36 @@ def build_application(
             dashboard=create_dashboard(dashboard),
             sandboxes=sandboxes,
             metrics=Metrics(program_version, sources),
+            listener_config=listener_config,
             runner=runner,
             checks=checks,
             starts=starts,
             closing=closing,
         )
+    )
+
+
+def _listener_config(server: ServerSettings, gateway: Gateway, clock: Clock) -> ListenerConfig:
+    """What clients may send, and the data plane's way past ASGI."""
+    bounds = Bounds(
+        head_bytes=server.max_header_bytes,
+        head_lines=server.max_header_count,
+        body_bytes=server.max_body_bytes,
+        all_bodies_bytes=server.max_all_bodies_bytes,
+        all_unread_bytes=server.max_all_unread_bytes,
+        connections=server.max_connections,
+        head_s=server.header_timeout_s,
+        body_s=server.body_timeout_s,
+        min_bytes_per_s=server.min_bytes_per_s,
+        transfer_s=server.transfer_timeout_s,
+        idle_s=server.idle_timeout_s,
+        unread_s=server.unread_timeout_s,
+    )
+    return ListenerConfig(
+        FastPath(gateway.handles, gateway.serve),
+        bounds,
+        lambda: new_id(IdPrefix.REQUEST, clock.now_us()),
+        server.trusted_proxies,
     )
 
 

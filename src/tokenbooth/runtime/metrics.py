@@ -35,6 +35,7 @@ class Sources:
     Attributes:
         gateway, background, clock: of this process.
         data_dir: where the charge log is.
+        refused_at_bounds: how often somebody found no room, by the bound's setting.
         reconciled, scanned: how Stripe's reconciler and the chain's scan went last.
         store_is_up: whether the database answered just now.
         stored: what the database said when it answered last; None when it never did.
@@ -44,6 +45,7 @@ class Sources:
     background: Background
     clock: Clock
     data_dir: Path
+    refused_at_bounds: Callable[[], Mapping[str, int]]
     reconciled: Callable[[], ReconcileFigures]
     scanned: Callable[[], ScanFigures]
     store_is_up: bool = False
@@ -244,7 +246,7 @@ _COUNTERS: Final = (
     _Family(
         "tokenbooth_refused_at_bound",
         "How often somebody found no room at a bound, or above its share of it.",
-        lambda at: {(bound,): refused for bound, refused in at.gateway.refused_at_bounds().items()},
+        lambda at: {(bound,): refused for bound, refused in at.refused_at_bounds().items()},
         ["bound"],
     ),
     _Family(

@@ -15,6 +15,7 @@ from tests.support.gateway.gateway_rig import CHAT, MoodyStore, Rig, eventually,
 from tests.support.gateway.scripted_upstream import Script, ScriptedUpstream, answer, serve_scripts
 from tokenbooth.config.catalog import Catalog
 from tokenbooth.config.settings import GatewaySettings
+from tokenbooth.http.limits import Bounds
 
 USAGE = {"prompt_tokens": 100, "completion_tokens": 7}
 
@@ -98,6 +99,7 @@ def run_crowd(
     data_dir: Path,
     *,
     settings: GatewaySettings | None = None,
+    bounds: Bounds | None = None,
     max_concurrent: int | None = None,
     is_free: bool = False,
 ) -> Iterator[Crowd]:
@@ -106,6 +108,7 @@ def run_crowd(
     Args:
         store, data_dir: of the gateway.
         settings: of the gateway.
+        bounds: of what clients may do.
         max_concurrent: the bound of the upstream.
         is_free: whether the model costs nothing, so that accounts without money may call it.
     """
@@ -122,7 +125,11 @@ def run_crowd(
     with (
         serve_scripts() as (upstream, url),
         run_rig(
-            store, data_dir, gateway_settings=settings, change_catalog=lambda catalog: changed(catalog, url)
+            store,
+            data_dir,
+            gateway_settings=settings,
+            bounds=bounds,
+            change_catalog=lambda catalog: changed(catalog, url),
         ) as rig,
         ThreadPoolExecutor(64) as pool,
     ):

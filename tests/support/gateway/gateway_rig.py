@@ -144,6 +144,7 @@ class Rig:
     clock: Clock
     loop: asyncio.AbstractEventLoop
     http: httpx.Client
+    listener: ListenerConfig
 
     def on_loop(self, work: Coroutine[object, object, R]) -> R:
         """Run something on the gateway's event loop."""
@@ -347,6 +348,7 @@ def run_rig(
     clock: Clock | None = None,
     gateway_settings: GatewaySettings | None = None,
     timeouts: Timeouts | None = None,
+    bounds: Bounds | None = None,
     change_catalog: Callable[[Catalog], Catalog] = lambda catalog: catalog,
     **plans: dict[str, object],
 ) -> Iterator[Rig]:
@@ -367,9 +369,9 @@ def run_rig(
         )
         app = _WithLife(gateway)
         fast_path = FastPath(gateway.handles, gateway.serve)
-        config = ListenerConfig(fast_path, Bounds(), lambda: new_id(IdPrefix.REQUEST, clock.now_us()))
+        config = ListenerConfig(fast_path, bounds or Bounds(), lambda: new_id(IdPrefix.REQUEST, clock.now_us()))
         with serve(app, lifespan="on", config=config) as base_url, httpx.Client(base_url=base_url, timeout=60) as http:
             assert app.loop is not None
-            yield Rig(store, gateway, base_url, models, clock, app.loop, http)
+            yield Rig(store, gateway, base_url, models, clock, app.loop, http, config)
     report = store.read_now(audit)
     assert not report.differences, report

@@ -3,21 +3,24 @@
 import asyncio
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 from sqlalchemy import Connection
 
-from tests.support.gateway.crowd import Crowd, open_ones, run_crowd
+from tests.support.gateway.crowd import USAGE, Crowd, open_ones, run_crowd
 from tests.support.gateway.gateway_rig import CHAT, MoodyStore, Rig, eventually
-from tests.support.gateway.scripted_upstream import Script
+from tests.support.gateway.scripted_upstream import Script, answer
+from tests.support.raw_client import RawClient
 from tests.system.docs.pages import codes, read, rows, section
 from tokenbooth.config.settings import GatewaySettings
 from tokenbooth.gateway.formats.json.steps import STEP_BYTES
 from tokenbooth.gateway.settlement.pacing import MOST_WAITING
+from tokenbooth.http.limits import Bounds
 from tokenbooth.store.engine import make_engine
 from tokenbooth.store.tables import change_counter, metadata
 
@@ -28,6 +31,7 @@ PAGE: Final = read("operating.md")
 # Without their heads.
 ROWS: Final = rows(section(PAGE, "Bounds"))[1:]
 SETTINGS: Final = {codes(row[0])[0]: row[1] for row in rows(section(PAGE, "Settings"))[1:]}
+MIB: Final = 1024 * 1024
 HALF_A_BODY: Final = (
     b"POST %b HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %b\r\ncontent-type: application/json\r\n"
     b"content-length: 100\r\n\r\n{"
@@ -73,7 +77,7 @@ def store(tmp_path: Path) -> Iterator[SlowStore]:
 
 def refused_at(rig: Rig, setting: str) -> int:
     """How often somebody found no room at a bound."""
-    return rig.gateway.refused_at_bounds()[setting]
+    return (rig.gateway.refused_at_bounds() | rig.listener.refused_at_bounds())[setting]
 
 
 def begin_a_body(rig: Rig, key: str) -> socket.socket:
@@ -218,6 +222,63 @@ def key_look_ups(store: SlowStore, data_dir: Path) -> None:
         assert sorted(call.end().status_code for call in calls) == [200] * 16 + [503] * 2
 
 
+def begin_a_large_body(rig: Rig, key: str) -> RawClient:
+    """A request of which all but the last byte of a megabyte has come."""
+    client = RawClient(urlsplit(rig.base_url).port or 0)
+    head, _, _ = (HALF_A_BODY % (CHAT.encode(), key.encode())).partition(b"content-length")
+    return client.send(head + b"content-length: %d\r\n\r\n" % MIB).send(b" " * (MIB - 1))
+
+
+def bodies_in_pieces(store: SlowStore, data_dir: Path) -> None:
+    """One account has six of eight megabytes, one without money half of one at most; another's body is read."""
+    with run_crowd(store, data_dir, bounds=Bounds(all_bodies_bytes=8 * MIB)) as crowd, ExitStack() as clients:
+        many, few = crowd.key(), crowd.key()
+        large = [clients.enter_context(begin_a_large_body(crowd.rig, many)) for _ in range(8)]
+        refused = [client for client in large if client.hears(wait_s=0.2)]
+        assert [client.answer().status for client in refused] == [503, 503]
+        assert refused_at(crowd.rig, "server.max_all_bodies_bytes") == 2
+        poor = clients.enter_context(begin_a_large_body(crowd.rig, crowd.key(None)))
+        assert poor.answer().status == 402
+        script = Script((answer(usage=USAGE),), content_type="application/json")
+        answered = crowd.rig.post(few, crowd.body(script, metadata={"x": "x" * 200_000}))
+        assert answered.status_code == 200
+
+
+def answers_that_wait(store: SlowStore, data_dir: Path) -> None:
+    """One account has six of eight megabytes unread at most; another account's answer waits until it is read."""
+    with run_crowd(store, data_dir, bounds=Bounds(all_unread_bytes=8 * MIB)) as crowd, ExitStack() as clients:
+        large = (answer("x" * MIB, usage=USAGE),)
+
+        def ask(key: str) -> RawClient:
+            body = msgspec.json.encode(crowd.body(Script(large, content_type="application/json")))
+            head, _, _ = (HALF_A_BODY % (CHAT.encode(), key.encode())).partition(b"content-length")
+            client = clients.enter_context(
+                RawClient(urlsplit(crowd.rig.base_url).port or 0, receive_buffer_bytes=4_096)
+            )
+            return client.send(head + b"content-length: %d\r\n\r\n" % len(body) + body)
+
+        many, unread = crowd.key(), crowd.rig.listener.unread
+        kept = ask(many)
+        eventually(lambda: unread.shares.used > 0)
+        asked = [ask(many) for _ in range(9)]
+        eventually(lambda: refused_at(crowd.rig, "server.max_all_unread_bytes") > 0)
+        assert unread.shares.used <= 6 * MIB
+        assert len(ask(crowd.key()).answer().body) > MIB
+        assert len(kept.answer().body) > MIB
+        with pytest.raises(EOFError):
+            [client.answer() for client in asked]
+
+
+def connections_without_a_request(store: SlowStore, data_dir: Path) -> None:
+    """Sixteen connections that ask for nothing take all there are, and whoever asks is served."""
+    with run_crowd(store, data_dir, bounds=Bounds(connections=16)) as crowd, ExitStack() as clients:
+        key = crowd.key()
+        for _ in range(40):
+            clients.enter_context(RawClient(urlsplit(crowd.rig.base_url).port or 0))
+        assert [crowd.ask(key).status_code for _ in range(3)] == [200] * 3
+        assert len(crowd.rig.listener.connections) <= 16
+
+
 Drive = Callable[[SlowStore, Path], None]
 DRIVEN: Final[dict[str, tuple[Drive, ...]]] = {
     "gateway.max_open_requests": (open_requests, bodies_that_never_end, key_look_ups),
@@ -227,6 +288,9 @@ DRIVEN: Final[dict[str, tuple[Drive, ...]]] = {
     "gateway.max_draining": (answers_read_on,),
     "gateway.max_draining_per_account": (answers_read_on_of_one_account,),
     "gateway.max_unflushed_charges": (charges_that_wait,),
+    "server.max_all_bodies_bytes": (bodies_in_pieces,),
+    "server.max_all_unread_bytes": (answers_that_wait,),
+    "server.max_connections": (connections_without_a_request,),
     "calls in line while the database is behind": (),
     "steps of large bodies": (),
 }

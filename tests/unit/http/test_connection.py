@@ -12,6 +12,7 @@ from tests.support.servers import serve
 from tokenbooth.http.exchange import BodyTooLarge, ClientGone, HttpExchange, NoRoomForBody
 from tokenbooth.http.limits import Bounds, FastPath, ListenerConfig
 from tokenbooth.http.uvicorn import UvicornConnection, connection_class
+from tokenbooth.kit.places import Caller
 
 UPGRADE = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: x\r\n"
 
@@ -81,6 +82,7 @@ class FastEcho:
 
     def serve(self, exchange: HttpExchange) -> None:
         """Begin to serve a request."""
+        exchange.caller = Caller("acct", True)
         task = asyncio.get_running_loop().create_task(self._answer(exchange))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

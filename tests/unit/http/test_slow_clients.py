@@ -293,13 +293,13 @@ def test_of_all_requests_that_wait_little_is_read(listener: HandListener, plane:
 
 
 def test_who_leaves_more_unread_than_the_share_is_cut_off() -> None:
-    """One client may leave three quarters unread, and what another one has to read stays."""
+    """One account may leave three quarters unread, and what another one has to read stays."""
     listener = HandListener(Bounds(all_unread_bytes=16 * MIB))
     greedy = [listener.connect("203.0.113.1") for _ in range(4)]
     for line in greedy:
         listener.send(line, head(f"/fast/{5 * MIB}", 0))
     other = listener.connect("203.0.113.2")
-    listener.send(other, head(f"/fast/{2 * MIB}", 0))
+    listener.send(other, head(f"/fast/{2 * MIB}", 0, account="other"))
 
     assert [line.cut for line in greedy] == [False, False, True, True]
     assert other.ended_at_s is None
