@@ -142,8 +142,10 @@ class Relay:
             else:
                 if call.status != 200:
                     exchange.asked = False
-                    if call.status in PASSED_STATUSES or call.status in MAY_BE_TOO_LARGE:
-                        exchange.error_body = await _error_body(exchange, call)
+                    if call.status in PASSED_STATUSES:
+                        exchange.error_body = await _error_body(call)
+                    elif call.status in MAY_BE_TOO_LARGE:
+                        exchange.error_body = await _early_error_body(exchange, call)
                     routed.record_response(call, exchange.error_body)
                 refuses_us = (
                     exchange.error_body is not None
@@ -162,7 +164,7 @@ class Relay:
     async def _answer(self, exchange: Exchange, call: UpstreamCall) -> bool:
         """Pass the answer on; False when it was a failure, and the call moved on to another upstream."""
         if call.status != 200:
-            body = await _error_body(exchange, call) if exchange.error_body is None else exchange.error_body
+            body = await _error_body(call) if exchange.error_body is None else exchange.error_body
             self._failed_attempts.log_status(exchange, call, body, moved_on=False)
             now_us = exchange.clock.now_us()
             if call.status in (400, 422):
@@ -278,8 +280,16 @@ class Relay:
         exchange.finish(exchange.endpoint.error_event(broken_off(told, charged_nano)))
 
 
-async def _error_body(exchange: Exchange, call: UpstreamCall) -> bytes:
-    """What an answer says that is an error by its status already; nothing where it breaks off, or takes long.
+async def _error_body(call: UpstreamCall) -> bytes:
+    """What an answer says that is an error by its status already; nothing where it breaks off."""
+    try:
+        return await call.read()
+    except UpstreamBroke:
+        return b""
+
+
+async def _early_error_body(exchange: Exchange, call: UpstreamCall) -> bytes:
+    """The same, and nothing where it takes long.
 
     Raises:
         ClientHungUp: nobody waits for it any more.
