@@ -1,11 +1,12 @@
-"""How long each page of the dashboard takes for an account with many keys and a million requests.
+"""How long each page of the dashboard and each read of the API takes, for an account with 10,000 keys, a million
+requests and as many transfers.
 
-    make bench-dashboard ARGS="[--events 1000000] [--keys 1000] [--limit-ms 100]"
+    make bench-dashboard ARGS="[--events 1000000] [--transfers 1000000] [--keys 10000] [--limit-ms 100]"
 
 The requests lie in 90 days, evenly over the keys and three models, so that nearly each has an hour of its own: the
-worst case for the roll-ups. Pages are asked for without a network, one at a time, each 15 times; the first is thrown
-away. The processor's time stands beside, for a machine that has other things to do. Exits with 1 when the slowest
-page's median is above the limit.
+worst case for the roll-ups. The transfers are four a second, with their projections. Everything is asked for without a
+network, one at a time, each 15 times; the first is thrown away. The processor's time stands beside, for a machine that
+has other things to do. Exits with 1 when the slowest median is above the limit.
 """
 
 import argparse
@@ -19,9 +20,12 @@ from pathlib import Path
 from typing import Final
 
 import structlog
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from sqlalchemy import Connection, insert, text
 
 from tests.support.dashboard.dashboard import Booth, open_booth
+from tests.support.store import another_key
 from tokenbooth.config.chains import BASE, NATIVE_TOKENS
 from tokenbooth.domain.keys import KeyKind, digest
 from tokenbooth.domain.windows import DAY_US
@@ -32,6 +36,7 @@ from tokenbooth.payments.usdc.rpc import HttpRpc
 from tokenbooth.services.context import UsdcDeps
 from tokenbooth.store.engine import Store, open_store
 from tokenbooth.store.migrate import migrate
+from tokenbooth.store.migrations.versions import r0007_projections as projections
 from tokenbooth.store.tables import api_keys
 from tokenbooth_sandbox.chain.wallet import new_extended_public_key
 
@@ -46,6 +51,13 @@ SELECT printf('req_%014x%012x', :from_us + i * :step_us, i), :account, k.id, 'cr
     1000, 100, 0, 200, 0, 270000000, 70000000, 270000000, 1100000000, 0, 470000, 0, 300000, 0, 'tr_bench'
 FROM n JOIN bench_keys k ON k.number = (i * 7919) % :keys
 """
+STEP_US: Final = 250_000
+_TRANSFERS: Final = """
+INSERT INTO ledger_transfers
+WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < :transfers - 1)
+SELECT printf('tr_%014x%012x', :now_us - i * :step_us, i), 'usage', 'usage:' || i, '', NULL, :now_us - i * :step_us
+FROM n
+"""
 _SUMS: Final = (
     "count(*), sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(charged_nano), "
     "sum(uncollected_nano), sum(upstream_cost_nano)"
@@ -56,7 +68,8 @@ def main() -> int:
     """Fill a database, time the pages, print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=1_000_000)
-    parser.add_argument("--keys", type=int, default=1_000)
+    parser.add_argument("--transfers", type=int, default=1_000_000)
+    parser.add_argument("--keys", type=int, default=10_000)
     parser.add_argument("--limit-ms", type=float, default=100.0)
     asked = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
@@ -64,14 +77,14 @@ def main() -> int:
         store = open_store(f"sqlite:///{Path(directory) / 'bench.db'}")
         try:
             migrate(store.engine)
-            slowest_ms = asyncio.run(measure(store, asked.keys, asked.events))
+            slowest_ms = asyncio.run(measure(store, asked.keys, asked.events, asked.transfers))
         finally:
             store.close()
     print(f"slowest median {slowest_ms:.1f} ms, limit {asked.limit_ms:.0f} ms")
     return int(slowest_ms > asked.limit_ms)
 
 
-async def measure(store: Store, keys: int, events: int) -> float:
+async def measure(store: Store, keys: int, events: int, transfers: int) -> float:
     """The median of the slowest page, in milliseconds."""
     node = ChainNode(HttpRpc("http://127.0.0.1:9", timeout_s=1), chain_id=BASE, token=NATIVE_TOKENS[BASE])
     # No page asks the chain, so there is none.
@@ -79,18 +92,24 @@ async def measure(store: Store, keys: int, events: int) -> float:
     async with open_booth(store, usdc=desk) as booth:
         account_id = booth.account(EMAIL, is_admin=True)
         began = time.perf_counter()
-        fill(booth, account_id, keys, events)
-        print(f"{keys:,} keys and {events:,} requests written in {time.perf_counter() - began:.0f} s")
+        fill(booth, account_id, keys, events, transfers)
+        written_s = time.perf_counter() - began
+        print(f"{keys:,} keys, {events:,} requests, {transfers:,} transfers written in {written_s:.0f} s")
+        api = another_key(store, account_id, EMAIL, now_us=booth.clock.now_us())
         browser = booth.browser()
         assert (await browser.log_in(EMAIL)).status_code == 303
         key_id = store.read_now(lambda conn: conn.execute(text("SELECT min(id) FROM api_keys")).scalar_one())
         await browser.send("/dashboard/billing/usdc", "/dashboard/billing/usdc", amount="50")
         medians = []
-        for path in pages(key_id, account_id):
+        for path in (*pages(key_id, account_id), *calls(key_id)):
             times_ms, cpu_ms, size = [], [], 0
             for _ in range(ROUNDS):
                 started, started_cpu = time.perf_counter(), time.process_time()
-                answer = await browser.get(path)
+                booth.clock.advance(1)
+                if path.startswith("/api/"):
+                    answer = await booth.plane.client.get(path, headers=api.headers)
+                else:
+                    answer = await browser.get(path)
                 times_ms.append((time.perf_counter() - started) * 1_000)
                 cpu_ms.append((time.process_time() - started_cpu) * 1_000)
                 assert answer.status_code == 200, (path, answer.status_code)
@@ -111,6 +130,8 @@ def pages(key_id: str, account_id: str) -> list[str]:
         "/dashboard",
         "/dashboard/keys",
         "/dashboard/keys?page=20",
+        "/dashboard/keys?page=200",
+        "/dashboard/keys?q=number+77",
         f"/dashboard/keys/{key_id}/delete",
         "/dashboard/keys/management",
         "/dashboard/usage",
@@ -131,8 +152,25 @@ def pages(key_id: str, account_id: str) -> list[str]:
     ]
 
 
-def fill(booth: Booth, account_id: str, keys: int, events: int) -> None:
-    """Keys, requests, and their sums by hour and by day as settlement would have made them."""
+def calls(key_id: str) -> list[str]:
+    """What the API reads."""
+    return [
+        "/api/keys",
+        "/api/keys/management",
+        "/api/billing/credits",
+        "/api/billing/status",
+        "/api/billing/statement",
+        "/api/billing/statement?format=csv",
+        "/api/usage",
+        "/api/usage?groupBy=key",
+        f"/api/usage/{key_id}?groupBy=model",
+        "/api/usage/requests",
+        "/api/usage/requests?limit=1000",
+    ]
+
+
+def fill(booth: Booth, account_id: str, keys: int, events: int, transfers: int) -> None:
+    """Keys, requests, their sums by hour and by day, and transfers, as settlement would have made them."""
     now_us = booth.clock.now_us()
 
     def write(conn: Connection) -> None:
@@ -181,6 +219,33 @@ def fill(booth: Booth, account_id: str, keys: int, events: int) -> None:
                     "FROM usage_events GROUP BY 1, 3, 4"
                 )
             )
+
+        conn.execute(
+            text("INSERT INTO ledger_accounts VALUES (:id, :kind, :balance)"),
+            [
+                {"id": f"credit:{account_id}", "kind": "credit", "balance": 10**15},
+                {"id": "revenue:usage", "kind": "revenue", "balance": -(10**15)},
+                *({"id": f"key_spend:{one}", "kind": "key_spend", "balance": 0} for one in ids),
+            ],
+        )
+        first = {"transfers": transfers, "now_us": now_us, "step_us": STEP_US}
+        conn.execute(text(_TRANSFERS), first)
+        for line, account in enumerate((f"'credit:{account_id}'", "'revenue:usage'")):
+            entries = f"SELECT id, {line}, {account}, 0 FROM ledger_transfers"  # noqa: S608
+            conn.execute(text(f"INSERT INTO ledger_entries {entries}"))
+        conn.execute(
+            text(
+                "INSERT INTO ledger_entries SELECT t.id, 2, 'key_spend:' || k.id, 0 FROM ledger_transfers t "
+                "JOIN bench_keys k ON k.number = t.created_at_us / :step_us % :keys"
+            ),
+            {"step_us": STEP_US, "keys": keys},
+        )
+        with Operations.context(MigrationContext.configure(conn)):
+            began = time.perf_counter()
+            projections._fill_statements()
+            projections._fill_sales()
+            projections._fill_key_counts()
+            print(f"projections made in {time.perf_counter() - began:.1f} s")
 
     booth.store.write_now(write)
 

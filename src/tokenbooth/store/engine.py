@@ -35,7 +35,8 @@ R = TypeVar("R")
 _READ_THREADS: Final = 2
 _GATEWAY_THREADS: Final = 2
 _REPORT_THREADS: Final = 4
-_ALL_READ_THREADS: Final = _READ_THREADS + _GATEWAY_THREADS + _REPORT_THREADS
+_AUDIT_THREADS: Final = 1
+_ALL_READ_THREADS: Final = _READ_THREADS + _GATEWAY_THREADS + _REPORT_THREADS + _AUDIT_THREADS
 _WAITING_REPORTS: Final = 16
 """How many reports of one account wait at most; those above are refused."""
 _BUSY_TIMEOUT_S: Final = 10
@@ -55,7 +56,7 @@ class Store:
         self._readers = ThreadPoolExecutor(_READ_THREADS, thread_name_prefix="store-read")
         self._own_readers: list[ThreadPoolExecutor] = []
         self._reporters = FairThreads(_REPORT_THREADS, max_waiting=_WAITING_REPORTS, name="store-report")
-        self._auditor = ThreadPoolExecutor(1, thread_name_prefix="store-audit")
+        self._auditor = ThreadPoolExecutor(_AUDIT_THREADS, thread_name_prefix="store-audit")
         self._writer: Writer = SqliteWriter(engine) if self.is_sqlite else PostgresWriter(engine)
 
     @property
