@@ -98,7 +98,7 @@ test-engines: setup-test $(STAMPS)/engines ## Run inference engines of other mak
 soak: setup-test ## A million calls, idle streams, unknown keys, hostile sockets: make soak ARGS="--only streams"
 	@PYTHONPATH=. $(BIN)/python -m bench.soak $(ARGS)
 
-bench-dashboard: setup-test ## Time every page with 1,000 keys and a million requests
+bench-dashboard: setup-test ## Time every page and read with 10,000 keys, a million requests and transfers
 	@$(BIN)/python -m bench.dashboard $(ARGS)
 
 bench-chain: setup-test ## Blocks scanned a second, with 10,000 addresses: make bench-chain ARGS="--blocks 50000"
