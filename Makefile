@@ -23,7 +23,7 @@ SOURCES := $(shell find src -name '*.py')
 # The tests of what is compiled.
 COMPILED := tests/unit/domain tests/unit/gateway tests/system/gateway tests/unit/test_compiled.py tests/unit/http/test_connection.py tests/unit/kit/test_ids.py tests/unit/kit/test_places.py
 
-.PHONY: help install setup-test screenshots demo check format test coverage test-compiled compile install-compiled test-crash bench-instructions bench-loop bench-store bench-settle bench-dashboard bench-chain lock clean fuzz bench test-engines soak
+.PHONY: help install setup-test screenshots demo check format test coverage test-compiled compile install-compiled test-crash bench-instructions bench-loop bench-store bench-settle bench-shares bench-dashboard bench-chain lock clean fuzz bench test-engines soak
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -88,6 +88,9 @@ bench-store: setup-test ## Settlements a second per engine: make bench-store ARG
 
 bench-settle: setup-test ## CPU time of a settled request, on the loop and in the flusher
 	@$(BIN)/python -m bench.settle $(ARGS)
+
+bench-shares: setup-test ## One account's latency while another one floods: make bench-shares ARGS="--most 10000"
+	@$(BIN)/python -m bench.shares $(ARGS)
 
 test-engines: setup-test $(STAMPS)/engines ## Run inference engines of other makes behind the gateway; builds one of them, for minutes
 	@$(BIN)/python -m pytest tests/system/engines/matrix.py --timeout 300 $(ARGS)

@@ -90,11 +90,20 @@ def prepare(place: Place, env: Mapping[str, str]) -> Prepared:
         + _MODEL.format(model=WHOLE_MODEL, upstream="whole")
         + _MODEL.format(model=STREAM_MODEL, upstream="streams")
     )
-    account = json.loads(_run(configuration, env, "account", "create", "--email", "bench@example.com", "--json"))
+    key = _key_of_new_account(place, configuration, port, env, "bench@example.com")
+    return Prepared(configuration, port, key, _command("serve", configuration))
+
+
+def another_key(place: Place, prepared: Prepared, env: Mapping[str, str], email: str) -> str:
+    """A key as the prepared one, of another account; the server must not run."""
+    return _key_of_new_account(place, prepared.configuration, prepared.port, env, email)
+
+
+def _key_of_new_account(place: Place, configuration: Path, port: int, env: Mapping[str, str], email: str) -> str:
+    account = json.loads(_run(configuration, env, "account", "create", "--email", email, "--json"))
     granted = ("--account", account["accountId"], "--amount", _CREDIT_USD, "--reason", "bench")
     _run(configuration, env, "credit", "grant", *granted)
-    key = _create_key(place, configuration, port, account["managementKey"], env)
-    return Prepared(configuration, port, key, _command("serve", configuration))
+    return _create_key(place, configuration, port, account["managementKey"], env)
 
 
 def _booth(place: Place, name: str, does: str, env: Mapping[str, str]) -> Gateway:

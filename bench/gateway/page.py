@@ -83,7 +83,8 @@ The least and the most of these runs:
 Times of one machine differ by a fifth between runs of the same code; instructions do not. `make bench-instructions`
 counts them with valgrind, per request of each size and per streamed event, for the sources and for what `make compile`
 made, or for two checkouts: `ARGS="--src ../before/src --src src"`. `make bench-loop` prints how long the event loop is
-held at most by bodies that are as hostile as the limits allow.
+held at most by bodies that are as hostile as the limits allow. `make bench-shares` prints how long one account's calls
+take while another account asks for everything.
 
 ## What is not measured
 

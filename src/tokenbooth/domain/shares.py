@@ -66,7 +66,8 @@ class Shares:
         if 4 * used > 3 * self.most and not self.has_room(account, amount, has_money=True):
             return False
         self.used = used
-        self._held[account] = self._held.get(account, 0) + amount
+        held = self._held
+        held[account] = held.get(account, 0) + amount
         return True
 
     def _take_unfunded(self, account: str, amount: int) -> bool:

@@ -42,8 +42,10 @@ class Place:
         places = self._places
         if places is not None:
             self._places = None
-            places.shares.give_back(self._caller.account, has_money=self._caller.has_money)
-            places.wake()
+            caller = self._caller
+            places.shares.give_back(caller.account, has_money=caller.has_money)
+            if places.waiting:
+                places.wake()
 
 
 class Places:
@@ -52,15 +54,16 @@ class Places:
     Attributes:
         shares: what each account has of them.
         refused: how often somebody was refused for want of one.
+        waiting: who waits for one, by account.
     """
 
-    __slots__ = ("_waiting", "refused", "shares")
+    __slots__ = ("refused", "shares", "waiting")
 
     def __init__(self, most: int) -> None:
         """`most` is how many there are."""
         self.shares = Shares(most)
         self.refused = 0
-        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        self.waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
     def has_room(self, caller: Caller) -> bool:
         """Whether `take` would find a place."""
@@ -81,7 +84,7 @@ class Places:
             return True
         if not caller.has_money or self.shares.held(account, has_money=True):
             return False
-        if len(self._waiting.get(account, ())) >= _MOST_WAITING:
+        if len(self.waiting.get(account, ())) >= _MOST_WAITING:
             return False
         loop = asyncio.get_running_loop()
         give_up_at_s = loop.time() + LONGEST_WAIT_S
@@ -93,7 +96,7 @@ class Places:
 
     async def _next_wake(self, loop: asyncio.AbstractEventLoop, account: str, timeout_s: float) -> None:
         woken: asyncio.Future[None] = loop.create_future()
-        self._waiting.setdefault(account, deque()).append(woken)
+        self.waiting.setdefault(account, deque()).append(woken)
         timer = loop.call_later(timeout_s, _resolve, woken)
         try:
             await woken
@@ -102,18 +105,16 @@ class Places:
             self._forget(account, woken)
 
     def _forget(self, account: str, woken: "asyncio.Future[None]") -> None:
-        waiting = self._waiting[account]
+        waiting = self.waiting[account]
         waiting.remove(woken)
         if not waiting:
-            del self._waiting[account]
+            del self.waiting[account]
 
     def wake(self) -> None:
         """A place is free: wake the first who finds room now; accounts take turns."""
-        if not self._waiting:
-            return
-        for account in list(islice(self._waiting, _LOOKED_AT)):
-            self._waiting.move_to_end(account)
-            if self.shares.has_room(account, 1, has_money=True) and any(map(_resolve, self._waiting[account])):
+        for account in list(islice(self.waiting, _LOOKED_AT)):
+            self.waiting.move_to_end(account)
+            if self.shares.has_room(account, 1, has_money=True) and any(map(_resolve, self.waiting[account])):
                 return
 
 

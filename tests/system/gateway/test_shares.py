@@ -42,7 +42,7 @@ def test_a_newcomer_gets_the_next_place(crowd_and_places: tuple[Crowd, Places]) 
     keys = [crowd.key() for _ in range(3)]
     first, second = crowd.open(keys[0])[0], crowd.open(keys[1])[0]
     waiting = crowd.begin(keys[2])
-    eventually(lambda: len(places._waiting) == 1)
+    eventually(lambda: len(places.waiting) == 1)
     assert crowd.open(keys[0])[0].end().status_code == 503
     assert first.end().status_code == 200
     eventually(lambda: waiting.is_open)
@@ -62,7 +62,7 @@ def test_a_newcomer_waits_for_a_second(crowd_and_places: tuple[Crowd, Places], p
     refused = crowd.rig.http.post(path, json=crowd.body(Script()), headers=headers)
     assert (refused.status_code, refused.json()["error"]["code"]) == (status, "overloaded")
     assert refused.headers["retry-after"] == "1"
-    assert (places.refused, len(places._waiting)) == (1, 0)
+    assert (places.refused, len(places.waiting)) == (1, 0)
     assert [call.end().status_code for call in open_now] == [200, 200]
     assert crowd.rig.charges(account) == []
     # It counted for no limit.
@@ -77,7 +77,7 @@ def test_a_call_that_waited_for_a_place_is_asked_again(crowd_and_places: tuple[C
     account = crowd.rig.account("5")
     key = crowd.rig.credit_key(account)
     waiting = crowd.begin(key)
-    eventually(lambda: len(places._waiting) == 1)
+    eventually(lambda: len(places.waiting) == 1)
     now_us = crowd.rig.clock.now_us()
     crowd.rig.store.write_now(suspend, account, actor="test", reason="test", now_us=now_us)
     crowd.rig.sync()
@@ -91,7 +91,7 @@ def test_a_client_that_left_while_it_waited_is_asked_for_nothing(moody: MoodySto
         first = crowd.open(crowd.key())[0]
         crowd.open(crowd.key())
         account, script = crowd.rig.account("5"), Script(headless=True, ending="hang")
-        crowd.hang_up(crowd.rig.credit_key(account), script, when=lambda: len(places._waiting) == 1)
+        crowd.hang_up(crowd.rig.credit_key(account), script, when=lambda: len(places.waiting) == 1)
         first.end()
         eventually(lambda: crowd.rig.gateway.open_requests == 1)
         assert (places.shares.used, script.calls) == (1, 0)

@@ -55,7 +55,7 @@ async def test_a_wait_ends() -> None:
     take(places, A)
     assert not await places.wait_for_room(B)
 
-    assert not places._waiting
+    assert not places.waiting
 
 
 @pytest.mark.parametrize("caller", [POOR, A])
@@ -80,7 +80,7 @@ async def test_of_one_account_only_some_calls_wait() -> None:
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
-    assert not places._waiting
+    assert not places.waiting
 
 
 async def test_accounts_that_wait_take_turns() -> None:
