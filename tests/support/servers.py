@@ -4,6 +4,8 @@ It binds to 127.0.0.1 on a port that the system picks, and to nothing else. Only
 """
 
 import asyncio
+import contextlib
+import random
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -17,8 +19,19 @@ from tokenbooth.http.limits import PLAIN_LISTENER, ListenerConfig
 from tokenbooth.http.server import bind, port_of
 from tokenbooth.http.uvicorn import connection_class
 
+# Below what systems hand out to outgoing connections: Linux from 32768 on, others from 49152 on.
+_LASTING_PORTS = range(20_000, 32_000)
 _START_TIMEOUT_S = 10.0
 _STOP_TIMEOUT_S = 10.0
+
+
+def lasting_port() -> int:
+    """A free port that no outgoing connection is given, so that a server that was killed can have it again."""
+    for port in random.SystemRandom().sample(_LASTING_PORTS, 100):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port is free")
 
 
 class _Server(uvicorn.Server):

@@ -7,7 +7,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -25,7 +24,7 @@ from sqlalchemy import Connection, select
 from tests.support.command import wait_until
 from tests.support.gateway.gateway_rig import MODEL, UPSTREAM_KEY
 from tests.support.postgres import Postgres
-from tests.support.servers import serve
+from tests.support.servers import lasting_port, serve
 from tokenbooth.domain.keys import KeyKind, digest, shown_prefix
 from tokenbooth.domain.money import parse_usd
 from tokenbooth.kit.ids import IdPrefix, new_id, new_key
@@ -106,7 +105,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 def service(tmp_path: Path, database_url: str) -> Iterator[Service]:
     """A service with one upstream, started; killed at the end if it still runs."""
     with serve(create_model_server(UPSTREAM_KEY)) as upstream_url:
-        port = _free_port()
+        port = lasting_port()
         config = tmp_path / "tokenbooth.toml"
         config.write_text(_configuration(port, database_url, tmp_path, upstream_url))
         running = Service(config, port)
@@ -261,12 +260,6 @@ def customer(service: Service, store: Store) -> str:
 def cli(service: Service, *arguments: str) -> str:
     command = [sys.executable, "-m", "tokenbooth", *arguments, "--config", str(service.config)]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _configuration(port: int, database_url: str, data_dir: Path, upstream_url: str) -> str:
