@@ -59,6 +59,7 @@ def attacks(key: str) -> dict[str, _Attack]:
     return {
         "slow heads": _Attack(head, b"x", statuses=(408,)),
         "stopped bodies": _Attack(head + b"content-length: 100000\r\n\r\n{", statuses=(408,)),
+        "dripping bodies": _Attack(head + b"content-length: 100000\r\n\r\n{", b" ", statuses=(408,)),
         "silence": _Attack(b""),
         "endless heads": _Attack(head + b"x: ", b"a" * 16_384, 0, statuses=(431,)),
         "endless bodies": _Attack(chunked, b"4000\r\n" + b"a" * 16_384 + b"\r\n", 0, statuses=(413, 408)),

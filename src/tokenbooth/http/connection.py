@@ -75,16 +75,11 @@ class ClientConnection:
             self.abort()
 
     @property
-    def is_idle(self) -> bool:
-        """Whether the client has asked for nothing, or everything that it asked for was answered."""
-        return self.is_without_request and self.parser.phase == NOTHING
-
-    @property
-    def is_without_request(self) -> bool:
-        """Whether no whole head waits for its answer, and every answer has left."""
-        if self._current is not None or self._waiting.requests or self._transport.get_write_buffer_size():
-            return False
-        return self._receiving is None or self._receiving is self._answered_early
+    def loss_by_closing(self) -> int:
+        """What a client without a request loses by being closed: 0 nothing, 1 half a request, 2 a part of an answer."""
+        if self._transport.get_write_buffer_size():
+            return 2
+        return 0 if self.parser.phase == NOTHING else 1
 
     def lost(self) -> None:
         """The connection is gone."""
@@ -156,6 +151,7 @@ class ClientConnection:
             # The answer to the request before was the last one, and was given at once.
             parser.stop(faults.NOT_HTTP)
         self._reading.clear()
+        self._config.connections.begins_request(self)
         path = parser.path()
         request: PendingRequest
         if self._config.fast_path.handles(path):
@@ -320,6 +316,7 @@ class ClientConnection:
         elif self._fault is not None:
             self._say_and_hang_up(self._fault)
         else:
+            self._config.connections.ends_requests(self)
             self.read_on()
             if self.parser.phase == NOTHING:
                 self._reading.set(self._bounds.idle_s)
@@ -373,6 +370,7 @@ class ClientConnection:
             self._hang_up()
             return
         self._closing = True
+        self._config.connections.ends_requests(self)
         self._waiting.clear()
         self._receiving = self._answered_early = None
         self.parser.forget()

@@ -20,7 +20,7 @@ class OpenConnections:
     """The connections of a listener, shared by the addresses of clients.
 
     An address that has more than its fair share gets no more. For another one there is always a place: where none is
-    left, a connection is closed that asks for nothing, of the longest open ones. nginx does the same when its
+    left, a connection is closed whose requests are all answered, or that has none yet. nginx does the same when its
     `worker_connections` are used up.
 
     Attributes:
@@ -35,7 +35,9 @@ class OpenConnections:
         """
         self._shares = Shares(min(most, _most_by_files()))
         self.refused = 0
-        self._open: OrderedDict[ClientConnection, str] = OrderedDict()
+        self._open: dict[ClientConnection, str] = {}
+        # In the order in which they came to have no request.
+        self._without_request: OrderedDict[ClientConnection, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -49,26 +51,38 @@ class OpenConnections:
                 self.refused += 1
                 return False
         self._open[connection] = address
+        self._without_request[connection] = None
         return True
 
     def remove(self, connection: "ClientConnection") -> None:
         """A connection is gone; one that was not taken in changes nothing."""
+        self._without_request.pop(connection, None)
         address = self._open.pop(connection, None)
         if address is not None:
             self._shares.give_back(address, has_money=True)
 
+    def begins_request(self, connection: "ClientConnection") -> None:
+        """The head of a request has come: the connection makes no room."""
+        self._without_request.pop(connection, None)
+
+    def ends_requests(self, connection: "ClientConnection") -> None:
+        """All requests of the connection are answered."""
+        if connection in self._open:
+            self._without_request[connection] = None
+
     def _close_one(self) -> bool:
-        """Close a connection between two requests, or else one in a head; False when none was found."""
-        looked_at = list(islice(self._open, _LOOKED_AT))
-        idle = [connection for connection in looked_at if connection.is_idle]
-        idle = idle or [connection for connection in looked_at if connection.is_without_request]
-        for connection in looked_at:
-            self._open.move_to_end(connection)
-        if not idle:
+        """Close a connection without a request, of the longest ones one that loses least; False when there is none."""
+        longest = list(islice(self._without_request, _LOOKED_AT))
+        if not longest:
             return False
-        idle[0].abort()
-        self.remove(idle[0])
+        closed = min(longest, key=_loss_by_closing)
+        closed.abort()
+        self.remove(closed)
         return True
+
+
+def _loss_by_closing(connection: "ClientConnection") -> int:
+    return connection.loss_by_closing
 
 
 def _most_by_files() -> int:

@@ -61,6 +61,22 @@ def test_no_request_makes_room(begun: bytes) -> None:
     listener.end()
 
 
+def test_who_came_late_makes_room_behind_many_that_are_busy() -> None:
+    """However many requests are under way, the first who asks finds a place."""
+    listener = listener_for(256)
+    busy = [listener.connect(f"10.0.0.{number}") for number in range(200)]
+    for line in busy:
+        listener.send(line, head("/fast/5", 100))
+    late = [listener.connect(f"10.0.1.{number}") for number in range(55)]
+    newcomers = [listener.connect(f"10.0.2.{number}") for number in range(20)]
+    for line in newcomers:
+        listener.send(line, head("/fast/5", 100))
+
+    assert (open_ones(busy), open_ones(newcomers)) == (200, 20)
+    assert open_ones(late) < 55
+    listener.end()
+
+
 def test_half_a_head_outlives_nothing_at_all() -> None:
     """Who has begun to ask is closed only when nobody is there who has not."""
     listener = listener_for(16)
