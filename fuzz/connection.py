@@ -125,7 +125,8 @@ class _Run:
         assert not self.loop.tasks(), "a task is left"
         assert not self.config.bodies.shares.used, "room for bodies is never given back"
         assert not self.config.unread.shares.used, "room for answers is never given back"
-        assert not len(self.config.connections), "a connection is never forgotten"
+        connections = self.config.connections
+        assert not len(connections) and not connections.without_request, "a connection is never forgotten"
         self.loop.close()
 
     def check(self, stream: bytes) -> None:

@@ -69,6 +69,7 @@ class ClientConnection:
         self._body = BodyArrival(loop, bounds, config.bodies, self._client)
         self._head_in_pieces = False
         self._unread = Unread(transport, loop, bounds, config.unread, self.abort)
+        self._without_request = config.connections.without_request
         if config.connections.add(self, address):
             self._reading.set(bounds.idle_s)
         else:
@@ -151,7 +152,7 @@ class ClientConnection:
             # The answer to the request before was the last one, and was given at once.
             parser.stop(faults.NOT_HTTP)
         self._reading.clear()
-        self._config.connections.begins_request(self)
+        self._without_request.pop(self, None)
         path = parser.path()
         request: PendingRequest
         if self._config.fast_path.handles(path):
@@ -316,7 +317,7 @@ class ClientConnection:
         elif self._fault is not None:
             self._say_and_hang_up(self._fault)
         else:
-            self._config.connections.ends_requests(self)
+            self._without_request[self] = None
             self.read_on()
             if self.parser.phase == NOTHING:
                 self._reading.set(self._bounds.idle_s)
@@ -370,7 +371,7 @@ class ClientConnection:
             self._hang_up()
             return
         self._closing = True
-        self._config.connections.ends_requests(self)
+        self._without_request[self] = None
         self._waiting.clear()
         self._receiving = self._answered_early = None
         self.parser.forget()

@@ -25,6 +25,7 @@ class OpenConnections:
 
     Attributes:
         refused: how often one was not taken in.
+        without_request: those that may make room, the longest ones first; each takes itself out while it has a request.
     """
 
     def __init__(self, most: int) -> None:
@@ -36,8 +37,7 @@ class OpenConnections:
         self._shares = Shares(min(most, _most_by_files()))
         self.refused = 0
         self._open: dict[ClientConnection, str] = {}
-        # In the order in which they came to have no request.
-        self._without_request: OrderedDict[ClientConnection, None] = OrderedDict()
+        self.without_request: OrderedDict[ClientConnection, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -51,28 +51,19 @@ class OpenConnections:
                 self.refused += 1
                 return False
         self._open[connection] = address
-        self._without_request[connection] = None
+        self.without_request[connection] = None
         return True
 
     def remove(self, connection: "ClientConnection") -> None:
         """A connection is gone; one that was not taken in changes nothing."""
-        self._without_request.pop(connection, None)
+        self.without_request.pop(connection, None)
         address = self._open.pop(connection, None)
         if address is not None:
             self._shares.give_back(address, has_money=True)
 
-    def begins_request(self, connection: "ClientConnection") -> None:
-        """The head of a request has come: the connection makes no room."""
-        self._without_request.pop(connection, None)
-
-    def ends_requests(self, connection: "ClientConnection") -> None:
-        """All requests of the connection are answered."""
-        if connection in self._open:
-            self._without_request[connection] = None
-
     def _close_one(self) -> bool:
         """Close a connection without a request, of the longest ones one that loses least; False when there is none."""
-        longest = list(islice(self._without_request, _LOOKED_AT))
+        longest = list(islice(self.without_request, _LOOKED_AT))
         if not longest:
             return False
         closed = min(longest, key=_loss_by_closing)
