@@ -154,6 +154,7 @@ ENDING = {
     "gateway/service.py": "one request, which answers every failure",
     "gateway/access/keys.py": "one look-up of a key, awaited by the calls that need it",
     "gateway/upstream/pool.py": "one connection, awaited by its call",
+    "gateway/upstream/names.py": "one look-up of a name, awaited by the calls that need it",
     "gateway/upstream/proxy.py": "one answer, awaited by its call",
     "gateway/access/registration.py": "one beat, asked for again by the next; beats of a replay, which ends with it",
     "jobs/inbox.py": "one event, awaited by the webhook or the job; its row stays due",
