@@ -11,6 +11,7 @@ import msgspec
 
 from tokenbooth.config.catalog import Catalog
 from tokenbooth.gateway.access.admission import Admission
+from tokenbooth.gateway.access.cache import KeyState
 from tokenbooth.gateway.access.pool import Pools
 from tokenbooth.gateway.access.stream_limit import StreamSlot
 from tokenbooth.gateway.errors import Category, Refusal, invalid_request
@@ -23,7 +24,7 @@ from tokenbooth.gateway.replies import anthropic, openai
 from tokenbooth.gateway.replies.usage import usage_answer
 from tokenbooth.gateway.request_reader import COUNT_TOKENS, RequestReader, unknown_model
 from tokenbooth.gateway.settlement.settle import Settler
-from tokenbooth.gateway.upstream.routing import Routing
+from tokenbooth.gateway.upstream.routing import RoutedCall, Routing
 
 PAID_ROUTES: Final = frozenset(("POST", path) for path in ENDPOINTS)
 _MODEL_PATHS: Final = ("/v1/models/", "/anthropic/v1/models/")
@@ -67,25 +68,21 @@ class Handlers:
     async def infer(self, exchange: Exchange) -> None:
         """Serve a call that costs money."""
         key = await self._reader.priced(exchange)  # 400, 401, 403, 404, 413
-        request, caller = exchange.request, exchange.caller
-        routed = exchange.routed = self._routing.route(request, caller)  # 400: no upstream speaks the format
+        request = exchange.request
+        routed = exchange.routed = self._routing.route(request, exchange.caller)  # 400: no upstream speaks the format
         # From here on the key's state must not be dropped from memory, also while the call waits.
         pin = key.account.pin()
         try:
-            is_full = routed.is_full()
-            if is_full or self._settler.is_behind():
-                # Who would be refused anyway takes nobody's turn.
-                self._admission.refuse_at_limit(key)  # 429
-            waited = await self._settler.keep_pace(key.account, caller, exchange.is_wanted)  # 503
-            if is_full:
-                waited = True
-                await routed.wait_for_room()
+            self._settler.refuse_unless_chargeable()  # 503
+            waits = routed.is_full() or self._settler.is_behind()
+            if waits:
+                await self._wait_for_turn(exchange, key, routed)  # 429, 503
             if self._max_streams_per_key is not None and request.stream:
                 exchange.stream_slot = StreamSlot(key, self._max_streams_per_key)  # 429
             exchange.pool = self._pools.cached(key)
             if exchange.pool is None:
-                waited, exchange.pool = True, await self._pools.lookup(key)  # 503
-            if waited:
+                waits, exchange.pool = True, await self._pools.lookup(key)  # 503
+            if waits:
                 # The key may have ended meanwhile, or this process may have been replaced.
                 self._admission.check_access(key)  # 401, 403, 503
             admitted = await self._admission.decide(key, request, exchange.pool)  # 402, 429
@@ -97,6 +94,17 @@ class Handlers:
         finally:
             exchange.free_stream_slot()
             pin.release()
+
+    async def _wait_for_turn(self, exchange: Exchange, key: KeyState, routed: RoutedCall) -> None:
+        """Wait while the store is behind, or for a place where each upstream is full.
+
+        Raises:
+            Refusal: the key is at its limit of requests anyway, or there is no turn for its account in time.
+        """
+        self._admission.refuse_at_limit(key)
+        await self._settler.keep_pace(key.account, exchange.caller, exchange.is_wanted)
+        if routed.is_full():
+            await routed.wait_for_room()
 
     async def count_tokens(self, exchange: Exchange) -> None:
         """Estimate the tokens of a request, for nothing."""

@@ -81,8 +81,17 @@ class Settler:
         """Whether the store is so far behind that calls are let in one after the other."""
         return self._queue.is_behind()
 
-    async def keep_pace(self, account: AccountState, caller: Caller, is_wanted: Callable[[], bool]) -> bool:
-        """Let a call begin only if it can be charged, and slowly while the store is behind; returns whether it waited.
+    def refuse_unless_chargeable(self) -> None:
+        """Let a call begin only if it can be charged.
+
+        Raises:
+            Refusal: the log cannot be written, or as many charges wait as may.
+        """
+        if not self.accepts():
+            raise unavailable()
+
+    async def keep_pace(self, account: AccountState, caller: Caller, is_wanted: Callable[[], bool]) -> None:
+        """Wait for a turn to begin a call while the store is behind.
 
         Args:
             account, caller: whose call it is.
@@ -91,17 +100,13 @@ class Settler:
         Raises:
             Refusal: the log cannot be written, or so many charges or calls wait, of all or of this caller, as may.
         """
-        if not self.accepts():
-            raise unavailable()
         if not self._queue.is_behind():
-            return False
+            return
         has_room = self._queue.has_room_for(account, has_money=caller.has_money)
         if not has_room or not await self._pacing.wait(caller, is_wanted):
             self.refused += 1
             raise unavailable()
-        if not self.accepts():
-            raise unavailable()
-        return True
+        self.refuse_unless_chargeable()
 
     def settle(
         self,

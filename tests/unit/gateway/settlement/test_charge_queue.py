@@ -131,7 +131,7 @@ async def test_calls_that_would_wait_for_long_are_refused(log: ChargeLog) -> Non
     with pytest.raises(Refusal) as refused:
         await waiting.pop()
     assert (refused.value.status, refused.value.retry_after_us, settler.refused) == (503, 2_000_000, 1)
-    assert all(await asyncio.gather(*waiting))
+    assert len(await asyncio.gather(*waiting)) == 750
 
 
 async def test_the_loop_serves_others_while_a_call_waits(log: ChargeLog) -> None:
@@ -143,7 +143,7 @@ async def test_the_loop_serves_others_while_a_call_waits(log: ChargeLog) -> None
     while not all(call.done() for call in waiting):
         await asyncio.sleep(0)
         turns += 1
-    assert [call.result() for call in waiting] == [True] * 50
+    assert [call.exception() for call in waiting] == [None] * 50
     assert turns > 50
 
 
