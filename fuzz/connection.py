@@ -126,7 +126,8 @@ class _Run:
         assert not self.config.bodies.shares.used, "room for bodies is never given back"
         assert not self.config.unread.shares.used, "room for answers is never given back"
         connections = self.config.connections
-        assert not len(connections) and not connections.without_request, "a connection is never forgotten"
+        assert not len(connections), "a connection is never forgotten"
+        assert not connections.without_request, "a connection makes room for ever"
         self.loop.close()
 
     def check(self, stream: bytes) -> None:
