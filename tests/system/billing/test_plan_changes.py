@@ -84,7 +84,9 @@ def spent(shop: Shop) -> object:
 def spend(shop: Shop, cost_nano: int) -> None:
     """Let the newest subscription spend in its running window."""
     now_us = shop.clock.now_us()
-    made = by_window(charge(shop.ada.account_id, finished_at_us=now_us, cost_nano=cost_nano), own_id(shop))
+    key = shop.http.post("/api/keys/subscription", json={"name": "one", "subscriptionId": own_id(shop)}).json()["data"]
+    made = charge(shop.ada.account_id, finished_at_us=now_us, key_id=key["id"], cost_nano=cost_nano)
+    made = by_window(made, own_id(shop))
     made = made._replace(window_start_us=window_at(now_us, WINDOW_US).start_us, uncollected_nano=0)
     shop.store.write_now(apply_charges, [made], now_us=now_us)
 

@@ -19,7 +19,7 @@ from tokenbooth.store.accounts.revocations import is_deleted
 from tokenbooth.store.engine import open_store
 from tokenbooth.store.ledger import balance_nano, grant
 from tokenbooth.store.reports.audit import audit
-from tokenbooth.store.tables import api_keys, change_counter
+from tokenbooth.store.tables import api_keys, change_counter, key_counts
 from tokenbooth.store.tables import changes as change_rows
 from tokenbooth.store.usage.settlement import apply_charges
 
@@ -145,6 +145,7 @@ def test_a_deletion_that_a_fail_over_lost_is_made_again(rig: Rig) -> None:
     def fail_over(conn: Connection) -> None:
         go_back(conn, seq)
         conn.execute(update(api_keys).values(deleted_at_us=None))
+        conn.execute(update(key_counts).values(live=key_counts.c.created))
 
     rig.store.write_now(fail_over)
     rig.sync()

@@ -219,7 +219,10 @@ bad_counts = st.one_of(
     st.integers(min_value=MAX_TOKENS + 1),
     st.just(True),
     st.floats().filter(lambda count: not count.is_integer() or not 0 <= count <= MAX_TOKENS),
-    st.text(min_size=1, max_size=5).filter(lambda text: bool(text.strip()) and not text.strip().isdigit()),
+    # The text "null" is an absent count.
+    st.text(min_size=1, max_size=5).filter(
+        lambda text: text.strip().casefold() not in ("", "null") and not text.strip().isdigit()
+    ),
     st.just([1]),
 )
 

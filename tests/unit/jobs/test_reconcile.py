@@ -195,7 +195,12 @@ def test_a_flood_of_pages_does_not_hold_the_reconciler_up(store: Store) -> None:
         return watching
 
     with running_shop(store, around_stripe=watched) as shop:
-        bob = new_customer(store, now_us=shop.clock.now_us(), email="bob@example.com")
+        now_us = shop.clock.now_us()
+        bob = new_customer(store, now_us=now_us, email="bob@example.com")
+        # With money she may have more pages that she has not paid.
+        store.write_now(
+            ledger.grant, account_id=shop.ada.account_id, amount_nano=1, reference="one", reason="test", now_us=now_us
+        )
         for _ in range(40):
             shop.open_page("topup", {"amount": 50, "method": "stripe"})
         paid = shop.bare.post(

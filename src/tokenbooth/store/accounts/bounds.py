@@ -2,9 +2,8 @@
 
 from sqlalchemy import Connection, or_, select
 
-from tokenbooth.domain.ledger import credit_of
 from tokenbooth.domain.row_bounds import RowBound
-from tokenbooth.store.tables import ledger_accounts, subscriptions, usage_days
+from tokenbooth.store.tables import credit_months, subscriptions
 
 
 def row_limit(conn: Connection, account_id: str, bound: RowBound) -> int:
@@ -13,13 +12,13 @@ def row_limit(conn: Connection, account_id: str, bound: RowBound) -> int:
 
 
 def was_funded(conn: Connection, account_id: str) -> bool:
-    """Whether the account has or had money: it has credit, was charged for a call, or paid for a subscription.
+    """Whether the account has or had money: its credit ever moved, or it paid for a subscription.
 
     A few rows are read, however many entries the ledger has of it: calls of free models make entries as well.
     """
-    has_credit = (
-        select(ledger_accounts.c.id)
-        .where(ledger_accounts.c.id == credit_of(account_id).id, ledger_accounts.c.balance_nano > 0)
+    has_moved = (
+        select(credit_months.c.month_us)
+        .where(credit_months.c.account_id == account_id, credit_months.c.amount_nano != 0)
         .exists()
     )
     has_subscribed = (
@@ -27,9 +26,4 @@ def was_funded(conn: Connection, account_id: str) -> bool:
         .where(subscriptions.c.account_id == account_id, subscriptions.c.paid_until_us.is_not(None))
         .exists()
     )
-    has_spent = (
-        select(usage_days.c.day_us)
-        .where(usage_days.c.account_id == account_id, usage_days.c.dimension == "all", usage_days.c.charged_nano > 0)
-        .exists()
-    )
-    return bool(conn.execute(select(or_(has_credit, has_subscribed, has_spent))).scalar_one())
+    return bool(conn.execute(select(or_(has_moved, has_subscribed))).scalar_one())

@@ -24,7 +24,9 @@ def granted(store: Store, account_id: str) -> None:
 
 
 def charged(store: Store, account_id: str, charged_nano: int = 1) -> None:
-    """Have it charged for a call."""
+    """Have it spend its last credit."""
+    if charged_nano:
+        granted(store, account_id)
     call = charge(account_id, "key_1", NOW_US, charged_nano=charged_nano)
     store.write_now(apply_charges, [call], now_us=NOW_US)
 
