@@ -95,21 +95,18 @@ def sure_share(price: Price, demand: Demand, *, free_nano: int, hold_share_perce
     return Share(surest_nano, clamped_output_tokens=None)
 
 
-def share(
+def learned_share(
     price: Price, demand: Demand, *, free_nano: int, hold_share_percent: int, tokens_per_byte_bp: int
 ) -> Share | TooLittle:
-    """Decide the hold of a call.
+    """Decide the hold of a call that has no `sure_share`.
 
     Args:
         price: the admitted price.
         demand: what the call may consume.
         free_nano: what is free on the tightest of the call's allowances.
         hold_share_percent: the part of what is free that one call may hold.
-        tokens_per_byte_bp: the learned ratio, in basis points, for when one token a byte does not fit easily.
+        tokens_per_byte_bp: the learned ratio, in basis points.
     """
-    sure = sure_share(price, demand, free_nano=free_nano, hold_share_percent=hold_share_percent)
-    if sure is not None:
-        return sure
     share_nano = max(free_nano, 0) * hold_share_percent // 100
     output_tokens = demand.output_ceiling * demand.choices
     prompt_tokens = demand.prompt_tokens(tokens_per_byte_bp)

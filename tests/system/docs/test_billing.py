@@ -6,13 +6,14 @@ from typing import Final
 import pytest
 from sqlalchemy import select
 
+from tests.support.fair_share import share
 from tests.support.store import Customer, new_customer
 from tests.system.docs.pages import codes, read, rows, section
 from tokenbooth.config.settings import GatewaySettings
 from tokenbooth.domain import ledger as domain_ledger
 from tokenbooth.domain.allowance import Allowance, hold, settle
 from tokenbooth.domain.charges import Charge, PoolKind
-from tokenbooth.domain.fair_share import Demand, Share, TooLittle, share
+from tokenbooth.domain.fair_share import Demand, Share, TooLittle
 from tokenbooth.domain.ledger import STRIPE_CLEARING, AccountKind, LedgerAccount, TransferKind
 from tokenbooth.domain.money import format_usd, parse_usd
 from tokenbooth.domain.plan_changes import charged_from_us

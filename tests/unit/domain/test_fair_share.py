@@ -3,8 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.fair_share import share
 from tokenbooth.domain.allowance import Allowance, hold, settle
-from tokenbooth.domain.fair_share import Demand, Share, TooLittle, share
+from tokenbooth.domain.fair_share import Demand, Share, TooLittle
 from tokenbooth.domain.pricing import Price, TokenRates, worst_cost_nano
 
 DEMO = Price(TokenRates(input=270_000_000, output=1_100_000_000, cached_input=70_000_000, cache_write=270_000_000))

@@ -10,7 +10,7 @@ from typing import Final
 from tokenbooth.config.catalog import Catalog
 from tokenbooth.domain.allowance import Allowance, free_nano, hold
 from tokenbooth.domain.charges import PoolKind
-from tokenbooth.domain.fair_share import Demand, Share, TooLittle, share, sure_share
+from tokenbooth.domain.fair_share import Demand, Share, TooLittle, learned_share, sure_share
 from tokenbooth.domain.pricing import Price, output_cost_nano
 from tokenbooth.domain.rates import RequestRate, TokenEntry, TokenRate
 from tokenbooth.domain.subscriptions import access_ends_us
@@ -266,7 +266,7 @@ class Admission:
         risk_nano = 0
         if decided is None:
             ratio_bp = self._ratios.basis_points(key.account.account_id, request.model.name)
-            shared = share(
+            shared = learned_share(
                 price,
                 demand,
                 free_nano=left_nano,

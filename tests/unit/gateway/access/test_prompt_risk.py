@@ -3,8 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.fair_share import share
 from tokenbooth.domain.allowance import Allowance, free_nano, hold, settle
-from tokenbooth.domain.fair_share import Demand, Share, share
+from tokenbooth.domain.fair_share import Demand, Share
 from tokenbooth.domain.pricing import Price, TokenRates, input_cost_nano, worst_cost_nano
 from tokenbooth.gateway.access import prompt_risk
 from tokenbooth.gateway.access.cache import AccountState
