@@ -3,12 +3,16 @@
 Only tests import it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+import pytest
 from sqlalchemy import Connection, func, insert, select
 
+from tests.support.postgres import Postgres
 from tokenbooth.domain.keys import ALL_SCOPES, KeyKind, Scope, digest, shown_prefix
 from tokenbooth.kit.ids import IdPrefix, new_id, new_key
 from tokenbooth.store.accounts.accounts import create_account
@@ -16,13 +20,35 @@ from tokenbooth.store.accounts.management_keys import NewManagementKey, create_m
 from tokenbooth.store.engine import Store, open_store
 from tokenbooth.store.tables import change_counter, metadata
 
+S = TypeVar("S", bound=Store)
+
 
 def open_empty_sqlite(path: Path) -> Store:
     """A new SQLite database with the whole schema; the caller closes it."""
-    opened = open_store(f"sqlite:///{path}")
-    metadata.create_all(opened.engine)
-    opened.write_now(_start_counter)
-    return opened
+    return with_schema(open_store(f"sqlite:///{path}"))
+
+
+def with_schema(empty: S) -> S:
+    """A store of an empty database, with the whole schema in it."""
+    metadata.create_all(empty.engine)
+    empty.write_now(_start_counter)
+    return empty
+
+
+@contextmanager
+def empty_store(request: pytest.FixtureRequest, directory: Path) -> Iterator[Store]:
+    """An empty database with the whole schema, of the kind that is the fixture's parameter: sqlite or postgresql."""
+    if request.param == "sqlite":
+        opened = open_empty_sqlite(directory / "tokenbooth.db")
+        yield opened
+        opened.close()
+        return
+    server: Postgres = request.getfixturevalue("postgres_server")
+    url = server.new_database()
+    opened = open_store(url)
+    yield opened
+    opened.close()
+    server.drop_database(url)
 
 
 @dataclass(frozen=True, slots=True)

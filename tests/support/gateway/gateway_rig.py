@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine, insert, select
 
 from tests.support.fakes import FakeClock
 from tests.support.servers import serve
+from tests.support.store import with_schema
 from tokenbooth.config.catalog import Catalog, Route, Upstream, WireFormat, build_catalog
 from tokenbooth.config.settings import GatewaySettings, Settings
 from tokenbooth.domain.charges import Charge
@@ -35,7 +36,7 @@ from tokenbooth.store.accounts.keys import NewApiKey, create_api_key
 from tokenbooth.store.engine import Store, make_engine
 from tokenbooth.store.ledger import grant
 from tokenbooth.store.reports.audit import audit
-from tokenbooth.store.tables import change_counter, metadata, subscriptions, usage_events
+from tokenbooth.store.tables import subscriptions, usage_events
 from tokenbooth_sandbox.models import ModelServer, create_model_server
 
 MODEL: Final = "deepseek/deepseek-chat-v3-0324"
@@ -109,10 +110,7 @@ class MoodyStore(Store):
 
 def open_moody_store(path: Path) -> MoodyStore:
     """An empty SQLite database with the whole schema."""
-    opened = MoodyStore(make_engine(f"sqlite:///{path}"))
-    metadata.create_all(opened.engine)
-    opened.write_now(lambda conn: conn.execute(insert(change_counter).values(id=1, seq=0)))
-    return opened
+    return with_schema(MoodyStore(make_engine(f"sqlite:///{path}")))
 
 
 def prompt(text: str, **fields: object) -> dict[str, object]:

@@ -16,13 +16,13 @@ from tests.support.gateway.crowd import USAGE, Crowd, open_ones, run_crowd
 from tests.support.gateway.gateway_rig import CHAT, MoodyStore, Rig, eventually
 from tests.support.gateway.scripted_upstream import Script, answer
 from tests.support.raw_client import RawClient
+from tests.support.store import with_schema
 from tests.system.docs.pages import codes, read, rows, section
 from tokenbooth.config.settings import GatewaySettings
 from tokenbooth.gateway.formats.json.steps import STEP_BYTES
 from tokenbooth.gateway.settlement.pacing import MOST_WAITING
 from tokenbooth.http.limits import Bounds
 from tokenbooth.store.engine import make_engine
-from tokenbooth.store.tables import change_counter, metadata
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,9 +68,7 @@ class SlowStore(MoodyStore):
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SlowStore]:
     """An empty database with the whole schema."""
-    opened = SlowStore(tmp_path / "slow.db")
-    metadata.create_all(opened.engine)
-    opened.write_now(lambda conn: conn.execute(change_counter.insert().values(id=1, seq=0)))
+    opened = with_schema(SlowStore(tmp_path / "slow.db"))
     yield opened
     opened.close()
 

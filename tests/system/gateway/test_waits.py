@@ -12,12 +12,13 @@ import pytest
 from sqlalchemy import Connection, select
 
 from tests.support.gateway.gateway_rig import CHAT, JumpingClock, MoodyStore, Rig, eventually, prompt, run_rig
+from tests.support.store import with_schema
 from tokenbooth.config.settings import GatewaySettings
 from tokenbooth.store import processes
 from tokenbooth.store.accounts.accounts import suspend
 from tokenbooth.store.accounts.keys import delete_api_key
 from tokenbooth.store.engine import make_engine
-from tokenbooth.store.tables import api_keys, change_counter, metadata
+from tokenbooth.store.tables import api_keys
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -51,9 +52,7 @@ def clock() -> JumpingClock:
 @pytest.fixture
 def slow(tmp_path: Path) -> Iterator[SlowStore]:
     """An empty database with the whole schema."""
-    opened = SlowStore(tmp_path / "slow.db")
-    metadata.create_all(opened.engine)
-    opened.write_now(lambda conn: conn.execute(change_counter.insert().values(id=1, seq=0)))
+    opened = with_schema(SlowStore(tmp_path / "slow.db"))
     yield opened
     opened.close()
 

@@ -16,15 +16,14 @@ from sqlalchemy import Connection, text
 
 from tests.support.dashboard.dashboard import Booth, Browser, open_booth
 from tests.support.large_account import LargeAccount, fill
-from tests.support.postgres import Postgres
 from tests.support.row_counting import Reads, counted
-from tests.support.store import Customer, another_key, open_empty_sqlite
+from tests.support.store import Customer, another_key, empty_store
 from tokenbooth.config.chains import BASE, NATIVE_TOKENS
 from tokenbooth.payments.usdc.addresses import AddressBook
 from tokenbooth.payments.usdc.node import ChainNode
 from tokenbooth.payments.usdc.rpc import HttpRpc
 from tokenbooth.services.context import UsdcDeps
-from tokenbooth.store.engine import Store, open_store
+from tokenbooth.store.engine import Store
 from tokenbooth.store.reports.operator import MAX_COUNTED
 from tokenbooth.store.usage.request_pages import LOOKED_AT
 from tokenbooth_sandbox.chain.wallet import new_extended_public_key
@@ -118,17 +117,8 @@ class Rig:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """An empty database of each kind with the whole schema."""
-    if request.param == "sqlite":
-        opened = open_empty_sqlite(tmp_path / "tokenbooth.db")
+    with empty_store(request, tmp_path) as opened:
         yield opened
-        opened.close()
-        return
-    server: Postgres = request.getfixturevalue("postgres_server")
-    url = server.new_database()
-    opened = open_store(url)
-    yield opened
-    opened.close()
-    server.drop_database(url)
 
 
 @pytest.fixture

@@ -5,22 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.postgres import Postgres
-from tests.support.store import open_empty_sqlite
-from tokenbooth.store.engine import Store, open_store
+from tests.support.store import empty_store
+from tokenbooth.store.engine import Store
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """An empty database of each kind with the whole schema."""
-    if request.param == "sqlite":
-        opened = open_empty_sqlite(tmp_path / "tokenbooth.db")
+    with empty_store(request, tmp_path) as opened:
         yield opened
-        opened.close()
-        return
-    server: Postgres = request.getfixturevalue("postgres_server")
-    url = server.new_database()
-    opened = open_store(url)
-    yield opened
-    opened.close()
-    server.drop_database(url)
