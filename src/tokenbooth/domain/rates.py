@@ -25,18 +25,20 @@ class TokenEntry:
 
 
 class RequestRate:
-    """At most `limit` admitted requests in any 60 seconds; remembers one instant for each of them."""
+    """At most `limit` admitted requests in any span of so long; remembers one instant for each of them."""
 
-    __slots__ = ("_admitted", "limit")
+    __slots__ = ("_admitted", "_span_us", "limit")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, span_us: int = SPAN_US) -> None:
+        """Begin with none; `span_us` (microseconds) is a minute by default."""
         self.limit = limit
+        self._span_us = span_us
         self._admitted: deque[int] = deque()
 
     def used(self, now_us: int) -> int:
         """Requests that count at `now_us` (monotonic microseconds)."""
         admitted = self._admitted
-        oldest_us = now_us - SPAN_US
+        oldest_us = now_us - self._span_us
         while admitted and admitted[0] <= oldest_us:
             admitted.popleft()
         return len(admitted)
@@ -47,9 +49,9 @@ class RequestRate:
         if used < self.limit:
             return 0
         if self.limit <= 0:
-            return SPAN_US
+            return self._span_us
         # With a limit lowered in the meantime more than one has to leave the span first.
-        return self._admitted[used - self.limit] + SPAN_US - now_us
+        return self._admitted[used - self.limit] + self._span_us - now_us
 
     def admit(self, now_us: int) -> None:
         """Count one request at `now_us`."""
@@ -57,7 +59,7 @@ class RequestRate:
 
     def reset_us(self, now_us: int) -> int:
         """Microseconds until nothing counts any more."""
-        return self._admitted[-1] + SPAN_US - now_us if self.used(now_us) else 0
+        return self._admitted[-1] + self._span_us - now_us if self.used(now_us) else 0
 
 
 class TokenRate:

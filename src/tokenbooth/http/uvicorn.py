@@ -11,11 +11,12 @@ from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallab
 from uvicorn.middleware.proxy_headers import _TrustedHosts
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from tokenbooth.http.addresses import is_loopback, network_of
+from tokenbooth.http.addresses import is_loopback
 from tokenbooth.http.asgi import AsgiRequest
 from tokenbooth.http.connection import ClientConnection
 from tokenbooth.http.exchange import RawHeaders
 from tokenbooth.http.limits import ListenerConfig
+from tokenbooth.kit.networks import network_of
 
 
 class UvicornConnection(HttpToolsProtocol):

@@ -30,7 +30,8 @@ class FairThreads:
     """A pool of threads with a share for each owner. Close it when done."""
 
     def __init__(self, threads: int, *, max_waiting: int, name: str) -> None:
-        """
+        """Begin with no work.
+
         Args:
             threads: how many, at least two.
             max_waiting: how much work of one owner waits at most.

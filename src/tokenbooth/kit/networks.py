@@ -13,6 +13,19 @@ SITE_FACTOR: Final = 10
 """How many times the limit of a /64 is the limit of its /48."""
 _CUSTOMER_BITS: Final = 64
 _SITE_BITS: Final = 48
+_UNKNOWN: Final = "unknown"
+
+
+def network_of(address: str) -> str:
+    """The smallest network that a client's address belongs to: an IPv4 address, or the /64 of an IPv6 address; what is
+    no address is one name with all others that are none."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return _UNKNOWN
+    if not isinstance(parsed, IPv6Address):
+        return str(parsed)
+    return str(parsed.ipv4_mapped or _network(parsed, _CUSTOMER_BITS))
 
 
 def network_limits(address: str, limit: int) -> dict[str, int]:
@@ -22,17 +35,12 @@ def network_limits(address: str, limit: int) -> dict[str, int]:
         address: of the client; what is none counts under one name, with all others that are none.
         limit: for the smallest network.
     """
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return {"unknown": limit}
-    if not isinstance(parsed, IPv6Address):
-        return {str(parsed): limit}
-    if parsed.ipv4_mapped is not None:
-        return {str(parsed.ipv4_mapped): limit}
-    return {_network(parsed, _CUSTOMER_BITS): limit, _network(parsed, _SITE_BITS): limit * SITE_FACTOR}
+    network = network_of(address)
+    if "/" not in network:
+        return {network: limit}
+    return {network: limit, str(_network(IPv6Address(address), _SITE_BITS)): limit * SITE_FACTOR}
 
 
-def _network(address: IPv6Address, bits: int) -> str:
+def _network(address: IPv6Address, bits: int) -> IPv6Network:
     # From the number, because an address may bring a scope (RFC 4007), which a client can write as it likes.
-    return str(IPv6Network((int(address), bits), strict=False))
+    return IPv6Network((int(address), bits), strict=False)

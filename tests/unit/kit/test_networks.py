@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenbooth.kit.keyed_rates import KeyedRates
-from tokenbooth.kit.networks import SITE_FACTOR, network_limits
+from tokenbooth.kit.networks import SITE_FACTOR, network_limits, network_of
 
 SITE = IPv6Network("2001:db8:7::/48")
 LIMIT = 3
@@ -30,6 +30,20 @@ LIMIT = 3
 def test_an_address_counts_for_its_networks(address: str, names: list[str]) -> None:
     """However it is written; the wider network has the larger limit."""
     assert network_limits(address, LIMIT) == dict(zip(names, (LIMIT, LIMIT * SITE_FACTOR), strict=False))
+
+
+@pytest.mark.parametrize(
+    ("host", "network"),
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        ("::ffff:203.0.113.9", "203.0.113.9"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+    ],
+)
+def test_what_is_one_client(host: str, network: str) -> None:
+    """An IPv4 address in either form, and all of the /64 that a customer gets."""
+    assert network_of(host) == network
 
 
 def test_neighbours_in_an_ipv4_network_are_strangers() -> None:
