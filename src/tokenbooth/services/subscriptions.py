@@ -177,13 +177,15 @@ async def find_subscription(context: ServiceContext, account_id: str, subscripti
     Raises:
         NotFound: there is no such subscription.
     """
-    plans, now_us = context.catalog().plans, context.clock.now_us()
-    view = await context.store.report(
-        account_id, billing.subscription_view, account_id, subscription_id, plans, now_us, with_keys=False
+    return await context.store.report(
+        account_id,
+        subscription_view,
+        context,
+        account_id,
+        subscription_id,
+        context.clock.now_us(),
+        with_keys=False,
     )
-    if view is None:
-        raise _no_subscription()
-    return view
 
 
 async def find_own(
@@ -210,14 +212,21 @@ async def find_own(
 
 
 def subscription_view(
-    conn: Connection, context: ServiceContext, account_id: str, subscription_id: str, now_us: int
+    conn: Connection,
+    context: ServiceContext,
+    account_id: str,
+    subscription_id: str,
+    now_us: int,
+    *,
+    with_keys: bool = True,
 ) -> SubscriptionView:
-    """A subscription as it is now.
+    """A subscription as it is now; its keys may be left out.
 
     Raises:
         NotFound: the account has no such subscription.
     """
-    view = billing.subscription_view(conn, account_id, subscription_id, context.catalog().plans, now_us)
+    plans = context.catalog().plans
+    view = billing.subscription_view(conn, account_id, subscription_id, plans, now_us, with_keys=with_keys)
     if view is None:
         raise _no_subscription()
     return view

@@ -31,6 +31,13 @@ metadata = MetaData(
     }
 )
 
+
+def _partial_index(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    """An index of the rows for which a condition holds."""
+    condition = text(where)
+    return Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
+
+
 accounts = Table(
     "accounts",
     metadata,
@@ -86,20 +93,8 @@ management_keys = Table(
     Column("last_used_at_us", BigInteger),
     Column("deleted_at_us", BigInteger),
     # Of the keys that a list shows: of deleted ones there may be many more.
-    Index(
-        "ix_management_keys_live",
-        "account_id",
-        "created_at_us",
-        "id",
-        sqlite_where=text("deleted_at_us IS NULL"),
-        postgresql_where=text("deleted_at_us IS NULL"),
-    ),
-    Index(
-        "ix_management_keys_deleted_at_us",
-        "deleted_at_us",
-        sqlite_where=text("deleted_at_us IS NOT NULL"),
-        postgresql_where=text("deleted_at_us IS NOT NULL"),
-    ),
+    _partial_index("ix_management_keys_live", "account_id", "created_at_us", "id", where="deleted_at_us IS NULL"),
+    _partial_index("ix_management_keys_deleted_at_us", "deleted_at_us", where="deleted_at_us IS NOT NULL"),
 )
 
 checkouts = Table(
@@ -124,20 +119,10 @@ checkouts = Table(
     ),
     CheckConstraint("status IN ('pending', 'paid', 'expired', 'failed', 'review')", name="status"),
     Index("ix_checkouts_account_id_status_created_at_us", "account_id", "status", "created_at_us"),
-    Index(
-        "ix_checkouts_auto_top_ups",
-        "account_id",
-        "created_at_us",
-        sqlite_where=text("kind = 'auto_top_up'"),
-        postgresql_where=text("kind = 'auto_top_up'"),
-    ),
+    _partial_index("ix_checkouts_auto_top_ups", "account_id", "created_at_us", where="kind = 'auto_top_up'"),
     # Never two automatic charges of an account at once, whatever the processes do.
-    Index(
-        "uq_checkouts_one_auto_top_up",
-        "account_id",
-        unique=True,
-        sqlite_where=text("kind = 'auto_top_up' AND status = 'pending'"),
-        postgresql_where=text("kind = 'auto_top_up' AND status = 'pending'"),
+    _partial_index(
+        "uq_checkouts_one_auto_top_up", "account_id", where="kind = 'auto_top_up' AND status = 'pending'", unique=True
     ),
 )
 
@@ -265,28 +250,11 @@ api_keys = Table(
     Column("last_used_at_us", BigInteger),
     Column("deleted_at_us", BigInteger),
     CheckConstraint("max_budget_nano > 0", name="max_budget"),
-    Index(
-        "ix_api_keys_live",
-        "account_id",
-        "created_at_us",
-        "id",
-        sqlite_where=text("deleted_at_us IS NULL"),
-        postgresql_where=text("deleted_at_us IS NULL"),
+    _partial_index("ix_api_keys_live", "account_id", "created_at_us", "id", where="deleted_at_us IS NULL"),
+    _partial_index(
+        "ix_api_keys_live_of_subscription", "subscription_id", "created_at_us", "id", where="deleted_at_us IS NULL"
     ),
-    Index(
-        "ix_api_keys_live_of_subscription",
-        "subscription_id",
-        "created_at_us",
-        "id",
-        sqlite_where=text("deleted_at_us IS NULL"),
-        postgresql_where=text("deleted_at_us IS NULL"),
-    ),
-    Index(
-        "ix_api_keys_deleted_at_us",
-        "deleted_at_us",
-        sqlite_where=text("deleted_at_us IS NOT NULL"),
-        postgresql_where=text("deleted_at_us IS NOT NULL"),
-    ),
+    _partial_index("ix_api_keys_deleted_at_us", "deleted_at_us", where="deleted_at_us IS NOT NULL"),
 )
 
 key_counts = Table(
@@ -308,12 +276,7 @@ ledger_accounts = Table(
     Column("balance_nano", BigInteger, nullable=False),
     CheckConstraint("kind <> 'credit' OR balance_nano >= 0", name="credit_floor"),
     CheckConstraint("kind <> 'debt' OR balance_nano <= 0", name="debt_ceiling"),
-    Index(
-        "ix_ledger_accounts_debts",
-        "balance_nano",
-        sqlite_where=text("kind = 'debt'"),
-        postgresql_where=text("kind = 'debt'"),
-    ),
+    _partial_index("ix_ledger_accounts_debts", "balance_nano", where="kind = 'debt'"),
 )
 
 ledger_transfers = Table(
@@ -535,13 +498,7 @@ gateway_processes = Table(
     CheckConstraint("mode IN ('whole', 'leased', 'none')", name="mode"),
     CheckConstraint("state IN ('live', 'draining', 'closed')", name="state"),
     # A data directory has one lock, so of its runs one at most is open.
-    Index(
-        "uq_gateway_processes_open_directory_id",
-        "directory_id",
-        unique=True,
-        sqlite_where=text("state <> 'closed'"),
-        postgresql_where=text("state <> 'closed'"),
-    ),
+    _partial_index("uq_gateway_processes_open_directory_id", "directory_id", where="state <> 'closed'", unique=True),
 )
 
 retention = Table(

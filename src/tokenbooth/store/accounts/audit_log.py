@@ -9,9 +9,10 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select
 
-from tokenbooth.domain.windows import DAY_US, HOUR_US, SECOND_US
+from tokenbooth.domain.windows import HOUR_US
 from tokenbooth.kit.errors import RateLimited
 from tokenbooth.kit.ids import IdPrefix, new_id
+from tokenbooth.store.accounts.bounds import wait_for_row_s
 from tokenbooth.store.tables import audit_log
 
 OPERATOR: Final = "operator"
@@ -118,21 +119,13 @@ def require_room(conn: Connection, account_id: str, max_entries: int, *, now_us:
     Raises:
         RateLimited: there are as many.
     """
-    recent = (audit_log.c.account_id == account_id) & (audit_log.c.at_us > now_us - DAY_US)
-    count = _count(conn, recent)
-    if count < max_entries:
-        return
-    freed_us: int = (
-        conn.execute(select(audit_log.c.at_us).where(recent).order_by(audit_log.c.at_us).offset(count - max_entries))
-        .scalars()
-        .first()
-        or now_us
-    )
-    raise RateLimited(
-        "too_many_actions",
-        f"An account may do {max_entries} such things in 24 hours. Try again later.",
-        retry_after_s=(freed_us + DAY_US - now_us) / SECOND_US,
-    )
+    mine = audit_log.c.account_id == account_id
+    if wait_s := wait_for_row_s(conn, mine, audit_log.c.at_us, max_entries, now_us=now_us):
+        raise RateLimited(
+            "too_many_actions",
+            f"An account may do {max_entries} such things in 24 hours. Try again later.",
+            retry_after_s=wait_s,
+        )
 
 
 def record_repeatable(conn: Connection, *, actor: str, action: str, account_id: str, detail: str, now_us: int) -> None:

@@ -1,8 +1,12 @@
-"""Which bounds on rows hold for an account: those of one that had money, or the smaller ones of one that never had."""
+"""Bounds on an account's rows: which hold for it, and how long it waits at one.
 
-from sqlalchemy import Connection, or_, select
+An account that never had money has smaller ones.
+"""
+
+from sqlalchemy import Column, ColumnElement, Connection, func, or_, select
 
 from tokenbooth.domain.row_bounds import RowBound
+from tokenbooth.domain.windows import DAY_US, SECOND_US
 from tokenbooth.store.tables import credit_months, subscriptions
 
 
@@ -27,3 +31,22 @@ def was_funded(conn: Connection, account_id: str) -> bool:
         .exists()
     )
     return bool(conn.execute(select(or_(has_moved, has_subscribed))).scalar_one())
+
+
+def wait_for_row_s(conn: Connection, mine: ColumnElement[bool], at_us: Column[int], most: int, *, now_us: int) -> float:
+    """How long until there may be another row, in seconds; 0: now.
+
+    Args:
+        conn: the transaction.
+        mine: which rows are the account's.
+        at_us: when one was made, UTC microseconds.
+        most: how many may be made in 24 hours.
+        now_us: UTC microseconds.
+    """
+    recent = mine & (at_us > now_us - DAY_US)
+    count = conn.execute(select(func.count()).where(recent)).scalar_one()
+    if count < most:
+        return 0
+    # With a bound that was lowered meanwhile, more than one has to leave the day first.
+    leaves = conn.execute(select(at_us).where(recent).order_by(at_us).offset(count - most).limit(1)).scalar()
+    return ((now_us if leaves is None else leaves) + DAY_US - now_us) / SECOND_US

@@ -13,15 +13,16 @@ import secrets
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, select, update
 
-from tokenbooth.domain.windows import SECOND_US
+from tokenbooth.domain.windows import DAY_US
 from tokenbooth.kit.errors import Conflict, RateLimited
 from tokenbooth.kit.ids import IdPrefix
+from tokenbooth.store.accounts.bounds import wait_for_row_s
 from tokenbooth.store.dialect import insert_unless_there
 from tokenbooth.store.tables import idempotency_records as records
 
-RETENTION_US: Final = 24 * 3_600 * 1_000_000
+RETENTION_US: Final = DAY_US
 LEASE_US: Final = 60 * 1_000_000
 MAX_ANSWER_BYTES: Final = 16 * 1024
 """The largest answer that is kept."""
@@ -165,25 +166,15 @@ def forget_before(conn: Connection, at_us: int) -> int:
 
 
 def _require_room(conn: Connection, account_id: str, max_records: int, now_us: int) -> None:
-    recent = and_(records.c.account_id == account_id, records.c.created_at_us > now_us - RETENTION_US)
-    count = conn.execute(select(func.count()).select_from(records).where(recent)).scalar_one()
-    if count < max_records:
-        return
-    # With a bound that was lowered meanwhile, more than one has to go first.
-    oldest_us: int = (
-        conn.execute(
-            select(records.c.created_at_us).where(recent).order_by(records.c.created_at_us).offset(count - max_records)
+    mine = records.c.account_id == account_id
+    if wait_s := wait_for_row_s(conn, mine, records.c.created_at_us, max_records, now_us=now_us):
+        raise RateLimited(
+            "too_many_idempotency_keys",
+            f"In 24 hours an account may send {max_records} forms and requests with an Idempotency-Key. "
+            "Try again later.",
+            param="Idempotency-Key",
+            retry_after_s=wait_s,
         )
-        .scalars()
-        .first()
-        or now_us
-    )
-    raise RateLimited(
-        "too_many_idempotency_keys",
-        f"In 24 hours an account may send {max_records} forms and requests with an Idempotency-Key. Try again later.",
-        param="Idempotency-Key",
-        retry_after_s=(oldest_us + RETENTION_US - now_us) / SECOND_US,
-    )
 
 
 def _insert(conn: Connection, claim: Claim, now_us: int) -> Attempt:

@@ -21,6 +21,7 @@ from sqlalchemy.sql.selectable import Subquery
 
 from tokenbooth.domain.ledger import AccountKind, TransferKind
 from tokenbooth.domain.windows import DAY_US
+from tokenbooth.store.accounts.key_counts import KeysOf
 from tokenbooth.store.dialect import month_of
 from tokenbooth.store.reports.audit_usage import Query
 from tokenbooth.store.sales_days import SalesDimension
@@ -39,6 +40,8 @@ from tokenbooth.store.tables import (
 )
 
 _NOTHING = literal(0, BigInteger)
+# A key that lives counts for more than all that an account may make, so that both counts are in one number.
+_LIVE = literal(10**9, BigInteger)
 
 
 def statement_lines_of_ledger() -> Query:
@@ -138,15 +141,14 @@ def counts_of_keys() -> Query:
     of_keys = [
         select(
             owner.label("owner_id"),
-            literal(kind, String).label("kind"),
+            literal(str(kind), String).label("kind"),
             _NOTHING.label("stored"),
-            # Both counts in one number: a key that lives counts for more than all that an account may make.
             (literal(1, BigInteger) + case((table.c.deleted_at_us.is_(None), _LIVE), else_=_NOTHING)).label("computed"),
         ).where(owner.is_not(None))
         for table, owner, kind in (
-            (api_keys, api_keys.c.account_id, "api_key"),
-            (api_keys, api_keys.c.subscription_id, "api_key"),
-            (management_keys, management_keys.c.account_id, "management_key"),
+            (api_keys, api_keys.c.account_id, KeysOf.API),
+            (api_keys, api_keys.c.subscription_id, KeysOf.API),
+            (management_keys, management_keys.c.account_id, KeysOf.MANAGEMENT),
         )
     ]
     counts = select(
@@ -154,9 +156,6 @@ def counts_of_keys() -> Query:
     )
     facts = union_all(*of_keys, counts).subquery()
     return _differences(facts, facts.c.owner_id, facts.c.kind)
-
-
-_LIVE = literal(10**9, BigInteger)
 
 
 def _differences(facts: Subquery, *place: ColumnElement[str]) -> Query:
