@@ -62,8 +62,8 @@ class Shares:
         if not has_money:
             return self._take_unfunded(account, amount)
         used = self.used + amount
-        # Below three quarters in all nobody can have more than a share.
-        if 4 * used > 3 * self.most and not self.has_room(account, amount, has_money=True):
+        # While all together hold no more than three times what is free, no single one does.
+        if used > _TIMES_FREE * (self.most - used) and not self.has_room(account, amount, has_money=True):
             return False
         self.used = used
         held = self._held

@@ -132,39 +132,25 @@ def upstreams_busy(wait_us: int) -> Refusal:
 
 def too_many_requests(used: int, limit: int, own: int) -> Refusal:
     """503: the process serves as many requests as it may, or as many of one account as its share is."""
-    return Refusal(
-        503,
-        Category.OVERLOADED,
-        "overloaded",
+    return _busy(
         f"The service is busy: {used} of {limit} requests at once are open, {own} of them of this account. "
-        "Try again in a second.",
-        retry_after_us=1_000_000,
-        retry=True,
+        "Try again in a second."
     )
 
 
 def too_many_look_ups(limit: int) -> Refusal:
     """503: as many keys are looked up as may be at once."""
-    return Refusal(
-        503,
-        Category.OVERLOADED,
-        "overloaded",
-        f"The service is busy: {limit} keys are being looked up. Try again in a second.",
-        retry_after_us=1_000_000,
-        retry=True,
-    )
+    return _busy(f"The service is busy: {limit} keys are being looked up. Try again in a second.")
 
 
 def no_room_for_body() -> Refusal:
     """503: the process keeps as much of large bodies as it may."""
-    return Refusal(
-        503,
-        Category.OVERLOADED,
-        "overloaded",
-        "The service is busy with large requests. Try again in a second, or send a smaller one.",
-        retry_after_us=1_000_000,
-        retry=True,
-    )
+    return _busy("The service is busy with large requests. Try again in a second, or send a smaller one.")
+
+
+def _busy(message: str) -> Refusal:
+    """503: one of the bounds of the process is reached, for a moment."""
+    return Refusal(503, Category.OVERLOADED, "overloaded", message, retry_after_us=1_000_000, retry=True)
 
 
 def too_many_streams(used: int, limit: int) -> Refusal:

@@ -21,7 +21,6 @@ from tokenbooth.http.server import Asgi, Message, Receive, Send
 from tokenbooth.jobs.runner import Runner
 from tokenbooth.kit.background import Background
 from tokenbooth.kit.clock import Clock
-from tokenbooth.kit.ids import IdPrefix, new_id
 from tokenbooth.runtime.metrics import CONTENT_TYPE, Metrics
 from tokenbooth.store.engine import Store
 from tokenbooth.store.migrate import migrate
@@ -101,9 +100,6 @@ class Application:
     def listener_config(self) -> ListenerConfig:
         """What clients may send, and the data plane's way past ASGI."""
         return self._components.listener_config
-
-    def _new_request_id(self) -> str:
-        return new_id(IdPrefix.REQUEST, self._components.clock.now_us())
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -192,7 +188,7 @@ class Application:
             "content-type": CONTENT_TYPE,
             "content-length": str(len(body)),
             "cache-control": "no-store",
-            "x-request-id": self._new_request_id(),
+            "x-request-id": self.listener_config.new_request_id(),
         }
         encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": 200, "headers": encoded})
